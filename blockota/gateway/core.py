@@ -10,7 +10,7 @@ warning. A device that causes too many entries is refused until the next minute,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
@@ -51,8 +51,8 @@ class Face(Protocol):
 
     name: str
 
-    async def run(self, core: Core) -> None:
-        """Serve devices until the task is cancelled."""
+    async def run(self, core: Core, *, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Serve devices until the task is cancelled. `on_ready` is called once the face listens, if it does at all."""
 
     def offer_changed(self, device: int) -> None:
         """Learn, in the loop, that an offer to a device appeared, changed or was withdrawn."""

@@ -111,24 +111,22 @@ class GatewayService:
         # A device is known from the start, if an earlier run has read it: an answer that it is not would end its tries.
         if assembly := await asyncio.to_thread(parts.following.assemble):
             await self._take(core, assembly)
-        threads = self._start_threads(core)
-        tasks = [
-            asyncio.create_task(self._tick(core)),
-            *(asyncio.create_task(self._run_face(one, core)) for one in parts.faces),
-        ]
-        if parts.settings.listen:
-            host, port = parts.settings.listen
-            site = GatewaySite(parts.log.log, lambda: self._status(core), lambda: _plans(core))
-            listening = Listening(host, port, stop_seconds=1)
-            serving = serve_until(self._stop, site, listening, log=lambda _: None, on_ready=on_ready)
-            tasks.append(asyncio.create_task(serving))
-        else:
-            on_ready("")
+        starts = [asyncio.Event() for _ in parts.faces]
         stopped = asyncio.create_task(asyncio.to_thread(self._wait_for_stop))
+        tasks = [
+            asyncio.create_task(self._run_face(face, core, start))
+            for face, start in zip(parts.faces, starts, strict=True)
+        ]
+        threads: list[threading.Thread] = []
         try:
-            done, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {stopped}:
-                task.result()  # an address that cannot be used ends the gateway
+            # The gateway is ready when all its faces are.
+            if not await _ended_before(_all_set(starts), [stopped, *tasks]):
+                threads += self._start_threads(core)
+                tasks += [asyncio.create_task(self._tick(core)), asyncio.create_task(self._show_state(core, on_ready))]
+                await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()  # an address that cannot be used ends the gateway
         finally:
             self._stop.ask()
             self._changed.set()
@@ -139,6 +137,22 @@ class GatewayService:
             for thread in threads:
                 await asyncio.to_thread(thread.join, _THREADS_END)
             parts.following.save(is_last=True)
+
+    async def _show_state(self, core: Core, on_ready: Callable[[str], None]) -> None:
+        """Serve the state and the log, if the settings have an address for them.
+
+        Raises:
+            UsageError: the gateway cannot listen there.
+        """
+        parts = self._parts
+        if parts.settings.listen is None:
+            on_ready("")
+            await asyncio.Event().wait()
+            return
+        host, port = parts.settings.listen
+        site = GatewaySite(parts.log.log, lambda: self._status(core), lambda: _plans(core))
+        listening = Listening(host, port, stop_seconds=1)
+        await serve_until(self._stop, site, listening, log=lambda _: None, on_ready=on_ready)
 
     def _wait_for_stop(self) -> None:
         while not self._stop.wait(_TICK):
@@ -229,19 +243,22 @@ class GatewayService:
                 self._lines.state("state", "")
             await asyncio.sleep(_TICK)
 
-    async def _run_face(self, face: Face, core: Core) -> None:
+    async def _run_face(self, face: Face, core: Core, started: asyncio.Event) -> None:
         """Run a face, and start it again after a failure.
+
+        Args:
+            face: the face.
+            core: the core.
+            started: set when the face listens, or failed for a reason that may pass.
 
         Raises:
             UsageError: a setting of the face cannot be used. After the start, this counts as an ordinary failure.
         """
-        is_start = True
         while True:
-            running = asyncio.create_task(face.run(core))
+            running = asyncio.create_task(face.run(core, on_ready=started.set))
             try:
                 # A face that runs for a while works again.
                 if not (await asyncio.wait([running], timeout=_FACE_PAUSE))[0]:
-                    is_start = False
                     self._lines.state(face.name, "")
                 await running
             except asyncio.CancelledError:
@@ -249,10 +266,10 @@ class GatewayService:
                 await asyncio.wait([running])
                 raise
             except Exception as error:
-                if is_start and isinstance(error, UsageError):
+                if not started.is_set() and isinstance(error, UsageError):
                     raise
                 self._lines.state(face.name, _described(error))
-            is_start = False
+            started.set()
             await asyncio.sleep(_FACE_PAUSE)
 
     def _call(self, coroutine: Coroutine[Any, Any, Any]) -> None:
@@ -275,6 +292,19 @@ class GatewayService:
             anchored=self._recorder.anchored,
             troubles=self._lines.troubles,
         )
+
+
+async def _all_set(events: Sequence[asyncio.Event]) -> None:
+    for event in events:
+        await event.wait()
+
+
+async def _ended_before(first: Coroutine[Any, Any, None], others: Sequence[asyncio.Task[None]]) -> bool:
+    """Wait for a coroutine. Returns whether one of the other tasks ended first; the coroutine is then cancelled."""
+    awaited = asyncio.create_task(first)
+    await asyncio.wait([awaited, *others], return_when=asyncio.FIRST_COMPLETED)
+    awaited.cancel()
+    return any(one.done() for one in others)
 
 
 def _plans(core: Core) -> Iterator[DevicePlan]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import resource
 import socket
 import ssl
@@ -122,14 +123,23 @@ def listen(listening: Listening) -> Iterator[socket.socket]:
     try:
         listener = socket.create_server((listening.host, listening.port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as error:
-        raise UsageError(
-            f"cannot listen on {listening.host} port {listening.port}",
-            why=(getattr(error, "strerror", None) or str(error)).partition(" (while")[0],
-            remedy=_LISTEN_REMEDIES.get(getattr(error, "errno", None) or 0, "choose another address"),
-            action=Action.LISTEN_ELSEWHERE,
-        ) from error
+        raise listen_error(listening.host, listening.port, error) from error
     with contextlib.closing(listener):
         yield listener
+
+
+def listen_error(host: str, port: int, error: OSError | OverflowError) -> UsageError:
+    """Return the error for an address on which a server cannot listen."""
+    number = getattr(error, "errno", None) or 0
+    # asyncio puts its own sentence around the system's words.
+    known = os.strerror(number) if number in _LISTEN_REMEDIES else ""
+    why = known or (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
+    return UsageError(
+        f"cannot listen on {host} port {port}",
+        why=why,
+        remedy=_LISTEN_REMEDIES.get(number, "choose another address"),
+        action=Action.LISTEN_ELSEWHERE,
+    )
 
 
 def tls_context(listening: Listening) -> ssl.SSLContext | None:

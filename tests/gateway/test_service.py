@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.request
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from blockota.connection import Connection
-from blockota.errors import RefusedError
+from blockota.errors import RefusedError, UsageError
 from blockota.formats.notes import NoteAlgorithm, NoteSigner, VerifierKey
 from blockota.formats.public_key import KeyKind, PublicKey
 from blockota.gateway.lines import LineLog
@@ -24,9 +25,11 @@ from blockota.keys import dev_account
 from blockota.ledger.log import TileLog
 from blockota.ledger.log_settings import LogSettings
 from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry
+from blockota.settings_table import SettingsTable
 from blockota.shutdown import Stop
 from tests.support.city import GATEWAY, City, settings_of
 from tests.support.gateway_runs import FakeFace, running_gateway
+from tests.support.lwm2m_face import free_ports
 from tests.support.receipts import SigningDevice
 from tests.support.relay import Relay, relayed
 from tests.support.samples import code
@@ -155,3 +158,77 @@ def test_a_second_process_with_one_state_is_refused(site: Site) -> None:
     """The state of a gateway is locked while it runs."""
     with site.running(), pytest.raises(RefusedError, match="another gateway runs"):
         run_gateway(site.setup, LineLog(lambda _: None), Stop(), on_ready=lambda _: None)
+
+
+def with_faces(site: Site, faces: Mapping[str, Mapping[str, object]]) -> GatewaySetup:
+    """Return the gateway with some faces."""
+    site.folder.mkdir(exist_ok=True)
+    tables = {name: SettingsTable(f"gateway.{name}", dict(table), site.folder) for name, table in faces.items()}
+    return replace(site.setup, settings=replace(site.setup.settings, faces=tables))
+
+
+def taken(kind: socket.SocketKind, port: int) -> socket.socket:
+    """Return a socket that uses a port."""
+    found = socket.socket(type=kind)
+    found.bind(("127.0.0.1", port))
+    if kind is socket.SOCK_STREAM:
+        found.listen()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "offset"),
+    [
+        pytest.param(socket.SOCK_STREAM, 0, id="ddi"),
+        pytest.param(socket.SOCK_DGRAM, 0, id="lwm2m images"),
+        pytest.param(socket.SOCK_DGRAM, 1, id="lwm2m devices"),
+        pytest.param(socket.SOCK_STREAM, 1, id="state"),
+    ],
+)
+def test_a_gateway_that_cannot_listen_ends_before_it_is_ready(site: Site, kind: socket.SocketKind, offset: int) -> None:
+    """One address is in use: the error names it, the gateway is never reported as running, and closes the others."""
+    port = free_ports()
+    ready: list[str] = []
+    setup = with_faces(site, {name: {"listen": f"127.0.0.1:{port}"} for name in ("ddi", "lwm2m")})
+    setup = replace(setup, settings=replace(setup.settings, listen=("127.0.0.1", port + 1)))
+    with taken(kind, port + offset), pytest.raises(UsageError) as caught:
+        run_gateway(setup, LineLog(site.lines.append), Stop(), on_ready=ready.append)
+    assert f"cannot listen on 127.0.0.1 port {port + offset}" in str(caught.value)
+    assert "Address already in use" in str(caught.value)
+    assert "choose another address" in str(caught.value)
+    assert not ready
+    with ExitStack() as stack:
+        for one in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            for number in (port, port + 1):
+                stack.enter_context(taken(one, number))
+
+
+def test_faces_that_listen_nowhere_do_not_delay_the_start(site: Site) -> None:
+    """A serial port without a board, and a broker out of reach, are for later."""
+    files = site.folder / "mqtt"
+    files.mkdir(parents=True)
+    for name in ("gateway", "0"):
+        (files / f"{name}.secret").write_text("secret\n")
+    faces: dict[str, dict[str, object]] = {
+        "smp": {"devices": {"256": str(site.folder / "none")}},
+        "an3155": {"devices": {"257": str(site.folder / "none")}},
+        "mqtt": {"images": "https://gateway.example/images/", "broker": "127.0.0.1:1"},
+    }
+    stop = Stop()
+    ready: list[str] = []
+
+    def end(url: str) -> None:
+        ready.append(url)
+        stop.ask()
+
+    run_gateway(with_faces(site, faces), LineLog(site.lines.append), stop, on_ready=end)
+    assert len(ready) == 1
+
+
+def test_a_broker_without_its_files_is_reported_at_the_start(site: Site) -> None:
+    """Nothing is opened for a gateway whose passwords at the broker are missing."""
+    setup = with_faces(site, {"mqtt": {"images": "https://gateway.example/images/"}})
+    ready: list[str] = []
+    with pytest.raises(UsageError, match="the password of gateway at the message broker cannot be read"):
+        run_gateway(setup, LineLog(site.lines.append), Stop(), on_ready=ready.append)
+    assert not ready

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +82,10 @@ class FakeCore(Core):
     def device(self, number: int) -> KnownDevice | None:
         """Return a device."""
         return self.devices.get(number)
+
+    def numbers(self) -> Iterator[int]:
+        """Yield the numbers of the devices."""
+        return iter(self.devices)
 
     def authenticate(self, face: str, number: int, secret: str | bytes) -> KnownDevice:
         """Accept the device's token at every face."""
@@ -190,7 +194,7 @@ class ChangedOffers:
     def __init__(self) -> None:
         self.counts: Counter[int] = Counter()
 
-    async def run(self, core: Core) -> None:
+    async def run(self, core: Core, *, on_ready: Callable[[], None] = lambda: None) -> None:
         """Do nothing. The test drives the core."""
 
     def offer_changed(self, device: int) -> None:

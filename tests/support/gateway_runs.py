@@ -30,8 +30,9 @@ class FakeFace:
         self._core: Core | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def run(self, core: Core) -> None:
+    async def run(self, core: Core, *, on_ready: Callable[[], None] = lambda: None) -> None:
         """Keep the core, and wait until the task is cancelled."""
+        on_ready()
         self._core, self._loop = core, asyncio.get_running_loop()
         await asyncio.Event().wait()
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -178,8 +178,9 @@ class FlashFace:
         self.settings, self._context = settings, context
         self._changed = {number: asyncio.Event() for number in settings.lines}
 
-    async def run(self, core: Core) -> None:
+    async def run(self, core: Core, *, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve the boards until the task is cancelled."""
+        on_ready()
         stop = Stop()
         try:
             async with asyncio.TaskGroup() as group:

@@ -232,7 +232,8 @@ class DdiFace:
         """Return the number of the device that sent a request.
 
         Raises:
-            HTTPException: the id or the token is wrong. The answer does not reveal which of the two is wrong.
+            HTTPException: the gateway does not know its devices yet, or the id or the token is wrong. The answer does
+                not reveal which of the two is wrong.
         """
         name = request.path_params["id"]
         kind, _, token = request.headers.get("authorization", "").partition(" ")
@@ -241,6 +242,8 @@ class DdiFace:
             await core.warn(None, "a client of ddi has an id that is not the number of a device")
             raise refused
         number = int(name)
+        if next(iter(core.numbers()), None) is None:  # a device cannot be told from a stranger before the first reading
+            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, "the gateway has not read its devices yet")
         try:
             core.authenticate(self.name, number, token if kind in _TOKENS else "")
         except AccessRefusedError as error:

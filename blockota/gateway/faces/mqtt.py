@@ -89,6 +89,8 @@ def create(table: SettingsTable, context: FaceContext) -> MqttFace:
     images = table.required("images", example="https://gateway.example:8443/images/").rstrip("/")
     if not images.startswith("https://"):
         raise table.unusable("images", f"{images!r:.80} does not begin with https://")
+    for name in (GATEWAY, PROBE):  # files that are missing are reported at the start
+        files.secret(name)
     key = open_identity_key(context.identity_key, environment=os.environ) if context.identity_key else None
 
     def connect(name: str) -> AbstractAsyncContextManager[BrokerConnection]:
@@ -155,12 +157,13 @@ class MqttFace:
         self._changed.add(device)
         self._wake.set()
 
-    async def run(self, core: Core) -> NoReturn:
-        """Serve devices until the task is cancelled.
+    async def run(self, core: Core, *, on_ready: Callable[[], None] = lambda: None) -> NoReturn:
+        """Serve devices until the task is cancelled. A broker out of reach is waited for.
 
         Raises:
             RefusedError: the broker does not keep devices apart.
         """
+        on_ready()
         await keep_connected(
             self._broker.as_gateway,
             partial(self._serve, core),

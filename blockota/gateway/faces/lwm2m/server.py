@@ -51,6 +51,7 @@ from blockota.gateway.faces.lwm2m.images import FOLDER, WRONG_BLOCK, ImageBlocks
 from blockota.gateway.faces.lwm2m.registration import VERSIONS, DeviceRegistration, device_of, parameters_of
 from blockota.gateway.faces.lwm2m.session import DeviceSession, SessionSettings
 from blockota.messaging.topics import ThingEvent, event_accepted
+from blockota.repository.server import listen_error
 from blockota.settings_table import SettingsTable
 
 NAME = "lwm2m"
@@ -138,7 +139,7 @@ class Lwm2mFace:
         self._coap: Context | None = None
         self._core: Core
 
-    async def run(self, core: Core) -> None:
+    async def run(self, core: Core, *, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve devices until the task is cancelled.
 
         Raises:
@@ -154,12 +155,12 @@ class Lwm2mFace:
                 lambda: ImageSocket(self._blocks, self._note_served), local_addr=(where.host, where.port)
             )
         except OSError as error:
-            why = error.strerror or str(error)
-            raise UsageError(f"cannot listen on {where.host} port {where.port}", why=why) from error
+            raise listen_error(where.host, where.port, error) from error
         try:
             self._coap = await self._listen()
             scheme = "coaps" if where.is_secure else "coap, without DTLS"
             self._context.log(NAME, "listening", host=where.host, images=where.port, devices=where.port + 1, by=scheme)
+            on_ready()
             while True:
                 await asyncio.sleep(_SWEEP)
                 self._end_expired()
@@ -203,8 +204,7 @@ class Lwm2mFace:
                 server_credentials=_SharedKeys(self._core, self._warn_later),
             )
         except OSError as error:
-            why = error.strerror or str(error)
-            raise UsageError(f"cannot listen on {host} port {port + 1}", why=why) from error
+            raise listen_error(host, port + 1, error) from error
 
     async def _register(self, request: Message) -> Message:
         """Register a device. A new registration replaces the previous registration."""

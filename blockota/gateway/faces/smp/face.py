@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,8 +136,9 @@ class SmpFace:
         self._changed = {number: asyncio.Event() for number in settings.lines}
         self._digests = ProvenDigests(context.folder / "images")
 
-    async def run(self, core: Core) -> None:
+    async def run(self, core: Core, *, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve the boards until the task is cancelled."""
+        on_ready()
         async with asyncio.TaskGroup() as group:
             for number, line in self.settings.lines.items():
                 group.create_task(self._serve(core, number, line))
