@@ -109,6 +109,13 @@ def test_wrong_parts_of_a_message(chip: SecureElement, mode: int, param2: int, s
     assert refused(lambda: chip.execute(SHA, mode, param2, sent)) == PARSE
 
 
+@pytest.mark.parametrize(("mode", "sent"), [(START, b"x"), (HMAC_START, b"x"), (0x82, b"")])
+def test_wrong_starts_and_targets(chip: SecureElement, mode: int, sent: bytes) -> None:
+    """A start takes no message, and bit 7 alone is no target."""
+    chip.execute(SHA, START)
+    assert refused(lambda: chip.execute(SHA, mode, len(sent), sent)) == PARSE
+
+
 def test_a_digest_needs_a_start(chip: SecureElement) -> None:
     """Without a start, after an end, and after another command there is nothing to continue."""
     assert refused(lambda: chip.execute(SHA, UPDATE, 64, bytes(64))) == FORBIDDEN
@@ -151,9 +158,29 @@ def test_mac_keys_obey_their_rules(chip: SecureElement) -> None:
     assert refused(lambda: chip.execute(MAC, 0, MAC_KEY, CHALLENGE[:31])) == PARSE
     assert refused(lambda: chip.execute(MAC, 0, 16, CHALLENGE)) == PARSE
     assert refused(lambda: chip.execute(MAC, 0x80, MAC_KEY, CHALLENGE)) == PARSE
-    unlocked = Bench().element
-    configure(unlocked)
-    assert refused(lambda: unlocked.execute(MAC, 0, MAC_KEY, CHALLENGE)) == FORBIDDEN
+
+
+@pytest.mark.parametrize("rules", [(0x8080, 0x0010), (0x8080, 0x001D)])
+def test_macs_are_made_with_other_data_alone(rules: tuple[int, int]) -> None:
+    """A slot for a P-256 key or a private key is no MAC key, whatever it contains."""
+    element = Bench().element
+    configure(element, s1=rules)
+    element.memory.slots[1][:32] = SECRET
+    element.execute(LOCK, DATA_LOCK)
+    assert refused(lambda: element.execute(MAC, 0, 1, CHALLENGE)) == FORBIDDEN
+
+
+def test_macs_need_the_lock() -> None:
+    """Before the data zone is locked there are no MACs, not even of TempKey alone."""
+    element = Bench().element
+    configure(element)
+    assert refused(lambda: element.execute(MAC, 0, MAC_KEY, CHALLENGE)) == FORBIDDEN
+    element.execute(NONCE, 3, 0, CHALLENGE)
+    assert refused(lambda: element.execute(MAC, 0x07, 0)) == FORBIDDEN
+    response = sha256(CHALLENGE, CHALLENGE, bytes(15), SERIAL[8:9], bytes(4), SERIAL[:2], bytes(2))
+    assert refused(lambda: element.execute(CHECKMAC, 0x07, 0, bytes(32) + response + bytes(13))) == FORBIDDEN
+    element.execute(LOCK, DATA_LOCK)
+    assert element.execute(CHECKMAC, 0x07, 0, bytes(32) + response + bytes(13)) == b""
 
 
 @pytest.mark.parametrize("mode", [0x00, 0x20])
@@ -169,6 +196,7 @@ def test_checkmac(chip: SecureElement, mode: int, slot: int) -> None:
         spoiled[at] ^= 1
         assert refused(lambda sent=bytes(spoiled): chip.execute(CHECKMAC, mode, slot, sent)) == MISMATCH  # type: ignore[misc]
     assert refused(lambda: chip.execute(CHECKMAC, mode, slot, CHALLENGE + response)) == PARSE
+    assert refused(lambda: chip.execute(CHECKMAC, mode | 0x80, slot, CHALLENGE + response + other)) == PARSE
 
 
 def test_checkmac_with_temp_key(chip: SecureElement) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from firmware_host.simulator.secure_element import SecureElement
 from tests.firmware_host.simulator.secure_element.bench import (
@@ -114,7 +115,47 @@ def test_a_random_nonce_is_not_signed_as_a_message(chip: SecureElement) -> None:
 def test_only_private_keys_sign(chip: SecureElement, slot: int) -> None:
     """A slot with other data signs nothing, and GenKey makes no key in it."""
     assert refused(lambda: sign(chip, slot)) == FORBIDDEN
-    assert refused(lambda: chip.execute(GENKEY, CREATE, slot)) == FORBIDDEN
+
+
+@pytest.mark.parametrize("rules", [(0x2080, 0x001C), (0x2000, 0x0010), (0x2081, 0x001D)])
+def test_genkey_makes_p256_keys_in_private_slots_alone(rules: tuple[int, int]) -> None:
+    """A slot that is not private, or not for P-256, keeps its content."""
+    element = Bench().element
+    configure(element, s1=rules)
+    before = bytes(element.memory.slots[1])
+    assert refused(lambda: element.execute(GENKEY, CREATE, 1)) == FORBIDDEN
+    assert element.memory.slots[1] == before
+
+
+@pytest.mark.parametrize("rules", [(0x8081, 0x001D), (0x8081, 0x0010)])
+def test_a_number_in_another_slot_is_not_a_key(rules: tuple[int, int]) -> None:
+    """A valid private number signs only in a slot that is private and for P-256."""
+    element = Bench().element
+    configure(element, s1=rules)
+    element.memory.slots[1][4:36] = (7).to_bytes(32, "big")
+    element.execute(LOCK, DATA_LOCK)
+    assert refused(lambda: sign(element, 1)) == FORBIDDEN
+
+
+@pytest.mark.parametrize(("slot", "rules"), [(8, (0x8000, 0x0011)), (8, (0x8000, 0x001C)), (1, (0x8000, 0x0010))])
+def test_a_point_in_another_slot_is_not_a_key(slot: int, rules: tuple[int, int]) -> None:
+    """A public key verifies only in a slot of 72 bytes that is public and for P-256."""
+    element = Bench().element
+    configure(element, **{f"s{slot}": rules})
+    public = xy(PEER.public_key())
+    element.memory.slots[slot][:72] = (bytes(4) + public[:32] + bytes(4) + public[32:])[
+        : len(element.memory.slots[slot])
+    ]
+    element.execute(LOCK, DATA_LOCK)
+    assert refused(lambda: verify_stored(element, slot, signed(PEER, DIGEST))) == FORBIDDEN
+
+
+def test_verify_needs_a_configuration() -> None:
+    """Until the configuration zone is locked, not even a key from outside verifies."""
+    element = Bench().element
+    element.execute(NONCE, TO_DIGEST, 0, DIGEST)
+    sent = signed(PEER, DIGEST) + xy(PEER.public_key())
+    assert refused(lambda: element.execute(VERIFY, 2 | BY_DIGEST, 4, sent)) == FORBIDDEN
 
 
 def test_keys_work_after_the_lock_only() -> None:
@@ -209,9 +250,14 @@ def test_verify_stored(chip: SecureElement) -> None:
 
 
 def change_validity(
-    chip: SecureElement, *, invalidate: bool = False, signer: object = CITY, slot: int = VALIDATED
+    chip: SecureElement,
+    *,
+    invalidate: bool = False,
+    mode: int = 3,
+    signer: ec.EllipticCurvePrivateKey = CITY,
+    slot: int = VALIDATED,
 ) -> bytes:
-    """Validate or invalidate the key of `OTHER_PEER` with a signature over what a signing chip would state."""
+    """Validate (mode 3) or invalidate (7) the key of `OTHER_PEER` by a signature over a signing chip's statement."""
     temp_key = sha256(
         DIGEST, b"\x40\x10" + bytes((VALIDATED, 0)), SERIAL[8:9], SERIAL[:2], bytes(25), xy(OTHER_PEER.public_key())
     )
@@ -220,8 +266,7 @@ def change_validity(
     message = sha256(temp_key, b"\x41", first, SERIAL[8:9], bytes(4), SERIAL[:2], last)
     chip.execute(NONCE, TO_TEMP_KEY, 0, DIGEST)
     chip.execute(GENKEY, 0x10, VALIDATED, bytes((0x10, VALIDATED, 0)))
-    signature = signed(signer, message)  # type: ignore[arg-type]
-    return chip.execute(VERIFY, 7 if invalidate else 3, slot, signature + first + bytes(4) + last)
+    return chip.execute(VERIFY, mode, slot, signed(signer, message) + first + bytes(4) + last)
 
 
 def test_a_public_key_is_validated_and_invalidated(chip: SecureElement) -> None:
@@ -234,10 +279,13 @@ def test_a_public_key_is_validated_and_invalidated(chip: SecureElement) -> None:
     assert refused(lambda: verify_stored(chip, VALIDATED, good)) == FORBIDDEN
     change_validity(chip)
     assert verify_stored(chip, VALIDATED, good) == b""
-    write_public(chip, VALIDATED, xy(OTHER_PEER.public_key()))
+    write_slot(chip, VALIDATED, b"\x50\0\0\0" + xy(OTHER_PEER.public_key())[:28])
     assert refused(lambda: verify_stored(chip, VALIDATED, good)) == FORBIDDEN
     change_validity(chip)
-    change_validity(chip, invalidate=True)
+    assert refused(lambda: change_validity(chip, mode=7)) == FORBIDDEN
+    assert refused(lambda: change_validity(chip, invalidate=True)) == FORBIDDEN
+    assert verify_stored(chip, VALIDATED, good) == b""
+    change_validity(chip, invalidate=True, mode=7)
     assert refused(lambda: verify_stored(chip, VALIDATED, good)) == FORBIDDEN
 
 
@@ -269,6 +317,7 @@ def test_internal_statements_need_a_digest_and_the_permission(chip: SecureElemen
         (GENKEY, 0x02, DEVICE, b""),
         (GENKEY, CREATE, 16, b""),
         (GENKEY, 0x10, PUBLIC, b"ab"),
+        (SIGN, EXTERNAL, DEVICE, b"x"),
         (SIGN, EXTERNAL | 2, DEVICE, b""),
         (SIGN, EXTERNAL | 1, DEVICE, b""),
         (SIGN, EXTERNAL, 16, b""),

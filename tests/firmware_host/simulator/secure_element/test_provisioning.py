@@ -114,3 +114,17 @@ def test_a_changed_byte_stops_before_the_lock() -> None:
     with pytest.raises(ChipStatusError):
         provision(element, KEYS)
     assert not element.memory.is_config_locked
+
+
+def test_a_chip_that_lost_its_key_is_found() -> None:
+    """The maker learns at the end of the procedure that the chip has another key than the one to register."""
+
+    class Unstable(SecureElement):
+        """An element that computes another public key each time."""
+
+        def execute(self, opcode: int, mode: int = 0, param2: int = 0, data: bytes = b"") -> bytes:
+            answer = super().execute(opcode, mode, param2, data)
+            return answer[::-1] if (opcode, mode) == (0x40, 0) else answer
+
+    with pytest.raises(UsageError, match="lost its key"):
+        provision(Unstable(ElementMemory(), clock=lambda: 0.0), KEYS)

@@ -162,6 +162,13 @@ def test_a_locked_slot_is_not_written(locked: SecureElement) -> None:
     assert locked.execute(READ, 0x82, data(OPEN)) == BLOCK
 
 
+def test_slots_are_not_read_or_locked_before_the_data_zone(configured: SecureElement) -> None:
+    """Until the data zone is locked, an open slot is not read, and no slot is locked of its own."""
+    write_slot(configured, OPEN, BLOCK)
+    assert refused(lambda: configured.execute(READ, 0x82, data(OPEN))) == FORBIDDEN
+    assert refused(lambda: configured.execute(LOCK, SLOT_LOCK | OPEN << 2)) == FORBIDDEN
+
+
 def test_secret_slots_are_written_in_blocks(new: SecureElement) -> None:
     """A secret slot that everybody can write takes whole blocks alone."""
     configure(new, s3=(0x0080, 0x001C))
@@ -191,6 +198,14 @@ def test_encrypted_transfers_are_refused(new: SecureElement) -> None:
         (READ, 0x00, 0, b"x"),
         (WRITE, 0x80, 3 << 3, b"abcd"),
         (WRITE, 0x00, 5, b""),
+        (WRITE, 0x04, 5, b"abcd"),
+        (LOCK, CONFIG_LOCK, 0, b"x"),
+        (EXTRA, 0, 1, b"x"),
+        (COUNTER, 0, 0, b"x"),
+        (RANDOM, 0, 0, b"x"),
+        (NONCE, 0, 1, bytes(20)),
+        (NONCE, 3, 1, bytes(32)),
+        (NONCE, 7, 0, bytes(32)),
         (LOCK, 0x83, 0, b""),
         (LOCK, 0xC0, 0, b""),
         (LOCK, 0x84, 0, b""),
@@ -224,7 +239,7 @@ def test_a_counter_only_rises(configured: SecureElement) -> None:
 
 def test_random_numbers_begin_with_the_lock(new: SecureElement) -> None:
     """A chip whose configuration zone is unlocked gives a fixed pattern; then each number differs."""
-    assert new.execute(RANDOM) == UNSEEDED
+    assert new.execute(RANDOM) == new.execute(RANDOM, 1) == new.execute(NONCE, 1, 0, bytes(20)) == UNSEEDED
     assert refused(lambda: new.execute(COUNTER, 0, 0)) == FORBIDDEN
     configure(new)
     assert len({new.execute(RANDOM) for _ in range(20)}) == 20
@@ -253,6 +268,7 @@ def test_a_nonce_mixes_both_numbers(configured: SecureElement) -> None:
 def test_an_image_keeps_everything(locked: SecureElement) -> None:
     """The memory that is made from an image is equal: zones, locks and counters."""
     locked.execute(COUNTER, 1, 1)
+    locked.memory.counters[0] = 2_097_151
     image = locked.memory.image()
     again = SecureElement(ElementMemory.from_image(image), clock=lambda: 0.0)
     assert again.memory.image() == image
