@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from blockota.model.draft import GRACE, Draft, check_kind, check_time, draft_man
 from blockota.model.manifest import Requirements
 from blockota.model.program import BOOT_ADDRESS
 from blockota.model.release import Region, Version
+from tests.support.mcuboot import KEY, OTHER_KEY, public_key, sign_image, unsigned_image
 from tests.support.programs import hashed, noise, program, signed, swu
 from tests.support.samples import FLASH, NOW, PRODUCT, RAM, code
 
@@ -184,3 +187,42 @@ def test_requirements_alone_need_a_manifest() -> None:
     manifest = draft_manifest(draft, draft_release(draft, PRODUCT))
     assert manifest
     assert manifest.requires == requires
+
+
+SIGNED = sign_image(unsigned_image(b"app", 3))
+ENCRYPTED = bytes.fromhex(
+    json.loads((Path(__file__).parents[1] / "formats" / "mcuboot_signed.json").read_text())["encrypted"]["image"]
+)
+"""An image that was signed by the key 7, and then encrypted."""
+
+
+@pytest.mark.parametrize("image", [SIGNED, ENCRYPTED], ids=("plain", "encrypted"))
+def test_an_image_is_signed_by_the_key_of_its_product(image: bytes) -> None:
+    """The image must name the key; only the signature of an encrypted image is not verified."""
+    draft = Draft(HUB.name, VERSION, image, container=Container.MCUBOOT, image_key=public_key(KEY))
+    release = draft_release(draft, HUB)
+    check_kind(draft, release)
+    check_kind(replace(draft, image_key=None), release)
+    with pytest.raises(ImageError, match="is not signed by the product's image key: it is signed with another key"):
+        check_kind(replace(draft, image_key=public_key(OTHER_KEY)), release)
+
+
+def test_no_changed_byte_of_a_signed_image_is_published() -> None:
+    """Every byte of header, program and TLVs is refused if it was changed after the signature."""
+    key = public_key(KEY)
+    for at in range(len(SIGNED)):
+        image = SIGNED[:at] + bytes((SIGNED[at] ^ 0x10,)) + SIGNED[at + 1 :]
+        draft = Draft(HUB.name, VERSION, image, container=Container.MCUBOOT, image_key=key)
+        with pytest.raises(ImageError):
+            check_kind(draft, draft_release(draft, HUB))
+
+
+def test_a_security_counter_may_not_fall() -> None:
+    """The counter of the newest release is the least that a later release may have; an equal one is usual."""
+    draft = Draft(HUB.name, VERSION, SIGNED, container=Container.MCUBOOT)
+    release = draft_release(draft, HUB)
+    for least in (0, 2, 3):
+        check_kind(replace(draft, least_counter=least), release)
+    with pytest.raises(RefusedError, match="it is 3, and that of the release before it is 4"):
+        check_kind(replace(draft, least_counter=4), release)
+    assert Draft(HUB.name, VERSION, swu(), container=Container.SWU, least_counter=4).security_counter is None

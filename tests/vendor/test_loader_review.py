@@ -1,0 +1,143 @@
+"""The review of images for a loader: what an owner's machine finds in them, and compares with the release before."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from blockota.approval.flags import Word
+from blockota.bindings.block_ota import publish_call
+from blockota.model.container import Container
+from blockota.model.draft import Draft, draft_manifest, draft_release
+from blockota.model.manifest import Manifest
+from blockota.model.release import Region, Release, Version
+from blockota.stores.local import LocalStore
+from blockota.vendor.images import CheckedImage, ImageInputs
+from blockota.vendor.review import Review, review_proposal
+from blockota.vendor.screen import screen_of
+from tests.support.mcuboot import KEY, OTHER_KEY, public_key, sign_image, unsigned_image
+from tests.support.samples import NOW, PRODUCT, proposal_with
+from tests.vendor.test_review import OWNERS, VIEW
+
+SENSOR = replace(PRODUCT, name="acme-sensor", chip_id=0, region=Region(0, 1 << 20))
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A store with releases of the sensor, and the file of its image key."""
+
+    store: LocalStore
+    key: Path
+
+    def add(self, minor: int, *counters: int, container: Container = Container.MCUBOOT) -> Release:
+        """Put the image and the manifest of release 1.`minor`.0 into the store, and return its record."""
+        image = sign_image(unsigned_image(b"%d" % minor, *counters))
+        draft = Draft(SENSOR.name, Version(1, minor, 0), image, container=container)
+        release = draft_release(draft, SENSOR)
+        manifest = draft_manifest(draft, release)
+        assert manifest
+        for file in (manifest.to_json(), image):
+            self.store.put(io.BytesIO(file))
+        return release
+
+    def review(
+        self, releases: Sequence[Release], newest: Sequence[Release] = (), *, floor: Version | None = None
+    ) -> Review:
+        """Review a proposal of releases."""
+        view = replace(VIEW, products=(replace(SENSOR, minimum_version=floor),), newest=tuple(newest))
+        inputs = ImageInputs(lambda: self.store, image_keys={SENSOR.name: self.key})
+        proposal = proposal_with(data=publish_call(list(releases)))
+        return review_proposal(proposal, view, inputs, is_pinned=True, is_required=True)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    """An empty store."""
+    (tmp_path / "sensor.pem").write_text(public_key(KEY).pem)
+    return Shelf(LocalStore(tmp_path / "store"), tmp_path / "sensor.pem")
+
+
+def flags(review: Review) -> list[tuple[Word, str]]:
+    """Return the red flags of a review."""
+    return [(flag.word, flag.what) for flag in review.red_flags(signer=OWNERS[0], now=NOW) or []]
+
+
+def test_the_first_release_shows_its_counter(shelf: Shelf) -> None:
+    """Nothing is unusual about the counter of a first release."""
+    review = shelf.review([shelf.add(0, 7)])
+    assert flags(review) == []
+    (rows,) = screen_of(review, now=NOW).changes
+    assert (rows["security counter"], rows["image signed"]) == (
+        7,
+        "by the product's image key, which your settings name",
+    )
+    fields = review.images[0].fields
+    assert (fields["securityCounter"], fields["previousSecurityCounter"], fields["signatureFault"]) == (7, None, "")
+
+
+def test_releases_of_one_proposal_are_compared_with_each_other(shelf: Shelf) -> None:
+    """The second release of a product is compared with the first of the same proposal, not with the chain's."""
+    newest, first, second = shelf.add(0, 1), shelf.add(1, 1), shelf.add(2, 2)
+    ((word, what),) = flags(shelf.review([first, second], [newest]))
+    assert word is Word.COUNTER
+    assert "acme-sensor 1.2.0 rises from 1 to 2" in what
+    assert "could not return to 1.1.0" in what
+    assert flags(shelf.review([second], [newest], floor=Version(1, 1, 0))) == []
+
+
+def test_a_counter_is_not_compared_with_an_image_that_is_missing(shelf: Shelf, tmp_path: Path) -> None:
+    """Without the image of the newest release, an owner cannot know whether the counter rises."""
+    elsewhere = replace(shelf, store=LocalStore(tmp_path / "elsewhere"))
+    newest, plain, counted = elsewhere.add(0, 1), shelf.add(1), shelf.add(2, 1)
+    ((word, what),) = flags(shelf.review([counted], [newest]))
+    assert word is Word.COUNTER
+    assert "is 1, and that of 1.0.0 is not known, because its image was not found" in what
+    assert flags(shelf.review([plain], [newest])) == []
+    (rows,) = screen_of(shelf.review([counted], [newest]), now=NOW).changes
+    assert rows["security counter"] == "1, not known in 1.0.0"
+
+
+def test_a_newest_release_without_a_counter_counts_as_0(shelf: Shelf) -> None:
+    """A first counter raises the flag too: devices could not return to an image without one."""
+    ((word, what),) = flags(shelf.review([shelf.add(1, 1)], [shelf.add(0)]))
+    assert (word, "rises from 0 to 1" in what) == (Word.COUNTER, True)
+
+
+def test_another_container_hides_nothing(shelf: Shelf) -> None:
+    """A proposer may call an MCUboot image opaque: an owner's machine still reads its counter and its signature."""
+    shelf.key.write_text(public_key(OTHER_KEY).pem)
+    review = shelf.review([shelf.add(1, 2, container=Container.OPAQUE)], [shelf.add(0, 1)])
+    assert [word for word, _ in flags(review)] == [Word.SIGNATURE, Word.COUNTER]
+
+
+def test_a_false_manifest_is_found(shelf: Shelf) -> None:
+    """A manifest that states a lower counter would let the next publication pass."""
+    release = shelf.add(0, 3)
+    manifest = Manifest(
+        *(SENSOR.name, release.version, release.sha256, release.size), container=Container.MCUBOOT, security_counter=1
+    )
+    shelf.store.put(io.BytesIO(manifest.to_json()))
+    ((word, what),) = flags(shelf.review([replace(release, manifest=manifest.cid.digest)]))
+    assert word is Word.COUNTER
+    assert what == "the manifest of acme-sensor 1.0.0 states the security counter 1, and its image has 3"
+
+
+def test_an_image_for_no_loader_has_no_facts(shelf: Shelf) -> None:
+    """The image of a device with Linux is not read into memory, unless the settings name a key for its product."""
+    draft = Draft(SENSOR.name, Version(1, 0, 0), b"any bytes", container=Container.OPAQUE)
+    release, manifest = draft_release(draft, SENSOR), draft_manifest(draft, draft_release(draft, SENSOR))
+    assert manifest
+    for file in (manifest.to_json(), b"any bytes"):
+        shelf.store.put(io.BytesIO(file))
+    ((word, what),) = flags(shelf.review([release]))
+    assert (word, what.endswith("it does not begin with an MCUboot header")) == (Word.SIGNATURE, True)
+    inputs = ImageInputs(lambda: shelf.store)
+    view = replace(VIEW, products=(SENSOR,))
+    proposal = proposal_with(data=publish_call([release]))
+    (image,) = review_proposal(proposal, view, inputs, is_pinned=True, is_required=True).images
+    assert isinstance(image, CheckedImage)
+    assert image.loader is None
