@@ -31,6 +31,7 @@ from firmware_host.simulator.faults import NO_FAULTS, Faults
 from firmware_host.simulator.line import BoardSide, Cable, LineSettings, Timeline, TimeModel, received
 from firmware_host.simulator.profiles import STM32F103C8, BoardProfile
 from firmware_host.simulator.rom import RESET, Leave, Rom, Script, Transmitter
+from firmware_host.simulator.secure_element.element import SecureElement
 from firmware_host.simulator.silicon import BusFaultError, PowerCutError, Silicon
 
 logger = logging.getLogger("firmware_host.simulator")
@@ -63,6 +64,8 @@ class SimulatedBoard:
     ) -> None:
         self.profile, self.boot0, self.powered = profile, True, True
         self.application: EmulatedApplication | None = None
+        self._element: SecureElement | None = None
+        self._ran_before = 0.0
         self.side = BoardSide()
         self._faults, self._time = faults, Timeline(times)
         self._silicon = Silicon(profile, flash, faults=faults, unique_id=unique_id)
@@ -78,6 +81,15 @@ class SimulatedBoard:
     def flash(self) -> bytes:
         """The contents of the flash."""
         return bytes(self._silicon.flash.cells)
+
+    @property
+    def seconds_run(self) -> float:
+        """The simulated time that applications have run on the board, in seconds."""
+        return self._ran_before + (self.application.elapsed if self.application else 0.0)
+
+    def attach(self, element: SecureElement) -> None:
+        """Connect a secure element to I2C1, from the next reset on. Its clock is `seconds_run`."""
+        self._element = element
 
     @property
     def flash_operations(self) -> int:
@@ -129,6 +141,8 @@ class SimulatedBoard:
     def cut_power(self) -> None:
         """Cut the power; the board is silent until `reset` or `connect`, and the contents of RAM are lost."""
         self._halt()
+        if self._element:
+            self._element.power_cycle()
         ram = self._silicon.ram
         ram[:] = hashlib.shake_128(b"power-on").digest(len(ram))
         self.powered = False
@@ -252,7 +266,11 @@ class SimulatedBoard:
         speed = self._time.times.cycles_per_instruction if self._time.times else 1.0
         try:
             self.application = EmulatedApplication(
-                self._silicon, vector_table, from_rom=from_rom, cycles_per_instruction=speed
+                self._silicon,
+                vector_table,
+                from_rom=from_rom,
+                cycles_per_instruction=speed,
+                element=self._element,
             )
         except (BusFaultError, CrashError) as error:
             logger.warning("nothing boots: %s", error)
@@ -263,4 +281,5 @@ class SimulatedBoard:
     def _halt(self) -> None:
         if self.application:
             self.application.stop()
+            self._ran_before += self.application.elapsed
         self.application = self._script = None

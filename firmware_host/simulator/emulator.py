@@ -5,8 +5,8 @@ protection and no bit-banding. While the flash controller is busy, a core that r
 RAM goes on, and reads the flash without waiting.
 
 Of the peripherals of an STM32F103 (RM0008), clock control, the clock gates of APB2, USART1, SysTick, the flash
-controller and the reset request are modelled; every other register keeps the value that was written. Other chips have
-only the registers that the digest program uses.
+controller, the reset request and I2C1 with a secure element are modelled; every other register keeps the value that was
+written. Other chips have only the registers that the digest program uses.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ from unicorn import (
 )
 from unicorn.unicorn_py3 import Uc, UcError
 
-from firmware_host.simulator import flash_controller
+from firmware_host.simulator import flash_controller, i2c
 from firmware_host.simulator.flash_controller import FlashBusError, FlashController
+from firmware_host.simulator.i2c import I2cMaster
 from firmware_host.simulator.profiles import BoardProfile
+from firmware_host.simulator.secure_element.element import SecureElement
 from firmware_host.simulator.silicon import PowerCutError, Silicon
 
 PAGE = 0x1000
@@ -57,7 +59,9 @@ TRANSMITTER_ON = 0x2008
 AIRCR_KEY = 0x05FA
 USART1_SR, USART1_DR, USART1_BRR, USART1_CR1 = 0x4001_3800, 0x4001_3804, 0x4001_3808, 0x4001_380C
 SYST_CSR, SYST_RVR = 0xE000_E010, 0xE000_E014
-SCB_VTOR, SCB_AIRCR = 0xE000_ED08, 0xE000_ED0C
+SCB_ICSR, SCB_VTOR, SCB_AIRCR = 0xE000_ED04, 0xE000_ED08, 0xE000_ED0C
+CLEAR_SYSTICK = 1 << 25
+"""The bit of ICSR that takes back a pending SysTick (PM0056 section 4.4.3)."""
 
 HSI_HZ = HSE_HZ = 8_000_000
 RESET_VALUES: Mapping[int, int] = {
@@ -91,12 +95,23 @@ class EmulatedApplication:
         vector_table: the address of the initial stack pointer and the reset vector.
         from_rom: whether Go started the application; clocks and USART1 are then as the ROM leaves them, and address 0
             maps the system memory.
+        element: the secure element at I2C1, if the board has one.
 
     Attributes:
         seconds_left: the time that the last `run` did not use, because the application requested a reset.
+        elapsed: the time that the application has run, in seconds.
     """
 
-    def __init__(self, silicon: Silicon, vector_table: int, *, from_rom: bool, cycles_per_instruction: float) -> None:
+    def __init__(
+        self,
+        silicon: Silicon,
+        vector_table: int,
+        *,
+        from_rom: bool,
+        cycles_per_instruction: float,
+        element: SecureElement | None = None,
+    ) -> None:
+        self.elapsed = 0.0
         self.seconds_left, self._cycles_per_instruction = 0.0, cycles_per_instruction
         self._silicon, profile = silicon, silicon.profile
         stack = _word(silicon.read(vector_table, 4))
@@ -107,6 +122,8 @@ class EmulatedApplication:
         self.peripherals: Peripherals = (
             Peripherals(LEFT_BY_ROM if from_rom else RESET_VALUES) if profile.runs_code else PlainPeripherals(profile)
         )
+        has_bus = element is not None and profile.runs_code
+        self._i2c = I2cMaster(element, self.peripherals.__getitem__) if element and has_bus else None
         self._flash_registers = flash_controller.REGISTERS if profile.runs_code else range(0)
         self._overwritten: list[range] = []
         self._failure: FlashBusError | PowerCutError | None = None
@@ -180,6 +197,7 @@ class EmulatedApplication:
             if period and self._until_tick <= 0:
                 self._tick()
             left -= cycles
+            self.elapsed += cycles / clock_hz
         if self.peripherals.reset_requested and self._core_waits:
             self._flash_controller.busy = 0.0  # the core waited before it asked for the reset
         self.seconds_left = left / clock_hz
@@ -260,12 +278,20 @@ class EmulatedApplication:
         if start + offset in self._flash_registers:
             value = self._flash_controller.read(start + offset)
             return value & ~flash_controller.BUSY if self._core_waits else value
+        if self._i2c and start + offset in i2c.REGISTERS:
+            return self._i2c.read(start + offset)
         return self.peripherals.read(start + offset, size)
 
     def _write_register(self, uc: Uc, offset: int, *rest: Any) -> None:
         size, value, start = rest
         if start + offset in self._flash_registers:
             self._change_flash(lambda: self._flash_controller.write(start + offset, value))
+            return
+        if self._i2c and start + offset in i2c.REGISTERS:
+            self._i2c.write(start + offset, value)
+            return
+        if start + offset == SCB_ICSR and value & CLEAR_SYSTICK:
+            self._tick_pending = False
             return
         self.peripherals.write(start + offset, value, size=size)
         if self.peripherals.reset_requested:

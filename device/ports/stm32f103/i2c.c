@@ -25,8 +25,8 @@ enum {
   SR1_EMPTY = 1 << 7,
   SR1_REFUSED = 1 << 10,
   TICKS_PER_BYTE = 4000, /* many times the nine bits of a byte */
-  SYSTICK_ON = 1 << 2 | 1 << 0,
-  SYSTICK_PASSED = 1 << 16,
+  SYSTICK_ON = 1 << 2 | 1 << 1 | 1 << 0, /* the core's clock, an interrupt, on */
+  CLEAR_SYSTICK = 1 << 25,
 };
 
 /* Wait for a flag; return false if the chip refuses, or nothing happens. */
@@ -103,9 +103,14 @@ bool bus_read(uint8_t *data, uint32_t size) {
 void bus_wait(uint32_t milliseconds) {
   SYST_RVR = CLOCK_MHZ * 1000 - 1;
   SYST_CVR = 0;
+  /* A masked interrupt ends the sleep of the core, and is not handled. */
+  __asm volatile("cpsid i");
   SYST_CSR = SYSTICK_ON;
   for (uint32_t i = 0; i < milliseconds; i++) {
-    while (!(SYST_CSR & SYSTICK_PASSED)) {}
+    __asm volatile("wfi");
+    SCB_ICSR = CLEAR_SYSTICK;
   }
   SYST_CSR = 0;
+  SCB_ICSR = CLEAR_SYSTICK;
+  __asm volatile("cpsie i");
 }

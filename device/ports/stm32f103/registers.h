@@ -42,6 +42,7 @@
 #define SYST_CVR REGISTER(0xE000E018)
 
 /* System control block (PM0056 section 4.4). */
+#define SCB_ICSR REGISTER(0xE000ED04)
 #define SCB_VTOR REGISTER(0xE000ED08)
 #define SCB_AIRCR REGISTER(0xE000ED0C)
 
