@@ -26,7 +26,7 @@ from blockota.formats.abi import DecodingError, interface
 from blockota.model.container import NO_CHIP, Container
 from blockota.model.draft import Draft
 from blockota.model.manifest import Description
-from blockota.model.release import Product, Region, Release
+from blockota.model.release import Product, Region, Release, Status, Version
 from blockota.settings import REGISTRIES
 from blockota.stores.search import find_image
 from blockota.vendor.deltas import with_patches
@@ -247,8 +247,30 @@ def complete_draft(
     return with_patches(draft, contract, read_image=read_image)
 
 
+def find_higher_revoked(connection: Connection, draft: Draft) -> dict[Version, int]:
+    """Find the revoked releases whose devices would refuse the image of a draft.
+
+    Only releases above the newest active one are compared. A release whose manifest is not found is left out.
+
+    Returns:
+        The security counters of these releases, by version. They are higher than that of the draft.
+    """
+    counter, contract, higher = draft.security_counter, connection.contract, dict[Version, int]()
+    if counter is None:
+        return higher
+    for release in contract.history(draft.product):
+        if release.status is Status.ACTIVE:
+            break
+        manifest = describe(connection, release).manifest
+        if manifest and (manifest.security_counter or 0) > counter:
+            higher[release.version] = manifest.security_counter or 0
+    return higher
+
+
 def _newest_counter(connection: Connection, contract: BlockOTAContract, product: str) -> int:
-    """Return the security counter of a product's newest release; 0 without a release or a counter.
+    """Return the security counter of a product's newest active release.
+
+    Returns 0 without a release or a counter.
 
     Raises:
         StoreError: the manifest of the release, which has the counter, was not found.

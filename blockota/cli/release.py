@@ -206,6 +206,7 @@ def publish(
         session.note(f"No delta from {missing} is listed: it would not be smaller than the image.")
     if drafting.fill and not any(one and one.filled for one in manifests):
         session.note("--fill changed nothing: no image has a gap of at least an erase unit.")
+    _note_refusing_devices(session, drafts)
 
 
 @release.command()
@@ -380,6 +381,18 @@ def _as_published(made: Release, manifest: Manifest | None) -> dict[str, Any]:
     """Return a proposed release for JSON, without status and predecessor, which are unknown before the execution."""
     fields = made.as_fields() | {"manifest": _manifest_address(made)} | (manifest.options if manifest else {})
     return {name: fields[name] for name in fields if name not in {"status", "previous"}}
+
+
+def _note_refusing_devices(session: Session, drafts: Sequence[Draft]) -> None:
+    """Print a note for each revoked release whose devices would refuse a draft because of its security counter."""
+    from blockota.desk import find_higher_revoked
+
+    for draft in drafts:
+        for version, counter in find_higher_revoked(session.connection, draft).items():
+            ran = f"Devices that ran {draft.product} {version}, which is revoked, would refuse {draft.version}"
+            session.note(
+                f"{ran}: its security counter is {draft.security_counter}, and that of {version} is {counter}."
+            )
 
 
 def _stored_row(store: str, proposal: Path) -> dict[str, object]:

@@ -95,11 +95,16 @@ def test_a_lower_counter_in_the_same_proposal_is_not_published(workshop: Worksho
 
 
 def test_a_counter_counts_until_its_release_is_revoked(workshop: Workshop) -> None:
-    """After a revocation, the newest active release counts."""
+    """After a revocation, the newest active release counts; a note names the devices that would refuse the image."""
     settled(workshop)
+    write_image("sensor-1.1.0.bin", 1)
+    assert "revoked" not in ok(publish(workshop, "sensor-1.1.0.bin", "1.1.0")).err
     workshop.decide(revoke_call(SENSOR.name, Version(1, 0, 0), reason="reboots"))
-    write_image("sensor-1.1.0.bin")
-    assert "security counter  0\n" in ok(publish(workshop, "sensor-1.1.0.bin", "1.1.0")).out
+    write_image("sensor-1.2.0.bin")
+    outcome = ok(publish(workshop, "sensor-1.2.0.bin", "1.2.0"))
+    assert "security counter  0\n" in outcome.out
+    note = f"Devices that ran {SENSOR.name} 1.0.0, which is revoked, would refuse 1.2.0: its security counter is 0,"
+    assert f"{note} and that of 1.0.0 is 1." in " ".join(outcome.err.split())
 
 
 def test_a_counter_that_rises_is_a_red_flag_without_a_raised_floor(workshop: Workshop) -> None:
