@@ -255,6 +255,7 @@ class GatewayCore:
         clock: its clock.
         face: a face that counts changed offers.
         log: the entries that `appending` took from the outbox.
+        lines: what a face wrote to the log of the service, for tests that keep it.
     """
 
     def __init__(
@@ -266,6 +267,7 @@ class GatewayCore:
         self.face = ChangedOffers()
         self.core.add_face(self.face)
         self.log: list[bytes] = []
+        self.lines: list[str] = []
 
     def __enter__(self) -> Self:
         """Return this."""

@@ -249,8 +249,13 @@ class FlashVisit:
 
         if offer := self.core.offer(self.number):
             await self._install(offer, found)
-        elif not found.release and not found.is_blank and self.core.state(self.number).stage is not Stage.SETTLED:
+        elif not found.release and self._has_lost_program(found):
             await self._restore(found)
+
+    def _has_lost_program(self, found: FoundBoard) -> bool:
+        """Whether a failed try left the board without a program. A board that is new to the gateway is blank."""
+        delivery = self.core.state(self.number)
+        return delivery.stage is not Stage.SETTLED and (delivery.running is not None or not found.is_blank)
 
     async def _report(self, image: bytes, unique_id: str, *, is_new: bool = False) -> None:
         chip = bytes.fromhex(unique_id)

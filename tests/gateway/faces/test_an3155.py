@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from blockota.errors import UsageError
+from blockota.gateway.core import Core, Report
 from blockota.gateway.face import FaceContext
 from blockota.gateway.faces.an3155 import FlashFace, create
 from blockota.gateway.facts import ReleaseFacts, SiteFacts
-from blockota.model.delivery import Stage
+from blockota.model.delivery import DeliveryPolicy, Stage
 from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry
-from blockota.model.release import Product, Region, Version
+from blockota.model.release import Product, Region, Status, Version
+from blockota.model.target import GroupPolicy
 from blockota.settings_table import SettingsTable
 from firmware_host.bootloader.entry import BoardLine
 from firmware_host.simulator import Faults, SimulatedBoard, serve_tcp
@@ -27,7 +29,7 @@ from tests.support.programs import program
 from tests.support.receipts import GATEWAY
 
 BASE, CHIP, NUMBER = 0x0800_0000, 0x410, 300
-OLD, NEW = program(BASE, handlers=4), program(BASE, handlers=7)
+OLDER, OLD, NEW = program(BASE, handlers=2), program(BASE, handlers=4), program(BASE, handlers=7)
 DEADLINE = 120.0
 UNIQUE_ID = bytes(range(1, 13))
 
@@ -40,10 +42,15 @@ def image_facts(folder: Path, image: bytes, version: str) -> ReleaseFacts:
     return replace(facts, image=replace(facts.image, sha256=offer.image, size=offer.size, path=offer.path))
 
 
-def facts_of(folder: Path, unique_id: bytes = UNIQUE_ID, *, minimum: Version | None = None) -> SiteFacts:
-    """Return a site with one board, and the two releases."""
+def facts_of(
+    folder: Path, unique_id: bytes = UNIQUE_ID, *, minimum: Version | None = None, is_old_revoked: bool = False
+) -> SiteFacts:
+    """Return a site with one board, and three releases."""
     device = known_device(NUMBER, face="an3155", name=f"acme/thermo2/{unique_id.hex()}")
-    facts = site([device], image_facts(folder, OLD, "1.0.0"), image_facts(folder, NEW, "1.1.0"))
+    older, old = image_facts(folder, OLDER, "0.9.0"), image_facts(folder, OLD, "1.0.0")
+    if is_old_revoked:
+        old = replace(old, release=replace(old.release, status=Status.REVOKED), is_active=False)
+    facts = site([device], older, old, image_facts(folder, NEW, "1.1.0"))
     product = Product(COMPONENT.product, "acme", CHIP, Region(BASE, 0x10000), minimum, paired=True)
     known = {name: replace(one, product=product) for name, one in facts.components.items()}
     return replace(facts, components=known)
@@ -52,12 +59,21 @@ def facts_of(folder: Path, unique_id: bytes = UNIQUE_ID, *, minimum: Version | N
 Condition = Callable[[list[LogEntry], GatewayCore], object]
 
 
-def serve(folder: Path, board: SimulatedBoard, until: Condition, facts: SiteFacts | None = None) -> list[LogEntry]:
-    """Run the face with a board until a condition is true. Returns the entries."""
+def serve(
+    folder: Path,
+    board: SimulatedBoard,
+    until: Condition,
+    facts: SiteFacts | None = None,
+    before: Callable[[Core], Awaitable[None]] | None = None,
+) -> list[LogEntry]:
+    """Run the face with a board until a condition is true, after a call. Returns the entries."""
 
     async def run(url: str) -> list[LogEntry]:
-        async with gateway_core(folder, facts or facts_of(folder)) as gateway:
-            context = FaceContext(GATEWAY, folder, gateway.clock, lambda *_, **__: None)
+        policy = GroupPolicy(delivery=DeliveryPolicy(pauses=()))
+        async with gateway_core(folder, facts or facts_of(folder), policy=policy) as gateway:
+            if before:
+                await before(gateway.core)
+            context = FaceContext(GATEWAY, folder, gateway.clock, lambda *_, why, **__: gateway.lines.append(why))
             face: FlashFace = create(SettingsTable("gateway.an3155", {"devices": {str(NUMBER): url}}, folder), context)
             face.settings = replace(face.settings, lines={NUMBER: BoardLine.parse(url)}, retry=0.05)
             gateway.core.add_face(face)
@@ -103,6 +119,87 @@ def test_the_release_before_is_flashed_again(tmp_path: Path) -> None:
         (EntryKind.EVENT, sha256(NEW)),
         (EntryKind.REINSTALL, sha256(OLD)),
     ]
+    assert board.flash[: len(OLD)] == OLD
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        Faults(power_cut_in_erase=1),
+        Faults(power_cut_before_program=10),
+        Faults(power_cut_after=700),
+        Faults(silent_after=700),
+        Faults(unplug_after=700),
+        Faults(flip_received=700),
+    ],
+)
+def test_after_each_fault_of_the_line_the_board_runs_what_the_log_states(tmp_path: Path, faults: Faults) -> None:
+    """A fault after the first erased page leads to the release before, and never to a false receipt."""
+    board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=faults)
+    entries = serve(tmp_path, board, lambda entries, _: len(entries) == 3)
+    assert kinds(entries) == [
+        (EntryKind.INSTALL, sha256(OLD)),
+        (EntryKind.EVENT, sha256(NEW)),
+        (EntryKind.REINSTALL, sha256(OLD)),
+    ]
+    assert board.flash[: len(OLD)] == OLD
+
+
+@pytest.mark.parametrize(
+    "faults", [Faults(lost_ack=25), Faults(flip_sent=40), Faults(unplug_after_sent=60), Faults(noise_at_open=300)]
+)
+def test_a_fault_before_anything_is_erased_costs_no_try(tmp_path: Path, faults: Faults) -> None:
+    """The visit is made again, and the release is installed."""
+    board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=faults)
+    entries = serve(tmp_path, board, lambda entries, _: len(entries) == 2)
+    assert kinds(entries) == [(EntryKind.INSTALL, sha256(OLD)), (EntryKind.INSTALL, sha256(NEW))]
+    assert board.flash[: len(NEW)] == NEW
+
+
+def test_the_newest_active_release_replaces_a_revoked_one(tmp_path: Path) -> None:
+    """The release before it is revoked, so that the newest other one is flashed, although its version is lower."""
+    board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=Faults(power_cut_in_program=40))
+    facts = facts_of(tmp_path, is_old_revoked=True)
+    entries = serve(tmp_path, board, lambda entries, _: len(entries) == 3, facts)
+    assert kinds(entries) == [
+        (EntryKind.INSTALL, sha256(OLD)),
+        (EntryKind.EVENT, sha256(NEW)),
+        (EntryKind.INSTALL, sha256(OLDER)),
+    ]
+    assert board.flash[: len(OLDER)] == OLDER
+
+
+@pytest.mark.parametrize("is_old_revoked", [False, True])
+def test_nothing_below_the_floor_is_flashed_again(tmp_path: Path, *, is_old_revoked: bool) -> None:
+    """With a floor above the releases before, the board stays without a program, and the log has the event alone."""
+    board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=Faults(power_cut_in_program=40))
+    facts = facts_of(tmp_path, minimum=Version(1, 0, 1), is_old_revoked=is_old_revoked)
+    given_up: Condition = lambda _, gateway: any("no other active release" in line for line in gateway.lines)  # noqa: E731
+    entries = serve(tmp_path, board, given_up, facts)
+    assert kinds(entries) == [(EntryKind.INSTALL, sha256(OLD)), (EntryKind.EVENT, sha256(NEW))]
+    assert board.flash[: len(OLD)] != OLD
+    assert board.flash[: len(OLDER)] != OLDER
+
+
+def test_a_worn_page_makes_no_receipt(tmp_path: Path) -> None:
+    """A cell that cannot be programmed fails check 10 for the new release and for the one before."""
+    board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=Faults(flipped_bit=BASE + len(OLD) - 2))
+    entries = serve(tmp_path, board, lambda entries, _: len(entries) == 2)
+    assert kinds(entries) == [(EntryKind.INSTALL, sha256(OLD)), (EntryKind.EVENT, sha256(NEW))]
+    assert "check 10 failed" in (entries[1].source or "")
+
+
+def test_an_erased_board_gets_its_release_again(tmp_path: Path) -> None:
+    """A gateway that was killed after a try had erased the board flashes the release before it, without tries left."""
+
+    async def fail(core: Core) -> None:
+        await core.reported(NUMBER, Report(image=sha256(OLD), level=EvidenceLevel.C, unique_id=UNIQUE_ID))
+        await core.outcome(NUMBER, core.state(NUMBER).job, succeeded=False, reason="the board fell silent")
+        assert core.state(NUMBER).stage is Stage.STOPPED
+
+    board = SimulatedBoard(unique_id=UNIQUE_ID)
+    entries = serve(tmp_path, board, lambda entries, _: len(entries) == 3, before=fail)
+    assert kinds(entries)[2:] == [(EntryKind.REINSTALL, sha256(OLD))]
     assert board.flash[: len(OLD)] == OLD
 
 
