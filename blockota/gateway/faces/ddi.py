@@ -38,14 +38,12 @@ from blockota.gateway.faces.ddi_documents import (
     read_feedback,
 )
 from blockota.gateway.faces.ddi_server import DdiServer
+from blockota.gateway.faces.ddi_state import STATE_NAME, ActionStore
 from blockota.gateway.faces.image_response import ImageResponse
 from blockota.model.delivery import Stage
 from blockota.repository.server import Listening, listen, tls_context
 from blockota.settings_table import SettingsTable
 
-REPORTERS = "ddi-reporters"
-"""The file with the numbers of the devices that name their running image. For these devices, a stated success is not
-yet a report."""
 _MAX_BODY, _BODY_TIME = 1 << 16, 30
 """The largest body of a request in bytes, and the number of seconds within which the body must arrive."""
 _MAX_CONNECTIONS, _MAX_HEADERS, _KEEP_ALIVE, _STALL = 2000, 1 << 14, 75, 60
@@ -130,11 +128,8 @@ class DdiFace:
 
     def __init__(self, settings: DdiSettings, context: FaceContext, *, stall_seconds: float = _STALL) -> None:
         self._settings, self._context, self._stall_seconds = settings, context, stall_seconds
-        self._taken: dict[int, int] = {}  # the action that a device has begun
-        self._ended: dict[int, tuple[int, Feedback | None]] = {}  # the action that a device ended last, and how
+        self._actions = ActionStore(context.folder / STATE_NAME)
         self._introduced: dict[int, int] = {}  # when a device sent its attributes
-        self._reporters = context.folder / REPORTERS
-        self._names_image = _numbers_in(self._reporters)
         self._hashes: dict[bytes, FileHashes] = {}
         self._port = settings.port
 
@@ -251,8 +246,8 @@ class DdiFace:
         return number
 
     async def _poll(self, core: Core, number: int, request: Request) -> Response:
-        offer, taken = self._offer(core, number), self._taken.get(number)
-        canceled = taken if taken is not None and self._offer_of(core, number, taken) is None else None
+        offer, begun = self._offer(core, number), self._actions.device(number).begun
+        canceled = begun if begun is not None and self._offer_of(core, number, begun) is None else None
         answer = polling(
             self._base(request),
             pause=self._settings.pause,
@@ -267,16 +262,15 @@ class DdiFace:
         if found.image or found.version or found.hardware:
             await core.reported(number, Report(image=found.image, version=found.version, hardware=found.hardware))
         self._introduced[number] = self._context.clock()
-        if found.image and number not in self._names_image:
-            await asyncio.to_thread(_add_number, self._reporters, number)
-            self._names_image.add(number)
+        if found.image:
+            self._actions.note_image(number)
         return Response()
 
     async def _deployment(self, core: Core, number: int, request: Request) -> Response:
         offer = self._required(core, number, request)
         hashes = await self._hashes_of(offer)
         await core.offered(number, offer.job)
-        self._taken[number] = offer.job
+        self._actions.begin(number, offer.job)
         return JSONResponse(deployment(self._base(request), offer, hashes))
 
     async def _feedback(self, core: Core, number: int, request: Request) -> Response:
@@ -284,11 +278,12 @@ class DdiFace:
         offer = self._offer_of(core, number, action)
         if offer is None:
             is_over = feedback.is_success or feedback.is_over
-            # After a restart of the gateway, only the core knows the action of a repeated message.
-            is_known = action in (self._taken.get(number), core.state(number).job)
+            known = self._actions.device(number)
+            is_known = action in (known.begun, core.state(number).job)
             if is_known and feedback.is_over and not feedback.is_success:  # it can end a trial, else it is too late
                 is_known = await self._failed(core, number, action, feedback)
-            is_repeated = self._ended.get(number) == (action, feedback)
+            # A device may also refuse to cancel an action, and go on with it.
+            is_repeated = known.ended == action and known.feedback in (feedback, None)
             if is_over:
                 self._end(number, action, feedback)
             return Response(status_code=HTTPStatus.OK if is_known or is_repeated else HTTPStatus.GONE)
@@ -313,7 +308,7 @@ class DdiFace:
             raise ValueError("the device reports a success, but did not fetch the image")
         # One call, so that a gateway that is killed has recorded all of the message or nothing: a device whose success
         # proves what it runs, or one that names its image itself, later.
-        if number in self._names_image and not offer.is_configuration:
+        if self._actions.device(number).names_image and not offer.is_configuration:
             await core.outcome(number, offer.job, succeeded=True)
         else:
             await core.reported(number, Report(image=offer.image, product=product))
@@ -325,7 +320,7 @@ class DdiFace:
 
     async def _cancellation(self, _: Core, number: int, request: Request) -> Response:
         action = _action(request)
-        if self._taken.get(number) != action:
+        if self._actions.device(number).begun != action:
             raise HTTPException(HTTPStatus.NOT_FOUND)
         return JSONResponse(cancellation(action))
 
@@ -351,8 +346,8 @@ class DdiFace:
     def _offer(self, core: Core, number: int) -> DeviceOffer | None:
         """Return the offer to make: the offer that the device has begun, else the firmware, else a configuration."""
         offers = sorted(core.offers(number), key=lambda one: one.is_configuration)
-        taken = self._taken.get(number)
-        return next((one for one in offers if one.job == taken), offers[0] if offers else None)
+        begun = self._actions.device(number).begun
+        return next((one for one in offers if one.job == begun), offers[0] if offers else None)
 
     def _offer_of(self, core: Core, number: int, action: int) -> DeviceOffer | None:
         return next((one for one in core.offers(number) if one.job == action), None)
@@ -364,10 +359,8 @@ class DdiFace:
         return offer
 
     def _end(self, number: int, action: int, feedback: Feedback | None = None) -> None:
-        self._ended[number] = action, feedback
+        self._actions.end(number, action, feedback)
         self._introduced.pop(number, None)  # what the device runs may have changed
-        if self._taken.get(number) == action:
-            del self._taken[number]
 
     def _base(self, request: Request) -> str:
         place = f"{request.url.scheme}://{request.url.netloc}"
@@ -381,27 +374,6 @@ class DdiFace:
 
 
 _Handler = Callable[[Core, int, Request], Awaitable[Response]]
-
-
-def _numbers_in(path: Path) -> set[int]:
-    try:
-        return {int(line) for line in path.read_text().splitlines() if line.isdecimal()}
-    except OSError:
-        return set()
-
-
-def _add_number(path: Path, number: int) -> None:
-    """Append a number to a file.
-
-    Raises:
-        StoreError: the file cannot be written.
-    """
-    try:
-        with path.open("a") as file:
-            file.write(f"{number}\n")
-    except OSError as error:
-        why, remedy = error.strerror or str(error), "check the folder and the disk"
-        raise StoreError(f"{path} cannot be written", why=why, remedy=remedy) from error
 
 
 def _hash_file(path: Path, image: bytes) -> FileHashes:

@@ -1,0 +1,114 @@
+"""What the DDI face keeps on disk: the actions that devices began and ended, and which devices name their image.
+
+What devices run is in the core's state. Without this file, a gateway that was restarted would not ask a device to
+cancel an action that it began before, and would not recognise a repeated message. A commit does not wait for the disk:
+after SIGKILL nothing is missing; after a power failure, the last seconds may be.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from blockota.errors import StoreError
+from blockota.gateway.faces.ddi_documents import Feedback
+
+STATE_NAME = "ddi.sqlite"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS device (
+    number INTEGER PRIMARY KEY, begun INTEGER, ended INTEGER, execution TEXT, finished TEXT, details TEXT,
+    names_image INTEGER NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True)
+class DdiDevice:
+    """What the face knows of a device.
+
+    Attributes:
+        begun: the action that the device opened, and has not ended; None for none.
+        ended: the action that ended last; None before the first.
+        feedback: the device's last word about the ended action; None if the action was cancelled.
+        names_image: whether the device has named its running image. Its success alone is then not a report.
+    """
+
+    begun: int | None = None
+    ended: int | None = None
+    feedback: Feedback | None = None
+    names_image: bool = False
+
+
+_UNKNOWN = DdiDevice()
+
+
+class ActionStore:
+    """The actions of all devices, in memory and in an SQLite file.
+
+    Args:
+        path: the file, created if necessary.
+
+    Raises:
+        StoreError: the file cannot be opened, or is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._devices: dict[int, DdiDevice] = {}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Like the core, the face works in one thread, though not in the one that made it.
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
+            for number, begun, ended, *words, names_image in self._database.execute("SELECT * FROM device"):
+                feedback = Feedback(*words) if words[0] is not None else None
+                self._devices[number] = DdiDevice(begun, ended, feedback, bool(names_image))
+        except (sqlite3.Error, OSError) as error:
+            raise self._unusable(error) from error
+
+    def device(self, number: int) -> DdiDevice:
+        """Return what is known of a device."""
+        return self._devices.get(number, _UNKNOWN)
+
+    def begin(self, number: int, action: int) -> None:
+        """Keep that a device opened an action."""
+        self._put(number, replace(self.device(number), begun=action))
+
+    def end(self, number: int, action: int, feedback: Feedback | None) -> None:
+        """Keep that an action ended; without feedback, it was cancelled."""
+        known = self.device(number)
+        begun = None if known.begun == action else known.begun
+        self._put(number, replace(known, begun=begun, ended=action, feedback=feedback))
+
+    def note_image(self, number: int) -> None:
+        """Keep that a device names its running image."""
+        self._put(number, replace(self.device(number), names_image=True))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def _put(self, number: int, device: DdiDevice) -> None:
+        """Keep a device, if it changed.
+
+        Raises:
+            StoreError: the file cannot be written. The device is kept in memory all the same.
+        """
+        if device == self.device(number):
+            return
+        self._devices[number] = device
+        said = device.feedback
+        words = (said.execution, said.finished, said.details) if said else (None, None, None)
+        values = (number, device.begun, device.ended, *words, device.names_image)
+        try:
+            self._database.execute("INSERT OR REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> StoreError:
+        return StoreError(
+            f"the state of the DDI face in {self._path} cannot be used",
+            why=str(error),
+            remedy="check the disk; without the file, an update that is withdrawn may not be cancelled",
+        )

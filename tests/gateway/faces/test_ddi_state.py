@@ -1,0 +1,74 @@
+"""A restart of the gateway does not change what the DDI face asks of a device."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from blockota.errors import StoreError
+from blockota.gateway.faces.ddi import DdiFace, DdiSettings
+from blockota.gateway.faces.ddi_state import STATE_NAME
+from tests.gateway.faces.test_ddi import IMAGE, DdiClient, context, serve
+from tests.support.gateway import FakeCore, device_offer
+
+
+def test_a_restart_between_any_two_steps_of_a_cancellation_changes_nothing(tmp_path: Path) -> None:
+    """Each request is answered by a new gateway, which cancels what the former one offered, and knows what ended."""
+    core = FakeCore()
+    core.now_offered[256] = [device_offer(tmp_path, IMAGE)]
+    links: dict[str, str] = {}
+
+    def expect(name: str, job: int) -> Callable[[DdiClient], None]:
+        def check(client: DdiClient) -> None:
+            found = {one: link for one, link in client.poll().items() if one != "configData"}
+            assert list(found) == [name]
+            assert found[name].endswith(f"/{job}")
+            links.update(found)
+
+        return check
+
+    def open_action(client: DdiClient) -> None:
+        client.artifact()
+
+    def ask_to_cancel(client: DdiClient) -> None:
+        assert json.loads(client.ask(links["cancelAction"])[1]) == {"id": "7", "cancelAction": {"stopId": "7"}}
+
+    def feedback(link: str, *words: str) -> Callable[[DdiClient], None]:
+        def send(client: DdiClient) -> None:
+            assert client.feedback(links[link], *words) == 200
+
+        return send
+
+    def end_old_action(client: DdiClient) -> None:
+        old = links["deploymentBase"].replace("/8", "/7")
+        assert client.feedback(old, "closed", "success") == 200  # it had not stopped
+        assert client.feedback(old, "closed", "success") == 200  # repeated
+        assert client.feedback(old, "closed", "failure", "another word") == 410
+        assert client.ask(links["cancelAction"])[0] == 404
+
+    serve(tmp_path, core, expect("deploymentBase", 7))
+    serve(tmp_path, core, open_action)
+    core.now_offered[256] = [device_offer(tmp_path, IMAGE + b"2", version="1.2.0", job=8)]
+    for step in (
+        expect("cancelAction", 7),
+        ask_to_cancel,
+        ask_to_cancel,
+        expect("cancelAction", 7),
+        feedback("cancelAction", "rejected", "none"),
+        feedback("cancelAction", "rejected", "none"),
+        expect("deploymentBase", 8),
+        end_old_action,
+        expect("deploymentBase", 8),
+    ):
+        serve(tmp_path, core, step)
+    assert not [call for call in core.calls if call[0] in ("outcome", "reported")]
+
+
+def test_a_state_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
+    """A damaged file is named when the face is made."""
+    (tmp_path / STATE_NAME).write_bytes(b"no database" * 100)
+    with pytest.raises(StoreError, match="the state of the DDI face"):
+        DdiFace(DdiSettings("127.0.0.1", 0), context(tmp_path))
