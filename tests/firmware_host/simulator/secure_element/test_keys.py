@@ -234,6 +234,15 @@ def test_verify_external(chip: SecureElement, mode: int, load: int) -> None:
     assert refused(lambda: chip.execute(VERIFY, mode, 4, good + public)) == FORBIDDEN
 
 
+def test_a_key_can_be_for_statements_alone() -> None:
+    """A key without the permission for messages signs none."""
+    element = Bench().element
+    configure(element, s1=(0x8082, 0x0013))
+    element.execute(GENKEY, CREATE, 1)
+    element.execute(LOCK, DATA_LOCK)
+    assert refused(lambda: sign(element, 1)) == FORBIDDEN
+
+
 def verify_stored(chip: SecureElement, slot: int, signature: bytes) -> bytes:
     """Verify a signature of the digest by a key in a slot."""
     chip.execute(NONCE, TO_DIGEST, 0, DIGEST)
@@ -289,6 +298,21 @@ def test_a_public_key_is_validated_and_invalidated(chip: SecureElement) -> None:
     assert refused(lambda: verify_stored(chip, VALIDATED, good)) == FORBIDDEN
 
 
+@pytest.mark.parametrize(
+    ("rules", "is_locked"), [((0x1000 | PARENT, 0x0010), False), ((0x1000 | PARENT, 0x0032), True)]
+)
+def test_what_is_not_validated(rules: tuple[int, int], is_locked: bool) -> None:  # noqa: FBT001
+    """A key that needs no validation, and one in a locked slot, keep their state."""
+    element = Bench().element
+    configure(element, s11=rules)
+    write_public(element, PARENT, xy(CITY.public_key()))
+    write_public(element, VALIDATED, xy(OTHER_PEER.public_key()))
+    element.execute(LOCK, DATA_LOCK)
+    if is_locked:
+        element.execute(LOCK, SLOT_LOCK | VALIDATED << 2)
+    assert refused(lambda: change_validity(element)) == FORBIDDEN
+
+
 @pytest.mark.parametrize("with_serial", [0, 0x40])
 def test_the_chip_signs_a_statement_about_its_key(chip: SecureElement, with_serial: int) -> None:
     """Sign(Internal) covers the key's digest, its rules and the chip's serial number."""
@@ -318,6 +342,7 @@ def test_internal_statements_need_a_digest_and_the_permission(chip: SecureElemen
         (GENKEY, CREATE, 16, b""),
         (GENKEY, 0x10, PUBLIC, b"ab"),
         (SIGN, EXTERNAL, DEVICE, b"x"),
+        (VERIFY, 3 | BY_DIGEST, VALIDATED, bytes(83)),
         (SIGN, EXTERNAL | 2, DEVICE, b""),
         (SIGN, EXTERNAL | 1, DEVICE, b""),
         (SIGN, EXTERNAL, 16, b""),

@@ -36,11 +36,13 @@ OLD, NEW = sha256(b"old image"), sha256(b"new image")
 SECRET = bytes(range(32))
 
 
-def chip_with(mode: int, *, kept: int = DIGEST, flags: int = 0, bench: Bench | None = None) -> SecureElement:
+def chip_with(
+    mode: int, *, kept: int = DIGEST, flags: int = 0, options: int = 2, bench: Bench | None = None
+) -> SecureElement:
     """Return a locked element whose SecureBootConfig has a mode, more flags, and the slot of the kept value."""
     element = (bench or Bench()).element
     element.memory.config[70:72] = (mode | flags | kept << 8 | BOOT_KEY << 12).to_bytes(2, "little")
-    element.memory.config[90:92] = (2 | MAC_KEY << 12).to_bytes(2, "little")
+    element.memory.config[90:92] = (options | MAC_KEY << 12).to_bytes(2, "little")
     configure(element, s8=(0x8000, 0x003C))
     write_public(element, BOOT_KEY, xy(VENDOR.public_key()))
     write_slot(element, MAC_KEY, SECRET)
@@ -161,11 +163,26 @@ def test_a_nonce_can_be_required() -> None:
     assert found == expected
 
 
-@pytest.mark.parametrize(("mode", "size"), [(4, 32), (STORE, 96), (FULL, 32), (COPY, 95), (STORE | 8, 32)])
+@pytest.mark.parametrize(
+    ("mode", "size"), [(4, 32), (4, 96), (3, 96), (STORE, 96), (FULL, 32), (COPY, 95), (STORE | 8, 32)]
+)
 def test_wrong_parameters(mode: int, size: int) -> None:
     """A wrong mode or length is a parse error."""
     chip = chip_with(KEEP_DIGEST)
     assert refused(lambda: chip.execute(BOOT, mode, 0, bytes(size))) == PARSE
+    assert refused(lambda: chip.execute(BOOT, STORE, 1, bytes(32))) == PARSE
+
+
+def test_a_slot_that_is_too_small_keeps_nothing() -> None:
+    """FullCopy refuses to keep a signature of 64 bytes in a slot of 36."""
+    chip = chip_with(KEEP_SIGNATURE)
+    assert refused(lambda: boot(chip, COPY, OLD, signed(VENDOR, OLD))) == FORBIDDEN
+
+
+def test_protected_wires_need_the_configuration() -> None:
+    """Without the bit of ChipOptions there is no answer with a MAC."""
+    chip = chip_with(KEEP_DIGEST, options=0)
+    assert refused(lambda: protected(chip, COPY, OLD, signed(VENDOR, OLD))) == FORBIDDEN
 
 
 @pytest.mark.parametrize(("share", "kept"), [(0.0, OLD), (0.5, None), (1.0, NEW)])
