@@ -18,7 +18,7 @@ from firmware_host.flashing.digest_stub import MAX_GROUPS, MAX_LENGTHS, PARAMETE
 STUBS = Path(__file__).parents[2] / "firmware_host" / "flashing" / "stub"
 CPU_MODELS = {"v7-M": UC_CPU_ARM_CORTEX_M3, "v6-M": UC_CPU_ARM_CORTEX_M0}
 BASE, RAM_SIZE = 0x2000_0200, 0x5000
-"""Where the program is written, and the bytes of RAM."""
+"""The address of the program, and the size of the RAM in bytes."""
 USART = (0x0C, 1 << 13, 0x00, 0x04, 0x4001_3800, 0, 0, 0)
 """Offsets of CR1, its bit UE, SR and DR; addresses of USARTs."""
 FLASH, RAM, PRIVATE, PERIPHERALS = 0x0800_0000, 0x2000_0000, 0xE000_E000, 0x4000_0000

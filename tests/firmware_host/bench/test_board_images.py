@@ -1,4 +1,7 @@
-"""The image of one board is written before the program, and an interruption at any point loses no more than is said."""
+"""The image of one board is written before the program.
+
+An interruption at any point loses no more than the error states.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +106,10 @@ def reasons(error: BaseException | None) -> Iterator[str]:
 
 @pytest.mark.parametrize("faults", sampled(FAULTS, one_in=12), ids=str)
 def test_an_interruption_at_any_point_is_completed(maker: Maker, faults: Faults) -> None:
-    """After any fault, the new program is never without the image, and the next run completes both or says why not."""
+    """After any fault, the new program never starts without the image.
+
+    The next run completes both, or gives the reason.
+    """
     board = SimulatedBoard(flash=OLD.data, faults=faults)
     error: BlockOTAError | None = None
     images = maker.images()
@@ -139,7 +145,7 @@ def test_an_interruption_at_any_point_is_completed(maker: Maker, faults: Faults)
 
 
 def test_other_data_in_the_pages_of_the_region_is_kept(maker: Maker) -> None:
-    """A region that begins within a page with other data is refused, also with consent to replace contents."""
+    """A region that begins within a page with other data is refused, even with consent to replace contents."""
     board = SimulatedBoard(flash=OLD.data.ljust(OFFSET, b"\xff") + b"other")
     inside = replace(KEYS, region=Region(KEYS.region.start + 512, KIB))
     images = replace(maker.images(may_make_new=True), may_replace=True)
@@ -159,7 +165,7 @@ def test_a_region_may_begin_within_a_blank_page(maker: Maker) -> None:
 
 @pytest.mark.parametrize("number", range(8, 200, 6))
 def test_an_interrupted_run_leaves_no_old_bytes_behind_the_image(maker: Maker, number: int) -> None:
-    """If old bytes beyond the image survive an interruption, the next run erases them, without a second image."""
+    """If old bytes after the image survive an interruption, the next run erases them without a second image."""
     old = bytes(range(1, 200)) * 11
     flash = OLD.data.ljust(OFFSET, b"\xff") + old[: KEYS.region.size]
     board = SimulatedBoard(flash=flash, faults=Faults(lost_ack=number))
@@ -173,7 +179,7 @@ def test_an_interrupted_run_leaves_no_old_bytes_behind_the_image(maker: Maker, n
 
 
 def test_a_cut_off_image_is_completed_from_the_flash(maker: Maker) -> None:
-    """If the flash has the whole image of an interrupted run before old bytes, the image is kept, and these erased."""
+    """If old bytes follow the complete image of an interrupted run, the image is kept and the old bytes are erased."""
     board, images = SimulatedBoard(flash=OLD.data), maker.images()
     maker.flash(board, images)
     record = images.find(UNIQUE_ID, KEYS.name)
@@ -185,7 +191,7 @@ def test_a_cut_off_image_is_completed_from_the_flash(maker: Maker) -> None:
 
 
 def test_what_the_program_writes_behind_the_image_is_kept(maker: Maker) -> None:
-    """After a complete run, the program may use the region beyond the image: another run changes nothing there."""
+    """After a complete run, the program may use the region after the image. Another run changes nothing there."""
     board = SimulatedBoard(flash=OLD.data)
     maker.flash(board, maker.images())
     used = SimulatedBoard(flash=board.flash[: OFFSET + len(IMAGE)] + b"a counter")

@@ -39,7 +39,7 @@ def summed(*entries: BenchEntry, day: Day = DAY) -> tuple[list[Tally], Tally | N
 
 
 def test_boards_are_counted_by_their_newest_line() -> None:
-    """A board that failed and then succeeded counts as good and as repeated; one that failed last counts as bad."""
+    """A board that failed and then succeeded counts as good and as repeated. A board that failed last counts as bad."""
     parts, total = summed(
         entry("a", result="the board fell silent"),
         entry("a", at=NOON + 1),
@@ -77,13 +77,13 @@ def test_boards_without_a_unique_id_are_distinct() -> None:
 
 
 def test_lines_of_earlier_versions_have_no_mean_time() -> None:
-    """A line without the time of its run counts, and takes its version from the proven one."""
+    """A line without the time of its run counts. Its version is taken from the proven version."""
     (part,), _ = summed(replace(entry("a", milliseconds=None), version="", port=""))
     assert (part.version, part.port, part.mean_seconds) == ("1.1.0", "", None)
 
 
 def test_other_days_do_not_count() -> None:
-    """A line one second before or after the day does not count; midnight belongs to the day that it begins."""
+    """A line one second before or after the day does not count. Midnight belongs to the day that it begins."""
     begin = int(DAY.begin.timestamp())
     entries = [entry("a", at=begin - 1), entry("b", at=begin), entry("c", at=begin + 24 * HOUR)]
     _, total = summed(*entries)
@@ -101,14 +101,14 @@ def test_other_days_do_not_count() -> None:
     ],
 )
 def test_a_day_is_a_local_day_with_its_offset(day: date, offset: str, hours: int) -> None:
-    """The day lies between two local midnights, also if the clock is changed, and its offset is named."""
+    """The day lies between two local midnights, even if the clock is changed. Its offset is shown."""
     found = Day.of(day, ZoneInfo("Europe/Vienna"))
     assert found.offset == offset
     assert found.end.timestamp() - found.begin.timestamp() == hours * HOUR
 
 
 def test_a_negative_offset_is_named() -> None:
-    """An offset with half an hour west of Greenwich is named with its sign."""
+    """An offset west of Greenwich with half an hour is shown with its sign."""
     assert Day.of(date(2026, 11, 28), timezone(-timedelta(hours=3, minutes=30))).offset == "UTC-03:30"
 
 

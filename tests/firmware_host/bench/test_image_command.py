@@ -1,4 +1,4 @@
-"""The command that makes the image of one board runs with limits, and its output appears in no message."""
+"""The command that makes the image of one board runs with limits. Its output appears in no message."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_error_output_is_shown_line_by_line() -> None:
 
 
 def test_a_long_error_output_is_cut_off() -> None:
-    """Of a long error output, 20 lines and the number of the others are shown."""
+    """If the error output is long, 20 lines and the number of the other lines are shown."""
     shown: list[str] = []
     run("import sys\nfor line in range(50): print('line', line, file=sys.stderr)", shown=shown)
     assert shown == [*(f"line {number}" for number in range(20)), "(and 30 more lines)"]

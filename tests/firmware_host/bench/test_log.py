@@ -89,7 +89,7 @@ def test_a_proven_flash_has_a_receipt(tmp_path: Path) -> None:
 
 
 def test_a_run_without_proof_is_an_event(tmp_path: Path) -> None:
-    """A failed run, and a board without a readable unique id, have an event with the line, and no receipt."""
+    """A failed run, and a run on a board without a readable unique id, have an event but no receipt."""
     log = bench_log(tmp_path / "log")
     lines = [
         log.append(replace(ENTRY, result="the board fell silent", after="", version="1.1.0")),
@@ -102,7 +102,10 @@ def test_a_run_without_proof_is_an_event(tmp_path: Path) -> None:
 
 
 def test_the_kind_of_a_receipt_depends_on_the_boards_history(tmp_path: Path) -> None:
-    """The same release again is a reinstallation; an image that the board has under another name is an equivalent."""
+    """The same release again is a reinstallation.
+
+    If the board has the image under another name, it is an equivalent.
+    """
     renamed = replace(ENTRY, product="acme-lamp", result="already")
     for entry in (ENTRY, ENTRY, renamed, replace(ENTRY, board=OTHER_BOARD), replace(ENTRY, after="1.2.0")):
         bench_log(tmp_path / "log").append(replace(entry, version=entry.after))
@@ -119,7 +122,7 @@ def test_the_entries_of_a_technician_name_the_identity(tmp_path: Path) -> None:
 
 
 def test_the_events_of_others_are_not_lines(tmp_path: Path) -> None:
-    """An event that is appended to the log by another command is not a line, and does not disturb the lines."""
+    """An event that another command appended to the log is not a line, and does not disturb the lines."""
     log = filled(tmp_path / "log", 1)
     TileLog(log.folder).append([LogEntry(EntryKind.EVENT, 1, source="the door was opened").encode()])
     log.check()
@@ -129,7 +132,7 @@ def test_the_events_of_others_are_not_lines(tmp_path: Path) -> None:
 
 
 def test_long_texts_are_shortened(tmp_path: Path) -> None:
-    """A text that does not fit into an entry is shortened; the other facts stay."""
+    """A text that does not fit into an entry is shortened, and the other facts stay."""
     log = bench_log(tmp_path / "log")
     log.append(replace(ENTRY, result="\u1234\n" * 100_000, operator="Ida" * 5000, after=""))
     (line,) = read_log(log.folder)
@@ -140,7 +143,7 @@ def test_long_texts_are_shortened(tmp_path: Path) -> None:
 
 
 def test_what_others_published_is_read_on(tmp_path: Path) -> None:
-    """Two writers of one log continue each other's lines, and a receipt counts for both."""
+    """Two writers of one log continue each other's lines. A receipt is recognised by both."""
     first, second = (bench_log(tmp_path / "log") for _ in range(2))
     lines = [log.append(replace(ENTRY, time=time)) for time, log in enumerate((first, second, first))]
     assert [line.number for line in lines] == [1, 2, 3]
@@ -167,7 +170,7 @@ def test_many_write_at_once(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_stopped_before_publishing_is_published_by_the_next(tmp_path: Path) -> None:
-    """A line is durable before it is published: the next check publishes it."""
+    """A line is durable before it is published. The next check publishes it."""
     log, folder = filled(tmp_path / "log", 1), tmp_path / "log"
     entries = list(TileLog(folder).entries())[:2]
     other = bench_log(tmp_path / "other")
@@ -190,7 +193,7 @@ SPOILT_FOLDERS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("name", SPOILT_FOLDERS)
 def test_a_damaged_log_is_reported_before_a_board_is_changed(tmp_path: Path, name: str) -> None:
-    """A damaged log is neither read nor continued; the remedy at the bench includes a new log."""
+    """A damaged log is neither read nor continued. At the bench, a new log is one of the remedies."""
     log = filled(tmp_path / "log")
     SPOILT_FOLDERS[name](log.folder)
     if name != "checkpoint removed":
@@ -204,7 +207,7 @@ def test_a_damaged_log_is_reported_before_a_board_is_changed(tmp_path: Path, nam
 
 
 def test_each_log_has_its_own_name(tmp_path: Path) -> None:
-    """Two logs of a bench have one key and different names; a log that was moved keeps its name."""
+    """Two logs of a bench have the same key but different names. A log that was moved keeps its name."""
     first, second = (filled(tmp_path / name, 1).key for name in ("log", "other"))
     assert first.key == second.key
     assert first.name != second.name
@@ -217,7 +220,7 @@ def test_each_log_has_its_own_name(tmp_path: Path) -> None:
 
 
 def test_a_log_of_another_bench_is_refused(tmp_path: Path) -> None:
-    """A log that another key signs is not continued, and not changed."""
+    """If another key signed a log, the log is not continued and not changed."""
     log = filled(tmp_path / "log", 1)
     other = BenchLog(log.folder, own_signer(tmp_path / "key.pem"))
     for use in (other.check, lambda: other.append(ENTRY)):
@@ -230,7 +233,7 @@ def test_a_log_of_another_bench_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_key_of_a_bench_is_made_once(tmp_path: Path) -> None:
-    """The key is made at the first use, readable by its owner only, and it names the log."""
+    """The key is made at the first use. Only its owner can read it, and it gives the log its name."""
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "key.pem.new").write_text("the beginning of a key")
     first, second = (own_signer(tmp_path / "bench" / "key.pem") for _ in range(2))
@@ -245,7 +248,7 @@ def test_the_key_of_a_bench_is_made_once(tmp_path: Path) -> None:
 def test_a_full_disk_is_reported_before_a_board_is_changed(
     tmp_path: Path, small_files_only: Callable[[int], None]
 ) -> None:
-    """If the log has no space, the check reports it, and the log stays whole."""
+    """If the log has no space, the check reports it, and the log stays undamaged."""
     log = filled(tmp_path / "log", 2)
     small_files_only(500)
     with pytest.raises(UsageError, match=r"cannot write the bench log .*: File too large") as error:
@@ -269,7 +272,7 @@ def test_a_line_that_cannot_be_published_is_kept(tmp_path: Path, small_files_onl
 
 @pytest.mark.parametrize("kind", ["file", "no parent", "other files", "not writable"])
 def test_a_folder_that_cannot_be_a_log_is_refused(tmp_path: Path, kind: str) -> None:
-    """A file, a missing parent folder and a folder with other files are refused, and stay as they are."""
+    """A file, a missing parent folder and a folder with other files are refused and not changed."""
     path = {"file": tmp_path / "old.jsonl", "no parent": tmp_path / "missing" / "log"}.get(kind, tmp_path)
     (tmp_path / "old.jsonl").write_text("{}")
     if kind == "not writable":
@@ -285,7 +288,7 @@ def test_a_folder_that_cannot_be_a_log_is_refused(tmp_path: Path, kind: str) -> 
 
 
 def test_the_lines_before_a_break_are_confirmed(tmp_path: Path) -> None:
-    """Of a damaged log, only the lines whose hash the next line contains are confirmed."""
+    """In a damaged log, only lines whose hash is in the next line are confirmed."""
     folder = tmp_path / "log"
     for number in range(4):
         bench_log(folder).append(replace(ENTRY, milliseconds=number))
@@ -350,7 +353,7 @@ def test_a_last_line_that_only_the_head_file_has_is_read(tmp_path: Path, kept: i
 
 
 def test_the_head_file_of_an_old_log_is_required(tmp_path: Path) -> None:
-    """A missing or damaged head file is named."""
+    """The error names a missing or damaged head file."""
     old_log(tmp_path / "log")
     head = tmp_path / "log.head"
     head.write_text(json.dumps({"number": "4"}))
@@ -363,7 +366,7 @@ def test_the_head_file_of_an_old_log_is_required(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("raw", [b"no JSON", b"[]", b"{}", b'{"number":1,"previous":"00"}', b"\xff"])
 def test_a_line_that_cannot_be_parsed_has_its_reason(tmp_path: Path, raw: bytes) -> None:
-    """The reason of a line that cannot be parsed is one clause without a doubled full stop."""
+    """The reason why a line cannot be parsed is one clause without a doubled full stop."""
     path = tmp_path / "log"
     path.write_bytes(raw + b"\n")
     with pytest.raises(ContentError, match=r"is damaged from line 1 on: it is not a line of a bench log: ..") as error:

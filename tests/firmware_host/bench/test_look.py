@@ -1,4 +1,4 @@
-"""A look at a board's flash names the releases in it, by reading or by hashing on the chip."""
+"""A look at a board's flash finds the releases in it, by reading or by hashing on the chip."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def look(flash: bytes, known: list[Release]) -> FlashLook | None:
     ids=["two", "behind", "large", "unknown", "blank"],
 )
 def test_a_look_names_the_releases_in_a_flash(flash: bytes, found: list[str]) -> None:
-    """All releases are found, each at its address; a flash without one is blank or not."""
+    """All releases are found, each at its address. A flash without a release is reported as blank or not blank."""
     seen = look(flash, KNOWN)
     assert seen is not None
     assert ([one.product for one in seen.releases], seen.is_blank) == (found, not flash)
 
 
 def test_a_board_is_not_read_for_releases_that_cannot_be_on_it() -> None:
-    """Releases for another chip, or beyond the end of the flash, are left out."""
+    """Releases for another chip, and releases beyond the end of the flash, are left out."""
     elsewhere = [replace(KNOWN[0], chip_id=0x413), replace(KNOWN[0], load_address=BASE + 0x1_0000)]
     assert look(LOADER.data, elsewhere) is None

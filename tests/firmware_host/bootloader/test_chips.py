@@ -133,7 +133,10 @@ def test_write_protection_is_read(product_id: int, kib: int, options: bytes, pro
     ],
 )
 def test_a_chip_is_found_by_its_part_number(name: str, ids: set[int]) -> None:
-    """A part number selects its rows, a whole name of the table one row, and another name none."""
+    """A part number selects the rows for the part.
+
+    A full name in the table selects one row, and an unknown name none.
+    """
     assert {row.product_id for row in chips_named(name)} == ids
 
 

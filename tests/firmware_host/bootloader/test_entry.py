@@ -126,7 +126,7 @@ def test_unknown_wirings_are_refused(name: str, inversions: dict[str, bool], mes
 
 
 def test_words_describe_a_line() -> None:
-    """The words of ``[bench]`` give a line; unknown and contradicting words are refused."""
+    """The words of ``[bench]`` select a line. Unknown and contradicting words are refused."""
     line = BoardLine.parse("/dev/ttyUSB0", baud=57600, wiring="dtr-rts", mode="echo", start="go")
     assert line.description == "wiring dtr-rts at 57600 baud in mode echo"
     assert line.start is StartMethod.GO

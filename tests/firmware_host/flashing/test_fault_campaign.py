@@ -52,7 +52,7 @@ def flashed(case: Case, link: WirelessLink, folder: Path) -> Ended:
 
 
 def test_a_number_without_a_limit_stands_beside_the_others(capsys: pytest.CaptureFixture[str]) -> None:
-    """A figure without a limit always passes, and is reported with the limit null."""
+    """A figure without a limit always passes, and the report has null as its limit."""
     assert report([Figure("seconds of another tool", 20.0, "s")]) == 0
     assert '"limit": null' in capsys.readouterr().out
 
@@ -182,28 +182,28 @@ def test_a_flasher_that_loses_the_bytes_beside_the_image_is_caught(tmp_path: Pat
 
 @dataclass(frozen=True)
 class Telling(ClearedBoard):
-    """A board whose flasher reports other events than it should."""
+    """A board whose flasher reports false events."""
 
     tell: Callable[[Iterable[Event]], Iterator[Event]] = iter
 
     def flash(self) -> Generator[Event]:
-        """Flash, and report what `tell` makes of the events."""
+        """Flash the board, and report the events as changed by `tell`."""
         yield from self.tell(super().flash())
 
 
 def with_note(ready: ClearedBoard, note: str) -> ClearedBoard:
-    """Add a note to those about the examination."""
+    """Add a note to the notes about the examination."""
     ready.contents.notes = (note,)
     return ready
 
 
 def with_check(ready: ClearedBoard, check: Passed) -> ClearedBoard:
-    """Replace the passed checks by one."""
+    """Replace the list of passed checks by one check."""
     return replace(ready, passed=(check,))
 
 
 def telling(ready: ClearedBoard, tell: Callable[[Iterable[Event]], Iterator[Event]]) -> ClearedBoard:
-    """Let the flasher report what `tell` makes of the events."""
+    """Make the flasher report the events as changed by `tell`."""
     return Telling(**vars(ready), tell=tell)
 
 
@@ -310,7 +310,10 @@ TRUTHS: dict[str, Callable[[ClearedBoard], ClearedBoard]] = {
 
 @pytest.mark.parametrize("truth", TRUTHS.values(), ids=TRUTHS)
 def test_a_true_sentence_is_not_caught(truth: Callable[[ClearedBoard], ClearedBoard], tmp_path: Path) -> None:
-    """The fault campaign accepts true sentences, made in the same way as the untrue ones of the next test."""
+    """The fault campaign accepts true sentences.
+
+    They are made in the same way as the untrue sentences of the next test.
+    """
     assert not run(NO_FAULT, tmp_path, spoil=truth).untrue
 
 
@@ -323,7 +326,7 @@ def test_an_untrue_sentence_is_caught(lie: Callable[[ClearedBoard], ClearedBoard
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("proof", Proof, ids=[proof.value for proof in Proof])
 def test_every_sentence_of_a_run_without_a_fault_is_true(scene: str, proof: Proof, tmp_path: Path) -> None:
-    """Without a fault every scene is flashed, and all of its sentences are known and true."""
+    """Without a fault, every scene is flashed. All of its sentences are known and true."""
     outcome = run(Case(scene, proof, "leading_zero", 1), tmp_path)
     assert (outcome.end, outcome.wrong, outcome.untrue) == ("done", (), ())
     assert outcome.sentences >= 10

@@ -124,7 +124,7 @@ def test_every_chip_changes_only_what_differs(profile: BoardProfile) -> None:
 @pytest.mark.parametrize("first_page", [0, 256], ids=["counted on", "with a gap"])
 @pytest.mark.parametrize("name", ["stm32g0b1re", "stm32l476rg"])
 def test_both_numberings_of_a_second_bank_are_right(name: str, first_page: int) -> None:
-    """Pages of the second bank are erased whether the boot ROM counts on or leaves a gap, and no other page changes."""
+    """Pages of the second bank are erased with both numberings of the boot ROM, and no other page changes."""
     profile = replace(PROFILES[name], flash_size=512 * KIB, second_bank_page=first_page)
     row = replace(chip(profile.product_id), flash_limit=512 * KIB)
     old = OLD * 8
@@ -371,7 +371,7 @@ def test_a_bad_bit_in_the_vector_table_is_found_last() -> None:
 
 @pytest.mark.parametrize("first_page", [0, 256], ids=["counted on", "with a gap"])
 def test_pages_of_a_second_bank_are_erased_on_request_in_both_numberings(first_page: int) -> None:
-    """`board erase` erases pages across the border of the banks whether the boot ROM counts on or leaves a gap."""
+    """`board erase` erases pages across the border of the banks with both numberings of the boot ROM."""
     profile = replace(PROFILES["stm32g0b1re"], second_bank_page=first_page)
     board = SimulatedBoard(profile, flash=OLD * 8)
     bootloader, row = connected(board), chip(profile.product_id)

@@ -217,7 +217,10 @@ def test_a_journal_that_cannot_be_believed_is_refused(changes: dict[str, Any], t
 
 
 def test_the_old_bytes_of_an_only_page_are_read_back(tmp_path: Path) -> None:
-    """A journal returns the recorded old bytes of an image's only page; journals of earlier versions have none."""
+    """A journal returns the recorded old bytes of an image's only page.
+
+    Journals of earlier versions have no such bytes.
+    """
     sampled = replace(CHANGES, sample=Preserved(BASE, b"old bytes"))
     written(tmp_path, sample=entry(sampled).fields["sample"])
     assert find(tmp_path, BOARD) == entry(sampled)
@@ -230,7 +233,10 @@ def test_the_old_bytes_of_an_only_page_are_read_back(tmp_path: Path) -> None:
     [(b"old bytes", False), (b"\xff" * 9, True), (b"\x7fld b\xffte\x7f", True), (b"new bytes", False)],
 )
 def test_a_half_erased_only_page_is_explained_by_its_old_bytes(found: bytes, is_explained: object) -> None:
-    """An only page is explained if an erase can have made it of the old bytes; unchanged or other bytes are not."""
+    """The contents of an only page are explained if an erase of the old bytes can have left them.
+
+    No others are explained.
+    """
     sampled = entry(replace(CHANGES, sample=Preserved(BASE, b"old bytes")))
     assert sampled.explains_only_unit(lambda _: found, wanted=b"", blank=0xFF) is is_explained
     assert not entry().explains_only_unit(lambda _: found, wanted=b"", blank=0xFF)
@@ -287,12 +293,12 @@ def test_a_block_that_the_line_damaged_is_restored(found: bytes) -> None:
     "found", [b"newer" + KEPT[5:], KEPT[:60] + b"newer", bytes(range(101, 201)), b"\x80" * 300], ids=list("abcd")
 )
 def test_newer_bytes_are_not_restored(found: bytes) -> None:
-    """Bytes beside the image stay if neither an interrupted run nor the line can have made them of the kept bytes."""
+    """Bytes beside the image stay, unless an interrupted run or the line can have made them from the kept bytes."""
     assert not restored(found)
 
 
 def restored(found: bytes) -> bytes:
-    """Return the bytes that a run restores, if the flash has these bytes in place of the kept ones."""
+    """Return the bytes that a run restores, if the flash has the given bytes in place of the kept bytes."""
     start = BASE + KIB
     board = SimulatedBoard(flash=b"\xff" * KIB + found[: len(KEPT)])
     bootloader = connected(board)

@@ -29,7 +29,7 @@ from tests.firmware_host.scripted_board import KIB, chip
 
 IMAGE = code(3 * KIB)
 ERASES = {b"\x43\xbc": b"\xff\x00", b"\x44\xbb": b"\xff\xff\x00"}
-"""The erase commands, each with the frame that erases everything."""
+"""The erase commands, each with the frame that erases the whole flash."""
 
 
 class RefusingLink(WatchedLink):
@@ -87,7 +87,7 @@ def test_a_refused_list_of_pages_offers_the_erase_of_everything(name: str) -> No
 
 
 def test_a_chip_without_a_mass_erase_offers_none() -> None:
-    """If a chip without a mass erase refuses a list of pages, the error does not offer the erase of everything."""
+    """If a chip without a mass erase refuses a page list, the error does not offer the erase of the whole flash."""
     board, _, bootloader, planned = connected(profile_of("stm32l053r8"))
     with pytest.raises(BoardError, match="refused Extended Erase") as refused:
         deque(carry_out(planned, bootloader), maxlen=0)
@@ -106,7 +106,7 @@ def test_one_refused_list_is_sent_again() -> None:
 
 
 def test_the_erase_of_some_pages_offers_the_erase_of_everything() -> None:
-    """If `board erase` is refused for a list of pages, the error offers the erase of everything."""
+    """If the board refuses a page list of `board erase`, the error offers the erase of the whole flash."""
     board, _, bootloader, planned = connected(profile_of("stm32f103c8"))
     units = planned.chip.erase_units(64 * KIB)[:2]
     with pytest.raises(BoardError) as refused:
@@ -117,7 +117,7 @@ def test_the_erase_of_some_pages_offers_the_erase_of_everything() -> None:
 
 
 def test_a_page_that_stays_shows_sixteen_bytes_that_are_not_erased() -> None:
-    """The error about a page that was not erased shows at most 16 bytes, and these are not all erased."""
+    """The error about a page that was not erased shows at most 16 bytes, and at least one of them is not erased."""
     profile = profile_of("stm32l053r8")
     image = code(KIB)
     # The first words are erased already, and the rest of the half pages that are written last is not.
@@ -134,7 +134,10 @@ def test_a_page_that_stays_shows_sixteen_bytes_that_are_not_erased() -> None:
 
 
 def failing(scene: str, kind: str, number: int, *, folder: Path, seed: int = 0) -> Callable[[], str]:
-    """Return a function that flashes a board with a fault, resumes from the second call on, and returns the error."""
+    """Return a function that flashes a board with a fault and returns the error.
+
+    From the second call on, it resumes.
+    """
     case = Case(scene, Proof.NO_STUB, kind, number, seed=seed)
     board = SCENES[scene].board(case.faults)
     link = WirelessLink(board, Mishaps())
@@ -154,7 +157,7 @@ def failing(scene: str, kind: str, number: int, *, folder: Path, seed: int = 0) 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_chip_that_is_erased_as_a_whole_is_recognised_when_half_erased(seed: int, tmp_path: Path) -> None:
-    """A power cut in the erase of the whole flash is resumed, and all other contents are restored."""
+    """A power cut during the erase of the whole flash is resumed, and all other contents are restored."""
     scene = "G474, erased as a whole"
     flash = failing(scene, "power_cut_in_erase", 1, folder=tmp_path, seed=seed)
     assert "complete the run (`blockota flash --resume" in flash()
@@ -162,7 +165,7 @@ def test_a_chip_that_is_erased_as_a_whole_is_recognised_when_half_erased(seed: i
 
 
 def test_a_board_without_a_unique_id_is_not_resumed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A board without a unique id gets no journal, and its error offers no resumption."""
+    """A board without a unique id gets no journal, and its error does not offer to resume."""
     of = SCENES["some pages"]
     profile = replace(PROFILES["stm32w108hb"], flash_size=128 * KIB)
     rest = b"\x11" * (64 * KIB)

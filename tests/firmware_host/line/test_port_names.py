@@ -35,7 +35,7 @@ def test_a_missing_port_has_the_names_of_its_system(system: str) -> None:
 
 
 def test_a_forbidden_port_is_a_busy_one_on_windows() -> None:
-    """Windows denies the access to a port in use; Linux denies it to a user who is not in the group of the port."""
+    """Windows denies access to a port in use. Linux denies access to a user who is not in the group of the port."""
     assert "other program" in open_remedy(errno.EACCES, "win32")
     assert "dialout" in open_remedy(errno.EACCES, "linux")
     assert "dialout" not in open_remedy(errno.EACCES, "darwin")
@@ -47,7 +47,7 @@ def test_a_forbidden_port_is_a_busy_one_on_windows() -> None:
     [("FileNotFoundError(2, 'x', None, 2)", "plug the adapter"), ("PermissionError(13, 'x', None, 5)", "user")],
 )
 def test_an_error_of_windows_has_a_remedy(monkeypatch: pytest.MonkeyPatch, text: str, words: str) -> None:
-    """The exceptions of pyserial on Windows have no error number; their text decides the remedy."""
+    """The exceptions of pyserial on Windows have no error number, so their text decides the remedy."""
     port = serial.serial_for_url("COM9", do_not_open=True)
 
     def refuse() -> None:
@@ -61,7 +61,7 @@ def test_an_error_of_windows_has_a_remedy(monkeypatch: pytest.MonkeyPatch, text:
 
 
 def test_a_slow_adapter_has_a_remedy_on_each_system(tmp_path: Path) -> None:
-    """The remedy for a slow adapter names the setting of the system; on Linux links to the device are followed."""
+    """The remedy for a slow adapter names the setting of the system. On Linux, links to the device are followed."""
     (tmp_path / "usb-adapter-if00").symlink_to("/dev/ttyUSB7")
     assert "devices/ttyUSB7/latency_timer" in latency_remedy(str(tmp_path / "usb-adapter-if00"), "linux")
     assert "latency timer of the port" in latency_remedy("COM3", "win32")
@@ -85,7 +85,7 @@ def test_the_ports_of_this_machine_are_listed() -> None:
 
 
 def test_adapters_are_found_with_their_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A port has the name of its adapter, its stable name, and the remedy if the user may not open it."""
+    """A port is shown with its adapter and its stable name, and with a remedy if the user may not open it."""
     built_in, adapter = ListPortInfo(str(tmp_path / "ttyS0")), ListPortInfo(str(tmp_path / "ttyUSB0"))
     adapter.description, adapter.vid = "FT232R USB UART", 0x0403
     Path(built_in.device).touch()
@@ -103,7 +103,7 @@ def test_adapters_are_found_with_their_names(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_the_program_that_has_a_port_open_is_named() -> None:
-    """The user of a busy port is named with its process; a port that no program has open has no user."""
+    """The user of a busy port is shown with its process. A port that no program has open has no user."""
     far, near = os.openpty()
     name = os.ttyname(near)
     assert user_of(name).endswith(f"(process {os.getpid()})")

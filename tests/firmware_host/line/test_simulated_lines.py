@@ -79,7 +79,7 @@ def connected(url: str, line: Line, mode: LineMode) -> Iterator[Bootloader]:
 
 @pytest.mark.parametrize("name", LINES)
 def test_a_board_answers_in_the_right_mode(name: str) -> None:
-    """In the mode of its line, a board is identified, and a block is written to its RAM and read back."""
+    """With the right mode for its line, a board is identified, and a block is written to its RAM and read back."""
     line = LINES[name]
     with served(line) as url, connected(url, line, line.mode) as bootloader:
         chip_id = bootloader.product_id()
@@ -93,7 +93,7 @@ def test_a_board_answers_in_the_right_mode(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["no-parity", "one-wire", "rs485-inverted"])
 def test_a_board_is_not_reached_in_the_usual_mode(name: str) -> None:
-    """In the usual mode, which is wrong for its line, a board's answers are missing or wrong."""
+    """With the usual mode on an unusual line, a board's answers are missing or wrong."""
     line = LINES[name]
     with served(line) as url, pytest.raises(BoardError), connected(url, line, LineMode()) as bootloader:
         bootloader.product_id()
@@ -101,7 +101,7 @@ def test_a_board_is_not_reached_in_the_usual_mode(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["no-parity-by-hand", "one-wire", "rs485-inverted", "rs485-echo"])
 def test_the_doctor_names_the_wrong_setting(name: str) -> None:
-    """If the usual mode is wrong for a line, the doctor reports the mode that works, and its options."""
+    """If the usual mode is wrong for a line, the doctor reports the right mode and its options."""
     line = LINES[name]
     with served(line) as url:
         given = BoardLine(url, wiring=line.host)
@@ -118,7 +118,7 @@ def test_the_doctor_names_the_wrong_setting(name: str) -> None:
     ids=["parity", "echo", "rs485"],
 )
 def test_the_doctor_names_a_setting_that_the_line_does_not_need(mode: LineMode, about: str) -> None:
-    """If a usual line is given another mode, the doctor reports the option that undoes the mode."""
+    """If a usual line is given another mode, the doctor reports the option that reverts the mode."""
     line = Line(BoardSide(), mode, Wiring())
     with served(line) as url:
         first = diagnosis(BoardLine(url, mode=mode))

@@ -1,4 +1,4 @@
-"""GCC and binutils for ARM reproduce the committed programs, and objcopy agrees with our ELF reader."""
+"""GCC and binutils for ARM reproduce the committed programs, and objcopy agrees with BlockOTA's ELF reader."""
 
 from __future__ import annotations
 

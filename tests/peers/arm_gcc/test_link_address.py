@@ -1,4 +1,4 @@
-"""Programs that GCC compiles and links are found at another address, and are never suspected at their own."""
+"""Programs that GCC links are detected at a wrong address, and never suspected at their own address."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SECTIONS {
 
 
 def body() -> str:
-    """Return C code of many functions, without one address in memory."""
+    """Return C code with many functions, which has no address in memory."""
     lines = ["typedef unsigned u; volatile u sink;"]
     lines += [
         f"__attribute__((noinline)) u f{number}(u a, u b) {{ for (u i = 0; i < b; i++) {{ "
@@ -52,7 +52,7 @@ def body() -> str:
 @pytest.mark.parametrize("level", ["-Os", "-O2", "-O0"])
 @pytest.mark.parametrize("shape", ["start first", "start last", "constants first"])
 def test_a_compiled_program_shows_its_address(tmp_path: Path, core: str, level: str, shape: str) -> None:
-    """A program is not suspected where it was linked, and is found where it was not."""
+    """A program is not suspected at the address for which it was linked, and is detected at any other address."""
     (tmp_path / "start.c").write_text(START)
     (tmp_path / "main.c").write_text(body())
     order = ["main.c", "start.c"] if shape == "start last" else ["start.c", "main.c"]

@@ -33,7 +33,7 @@ def test_an_instruction_of_a_later_fork_gets_its_own_sentence(consortium: Clique
 
 
 def test_an_account_without_coin_is_refused(consortium: CliqueConsortium) -> None:
-    """An empty account of a network of geth nodes is refused, by the check and by the node itself."""
+    """On a network of geth nodes, a payment from an empty account is refused, both by the check and by the node."""
     check_empty_account(consortium.workshop.chain)
 
 

@@ -1,4 +1,4 @@
-"""Deltas are made by detools, proven before they are published, and applied by its program on a device with Linux."""
+"""detools makes deltas, which are proven before they are published. On a Linux device, its program applies them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DETOOLS = Path(sys.executable).parent / "detools"
 
 
 def test_the_smallest_patch_is_taken() -> None:
-    """Moved code is smaller with heatshrink, one changed byte with crle; each makes the image."""
+    """For moved code, heatshrink is smaller; for one changed byte, crle is smaller. Both produce the image."""
     assert (FORMAT, len(PATCH)) == ("heatshrink", 223)
     assert apply_patch(OLD, PATCH, compression=FORMAT, limit=len(NEW)) == NEW
     large = noise(20_000)
@@ -39,7 +39,7 @@ def test_the_smallest_patch_is_taken() -> None:
 
 
 def test_a_wrong_base_does_not_make_the_image() -> None:
-    """Applied to another image, a patch makes other bytes, which the SHA-256 of the wanted image refuses."""
+    """Applied to another image, a patch produces other bytes. The SHA-256 of the wanted image refuses them."""
     other = bytes(len(OLD))
     digest = hashlib.sha256(NEW).digest()
     require_result(OLD, PATCH, compression=FORMAT, size=len(NEW), sha256=digest)
@@ -50,7 +50,10 @@ def test_a_wrong_base_does_not_make_the_image() -> None:
 @settings(max_examples=500, deadline=None)
 @given(st.data())
 def test_a_damaged_patch_is_refused(data: st.DataObject) -> None:
-    """Whatever the bytes are, the result is refused or within the limit; nothing else is raised, and nothing hangs."""
+    """For any bytes, the patch is refused or its result is within the limit.
+
+    No other error occurs, and nothing hangs.
+    """
     damaged = bytearray(PATCH)
     for at in data.draw(st.lists(st.integers(1, len(damaged) - 1), max_size=4)):
         damaged[at] = data.draw(st.integers(0, 255))
@@ -61,7 +64,7 @@ def test_a_damaged_patch_is_refused(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("patch", [b"", b"\x01", NEW, PATCH[1:], b"\x12" + PATCH[1:]])
 def test_another_format_than_the_stated_one_is_refused(patch: bytes) -> None:
-    """A device without the compression of the patch could not apply it."""
+    """A patch is refused if the device lacks its compression."""
     for compression in FORMATS:
         with pytest.raises(RefusedError, match=f"not a sequential patch with the compression {compression}"):
             apply_patch(OLD, patch, compression=compression, limit=len(NEW))
@@ -79,7 +82,7 @@ def published(workshop: Workshop) -> None:
 
 
 def updated(running: bytes, patch: Path, delta: dict[str, Any]) -> tuple[bytes, str]:
-    """Update a device with Linux: by the program detools, and by the whole image if the result is not the release."""
+    """Update a Linux device with the program detools. If the result is not the release, use the whole image."""
     Path("running.bin").write_bytes(running)
     if hashlib.sha256(running).hexdigest() == delta["base"]:
         applied = subprocess.run(
@@ -92,7 +95,7 @@ def updated(running: bytes, patch: Path, delta: dict[str, Any]) -> tuple[bytes, 
 
 
 def test_a_device_with_linux_applies_a_published_delta(workshop: Workshop) -> None:
-    """The manifest describes the delta, and the store has it; ``detools apply_patch`` makes the image from the base."""
+    """The manifest describes the delta, and the store has it. ``detools apply_patch`` makes the image from the base."""
     workshop.after(published)
     (delta,) = ok(workshop.run("release", "show", PRODUCT, "--json")).json["manifest"]["deltas"]
     assert (delta["from"], delta["base"]) == ("1.0.0", hashlib.sha256(OLD).hexdigest())
@@ -111,7 +114,7 @@ def test_a_device_with_linux_applies_a_published_delta(workshop: Workshop) -> No
 
 
 def test_a_delta_that_is_not_smaller_is_left_out(workshop: Workshop) -> None:
-    """The release is published with the whole image alone, and the command reports it."""
+    """The release is published with only the whole image, and the command reports this."""
     workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
     Path("data.bin").write_bytes(noise(4000))
     words = ("--product", PRODUCT, "--version", "1.1.0", "-o", "new.json", "--load-address", "0x08004000")
@@ -121,7 +124,7 @@ def test_a_delta_that_is_not_smaller_is_left_out(workshop: Workshop) -> None:
 
 
 def test_a_delta_needs_an_older_release(workshop: Workshop) -> None:
-    """A version that does not exist or is not older is refused; nothing is stored."""
+    """A version that does not exist or is not older is refused, and nothing is stored."""
     workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
     words = ("release", "publish", str(IMAGES / "bluepill-1.1.0.bin"), "--product", PRODUCT, "-o", "new.json")
     refused(workshop.run(*words, "--version", "1.1.0", "--delta-from", "0.9.0"), REFUSED, "0.9.0 does not exist")

@@ -1,4 +1,4 @@
-"""A gateway applies each delta before it offers it; without a good delta, devices get the whole image."""
+"""A gateway applies each delta before it offers it. Without a valid delta, devices get the whole image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["city"]
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
-    """Return the store of all tests, because they have one chain."""
+    """Return the store that all tests share, because they share one chain."""
     return LocalStore(tmp_path_factory.mktemp("store"))
 
 
@@ -53,7 +53,7 @@ def newest(reader: Reader) -> ProvenImage | None:
 
 
 def test_a_delta_is_offered_after_it_made_the_image(city: City, store: LocalStore, reader: Reader) -> None:
-    """The gateway finds delta and base, applies the delta, and gives its file to the core."""
+    """The gateway finds the delta and its base, applies the delta, and gives the delta's file to the core."""
     city.register("SN-1")
     old, new = code(4000), code(4000, reset=0x0800_0011)
     base = publish(city, store, "1.0.0", old)
@@ -78,7 +78,7 @@ def test_a_delta_is_offered_after_it_made_the_image(city: City, store: LocalStor
 
 
 def test_without_a_good_delta_the_whole_image_is_offered(city: City, store: LocalStore, reader: Reader) -> None:
-    """A delta for another base, one that makes another image, and bytes that are not a delta are not offered."""
+    """Not offered are a delta for another base, a delta that makes another image, and bytes that are not a delta."""
     old, new = code(5000), code(5000, reset=0x0800_0021)
     base = publish(city, store, "2.0.0", old)
     compression, data = make_patch(code(5000, reset=0x0800_0031), new)

@@ -23,5 +23,5 @@ def device(library: HostDevice) -> HostDevice:
 
 @pytest.fixture(scope="session")
 def images() -> dict[str, bytes]:
-    """Images by the name of what they are for."""
+    """The images, by the name of their purpose."""
     return host_images()

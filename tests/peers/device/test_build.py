@@ -15,7 +15,7 @@ SIGNED = {name: program.signature for name, program in PROGRAMS.items() if progr
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_sources_give_the_committed_program(name: str) -> None:
-    """Each program is built within its size limit; the original compiler version reproduces the committed bytes."""
+    """Each program stays within its size limit. The original compiler version reproduces the committed bytes."""
     built = build(name)
     version_found = subprocess.check_output(["arm-none-eabi-gcc", "-dumpfullversion"], text=True).strip()
     assert built

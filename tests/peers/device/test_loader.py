@@ -1,4 +1,4 @@
-"""The loader decides what runs: updates, trials, rollbacks, refusals and damaged images, on this computer."""
+"""The loader decides which image runs. These tests cover updates, trials, rollbacks, refusals and damaged images."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ class Refusal(IntEnum):
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_a_scenario_ends_with_its_image(device: HostDevice, images: dict[str, bytes], scenario: Scenario) -> None:
-    """Without power cuts, each course of an update ends with the image that it should."""
+    """Without power cuts, each course of an update ends with the expected image."""
     assert play(device, scenario, images) == Running(0)
     assert device.slot(0).startswith(images[scenario.final])
     assert device.violations == 0
 
 
 def test_an_image_has_three_tries(device: HostDevice, images: dict[str, bytes]) -> None:
-    """An image that is not confirmed boots three times on trial; then the image before it runs again."""
+    """An image that is not confirmed boots three times on trial. Then the previous image runs again."""
     device.load(images["old"], images["new"])
     assert device.request()
     tries = [device.boot() for _ in range(4)]
@@ -61,7 +61,7 @@ def test_an_image_has_three_tries(device: HostDevice, images: dict[str, bytes]) 
 
 
 def test_an_image_damaged_during_its_trial_is_rolled_back(device: HostDevice, images: dict[str, bytes]) -> None:
-    """An image on trial whose bytes change is rolled back at the next boot, before its tries end."""
+    """If the bytes of an image on trial change, it is rolled back at the next boot, before its tries end."""
     device.load(images["old"], images["new"])
     device.request()
     assert device.boot() == Running(Flag.TRIAL)
@@ -71,7 +71,7 @@ def test_an_image_damaged_during_its_trial_is_rolled_back(device: HostDevice, im
 
 
 def test_an_image_without_a_predecessor_stays(device: HostDevice, images: dict[str, bytes]) -> None:
-    """An image on trial is not exchanged for a damaged one: it stays on trial, and can still confirm."""
+    """An image on trial is not replaced by a damaged one. It stays on trial, and can still confirm itself."""
     device.load(images["old"], images["new"])
     device.request()
     device.boot()
@@ -83,7 +83,7 @@ def test_an_image_without_a_predecessor_stays(device: HostDevice, images: dict[s
 
 
 def test_requests_that_are_refused_change_nothing(device: HostDevice, images: dict[str, bytes]) -> None:
-    """A request for an image that must not run is refused with its reason, and the running image stays."""
+    """A request for an image that must not run is refused with a reason, and the running image stays."""
     new = images["new"]
     damaged = new[:900] + bytes((new[900] ^ 1,)) + new[901:]
     cases = [
@@ -115,7 +115,10 @@ def test_requests_that_are_refused_change_nothing(device: HostDevice, images: di
 def test_the_floor_is_the_security_counter(
     device: HostDevice, images: dict[str, bytes], first: str, second: str, *, is_refused: bool
 ) -> None:
-    """An image with a lower security counter than the running one is refused; its version does not matter."""
+    """An image is refused if its security counter is lower than that of the running image.
+
+    Its version does not matter.
+    """
     device.load(images[first], images[second])
     device.request()
     expected = Running(Flag.REQUEST_REFUSED, Refusal.DOWNGRADE) if is_refused else Running(Flag.TRIAL)
@@ -137,7 +140,7 @@ def test_a_second_request_waits_for_the_end_of_the_first(device: HostDevice, ima
 
 
 def test_two_damaged_images_do_not_start(device: HostDevice, images: dict[str, bytes]) -> None:
-    """If no slot has an intact image, nothing starts, and the state stays as it is."""
+    """If no slot has an intact image, no image starts, and the state does not change."""
     device.load(images["old"], images["new"])
     spoil(device, SLOT_0 + 900)
     spoil(device, SLOT_1 + 900)
@@ -148,14 +151,17 @@ def test_two_damaged_images_do_not_start(device: HostDevice, images: dict[str, b
 
 
 def test_a_damaged_image_does_not_open_the_floor(device: HostDevice, images: dict[str, bytes]) -> None:
-    """An image whose counter is too low does not start, even if the image of slot 0 is damaged."""
+    """An image whose counter is too low does not start, even if the image in slot 0 is damaged."""
     device.load(images["newer counter"], images["new"])
     spoil(device, SLOT_0 + 900)
     assert device.boot() is None
 
 
 def test_the_verdict_of_the_chip(device: HostDevice, images: dict[str, bytes]) -> None:
-    """A refusal by the secure element refuses an image; without its verdict, the report says integrity only."""
+    """If the secure element refuses an image, it does not start.
+
+    Without its verdict, the report states integrity only.
+    """
     device.load(images["old"], images["new"])
     assert device.boot() == Running(0)
     device.answer_of_chip(UNUSED)

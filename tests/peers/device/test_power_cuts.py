@@ -26,7 +26,7 @@ def test_a_cut_in_any_operation_leaves_a_device(
 
 
 def test_cuts_during_the_recovery_leave_a_device(device: HostDevice, images: dict[str, bytes]) -> None:
-    """The same after one to three more cuts while the device recovers, at random operations."""
+    """The same holds after one to three more cuts at random operations, while the device recovers."""
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")  # noqa: T201 - shown when the test fails
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
@@ -43,7 +43,7 @@ def test_cuts_during_the_recovery_leave_a_device(device: HostDevice, images: dic
 
 
 def test_the_seeded_error_is_found(tmp_path: Path, images: dict[str, bytes]) -> None:
-    """A loader that judges slot 1 by its digest in the middle of an exchange is found by the same cuts."""
+    """These cuts detect a faulty loader that judges slot 1 by its digest in the middle of an exchange."""
     faulty = built_host(tmp_path, FAULTY)
     scenario = SCENARIOS[0]
     numbers = operations(faulty, scenario, images)

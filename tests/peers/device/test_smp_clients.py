@@ -1,4 +1,4 @@
-"""smpmgr and smpclient, unchanged, update a board in QEMU that runs our loader and agent."""
+"""smpmgr and smpclient, unchanged, update a board in QEMU that runs BlockOTA's loader and agent."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_smpmgr_updates_and_confirms(board: QemuBoard, tmp_path: Path) -> None:
 
 
 def test_smpmgr_sees_a_rollback(board: QemuBoard, tmp_path: Path) -> None:
-    """An image that is not confirmed runs three times; then the board returns to its image."""
+    """An image that is not confirmed runs three times. Then the board returns to its old image."""
     (tmp_path / "new.bin").write_bytes(NEW)
     smpmgr(board, "image", "upload", str(tmp_path / "new.bin"))
     smpmgr(board, "image", "state-write", digest_of(NEW).hex())
@@ -98,7 +98,7 @@ def test_smpmgr_sees_a_rollback(board: QemuBoard, tmp_path: Path) -> None:
 
 
 def test_smpclient_updates_a_large_image(board: QemuBoard, tmp_path: Path) -> None:
-    """An upload of 96 KiB by smpclient takes few requests; an image that is there is not sent again."""
+    """An upload of 96 KiB by smpclient takes few requests. An image that the board already has is not sent again."""
     padding = random.Random(1).randbytes(LARGE - len(OLD))  # noqa: S311 - incompressible bytes
     large = agent(tmp_path, Signature(version="2.0.0"), appendix=padding)
     assert len(uploaded(board, large)) < 120
@@ -112,13 +112,13 @@ def test_smpclient_updates_a_large_image(board: QemuBoard, tmp_path: Path) -> No
 
 
 def test_the_board_describes_itself(board: QemuBoard) -> None:
-    """Echo, the size of the buffer and the loader are answered."""
+    """The board answers questions about echo, buffer size and loader."""
     echo, parameters, loader = asked(board, EchoWrite(d="ß" * 300), MCUMgrParametersRead(), BootloaderInformationRead())
     assert (echo.r, parameters.buf_size, loader.bootloader) == ("ß" * 300, 1024, "BlockOTA")
 
 
 def test_an_upload_goes_on_after_a_power_cut(board: QemuBoard, tmp_path: Path) -> None:
-    """The record in the slot names the file, so that only a page is sent again."""
+    """The record in the slot identifies the file, so only one page is sent again."""
     padding = random.Random(2).randbytes(40_000)  # noqa: S311 - incompressible bytes
     image = agent(tmp_path, Signature(version="2.0.0"), appendix=padding)
 
@@ -137,20 +137,20 @@ def test_an_upload_goes_on_after_a_power_cut(board: QemuBoard, tmp_path: Path) -
 
 
 def refused(board: QemuBoard, request: Any) -> tuple[int, str]:
-    """Send a request that must be refused, and return the code and the reason."""
+    """The erase of a slot other than slot 1 is refused."""
     (answer,) = asked(board, request)
     return int(answer.rc), str(answer.rsn)
 
 
 @pytest.mark.parametrize("slot", [0, 2])
 def test_the_running_slot_is_not_erased(board: QemuBoard, slot: int) -> None:
-    """An erase of another slot than slot 1 is refused."""
+    """The erase of a slot other than slot 1 is refused."""
     assert refused(board, ImageErase(slot=slot)) == (3, "slot 0 is running")
     assert running(board) == (digest_of(OLD), True)
 
 
 def test_a_confirmation_without_an_exchange_is_refused(board: QemuBoard) -> None:
-    """There is nothing to confirm, and an image that does not run cannot be confirmed."""
+    """Without an image on trial, a confirmation is refused. So is the confirmation of an image that does not run."""
     uploaded(board, NEW)
     assert refused(board, ImageStatesWrite(confirm=True)) == (6, "no image is on trial")
     why = "not the running image"
@@ -185,7 +185,10 @@ def bad_images(folder: Path) -> dict[str, bytes]:
 
 
 def test_bad_images_are_refused(board: QemuBoard, tmp_path: Path) -> None:
-    """Images for another board, incomplete, damaged, too large and older ones: the board runs what it ran."""
+    """Images for another board, and incomplete, damaged, too large and older images are refused.
+
+    The board is unchanged.
+    """
     for reason, image in bad_images(tmp_path).items():
         with pytest.raises(Exception, match=reason):
             uploaded(board, image)

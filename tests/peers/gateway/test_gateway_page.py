@@ -1,4 +1,4 @@
-"""The commands of docs/gateway.md lead from an empty folder to an anchored receipt; curl is the device."""
+"""The commands of docs/gateway.md lead from an empty folder to an anchored receipt. curl acts as the device."""
 
 from __future__ import annotations
 

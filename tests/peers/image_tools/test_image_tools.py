@@ -1,4 +1,4 @@
-"""Files that other tools write are read as those tools mean them: objcopy, srec_cat, dfuse-pack and dfu-suffix."""
+"""Files of objcopy, srec_cat, dfuse-pack and dfu-suffix are read in the way that these tools intend."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(*words: object) -> None:
 
 @pytest.mark.parametrize("options", [(), ("--srec-forceS3",), ("--srec-len", "64")], ids=["default", "S3", "long"])
 def test_s_records_of_objcopy(tmp_path: Path, options: tuple[str, ...]) -> None:
-    """The S-records that objcopy writes for an ELF file are the image that the ELF file is."""
+    """The S-records that objcopy writes for an ELF file give the same image as the ELF file."""
     run("arm-none-eabi-objcopy", "-O", "srec", *options, ELF, tmp_path / "app.srec")
     image = read_image((tmp_path / "app.srec").read_bytes())
     assert (image.data, image.load_address, image.format) == (RAW.read_bytes(), BASE, "srec")
@@ -43,7 +43,7 @@ def test_s_records_of_srec_cat(tmp_path: Path) -> None:
 
 
 def test_intel_hex_of_srec_cat(tmp_path: Path) -> None:
-    """A HEX file that srec_cat merged from two overlapping, equal parts is the whole image."""
+    """A HEX file that srec_cat merged from two overlapping parts with equal bytes gives the whole image."""
     made = tmp_path / "app.hex"
     run("srec_cat", RAW, "-binary", "-offset", BASE, "-o", made, "-intel")
     assert read_image(made.read_bytes()).data == RAW.read_bytes()
@@ -53,7 +53,7 @@ def test_intel_hex_of_srec_cat(tmp_path: Path) -> None:
 
 
 def test_dfuse_files_of_dfuse_pack(tmp_path: Path) -> None:
-    """The DfuSe file that dfuse-pack makes from two raw parts is the image with both at their addresses."""
+    """The DfuSe file that dfuse-pack makes from two raw parts gives the image with both parts at their addresses."""
     content = RAW.read_bytes()
     (tmp_path / "first.bin").write_bytes(content[:1000])
     (tmp_path / "second.bin").write_bytes(content[1000:])
@@ -64,13 +64,13 @@ def test_dfuse_files_of_dfuse_pack(tmp_path: Path) -> None:
 
 
 def test_dfu_suffix_accepts_the_files_of_the_tests(tmp_path: Path) -> None:
-    """The checksum of the DfuSe files in our own tests is the one that dfu-suffix computes."""
+    """dfu-suffix computes the same checksum as the DfuSe files in BlockOTA's own tests."""
     (tmp_path / "app.dfu").write_bytes(dfuse(target((BASE, b"code"))))
     run("dfu-suffix", "--check", tmp_path / "app.dfu")
 
 
 def test_a_raw_image_with_a_suffix_is_recognised(tmp_path: Path) -> None:
-    """A raw image to which dfu-suffix added a suffix is refused, and read again after its removal."""
+    """A raw image with a suffix of dfu-suffix is refused. Without the suffix, it is read again."""
     file = tmp_path / "app.dfu"
     shutil.copy(RAW, file)
     run("dfu-suffix", "--add", file)

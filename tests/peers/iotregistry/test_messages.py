@@ -1,4 +1,4 @@
-"""IOTRegistry's messages, as Go's packages write many random ones."""
+"""Messages of IOTRegistry, as Go's packages write them. The messages are random."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kubo behaves as the store relies on, and as docs/broker.md describes."""
+"""Kubo behaves as the store assumes, and as docs/broker.md describes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The LwM2M face serves Leshan's client library and libcoap's clients, by plain CoAP and over DTLS."""
+"""The LwM2M face serves Leshan's client library and libcoap's clients, over plain CoAP and over DTLS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digest, security counter and signature of an MCUboot image are those of MCUboot's own program."""
+"""BlockOTA computes the same digest of an MCUboot image as MCUboot's own program imgtool."""
 
 from __future__ import annotations
 
@@ -33,14 +33,20 @@ CASES = {
 
 
 def imgtool(*words: str, folder: Path) -> str:
-    """Run imgtool in a folder, and return its output."""
+    """Images are recognised.
+
+    Their digest equals the output of ``imgtool verify``, and the digest that a device reports.
+    """
     command = [str(PACKAGES / "imgtool"), *words]
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.mark.parametrize("options", CASES.values(), ids=CASES)
 def test_the_digest_is_the_one_of_imgtool(tmp_path: Path, options: tuple[str, ...]) -> None:
-    """Images are recognised, and their digest is what ``imgtool verify`` prints and a device reports."""
+    """Images are recognised.
+
+    Their digest equals the output of ``imgtool verify``, and the digest that a device reports.
+    """
     (tmp_path / "app.bin").write_bytes(program(0x4200, after=bytes(5000)))
     imgtool("keygen", "-k", "key.pem", "-t", "ecdsa-p256", folder=tmp_path)
     imgtool(*SIGN, *options, "app.bin", "signed.bin", folder=tmp_path)

@@ -1,6 +1,6 @@
-"""A device of others: AWS's SDK takes a job and a configuration. Run by the Python of ``make peers``.
+"""A device built with AWS's SDK takes a job and a configuration.
 
-It prints one line of JSON with what it got.
+The Python environment of ``make peers`` runs it. The program prints one line of JSON with what it received.
 """
 
 # mypy: disable-error-code="import-not-found"

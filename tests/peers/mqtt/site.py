@@ -25,15 +25,15 @@ IDENTITY_KEY = "env:GATEWAY_IDENTITY_KEY"
 
 
 class Mosquitto:
-    """A broker.
+    """A mosquitto broker.
 
     Args:
-        folder: the folder of its files.
+        folder: the folder of the broker's files.
         devices: the devices that have a password.
 
     Attributes:
         passwords: the passwords by user name.
-        files: its files.
+        files: the broker's files.
     """
 
     def __init__(self, folder: Path, devices: Iterable[int]) -> None:
@@ -43,7 +43,7 @@ class Mosquitto:
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        """Start it, and wait until it listens."""
+        """Start the broker, and wait until it listens."""
         command = [find_program("mosquitto"), "-c", str(self.files.folder / "mosquitto.conf")]
         self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: ASYNC220
         async with asyncio.timeout(60):
@@ -56,7 +56,7 @@ class Mosquitto:
                 await asyncio.sleep(0.02)
 
     def kill(self) -> None:
-        """Kill it, as a power cut does."""
+        """Kill the broker, as a power cut does."""
         if self._process:
             self._process.kill()
             self._process.wait()
@@ -74,7 +74,7 @@ class Mosquitto:
 
     @asynccontextmanager
     async def thing(self, number: int) -> AsyncIterator[FakeThing]:
-        """Connect a device, which subscribes to all that it may have."""
+        """Connect a device. It subscribes to all topics that it may receive."""
         async with self.connect(number) as connection:
             for topic in _TOPICS:
                 await connection.subscribe(topic.format(number))
@@ -104,7 +104,7 @@ class Lines:
         self._changed = asyncio.Event()
 
     def __call__(self, _: str, what: str, **__: Any) -> None:
-        """Take an event."""
+        """Record an event."""
         self.found.append(what)
         self._changed.set()
 
@@ -118,7 +118,7 @@ class Lines:
 
 @asynccontextmanager
 async def face(gateway: GatewayCore, broker: Mosquitto, folder: Path, log: list[bytes]) -> AsyncIterator[Lines]:
-    """Run the face of a gateway, whose outbox is appended to a list as its log."""
+    """Run the face of a gateway. A list serves as the gateway's log, to which the outbox is appended."""
     lines = Lines()
     settings = {"broker": f"localhost:{broker.port}", "files": str(broker.files.folder), "images": "https://images"}
     context = FaceContext(

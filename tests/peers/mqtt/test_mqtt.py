@@ -98,7 +98,7 @@ def test_the_sdk_of_aws_takes_a_job_and_a_configuration(tmp_path: Path) -> None:
 
 
 def test_the_broker_keeps_devices_apart(tmp_path: Path) -> None:
-    """A device gets no other device's notice, cannot send in its name, and needs its password."""
+    """A device cannot get another device's notice or send in its name, and needs its own password."""
 
     async def main() -> None:
         log: list[bytes] = []
@@ -133,7 +133,7 @@ def test_the_broker_keeps_devices_apart(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", ["pattern read $aws/things/#", "pattern write $aws/things/#", "anonymous"])
 def test_a_broker_with_a_hole_is_not_used(tmp_path: Path, fault: str) -> None:
-    """The face refuses a broker whose rules let devices read or write too much, or that needs no password."""
+    """The face refuses a broker that lets devices read or write too much, or that requires no password."""
 
     async def main() -> None:
         broker = Mosquitto(tmp_path / "broker", [256])
@@ -155,7 +155,7 @@ def test_a_broker_with_a_hole_is_not_used(tmp_path: Path, fault: str) -> None:
 
 
 def test_a_killed_broker_and_gateway_and_an_absent_device(tmp_path: Path) -> None:
-    """The broker is killed, the gateway starts anew, and the device comes back after a day: it finds its job."""
+    """The broker is killed, the gateway restarts, and a device returns after a day. The device then finds its job."""
 
     async def main() -> None:
         log: list[bytes] = []
@@ -192,7 +192,10 @@ def test_a_killed_broker_and_gateway_and_an_absent_device(tmp_path: Path) -> Non
 
 
 def test_a_management_system_that_was_away_misses_no_entry(tmp_path: Path) -> None:
-    """A management system is away for an hour, in which the gateway starts anew: it gets all entries, in order."""
+    """A management system is away for an hour, and the gateway restarts in this time.
+
+    It still gets all entries in order.
+    """
 
     async def main() -> None:
         log: list[bytes] = []
@@ -232,7 +235,7 @@ def test_a_management_system_that_was_away_misses_no_entry(tmp_path: Path) -> No
 
 
 def test_a_huge_message_ends_the_connection_of_its_sender_alone(tmp_path: Path) -> None:
-    """The broker closes the connection of a device that sends 1 MiB; another one is served."""
+    """The broker closes the connection of a device that sends 1 MiB. Other devices are still served."""
 
     async def main() -> None:
         async with (

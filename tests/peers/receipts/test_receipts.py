@@ -32,7 +32,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def checked(program: Path, raw: bytes, folder: Path) -> dict[str, Any] | None:
-    """Return what the checker found in a proof file; None if it refuses the file."""
+    """Return what the checker found in a proof file. Returns None if the checker refuses the file."""
     file = folder / "RECEIPT.json"
     file.write_bytes(raw)
     keys = [str(KEYS.logs[0]), ",".join(map(str, KEYS.witnesses)), SIGNER.key.hex()]
@@ -62,7 +62,7 @@ def test_other_libraries_read_the_same(program: Path, tmp_path: Path) -> None:
 
 
 def test_other_libraries_accept_what_we_accept(program: Path, tmp_path: Path) -> None:
-    """Of files with one changed bit, we accept none that Go's libraries refuse or read differently."""
+    """If a file with one changed bit is accepted, Go's libraries accept it too and read it in the same way."""
     expected = checked(program, RAW, tmp_path)
     for bit in sampled(range(8 * len(RAW)), one_in=64):
         spoiled = bytearray(RAW)
@@ -75,7 +75,7 @@ def test_other_libraries_accept_what_we_accept(program: Path, tmp_path: Path) ->
 
 
 def test_other_libraries_refuse_another_key(program: Path, tmp_path: Path) -> None:
-    """A receipt of another device, and one of another log with the same name, are refused by Go's libraries too."""
+    """Go's libraries also refuse a receipt of another device, and a receipt of another log with the same name."""
     foreign = MemoryLog([signed_install(SigningDevice(5)).encode()])
     assert checked(program, foreign.prove(0).to_json(), tmp_path) is None
     unwitnessed = MemoryLog([signed_install(SIGNER).encode()], witnesses=0)

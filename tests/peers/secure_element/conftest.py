@@ -1,4 +1,4 @@
-"""Microchip's library in a process of its own, whose bus ends at our model of the chip."""
+"""Microchip's library in its own process. Its bus is connected to BlockOTA's model of the chip."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from firmware_host.simulator.secure_element import ElementMemory, SecureElement
 from scripts.peers import ORACLE
 
 TRANSFER_TIME = 0.05
-"""Seconds of the model's time that pass in each transfer, so that the library polls a few times for each answer."""
+"""Seconds of the model's time that pass in each transfer. With this value, the library polls a few times for each
+answer."""
 
 
 @dataclass
 class Library:
-    """The library, and the model that its bus ends at.
+    """The library, and the model at the other end of its bus.
 
     Attributes:
         element: the model.
@@ -37,11 +38,13 @@ class Library:
         self.element = SecureElement(ElementMemory(bytes.fromhex("a1a2a3a4a5a6")), clock=lambda: self.now)
 
     def call(self, function: str, *arguments: int | bytes | list[int]) -> tuple[int, list[bytes]]:
-        """Call a function; return its status and its outputs.
+        """Call a function.
+
+        Returns its status and its outputs.
 
         Args:
             function: a function of the library.
-            arguments: numbers, bytes that go in, and ``[n]`` for n bytes that come out.
+            arguments: numbers, input bytes, and ``[n]`` for n output bytes.
         """
         self._write({"function": function, "arguments": [a.hex() if isinstance(a, bytes) else a for a in arguments]})
         while "status" not in (request := self._read()):
@@ -50,7 +53,7 @@ class Library:
         return request["status"], [bytes.fromhex(output) for output in request["out"]]
 
     def get(self, function: str, *arguments: int | bytes | list[int]) -> bytes:
-        """Call a function that must succeed, and return its only output, or nothing."""
+        """Call a function that must succeed. Returns its only output, or empty bytes."""
         status, outputs = self.call(function, *arguments)
         assert status == 0, f"{function}: {status}"
         return outputs[0] if outputs else b""
@@ -79,7 +82,10 @@ class Library:
         self.process.stdin.flush()
 
     def _read(self) -> dict[str, Any]:
-        """Return the next line of the library's process; its traceback is on stderr if there is none."""
+        """Return the next line of the library's process.
+
+        If there is none, the process has written a traceback to stderr.
+        """
         assert self.process.stdout
         line = self.process.stdout.readline()
         assert line, "the library's process ended"

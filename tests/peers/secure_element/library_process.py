@@ -1,8 +1,9 @@
-"""Run in the venv of requirements-oracle.lock: call Microchip's cryptoauthlib, with its bus on this process's pipes.
+"""Call Microchip's cryptoauthlib with its bus on this process's pipes.
 
-Each line of standard input is a call: ``{"function": name, "arguments": [...]}``. An argument is a number, a string of
-hexadecimal digits for bytes that go in, or ``[n]`` for n bytes that come out. During a call this process writes a line
-for each transfer on the bus, and reads a line with its result. The last line of a call is ``{"status": …, "out": …}``.
+Runs in the venv of requirements-oracle.lock. Each line of standard input is a call:
+``{"function": name, "arguments": [...]}``. An argument is a number, a string of hexadecimal digits for input bytes, or
+``[n]`` for n output bytes. During a call this process writes a line for each transfer on the bus, and reads a line with
+its result. The last line of a call is ``{"status": …, "out": …}``.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def transfer(**request: Any) -> Any:
 
 
 def send(interface: int, word_address: int, data: int | None, length: int) -> int:
-    """Send a write to the chip; a write to the address 0 is the wake condition."""
+    """Send a write to the chip. A write to the address 0 is the wake condition."""
     configuration = ctypes.cast(interface, ctypes.POINTER(Interface))[0].configuration[0]
     if configuration.cfg.atcai2c.address == 0:
         transfer(bus="wake")
@@ -76,7 +77,7 @@ def receive(_interface: int, _word_address: int, data: int, length: Any) -> int:
 
 
 def call(function: str, arguments: list[Any]) -> dict[str, Any]:
-    """Call a function of the library; return its status and the contents of the output buffers."""
+    """Call a function of the library. Returns its status and the contents of the output buffers."""
     values: list[Any] = []
     outputs = []
     for argument in arguments:

@@ -1,4 +1,4 @@
-"""Microchip's library meets our model of the ATECC608: what it computes and expects is what the model answers."""
+"""Microchip's library uses BlockOTA's model of the ATECC608. Its computations and expectations agree with the model."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_info(library: Library) -> None:
 
 
 def test_the_zones_are_locked_once(provisioned: Library) -> None:
-    """After the locks, the library reads them, and neither lock nor write succeeds again."""
+    """After the locks, the library reads the lock state. Neither a lock nor a write succeeds again."""
     assert [provisioned.get("atcab_is_locked", zone, [1]) for zone in (0, 1)] == [b"\1", b"\1"]
     assert provisioned.call("atcab_lock_config_zone")[0] == EXECUTION_ERROR
     assert provisioned.call("atcab_lock_data_zone")[0] == EXECUTION_ERROR
@@ -70,7 +70,7 @@ def test_the_zones_are_locked_once(provisioned: Library) -> None:
 
 
 def test_the_locks_check_the_checksum(library: Library) -> None:
-    """The library's checksum of the configuration zone is the chip's, and another one is refused."""
+    """The library's checksum of the configuration zone equals the chip's. Another checksum is refused."""
     config = configuration(library.get("atcab_read_config_zone", [128]))
     library.get("atcab_write_config_zone", config)
     checksum = int.from_bytes(library.get_checksum(config), "little")
@@ -79,7 +79,7 @@ def test_the_locks_check_the_checksum(library: Library) -> None:
 
 
 def test_a_slot_is_locked(provisioned: Library) -> None:
-    """The library locks the slot of the device's key and reads that it is locked; another slot is not lockable."""
+    """The library locks the slot of the device's key, and reads that it is locked. Another slot cannot be locked."""
     assert provisioned.get("atcab_is_slot_locked", DEVICE_KEY, [1]) == b"\0"
     provisioned.get("atcab_lock_data_slot", DEVICE_KEY)
     assert provisioned.get("atcab_is_slot_locked", DEVICE_KEY, [1]) == b"\1"
@@ -92,7 +92,7 @@ def test_random(provisioned: Library) -> None:
 
 
 def test_sign_and_verify(provisioned: Library) -> None:
-    """A signature of the device's key is valid outside and in the chip; a spoiled one is not."""
+    """A signature of the device's key is valid outside and inside the chip. A changed signature is not."""
     public = provisioned.get("atcab_get_pubkey", DEVICE_KEY, [64])
     signature = provisioned.get("atcab_sign", DEVICE_KEY, DIGEST, [64])
     assert verifies(public, DIGEST, signature)
@@ -103,7 +103,7 @@ def test_sign_and_verify(provisioned: Library) -> None:
 
 
 def test_only_the_devices_key_signs(provisioned: Library) -> None:
-    """A slot without a private key does not sign, and the device's key is never made again."""
+    """A slot without a private key cannot sign, and the device's key is never made again."""
     assert provisioned.call("atcab_sign", IMAGE_KEY, DIGEST, [64])[0] == EXECUTION_ERROR
     assert provisioned.call("atcab_genkey", DEVICE_KEY, [64])[0] == EXECUTION_ERROR
 
@@ -121,7 +121,10 @@ def test_public_keys_are_read(provisioned: Library) -> None:
 
 
 def test_secureboot(provisioned: Library) -> None:
-    """FullCopy keeps a signed digest, FullStore compares with it, Full judges by the signature; foreign ones fail."""
+    """FullCopy keeps a signed digest, FullStore compares with it, and Full judges by the signature.
+
+    Foreign ones fail.
+    """
     good, foreign = signed(IMAGE, DIGEST), signed(STRANGER, DIGEST)
     assert boot(provisioned, FULL_STORE, DIGEST) == MISMATCH
     assert boot(provisioned, FULL_COPY, DIGEST, foreign) == MISMATCH
@@ -144,7 +147,7 @@ def test_secureboot_with_protected_wires(provisioned: Library) -> None:
 
 
 def test_counters(provisioned: Library) -> None:
-    """A counter rises by one, and the other one stays."""
+    """A counter rises by one, and the other counter stays."""
     assert [int.from_bytes(provisioned.get("atcab_counter_increment", 0, [4]), "little") for _ in range(3)] == [1, 2, 3]
     assert int.from_bytes(provisioned.get("atcab_counter_read", 0, [4]), "little") == 3
     assert int.from_bytes(provisioned.get("atcab_counter_read", 1, [4]), "little") == 0
@@ -152,21 +155,21 @@ def test_counters(provisioned: Library) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 128, 300])
 def test_sha(provisioned: Library, size: int) -> None:
-    """Digests of the chip are those of Python, whatever the message's length."""
+    """The chip's digests equal Python's for messages of any length."""
     message = bytes(range(256)) * 2
     assert provisioned.get("atcab_sha", size, message[:size], [32]) == hashlib.sha256(message[:size]).digest()
 
 
 @pytest.mark.parametrize("size", [1, 64, 100])
 def test_hmac(provisioned: Library, size: int) -> None:
-    """HMACs of the chip with the key in a slot are those of Python."""
+    """The chip's HMACs with the key in a slot equal Python's."""
     message = bytes(range(100))[:size]
     found = provisioned.get("atcab_sha_hmac", message, size, MAC_KEY, [32], 0xC0)
     assert found == hmac.digest(SECRET, message, "sha256")
 
 
 def test_mac_and_checkmac(provisioned: Library) -> None:
-    """The MAC over key, challenge and serial number is the formula's; the chip accepts it, and no other one."""
+    """The MAC over key, challenge and serial number matches the formula. The chip accepts it, and no other MAC."""
     challenge = sha256(b"nonce and sectors")
     made = provisioned.get("atcab_mac", 0x40, MAC_KEY, challenge, [32])
     covered = bytes((0x08, 0x40, MAC_KEY, 0)) + bytes(11) + SERIAL[8:9] + SERIAL[4:8] + SERIAL[0:2] + SERIAL[2:4]
@@ -178,7 +181,7 @@ def test_mac_and_checkmac(provisioned: Library) -> None:
 
 
 def test_mac_over_temp_key(provisioned: Library) -> None:
-    """A MAC takes its challenge from a nonce of both sides, which can be computed outside; the nonce is used once."""
+    """A MAC takes its challenge from a nonce of both sides. The nonce can be computed outside, and is used once."""
     number = provisioned.get("atcab_nonce_rand", NONCE, [32])
     nonce = sha256(number, NONCE, bytes((0x16, 0, 0)))
     made = provisioned.get("atcab_mac", 0x01, MAC_KEY, bytes(32), [32])
@@ -189,7 +192,7 @@ def test_mac_over_temp_key(provisioned: Library) -> None:
 
 
 def validation(key: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey) -> tuple[bytes, bytes]:
-    """Return the other data and the signature with which the chip validates a key in the gateway's slot."""
+    """Return the other data and the signature with which the chip validates a key in the slot of the gateway."""
     head = bytes((0x40, 0x10)) + GATEWAY_KEY.to_bytes(2, "little")
     temp_key = sha256(SECRET, head, SERIAL[8:9], SERIAL[0:2], bytes(25), xy(key.public_key()))
     other = bytes((0, AUTHORITY_KEY, 0, 0x0B, 0x10, 0x12, 0x00, GATEWAY_KEY | 0x50, 0, 0)) + bytes(4 + 2) + b"\1\0\0"
@@ -220,6 +223,6 @@ def test_a_new_gateway_key_is_validated(provisioned: Library) -> None:
     [(ChipFaults(is_absent=True), -25), (ChipFaults(has_wrong_checksum=True), -27), (ChipFaults(late=100.0), -25)],
 )
 def test_the_library_reports_faults(provisioned: Library, faults: ChipFaults, status: int) -> None:
-    """An absent or late chip is one that does not respond, and a spoiled answer has a wrong checksum."""
+    """An absent or late chip counts as not responding, and a damaged answer has a wrong checksum."""
     provisioned.element.faults = faults
     assert provisioned.call("atcab_counter_read", 0, [4])[0] == status

@@ -1,4 +1,4 @@
-"""Keys in SoftHSM: accounts, identities and logs; each mistake has its own sentence, and the PIN is never shown."""
+"""Keys in SoftHSM for accounts, identities and logs. Each mistake has its own error, and the PIN is never shown."""
 
 from __future__ import annotations
 
@@ -87,12 +87,15 @@ def softhsm(*words: str) -> None:
 
 
 def refuse_to_ask(prompt: str) -> str:
-    """Fail if a PIN is asked for."""
+    """Fail, because no PIN must be asked for."""
     raise AssertionError(prompt)
 
 
 def test_an_account_signs_messages_and_transactions(token: SoftToken, anvil: Chain) -> None:
-    """The account of a token has the address of its key; signatures recover to it, and a node accepts transactions."""
+    """The account of a token has the address of its key.
+
+    Its signatures recover to it, and a node accepts its transactions.
+    """
     account = account_of(token.uri("account"), is_local_chain=False, ask_password=refuse_to_ask)
     assert account.address == Account.from_key(SECRET).address
     for number in range(8):  # both recovery ids
@@ -108,7 +111,7 @@ def test_an_account_signs_messages_and_transactions(token: SoftToken, anvil: Cha
 
 
 def test_the_key_of_an_identity_signs_with_low_s(token: SoftToken) -> None:
-    """Half of SoftHSM's signatures have a high s; all signatures that are returned have the low one."""
+    """Half of SoftHSM's signatures have a high s. All returned signatures have the low s."""
     key = open_token_key(token.uri("identity"), environment=os.environ, curve="P-256")
     point = P256.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     assert b"\x04" + key.public_key == point
@@ -124,7 +127,7 @@ def test_the_key_of_a_log_signs_checkpoints(token: SoftToken) -> None:
 
 
 def test_twins_are_told_apart_by_their_id(token: SoftToken) -> None:
-    """Of two keys with one label, the URI's id selects one."""
+    """If two keys have the same label, the id in the URI selects one."""
     keys = [
         open_token_key(token.uri(f"twin;id=%{number}"), environment=os.environ).public_key for number in ("A4", "A5")
     ]
@@ -151,7 +154,7 @@ def test_a_key_that_cannot_be_used_is_refused(
 
 
 def test_commands_take_the_uri(token: SoftToken) -> None:
-    """`key address` and `key public` open a token's key; a wrong PIN is refused with status 3, and never printed."""
+    """`key address` and `key public` open a token's key. A wrong PIN is refused with status 3, and never printed."""
     done = token.run("key", "address", token.uri("account"))
     assert (done.returncode, done.stdout) == (0, f"{Account.from_key(SECRET).address}\n")
     pem = ED25519.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

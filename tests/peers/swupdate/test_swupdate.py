@@ -1,4 +1,4 @@
-"""Debian's SWUpdate installs a signed .swu from the DDI face: resumed after a cut, postponed, refused, cancelled."""
+"""Debian's SWUpdate installs a signed .swu from the DDI face. Updates are resumed, postponed, refused and cancelled."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Site:
 
     @property
     def stage(self) -> Stage:
-        """The stage of the delivery."""
+        """The stage of the device's delivery."""
         return self.gateway.core.state(256).stage
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -91,7 +91,7 @@ class Site:
         raise AssertionError(f"{self.stage}\n{self.device.log[-4000:]}")
 
     def claimed(self) -> list[bytes | None]:
-        """Return the images that the log has as installed."""
+        """Return the images that the log records as claimed."""
         return [one.image for one in self.gateway.entries() if one.kind is EntryKind.CLAIMED]
 
 
@@ -99,7 +99,7 @@ Use = Callable[[Site], Awaitable[None]]
 
 
 def at_site(folder: Path, use: Use, *, spoil: bool = False, policy: GroupPolicy | None = None) -> None:
-    """Use a site whose release is a signed .swu; `spoil` damages the payload after it was signed."""
+    """Use a site whose release is a signed .swu. `spoil` damages the payload after the signature."""
 
     async def main() -> None:
         home = folder / "device"
@@ -129,7 +129,7 @@ def at_site(folder: Path, use: Use, *, spoil: bool = False, policy: GroupPolicy 
 
 
 def test_an_update_is_resumed_installed_and_confirmed(tmp_path: Path) -> None:
-    """The download goes on after a cut; the log has the installation only after the restart."""
+    """The download continues after a cut. The log has the installation only after the restart."""
 
     async def use(site: Site) -> None:
         proxy = CuttingProxy(site.face.port, cut_after=2 << 20)
@@ -147,7 +147,7 @@ def test_an_update_is_resumed_installed_and_confirmed(tmp_path: Path) -> None:
 
 
 def test_an_update_is_postponed_by_withholding_the_link(tmp_path: Path) -> None:
-    """Outside the daily window, SWUpdate finds nothing to do; inside it, it installs."""
+    """Outside the daily window, SWUpdate finds no update. Inside it, SWUpdate installs the update."""
     begin = (NOW + 3600) % 86_400
     policy = GroupPolicy(windows=(DailyWindow(begin, (begin + 3600) % 86_400),))
 
@@ -162,7 +162,7 @@ def test_an_update_is_postponed_by_withholding_the_link(tmp_path: Path) -> None:
 
 
 def test_a_payload_that_was_not_signed_is_a_failed_try(tmp_path: Path) -> None:
-    """SWUpdate checks its own signature, too; its failure is an event, and not an installation."""
+    """SWUpdate also checks its own signature. A failure is logged as an event, not as an installation."""
 
     async def use(site: Site) -> None:
         with site.device.running():
@@ -174,7 +174,7 @@ def test_a_payload_that_was_not_signed_is_a_failed_try(tmp_path: Path) -> None:
 
 
 def test_a_withdrawn_update_is_cancelled(tmp_path: Path) -> None:
-    """An action that the device has installed and not confirmed is cancelled, if it is not offered any more."""
+    """An action that the device installed but did not confirm is cancelled when it is no longer offered."""
 
     async def use(site: Site) -> None:
         with site.device.running():

@@ -1,4 +1,4 @@
-"""Other programs read and cosign our logs: Go's sumdb/tlog, Tessera's fsck, and the witness litewitness."""
+"""Other programs read and cosign BlockOTA's logs: Go's sumdb/tlog, Tessera's fsck, and the witness litewitness."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_go_finds_the_same_entries_and_proofs(log: TileLog, reader: Path) -> None:
-    """Go's reader verifies the checkpoint and every tile, and makes the proofs that we make."""
+    """Go's reader verifies the checkpoint and every tile. It makes the same proofs as BlockOTA."""
     indices = (0, 1, 255, 256, 4321, 4999)
     for earlier in SIZES:
         done = subprocess.run(
@@ -69,7 +69,7 @@ def test_go_finds_the_same_entries_and_proofs(log: TileLog, reader: Path) -> Non
 
 
 def test_go_refuses_a_changed_log(log: TileLog, reader: Path, tmp_path: Path) -> None:
-    """Go's reader refuses a changed tile and another key, as we do."""
+    """Go's reader refuses a changed tile and another key, as BlockOTA does."""
     spoiled = copy_of(log, tmp_path)
     flip(spoiled.folder / "tile" / "1" / "000.p" / "19")
     assert subprocess.run([reader, spoiled.folder, str(KEY.key), "1", "0"], capture_output=True, check=False).returncode
@@ -93,7 +93,10 @@ def flip(path: Path) -> None:
 
 
 def tessera_fsck(place: str, folder: Path, *, timeout: float = 60) -> str:
-    """Return what Tessera's fsck prints about a log. It does not end at an error, and its exit status is always 0."""
+    """Return the output of Tessera's fsck for a log.
+
+    The program does not end at an error, and its exit status is always 0.
+    """
     (folder / "key").write_text(str(KEY.key))
     command = [find_program("fsck"), "--ui=false", f"--storage_url={place}", f"--public_key={folder / 'key'}"]
     try:
@@ -104,7 +107,7 @@ def tessera_fsck(place: str, folder: Path, *, timeout: float = 60) -> str:
 
 
 def test_tessera_checks_our_log(log: TileLog, tmp_path: Path) -> None:
-    """Tessera's fsck finds that all files belong together, in the folder and over HTTP."""
+    """Tessera's fsck finds that all files are consistent, both in the folder and over HTTP."""
     size = f"Successfully fsck'd log with size {SIZES[-1]}"
     assert size in tessera_fsck(f"file://{log.folder}/", tmp_path)
     command = ["-m", "blockota", "log", "serve", str(log.folder), "--listen", "127.0.0.1:0"]
@@ -116,7 +119,7 @@ def test_tessera_checks_our_log(log: TileLog, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["tile/entries/007", "tile/0/019.p/136"])
 def test_tessera_finds_what_we_find(log: TileLog, tmp_path: Path, path: str) -> None:
-    """A changed entry or tile is found by Tessera's fsck and by ours."""
+    """Both Tessera's fsck and BlockOTA's fsck find a changed entry or tile."""
     spoiled = copy_of(log, tmp_path)
     flip(spoiled.folder / path)
     assert "Successfully" not in tessera_fsck(f"file://{spoiled.folder}/", tmp_path, timeout=10)
@@ -152,7 +155,7 @@ def ssh_agent(folder: Path) -> Iterator[tuple[Path, str, bytes]]:
 
 @pytest.fixture
 def lite(tmp_path: Path) -> Iterator[Witness]:
-    """Run litewitness, which knows our log."""
+    """Run litewitness with BlockOTA's log in its list."""
     folder, port = tmp_path / "witness", free_port()
     folder.mkdir()
     with sqlite3.connect(folder / "db") as database:  # witnessctl, which does this, cannot be built without Sigsum
@@ -179,7 +182,7 @@ def lite(tmp_path: Path) -> Iterator[Witness]:
 
 
 def test_litewitness_cosigns_a_growing_log_and_refuses_a_fork(lite: Witness, tmp_path: Path) -> None:
-    """Each checkpoint gets a cosignature that verifies; another history of the same log gets none, at any size."""
+    """Each checkpoint gets a valid cosignature. Another history of the same log gets no cosignature, at any size."""
     log = TileLog(tmp_path / "log")
     for size in (1, 5, 300, 1000):
         log.append(entries_of(len(log), size))
@@ -195,7 +198,7 @@ def test_litewitness_cosigns_a_growing_log_and_refuses_a_fork(lite: Witness, tmp
 
 
 def test_litewitness_does_not_know_other_logs(lite: Witness, tmp_path: Path) -> None:
-    """A log that the witness does not know is published without its signature, and the reason is reported."""
+    """A log that the witness does not know is published without its signature. The reason is reported."""
     log = TileLog(tmp_path / "log")
     log.append(entries_of(0, 5))
     _, reasons = publish(log, note_signer("other.example"), lite)

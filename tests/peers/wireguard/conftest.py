@@ -1,4 +1,7 @@
-"""Two validators and two gateways of a city, each in a network namespace of its own, with tunnels from the registry."""
+"""Two validators and two gateways of a city, each in its own network namespace.
+
+Their tunnels come from the registry.
+"""
 
 from __future__ import annotations
 
@@ -30,15 +33,15 @@ PORT = 51820
 
 @dataclass
 class End:
-    """An end of the tunnels.
+    """One end of the tunnels.
 
     Attributes:
-        uuid: its identity.
-        address: its virtual IP.
-        host: its host.
-        folder: its settings and its key.
-        interface: its interface; wireguard-go needs another name in each namespace.
-        process: ``blockota vpn sync --watch``, once it was started.
+        uuid: the identity of the end.
+        address: the virtual IP of the end.
+        host: the host on which the end runs.
+        folder: the folder with the settings and the key.
+        interface: the name of the interface. wireguard-go needs a different name in each namespace.
+        process: ``blockota vpn sync --watch``; None until it is started.
     """
 
     uuid: UUID
@@ -54,7 +57,7 @@ class End:
         return self.host.command(sys.executable, "-m", "blockota", *words, "--config", config)
 
     def start(self) -> None:
-        """Follow the registry, until the tunnels are open."""
+        """Follow the registry, and wait until the tunnels are open."""
         output = (self.folder / "notes.txt").open("w")
         command = self.blockota("vpn", "sync", "--watch", "--json")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=output, text=True, cwd=ROOT)
@@ -127,7 +130,7 @@ def tunnels(city: City, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tu
 
 
 def write_settings(end: End, listening: list[End], city: City, url: str) -> None:
-    """Write the settings of an end; the validators listen, and the gateways connect to them."""
+    """Write the settings of an end. The validators listen, and the gateways connect to them."""
     lines = [
         'network = "city"',
         "[networks.city]",

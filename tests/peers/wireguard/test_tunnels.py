@@ -1,4 +1,4 @@
-"""Tunnels of real WireGuard follow the registry: who reaches whom, through which ports, and who no longer does."""
+"""Tunnels of real WireGuard follow the registry. The tests check who reaches whom, and through which ports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REQUESTS, COMMANDS, OTHER = 8470, 8471, 8472
 
 
 def test_validators_and_gateways_reach_each_other_and_gateways_do_not(tunnels: TunnelCity) -> None:
-    """Each gateway reaches each validator and the reverse; there is no way from gateway to gateway."""
+    """Gateways and validators reach each other. No gateway reaches another gateway."""
     for validator in tunnels.validators:
         for gateway in tunnels.gateways:
             gateway.comes_to_reach(validator)
@@ -32,7 +32,7 @@ def answers(client: End, server: End, port: int) -> bool:
 
 
 def test_one_port_is_open_at_each_end(tunnels: TunnelCity) -> None:
-    """A validator answers at the request port only, a gateway at the command port only."""
+    """A validator answers only at the request port, and a gateway only at the command port."""
     validator, gateway = tunnels.validators[0], tunnels.gateways[0]
     gateway.comes_to_reach(validator)
     servers = []
@@ -55,7 +55,7 @@ def test_one_port_is_open_at_each_end(tunnels: TunnelCity) -> None:
 
 
 def test_the_virtual_ip_of_another_gets_no_answer(tunnels: TunnelCity) -> None:
-    """A gateway that sends from the virtual IP of another gateway is not heard."""
+    """A packet from a gateway with the virtual IP of another gateway is dropped."""
     validator, (first, second) = tunnels.validators[0], tunnels.gateways
     first.comes_to_reach(validator)
     first.host.run("ip", "address", "add", f"{second.address}/32", "dev", first.interface)
@@ -71,7 +71,7 @@ def is_silent(end: End, other: End) -> bool:
 
 
 def test_a_ban_ends_the_tunnels_at_all_validators_and_no_others(tunnels: TunnelCity) -> None:
-    """A banned gateway becomes silent everywhere; the other one goes on without a lost packet; the ban is lifted."""
+    """A banned gateway is cut off everywhere, and the other gateway loses no packet. Then the ban is lifted."""
     banned, other = tunnels.gateways
     for validator in tunnels.validators:
         banned.comes_to_reach(validator)
@@ -100,7 +100,7 @@ def test_a_ban_ends_the_tunnels_at_all_validators_and_no_others(tunnels: TunnelC
 
 
 def test_the_status_joins_wireguard_and_the_registry(tunnels: TunnelCity) -> None:
-    """Each tunnel shows its identity, its address, its newest handshake and its bytes."""
+    """The status of each tunnel shows its identity, its address, its newest handshake and its bytes."""
     validator, gateway = tunnels.validators[0], tunnels.gateways[0]
     gateway.comes_to_reach(validator)
     row = next(row for row in status_of(validator) if row["uuid"] == str(gateway.uuid))
@@ -111,7 +111,7 @@ def test_the_status_joins_wireguard_and_the_registry(tunnels: TunnelCity) -> Non
 
 
 def test_the_printed_file_is_one_of_wireguard(tunnels: TunnelCity) -> None:
-    """`wg-quick` and `wg` accept what ``vpn sync --print`` prints for other systems."""
+    """`wg-quick` and `wg` accept the output of ``vpn sync --print`` for other systems."""
     gateway = tunnels.gateways[0]
     printed = subprocess.run(gateway.blockota("vpn", "sync", "--print"), capture_output=True, text=True, check=True)
     path = gateway.folder / "printed.conf"
@@ -124,7 +124,7 @@ def test_the_printed_file_is_one_of_wireguard(tunnels: TunnelCity) -> None:
 
 
 def test_the_tunnels_close_when_the_program_stops(tunnels: TunnelCity) -> None:
-    """After SIGTERM no peer is left; the next start opens the tunnels again."""
+    """After SIGTERM, no peer is left. The next start opens the tunnels again."""
     gateway, validator = tunnels.gateways[0], tunnels.validators[0]
     gateway.comes_to_reach(validator)
     gateway.stop()

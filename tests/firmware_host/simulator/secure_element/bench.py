@@ -1,4 +1,4 @@
-"""A secure element with a clock that the test moves, and the numbers of the data sheet that the tests write down."""
+"""A secure element with a clock that the test advances, and the numbers that the tests copy from the data sheet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SERIAL = bytes.fromhex("0123a1a2a3a4a5a6ee")
 MISMATCH, PARSE, ECC, FORBIDDEN, GARBLED = 0x01, 0x03, 0x05, 0x0F, 0xFF
 """Status bytes."""
 DEVICE, MAC_KEY, OPEN, DIGEST, PUBLIC, BOOT_KEY, VALIDATED, PARENT = 0, 5, 6, 7, 9, 10, 11, 12
-"""The slots of the configuration `configure` writes."""
+"""The slots of the configuration that `configure` writes."""
 CONFIG_LOCK, DATA_LOCK, SLOT_LOCK = 0x80, 0x81, 0x82
 CLOSED = (0x8080, 0x001C)
 """SlotConfig and KeyConfig of a slot that is neither read nor written."""
@@ -35,13 +35,13 @@ class Bench:
         self.element = SecureElement(ElementMemory(SERIAL[2:8]), clock=lambda: self.now)
 
     def woken(self) -> SecureElement:
-        """Wake the element, and return it ready for a command."""
+        """Wake the element, and return it. It is then ready for a command."""
         self.element.wake()
         self.now += 0.0015
         return self.element
 
     def answer(self, packet: bytes, seconds: float) -> bytes | None:
-        """Send a packet and return the answer after a time: as many bytes as its first byte says."""
+        """Send a packet, and return the answer after a given time. Its first byte determines its length."""
         assert self.element.write(COMMAND, packet)
         self.now += seconds
         count = self.element.read(1)
@@ -51,7 +51,10 @@ class Bench:
 
 
 def checksum(data: bytes) -> bytes:
-    """Return the CRC-16 of Microchip's application notes, computed bit by bit in another way than the model."""
+    """Return the CRC-16 of Microchip's application notes.
+
+    It is computed bit by bit, and not in the way of the model.
+    """
     register = 0
     for byte in data:
         register ^= int(f"{byte:08b}"[::-1], 2) << 8
@@ -68,7 +71,7 @@ def packet(opcode: int, mode: int = 0, param2: int = 0, data: bytes = b"") -> by
 
 
 def refused(action: Callable[[], object]) -> int:
-    """Return the status with which the element refuses."""
+    """Return the status with which the element refuses an action."""
     with pytest.raises(ChipStatusError) as caught:
         action()
     return caught.value.status
@@ -80,24 +83,24 @@ def sha256(*parts: bytes) -> bytes:
 
 
 def pair(seed: int) -> ec.EllipticCurvePrivateKey:
-    """Return a key of somebody outside the chip."""
+    """Return a key that is not in the chip."""
     return ec.derive_private_key(seed, ec.SECP256R1())
 
 
 def xy(key: ec.EllipticCurvePublicKey) -> bytes:
-    """Return a public key as the chip has it, 64 bytes."""
+    """Return a public key in the format of the chip, 64 bytes."""
     numbers = key.public_numbers()
     return numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")
 
 
 def signed(key: ec.EllipticCurvePrivateKey, digest: bytes) -> bytes:
-    """Return R and S of a signature of a digest."""
+    """Return R and S of a signature over a digest."""
     r, s = utils.decode_dss_signature(key.sign(digest, ec.ECDSA(utils.Prehashed(hashes.SHA256()))))
     return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
 def verifies(public: bytes, digest: bytes, signature: bytes) -> bool:
-    """Return whether a signature of the chip is one of a digest."""
+    """Return whether the chip's signature verifies for a digest."""
     point = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + public)
     der = utils.encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
     point.verify(der, digest, ec.ECDSA(utils.Prehashed(hashes.SHA256())))
@@ -105,11 +108,11 @@ def verifies(public: bytes, digest: bytes, signature: bytes) -> bool:
 
 
 def configure(element: SecureElement, **slots: tuple[int, int]) -> None:
-    """Write SlotConfig and KeyConfig for the slots that the tests use, and lock the configuration zone.
+    """Write SlotConfig and KeyConfig for the slots of the tests, and lock the configuration zone.
 
     Args:
         element: the element.
-        slots: SlotConfig and KeyConfig of more slots, by name ``s3``.
+        slots: SlotConfig and KeyConfig of further slots, by name, such as ``s3``.
     """
     known = {
         DEVICE: (0x8083, 0x0033),  # private, signs messages and its own statements, lockable

@@ -1,4 +1,4 @@
-"""Whatever commands reach the simulated ATECC608, its locks, secrets and counters keep to their rules."""
+"""The locks, secrets and counters of the simulated ATECC608 keep their rules, whatever commands reach the chip."""
 
 from __future__ import annotations
 
@@ -80,5 +80,5 @@ def test_any_bytes_on_the_bus_get_an_answer(writes: list[bytes], word_address: i
 
 
 def test_the_slots_of_the_profile_are_apart() -> None:
-    """Each purpose has a slot of its own."""
+    """Each purpose has its own slot."""
     assert len({DEVICE_KEY, MAC_KEY, BOOT_DIGEST, GATEWAY_KEY, IMAGE_KEY, AUTHORITY_KEY}) == 6

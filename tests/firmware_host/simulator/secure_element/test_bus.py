@@ -37,7 +37,7 @@ def test_the_checksum_is_the_chips() -> None:
 
 
 def test_a_sleeping_chip_answers_only_the_wake_condition(bench: Bench) -> None:
-    """Until tWHI has passed after a wake, and before it, nothing is acknowledged; then 04 11 33 43 can be read."""
+    """Before a wake, and until tWHI has passed after it, nothing is acknowledged. Then 04 11 33 43 can be read."""
     assert not bench.element.write(COMMAND, INFO)
     bench.element.wake()
     assert bench.element.read(4) is None
@@ -48,7 +48,7 @@ def test_a_sleeping_chip_answers_only_the_wake_condition(bench: Bench) -> None:
 
 
 def test_an_answer_can_be_read_when_the_command_has_ended(bench: Bench) -> None:
-    """A busy chip acknowledges neither a read nor a write; Info takes 5 ms."""
+    """A busy chip acknowledges neither a read nor a write. Info takes 5 ms."""
     element = bench.woken()
     assert element.write(COMMAND, INFO)
     bench.now += 0.0049
@@ -59,7 +59,7 @@ def test_an_answer_can_be_read_when_the_command_has_ended(bench: Bench) -> None:
 
 
 def test_reads_go_on_and_the_word_address_0_begins_again(bench: Bench) -> None:
-    """Two reads give the parts of one answer; bytes after its end are 0xFF."""
+    """Two reads return the parts of one answer. Bytes after its end are 0xFF."""
     element = bench.woken()
     assert bench.answer(INFO, 0.01) == REVISION
     assert element.read(2) == b"\xff\xff"
@@ -68,7 +68,7 @@ def test_reads_go_on_and_the_word_address_0_begins_again(bench: Bench) -> None:
 
 
 def test_a_second_wake_is_ignored(bench: Bench) -> None:
-    """A chip that is awake ignores the wake condition, and still has its answer."""
+    """A chip that is awake ignores the wake condition, and keeps its answer."""
     element = bench.woken()
     element.write(COMMAND, INFO)
     bench.now += 0.01
@@ -81,7 +81,7 @@ def test_a_second_wake_is_ignored(bench: Bench) -> None:
     [("SIGN", 0.115), ("VERIFY", 0.105), ("SECUREBOOT", 0.080), ("GENKEY", 0.115), ("MAC", 0.055), ("NONCE", 0.020)],
 )
 def test_the_limits_are_those_of_microchips_table(name: str, limit: float) -> None:
-    """The times are the limits in milliseconds that Microchip's library waits."""
+    """The execution times are the limits in milliseconds for which Microchip's library waits."""
     assert {opcode.name: seconds for opcode, seconds in EXECUTION_TIMES.items()}[name] == limit
 
 
@@ -99,7 +99,7 @@ def test_the_limits_are_those_of_microchips_table(name: str, limit: float) -> No
     ],
 )
 def test_a_wrong_packet_is_answered_with_its_status(bench: Bench, sent: bytes, status: int) -> None:
-    """A wrong checksum or length is a communication error; a wrong opcode, mode or size a parse error."""
+    """A wrong checksum or length is a communication error. A wrong opcode, mode or size is a parse error."""
     bench.woken()
     expected = bytes((4, status))
     assert bench.answer(sent, 0.006) == expected + checksum(expected)
@@ -119,7 +119,7 @@ def temp_key_is_valid(element: SecureElement) -> bool:
 
 
 def test_idle_keeps_the_registers_and_sleep_loses_them(bench: Bench) -> None:
-    """TempKey survives idle, and not sleep; in both states only a wake is heard."""
+    """TempKey survives idle, but not sleep. In both states, the chip reacts only to a wake."""
     element = loaded(bench)
     assert element.write(IDLE)
     assert element.power_state() is PowerState.IDLE
@@ -134,7 +134,7 @@ def test_idle_keeps_the_registers_and_sleep_loses_them(bench: Bench) -> None:
 
 
 def test_the_watchdog_puts_the_chip_to_sleep(bench: Bench) -> None:
-    """The chip sleeps 1.3 s after it woke, whatever it did; idle stops the watchdog."""
+    """The chip sleeps 1.3 s after it woke, whatever commands it got. Idle stops the watchdog."""
     element = loaded(bench)
     element.write(IDLE)
     bench.now += 5
@@ -167,7 +167,7 @@ def test_an_unknown_word_address_is_ignored(bench: Bench) -> None:
 
 
 def test_the_address_is_in_the_configuration_zone(bench: Bench) -> None:
-    """A new chip has the I2C address 0x60; byte 16 has it shifted by one bit."""
+    """A new chip has the I2C address 0x60. Byte 16 of the configuration has the address shifted by one bit."""
     assert bench.element.address == 0x60
     bench.element.execute(0x12, 0x00, 0x04, bytes.fromhex("6a000000"))
     assert bench.element.address == 0x35
@@ -192,7 +192,7 @@ def test_a_late_answer(bench: Bench) -> None:
 
 
 def test_a_wrong_checksum(bench: Bench) -> None:
-    """With the fault `has_wrong_checksum` one bit of the checksum differs, also after a wake."""
+    """With the fault `has_wrong_checksum`, one bit of the checksum differs, even in the answer to a wake."""
     bench.element.faults = ChipFaults(has_wrong_checksum=True)
     assert bench.woken().read(4) == bytes.fromhex("04113342")
     answer = bench.answer(INFO, 0.01)
@@ -209,6 +209,6 @@ def test_a_truncated_answer(bench: Bench) -> None:
 
 
 def test_a_refusal_names_its_status() -> None:
-    """The exception of `execute` has the status and a sentence."""
+    """The exception of `execute` contains the status and a sentence."""
     element = Bench().element
     assert refused(lambda: element.execute(0x02, 0x02)) == FORBIDDEN

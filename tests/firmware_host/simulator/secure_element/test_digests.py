@@ -1,4 +1,4 @@
-"""SHA, MAC and CheckMac of the simulated ATECC608, and what they refuse."""
+"""The commands SHA, MAC and CheckMac of the simulated ATECC608, and the cases in which they are refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NO_MAC = 4
 
 @pytest.fixture
 def chip() -> SecureElement:
-    """Return a locked element with a MAC key, a key that makes no MACs, and an OTP zone."""
+    """Return a locked element with a MAC key, a key that may not make MACs, and an OTP zone."""
     element = Bench().element
     configure(element, s4=(0x8090, 0x001C))
     write_slot(element, MAC_KEY, SECRET)
@@ -57,7 +57,7 @@ def finish(chip: SecureElement, message: bytes, end: int = ONLY_OUT) -> bytes:
 
 @pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 127, 128, 1000])
 def test_sha(chip: SecureElement, size: int) -> None:
-    """The digest is SHA-256, also of an empty message."""
+    """The digest is SHA-256, even for an empty message."""
     message = bytes(range(250)) * 4
     assert digest(chip, message[:size]) == hashlib.sha256(message[:size]).digest()
 
@@ -76,12 +76,12 @@ def test_hmac(chip: SecureElement, size: int) -> None:
 
 
 def test_hmac_keys_obey_their_rules(chip: SecureElement) -> None:
-    """A private key and a key with NoMac make no HMAC."""
+    """A private key and a key with NoMac cannot make an HMAC."""
     assert [refused(lambda s=s: chip.execute(SHA, HMAC_START, s)) for s in (DEVICE, NO_MAC)] == [FORBIDDEN] * 2  # type: ignore[misc]
 
 
 def test_the_target_of_a_digest(chip: SecureElement) -> None:
-    """The last command puts the digest into TempKey, into the message digest buffer, or nowhere but out."""
+    """The last command puts the digest into TempKey, into the message digest buffer, or only into the answer."""
     registers = chip.core.registers
     digest(chip, b"abc", ONLY_OUT)
     assert (registers.temp_key, registers.digest) == (None, None)
@@ -104,7 +104,7 @@ def test_the_target_of_a_digest(chip: SecureElement) -> None:
     ],
 )
 def test_wrong_parts_of_a_message(chip: SecureElement, mode: int, param2: int, sent: bytes) -> None:
-    """Blocks have 64 bytes, the last part has fewer, and contexts are not modelled."""
+    """Blocks have 64 bytes, and the last part has fewer. Contexts are not modelled."""
     chip.execute(SHA, START)
     assert refused(lambda: chip.execute(SHA, mode, param2, sent)) == PARSE
 
@@ -117,7 +117,7 @@ def test_wrong_starts_and_targets(chip: SecureElement, mode: int, sent: bytes) -
 
 
 def test_a_digest_needs_a_start(chip: SecureElement) -> None:
-    """Without a start, after an end, and after another command there is nothing to continue."""
+    """Without a start, after an end, and after another command, no computation can be continued."""
     assert refused(lambda: chip.execute(SHA, UPDATE, 64, bytes(64))) == FORBIDDEN
     digest(chip, b"abc")
     assert refused(lambda: chip.execute(SHA, END)) == FORBIDDEN
@@ -127,7 +127,7 @@ def test_a_digest_needs_a_start(chip: SecureElement) -> None:
 
 
 def covered(mode: int) -> bytes:
-    """Return what a MAC with the key in the MAC slot covers after key and challenge."""
+    """Return the bytes that a MAC covers after the key and the challenge."""
     otp = OTP[:11] if mode & 0x10 else OTP[:8] + bytes(3) if mode & 0x20 else bytes(11)
     middle, end = (SERIAL[4:8], SERIAL[2:4]) if mode & 0x40 else (bytes(4), bytes(2))
     return bytes((MAC, mode, MAC_KEY, 0)) + otp + SERIAL[8:9] + middle + SERIAL[:2] + end
@@ -135,13 +135,16 @@ def covered(mode: int) -> bytes:
 
 @pytest.mark.parametrize("mode", [0x00, 0x10, 0x20, 0x40, 0x50, 0x60])
 def test_mac(chip: SecureElement, mode: int) -> None:
-    """The MAC binds the key, the challenge, the command, and as chosen the OTP zone and the serial number."""
+    """The MAC covers the key, the challenge and the command.
+
+    If chosen, it also covers the OTP zone and the serial number.
+    """
     assert chip.execute(MAC, mode, MAC_KEY, CHALLENGE) == sha256(SECRET, CHALLENGE, covered(mode))
 
 
 @pytest.mark.parametrize(("mode", "load"), [(0x01, 0x00), (0x05, 0x03)])
 def test_a_challenge_in_temp_key(chip: SecureElement, mode: int, load: int) -> None:
-    """TempKey can be the challenge, if bit 2 states its source; the MAC uses it up."""
+    """TempKey can be the challenge if bit 2 states its source. The MAC then uses it up."""
     sent = CHALLENGE if load else bytes(20)
     number = chip.execute(NONCE, load, 0, sent)
     nonce = CHALLENGE if load else sha256(number, sent, b"\x16\0\0")
@@ -152,7 +155,7 @@ def test_a_challenge_in_temp_key(chip: SecureElement, mode: int, load: int) -> N
 
 
 def test_mac_keys_obey_their_rules(chip: SecureElement) -> None:
-    """A key with NoMac, a private key, and an unlocked data zone make no MAC; wrong lengths are parse errors."""
+    """No MAC is made with a NoMac key, a private key, or an unlocked data zone. Wrong lengths are parse errors."""
     assert refused(lambda: chip.execute(MAC, 0, NO_MAC, CHALLENGE)) == FORBIDDEN
     assert refused(lambda: chip.execute(MAC, 0, DEVICE, CHALLENGE)) == FORBIDDEN
     assert refused(lambda: chip.execute(MAC, 0, MAC_KEY, CHALLENGE[:31])) == PARSE
@@ -186,7 +189,7 @@ def test_macs_need_the_lock() -> None:
 @pytest.mark.parametrize("mode", [0x00, 0x20])
 @pytest.mark.parametrize("slot", [MAC_KEY, NO_MAC])
 def test_checkmac(chip: SecureElement, mode: int, slot: int) -> None:
-    """CheckMac accepts the response of a chip with the same key, also with a key that makes no MACs itself."""
+    """CheckMac accepts the response of a chip with the same key, even if the key may not make MACs itself."""
     other = bytes((MAC, mode | 0x40, slot, 0)) + bytes(3) + b"otherS"
     otp = OTP[:8] if mode else bytes(8)
     response = sha256(SECRET, CHALLENGE, other[:4], otp, other[4:7], SERIAL[8:9], other[7:11], SERIAL[:2], other[11:13])
@@ -200,7 +203,7 @@ def test_checkmac(chip: SecureElement, mode: int, slot: int) -> None:
 
 
 def test_checkmac_with_temp_key(chip: SecureElement) -> None:
-    """The challenge can be a nonce in TempKey, so that a response cannot be replayed."""
+    """The challenge can be a nonce in TempKey. A response can then not be replayed."""
     number = chip.execute(NONCE, 0, 0, bytes(20))
     nonce = sha256(number, bytes(20), b"\x16\0\0")
     response = sha256(SECRET, nonce, bytes(15), SERIAL[8:9], bytes(4), SERIAL[:2], bytes(2))

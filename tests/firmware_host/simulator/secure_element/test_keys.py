@@ -1,4 +1,4 @@
-"""GenKey, Sign and Verify of the simulated ATECC608, and what they refuse."""
+"""The commands GenKey, Sign and Verify of the simulated ATECC608, and the cases in which they are refused."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ RANDOM_ONLY, LATCHED, AUTHORIZED, OPAQUE, REPLACEABLE, BAD = 1, 2, 3, 4, 6, 8
 
 @pytest.fixture
 def chip() -> SecureElement:
-    """Return a locked element with a device key, public keys, and private keys with more rules."""
+    """Return a locked element with a device key, public keys, and private keys with further rules."""
     element = Bench().element
     configure(
         element,
@@ -69,7 +69,10 @@ def sign(chip: SecureElement, slot: int = DEVICE) -> bytes:
 
 
 def test_a_private_key_is_made_once() -> None:
-    """Before the lock GenKey makes a key each time; after it only if the rules allow it and the slot is not locked."""
+    """Before the lock, GenKey always makes a key.
+
+    After it, the rules must allow it, and the slot must not be locked.
+    """
     element = Bench().element
     assert refused(lambda: element.execute(GENKEY, CREATE, DEVICE)) == FORBIDDEN
     configure(element, s6=(0x2081, 0x0033))
@@ -85,7 +88,7 @@ def test_a_private_key_is_made_once() -> None:
 
 
 def test_a_signature_is_valid_outside(chip: SecureElement) -> None:
-    """Sign takes the digest from either register, and the public key that GenKey computes verifies it."""
+    """Sign takes the digest from either register. The public key that GenKey computes verifies the signature."""
     public = chip.execute(GENKEY, COMPUTE, DEVICE)
     assert verifies(public, DIGEST, sign(chip))
     chip.execute(NONCE, TO_TEMP_KEY, 0, DIGEST)
@@ -97,7 +100,7 @@ def test_a_signature_is_valid_outside(chip: SecureElement) -> None:
 
 @pytest.mark.parametrize("mode", [EXTERNAL, EXTERNAL | BY_DIGEST])
 def test_a_digest_is_signed_once(chip: SecureElement, mode: int) -> None:
-    """A signature uses its register up; without a digest there is nothing to sign."""
+    """A signature uses up its register. Without a digest, Sign refuses."""
     assert refused(lambda: chip.execute(SIGN, mode, DEVICE)) == FORBIDDEN
     chip.execute(NONCE, TO_TEMP_KEY, 0, DIGEST)
     chip.execute(NONCE, TO_DIGEST, 0, DIGEST)
@@ -113,7 +116,7 @@ def test_a_random_nonce_is_not_signed_as_a_message(chip: SecureElement) -> None:
 
 @pytest.mark.parametrize("slot", [PUBLIC, MAC_KEY])
 def test_only_private_keys_sign(chip: SecureElement, slot: int) -> None:
-    """A slot with other data signs nothing, and GenKey makes no key in it."""
+    """A slot with other data cannot sign, and GenKey makes no key in it."""
     assert refused(lambda: sign(chip, slot)) == FORBIDDEN
 
 
@@ -169,7 +172,7 @@ def test_keys_work_after_the_lock_only() -> None:
 
 
 def test_an_empty_slot_is_an_ecc_fault() -> None:
-    """A private slot without a key cannot sign, and Info(KeyValid) shows it."""
+    """A private slot without a key cannot sign. Info(KeyValid) shows this."""
     element = Bench().element
     configure(element)
     element.execute(LOCK, DATA_LOCK)
@@ -218,7 +221,10 @@ def test_a_key_can_need_an_authorization(chip: SecureElement) -> None:
 
 @pytest.mark.parametrize(("mode", "load"), [(2, TO_TEMP_KEY), (2 | BY_DIGEST, TO_DIGEST)])
 def test_verify_external(chip: SecureElement, mode: int, load: int) -> None:
-    """A good signature is accepted; one of another digest or key is a mismatch; a wrong point is an ECC fault."""
+    """A good signature is accepted.
+
+    A signature of another digest or key is a mismatch, and a wrong point an ECC fault.
+    """
     good, public = signed(PEER, DIGEST), xy(PEER.public_key())
 
     def verify(signature: bytes, public: bytes, param2: int = 4) -> bytes:
@@ -250,7 +256,7 @@ def verify_stored(chip: SecureElement, slot: int, signature: bytes) -> bytes:
 
 
 def test_verify_stored(chip: SecureElement) -> None:
-    """The key in a slot accepts its owner's signatures; a private key's slot cannot verify."""
+    """The key in a slot verifies its owner's signatures. The slot of a private key cannot verify."""
     assert verify_stored(chip, PUBLIC, signed(PEER, DIGEST)) == b""
     assert refused(lambda: verify_stored(chip, PUBLIC, signed(OTHER_PEER, DIGEST))) == MISMATCH
     assert refused(lambda: verify_stored(chip, DEVICE, signed(PEER, DIGEST))) == FORBIDDEN
@@ -279,7 +285,7 @@ def change_validity(
 
 
 def test_a_public_key_is_validated_and_invalidated(chip: SecureElement) -> None:
-    """A written key works after its parent signed it, until it is written again or invalidated."""
+    """A written key works after its parent signed it. It stops working when it is written again or invalidated."""
     write_public(chip, VALIDATED, xy(OTHER_PEER.public_key()))
     good = signed(OTHER_PEER, DIGEST)
     assert refused(lambda: verify_stored(chip, VALIDATED, good)) == FORBIDDEN
@@ -327,7 +333,7 @@ def test_the_chip_signs_a_statement_about_its_key(chip: SecureElement, with_seri
 
 
 def test_internal_statements_need_a_digest_and_the_permission(chip: SecureElement) -> None:
-    """Without GenKey's digest in TempKey, or with a key without the permission, there is no statement."""
+    """Without GenKey's digest in TempKey, or without the key's permission, Sign(Internal) refuses."""
     chip.execute(NONCE, TO_TEMP_KEY, 0, DIGEST)
     assert refused(lambda: chip.execute(SIGN, INTERNAL, DEVICE)) == FORBIDDEN
     chip.execute(NONCE, TO_TEMP_KEY, 0, DIGEST)

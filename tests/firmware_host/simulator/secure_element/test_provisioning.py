@@ -1,4 +1,4 @@
-"""A chip that is provisioned as the maker's procedure says does the device's duties, and nothing else."""
+"""A chip that is provisioned by the maker's procedure can fulfil the device's duties, but nothing else."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ DIGEST = sha256(b"image")
 
 @pytest.fixture
 def made() -> tuple[SecureElement, ProvisionedDevice]:
-    """Return a provisioned element and what its maker registers."""
+    """Return a provisioned element, and the data that its maker registers."""
     element = Bench().element
     return element, provision(element, KEYS)
 
@@ -64,19 +64,19 @@ def test_the_four_duties(made: tuple[SecureElement, ProvisionedDevice]) -> None:
 
 @pytest.mark.parametrize("slot", sorted(set(range(16)) - {BOOT_DIGEST, GATEWAY_KEY, IMAGE_KEY, AUTHORITY_KEY}))
 def test_secrets_and_unused_slots_are_closed(made: tuple[SecureElement, ProvisionedDevice], slot: int) -> None:
-    """No slot but those of public keys and of the digest is read."""
+    """Only the slots of public keys and of the digest can be read."""
     assert refused(lambda: made[0].execute(0x02, 0x82, slot << 3)) == FORBIDDEN
 
 
 @pytest.mark.parametrize("slot", sorted(set(range(16)) - {GATEWAY_KEY}))
 def test_only_the_gateways_key_is_written(made: tuple[SecureElement, ProvisionedDevice], slot: int) -> None:
-    """Every other slot refuses writes, and no private key is made again."""
+    """All slots except the gateway's key refuse writes, and no private key is made again."""
     assert refused(lambda: write_slot(made[0], slot, bytes(32))) == FORBIDDEN
     assert refused(lambda: made[0].execute(0x40, 0x04, slot)) == FORBIDDEN
 
 
 def test_a_written_gateway_key_is_not_trusted(made: tuple[SecureElement, ProvisionedDevice]) -> None:
-    """A stranger who writes a gateway key makes the chip refuse every gateway, until the authority has signed one."""
+    """If a stranger writes a gateway key, the chip refuses every gateway until the authority has signed a key."""
     element, _ = made
     write_slot(element, GATEWAY_KEY, bytes(4) + KEYS.gateway[:28])
     element.execute(0x16, 0x43, 0, DIGEST)
@@ -102,7 +102,7 @@ def test_a_key_of_a_wrong_length_is_refused(name: str) -> None:
 
 
 def test_a_changed_byte_stops_before_the_lock() -> None:
-    """If the configuration zone is not what was written, its checksum differs, and the chip stays unlocked."""
+    """If the configuration zone differs from what was written, its checksum differs, and the chip stays unlocked."""
 
     class Forgetful(SecureElement):
         """An element that loses one write to its configuration zone."""

@@ -1,4 +1,4 @@
-"""SecureBoot of the simulated ATECC608 in all modes, and loss of power during a command."""
+"""SecureBoot of the simulated ATECC608 in all modes, and power loss during a command."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def boot(chip: SecureElement, mode: int, digest: bytes, signature: bytes = b"") 
 
 
 def test_the_digest_is_kept() -> None:
-    """FullCopy keeps a signed digest, and FullStore compares with it; nothing else changes what is kept."""
+    """FullCopy keeps a signed digest, and FullStore compares with it. No other command changes the kept digest."""
     chip = chip_with(KEEP_DIGEST)
     assert refused(lambda: boot(chip, STORE, OLD)) == MISMATCH
     boot(chip, COPY, OLD, signed(VENDOR, OLD))
@@ -81,7 +81,7 @@ def test_the_signature_is_kept() -> None:
 
 
 def test_nothing_is_kept() -> None:
-    """In mode 1 there is Full alone; in mode 0 there is no SecureBoot."""
+    """In mode 1, only Full exists. In mode 0, SecureBoot does not exist."""
     chip = chip_with(BOTH)
     boot(chip, FULL, OLD, signed(VENDOR, OLD))
     assert refused(lambda: boot(chip, FULL, OLD, signed(STRANGER, OLD))) == MISMATCH
@@ -100,7 +100,7 @@ def test_secureboot_needs_the_locks() -> None:
 
 
 def test_a_locked_slot_keeps_its_digest() -> None:
-    """FullCopy cannot write to a slot that was locked."""
+    """FullCopy cannot write to a locked slot."""
     chip = chip_with(KEEP_DIGEST, kept=OPEN)
     boot(chip, COPY, OLD, signed(VENDOR, OLD))
     chip.execute(LOCK, SLOT_LOCK | OPEN << 2)
@@ -109,7 +109,7 @@ def test_a_locked_slot_keeps_its_digest() -> None:
 
 
 def test_the_prohibition() -> None:
-    """With bit 6 the command works once more after a loss of power, and not before, asleep or awake."""
+    """With bit 6, the command works once after a power loss, and then not again, even after sleep."""
     chip = chip_with(KEEP_DIGEST)
     boot(chip, COPY | 0x40, OLD, signed(VENDOR, OLD))
     assert refused(lambda: boot(chip, STORE, OLD)) == FORBIDDEN
@@ -134,7 +134,7 @@ def test_the_latch(flags: int, latched: bool) -> None:  # noqa: FBT001
 
 
 def protected(chip: SecureElement, mode: int, digest: bytes, signature: bytes = b"") -> tuple[bytes, bytes]:
-    """Run SecureBoot with an encrypted digest; return the answer, and the MAC that the host computes."""
+    """Run SecureBoot with an encrypted digest. Return the answer, and the MAC that the host computes."""
     number = chip.execute(NONCE, 0, 0, bytes(20))
     session = sha256(SECRET, sha256(number, bytes(20), b"\x16\0\0"))
     encrypted = bytes(a ^ b for a, b in zip(digest, session, strict=True))
@@ -143,7 +143,7 @@ def protected(chip: SecureElement, mode: int, digest: bytes, signature: bytes = 
 
 
 def test_protected_wires() -> None:
-    """With bit 7 the answer is a MAC made with the IO protection key and a nonce, and the nonce is used up."""
+    """With bit 7, the answer is a MAC made with the IO protection key and a nonce. The nonce is then used up."""
     chip = chip_with(KEEP_DIGEST)
     found, expected = protected(chip, COPY, OLD, signed(VENDOR, OLD))
     assert found == expected
@@ -187,7 +187,7 @@ def test_protected_wires_need_the_configuration() -> None:
 
 @pytest.mark.parametrize(("share", "kept"), [(0.0, OLD), (0.5, None), (1.0, NEW)])
 def test_the_power_fails_while_a_digest_is_kept(share: float, kept: bytes | None) -> None:
-    """After a cut within the 80 ms the chip has the old digest, the new one, or a torn one that proves no image."""
+    """After a cut within 80 ms, the chip has the old digest, the new digest, or a torn digest that proves no image."""
     bench = Bench()
     chip = chip_with(KEEP_DIGEST, bench=bench)
     boot(chip, COPY, OLD, signed(VENDOR, OLD))
@@ -222,7 +222,7 @@ def test_a_counter_is_never_torn(cut_after: float, share: float, found: int) -> 
 
 
 def test_a_cut_after_a_wake_changes_nothing() -> None:
-    """A loss of power during the wake time leaves what earlier commands wrote."""
+    """A power loss during the wake time does not change what earlier commands wrote."""
     bench = Bench()
     chip = chip_with(KEEP_DIGEST, bench=bench)
     boot(chip, COPY, OLD, signed(VENDOR, OLD))

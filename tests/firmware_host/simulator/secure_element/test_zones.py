@@ -1,4 +1,4 @@
-"""Zones, locks, counters and random numbers of the simulated ATECC608, and what it refuses."""
+"""Zones, locks, counters and random numbers of the simulated ATECC608, and the commands that it refuses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BLOCK = bytes(range(32))
 
 @pytest.fixture
 def new() -> SecureElement:
-    """Return an unlocked element whose slots are all closed; a delivered chip has rules that are not modelled."""
+    """Return an unlocked element with all slots closed. The rules of a delivered chip are not modelled."""
     element = Bench().element
     set_rules(element, dict.fromkeys(range(16), CLOSED))
     return element
@@ -74,7 +74,7 @@ def test_new_chips_are_unlocked(new: SecureElement) -> None:
 
 
 def test_the_configuration_zone_is_written_until_it_is_locked(new: SecureElement) -> None:
-    """Words and blocks are written, but not the serial number, and not the bytes 84 to 87."""
+    """Words and blocks can be written, except the serial number and the bytes 84 to 87."""
     new.execute(WRITE, 0x00, 5, b"abcd")
     new.execute(WRITE, 0x80, 3 << 3, BLOCK)
     assert new.execute(READ, 0x00, 5) == b"abcd"
@@ -88,7 +88,7 @@ def test_the_configuration_zone_is_written_until_it_is_locked(new: SecureElement
 
 
 def test_user_extra_is_written_once_after_the_lock(new: SecureElement) -> None:
-    """UpdateExtra writes the bytes 84 and 85; after the lock only while a byte is zero."""
+    """UpdateExtra writes the bytes 84 and 85. After the lock, it writes a byte only while the byte is zero."""
     new.execute(EXTRA, 0, 7)
     configure(new)
     assert refused(lambda: new.execute(EXTRA, 0, 8)) == FORBIDDEN
@@ -98,7 +98,7 @@ def test_user_extra_is_written_once_after_the_lock(new: SecureElement) -> None:
 
 
 def test_the_lock_of_the_configuration_checks_its_checksum(new: SecureElement) -> None:
-    """Without bit 7 the checksum of the whole zone is compared; both zones are locked once."""
+    """Without bit 7, the checksum of the whole zone is compared. Each zone can be locked once."""
     right = int.from_bytes(checksum(bytes(new.memory.config)), "little")
     assert refused(lambda: new.execute(LOCK, 0, right ^ 1)) == FORBIDDEN
     assert refused(lambda: new.execute(LOCK, DATA_LOCK)) == FORBIDDEN
@@ -114,7 +114,7 @@ def test_the_lock_of_the_configuration_checks_its_checksum(new: SecureElement) -
 
 
 def test_slots_are_closed_until_the_configuration_is_locked(new: SecureElement) -> None:
-    """Neither slots nor OTP are written before the lock of the configuration zone, and none is read."""
+    """Before the configuration zone is locked, slots and OTP cannot be written or read."""
     assert refused(lambda: write_slot(new, OPEN, BLOCK)) == FORBIDDEN
     assert refused(lambda: new.execute(WRITE, 0x81, 0, BLOCK)) == FORBIDDEN
     assert refused(lambda: new.execute(READ, 0x82, data(OPEN))) == FORBIDDEN
@@ -134,7 +134,7 @@ def test_secrets_are_written_in_the_clear_before_the_lock_only(configured: Secur
 
 
 def test_the_otp_zone_is_fixed_by_the_lock(configured: SecureElement) -> None:
-    """OTP is written in blocks before the lock, and only read after it."""
+    """OTP can be written in blocks before the lock, and only read after it."""
     configured.execute(WRITE, 0x81, 1 << 3, BLOCK)
     assert refused(lambda: configured.execute(WRITE, 0x01, 0, bytes(4))) == FORBIDDEN
     configured.execute(LOCK, DATA_LOCK)
@@ -143,7 +143,7 @@ def test_the_otp_zone_is_fixed_by_the_lock(configured: SecureElement) -> None:
 
 
 def test_slots_obey_their_rules_after_the_lock(locked: SecureElement) -> None:
-    """An open slot is read and written in words and blocks; a public one is only read; the end of a slot is padded."""
+    """An open slot is read and written in words and blocks. A public slot is only read. The end of a slot is padded."""
     assert locked.execute(READ, 0x82, data(OPEN)) == BLOCK
     locked.execute(WRITE, 0x02, data(OPEN, 1, 0), b"abcd")
     assert locked.execute(READ, 0x82, data(OPEN, 1)) == b"abcd" + bytes(28)
@@ -153,7 +153,7 @@ def test_slots_obey_their_rules_after_the_lock(locked: SecureElement) -> None:
 
 
 def test_a_locked_slot_is_not_written(locked: SecureElement) -> None:
-    """A slot with the bit Lockable is locked once; the others are not."""
+    """A slot with the bit Lockable can be locked once. Other slots cannot be locked."""
     assert refused(lambda: locked.execute(LOCK, SLOT_LOCK | PUBLIC << 2)) == FORBIDDEN
     locked.execute(LOCK, SLOT_LOCK | OPEN << 2)
     assert locked.execute(READ, 0x00, 2 << 3 | 6)[:2] == (0xFFFF ^ 1 << OPEN).to_bytes(2, "little")
@@ -163,14 +163,14 @@ def test_a_locked_slot_is_not_written(locked: SecureElement) -> None:
 
 
 def test_slots_are_not_read_or_locked_before_the_data_zone(configured: SecureElement) -> None:
-    """Until the data zone is locked, an open slot is not read, and no slot is locked of its own."""
+    """A secret slot with open writing accepts only whole blocks."""
     write_slot(configured, OPEN, BLOCK)
     assert refused(lambda: configured.execute(READ, 0x82, data(OPEN))) == FORBIDDEN
     assert refused(lambda: configured.execute(LOCK, SLOT_LOCK | OPEN << 2)) == FORBIDDEN
 
 
 def test_secret_slots_are_written_in_blocks(new: SecureElement) -> None:
-    """A secret slot that everybody can write takes whole blocks alone."""
+    """A secret slot with open writing accepts only whole blocks."""
     configure(new, s3=(0x0080, 0x001C))
     new.execute(LOCK, DATA_LOCK)
     write_slot(new, 3, BLOCK)
@@ -179,7 +179,7 @@ def test_secret_slots_are_written_in_blocks(new: SecureElement) -> None:
 
 
 def test_encrypted_transfers_are_refused(new: SecureElement) -> None:
-    """The model has no encrypted reads and writes, and refuses them as a chip whose rules forbid them."""
+    """The model has no encrypted reads and writes. It refuses them like a chip whose rules forbid them."""
     configure(new, s3=(0x43C0 | 5, 0x001C))  # encrypted with the key in slot 3
     new.execute(LOCK, DATA_LOCK)
     assert refused(lambda: new.execute(WRITE, 0xC2, data(3), bytes(64))) == FORBIDDEN
@@ -223,12 +223,12 @@ def test_encrypted_transfers_are_refused(new: SecureElement) -> None:
     ],
 )
 def test_wrong_parameters(new: SecureElement, opcode: int, mode: int, param2: int, sent: bytes) -> None:
-    """A command with a wrong mode, address or length is a parse error, whatever is locked."""
+    """Before the configuration zone is locked, the chip gives a fixed pattern. Afterwards, each number differs."""
     assert refused(lambda: new.execute(opcode, mode, param2, sent)) == PARSE
 
 
 def test_a_counter_only_rises(configured: SecureElement) -> None:
-    """Mode 1 adds one and returns the new value; at 2,097,151 the counter stays."""
+    """Mode 1 adds one and returns the new value. At 2,097,151, the counter stays."""
     assert [configured.execute(COUNTER, 1, 0) for _ in range(2)] == [b"\1\0\0\0", b"\2\0\0\0"]
     assert configured.execute(COUNTER, 0, 1) == bytes(4)
     configured.memory.counters[1] = 2_097_150
@@ -238,7 +238,7 @@ def test_a_counter_only_rises(configured: SecureElement) -> None:
 
 
 def test_random_numbers_begin_with_the_lock(new: SecureElement) -> None:
-    """A chip whose configuration zone is unlocked gives a fixed pattern; then each number differs."""
+    """Before the configuration zone is locked, the chip gives a fixed pattern. Afterwards, each number differs."""
     assert new.execute(RANDOM) == new.execute(RANDOM, 1) == new.execute(NONCE, 1, 0, bytes(20)) == UNSEEDED
     assert refused(lambda: new.execute(COUNTER, 0, 0)) == FORBIDDEN
     configure(new)
@@ -246,7 +246,7 @@ def test_random_numbers_begin_with_the_lock(new: SecureElement) -> None:
 
 
 def test_two_chips_have_other_numbers_and_a_chip_repeats_its_own() -> None:
-    """By default the random numbers depend on the serial number alone."""
+    """By default, the random numbers depend only on the serial number."""
     chips = [SecureElement(ElementMemory(serial), clock=lambda: 0.0) for serial in (b"abcdef", b"abcdef", b"abcdeg")]
     for chip in chips:
         configure(chip)
@@ -255,7 +255,10 @@ def test_two_chips_have_other_numbers_and_a_chip_repeats_its_own() -> None:
 
 
 def test_a_nonce_mixes_both_numbers(configured: SecureElement) -> None:
-    """TempKey is the digest of the chip's number, the host's number and the command; it is random, and used once."""
+    """TempKey is the digest of the chip's number, the host's number and the command.
+
+    It is random and can be used once.
+    """
     number = configured.execute(NONCE, 0, 0, bytes(range(20)))
     temp_key = configured.core.registers.temp_key
     assert temp_key
@@ -266,7 +269,7 @@ def test_a_nonce_mixes_both_numbers(configured: SecureElement) -> None:
 
 
 def test_an_image_keeps_everything(locked: SecureElement) -> None:
-    """The memory that is made from an image is equal: zones, locks and counters."""
+    """A memory made from an image equals the original in zones, locks and counters."""
     locked.execute(COUNTER, 1, 1)
     locked.memory.counters[0] = 2_097_151
     image = locked.memory.image()
@@ -279,7 +282,7 @@ def test_an_image_keeps_everything(locked: SecureElement) -> None:
 
 @pytest.mark.parametrize("image", [b"", bytes(1407), bytes(1404) + b"\xff" * 4])
 def test_a_wrong_image_is_refused(image: bytes) -> None:
-    """An image of another length, or with an impossible counter, is a usage error."""
+    """A configuration with rules that are not modelled cannot be locked."""
     with pytest.raises(UsageError):
         ElementMemory.from_image(image)
 
@@ -295,7 +298,7 @@ def test_a_wrong_image_is_refused(image: bytes) -> None:
     ],
 )
 def test_what_is_not_modelled_is_not_silently_accepted(new: SecureElement, offset: int, value: int, named: str) -> None:
-    """A configuration with rules that the model would not keep cannot be locked."""
+    """A configuration with rules that are not modelled cannot be locked."""
     new.memory.config[offset] = value
     if offset == 20:
         new.memory.config[96] = 0x1C  # LimitedUse has this meaning for slots that are not private
