@@ -13,10 +13,12 @@ import hashlib
 import os
 import re
 import select
+import socket
 import struct
 import threading
 import tty
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -325,6 +327,39 @@ class SmpDevice:
             return data
         self.faults.spoil_at = None
         return data[: wrong - offset] + bytes((data[wrong - offset] ^ 1,)) + data[wrong - offset + 1 :]
+
+
+class SmpUdpDevice(SmpDevice):
+    """The same board at a UDP port of the loopback interface, where a packet is a datagram."""
+
+    _socket: socket.socket | None = None
+    _peer: tuple[str, int] | None = None
+
+    def plug(self) -> None:
+        """Connect the board to the network, and set `port`."""
+        with self._lock:
+            self._socket = socket.socket(type=socket.SOCK_DGRAM)
+            self._socket.bind(("127.0.0.1", 0))
+            self._socket.settimeout(0.02)
+            self.port = Path(f"udp:127.0.0.1:{self._socket.getsockname()[1]}")
+
+    def unplug(self) -> None:
+        """Disconnect the board from the network."""
+        with self._lock:
+            if self._socket:
+                self._socket.close()
+                self._socket = None
+
+    def _serve(self) -> None:
+        while not self._stop.is_set() and self._socket:
+            with suppress(TimeoutError):
+                packet, self._peer = self._socket.recvfrom(4096)
+                if len(packet) <= self._buffer:
+                    self._answer(packet)
+
+    def _send(self, packet: bytes) -> None:
+        if self._socket and self._peer:
+            self._socket.sendto(packet, self._peer)
 
 
 def _only(body: dict[str, Any], known: Mapping[str, type], *, optional: tuple[str, ...] = ()) -> dict[str, Any]:

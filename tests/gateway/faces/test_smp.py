@@ -21,13 +21,22 @@ from blockota.model.delivery import DeliveryPolicy, Stage
 from blockota.model.receipt import EntryKind
 from blockota.model.target import GroupPolicy
 from blockota.settings_table import SettingsTable
-from tests.support.gateway import GatewayCore, device_offer, gateway_core, known_device, release_facts, site_facts
+from tests.support.gateway import (
+    COMPONENT,
+    GatewayCore,
+    device_offer,
+    gateway_core,
+    known_device,
+    release_facts,
+    site_facts,
+)
 from tests.support.receipts import GATEWAY
-from tests.support.smp_device import BUSY, SmpDevice, digest_of, encoded, mcuboot_image
+from tests.support.smp_device import BUSY, SmpDevice, SmpUdpDevice, digest_of, encoded, mcuboot_image
 
 OLD, NEW, FOREIGN = mcuboot_image("1.0.0"), mcuboot_image("1.1.0"), mcuboot_image("1.1.0", seed=b"another")
 DEADLINE = 120.0
 NUMBER = 300
+CONFIGURATION = replace(COMPONENT, product="acme-thermo2-cfg")
 
 
 def image_facts(folder: Path, image: bytes, version: str) -> ReleaseFacts:
@@ -82,8 +91,14 @@ def serve(tmp_path: Path) -> Callable[..., None]:
     images = tmp_path / "images"
     images.mkdir()
 
-    def run(use: Use, *, policy: DeliveryPolicy | None = None, board: dict[str, Any] | None = None) -> None:
-        with SmpDevice(tmp_path / "port", OLD, **(board or {})) as device:
+    def run(
+        use: Use,
+        *,
+        policy: DeliveryPolicy | None = None,
+        board: dict[str, Any] | None = None,
+        kind: type[SmpDevice] = SmpDevice,
+    ) -> None:
+        with kind(tmp_path / "port", OLD, **(board or {})) as device:
             asyncio.run(_serve(tmp_path, device, use, policy or DeliveryPolicy()))
 
     return run
@@ -91,9 +106,11 @@ def serve(tmp_path: Path) -> Callable[..., None]:
 
 async def _serve(folder: Path, board: SmpDevice, use: Use, policy: DeliveryPolicy) -> None:
     images = folder / "images"
-    facts = site_facts(
-        [known_device(NUMBER, face="smp")], image_facts(images, OLD, "1.0.0"), image_facts(images, NEW, "1.1.0")
-    )
+    settings = release_facts(images, "3.0.0", component=CONFIGURATION)
+    assert settings.image
+    settings = replace(settings, image=replace(settings.image, container=Container.MCUBOOT))
+    releases = image_facts(images, OLD, "1.0.0"), image_facts(images, NEW, "1.1.0"), settings
+    facts = site_facts([known_device(NUMBER, face="smp")], *releases)
     lines: list[dict[str, Any]] = []
     async with gateway_core(folder, facts, policy=GroupPolicy(delivery=policy)) as gateway:
         context = FaceContext(GATEWAY, folder, gateway.clock, lambda *_, **fields: lines.append(fields))
@@ -128,6 +145,31 @@ def test_an_image_is_installed(serve: Callable[..., None]) -> None:
         await installed(site)
         assert site.board.starts == 1
         assert site.board.written == len(NEW)
+
+    serve(use)
+
+
+def test_a_board_is_updated_over_udp(serve: Callable[..., None]) -> None:
+    """The same exchange by datagrams: answers that are lost are asked for again."""
+
+    async def use(site: Site) -> None:
+        assert str(site.board.port).startswith("udp:127.0.0.1:")
+        site.board.faults.lost = {3, 8}
+        await installed(site)
+        assert site.board.starts == 1
+
+    serve(use, kind=SmpUdpDevice)
+
+
+def test_a_configuration_is_refused(serve: Callable[..., None]) -> None:
+    """A configuration for a board is a refusal in the log with its reason, and the firmware is installed."""
+
+    async def use(site: Site) -> None:
+        await site.until(lambda: site.logged(EntryKind.REFUSAL))
+        await installed(site)
+        assert len(site.logged(EntryKind.REFUSAL)) == 1
+        assert "the face smp installs firmware only" in site.texts()
+        assert site.gateway.core.state(NUMBER, CONFIGURATION.product).stage is Stage.STOPPED
 
     serve(use)
 

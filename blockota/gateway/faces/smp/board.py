@@ -253,11 +253,22 @@ def udp_address(port: str) -> tuple[str, int]:
 
 
 class _UdpTransport(SMPUDPTransport):
-    """SMP over UDP at a given port."""
+    """SMP over UDP at a given port, in requests that fit into the buffer of the board."""
 
     def __init__(self, port: int) -> None:
         super().__init__()
         self._port = port
+        self._buffer: int | None = None
+
+    def initialize(self, smp_server_transport_buffer_size: int) -> None:
+        """Take the size of the buffer, which smpclient's transport for UDP ignores."""
+        self._buffer = smp_server_transport_buffer_size
+
+    @property
+    def max_unencoded_size(self) -> int:
+        """The maximum size of a request in bytes."""
+        size = int(super().max_unencoded_size)
+        return size if self._buffer is None else min(size, self._buffer)
 
     async def connect(self, address: str, timeout_s: float, port: int = 0) -> None:
         await super().connect(address, timeout_s, port or self._port)

@@ -219,11 +219,19 @@ class SmpVisit:
                 return False
             slots = await self._confirmed(slots)
         await self._report(slots)  # (3)
+        await self._refuse_configurations()
 
         offer = self.core.offer(self.number)
         if offer is None or not slots.active.is_confirmed:
             return False
         return await self._install(offer, slots)  # (4)
+
+    async def _refuse_configurations(self) -> None:
+        """Refuse configurations, for which SMP has no place: otherwise their orders would wait until they end."""
+        for offer in self.core.offers(self.number):
+            if offer.is_configuration:
+                reason = "the face smp installs firmware only"
+                await self.core.outcome(self.number, offer.job, succeeded=False, reason=reason, is_refusal=True)
 
     async def _file_of(self, digest: bytes) -> bytes | None:
         return await asyncio.to_thread(self.digests.file_of, digest)
