@@ -8,7 +8,7 @@ define BOOTSTRAP
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test peers check docs kubo clique witness cometbft nats slither halmos clear-signing mutants coverage fuzz deep bench bench-flash bench-gateway device gas format artifacts lock clean runtime tests
+.PHONY: help demo test peers check docs kubo clique witness cometbft nats slither halmos clear-signing mutants coverage fuzz deep bench bench-flash bench-gateway device power gas format artifacts lock clean runtime tests
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -101,6 +101,10 @@ bench-gateway: tests ## Measure the gateway, also beside nginx and libcoap, and 
 device: tests ## Build the programs of device/ into device/images (needs gcc-arm-none-eabi)
 	@$(BOOTSTRAP) peers
 	@$(PY) -m scripts.build_device
+
+power: tests ## Cut the power of updating devices at thousands of instants, and check what they run (needs gcc)
+	@$(BOOTSTRAP) peers
+	@$(PY) -m benchmarks.power
 
 gas: tests ## Measure the gas of the contracts; write the tables and the snapshot
 	@$(PY) -m benchmarks.gas --write

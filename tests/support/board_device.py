@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from pathlib import Path
 
@@ -17,6 +18,7 @@ TORN = range(4)
 """What the cells of an interrupted operation contain (`torn` of the simulator's faults)."""
 PATIENCE, STEP = 0.8, 0.001
 """Seconds of the board's time in which an answer must come, and between two looks."""
+BOARDS_PER_COLLECTION = 16
 REPORT = re.compile(rb"test (\S+) flags (\d+) refusal (\d+)\n")
 
 
@@ -39,6 +41,9 @@ class BoardDevice:
     Attributes:
         seconds: the board's time that the last command or boot took.
     """
+
+    boards = 0
+    """The number of boards that all devices had."""
 
     def __init__(self, loader: str = "loader") -> None:
         self._loader = committed(loader)
@@ -106,6 +111,10 @@ class BoardDevice:
         if self._cut:
             number = max(self._cut.operation - self._done, 0)
             faults = Faults(power_cut_in_operation=number, torn=self._cut.torn, seed=self._cut.seed)
+        # The emulator of each boot has megabytes in reference cycles, of which Python's collector knows nothing.
+        BoardDevice.boards += 1
+        if BoardDevice.boards % BOARDS_PER_COLLECTION == 0:
+            gc.collect()
         self._board = SimulatedBoard(flash=contents, faults=faults)
         self._board.boot0 = False
 
