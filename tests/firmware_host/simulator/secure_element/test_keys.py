@@ -319,6 +319,19 @@ def test_what_is_not_validated(rules: tuple[int, int], is_locked: bool) -> None:
     assert refused(lambda: change_validity(element)) == FORBIDDEN
 
 
+def test_a_validation_is_for_one_slot() -> None:
+    """The signature that validates a key does not validate the same key in another slot."""
+    element = Bench().element
+    configure(element, s13=(0x1000 | PARENT, 0x0012))
+    write_public(element, PARENT, xy(CITY.public_key()))
+    for slot in (VALIDATED, 13):
+        write_public(element, slot, xy(OTHER_PEER.public_key()))
+    element.execute(LOCK, DATA_LOCK)
+    assert refused(lambda: change_validity(element, slot=13)) == FORBIDDEN
+    change_validity(element)
+    assert [element.execute(INFO, 1, slot)[0] for slot in (VALIDATED, 13)] == [1, 0]
+
+
 @pytest.mark.parametrize("with_serial", [0, 0x40])
 def test_the_chip_signs_a_statement_about_its_key(chip: SecureElement, with_serial: int) -> None:
     """Sign(Internal) covers the key's digest, its rules and the chip's serial number."""
