@@ -17,7 +17,8 @@ from typing import Protocol
 from uuid import UUID
 
 from blockota.errors import AccessRefusedError, RefusedError, StoreError
-from blockota.gateway.entries import EntryMaker, EntryPlaces, event_digest, printable
+from blockota.gateway.device_events import EventDesk
+from blockota.gateway.entries import EntryMaker
 from blockota.gateway.exchange import Clock, DeviceOffer, Report
 from blockota.gateway.facts import ComponentFacts, KnownDevice, SiteFacts
 from blockota.gateway.fleet import Fleet, FleetWork
@@ -36,14 +37,13 @@ from blockota.model.delivery import (
     Retried,
     Stage,
 )
-from blockota.model.receipt import POSTPONES, EntryKind
+from blockota.model.receipt import POSTPONES, EntryKind, printable
 from blockota.model.target import GroupPolicy
 
 __all__ = ["Clock", "Core", "DeviceOffer", "Face", "Report"]
 
 _AT_ONCE = 500
 """The number of devices that are planned in one step. Other calls are served between two steps."""
-_COUNTERS = 1 << 63
 
 
 class Face(Protocol):
@@ -84,8 +84,7 @@ class Core:
         self._maker = EntryMaker(site)
         self._has_doubt = False
         self._background: set[asyncio.Task[None]] = set()
-        self._events: dict[tuple[int, int, bytes], asyncio.Task[int]] = {}
-        self._places = EntryPlaces()
+        self._events = EventDesk(state, self._maker)
 
     def time(self) -> int:
         """Return the gateway's Unix time, which does not follow a jump of the clock at once."""
@@ -216,7 +215,7 @@ class Core:
         Args:
             positions: the number of each entry in the outbox, and its index in the log.
         """
-        self._places.add(positions)
+        self._events.places.add(positions)
 
     async def reported(self, number: int, report: Report) -> bool:
         """Record what a device reports about itself.
@@ -318,36 +317,21 @@ class Core:
         Args:
             number: number of the device.
             text: the event.
-            statement: not used, because the format of an entry has no signature for events.
+            statement: the device's signed statement, for level A. Without it, the event has level B.
             counter: the device's own number for the event. A repeated event is not logged again.
 
         Returns:
             The index of the entry. The call returns when the entry is in the log.
 
         Raises:
-            RefusedError: the device sends too many events, or has already used the number for another event.
+            RefusedError: the device sends too many events, or has already used the number for another event; or the
+                statement is not one of this device about the event.
         """
-        del statement
-        await self._served(number)
-        if counter is None:
-            return await self._log_event(number, text, None)
-        if not 0 <= counter < _COUNTERS:
-            raise await self._refused(number, "the number of an event has more than 63 bits")
-        digest = event_digest(text)
-        known = self._state.event(number, counter)
-        if known and known.digest != digest:
-            raise await self._refused(number, f"the device has sent another event with the number {counter}")
-        if known:
-            return known.position if known.position is not None else await self._places.of(known.sequence)
-        if self._state.is_forgotten(number, counter):
-            raise await self._refused(number, f"the event {counter} is too old: it is replayed")
-        # A device that repeats an event before the first one is written waits for the first one.
-        place = number, counter, digest
-        task = self._events.get(place)
-        if task is None:
-            task = self._events[place] = asyncio.create_task(self._log_event(number, text, (number, counter, digest)))
-            task.add_done_callback(lambda _: self._events.pop(place, None))
-        return await asyncio.shield(task)
+        device = await self._served(number)
+        try:
+            return await self._events.take(device, text, counter=counter, statement=statement, now=self._time())
+        except RefusedError as error:
+            raise await self._refused(number, error.why) from error
 
     async def retry(self, number: int, product: str | None = None) -> bool:
         """Give a delivery new tries, on request of an operator. Returns whether the device has this component."""
@@ -408,14 +392,6 @@ class Core:
         record = self._fleet.record(device.number)
         nonces = [self._state.nonce(device.number, record.statements - back) for back in (0, 1)]
         return Judge(device, record, nonces)
-
-    async def _log_event(self, number: int, text: str, known: tuple[int, int, bytes] | None) -> int:
-        """Log an event, and return its index."""
-        now = self._time()
-        facts = EntryFacts(EntryKind.EVENT, counter=known[1] if known else None, text=text)
-        entries = self._maker.entry(number, facts, now)
-        [sequence] = await self._state.commit(StateChanges(now, entries=entries, event=known))
-        return await self._places.of(sequence)
 
     async def _retry(self, request: int | None, number: int, slot_name: str) -> bool:
         """Give a delivery new tries. The operator's request is removed in the same transaction."""

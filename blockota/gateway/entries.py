@@ -8,10 +8,9 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from uuid import UUID
 
-from blockota.errors import plain
 from blockota.gateway.limits import MinuteLimit
 from blockota.model.delivery import EntryFacts
-from blockota.model.receipt import MAX_TEXT_SIZE, EntryKind, LogEntry
+from blockota.model.receipt import EntryKind, LogEntry, printable
 
 ENTRIES_PER_MINUTE, WARNINGS_PER_MINUTE = 30, 10
 """The maximum number of entries that one device may cause in a minute, and the maximum number of warnings about it."""
@@ -125,11 +124,3 @@ class EntryPlaces:
 def event_digest(text: str) -> bytes:
     """Return the hash by which a repeated event is recognised. It is the hash of the event's text in the log."""
     return hashlib.sha256(printable(text).encode("utf-8", "surrogatepass")).digest()
-
-
-def printable(text: str) -> str:
-    """Return a text in the form that an entry allows: without control characters, and not too long."""
-    shown = plain(text)
-    while len(raw := shown.encode("utf-8", "surrogatepass")) > MAX_TEXT_SIZE:
-        shown = raw[: MAX_TEXT_SIZE - 3].decode("utf-8", "ignore") + "…"
-    return shown

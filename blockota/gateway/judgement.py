@@ -16,6 +16,7 @@ from blockota.gateway.facts import KnownDevice
 from blockota.gateway.planning import Slot
 from blockota.gateway.state import DeviceRecord
 from blockota.model.delivery import Delivery, Reported
+from blockota.model.device_event import EVENT_TYPE, DeviceEvent
 from blockota.model.receipt import RUNS, DeviceStatement, EvidenceLevel
 
 FLASH_READER = "an3155"
@@ -163,6 +164,25 @@ class Judge:
             hardware=self.record.hardware if hardware is None else hardware,
             unique_id=self.record.unique_id if unique_id is None else unique_id,
         )
+
+
+def check_event(device: KnownDevice, raw: bytes, text: str, counter: int | None) -> None:
+    """Check the signed statement of a device about an event.
+
+    Raises:
+        RefusedError: the statement is not one of this device about the event.
+    """
+    if device.key is None:
+        raise _refused("the device signed an event, and it has no key on record")
+    try:
+        signed = SignedStatement.decode(raw)
+        event = DeviceEvent.of_payload(signed.payload)
+    except ValueError as error:
+        raise _refused(f"the device's statement about an event cannot be read: {error}") from error
+    if not signed.is_signed_by(device.key.data):
+        raise _refused("the signature of the event does not belong to the device's key on record")
+    if (signed.type, event.seq, event.text) != (EVENT_TYPE, counter, text):
+        raise _refused("the device signed another event than it sends")
 
 
 def after(record: DeviceRecord, statement: DeviceStatement, raw: bytes) -> DeviceRecord:

@@ -16,22 +16,27 @@ kind       text: what happened, such as ``tamper``; at most 64 characters
 severity   number from 0, an emergency, to 7, for debugging (RFC 5424)
 time       number: Unix time in seconds of the device's clock; null without one
 body       text: details; at most 2,048 characters
-signature  the device's signature, a byte string; or null
+signature  the device's signature, 64 bytes; or null
 index      number of the entry in the gateway's log
 entry      the bytes of the entry, `blockota.model.receipt`
 =========  =======================================================================
+
+The signature is that of a COSE_Sign1 structure whose payload is the array of the six items before it
+(`blockota.model.device_event`). A device that has a key signs its events.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID
 
 from blockota.errors import ProposalError
 from blockota.formats import cbor
+from blockota.formats.cose import SignedStatement
+from blockota.model.device_event import EVENT_TYPE, MAX_SIGNED_EVENT, DeviceEvent
 from blockota.strict_json import load_object
 
 MAX_PAYLOAD = 8192
@@ -39,7 +44,7 @@ MAX_PAYLOAD = 8192
 NEXT_JOB = "$next"
 """The name of the next job in a request (AWS)."""
 _THING = r"(?P<thing>0|[1-9][0-9]{0,19})"
-_MAX_KIND, _MAX_BODY, _MAX_SIGNATURE, _MAX_SEVERITY, _HASH_SIZE = 64, 2048, 1024, 7, 32
+_EVENT_ITEMS, _SIGNATURE_SIZE = 7, 64
 _NUMBER_BITS = 64
 
 
@@ -155,54 +160,39 @@ def _check_size(payload: bytes) -> None:
 
 
 @dataclass(frozen=True)
-class ThingEvent:
-    """An event of a device. The table in this module's docstring explains the attributes."""
+class ThingEvent(DeviceEvent):
+    """The message with an event of a device. The table in this module's docstring explains the attributes."""
 
-    seq: int
-    kind: str
-    severity: int
-    time: int | None = None
-    body: str = ""
-    previous: bytes | None = None
     signature: bytes | None = None
 
     def encode(self) -> bytes:
-        """Return the payload."""
+        """Return the payload of the message."""
         return cbor.encode([self.seq, self.previous, self.kind, self.severity, self.time, self.body, self.signature])
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """Decode a payload.
+        """Decode the payload of a message.
 
         Raises:
             ValueError: the payload is not an event.
         """
         _check_size(payload)
-        match cbor.decode(payload):
-            case [
-                int(seq),
-                None | bytes() as previous,
-                str(kind),
-                int(severity),
-                None | int() as time,
-                str(body),
-                None | bytes() as signature,
-            ] if (
-                all(type(one) is int and not one >> _NUMBER_BITS for one in (seq, severity, time or 0))
-                and (previous is None or len(previous) == _HASH_SIZE)
-                and 0 < len(kind) <= _MAX_KIND
-                and severity <= _MAX_SEVERITY
-                and len(body) <= _MAX_BODY
-                and len(signature or b"") <= _MAX_SIGNATURE
-            ):
-                return cls(seq, kind, severity, time, body, previous, signature)
-        raise ValueError("it is not an array of the seven items of an event")
+        items = cbor.decode(payload)
+        if not isinstance(items, list) or len(items) != _EVENT_ITEMS:
+            raise ValueError(f"it is not an array of the {_EVENT_ITEMS} items of an event")
+        event, signature = cls.of_items(items[:-1]), items[-1]
+        if signature is None:
+            return event
+        if not isinstance(signature, bytes) or len(signature) != _SIGNATURE_SIZE:
+            raise ValueError(f"its signature does not have {_SIGNATURE_SIZE} bytes")
+        if len(event.payload()) > MAX_SIGNED_EVENT:
+            raise ValueError(f"a signed event has at most {MAX_SIGNED_EVENT:,} bytes")
+        return replace(event, signature=signature)
 
     @property
-    def text(self) -> str:
-        """The text of the event in the log."""
-        when = "" if self.time is None else f", time of the device {self.time}"
-        return f"{self.kind}: {self.body} (severity {self.severity}{when})"
+    def statement(self) -> bytes | None:
+        """The device's signed statement about the event, with the payload that the message does not repeat."""
+        return self.signature and SignedStatement(EVENT_TYPE, self.payload(), self.signature).encode()
 
 
 def event_accepted(seq: int, index: int) -> bytes:

@@ -29,21 +29,24 @@ are 0x91, the kind, 0x48 and the device number, 0x58 0x20 and the release.
 A device signs a statement of the type ``application/blockota-runs``, or ``application/blockota-postpones`` for a
 postponement. The payload is the array ``[nonce, counter, image]`` in deterministic CBOR. It contains 16 bytes that the
 gateway drew for this statement, the device's counter, and the SHA-256 of the image. The version is not signed: a device
-knows its image, and the chain records which version the image has.
+knows its image, and the chain records which version the image has. A statement
+about an event has the type ``application/blockota-event`` and the payload of `blockota.model.device_event`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import cached_property
 from typing import Any, NoReturn, Self
 from uuid import UUID
 
-from blockota.errors import RefusedError, UsageError
+from blockota.errors import RefusedError, UsageError, plain
 from blockota.ethereum import is_checksum_address, keccak, to_checksum_address
 from blockota.formats import cbor
 from blockota.formats.cose import SignedStatement
+from blockota.model.device_event import EVENT_TYPE, DeviceEvent
 from blockota.model.release import Version, product_key
 
 MAX_ENTRY_SIZE = 8192
@@ -90,6 +93,8 @@ class EntryKind(IntEnum):
         """The type of the statement that a device signs for an entry of this kind; None if devices sign none."""
         if self is EntryKind.POSTPONEMENT:
             return POSTPONES
+        if self is EntryKind.EVENT:
+            return EVENT_TYPE
         return RUNS if self.names_running_image and self is not EntryKind.CLAIMED else None
 
 
@@ -293,7 +298,7 @@ class LogEntry:
                 raise ValueError(f"an entry of the kind {self.kind} needs a release, an image and an evidence level")
             if not self.device and not self.unique_id:
                 raise ValueError("a board that is not registered needs its unique id")
-        elif self.level not in (None, EvidenceLevel.A):
+        elif self.level not in (None, EvidenceLevel.A, EvidenceLevel.B if self.kind is EntryKind.EVENT else None):
             raise ValueError(f"an entry of the kind {self.kind} has no evidence level {self.level}")
         if self.kind is EntryKind.CLAIMED and self.level is not EvidenceLevel.B:
             raise ValueError("an image that is only claimed has the evidence level B")
@@ -305,6 +310,11 @@ class LogEntry:
             raise ValueError(f"a device signs no {signed.type!r:.40} for an entry of the kind {self.kind}")
         if not self.device:
             raise ValueError("only a registered device has a key to sign with")
+        if self.kind is EntryKind.EVENT:
+            event = DeviceEvent.of_payload(signed.payload)
+            if (event.seq, printable(event.text)) != (self.counter, self.source):
+                raise ValueError("the device signed another event")
+            return
         statement = DeviceStatement.decode(signed.payload)
         if (statement.counter, statement.image) != (self.counter, self.image):
             raise ValueError("the device signed another counter or another image")
@@ -337,6 +347,21 @@ _PROVES = {
 }
 
 
+_PROVES_OF_EVENT = {
+    None: _PROVES[None],
+    EvidenceLevel.A: "the device signed the event with its own key",
+    EvidenceLevel.B: "the keeper of the log states that the device reported the event",
+}
+
+
+def printable(text: str) -> str:
+    """Return a text in the form that an entry allows: without control characters, and not too long."""
+    shown = plain(text)
+    while len(raw := shown.encode("utf-8", "surrogatepass")) > MAX_TEXT_SIZE:
+        shown = raw[: MAX_TEXT_SIZE - 3].decode("utf-8", "ignore") + "…"
+    return shown
+
+
 def event_text(raw: bytes) -> str | None:
     """Return the text of an event.
 
@@ -366,6 +391,7 @@ def judge(entry: LogEntry, device_key: bytes | None) -> Evidence:
         RefusedError: the device's signature does not verify under the key.
         ValueError: the key is not a point of P-256.
     """
+    proves: Mapping[EvidenceLevel | None, str] = _PROVES_OF_EVENT if entry.kind is EntryKind.EVENT else _PROVES
     # (1) A signature under the trusted key: only the device could have made it.
     if entry.signature is not None and device_key is not None:
         if not SignedStatement.decode(entry.signature).is_signed_by(device_key):
@@ -374,21 +400,23 @@ def judge(entry: LogEntry, device_key: bytes | None) -> Evidence:
                 why=f"it does not verify under the trusted key of device {entry.device}",
                 remedy="do not rely on the receipt; report the log to the city",
             )
-        return Evidence(entry.kind, EvidenceLevel.A, _PROVES[EvidenceLevel.A], is_signed=True)
+        return Evidence(entry.kind, EvidenceLevel.A, proves[EvidenceLevel.A], is_signed=True)
 
     # (2) A signature that cannot be checked proves as much as a report without a signature.
     if entry.signature is not None:
         remark = f"the device's signature was not checked: no key of device {entry.device} is trusted"
-        level = EvidenceLevel.B if entry.kind.names_running_image else None
-        return Evidence(entry.kind, level, _PROVES[level], remark=remark)
+        is_report = entry.kind.names_running_image or entry.kind is EntryKind.EVENT
+        level = EvidenceLevel.B if is_report else None
+        return Evidence(entry.kind, level, proves[level], remark=remark)
 
     # (3) A device that has a key signs its reports, so a report without a signature does not count.
-    if device_key is not None and entry.level is EvidenceLevel.B and entry.kind is not EntryKind.CLAIMED:
+    is_claim = entry.kind in (EntryKind.CLAIMED, EntryKind.EVENT)
+    if device_key is not None and entry.level is EvidenceLevel.B and not is_claim:
         remark = f"device {entry.device} has a key but did not sign, so the {entry.kind} counts as claimed"
         return Evidence(EntryKind.CLAIMED, entry.level, _PROVES[entry.level], remark=remark)
 
     # (4) The keeper of the log vouches for the entry.
-    return Evidence(entry.kind, entry.level, _PROVES[entry.level])
+    return Evidence(entry.kind, entry.level, proves[entry.level])
 
 
 def _check_text(text: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -14,9 +15,10 @@ from blockota.errors import AccessRefusedError, RefusedError
 from blockota.formats.public_key import KeyKind, PublicKey
 from blockota.gateway.core import Report
 from blockota.gateway.facts import ReleaseFacts, SiteFacts, SiteOrder
+from blockota.messaging.topics import ThingEvent
 from blockota.model.delivery import DeliveryPolicy, Stage
 from blockota.model.order import Order, OrderStatus
-from blockota.model.receipt import POSTPONES, EntryKind, EvidenceLevel
+from blockota.model.receipt import POSTPONES, EntryKind, EvidenceLevel, judge
 from blockota.model.release import Status
 from blockota.model.target import Component, DailyWindow, GroupPolicy, Mode
 from tests.support.gateway import (
@@ -25,6 +27,7 @@ from tests.support.gateway import (
     FakeCore,
     GatewayCore,
     SteppedClock,
+    appending,
     device_offer,
     gateway_core,
     known_device,
@@ -279,6 +282,46 @@ def test_a_numbered_event_is_logged_once(tmp_path: Path, new: ReleaseFacts) -> N
             await core.event(256, text="fire", counter=4)
 
     run(tmp_path, site([known_device(256)], new), use)
+
+
+def test_events_of_a_device_with_a_key_are_signed(tmp_path: Path, new: ReleaseFacts) -> None:
+    """A signed event has level A, an unsigned one level B; forged ones, and those of another event, are refused."""
+    thing = SigningDevice()
+    smoke = thing.event(ThingEvent(4, "smoke", 1))
+
+    async def use(gateway: GatewayCore) -> None:
+        core = gateway.core
+
+        async def send(event: ThingEvent, number: int = 256, **changes: Any) -> int:
+            message = {"text": event.text, "statement": event.statement, "counter": event.seq, **changes}
+            return await core.event(number, **message)
+
+        async def refused(event: ThingEvent, why: str, number: int = 256, **changes: Any) -> None:
+            with pytest.raises(RefusedError, match=why):
+                await send(event, number, **changes)
+            assert any(about == number and why in text for about, text in gateway.warnings())
+
+        async with appending(gateway):
+            index = await send(smoke)
+            assert await send(smoke) == index
+            assert await send(ThingEvent(5, "smoke", 2)) == index + 1
+            assert await send(ThingEvent(5, "smoke", 2), 257) == index + 2
+            await refused(SigningDevice(secret=99).event(ThingEvent(6, "fire", 0)), "does not belong")
+            await refused(smoke, "the device signed another event than it sends", counter=6)
+            await refused(smoke, "the device signed another event than it sends", text="all is well")
+            await refused(smoke, "the device signed another event than it sends", counter=None)
+            await refused(smoke, "cannot be read", statement=b"\xa0", counter=7)
+            await refused(smoke, "no key on record", 257)
+        entries = [entry for entry in gateway.appended() if entry.kind is EntryKind.EVENT]
+        assert [(one.device, one.level, one.counter) for one in entries] == [
+            (256, EvidenceLevel.A, 4),
+            (256, EvidenceLevel.B, 5),
+            (257, EvidenceLevel.B, 5),
+        ]
+        assert judge(entries[0], thing.key).is_signed
+
+    devices = [known_device(256, key=PublicKey(KeyKind.P256, thing.key)), known_device(257)]
+    run(tmp_path, site(devices, new), use)
 
 
 def test_only_changed_devices_are_planned_and_notified(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts) -> None:

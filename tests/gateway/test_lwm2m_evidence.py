@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiocoap.numbers.codes import CREATED
+from aiocoap import POST
+from aiocoap.numbers.codes import CHANGED, CREATED, TOO_MANY_REQUESTS
 
 from blockota.formats.public_key import KeyKind, PublicKey
 from blockota.gateway.faces.lwm2m import server
+from blockota.messaging.topics import ThingEvent
 from blockota.model.delivery import Stage
 from blockota.model.receipt import RUNS, EntryKind, EvidenceLevel, LogEntry, judge
-from tests.support.gateway import GatewayCore, gateway_core, known_device, release_facts, site_facts
+from tests.support.gateway import GatewayCore, appending, gateway_core, known_device, release_facts, site_facts
 from tests.support.lwm2m_device import LINKS, Lwm2mDevice
 from tests.support.lwm2m_face import serving
 from tests.support.receipts import SigningDevice
@@ -111,6 +114,31 @@ def test_a_device_that_ends_its_update_without_a_word_is_not_rolled_back(play: P
         await settled(gateway)
 
     assert [entry.kind for entry in proven(play(story))] == [EntryKind.INSTALL, EntryKind.INSTALL]
+
+
+def test_a_signed_event_is_logged_with_its_signature(play: Play) -> None:
+    """An event over the socket has level A if it is signed, level B if not, and a forged one is refused."""
+    key = b""
+
+    async def story(gateway: GatewayCore, device: Lwm2mDevice, signer: SigningDevice) -> None:
+        nonlocal key
+        key = signer.key
+        await device.register()
+        async with appending(gateway):
+            smoke = ThingEvent(1, "smoke", 1, body="in the hall")
+            forged = replace(smoke, seq=2, signature=signer.event(smoke).signature)
+            for event, code in (
+                (signer.event(smoke), CHANGED),
+                (forged, TOO_MANY_REQUESTS),
+                (replace(smoke, seq=3), CHANGED),
+            ):
+                assert (await device.request(POST, "events", event.encode())).code is code
+            await warned(gateway, "the signature of the event does not belong to the device's key on record")
+        signed, unsigned = [entry for entry in gateway.appended() if entry.kind is EntryKind.EVENT]
+        assert judge(signed, key).is_signed
+        assert (signed.source, unsigned.level) == ("smoke: in the hall (severity 1)", EvidenceLevel.B)
+
+    play(story)
 
 
 def test_a_replayed_report_is_refused(play: Play) -> None:

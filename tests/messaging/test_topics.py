@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blockota.formats import cbor
+from blockota.formats.cose import SignedStatement
 from blockota.messaging.topics import (
     MAX_PAYLOAD,
     SUBSCRIPTIONS,
@@ -20,8 +21,9 @@ from blockota.messaging.topics import (
     site_event,
     site_events,
 )
+from blockota.model.device_event import DeviceEvent
 
-EVENT = ThingEvent(4, "tamper", 1, 1_700_000_000, "the lid is open", bytes(32), b"signed")
+EVENT = ThingEvent(4, "tamper", 1, 1_700_000_000, "the lid is open", bytes(32), bytes(31) + b"\1" + bytes(31) + b"\1")
 
 
 def test_topics_of_requests_are_those_of_aws() -> None:
@@ -96,6 +98,8 @@ def test_an_event_is_encoded_and_read() -> None:
     assert ThingEvent.decode(EVENT.encode()) == EVENT
     assert EVENT.text == "tamper: the lid is open (severity 1, time of the device 1700000000)"
     assert cbor.decode(site_event(3, b"entry")) == [3, b"entry"]
+    assert EVENT.statement
+    assert DeviceEvent.of_payload(SignedStatement.decode(EVENT.statement).payload).text == EVENT.text
 
 
 @pytest.mark.parametrize(
@@ -110,14 +114,16 @@ def test_an_event_is_encoded_and_read() -> None:
         [1, None, "tamper", 8, None, "", None],
         [1, None, "tamper", 1, -5, "", None],
         [1, None, "tamper", 1, None, "x" * 2049, None],
-        [1, None, "tamper", 1, None, "", bytes(1025)],
+        [1, None, "tamper", 1, None, "", bytes(63)],
+        [1, None, "tamper", 1, None, "", "x" * 64],
+        [1, None, "tamper", 1, None, "\u00e4" * 2048, bytes(64)],
         [1, None, "tamper", 1, None, ""],
         {"seq": 1},
     ],
 )
 def test_other_values_are_not_events(items: object) -> None:
     """A value of another type, range or size is refused."""
-    with pytest.raises(ValueError, match=r"seven items|not CBOR of the supported types"):
+    with pytest.raises(ValueError, match=r"items|not CBOR of the supported types|does not have 64 bytes|at most 3,072"):
         ThingEvent.decode(cbor.encode(items))
 
 

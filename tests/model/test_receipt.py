@@ -16,6 +16,7 @@ from blockota.ethereum import keccak
 from blockota.formats import cbor
 from blockota.formats.abi import encode
 from blockota.formats.cose import SignedStatement
+from blockota.messaging.topics import ThingEvent
 from blockota.model.receipt import (
     MAX_ENTRY_SIZE,
     MAX_TEXT_SIZE,
@@ -26,9 +27,10 @@ from blockota.model.receipt import (
     LogEntry,
     ReleaseId,
     judge,
+    printable,
 )
 from blockota.model.release import Version, product_key
-from tests.support.receipts import DEVICE, IMAGE, RELEASE, SigningDevice, install, signed_install
+from tests.support.receipts import DEVICE, GATEWAY, IMAGE, RELEASE, SigningDevice, install, signed_install
 from tests.support.sampling import sampled
 
 pytestmark = pytest.mark.sampled
@@ -257,3 +259,51 @@ def test_a_postponement_is_signed_as_one() -> None:
     with pytest.raises(RefusedError, match="signs no"):
         replace(postponed, signature=SIGNER.state(IMAGE, kind=RUNS)[1])
     assert SignedStatement.decode(signature).type == POSTPONES
+
+
+def test_a_signed_event_is_proven_by_the_device() -> None:
+    """An event with the device's signature is judged by its key; its text and number are those that were signed."""
+    event = SIGNER.event(ThingEvent(4, "tamper", 1, 1_700_000_000, "the lid is open\x07"))
+    signed = LogEntry(
+        EntryKind.EVENT,
+        time=1,
+        device=DEVICE,
+        level=EvidenceLevel.A,
+        counter=4,
+        source=printable(event.text),
+        signature=event.statement,
+    )
+    assert LogEntry.decode(signed.encode()) == signed
+    found = judge(signed, SIGNER.key)
+    assert (found.level, found.is_signed, found.proves) == (
+        EvidenceLevel.A,
+        True,
+        "the device signed the event with its own key",
+    )
+    assert (judge(signed, None).level, judge(signed, None).is_signed) == (EvidenceLevel.B, False)
+    with pytest.raises(RefusedError, match="forged"):
+        judge(signed, SigningDevice(secret=99).key)
+    for changes in ({"source": "tamper: nothing (severity 7)"}, {"counter": 5}):
+        with pytest.raises(RefusedError, match="the device signed another event"):
+            replace(signed, **changes)
+    with pytest.raises(RefusedError, match="signs no"):
+        replace(signed, signature=SIGNER.state(IMAGE, kind=RUNS)[1])
+    unsigned = replace(signed, level=EvidenceLevel.B, signature=None)
+    assert (judge(unsigned, SIGNER.key).kind, judge(unsigned, SIGNER.key).level) == (EntryKind.EVENT, EvidenceLevel.B)
+
+
+def test_the_largest_signed_event_fits_into_an_entry() -> None:
+    """The text of an event can be four times as long as what the device signed, and is shortened in the log."""
+    event = SIGNER.event(ThingEvent(4, "tamper", 1, None, "\x07" * 900 + "\u00e4" * 1000))
+    entry = LogEntry(
+        EntryKind.EVENT,
+        time=1,
+        device=DEVICE,
+        level=EvidenceLevel.A,
+        counter=4,
+        gateway=GATEWAY,
+        source=printable(event.text),
+        signature=event.statement,
+    )
+    assert ThingEvent.decode(event.encode()) == event
+    assert LogEntry.decode(entry.encode()) == entry

@@ -19,6 +19,8 @@ from blockota.formats.public_key import KeyKind, PublicKey
 from blockota.formats.tlog import TILE_WIDTH, Tile, TreeEdge, join_entries, leaf_hash
 from blockota.ledger.reader import CHECKPOINT, LogReader
 from blockota.ledger.trust import TrustedKeys
+from blockota.messaging.topics import ThingEvent
+from blockota.model.device_event import EVENT_TYPE
 from blockota.model.proof_file import Anchor, ProofFile
 from blockota.model.receipt import RUNS, DeviceStatement, EntryKind, EvidenceLevel, LogEntry, ReleaseId
 from blockota.model.release import Version
@@ -49,6 +51,10 @@ class SigningDevice:
         """Sign a statement about an image. Returns the counter and the COSE_Sign1 structure."""
         self.counter += 1
         return self.counter, self.sign(DeviceStatement(nonce, self.counter, image).encode(), kind)
+
+    def event(self, event: ThingEvent) -> ThingEvent:
+        """Sign an event."""
+        return replace(event, signature=SignedStatement.decode(self.sign(event.payload(), EVENT_TYPE)).signature)
 
     def sign(self, payload: bytes, kind: str = RUNS) -> bytes:
         """Sign any payload, with a low s."""

@@ -390,7 +390,7 @@ class _Session:
             await self._core.warn(thing, f"an event is refused: {error}")
             return
         try:
-            index = await self._core.event(thing, text=event.text, statement=event.signature, counter=event.seq)
+            index = await self._core.event(thing, text=event.text, statement=event.statement, counter=event.seq)
             answer = event_accepted(event.seq, index)
         except RefusedError as error:
             answer = event_refused(event.seq, error.why or error.what)

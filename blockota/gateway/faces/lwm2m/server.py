@@ -272,7 +272,7 @@ class Lwm2mFace:
             return refusal
         try:
             event = ThingEvent.decode(request.payload)
-            index = await self._core.event(number, text=event.text, statement=event.signature, counter=event.seq)
+            index = await self._core.event(number, text=event.text, statement=event.statement, counter=event.seq)
         except ValueError as error:
             return await self._refuse(number, f"event refused: {error}", BAD_REQUEST)
         except RefusedError as error:
