@@ -137,7 +137,10 @@ def _planned(situation: _Situation, event: Planned) -> DeliveryStep:
     is_over = delivery.stage is Stage.STOPPED or situation.is_given_up(target)
     is_kept = is_same and (not is_over or delivery.stage in (Stage.SETTLED, Stage.TRIAL))
     if target == delivery.target or is_kept:
-        return DeliveryStep(_withheld(replace(situation, delivery=replace(delivery, target=target)), event.is_withheld))
+        # A new order for a release whose tries are used up starts with new tries, also if the device runs the release.
+        has_new_tries = situation.is_given_up(delivery.target) and not situation.is_given_up(target)
+        kept = replace(delivery, target=target, tries=0 if has_new_tries else delivery.tries)
+        return DeliveryStep(_withheld(replace(situation, delivery=kept), event.is_withheld))
     # The device has the image, and decides alone whether it confirms it: a cancellation would change nothing.
     if delivery.stage is Stage.TRIAL:
         return DeliveryStep(delivery)

@@ -260,6 +260,16 @@ def test_a_device_that_leaves_a_release_without_tries_gets_it_only_by_an_operato
     assert steps(Retried(), start=left).delivery.offer == NEW
 
 
+def test_an_order_for_a_running_release_starts_with_new_tries() -> None:
+    """A device that reached a release without tries left, and gets an order for it, has the tries of the order."""
+    policy = DeliveryPolicy(pauses=())
+    events = (Planned(NEW), Outcome(succeeded=False), runs(NEW), Planned(target("1.1.0", 7)))
+    delivery = steps(*events, policy=policy).delivery
+    assert (delivery.stage, delivery.tries) == (Stage.SETTLED, 0)
+    left = steps(runs(OLD), start=delivery, policy=policy).delivery
+    assert (left.stage, left.tries) == (Stage.STOPPED, 1)
+
+
 def test_an_order_that_ends_too_early_is_logged() -> None:
     """An order that the device did not carry out becomes an event; an order that it carried out does not."""
     ordered = steps(runs(OLD), Planned(target("1.1.0", 7))).delivery

@@ -93,7 +93,8 @@ class Deliveries(RuleBasedStateMachine):
         begins = before.stage is Stage.STOPPED and after.stage is not Stage.STOPPED
         waits = before.stage in (Stage.POSTPONED, Stage.PAUSED, Stage.STOPPED)
         is_retried = isinstance(event, Retried) and waits
-        if not same or is_retried or (begins and isinstance(event, Planned)):
+        has_new_tries = self.has_no_tries(before.target) and not self.has_no_tries(after.target)
+        if not same or is_retried or (isinstance(event, Planned) and (begins or has_new_tries)):
             self.failures = self.postponed = 0
             self.since = None
         if is_retried and after.target:

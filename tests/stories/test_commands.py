@@ -159,7 +159,7 @@ def test_a_closed_pipe_is_not_an_error(workshop: Workshop) -> None:
         (["help"], "--help?"),
         (["board", "flash"], "`blockota flash`?"),
         (["broker", "announce"], "`blockota replica announce`?"),
-        (["replica", "sync"], "`blockota broker sync`?"),
+        (["replica", "sync"], "`blockota vpn sync` or `blockota broker sync`?"),
         (["flash", "acme-thermo2"], "--product acme-thermo2?"),
     ],
     ids=" ".join,

@@ -120,13 +120,14 @@ def test_a_file_that_is_almost_a_release_is_named(workshop: Workshop) -> None:
         + s_record(3, BASE + 0x41E0, old[480:])
         + s_record(7, BASE)
     )
-    moved = ("begins at 0x08004000, but the release begins at 0x08000000",)
+    moved = ("begins at 0x08004000, the release at 0x08000000",)
     with serve_tcp(board(1)) as url:
         words = (
             "read.bin is not only a release: it begins with acme-thermo2 1.0.0, the newest release, and has 440 more",
         )
         refused(workshop.flash(url, "--image", "read.bin"), REFUSED, *words, "without --image")
-        refused(workshop.flash(url, "--image", "moved.srec"), REFUSED, "moved.srec is for another address", *moved)
+        elsewhere = "begins at 0x08004000, but the release begins at 0x08000000"
+        refused(workshop.flash(url, "--image", "moved.srec"), REFUSED, "moved.srec is for another address", elsewhere)
     refused(
         workshop.run("release", "verify", "moved.srec"), REFUSED, "bytes of acme-thermo2 1.0.0, but another", *moved
     )
