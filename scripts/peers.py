@@ -29,6 +29,7 @@ PARTS = {
     "clique": {"geth": ""},
     "curl": {"curl": "curl"},
     "gateway": {"curl": "curl"},
+    "goosebit": {"swupdate": "swupdate", "openssl": "openssl"},
     "image_tools": {
         "arm-none-eabi-objcopy": "binutils-arm-none-eabi",
         "dfu-suffix": "dfu-util",

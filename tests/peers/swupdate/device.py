@@ -6,9 +6,9 @@ import hashlib
 import os
 import random
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.peers import find_program
@@ -32,6 +32,7 @@ class Device:
         token: the device's token.
         authority: file with the certificate that the device trusts for the server; None for those of the system.
         number: the device's number.
+        attributes: what it reports about itself.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class Device:
     token: str
     authority: Path | None = None
     number: int = 256
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def installed(self) -> Path:
@@ -52,10 +54,8 @@ class Device:
         client += ["-p", "1", "-r", "5", "-w", "1"]
         command = [find_program("swupdate"), "-k", str(self.folder / "signer.pem"), "-m", "-v", "-H", "thermo2:1.0"]
         command += ["-u", " ".join([*client, *words])]
-        if self.authority:
-            settings = self.folder / "swupdate.cfg"
-            settings.write_text(f'globals: {{ verbose = true; }};\nsuricatta: {{ cafile = "{self.authority}"; }};\n')
-            command += ["-f", str(settings)]
+        (self.folder / "swupdate.cfg").write_text(self._settings())
+        command += ["-f", str(self.folder / "swupdate.cfg")]
         # SWUpdate has its sockets in the temporary folder.
         environment = os.environ | {"TMPDIR": str(self.folder)}
         with (
@@ -66,6 +66,16 @@ class Device:
                 yield process
             finally:
                 process.kill()
+
+    def _settings(self) -> str:
+        """Return the text of SWUpdate's configuration, which must have a section of global settings."""
+        parts = ["globals: { verbose = true; };"]
+        if self.authority:
+            parts.append(f'suricatta: {{ cafile = "{self.authority}"; }};')
+        if self.attributes:
+            items = (f'{{ name = "{name}"; value = "{value}"; }}' for name, value in self.attributes.items())
+            parts.append(f"identify: ({', '.join(items)});")
+        return "\n".join(parts) + "\n"
 
     @property
     def log(self) -> str:
