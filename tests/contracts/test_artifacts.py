@@ -1,7 +1,8 @@
-"""Tests of the package's contract artifacts, which must be made from the sources.
+"""Tests of the package's contract artifacts.
 
-Bytecode ends with the hash of its metadata, which contain the hash of each source and the compiler's settings. The
-compiler makes metadata without code, in seconds. `make check` compiles the whole sources and compares the bytecode too.
+They must be made from the present sources. Bytecode ends with the hash of its metadata, which contain the hash of each
+source and the compiler's settings. The compiler makes metadata without code, in seconds. `make check` also compiles the
+sources completely and compares the bytecode.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ def analysed() -> Analysis:
 
 @pytest.mark.parametrize("contract", CONTRACTS)
 def test_the_bytecode_should_be_made_from_the_present_sources(analysed: Analysis, contract: str) -> None:
-    """The bytecode names the metadata of the present sources and settings, and the artifact has their ABI."""
+    """The bytecode contains the hash of the metadata of the present sources and settings.
+
+    The artifact has their ABI.
+    """
     shipped = json.loads((CLONE / "blockota" / "artifacts" / f"{contract}.json").read_text())
     tail = b"\x64ipfs\x58\x22\x12\x20" + ipfs_digest(analysed[contract]["metadata"].encode())
     assert tail in bytes.fromhex(shipped["bytecode"].removeprefix("0x"))

@@ -1,6 +1,6 @@
 """DeviceRegistry on a real chain: registrants, specs, sites, devices, imports, batches, bans, reading and storage.
 
-Each function and event, and the refusal of each right; `Devices.t.sol` has the other refusals.
+Each function and event is tested, and the refusal of each right. `Devices.t.sol` has the other refusals.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def test_when_a_registrant_is_admitted_it_should_be_recorded_and_emitted(
 def test_when_a_registrant_is_suspended_or_replaced_it_should_write_nothing(
     registry: Registry, vendor: AccountAPI, mallory: TestAccountAPI, owner_a: TestAccountAPI
 ) -> None:
-    """A suspended registrant and a former account write nothing, and a suspended one's signature is refused."""
+    """A suspended registrant and a former account cannot write. The signature of a suspended registrant is refused."""
     contract = registry.contract
     (event,) = contract.suspendRegistrant(ACME, sender=vendor).decode_logs(contract.RegistrantSuspended)
     assert event.name == ACME
@@ -147,7 +147,10 @@ def test_when_a_spec_is_registered_or_imported_it_should_be_recorded_and_emitted
 
 
 def test_when_a_registrant_lists_a_product_it_should_be_allowed_until_it_is_ended(registry: Registry) -> None:
-    """`allow` and `disallow` change the list of a spec, of which the entry stays; only its registrant calls them."""
+    """`allow` and `disallow` change the list of a spec, and entries are never removed.
+
+    Only the spec's registrant calls them.
+    """
     contract, update = registry.contract, (1, SAFE, PRODUCT)
     for function, told, answer in (
         (contract.allow, contract.UpdateAllowed, True),
@@ -165,7 +168,7 @@ def test_when_a_registrant_lists_a_product_it_should_be_allowed_until_it_is_ende
 
 
 def test_when_blocks_are_given_they_should_be_those_of_the_site(city: City, vendor: AccountAPI) -> None:
-    """A site has the blocks that the Safe gave it, and a gateway that replaces another gets them all."""
+    """A site has the blocks that the Safe gave it. A gateway that replaces another gateway gets all its blocks."""
     receipt = city.devices.giveBlocks(GATEWAY.bytes, 3, sender=vendor)
     (event,) = receipt.decode_logs(city.devices.BlocksGiven)
     assert (event.site, event.first, event.count) == (GATEWAY.bytes, 5, 3)
@@ -201,7 +204,7 @@ def test_when_a_site_is_replaced_it_should_keep_its_devices(
 def test_when_a_device_is_registered_it_should_be_recorded_and_emitted(
     registry: Registry, owner_a: TestAccountAPI
 ) -> None:
-    """Anyone sends a registration that the registrant signed; the device gets the next number of its site."""
+    """Any account can send a registration that the registrant signed. The device gets the next number of its site."""
     contract, key = registry.contract, p256_key(1)
     receipt = registry.register(replace(THING, key=key), owner_a)
     (event,) = receipt.decode_logs(contract.DeviceRegistered)
@@ -224,7 +227,7 @@ def test_when_a_device_is_registered_it_should_be_recorded_and_emitted(
 def test_when_a_registration_is_changed_or_repeated_it_should_refuse(
     registry: Registry, devices: ContractInstance, owner_a: TestAccountAPI
 ) -> None:
-    """A signature is valid for its registration only, and nonces and aliases are taken once."""
+    """A signature is valid only for its registration. Each nonce and each alias can be used once."""
     signature = registry.sign(THING)
     with ape.reverts(devices.SignatureOfAnother, registrant=ACME):
         devices.register(replace(THING, site=OTHER_GATEWAY).as_argument(), signature, sender=owner_a)
@@ -235,7 +238,7 @@ def test_when_a_registration_is_changed_or_repeated_it_should_refuse(
 
 
 def test_when_things_are_imported_they_should_keep_their_signature(registry: Registry, vendor: AccountAPI) -> None:
-    """The Safe imports things of IOTRegistry, which stay marked; their aliases can be those of IOTRegistry."""
+    """The Safe imports things of IOTRegistry, and they stay marked. Their aliases can be those of IOTRegistry."""
     things = [
         {
             "thing": replace(THING, nonce=bytes([n]), aliases=(f"Foo {n}", "acme/" + "x" * (n - 1))).as_argument(),
@@ -269,7 +272,7 @@ def test_when_a_batch_is_registered_its_devices_should_exist(registry: Registry,
 def test_when_a_key_is_set_the_former_version_should_stay(
     registry: Registry, devices: ContractInstance, mallory: TestAccountAPI
 ) -> None:
-    """Each key is a version of the device, and no other device gets it."""
+    """Each new key makes a new version of the device. No other device can get a key that was used."""
     keys: list[PublicKey] = [p256_key(1), p256_key(2)]
     blocks = [devices.device(256).fromBlock]
     for key in keys:
@@ -290,7 +293,7 @@ def test_when_a_key_is_set_the_former_version_should_stay(
 def test_when_a_device_is_transferred_its_registrant_should_change(
     registry: Registry, devices: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """The registrant and the Safe transfer a device; the record then has the other registrant's key."""
+    """The registrant and the Safe can transfer a device. The record then has the new registrant's key."""
     with ape.reverts(devices.DeviceOfAnother, number=256, caller=registry.bolt.address):
         devices.transfer(256, BOLT, sender=registry.bolt)
     (event,) = devices.transfer(256, BOLT, sender=registry.acme).decode_logs(devices.DeviceTransferred)
@@ -305,7 +308,7 @@ def test_when_a_device_is_transferred_its_registrant_should_change(
 def test_when_a_device_is_banned_it_should_be_lifted_by_the_same_party_or_the_city(
     registry: Registry, city: City, devices: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """A ban of the city replaces one of the registrant, who cannot lift it."""
+    """A ban of the city replaces a ban of the registrant. The registrant cannot lift the city's ban."""
     (event,) = devices.ban(256, REASON, sender=registry.acme).decode_logs(devices.DeviceBanned)
     assert (event.number, event.party, event.administrator, event.reason) == (256, BY_REGISTRANT, bytes(16), REASON)
     (event,) = devices.ban(256, REASON, sender=city.accounts[1]).decode_logs(devices.DeviceBanned)
@@ -325,7 +328,7 @@ def test_when_a_device_is_banned_it_should_be_lifted_by_the_same_party_or_the_ci
 def test_when_anyone_but_the_safe_rules_it_should_refuse(
     devices: ContractInstance, mallory: TestAccountAPI, vendor: AccountAPI
 ) -> None:
-    """The functions of the Safe refuse other accounts, and the Safe cannot give the contract up."""
+    """The functions of the Safe refuse other accounts, and the Safe cannot renounce the ownership."""
     for name, arguments in {
         "admitRegistrant": (product_key("other"), b"\2" + ROOT, mallory.address),
         "suspendRegistrant": (ACME,),
@@ -350,7 +353,7 @@ def test_when_anyone_but_the_safe_rules_it_should_refuse(
 def test_a_device_should_be_where_documented(
     registry: Registry, devices: ContractInstance, owner_a: TestAccountAPI
 ) -> None:
-    """The words of a device are where docs/contracts.md documents them, and its version is code."""
+    """The words of a device are in the documented storage slots of docs/contracts.md. Its version is stored as code."""
     key = p256_key(1)
     registry.register(replace(THING, nonce=b"2", aliases=("acme/thermo2/2",), key=key), owner_a)
     devices.ban(257, REASON, sender=registry.acme)

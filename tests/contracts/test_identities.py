@@ -86,7 +86,7 @@ def test_when_an_identity_is_enrolled_it_should_be_recorded_and_emitted(
 def test_when_several_are_enrolled_it_should_list_them_newest_first(
     enrolled: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """A list is enrolled in its order, and pages begin with the identity that was enrolled last."""
+    """The identities of a list are enrolled in its order. Pages begin with the last enrolled identity."""
     enrolled.enrol(argument(2), sender=vendor)
     assert enrolled.identityCount() == 3
     first, second = enrolled.identities(bytes(16), 2)
@@ -98,7 +98,7 @@ def test_when_several_are_enrolled_it_should_list_them_newest_first(
 
 
 def test_when_only_the_key_is_given_it_should_be_enrolled(identities: ContractInstance, vendor: AccountAPI) -> None:
-    """Account, log key, tunnel key and virtual IP can be absent, and their absence is not unique."""
+    """Account, log key, tunnel key and virtual IP can be missing. Several identities may lack them."""
     bare = {"account": ZERO_ADDRESS, "logKey": bytes(32), "tunnelKey": bytes(32), "virtualIp": 0}
     for number in range(2):
         identities.enrol(argument(number, **bare), sender=vendor)
@@ -125,7 +125,7 @@ WRONG: tuple[tuple[dict[str, Any], str], ...] = (
 
 
 def test_when_a_value_is_wrong_or_taken_it_should_refuse(enrolled: ContractInstance, vendor: AccountAPI) -> None:
-    """Values that are wrong, or belong to another identity, are refused, and nothing is recorded."""
+    """Wrong values, and values that belong to another identity, are refused, and nothing is recorded."""
     for changes, error in WRONG:
         with ape.reverts(getattr(enrolled, error)):
             enrolled.enrol(argument(2, **changes), sender=vendor)
@@ -136,7 +136,7 @@ def test_when_a_value_is_wrong_or_taken_it_should_refuse(enrolled: ContractInsta
 def test_when_the_last_address_of_a_block_is_taken_it_should_refuse(
     identities: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """The last of 256 addresses, which share a word of storage, is given once like each other."""
+    """256 addresses share a word of storage. The last one is given out once, like every other."""
     last = 0x0A4000FF
     identities.enrol(argument(0, virtualIp=last), sender=vendor)
     with ape.reverts(identities.VirtualIpTaken):
@@ -144,7 +144,7 @@ def test_when_the_last_address_of_a_block_is_taken_it_should_refuse(
 
 
 def test_when_an_rsa_key_has_no_kind_it_should_refuse(identities: ContractInstance, vendor: AccountAPI) -> None:
-    """The format of a key is that of its kind, so a good RSA key without a kind is refused."""
+    """The format of a key must match its kind, so a good RSA key without a kind is refused."""
     key = read_pem(pem_of(rsa_key(2048)))
     with ape.reverts(identities.KeyInvalid):
         identities.enrol(argument(0, keyKind=0, key=key.data), sender=vendor)
@@ -196,7 +196,7 @@ def test_when_keys_are_rotated_it_should_keep_the_former_ones(enrolled: Contract
 
 
 def test_when_an_account_stays_it_should_be_active(enrolled: ContractInstance, vendor: AccountAPI) -> None:
-    """Values that stay are passed again, and a former account can come back to its identity."""
+    """Values that do not change are passed again. A former account can return to its identity."""
     account = argument(0)["account"]
     enrolled.rotate(GATEWAY, *rotation(9, account=account), sender=vendor)
     assert enrolled.standing(account)[2]
@@ -208,7 +208,7 @@ def test_when_an_account_stays_it_should_be_active(enrolled: ContractInstance, v
 
 
 def test_when_a_rotation_is_wrong_it_should_refuse(enrolled: ContractInstance, vendor: AccountAPI) -> None:
-    """A rotation needs a known identity, a valid key, and keys that belong to no other."""
+    """A rotation needs a known identity, a valid key, and keys that belong to no other identity."""
     with ape.reverts(enrolled.IdentityUnknown, uuid=OTHER):
         enrolled.rotate(OTHER, *rotation(9), sender=vendor)
     with ape.reverts(enrolled.KeyInvalid, uuid=GATEWAY, keyKind=1, length=3):
@@ -220,7 +220,10 @@ def test_when_a_rotation_is_wrong_it_should_refuse(enrolled: ContractInstance, v
 def test_when_an_administrator_bans_it_should_take_effect_at_once(
     enrolled: ContractInstance, vendor: AccountAPI, technician: TestAccountAPI
 ) -> None:
-    """A ban is recorded with its time and emitted with its author; only the Safe lifts it, and its time stays."""
+    """A ban is recorded with its time, and its event names its author.
+
+    Only the Safe lifts it, and its time stays recorded.
+    """
     (event,) = enrolled.ban(GATEWAY, REASON, sender=technician).decode_logs(enrolled.IdentityBanned)
     assert (event.uuid, event.by, event.reason) == (GATEWAY, ADMIN, REASON)
     time = ape.chain.blocks.head.timestamp
@@ -244,7 +247,7 @@ def test_when_an_administrator_bans_it_should_take_effect_at_once(
 def test_when_an_administrator_is_banned_it_should_ban_nothing(
     enrolled: ContractInstance, vendor: AccountAPI, technician: TestAccountAPI, mallory: TestAccountAPI
 ) -> None:
-    """Administrators are banned by the Safe alone; strangers, gateways and banned Administrators ban nothing."""
+    """Only the Safe bans Administrators. Strangers, gateways and banned Administrators cannot ban."""
     with ape.reverts(enrolled.AdministratorProtected, uuid=ADMIN):
         enrolled.ban(ADMIN, REASON, sender=technician)
     with ape.reverts(enrolled.BanningNotAllowed, account=mallory.address):
@@ -303,7 +306,7 @@ def test_when_an_identity_is_retired_it_should_stay_readable_and_never_change(
 def test_when_anyone_but_the_safe_writes_it_should_refuse(
     enrolled: ContractInstance, vendor: AccountAPI, technician: TestAccountAPI, mallory: TestAccountAPI
 ) -> None:
-    """Only the owner writes, except bans; not even an Administrator. The owner cannot give the contract up."""
+    """Except for bans, only the owner can write, not even an Administrator. The owner cannot renounce its role."""
     for caller in (mallory, technician):
         for name, arguments in {
             "enrol": (argument(2),),
@@ -337,7 +340,7 @@ def test_when_nothing_is_known_it_should_return_empty_records(identities: Contra
 def test_an_identity_should_be_where_documented(
     enrolled: ContractInstance, vendor: AccountAPI, technician: TestAccountAPI
 ) -> None:
-    """Facts, account, key and the record of the keys are where docs/contracts.md documents them."""
+    """The facts, the account, the key and the keys' record are in the documented storage slots of docs/contracts.md."""
     first = word(enrolled, mapped(uuid_key(ADMIN), FACTS))
     enrolled.rotate(ADMIN, *rotation(9, account=technician.address), sender=vendor)
     enrolled.ban(ADMIN, REASON, sender=vendor)

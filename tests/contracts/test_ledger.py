@@ -41,7 +41,7 @@ def evidence(kinds: tuple[EntryKind, EntryKind] = (EntryKind.INSTALL, EntryKind.
 
 
 def test_when_a_gateway_anchors_it_should_be_recorded_and_emitted(city: City) -> None:
-    """A first anchor and its continuation are recorded with size, root and time; other logs stay empty."""
+    """A first anchor and its continuation are recorded with size, root and time. Other logs stay empty."""
     gateway = city.accounts[0]
     city.ledger.anchor(*LOG.growth(0, 3), sender=gateway)
     receipt = city.ledger.anchor(*LOG.growth(3, 8), sender=gateway)
@@ -56,7 +56,7 @@ def test_when_a_gateway_anchors_it_should_be_recorded_and_emitted(city: City) ->
 
 
 def test_when_the_log_does_not_continue_it_should_refuse(city: City) -> None:
-    """Another history, a proof that is cut or extended, and a size that is not greater are refused."""
+    """Another history, a proof that is too short or too long, and a size that is not greater are refused."""
     gateway = city.accounts[0]
     city.ledger.anchor(*LOG.growth(0, 3), sender=gateway)
     size, root, proof = LOG.growth(3, 8)
@@ -70,14 +70,14 @@ def test_when_the_log_does_not_continue_it_should_refuse(city: City) -> None:
 
 
 def test_when_the_caller_keeps_no_log_it_should_refuse(city: City, owner_a: AccountAPI) -> None:
-    """An account without an identity, an Operator and an Administrator anchor nothing."""
+    """An account without an identity, an Operator and an Administrator cannot anchor."""
     for account, kind in ((owner_a, 0), (city.accounts[2], 6), (city.accounts[1], 3)):
         with ape.reverts(city.ledger.NotALogKeeper, caller=account.address, kind=kind, active=kind != 0):
             city.ledger.anchor(*LOG.growth(0, 3), sender=account)
 
 
 def test_when_the_gateway_is_banned_it_should_refuse_until_the_ban_is_lifted(city: City, vendor: AccountAPI) -> None:
-    """A ban ends anchoring and leaves the log as it is; after the ban is lifted, the log continues."""
+    """A ban ends anchoring and leaves the log unchanged. After the ban is lifted, the log continues."""
     gateway = city.accounts[0]
     city.ledger.anchor(*LOG.growth(0, 3), sender=gateway)
     before = city.ledger.root(GATEWAY.bytes)
@@ -93,7 +93,7 @@ def test_when_the_gateway_is_banned_it_should_refuse_until_the_ban_is_lifted(cit
 
 
 def test_when_keys_are_rotated_it_should_continue_the_log(city: City, vendor: AccountAPI, owner_b: AccountAPI) -> None:
-    """After a rotation, the new account continues the log of the UUID, and the old one is refused."""
+    """After a rotation, the new account continues the log of the UUID, and the old account is refused."""
     gateway = city.accounts[0]
     city.ledger.anchor(*LOG.growth(0, 3), sender=gateway)
     keys = enrolment_of(5, account=owner_b.address).keys
@@ -106,7 +106,7 @@ def test_when_keys_are_rotated_it_should_continue_the_log(city: City, vendor: Ac
 
 
 def test_when_devices_are_installed_it_should_record_each_once(city: City) -> None:
-    """Devices are recorded with an event; a repeat reverts as a whole, and `anchor` alone stays possible."""
+    """Devices are recorded with an event. A repeat reverts completely, but `anchor` alone stays possible."""
     gateway = city.accounts[0]
     receipt = city.ledger.anchorInstalls(*LOG.growth(0, 3), installs(256, 300), sender=gateway)
     (event,) = receipt.decode_logs(city.ledger.Installed)
@@ -126,7 +126,7 @@ def test_when_devices_are_installed_it_should_record_each_once(city: City) -> No
 
 
 def test_when_the_devices_are_of_another_site_it_should_refuse(city: City) -> None:
-    """A gateway marks only devices of its own blocks; words and bits belong together."""
+    """A gateway can record only devices of its own blocks. The numbers of words and bits must be equal."""
     gateway, other = city.accounts[0], city.accounts[3]
     with ape.reverts(city.ledger.DevicesNotOfSite, uuid=GATEWAY.bytes):
         city.ledger.anchorInstalls(*LOG.growth(), installs(OTHERS_DEVICE), sender=gateway)
@@ -138,7 +138,10 @@ def test_when_the_devices_are_of_another_site_it_should_refuse(city: City) -> No
 
 
 def test_when_a_device_is_installed_twice_it_should_suspend_the_log(city: City, owner_b: AccountAPI) -> None:
-    """Two install entries suspend a log, by anyone; an Administrator resumes it, and old entries are no evidence."""
+    """Anyone can suspend a log with two install entries.
+
+    An Administrator resumes it. Old entries are then not evidence.
+    """
     gateway, administrator = city.accounts[0], city.accounts[1]
     log = evidence()
     city.ledger.anchor(*log.growth(), sender=gateway)

@@ -13,7 +13,7 @@ from tests.contracts.trees import GATEWAY
 from tests.support.samples import SAFE
 
 A_RECEIPT = {1_024: 48.0, 16_384: 3.0}
-"""Gas for each receipt, by the number of receipts of an anchor."""
+"""The maximum gas for each receipt, by the number of receipts in an anchor."""
 PACKED, SCATTERED, ORDER = 150, 6_000, 120_000
 DEADLINE = 4_000_000_000
 
@@ -33,7 +33,7 @@ def installs(*words: tuple[int, int], version: int) -> dict[str, object]:
 
 @pytest.mark.parametrize("batch", A_RECEIPT)
 def test_a_receipt_should_stay_below_its_limit(city: City, batch: int) -> None:
-    """The later anchors of batches that are powers of two cost at most so much for each receipt."""
+    """The later anchors of batches whose sizes are powers of two stay below the gas limit for each receipt."""
     used = [city.ledger.anchor(*growth(number, batch), sender=city.accounts[0]).gas_used for number in range(1, 9)]
     assert max(used[1:]) <= A_RECEIPT[batch] * batch
 
@@ -54,7 +54,7 @@ def test_a_device_s_bit_should_stay_below_its_limits(city: City, vendor: object)
 
 
 def test_an_order_should_stay_below_its_limit(city: City) -> None:
-    """The first order of all, and the first one of a group for a product, cost at most so much."""
+    """The very first order, and the first order of a group for a product, stay below their gas limits."""
     group, operator = Group.of_site("berlin", GATEWAY), city.accounts[2]
     city.orders.defineGroup(product_key(group.name), group.kind.value, group.value, sender=operator)
     for product in ("acme-thermo2", "acme-pump"):

@@ -71,7 +71,7 @@ def test_when_an_operator_defines_a_group_it_should_be_recorded_and_emitted(
 def test_when_an_operator_orders_it_should_be_recorded_and_emitted(
     orders: ContractInstance, operator: TestAccountAPI
 ) -> None:
-    """An order gets the next id, is current for its group and product, and refuses a second one."""
+    """An order gets the next id and is current for its group and product. A second order for both is refused."""
     orders.order(*terms(LIST), VERSION, 0, DEADLINE, sender=operator)
     receipt = orders.order(*terms(), VERSION, 7, DEADLINE, sender=operator)
     (event,) = receipt.decode_logs(orders.OrderPlaced)
@@ -88,7 +88,7 @@ def test_when_an_operator_orders_it_should_be_recorded_and_emitted(
 
 
 def test_when_the_order_is_wrong_it_should_refuse(orders: ContractInstance, operator: TestAccountAPI) -> None:
-    """An unknown group, no version, a deadline that passed and an empty window are refused."""
+    """An unknown group, a missing version, a deadline in the past and an empty window are refused."""
     unknown = (product_key("nowhere"), *terms()[1:])
     with ape.reverts(orders.GroupUnknown, group=unknown[0]):
         orders.order(*unknown, VERSION, 0, DEADLINE, sender=operator)
@@ -103,7 +103,7 @@ def test_when_the_order_is_wrong_it_should_refuse(orders: ContractInstance, oper
 def test_when_the_caller_is_not_an_operator_it_should_refuse(
     city: City, orders: ContractInstance, owner_a: AccountAPI
 ) -> None:
-    """A stranger, a gateway and an Administrator neither order nor define groups."""
+    """A stranger, a gateway and an Administrator can neither order nor define groups."""
     for account, kind in ((owner_a, 0), (city.accounts[0], 2), (city.accounts[1], 3)):
         with ape.reverts(orders.NotAnOperator, caller=account.address, kind=kind, active=kind != 0):
             orders.order(*terms(), VERSION, 0, DEADLINE, sender=account)
@@ -114,7 +114,7 @@ def test_when_the_caller_is_not_an_operator_it_should_refuse(
 def test_when_the_spec_of_the_model_does_not_list_the_product_it_should_refuse(
     city: City, orders: ContractInstance, operator: TestAccountAPI, vendor: AccountAPI, owner_a: TestAccountAPI
 ) -> None:
-    """An order for a model needs the product on the list of the model's Spec."""
+    """An order for a model requires the product on the list of the model's Spec."""
     devices = city.devices
     point = PrivateKey(bytes.fromhex(owner_a.private_key.removeprefix("0x"))).public_key.to_compressed_bytes()
     devices.admitRegistrant(product_key("acme"), point, owner_a.address, sender=vendor)
@@ -149,7 +149,7 @@ def test_when_an_order_is_cancelled_it_should_make_room_for_the_next(
 def test_when_the_operator_is_banned_its_orders_should_be_void(
     city: City, orders: ContractInstance, operator: TestAccountAPI, vendor: AccountAPI
 ) -> None:
-    """A ban voids the operator's orders for ever, and a ban that was lifted does not void later orders."""
+    """A ban makes the operator's orders permanently void. A lifted ban does not make later orders void."""
     orders.order(*terms(), VERSION, 0, DEADLINE, sender=operator)
     city.identities.ban(OPERATOR.bytes, b"left".ljust(32, b"\0"), sender=city.accounts[1])
     assert orders.current(*terms()).status == VOID
@@ -163,7 +163,7 @@ def test_when_the_operator_is_banned_its_orders_should_be_void(
 
 
 def test_when_the_deadline_passes_it_should_expire(orders: ContractInstance, operator: TestAccountAPI) -> None:
-    """From its deadline on, an order is expired and is replaced by the next one."""
+    """From its deadline on, an order is expired, and the next order replaces it."""
     soon = int(ape.chain.pending_timestamp) + 100
     orders.order(*terms(), VERSION, 0, soon, sender=operator)
     ape.chain.pending_timestamp = soon

@@ -21,7 +21,7 @@ NAME, OTHER = b"acme".ljust(32, b"\0"), b"globex".ljust(32, b"\0")
 def producers_deployed(
     contracts: Contracts, owner_a: TestAccountAPI, vendor: AccountAPI, replication_deployed: ContractInstance
 ) -> ContractInstance:
-    """Producers without a producer, owned by the Safe; BlockOTA and FirmwareReplication exist too."""
+    """Producers without a producer, owned by the Safe. BlockOTA and FirmwareReplication also exist."""
     del replication_deployed
     return contracts["Producers"].deploy(vendor.address, sender=owner_a)
 
@@ -77,7 +77,7 @@ def test_when_a_producer_has_no_replication_it_should_be_admitted(
 def test_when_a_name_or_contract_is_taken_it_should_refuse(
     admitted: ContractInstance, deployed: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """A name and a BlockOTA belong to one producer."""
+    """A name and a BlockOTA belong to only one producer."""
     with ape.reverts(admitted.ProducerKnown, name=NAME, blockOta=deployed.address):
         admitted.admit(NAME, admitted, ZERO_ADDRESS, sender=vendor)
     with ape.reverts(admitted.BlockOtaTaken, blockOta=deployed.address, name=NAME):
@@ -119,7 +119,7 @@ def test_when_a_contract_is_missing_or_of_another_kind_it_should_refuse(
 def test_when_a_producer_is_suspended_it_should_change_nothing_else(
     admitted: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """A suspension is recorded and emitted, and ends by a restoration."""
+    """A suspension is recorded and emitted, and a restoration ends it."""
     before = admitted.producer(NAME)
     (event,) = admitted.suspend(NAME, sender=vendor).decode_logs(admitted.ProducerSuspended)
     assert event.name == NAME
@@ -142,7 +142,7 @@ def test_when_a_producer_is_suspended_it_should_change_nothing_else(
 def test_when_no_producer_has_the_name_it_should_refuse_or_return_nothing(
     admitted: ContractInstance, vendor: AccountAPI, mallory: TestAccountAPI
 ) -> None:
-    """Unknown names are refused by the functions that write, and have empty records."""
+    """Functions that write refuse unknown names. Getters return empty records for them."""
     for function in (admitted.suspend, admitted.restore):
         with ape.reverts(admitted.ProducerUnknown, name=OTHER):
             function(OTHER, sender=vendor)
@@ -153,7 +153,7 @@ def test_when_no_producer_has_the_name_it_should_refuse_or_return_nothing(
 def test_when_anyone_but_the_safe_writes_it_should_refuse(
     admitted: ContractInstance, mallory: TestAccountAPI, vendor: AccountAPI
 ) -> None:
-    """Only the owner writes, and it cannot give the contract up."""
+    """Only the owner can write, and the owner cannot renounce the ownership."""
     for name, arguments in {
         "admit": (OTHER, admitted, ZERO_ADDRESS),
         "suspend": (NAME,),
@@ -176,7 +176,7 @@ def test_a_producer_should_be_where_documented(
     replication_deployed: ContractInstance,
     vendor: AccountAPI,
 ) -> None:
-    """A producer is where docs/contracts.md documents it."""
+    """A producer is in the documented storage slots of docs/contracts.md."""
     admitted.suspend(NAME, sender=vendor)
     base = mapped(NAME, ENTRIES)
     fields = [(int(deployed.address, 16), 160), (1, 8), (admitted.producer(NAME).since, 40)]

@@ -1,4 +1,7 @@
-"""The gateway anchors its log in time, and records installations on the chain without ever waiting for that."""
+"""The gateway anchors its log in time, and also records installations on the chain.
+
+The anchors never wait for these.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ IMAGE = hashlib.sha256(b"image").digest()
 def test_a_log_is_due_at_full_tiles_and_after_two_periods_whole(
     now: int, tried_at: int, waiting_since: int | None, every: int | None
 ) -> None:
-    """Each period a multiple of 256 is due; the whole log when an entry has waited for two periods."""
+    """In each period, a multiple of 256 is due. The whole log is due when an entry has waited for two periods."""
     assert due_multiple(now=now, period=T, tried_at=tried_at, waiting_since=waiting_since) == every
 
 
@@ -57,13 +60,16 @@ class KeptLog:
         self.log.publish(self.signer)
 
     def anchor(self, every: int = 1, *, owns: Callable[[int], bool] = lambda _: True) -> int:
-        """Anchor as a new process does."""
+        """Anchor the log, as a new process would do it."""
         anchor = LogAnchor(self.log.published, *self.contracts, folder=self.folder)
         return anchor.anchor(every, owns=owns, report=self.reports.append)
 
 
 def test_installs_are_recorded_with_the_anchor(city: City, tmp_path: Path) -> None:
-    """Installations of several releases are recorded once; claims and foreign devices are not; repeats stop nothing."""
+    """Installations of several releases are recorded once; claims and foreign devices are not recorded.
+
+    Repeats do no harm.
+    """
     kept = KeptLog(city, tmp_path)
     first, second = city.register("A-1"), city.register("A-2")
     old, new = city.release_id("1.0.0"), city.release_id("1.1.0")

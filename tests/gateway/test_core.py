@@ -1,4 +1,4 @@
-"""The gateway's core: what faces report, what devices are offered, and what is logged."""
+"""The gateway's core: the reports of faces, the offers to devices, and the log entries."""
 
 from __future__ import annotations
 
@@ -62,18 +62,18 @@ def kinds(gateway: GatewayCore) -> list[str]:
 
 @pytest.fixture
 def old(tmp_path: Path) -> ReleaseFacts:
-    """Return the release that devices run."""
+    """Return the release that devices run at the start."""
     return release(tmp_path, "1.0.0")
 
 
 @pytest.fixture
 def new(tmp_path: Path) -> ReleaseFacts:
-    """Return the release that devices are to run."""
+    """Return the release that is to be installed."""
     return release(tmp_path, "1.1.0")
 
 
 def test_the_core_of_the_face_tests_records_calls(tmp_path: Path) -> None:
-    """`FakeCore` answers whether a job is the present one, and records each call."""
+    """`FakeCore` answers whether a job is the present job, and records each call."""
     core = FakeCore(256)
     core.now_offered[256].append(device_offer(tmp_path, job=7))
 
@@ -86,7 +86,10 @@ def test_the_core_of_the_face_tests_records_calls(tmp_path: Path) -> None:
 
 
 def test_unchanged_facts_of_a_later_block_change_nothing(tmp_path: Path, new: ReleaseFacts) -> None:
-    """The facts of a later block keep all offers; another policy, or a ban of the gateway, takes effect with them."""
+    """The facts of a later block keep all offers.
+
+    Another policy, or a ban of the gateway, takes effect together with them.
+    """
     facts = site([known_device(256)], new)
 
     async def use(gateway: GatewayCore) -> None:
@@ -106,7 +109,7 @@ def test_unchanged_facts_of_a_later_block_change_nothing(tmp_path: Path, new: Re
 
 
 def test_an_update_from_offer_to_receipt(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts) -> None:
-    """A device reports, is offered the newest release, and gets its entry only with the confirmed report."""
+    """A device reports, and is offered the newest release. Its entry is made only after the confirmed report."""
 
     async def use(gateway: GatewayCore) -> None:
         core = gateway.core
@@ -173,7 +176,10 @@ def test_configurations_are_offered_beside_firmware(tmp_path: Path, new: Release
 
 
 def test_signed_statements(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts) -> None:
-    """A statement with the gateway's nonce is a receipt at level A; replayed, foreign and forged ones are refused."""
+    """A statement with the gateway's nonce makes a receipt at level A.
+
+    Replayed, foreign and forged statements are refused.
+    """
     thing, other = SigningDevice(), SigningDevice(secret=99)
     key = PublicKey(KeyKind.P256, thing.key)
 
@@ -215,7 +221,7 @@ def test_signed_statements(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts)
 def test_a_device_that_lies_is_refused_and_others_are_served(
     tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts
 ) -> None:
-    """A version that is not that of the image, a level that the face cannot have, and other numbers make warnings."""
+    """A version that does not match the image, a level that the face cannot have, and wrong numbers cause warnings."""
 
     async def use(gateway: GatewayCore) -> None:
         core = gateway.core
@@ -239,7 +245,7 @@ def test_a_device_that_lies_is_refused_and_others_are_served(
 
 
 def test_floods_are_limited_by_device(tmp_path: Path, new: ReleaseFacts) -> None:
-    """A device that floods events is refused until the next minute; equal warnings are logged once a minute."""
+    """A device that floods events is refused until the next minute. Equal warnings are logged once a minute."""
 
     async def use(gateway: GatewayCore) -> None:
         core = gateway.core
@@ -265,7 +271,7 @@ def test_floods_are_limited_by_device(tmp_path: Path, new: ReleaseFacts) -> None
 
 
 def test_a_numbered_event_is_logged_once(tmp_path: Path, new: ReleaseFacts) -> None:
-    """A device that repeats an event gets the same index, before and after it is in the log."""
+    """A device that repeats an event gets the same index, whether the event is in the log already or not."""
 
     async def use(gateway: GatewayCore) -> None:
         core = gateway.core
@@ -325,7 +331,7 @@ def test_events_of_a_device_with_a_key_are_signed(tmp_path: Path, new: ReleaseFa
 
 
 def test_only_changed_devices_are_planned_and_notified(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts) -> None:
-    """Equal facts notify no face; a ban removes the credentials and withdraws the offer."""
+    """Equal facts notify no face. A ban removes the credentials and withdraws the offer."""
     devices = [known_device(256), known_device(257)]
 
     async def use(gateway: GatewayCore) -> None:
@@ -357,7 +363,7 @@ def test_only_changed_devices_are_planned_and_notified(tmp_path: Path, old: Rele
 
 
 def test_an_order_is_offered_within_its_window(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts) -> None:
-    """An order is offered from its begin on, to its devices alone; one that was not carried out ends with an event."""
+    """An order is offered from its start time, only to its devices. If it is not carried out, an event is logged."""
     order = Order(7, "all", new.id, UUID(int=1), NOW + 100, NOW + 500, OrderStatus.OPEN)
     facts = site([known_device(256), known_device(257)], old, new, orders=(SiteOrder(order, frozenset({256})),))
 
@@ -384,7 +390,7 @@ def test_an_order_is_offered_within_its_window(tmp_path: Path, old: ReleaseFacts
 
 
 def test_revoked_releases_are_replaced_at_once(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts) -> None:
-    """A device on a release that is revoked gets the newest active one, although it is lower."""
+    """A device with a revoked release gets the newest active release, although its version is lower."""
 
     async def use(gateway: GatewayCore) -> None:
         core = gateway.core
@@ -400,7 +406,7 @@ def test_revoked_releases_are_replaced_at_once(tmp_path: Path, old: ReleaseFacts
 
 
 def test_operators_pause_and_retry(tmp_path: Path, new: ReleaseFacts) -> None:
-    """A pause withholds offers, and a retry gives new tries, both through the file that another process writes."""
+    """A pause withholds offers, and a retry gives new tries. Another process writes both to the state file."""
 
     async def use(gateway: GatewayCore) -> None:
         core, beside = gateway.core, gateway.state
@@ -425,7 +431,7 @@ def test_operators_pause_and_retry(tmp_path: Path, new: ReleaseFacts) -> None:
 
 
 def test_timeouts_follow_the_time_that_was_counted(tmp_path: Path, new: ReleaseFacts) -> None:
-    """A transfer times out after its time; a jump of the clock in either direction fails no device."""
+    """A transfer times out. A jump of the clock in either direction fails no device."""
     policy = GroupPolicy(delivery=DeliveryPolicy(transfer_time=300))
 
     async def use(gateway: GatewayCore) -> None:
@@ -467,7 +473,7 @@ def test_a_gateway_that_was_off_for_a_day_fails_no_transfer(tmp_path: Path, new:
 
 
 def test_components_of_other_producers_are_not_offered(tmp_path: Path, new: ReleaseFacts) -> None:
-    """Only what the Spec lists is offered: a release of another contract is not."""
+    """Only products on the Spec's list are offered. A release of another contract is not."""
     foreign = Component(1337, "0x5FbDB2315678afecb367f032d93F642f64180aa3", COMPONENT.product)
     facts = site([known_device(256)], new, release(tmp_path, "9.0.0", component=foreign))
     spec = replace(next(iter(facts.specs.values())), components=(COMPONENT,))

@@ -1,4 +1,4 @@
-"""A gateway that is killed between any two writes of an update loses no entry and makes none twice.
+"""A gateway that is killed between any two writes of an update loses no entry, and makes no entry twice.
 
 The device repeats the message that was not acknowledged, as every face's client does.
 """
@@ -25,21 +25,24 @@ from tests.support.sampling import sampled
 KINDS = ["claimed", "event", "event", "postponement", "install", "event"]
 """The entries of the update."""
 POINTS = 60
-"""At least as many points as the update has; `test_the_update_has_no_more_points` counts them."""
+"""An upper bound for the number of points in the update. `test_the_update_has_no_more_points` checks the bound."""
 
 
 class KilledError(Exception):
-    """The process ends here."""
+    """The process is killed at this point."""
 
 
 class Killer:
-    """Ends the process at one of the points, and at every later one, because nothing is written after the end."""
+    """Ends the process at one of the points.
+
+    It also ends at every later point, because nothing is written after the end.
+    """
 
     def __init__(self, at: int) -> None:
         self._at, self.count = at, 0
 
     def __call__(self) -> None:
-        """Pass a point."""
+        """Pass a point, or end the process there."""
         self.count += 1
         if self.count > self._at:
             raise KilledError
@@ -148,7 +151,7 @@ async def feed(gateway: GatewayCore, log: TileLog) -> None:
 
 
 def test_the_update_has_no_more_points(tmp_path: Path) -> None:
-    """Without a kill, the update makes its entries, and has at most the points that are enumerated."""
+    """Without a kill, the update makes its entries, and passes no more than the enumerated points."""
     killer, update = Killer(1000), Update(tmp_path)
     assert update.run(killer)
     assert update.kinds() == KINDS
@@ -158,7 +161,7 @@ def test_the_update_has_no_more_points(tmp_path: Path) -> None:
 @pytest.mark.sampled
 @pytest.mark.parametrize("point", sampled(range(POINTS), one_in=7))
 def test_a_killed_gateway_goes_on(tmp_path: Path, point: int) -> None:
-    """After a kill at any point, and another one soon after it, the log has each entry once, in order."""
+    """After a kill at any point, and another kill soon after it, the log has each entry once and in order."""
     update = Update(tmp_path)
     killers = iter([Killer(point), Killer(point % 5), Killer(1000)])
     while not update.run(next(killers)):

@@ -1,8 +1,8 @@
-"""Thousands of faults on devices of a gateway that is killed again and again: no false, lost or doubled entry.
+"""Thousands of faults on the devices of a gateway that is killed repeatedly cause no false, lost or doubled entry.
 
-The devices are simulated here: they know which image they truly run, and whether they have confirmed it. Faults are
-messages that are lost, repeated or sent by another device, spoiled images, refusals, postponements, claims of a success
-that is none, images that are rolled back, replayed statements and lies about the version.
+The devices are simulated here. They know which image they really run, and whether they have confirmed it.
+The faults are messages that are lost, repeated or sent by another device, damaged images, refusals, postponements,
+false claims of success, images that are rolled back, replayed statements, and lies about the version.
 """
 
 from __future__ import annotations
@@ -38,13 +38,15 @@ Message = Callable[[Core], Coroutine[Any, Any, object]]
 
 
 class Device:
-    """A simulated device. Every second one signs.
+    """A simulated device.
+
+    Every second device signs its statements.
 
     Attributes:
         known: the device as the registry knows it.
         running: the image that it runs.
-        confirmed: the images that it ran and confirmed, each when it was first true.
-        acknowledged: the image of the newest report that the gateway took.
+        confirmed: the images that the device ran and confirmed, each with the time of its first confirmation.
+        acknowledged: the image of the newest report that the gateway accepted.
     """
 
     def __init__(self, number: int, image: bytes) -> None:
@@ -126,14 +128,14 @@ class Campaign:
         await self._publish(gateway)
 
     async def _send(self, gateway: GatewayCore, device: Device, message: Message) -> None:
-        """Send a message; after a kill, the device sends it again."""
+        """Send a message. If the gateway is killed, the device sends it again."""
         self._again.append((device, message))
         with suppress(RefusedError):  # a lie, or the limit of a minute
             await message(gateway.core)
         self._again.pop()
 
     async def _act(self, gateway: GatewayCore, device: Device) -> None:
-        """Let a device do one thing, right or wrong."""
+        """Let a device perform one action, correct or wrong."""
         number, core = device.known.number, gateway.core
         offer = core.offer(number)
         faults: dict[str, Message] = {
@@ -195,7 +197,7 @@ class Campaign:
 
 @pytest.mark.sampled
 def test_no_fault_makes_a_false_a_lost_or_a_doubled_entry(tmp_path: Path) -> None:
-    """After all faults, the log has only true entries, each once, and all that the gateway acknowledged."""
+    """After all faults, the log has only true entries, each once. It has all entries that the gateway acknowledged."""
     campaign = Campaign(tmp_path, random.Random(SEED))  # noqa: S311 - a draw that can be repeated
     campaign.run(FAULTS)
     asyncio.run(drain(tmp_path, campaign.log))
@@ -213,6 +215,6 @@ def test_no_fault_makes_a_false_a_lost_or_a_doubled_entry(tmp_path: Path) -> Non
 
 
 async def drain(folder: Path, log: TileLog) -> None:
-    """Append what waits for the log, as the next gateway does."""
+    """Append the waiting entries to the log, as the next gateway does."""
     with GatewayCore(folder) as gateway:
         await feed(gateway, log)

@@ -1,6 +1,6 @@
-"""A small fleet of devices over real sockets, with faults; and the judge of its log.
+"""A small fleet of devices over real sockets, with faults, and the judge of its log.
 
-`make bench-gateway` runs a large one. The devices of `benchmarks.fleet_campaign` and the gateway are two processes.
+`make bench-gateway` runs a large fleet. The devices of `benchmarks.fleet_campaign` and the gateway are two processes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OLD = bytes(32)
 
 
 def test_devices_with_faults_end_right(tmp_path: Path) -> None:
-    """A hundred faults of all kinds on devices of two faces: no entry is false, lost or doubled, no device is stuck."""
+    """After a hundred faults on devices of two faces, no entry is false, lost or doubled, and no device is stuck."""
     settings = SiteSettings(faces=("ddi", "lwm2m"), blocks=1)
     with fleet_site(tmp_path, settings) as site:
         result = run_campaign(site, CampaignPlan({"ddi": 34, "lwm2m": 16}, faults=100, rounds=1, size=2048))
@@ -48,20 +48,20 @@ def diary(signer: SigningDevice) -> Diary:
 
 
 def faults(diary: Diary, *entries: LogEntry) -> tuple[int, int, int]:
-    """Return how many entries the judge calls false, lost and doubled."""
+    """Return the numbers of entries that the judge calls false, lost and doubled."""
     verdict = judge_log(entries, [diary])
     return len(verdict.false), len(verdict.lost), len(verdict.doubled)
 
 
 def test_the_judge_accepts_what_is_true(signer: SigningDevice, diary: Diary) -> None:
-    """The receipt of the report, and the events that the gateway acknowledged."""
+    """The judge accepts the receipt of the report, and the events that the gateway acknowledged."""
     diary.texts.append((EntryKind.EVENT, "alarm (mqtt 300, 1)", 1))
     event = LogEntry(EntryKind.EVENT, time=install().time, device=DEVICE, source="alarm (mqtt 300, 1)")
     assert faults(diary, signed_install(signer), event) == (0, 0, 0)
 
 
 def test_the_judge_finds_false_entries(signer: SigningDevice, diary: Diary) -> None:
-    """An image that the device had not confirmed yet, another signature, and a claim that the device did not make."""
+    """The judge finds an image not confirmed yet, a wrong signature, and a claim that the device did not make."""
     receipt = signed_install(signer)
     assert faults(diary, replace(receipt, time=receipt.time - 1)) == (1, 0, 0)
     assert faults(diary, signed_install(SigningDevice(7))) == (1, 0, 0)

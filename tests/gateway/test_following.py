@@ -51,7 +51,7 @@ def finding(tmp_path: Path) -> Finding:
 
 
 def test_the_pause_grows_until_the_file_is_found(finding: Finding) -> None:
-    """A missing file does not delay others; its pauses double; when it is found, the trouble is over."""
+    """A missing file does not delay others, and its pauses double. When it is found, the failure is over."""
     pauses = []
     for _ in range(8):
         assert finding.finder.find_next([FILE])
@@ -76,7 +76,7 @@ def test_the_pause_grows_until_the_file_is_found(finding: Finding) -> None:
 
 
 def test_a_stop_ends_a_search(finding: Finding) -> None:
-    """A search that makes progress ends when the gateway stops, and leaves no file."""
+    """When the gateway stops, a running search ends and leaves no file."""
     with (finding.folder / "image").open("w+b") as file:
         file.write(IMAGE)
         file.seek(0)

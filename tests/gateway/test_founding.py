@@ -45,7 +45,7 @@ def test_a_new_gateway_can_be_enrolled_and_loaded(tmp_path: Path) -> None:
 
 
 def test_existing_keys_are_named_and_not_copied(tmp_path: Path) -> None:
-    """With the keys of an enrolled identity, only the settings and the public keys are written."""
+    """For an already enrolled identity, only the settings and the public keys are written."""
     made = found_gateway(tmp_path / "a" / "blockota.toml", NEW)
     keys = NewGateway(IDENTITY, "x", identity_key=made.folder / "identity.pem", log_key=made.folder / "log.pem")
     found = found_gateway(tmp_path / "blockota.toml", keys)
@@ -55,7 +55,7 @@ def test_existing_keys_are_named_and_not_copied(tmp_path: Path) -> None:
 
 
 def test_a_message_broker_gets_its_files(tmp_path: Path) -> None:
-    """With a broker, its files and the table of the face are written, and its new passwords are returned once."""
+    """With a broker, its files and the table of the face are written. Its new passwords are returned once."""
     found = found_gateway(tmp_path / "blockota.toml", replace(NEW, mqtt="broker.example"))
     assert found.broker
     assert found.broker.read_text().count("8883")

@@ -1,4 +1,4 @@
-"""The LwM2M face, with a strict device of ours on the loopback interface."""
+"""The LwM2M face, with BlockOTA's own strict device on the loopback interface."""
 
 from __future__ import annotations
 
@@ -60,7 +60,10 @@ Play = Callable[[Story], DeliveringCore]
 
 
 def test_a_device_pulls_installs_and_reports(play: Play) -> None:
-    """A device that registers gets the URI, fetches the image, installs it, and is settled after it registers again."""
+    """A device that registers gets the URI, fetches the image and installs it.
+
+    When it registers again, its delivery is settled.
+    """
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         assert (await device.register()).code is CREATED
@@ -101,7 +104,7 @@ def test_an_image_is_pushed_to_a_device_that_cannot_pull(play: Play, why: str) -
 
 
 def test_a_device_that_takes_no_large_body_pulls(play: Play) -> None:
-    """An answer 4.13 to a push leads to a pull."""
+    """The answer 4.13 to a push leads to a pull."""
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         device.values["5/0/9"], device.most = b"1", 128
@@ -114,7 +117,7 @@ def test_a_device_that_takes_no_large_body_pulls(play: Play) -> None:
 
 
 def test_a_device_that_takes_neither_is_refused(play: Play) -> None:
-    """A device that refuses the URI and the blocks ends the try."""
+    """If a device refuses both the URI and the blocks, the try ends."""
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         device.can_pull = device.can_push = False
@@ -141,7 +144,7 @@ def test_a_rollback_is_not_an_installation(play: Play) -> None:
 
 
 def test_nothing_is_executed_before_its_time(play: Play) -> None:
-    """An image is downloaded, but not installed before the time that its offer names."""
+    """An image is downloaded at once, but not installed before the time in its offer."""
 
     async def story(core: DeliveringCore, face: Lwm2mFace, device: Lwm2mDevice) -> None:
         core.not_before = core.now + 100
@@ -174,7 +177,7 @@ def test_a_withdrawn_image_is_not_installed(play: Play) -> None:
 
 
 def test_a_device_in_queue_mode_is_asked_while_it_listens(play: Play) -> None:
-    """A device in queue mode gets an offer only after it was heard, and not when its window has passed."""
+    """A device in queue mode gets an offer only within its window after its last message."""
 
     async def story(core: DeliveringCore, face: Lwm2mFace, device: Lwm2mDevice) -> None:
         core.withdraw()
@@ -193,7 +196,7 @@ def test_a_device_in_queue_mode_is_asked_while_it_listens(play: Play) -> None:
 
 
 def test_a_failed_try_of_a_device_that_restarts_counts(play: Play) -> None:
-    """A device that restarts in its download has failed a try, so that it does not download for ever."""
+    """A restart during the download counts as a failed try, so that a device does not download forever."""
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         device.stalls = True
@@ -233,7 +236,7 @@ def test_an_unknown_download_is_dropped(play: Play) -> None:
     ],
 )
 def test_a_wrong_registration_is_refused(play: Play, query: str, code: Any, reason: str) -> None:
-    """A wrong registration is refused with its reason in a warning, and other devices are served on."""
+    """A wrong registration is refused, and a warning has the reason. Other devices are still served."""
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         assert (await device.request(POST, f"rd?{query}")).code is code
@@ -257,7 +260,7 @@ def test_a_registration_with_a_wrong_body_is_refused(play: Play) -> None:
 
 
 def test_a_flood_of_registrations_is_refused(play: Play) -> None:
-    """Only some registrations of one device are accepted in a minute."""
+    """Only a limited number of a device's registrations is accepted in a minute."""
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         codes = [(await device.register()).code for _ in range(22)]
@@ -275,7 +278,7 @@ def test_a_flood_of_registrations_is_refused(play: Play) -> None:
     ids=["bytes", "too long", "text"],
 )
 def test_nonsense_of_a_device_is_a_warning(play: Play, path: str, value: bytes) -> None:
-    """A value that cannot be read is logged with its resource, and the device gets nothing."""
+    """A value that cannot be read is logged with its resource, and the device gets no offer."""
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         device.values[path] = value
@@ -289,7 +292,7 @@ def test_nonsense_of_a_device_is_a_warning(play: Play, path: str, value: bytes) 
 
 
 def test_registrations_end(play: Play) -> None:
-    """A registration ends when the device leaves; an update of an ended one is answered by 4.04."""
+    """A registration ends when the device deregisters. Its later updates are answered by 4.04."""
 
     async def story(_: DeliveringCore, __: Lwm2mFace, device: Lwm2mDevice) -> None:
         await device.register()
@@ -300,7 +303,7 @@ def test_registrations_end(play: Play) -> None:
 
 
 def test_an_event_is_answered_with_its_index(play: Play) -> None:
-    """An event of a registered device is logged; nonsense and events of strangers are refused."""
+    """An event of a registered device is logged. Malformed events and events of strangers are refused."""
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         event = ThingEvent(seq=9, kind="alarm", severity=3, body="too hot").encode()
@@ -317,7 +320,7 @@ def test_an_event_is_answered_with_its_index(play: Play) -> None:
 
 
 def test_settings_that_would_trust_strangers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without DTLS, the face listens on a loopback address only; it never listens on all addresses."""
+    """Without DTLS, the face listens only on a loopback address, and never on all addresses."""
     context = FaceContext(UUID(int=1), tmp_path, clock=lambda: 0, log=lambda *_, **__: None)
 
     def settings(listen: str) -> SettingsTable:

@@ -1,4 +1,4 @@
-"""Bad input at the LwM2M face, over real sockets: it is refused with a warning, and other devices are served."""
+"""The LwM2M face refuses bad input over real sockets with a warning, and still serves other devices."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ def _without_dtls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def play(folder: Path, story: Story) -> None:
-    """Run a story with a real core, a device, and the first port of the face. Device 257 can register afterwards."""
+    """Run a story with a real core, a device, and the first port of the face.
+
+    Device 257 can still register afterwards.
+    """
 
     async def main() -> None:
         devices = [known_device(256), known_device(257), known_device(258, is_banned=True)]
@@ -60,7 +63,7 @@ def play(folder: Path, story: Story) -> None:
 
 
 async def warned(gateway: GatewayCore, number: int, words: str) -> None:
-    """Let the face work until a warning about a device has some words."""
+    """Let the face work until a warning about a device contains given words."""
     await gateway.until(lambda: any(about == number and words in text for about, text in gateway.warnings()))
 
 
@@ -104,7 +107,7 @@ def test_a_body_with_wrong_blocks_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("distance", [0, 1], ids=["plain port", "device port"])
 def test_blocks_that_an_image_does_not_have_are_refused(tmp_path: Path, distance: int) -> None:
-    """A block beyond the end, and the reserved size, are refused on both ports; the device is named in the warning."""
+    """Both ports refuse a block beyond the end and the reserved size. The warning names the device."""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, port: int) -> None:
         device.stalls = True
@@ -128,7 +131,7 @@ def test_blocks_that_an_image_does_not_have_are_refused(tmp_path: Path, distance
 
 
 def test_half_an_event_and_a_flood_of_events_are_refused(tmp_path: Path) -> None:
-    """Half a CBOR item, a repeated number with another text and too many events are refused; the others are logged."""
+    """Half a CBOR item, a repeated number with another text, and too many events are refused. The others are logged."""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, _: int) -> None:
         assert (await device.request(POST, "events", event(1))).code is FORBIDDEN
@@ -154,7 +157,7 @@ def test_half_an_event_and_a_flood_of_events_are_refused(tmp_path: Path) -> None
 
 
 def test_devices_of_another_gateway_and_banned_ones_are_refused(tmp_path: Path) -> None:
-    """A device that two gateways could serve is served by its own one; the other refuses it."""
+    """If two gateways could serve a device, its own gateway serves it and the other refuses it."""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, _: int) -> None:
         assert (await device.register(999)).code is FORBIDDEN
@@ -167,7 +170,7 @@ def test_devices_of_another_gateway_and_banned_ones_are_refused(tmp_path: Path) 
 
 
 def test_a_clock_that_jumps_ends_no_registration(tmp_path: Path) -> None:
-    """Lifetimes follow the seconds that the clock counts; the jump itself is a warning."""
+    """Lifetimes follow the seconds that the clock counts. The jump itself causes a warning."""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, _: int) -> None:
         device.stalls = True
@@ -197,7 +200,7 @@ def deliver(folder: Path, story: Callable[[DeliveringCore, server.Lwm2mFace, Lwm
 
 
 def test_a_registration_ends_with_its_lifetime(tmp_path: Path) -> None:
-    """After its lifetime, a device is not asked, and its updates and events are refused until it registers again."""
+    """After its lifetime, a device gets no requests. Its updates and events are refused until it registers again."""
 
     async def story(core: DeliveringCore, face: server.Lwm2mFace, device: Lwm2mDevice) -> None:
         core.withdraw()
@@ -260,7 +263,7 @@ def test_a_device_that_registers_in_its_download_goes_on(tmp_path: Path) -> None
 
 
 def test_a_push_that_a_registration_breaks_off_is_made_again(tmp_path: Path) -> None:
-    """The device drops the part that it has, and the next try pushes the whole image."""
+    """The device drops the part that it has received, and the next try pushes the whole image."""
 
     async def story(core: DeliveringCore, face: server.Lwm2mFace, device: Lwm2mDevice) -> None:
         device.can_pull = False

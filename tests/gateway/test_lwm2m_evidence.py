@@ -1,4 +1,4 @@
-"""What a device of the LwM2M face proves with the object 26241, with a real core and real sockets."""
+"""The evidence that a device of the LwM2M face gives with the object 26241, with a real core and real sockets."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def update(gateway: GatewayCore, device: Lwm2mDevice) -> None:
 
 
 async def settled(gateway: GatewayCore) -> None:
-    """Let the face work until the device is known to run the new release, and both reports are entries."""
+    """Let the face work until the device is known to run the new release, and both reports are logged."""
     await gateway.until(lambda: gateway.core.state(256).stage is Stage.SETTLED)
     await gateway.until(lambda: len(proven(gateway.entries())) == 2)
     assert gateway.core.state(256).running == sha256(NEW)
@@ -85,7 +85,7 @@ async def warned(gateway: GatewayCore, words: str) -> None:
 
 
 def test_a_device_that_signs_proves_its_installation(play: Play) -> None:
-    """The object 26241 makes receipts of level A, signed over the gateway's nonces, and each nonce is used once."""
+    """The object 26241 makes receipts of level A, signed over the gateway's nonces. Each nonce is used once."""
     key = b""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, signer: SigningDevice) -> None:
@@ -106,7 +106,10 @@ def test_a_device_that_signs_proves_its_installation(play: Play) -> None:
 
 
 def test_a_device_that_ends_its_update_without_a_word_is_not_rolled_back(play: Play) -> None:
-    """The version is read with the state: an update that ends before the device registers again is an installation."""
+    """The version is read with the state.
+
+    An update that ends before the device registers again counts as an installation.
+    """
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, _: SigningDevice) -> None:
         await update(gateway, device)
@@ -142,7 +145,7 @@ def test_a_signed_event_is_logged_with_its_signature(play: Play) -> None:
 
 
 def test_a_replayed_report_is_refused(play: Play) -> None:
-    """The statement of an earlier report proves nothing about another image, nor for a later nonce."""
+    """The statement of an earlier report is no evidence for another image or for a later nonce."""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, signer: SigningDevice) -> None:
         made: list[bytes] = []
@@ -173,7 +176,7 @@ def test_a_replayed_report_is_refused(play: Play) -> None:
 
 
 def test_a_device_with_a_key_that_does_not_sign_makes_a_claim(play: Play) -> None:
-    """A report without a statement is not a receipt, and the device's key does not make it one."""
+    """A report without a statement is not a receipt, even if the device has a key."""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, _: SigningDevice) -> None:
         device.sign = None
@@ -186,7 +189,7 @@ def test_a_device_with_a_key_that_does_not_sign_makes_a_claim(play: Play) -> Non
 
 
 def test_a_device_that_lies_about_its_version_is_refused(play: Play) -> None:
-    """A version that is not that of the reported image is refused with a warning, and nothing is logged as running."""
+    """A version that does not match the reported image is refused with a warning, and no running image is logged."""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, _: SigningDevice) -> None:
         device.version = "1.1.0"
@@ -198,7 +201,7 @@ def test_a_device_that_lies_about_its_version_is_refused(play: Play) -> None:
 
 
 def test_a_success_without_the_image_is_not_believed(play: Play) -> None:
-    """A device that reports the result "success", and still runs the old image, has rolled back."""
+    """A device that reports the result "success" but still runs the old image has rolled back."""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, _: SigningDevice) -> None:
         await update(gateway, device)

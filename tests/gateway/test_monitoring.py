@@ -1,4 +1,4 @@
-"""What the gateway serves to monitors, and what only to its own machine."""
+"""The gateway serves some pages to monitors, and some only to its own machine."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def ask(folder: Path, path: str, *, client: str = "127.0.0.1", status: GatewaySt
     [(GatewayStatus(), "starting"), (STATUS, "serving"), (GatewayStatus(block=7, troubles={"a": "b"}), "degraded")],
 )
 def test_health_has_a_word_for_the_state(tmp_path: Path, status: GatewayStatus, word: str) -> None:
-    """Also a gateway in trouble answers with 200: a restart would not help."""
+    """A gateway with failures also answers with 200, because a restart would not help."""
     code, body = ask(tmp_path, "/health", status=status)
     assert (code, json.loads(body)["status"]) == (200, word)
 
 
 def test_metrics_have_prometheus_format(tmp_path: Path) -> None:
-    """Each metric has a help text and a type before its samples; each line has the form of the format."""
+    """Each metric has a help text and a type before its samples. Each line has the right format."""
     _, body = ask(tmp_path, "/metrics", client="192.0.2.7")
     lines = body.splitlines()
     form = re.compile(r'# (HELP|TYPE) [a-z_]+ .+|[a-z_]+(\{[a-z]+="[a-z]+"\})? \d+', re.ASCII)

@@ -38,13 +38,13 @@ from blockota.keys import dev_account  # isort: skip
 
 @dataclass
 class Reader:
-    """A gateway's reading of one chain that is both its chains.
+    """A gateway's readers for one chain that is both the gateway chain and the producer chain.
 
     Attributes:
         city: the city.
         folder: the folder of the gateway.
         store: the store with all images.
-        confirmations: blocks above a confirmed block.
+        confirmations: the number of blocks that follow a confirmed block.
     """
 
     city: City
@@ -81,7 +81,7 @@ class Reader:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
-    """Return the store of all tests, because they have one chain."""
+    """Return the store that all tests share, because they share one chain."""
     return LocalStore(tmp_path_factory.mktemp("store"))
 
 
@@ -97,7 +97,7 @@ def component(city: City) -> Component:
 
 
 def test_a_release_is_offered_after_its_image_is_proven(city: City, reader: Reader) -> None:
-    """Devices, their Spec and its releases are read; the image is found once, proven, and kept for the next start."""
+    """Devices, their Spec and its releases are read. The image is found once, proven, and kept for the next start."""
     number = city.register("SN-1")
     release = city.publish("1.0.0", image := code(700), reader.store)
     facts = reader.read()
@@ -124,7 +124,7 @@ def test_a_release_is_offered_after_its_image_is_proven(city: City, reader: Read
 
 
 def test_readings_are_kept_for_the_next_start(city: City, reader: Reader, tmp_path: Path) -> None:
-    """The file of readings gives back what was read; that of another gateway, and a damaged one, are ignored."""
+    """The file of readings returns what was read. A damaged file, and the file of another gateway, are ignored."""
     city.register("SN-9", p256_key(1))
     city.publish("1.2.0", code(705), reader.store)
     site = reader.site.read()
@@ -166,7 +166,7 @@ def test_a_revoked_release_stays_known_and_is_not_kept(city: City, reader: Reade
 
 
 def test_only_what_the_spec_lists_of_a_followed_producer_is_offered(city: City, reader: Reader) -> None:
-    """A product of a contract that is not a producer's, and those of a suspended producer, are withheld."""
+    """Products of a contract without a producer, and of a suspended producer, are withheld."""
     stranger = SpecUpdate(city.chain.chain_id, city.cast.mallory.address, "evil", allowed=True)
     account = dev_account(REGISTRANT)
     city.devices.allow(account, MODEL, stranger)
@@ -187,7 +187,7 @@ def test_only_what_the_spec_lists_of_a_followed_producer_is_offered(city: City, 
 
 
 def test_orders_name_their_devices_and_bans_are_seen(city: City, reader: Reader) -> None:
-    """An order is for the devices that were registered before it; a ban of a device or of the gateway is read."""
+    """An order applies to devices that were registered before it. Bans of devices and of the gateway are read."""
     before = frozenset(reader.read().devices)
     number = city.order("berlin", city.release_id("2.0.0"))
     later = city.register("SN-3")
@@ -218,7 +218,7 @@ def test_a_container_that_does_not_fit_is_not_offered(city: City, reader: Reader
 
 
 def test_a_release_of_a_replaced_block_is_not_offered(city: City, reader: Reader) -> None:
-    """After a reorganisation, the facts are those of the new blocks, also for devices and orders."""
+    """After a reorganisation, the facts are those of the new blocks, including devices and orders."""
     reader.read()
     before = rpc(city.chain, "evm_snapshot")
     city.publish("9.0.0", code(790), reader.store)

@@ -1,4 +1,4 @@
-"""A gateway that lost its state, or got back an older copy, states nothing again that is in its log."""
+"""A gateway that lost its state, or got back an older copy, repeats no statement that is in its log."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Site:
 
 
 def test_a_lost_state_is_learned_from_the_log(tmp_path: Path) -> None:
-    """Without its state, a gateway makes no second installation and no second event, and repeats no job number."""
+    """Without its state, a gateway makes no second installation and no second event, and reuses no job number."""
     site = Site(tmp_path)
     assert site.run(["1.0.0", "1.1.0"], 1) == ["install", "install", "event"]
     for left in tmp_path.glob(f"{STATE}*"):
@@ -79,7 +79,7 @@ def test_an_older_state_learns_what_is_newer(tmp_path: Path) -> None:
 
 
 def test_a_log_that_lost_entries_is_refused(tmp_path: Path) -> None:
-    """A log from a backup would get other entries at the same indices."""
+    """A log from a backup is refused, because new entries would get indices that are already used."""
     site = Site(tmp_path)
     site.run(["1.0.0"], 1)
     shutil.rmtree(tmp_path / "log")

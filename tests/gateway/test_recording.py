@@ -1,4 +1,4 @@
-"""Entries go from the outbox to the log once, whatever fails in between, and anchors are tried again."""
+"""Entries go from the outbox to the log exactly once, whatever fails in between. Failed anchors are tried again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class KilledError(BaseException):
 
 @dataclass
 class MemoryOutbox:
-    """An outbox whose process can be killed before it notes the indices."""
+    """An outbox whose process can be killed before it records the indices."""
 
     waiting: list[tuple[int, bytes]] = field(default_factory=list)
     indices: dict[int, int] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class MemoryOutbox:
         return self.waiting[:limit]
 
     def appended(self, positions: Iterable[tuple[int, int]], /) -> None:
-        """Note the indices, unless the process is killed."""
+        """Record the indices, unless the process is killed."""
         if self.is_killed:
             raise KilledError
         self.indices |= dict(positions)
@@ -105,7 +105,7 @@ def test_an_entry_is_appended_once(tmp_path: Path) -> None:
 
 
 def test_a_log_that_cannot_be_written_keeps_the_outbox(tmp_path: Path) -> None:
-    """Entries stay in the outbox while the log's folder cannot be used, and are appended afterwards."""
+    """While the log's folder cannot be used, entries stay in the outbox. They are appended afterwards."""
     box, lines = MemoryOutbox([(7, ENTRIES[0])]), LineLog(lambda _: None)
     (tmp_path / "log").write_text("a file")
     writer = recorder(TileLog(tmp_path / "log"), lines, [0])
@@ -117,7 +117,10 @@ def test_a_log_that_cannot_be_written_keeps_the_outbox(tmp_path: Path) -> None:
 
 
 def test_an_anchor_is_tried_again(tmp_path: Path) -> None:
-    """A chain out of reach is asked again after a minute, a refusal after a period; a clock set back delays nothing."""
+    """An unreachable chain is asked again after a minute, a refusing one after a period.
+
+    A clock set back delays nothing.
+    """
     clock, lines = [2000], LineLog(lambda _: None)
     anchor = StubAnchor(ChainError("no answer"), ContractRefusalError("refused"), 1, 2)
     writer = recorder(TileLog(tmp_path / "log"), lines, clock, anchor)

@@ -1,4 +1,4 @@
-"""The gateway runs through failures of its chain, loses nothing, and ends at once."""
+"""The gateway survives failures of its chain, loses nothing, and ends quickly."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Site:
         return host, int(port)
 
     def get(self, path: str) -> bytes:
-        """Return what the gateway serves at a path."""
+        """Return the gateway's response at a path."""
         with urllib.request.urlopen(f"{self.urls[-1]}{path}") as answer:  # noqa: S310 - of this machine
             return bytes(answer.read())
 
@@ -107,7 +107,7 @@ def site(city: City, tmp_path: Path) -> Iterator[Site]:
 
 
 def test_a_gateway_serves_and_anchors_through_outages(city: City, site: Site) -> None:
-    """Started without a chain, cut off and restarted, the gateway delivers, logs and anchors as soon as it can."""
+    """After a start without a chain, a cut and a restart, the gateway delivers, logs and anchors as soon as it can."""
     device = SigningDevice()
     number = city.register("SN-7", PublicKey(KeyKind.P256, device.key))
     image = code(900)
@@ -186,7 +186,10 @@ def taken(kind: socket.SocketKind, port: int) -> socket.socket:
     ],
 )
 def test_a_gateway_that_cannot_listen_ends_before_it_is_ready(site: Site, kind: socket.SocketKind, offset: int) -> None:
-    """One address is in use: the error names it, the gateway is never reported as running, and closes the others."""
+    """If an address is in use, the error names it.
+
+    The gateway is never reported as running, and closes its other addresses.
+    """
     port = free_ports()
     ready: list[str] = []
     setup = with_faces(site, {name: {"listen": f"127.0.0.1:{port}"} for name in ("ddi", "lwm2m")})
@@ -204,7 +207,7 @@ def test_a_gateway_that_cannot_listen_ends_before_it_is_ready(site: Site, kind: 
 
 
 def test_faces_that_listen_nowhere_do_not_delay_the_start(site: Site) -> None:
-    """A serial port without a board, and a broker out of reach, are for later."""
+    """A serial port without a board, and a broker out of reach, do not prevent the start."""
     files = site.folder / "mqtt"
     files.mkdir(parents=True)
     for name in ("gateway", "0"):
@@ -226,7 +229,7 @@ def test_faces_that_listen_nowhere_do_not_delay_the_start(site: Site) -> None:
 
 
 def test_a_broker_without_its_files_is_reported_at_the_start(site: Site) -> None:
-    """Nothing is opened for a gateway whose passwords at the broker are missing."""
+    """If the gateway's passwords at the broker are missing, nothing is opened."""
     setup = with_faces(site, {"mqtt": {"images": "https://gateway.example/images/"}})
     ready: list[str] = []
     with pytest.raises(UsageError, match="the password of gateway at the message broker cannot be read"):

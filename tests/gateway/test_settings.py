@@ -36,14 +36,14 @@ def load(folder: Path, text: str) -> GatewaySettings:
 
 
 def test_defaults(tmp_path: Path) -> None:
-    """A gateway needs its identity only."""
+    """Only the identity of a gateway is required."""
     found = load(tmp_path, HEAD)
     assert found == GatewaySettings(IDENTITY, tmp_path / ".blockota" / "gateway")
     assert (found.anchor_seconds, found.group_of(256, "pump3").policy) == (600, GroupPolicy())
 
 
 def test_groups_and_faces(tmp_path: Path) -> None:
-    """A device belongs to the group that names it, else to that of its model, else to the default group."""
+    """A device belongs to the group that names it, or else to the group of its model, or else to the default group."""
     faces = '[gateway.ddi]\nlisten = "0.0.0.0:8443"\ncertificate = "tls.pem"\n'
     faces += '[gateway.smp.devices]\n300 = "/dev/ttyACM0"\n'
     found = load(tmp_path, HEAD + 'listen = "127.0.0.1:9000"\nanchor_minutes = 1\n' + GROUPS + faces)
@@ -90,6 +90,6 @@ def test_groups_and_faces(tmp_path: Path) -> None:
     ],
 )
 def test_an_unusable_setting_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
-    """A setting that is missing, unknown or of the wrong form is named in the error."""
+    """The error names a setting that is missing, unknown or malformed."""
     with pytest.raises(UsageError, match=sentence):
         load(tmp_path, text)

@@ -1,4 +1,4 @@
-"""The gateway's state on the disk: shared transactions, failures, and files that are not ours."""
+"""The gateway's state on the disk: shared transactions, failures, and files of other programs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def changes(entry: bytes) -> StateChanges:
 
 
 def test_callers_share_transactions_in_their_order(tmp_path: Path) -> None:
-    """A hundred callers need a few transactions, and the entries have the order of the calls."""
+    """A hundred callers need only a few transactions. The entries have the order of the calls."""
     points = Points()
 
     async def use(state: GatewayState) -> list[range]:
@@ -50,7 +50,7 @@ def test_callers_share_transactions_in_their_order(tmp_path: Path) -> None:
 
 
 def test_a_change_that_could_not_be_written_is_written_next(tmp_path: Path) -> None:
-    """A full disk is reported to the caller; the change keeps its place, and a caller that gave up keeps its change."""
+    """A full disk is reported to the caller. The change keeps its place, even if the caller gave up."""
 
     async def use(state: GatewayState) -> None:
         with pytest.raises(StoreError, match="no space left"):
@@ -68,7 +68,7 @@ def test_a_change_that_could_not_be_written_is_written_next(tmp_path: Path) -> N
 
 
 def test_the_state_is_read_as_it_was_written(tmp_path: Path) -> None:
-    """Deliveries of all stages and the records of devices survive a restart; the file is for its user alone."""
+    """Deliveries of all stages and the records of devices survive a restart. Only the file's user can read it."""
     given_up = steps(*OFFER, Outcome(succeeded=True), runs(OLD), Planned(NEXT)).delivery
     deliveries = {(number, ""): one for number, one in enumerate([*AT.values(), given_up])}
     record = DeviceRecord(7, 3, bytes(32), "rev-b", b"chip")
@@ -86,7 +86,7 @@ def test_the_state_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_entries_leave_the_outbox_when_they_are_in_the_log(tmp_path: Path) -> None:
-    """An entry that is in the log is removed, and its number is never used again."""
+    """An entry that is in the log is removed from the outbox, and its number is never used again."""
     with GatewayState(tmp_path / "state.sqlite") as state:
         [first] = asyncio.run(state.commit(StateChanges(NOW, entries=[b"smoke"], event=(256, 1, b"digest"))))
         state.appended([(first, 41)])
@@ -98,7 +98,7 @@ def test_entries_leave_the_outbox_when_they_are_in_the_log(tmp_path: Path) -> No
 
 
 def test_only_the_newest_events_of_a_device_are_recognised(tmp_path: Path) -> None:
-    """An event that is older than those that are kept is known as forgotten, not as new."""
+    """An event that is older than the kept events is recognised as forgotten, not taken for a new one."""
 
     async def send(state: GatewayState) -> None:
         events = [(256, number, b"digest") for number in range(70)]
@@ -112,7 +112,7 @@ def test_only_the_newest_events_of_a_device_are_recognised(tmp_path: Path) -> No
 
 
 def test_credentials(tmp_path: Path) -> None:
-    """A token is for its face and devices; a new key replaces the old one; a revocation ends both."""
+    """A token is valid for its face and devices. A new key replaces the old key. A revocation ends both."""
     path = tmp_path / "state.sqlite"
     with GatewayState(path) as state, GatewayState(path, is_owner=False) as beside:
         token = beside.issue_token("ddi", [256, 257])

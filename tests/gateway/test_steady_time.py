@@ -27,7 +27,7 @@ STEADY = [LARGEST_STEP] * (TRIAL // LARGEST_STEP)
     ],
 )
 def test_time_is_what_the_clock_counts(steps: Sequence[int], time: int, missed: int) -> None:
-    """Steps up to a minute count; a jump is taken over only after the clock has counted on for ten minutes."""
+    """Steps up to a minute count. A jump is taken over only after the clock has run normally for ten minutes."""
     clock = SteppedClock()
     steady = SteadyTime(clock)
     for step in steps:
@@ -38,7 +38,7 @@ def test_time_is_what_the_clock_counts(steps: Sequence[int], time: int, missed: 
 
 
 def test_a_block_that_agrees_confirms_the_clock() -> None:
-    """A confirmed block near the clock's time ends the doubt, and another one does not."""
+    """A confirmed block near the clock's time ends the doubt. A block far from it does not."""
     clock = SteppedClock()
     steady = SteadyTime(clock)
     clock.now += DAY
@@ -49,7 +49,10 @@ def test_a_block_that_agrees_confirms_the_clock() -> None:
 
 
 def test_the_time_never_begins_before_its_end() -> None:
-    """A gateway that starts with a clock that was set back goes on with its last time; one that was off missed time."""
+    """If the clock was set back before the start, the gateway continues with its last time.
+
+    Time while it was off is missed.
+    """
     assert SteadyTime(SteppedClock(), last=NOW + 50)() == NOW + 50
     late = SteadyTime(SteppedClock(), last=NOW - DAY)
     assert (late(), late.take_missed()) == (NOW, DAY)

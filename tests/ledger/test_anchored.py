@@ -1,4 +1,4 @@
-"""The anchor that a receipt names is compared with the gateway chain, and shows bans, suspicions and forks."""
+"""The anchor that a receipt names is compared with the gateway chain. Bans, suspicions and forks are shown."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class City:
 
 @pytest.fixture(scope="module")
 def city(anvil: Chain, cast: Cast) -> City:
-    """Return a city whose state the tests of this file do not change, but for one."""
+    """Return a city. The tests in this file, except one, do not change its state."""
     return City(anvil, cast)
 
 
@@ -73,7 +73,7 @@ def test_an_anchor_of_the_checkpoint_is_confirmed(city: City) -> None:
 
 
 def test_an_anchor_of_another_size_is_confirmed_by_a_consistency_proof(city: City) -> None:
-    """The first anchor that has the entry is found, and confirmed though the checkpoint is later."""
+    """The first anchor that covers the entry is found. It is confirmed although the checkpoint is later."""
     proof = LONG.reader.prove_inclusion(1)
     anchor = find_anchor(LONG.reader, proof, GATEWAY, city.ledger)
     assert anchor == Anchor(city.chain.chain_id, city.block, 3, tuple(LONG.reader.prove_consistency(3, 5)))
@@ -100,7 +100,7 @@ def test_what_is_not_anchored_is_refused(city: City) -> None:
 
 
 def test_a_fork_is_refused(city: City) -> None:
-    """A log with another root than the anchored one is refused, though its keeper signed it."""
+    """A log whose root differs from the anchored root is refused, although its keeper signed it."""
     anchor = Anchor(city.chain.chain_id, city.block, 3)
     for file in (OTHER.prove(0, anchor), LONG.prove(0, anchor)):
         with pytest.raises(RefusedError, match="contradicts its anchor"):
@@ -110,7 +110,7 @@ def test_a_fork_is_refused(city: City) -> None:
 
 
 def test_the_log_must_have_the_key_in_the_registry(city: City) -> None:
-    """A log that is signed with another key than that of the gateway is not its log, even if the reader trusts it."""
+    """A log that is not signed with the gateway's key is not the gateway's log, even if the reader trusts the key."""
     signer = note_signer(SHORT.signer.key.name, seed=77)
     note = Checkpoint.parse(SHORT.note.text).signed(signer)
     file = SHORT.prove(0, Anchor(city.chain.chain_id, city.block, 3))
@@ -123,7 +123,7 @@ def test_the_log_must_have_the_key_in_the_registry(city: City) -> None:
 
 
 def test_rotations_suspicions_and_bans_are_shown(anvil: Chain, cast: Cast) -> None:
-    """A receipt stays proven after a rotation, a suspicion and a ban, which are shown."""
+    """After a rotation, a suspicion and a ban, a receipt stays proven, and the check shows them."""
     city = City(anvil, cast)
     file = SHORT.prove(0, Anchor(anvil.chain_id, city.block, 3))
     rotated = replace(keys_of(1), account=city.gateway.address, log_key=note_signer("new", seed=9).key.key)
@@ -147,7 +147,7 @@ def test_rotations_suspicions_and_bans_are_shown(anvil: Chain, cast: Cast) -> No
 
 
 def test_the_trusted_key_of_a_device_is_compared_with_the_registry() -> None:
-    """A key that the device never had is refused, and one that was replaced is remarked on."""
+    """A key that the device never had is refused. A replaced key causes a remark."""
     old, new, strange = map(p256_key, (1, 2, 3))
     versions = [DeviceVersion("acme", new, 90, None), DeviceVersion("acme", old, 10, 90)]
     assert check_device_key(DEVICE, new.data, versions) == ""

@@ -51,7 +51,7 @@ class Site:
         return plan_anchor(reader, self.account.address, self.ledger, self.identities, every=every)
 
     def anchored_size(self) -> int:
-        """Anchor the log if it has grown far enough, and return the size on record."""
+        """Anchor the log if it has grown far enough, and return the recorded size."""
         if growth := self.plan().growth:
             self.ledger.anchor(self.account, growth)
         record = self.ledger.log(self.keeper)
@@ -83,7 +83,7 @@ def test_a_log_is_anchored_at_full_tiles(site: Site) -> None:
 
 
 def test_another_history_is_refused_here_and_by_the_contract(site: Site, tmp_path: Path) -> None:
-    """A fork, and a copy older than the anchor, are refused before a transaction; the contract refuses a fork too."""
+    """A fork, and a copy older than the anchor, are refused before a transaction. The contract also refuses a fork."""
     site.grow(300)
     assert site.anchored_size() == 256
     fork, old = TileLog(tmp_path / "fork"), TileLog(tmp_path / "old")
@@ -101,7 +101,7 @@ def test_another_history_is_refused_here_and_by_the_contract(site: Site, tmp_pat
 
 
 def test_a_log_that_is_not_that_of_the_identity_is_not_anchored(site: Site) -> None:
-    """A log without a checkpoint, or signed with a key that the registry does not have, is not anchored."""
+    """A log without a checkpoint is not anchored, nor is a log signed with a key that the registry does not have."""
     with pytest.raises(RefusedError, match="has not published"):
         site.plan()
     site.log.append(entries_of(0, 300))
@@ -126,7 +126,7 @@ def test_a_suspended_log_is_not_anchored(site: Site, cast: Cast) -> None:
 
 
 def test_a_stranger_has_no_log(site: Site, cast: Cast) -> None:
-    """An account of no identity cannot anchor."""
+    """An account that belongs to no identity cannot anchor."""
     site.grow(300)
     with pytest.raises(RefusedError, match="is not enrolled"):
         plan_anchor(site.log.published, cast.payer.address, site.ledger, site.identities)

@@ -31,13 +31,13 @@ TREES = [tree_of(map(leaf_hash, ENTRIES[:size])) for size in range(len(ENTRIES) 
 
 
 def undecided(_device: int, _release: bytes) -> int:
-    """Return the index from which entries are evidence if nothing was decided."""
+    """Return index 0, from which entries are evidence if nothing was decided."""
     return 0
 
 
 @pytest.mark.parametrize(("size", "expected"), [(6, None), (7, (0, 6)), (8, (0, 6))])
 def test_the_first_two_installations_are_evidence(size: int, expected: tuple[int, int] | None) -> None:
-    """Other devices and releases, repairs, boards without a number and later entries are not evidence."""
+    """These are not evidence: other devices and releases, repairs, boards without a number, and later entries."""
     found = find_evidence(MemoryLog(ENTRIES).reader, TREES[size], decided=undecided)
     assert (found and (found[0].index, found[1].index)) == expected
     for one in found or ():
@@ -59,7 +59,7 @@ def test_decided_entries_are_not_evidence() -> None:
 
 
 def test_another_log_shows_nothing() -> None:
-    """A log without evidence that is not the anchored one is refused, and so is its evidence."""
+    """If the log is not the anchored log, it is refused, with or without evidence in it."""
     honest = MemoryLog([REPAIR.encode() for _ in ENTRIES]).reader
     with pytest.raises(RefusedError, match=r"not the anchored log.*at size 7"):
         find_evidence(honest, TREES[7], decided=undecided)

@@ -29,14 +29,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_whole_log_passes(whole: Path) -> None:
-    """A log that was written by `TileLog` passes, with its key and without."""
+    """A log that `TileLog` wrote passes the check, with and without its key."""
     checked = check_log(TileLog(whole).published, [note_signer(seed=2).key, KEY.key])
     assert (checked.origin, checked.head.size, checked.tiles, checked.signer) == (ORIGIN, SIZE, 3, KEY.key)
     assert check_log(TileLog(whole).published).signer is None
 
 
 def test_other_keys_are_refused(whole: Path) -> None:
-    """A log whose checkpoint no known key signed is refused; so is a log without checkpoint."""
+    """A log is refused if no known key signed its checkpoint, or if it has no checkpoint."""
     with pytest.raises(RefusedError, match="not signed by a known key"):
         check_log(TileLog(whole).published, [note_signer(seed=2).key])
     with pytest.raises(RefusedError, match="no checkpoint"):
@@ -72,7 +72,7 @@ def test_a_change_of_any_byte_is_found(whole: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["tile/0/000", "tile/0/001.p/44", "tile/1/000.p/1", "tile/entries/001.p/44"])
 def test_a_missing_file_is_named(whole: Path, tmp_path: Path, path: str) -> None:
-    """A file that is missing is named in the error."""
+    """The error names a missing file."""
     shutil.copytree(whole, tmp_path / "log")
     (tmp_path / "log" / path).unlink()
     with pytest.raises(ContentError, match=f"{path} is missing"):

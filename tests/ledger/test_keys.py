@@ -28,14 +28,14 @@ SECRET = bytes([1]) * 32
 
 
 def open_key(uri: str, **environment: str) -> str:
-    """Open a key, let it sign, and return its public part."""
+    """Open a key, sign with it, and return its public key."""
     signer = open_log_key(uri, ORIGIN, environment=environment)
     assert Checkpoint(ORIGIN, EMPTY_TREE).signed(signer).is_signed_by(signer.key)
     return str(signer.key)
 
 
 def test_a_new_key_is_private_and_is_found_again(tmp_path: Path) -> None:
-    """A new key's file is readable for its owner only, and is never overwritten."""
+    """Only its owner can read the file of a new key, and the file is never overwritten."""
     path = tmp_path / "keys" / "log.pem"
     create_log_key(path)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -45,7 +45,7 @@ def test_a_new_key_is_private_and_is_found_again(tmp_path: Path) -> None:
 
 
 def test_a_key_in_the_environment(tmp_path: Path) -> None:
-    """A variable has the private key of RFC 8032 in hexadecimal; a file has the same key in PEM."""
+    """A variable has the private key of RFC 8032 in hexadecimal, and a file has the same key in PEM."""
     wanted = str(note_signer().key)
     assert open_key("env:LOG_KEY", LOG_KEY=SECRET.hex()) == wanted
     pem(tmp_path / "log.pem", NoEncryption())
@@ -60,7 +60,7 @@ def pem(path: Path, encryption: KeySerializationEncryption) -> None:
 
 
 def test_unusable_keys_are_refused_without_the_secret(tmp_path: Path) -> None:
-    """A key that cannot be used is refused with the reason, which never has the secret."""
+    """A key that cannot be used is refused with a reason, and the reason never contains the secret."""
     pem(tmp_path / "encrypted", BestAvailableEncryption(b"password"))
     (tmp_path / "garbage").write_bytes(SECRET)
     other = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

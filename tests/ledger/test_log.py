@@ -46,7 +46,10 @@ def published(folder: Path, *sizes: int) -> TileLog:
 
 
 def test_appended_entries_are_published_and_proven(tmp_path: Path) -> None:
-    """Entries get their indices at once; a checkpoint makes them part of the published tree, and proofs check."""
+    """Entries get their indices at once.
+
+    A checkpoint makes them part of the published tree, and their proofs are valid.
+    """
     log = TileLog(tmp_path / "log")
     assert (len(log), log.published.head(), list(log.entries())) == (0, EMPTY_TREE, [])
     assert log.append(entries_of(0, 3)) == [0, 1, 2]
@@ -122,7 +125,7 @@ def test_a_partial_tile_that_became_full_is_still_read(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_without_new_entries_stays(tmp_path: Path) -> None:
-    """Publishing again changes nothing, unless the log has a new key: then the same tree is signed again."""
+    """Publishing again changes nothing, unless the log has a new key. Then the same tree is signed again."""
     log = published(tmp_path, 5)
     before = files_of(tmp_path)
     log.publish(KEY)
@@ -152,7 +155,7 @@ def test_witnesses_see_a_tree_that_is_on_the_disk(tmp_path: Path) -> None:
 
 
 def test_entries_are_appended_while_a_witness_is_asked(tmp_path: Path) -> None:
-    """A slow witness does not stop the log: what is appended and even published meanwhile is kept."""
+    """A slow witness does not stop the log. Entries that are appended or published in the meantime are kept."""
     log, other = TileLog(tmp_path), TileLog(tmp_path, timeout=0.1)
     log.append(entries_of(0, 300))
 
@@ -173,7 +176,7 @@ def test_entries_are_appended_while_a_witness_is_asked(tmp_path: Path) -> None:
 
 
 def test_a_tree_that_a_witness_refuses_is_not_published(tmp_path: Path) -> None:
-    """A refusal leaves the published checkpoint as it was, and the appended entries in the log."""
+    """A refusal leaves the published checkpoint unchanged, and the appended entries in the log."""
     log = published(tmp_path, 3)
     before = log.published.note()
 
@@ -190,7 +193,7 @@ def test_a_tree_that_a_witness_refuses_is_not_published(tmp_path: Path) -> None:
 
 @dataclass
 class StoppingDisk(LogDisk):
-    """A disk whose writer is stopped before a given step; a step is a write, a rename or a removal."""
+    """A disk whose writer is stopped before a given step. A step is a write, a rename or a removal."""
 
     folder: Path
     stop_at: int
@@ -221,7 +224,7 @@ class StoppingDisk(LogDisk):
 
 
 BATCHES = (3, 250, 7, 300)
-"""Sizes of batches: the log crosses a full tile, and ends inside one."""
+"""Sizes of batches. With them, the log crosses a full tile and ends inside a tile."""
 
 
 def write_log(folder: Path, disk: LogDisk) -> None:
@@ -244,9 +247,10 @@ def steps_of_a_log(folder: Path) -> int:
 
 @pytest.mark.sampled
 def test_a_writer_stopped_at_any_step_continues(tmp_path: Path) -> None:
-    """A writer is stopped before each write and removal; the next writer ends with the same files as without a stop.
+    """A writer is stopped before each write and removal.
 
-    In between, every reader sees a checkpoint whose whole tree is there.
+    The next writer produces the same files as without a stop. In between, every reader sees a checkpoint whose whole
+    tree is in the folder.
     """
     count = steps_of_a_log(tmp_path / "whole")
     whole = files_of(tmp_path / "whole")
@@ -265,7 +269,7 @@ def test_a_writer_stopped_at_any_step_continues(tmp_path: Path) -> None:
 
 
 def test_several_writers_take_turns(tmp_path: Path) -> None:
-    """Entries of several writers at once all get into the log, each at the index that its writer was given."""
+    """All entries of several concurrent writers get into the log, each at the index that its writer was given."""
     with ThreadPoolExecutor(4) as threads:
         jobs = [threads.submit(TileLog(tmp_path).append, entries_of(10 * n, 10 * n + 10)) for n in range(8)]
         given = [job.result() for job in jobs]
@@ -276,7 +280,7 @@ def test_several_writers_take_turns(tmp_path: Path) -> None:
 
 
 def test_entries_are_read_while_they_are_published(tmp_path: Path) -> None:
-    """A reader gets every entry once and in order, though a publisher moves them meanwhile."""
+    """A reader gets every entry once and in order, although a publisher moves the entries meanwhile."""
     log = published(tmp_path, 300)
     log.append(entries_of(300, 310))
     reading = TileLog(tmp_path).entries(298)
@@ -292,7 +296,7 @@ def test_entries_are_read_while_they_are_published(tmp_path: Path) -> None:
 
 
 def test_a_second_writer_does_not_wait_for_ever(tmp_path: Path) -> None:
-    """A log that another process keeps locked is reported; readers are not affected."""
+    """If another process keeps a log locked, a writer gets an error, and readers are not affected."""
     log = published(tmp_path, 5)
     with exclusive_lock(tmp_path / "lock"), pytest.raises(StoreError, match="in use"):
         TileLog(tmp_path, timeout=0).append([b"x"])
@@ -300,7 +304,7 @@ def test_a_second_writer_does_not_wait_for_ever(tmp_path: Path) -> None:
 
 
 def test_entries_that_are_too_large_are_refused(tmp_path: Path) -> None:
-    """An entry has at most 65,535 bytes; nothing of the call is appended if one is larger."""
+    """An entry has at most 65,535 bytes. If one entry is larger, no entry of the call is appended."""
     log = TileLog(tmp_path)
     with pytest.raises(UsageError, match=r"65,536 bytes"):
         log.append([b"x", bytes(65_536)])
@@ -311,7 +315,7 @@ def test_entries_that_are_too_large_are_refused(tmp_path: Path) -> None:
 
 
 def test_another_log_is_not_signed(tmp_path: Path) -> None:
-    """A folder belongs to one origin: a key with another name does not sign its tree."""
+    """A folder belongs to one origin. A key with another name does not sign its tree."""
     log = published(tmp_path, 5)
     before = files_of(tmp_path)
     with pytest.raises(RefusedError, match=r"log.example/7.*other.example"):
@@ -344,7 +348,7 @@ def flip(path: Path, place: int) -> None:
     ],
 )
 def test_a_damaged_log_is_not_signed(tmp_path: Path, spoil: Callable[[Path], None], words: str) -> None:
-    """A log whose files do not belong together gets no new checkpoint; the error names what is wrong."""
+    """A log with inconsistent files gets no new checkpoint. The error names what is wrong."""
     log = published(tmp_path, 300)
     log.append(entries_of(300, 305))
     spoil(tmp_path)
@@ -355,7 +359,7 @@ def test_a_damaged_log_is_not_signed(tmp_path: Path, spoil: Callable[[Path], Non
 
 
 def test_a_log_without_its_checkpoint_does_not_begin_again(tmp_path: Path) -> None:
-    """A log that lost its checkpoint is not taken for a new one, which would be another history of the same log."""
+    """A log that lost its checkpoint does not count as a new log, because it would get a second history."""
     log = published(tmp_path, 5)
     (tmp_path / "checkpoint").unlink()
     with pytest.raises(ContentError, match="neither a checkpoint"):
@@ -363,7 +367,7 @@ def test_a_log_without_its_checkpoint_does_not_begin_again(tmp_path: Path) -> No
 
 
 def test_a_damaged_entry_is_not_proven(tmp_path: Path) -> None:
-    """An entry that was changed in its bundle, or a tile below the root, is noticed before a proof is given away."""
+    """A changed entry in a bundle, or a changed tile below the root, is detected before a proof is returned."""
     log = published(tmp_path, 300)
     flip(tmp_path / "tile/entries/000", 5)
     with pytest.raises(ContentError, match="does not belong"):

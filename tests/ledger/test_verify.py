@@ -1,4 +1,4 @@
-"""A receipt is checked with trusted keys alone, and every change of its file is refused or changes nothing."""
+"""A receipt is checked only with trusted keys. Every change of its file is refused or changes nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ED25519 = PublicKey(KeyKind.ED25519, KEYS.logs[0].key).pem
 
 
 def test_a_receipt_is_proven_without_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check names device, release, log, witnesses and evidence level, and opens no socket."""
+    """The check reports device, release, log, witnesses and evidence level, and opens no socket."""
     monkeypatch.setattr(socket, "socket", None)
     found = verify_proof(ProofFile.from_json(RAW), KEYS)
     assert (found.entry, found.index, found.head.size) == (ENTRY, INDEX, 258)
@@ -54,7 +54,7 @@ def test_a_receipt_is_proven_without_a_connection(monkeypatch: pytest.MonkeyPatc
 
 
 def test_each_entry_of_a_log_is_proven() -> None:
-    """Entries of a full bundle and of a partial one are proven, and no other index or entry fits a path."""
+    """Entries of a full and of a partial bundle are proven. No other index or entry fits their paths."""
     for index in (0, 1, 255):
         assert verify_proof(LOG.prove(index), KEYS).entry.device == index + 1
     for other in (replace(FILE, index=0), replace(FILE, index=257), replace(FILE, entry=install().encode())):
@@ -66,7 +66,10 @@ def test_each_entry_of_a_log_is_proven() -> None:
 
 
 def test_a_proof_file_changed_in_any_bit_is_refused_or_means_the_same() -> None:
-    """With any bit of the file changed, the file is refused, or it proves the same; the anchor is not checked here."""
+    """If any bit of the file is changed, the file is refused or proves the same facts.
+
+    This test does not cover the anchor.
+    """
     expected = verify_proof(FILE, KEYS)
     kept = 0
     for bit in sampled(range(8 * len(RAW)), one_in=16):
@@ -87,7 +90,7 @@ def proven(raw: bytes, keys: TrustedKeys) -> VerifiedEntry | None:
 
 
 def test_keys_come_from_the_reader_alone() -> None:
-    """A log, a witness or a device whose key is another one is refused, though the file names the same."""
+    """If a log, a witness or a device has another key, it is refused, although the file has the same name."""
     foreign = MemoryLog([ENTRY.encode()])
     other = note_signer(ORIGIN, seed=99).key
     with pytest.raises(RefusedError, match="not signed by a trusted key"):
@@ -103,7 +106,7 @@ def test_keys_come_from_the_reader_alone() -> None:
 
 
 def test_a_quorum_of_witnesses_is_required() -> None:
-    """Without the signatures of the quorum the receipt is refused; a signature that does not verify always is."""
+    """Without the signatures of the quorum, the receipt is refused. An invalid signature is always refused."""
     note = Note.parse(FILE.checkpoint.encode())
     single = replace(FILE, checkpoint=replace(note, signatures=note.signatures[:2]).encode().decode())
     with pytest.raises(RefusedError, match="1 of the 2 trusted witnesses cosigned it, but the quorum is 2"):
@@ -117,7 +120,10 @@ def test_a_quorum_of_witnesses_is_required() -> None:
 
 
 def test_a_log_cannot_have_entries_of_another_gateway() -> None:
-    """The UUID at the end of a log's origin is that of its entries; another origin does not show whose log it is."""
+    """The UUID at the end of a log's origin equals the gateway in its entries.
+
+    Another origin does not show the keeper.
+    """
     entries = [ENTRY.encode(), install(gateway=None).encode()]
     foreign = MemoryLog(entries, origin=f"city.example/gateway/{GATEWAY.hex[::-1]}")
     for index in (0, 1):
@@ -136,7 +142,7 @@ def test_a_receipt_among_100_000_fits_into_2_kb() -> None:
 
 
 def test_the_trusted_keys_are_read_from_the_settings(tmp_path: Path) -> None:
-    """[trust] names keys of logs, witnesses and devices; the quorum is all witnesses if it is not given."""
+    """[trust] names keys of logs, witnesses and devices. Without a given quorum, all witnesses must have signed."""
     file = tmp_path / "trust.toml"
     file.write_text(trust_table(KEYS).replace("quorum = 2\n", ""))
     assert load_trust(file, environment={}) == KEYS
@@ -168,7 +174,7 @@ def test_the_trusted_keys_are_read_from_the_settings(tmp_path: Path) -> None:
     ],
 )
 def test_keys_that_cannot_be_used_are_refused(tmp_path: Path, lines: str, why: str) -> None:
-    """Keys of another kind, keys that are given twice and wrong numbers are refused with the reason."""
+    """Keys of another kind, repeated keys and wrong numbers are refused with the reason."""
     file = tmp_path / "trust.toml"
     file.write_text(f"[trust]\n{lines}\n")
     with pytest.raises(UsageError, match=why):

@@ -1,4 +1,4 @@
-"""Witnesses: their signatures, their refusals, and answers of another kind."""
+"""The signatures of witnesses, their refusals, and invalid answers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def publish(folder: Path, size: int, *witnesses: Witness) -> tuple[Note, list[st
 
 
 def test_a_witness_signs_a_growing_log(tmp_path: Path, server: WitnessServer) -> None:
-    """A witness signs the first tree, each later one, and the same one again."""
+    """A witness signs the first tree, each later tree, and the same tree again."""
     witness = Witness(SIGNER.key, server.url)
     for size in (1, 7, 7, 600):
         note, reasons = publish(tmp_path, size, witness)
@@ -49,7 +49,7 @@ def test_a_witness_signs_a_growing_log(tmp_path: Path, server: WitnessServer) ->
 
 @pytest.mark.parametrize("size", [3, 5, 8])
 def test_a_fork_is_refused(tmp_path: Path, server: WitnessServer, size: int) -> None:
-    """A log with another history, be it smaller, equal or larger, is not signed and not published."""
+    """A log with another history is not signed and not published, whether it is smaller, equal or larger."""
     witness = Witness(SIGNER.key, server.url)
     publish(tmp_path / "log", 5, witness)
     fork = TileLog(tmp_path / "fork")
@@ -73,7 +73,7 @@ def test_a_fork_is_refused(tmp_path: Path, server: WitnessServer, size: int) -> 
 def test_a_witness_that_fails_does_not_stop_the_log(
     tmp_path: Path, server: WitnessServer, answer: tuple[int, str], words: str
 ) -> None:
-    """A witness whose answer is not a signature is reported, and the checkpoint is published without it."""
+    """If a witness's answer is not a signature, this is reported, and the checkpoint is published without it."""
     server.answer = answer
     note, reasons = publish(tmp_path, 5, Witness(SIGNER.key, server.url))
     assert note.cosigned_at(SIGNER.key) is None
@@ -93,6 +93,6 @@ def test_a_witness_that_does_not_know_the_log_is_reported(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("url", ["witness.example", "ftp://witness.example", "https://a.example/?x=1", ""])
 def test_what_is_not_the_url_of_a_witness_is_refused(url: str) -> None:
-    """A witness is named by an http or https URL."""
+    """The URL of a witness must be an http or https URL."""
     with pytest.raises(UsageError, match="URL of a witness"):
         Witness(SIGNER.key, url)

@@ -18,14 +18,14 @@ NOW = datetime(2027, 1, 1, tzinfo=UTC)
 
 
 def test_a_password_has_the_hash_of_mosquitto_passwd() -> None:
-    """The hash is that which mosquitto_passwd 2.0.11 writes for the same password and salt."""
+    """The hash equals the output of mosquitto_passwd 2.0.11 for the same password and salt."""
     salt = "/rZy7bTuWu3cJYYy"
     derived = "klooVjCt2YS8FNbLmMvCczK1zGsUoW3r4O0w/V1uMXe12RFpIZHTOvoGiSNsJuxLNKoMAm3DkPn8n9wIZ1rMnw=="
     assert password_hash("secret", salt=b64decode(salt)) == f"$7$101${salt}${derived}"
 
 
 def test_files_are_written_once_and_devices_are_added(tmp_path: Path) -> None:
-    """A second call keeps the authority and the passwords, and gives new devices one."""
+    """A second call keeps the authority and the passwords, and gives a password to each new device."""
     first = write_broker_files(tmp_path, [256], hosts=["gateway.example", "192.0.2.1"], now=NOW)
     files = BrokerFiles(tmp_path)
     authority, secret, rules = files.authority.read_bytes(), files.secret("gateway"), (tmp_path / "rules").read_text()

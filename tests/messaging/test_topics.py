@@ -27,7 +27,7 @@ EVENT = ThingEvent(4, "tamper", 1, 1_700_000_000, "the lid is open", bytes(32), 
 
 
 def test_topics_of_requests_are_those_of_aws() -> None:
-    """Each subscription has one level for the device, and no part of it matches an answer."""
+    """Each subscription has one level for the device, and matches no answer."""
     assert SUBSCRIPTIONS == (
         "$aws/things/+/jobs/start-next",
         "$aws/things/+/jobs/get",
@@ -43,7 +43,7 @@ def test_topics_of_requests_are_those_of_aws() -> None:
 
 @pytest.mark.parametrize("kind", RequestKind)
 def test_a_topic_is_parsed_and_written(kind: RequestKind) -> None:
-    """The topic of a request is parsed into its parts, and its answers are below it."""
+    """The topic of a request is parsed into its parts. The topics of its answers are below it."""
     topic = SUBSCRIPTIONS[list(RequestKind).index(kind)].replace("+", "256", 1).replace("+", "77")
     found = RequestTopic.parse(topic)
     assert (found.thing, found.kind, found.job) == (256, kind, "77" if "+" in kind else "")
@@ -70,13 +70,13 @@ def test_a_topic_is_parsed_and_written(kind: RequestKind) -> None:
     ],
 )
 def test_other_topics_are_refused(topic: str) -> None:
-    """Wildcards, other spellings of a number, and topics of answers are not those of requests."""
+    """Wildcards, other spellings of a number, and topics of answers are not accepted as topics of requests."""
     with pytest.raises(ValueError, match="is not the topic of a request"):
         RequestTopic.parse(topic)
 
 
 def test_objects_are_parsed_strictly() -> None:
-    """A repeated key, another kind of JSON, and a large payload are refused; fractions are allowed."""
+    """A repeated key, JSON that is not an object, and a large payload are refused. Fractions are allowed."""
     assert parse_object(b'{"a": 21.5}') == {"a": 21.5}
     assert parse_object(b"") == {}
     cases = {
@@ -94,7 +94,7 @@ def test_objects_are_parsed_strictly() -> None:
 
 
 def test_an_event_is_encoded_and_read() -> None:
-    """An event survives its encoding, and its text has what happened."""
+    """An event survives encoding and decoding, and its text describes what happened."""
     assert ThingEvent.decode(EVENT.encode()) == EVENT
     assert EVENT.text == "tamper: the lid is open (severity 1, time of the device 1700000000)"
     assert cbor.decode(site_event(3, b"entry")) == [3, b"entry"]

@@ -35,7 +35,7 @@ def test_an_image_beside_the_program_passes() -> None:
 
 
 def test_a_kept_image_is_compared_in_its_own_range() -> None:
-    """Check 10 of an image of an earlier run compares the range of the image, and claims nothing of the rest."""
+    """For an image of an earlier run, check 10 compares the range of the image, and states nothing about the rest."""
     kept = BoardImage(KEYS, hashlib.sha256(b"key").digest(), 3)
     assert "erased" not in prove_written(kept, kept.sha256, method="stub").what
 
@@ -94,6 +94,6 @@ def test_an_unreported_write_protection_is_named() -> None:
 
 
 def test_another_digest_fails_check_10() -> None:
-    """Check 10 fails if the digest of the flash differs from that of the image."""
+    """Check 10 fails if the digest of the flash differs from the digest of the image."""
     with pytest.raises(FlashProofError, match="check 10 failed"):
         prove_written(BoardImage.of(KEYS, b"key"), bytes(32), method="read-back")

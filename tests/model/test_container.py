@@ -26,13 +26,13 @@ MCUBOOT = {
 
 @pytest.mark.parametrize("container", Container)
 def test_chip_id_0_means_that_the_device_is_not_an_stm32(container: Container) -> None:
-    """Every container but stm32 needs chip id 0, and stm32 needs another one."""
+    """Every container except stm32 needs chip id 0, and stm32 needs another chip id."""
     assert bool(find_misfit(container, 0x410)) == (container is not Container.STM32)
     assert bool(find_misfit(container, 0)) == (container is Container.STM32)
 
 
 def test_the_checks_depend_on_the_face() -> None:
-    """The table of docs/verification.md: on a chip all ten, by a loader its slot, otherwise the device's report."""
+    """The means of the checks, as in docs/verification.md: the chip itself, a loader's slot, or the device's report."""
     at_bench = checks_for(Container.STM32, "bench")
     assert list(at_bench) == list(range(1, 11))
     assert [at_bench[number] for number in (5, 7, 8, 10)] == [Means.CHIP, Means.CHIP, Means.CHIP, Means.FLASH]
@@ -46,7 +46,7 @@ def test_the_checks_depend_on_the_face() -> None:
 
 
 def test_a_face_that_cannot_install_a_container_has_no_checks() -> None:
-    """Bench and AN3155 write raw images only, SMP writes MCUboot images only."""
+    """Bench and AN3155 write only raw images, and SMP writes only MCUboot images."""
     taken = {face: [one for one in Container if checks_for(one, face)] for face in FACES}
     assert taken["bench"] == taken["an3155"] == [Container.STM32]
     assert taken["smp"] == [Container.MCUBOOT]
@@ -56,7 +56,7 @@ def test_a_face_that_cannot_install_a_container_has_no_checks() -> None:
 
 
 def test_a_swu_is_recognised_by_its_beginning() -> None:
-    """A .swu is a cpio archive that begins with sw-description; its head is enough."""
+    """A .swu is a cpio archive that begins with sw-description. The head of the file is sufficient for the check."""
     archive = swu(bytes(SWU_HEAD_SIZE))
     assert find_content_fault(Container.SWU, archive[:SWU_HEAD_SIZE]) == ""
     assert "not a cpio archive" in find_content_fault(Container.SWU, program(0))
@@ -66,7 +66,7 @@ def test_a_swu_is_recognised_by_its_beginning() -> None:
 
 @pytest.mark.parametrize("name", MCUBOOT)
 def test_images_of_imgtool_are_mcuboot_images(name: str) -> None:
-    """Signed, unsigned and encrypted images pass; a changed byte of the program is found by the hash."""
+    """Signed, unsigned and encrypted images pass. The hash reveals a changed byte of the program."""
     image = bytearray(MCUBOOT[name])
     assert find_content_fault(Container.MCUBOOT, bytes(image)) == ""
     image[0x60] ^= 1
@@ -97,10 +97,10 @@ def test_other_bytes_are_not_an_mcuboot_image(image: bytes, why: str) -> None:
     ],
 )
 def test_an_mcuboot_image_has_a_vector_table(start: bytes, why: str) -> None:
-    """A program without a plausible vector table is refused, also with a right hash."""
+    """A program without a plausible vector table is refused, even with a right hash."""
     assert why in find_content_fault(Container.MCUBOOT, hashed(signed(start)[:-4]))
 
 
 def test_any_bytes_are_opaque() -> None:
-    """Only the device knows what an opaque image is."""
+    """Any bytes are accepted as an opaque image, because only the device knows the format."""
     assert find_content_fault(Container.OPAQUE, b"\0") == ""

@@ -54,7 +54,7 @@ def runs(one: Target, level: EvidenceLevel = EvidenceLevel.B, *, is_confirmed: b
 def steps(
     *events: Event | tuple[int, Event], start: Delivery | None = None, policy: DeliveryPolicy = POLICY
 ) -> DeliveryStep:
-    """Process events, each with its seconds after `NOW` if given, and return the last state with all entries."""
+    """Process events, and return the last state with all entries. An event may have a time in seconds after `NOW`."""
     delivery, entries = start or Delivery(), list[EntryFacts]()
     for one in events:
         seconds, event = one if isinstance(one, tuple) else (0, one)
@@ -121,7 +121,7 @@ ROWS = {
 
 
 def test_the_table_has_all_events() -> None:
-    """The table of this test has every event in every stage, and an example of every stage."""
+    """The table of this test contains every event in every stage, and an example of every stage."""
     assert ROWS.keys() == EVENTS.keys()
     assert {stage: delivery.stage for stage, delivery in AT.items()} == {stage: stage for stage in Stage}
 
@@ -134,7 +134,7 @@ def test_an_event_leads_to_its_stage(name: str) -> None:
 
 
 def test_only_a_confirmed_report_makes_a_receipt() -> None:
-    """Progress, claims and an unconfirmed report make no entry about a running image; a confirmed report does."""
+    """Progress, claims and an unconfirmed report make no entry about a running image. A confirmed report makes one."""
     before = steps(*OFFER, Offered(), Progress(5), Outcome(succeeded=True), runs(NEW, is_confirmed=False))
     assert [str(one.kind) for one in before.entries] == ["claimed"]  # of the old image
     [entry] = steps(runs(NEW, EvidenceLevel.C), start=before.delivery).entries
@@ -153,13 +153,16 @@ def test_only_a_confirmed_report_makes_a_receipt() -> None:
     ],
 )
 def test_an_image_is_logged_again_only_with_stronger_evidence(levels: str, kinds: list[str]) -> None:
-    """A claim is followed by a receipt, and a receipt by nothing."""
+    """A claim may be followed by a receipt. A receipt is not followed by another entry."""
     step = steps(*(runs(NEW, EvidenceLevel(level)) for level in levels))
     assert [str(one.kind) for one in step.entries] == kinds
 
 
 def test_kinds_of_receipts() -> None:
-    """A return to a release is a reinstallation, also after an unknown image; configurations have their own kind."""
+    """A return to a release is a reinstallation, even after an unknown image.
+
+    Configurations have their own kind of entry.
+    """
     step = steps(*(runs(one, EvidenceLevel.A) for one in (OLD, NEW, OLD)))
     assert [str(one.kind) for one in step.entries] == ["install", "install", "reinstall"]
     strange = steps(Reported(UNKNOWN, None), Reported(UNKNOWN, None), runs(OLD, EvidenceLevel.A), start=step.delivery)
@@ -169,7 +172,7 @@ def test_kinds_of_receipts() -> None:
 
 
 def test_tries_end_after_the_pauses_of_the_policy() -> None:
-    """Each failed try is followed by the next pause; after the last one, only an operator can retry."""
+    """Each failed try is followed by the next pause. After the last failed try, only an operator can retry."""
     fail = Outcome(succeeded=False, reason="no space")
     first = steps(*OFFER, fail)
     assert (first.delivery.wake, first.delivery.reason) == (NOW + 60, "no space")
@@ -196,7 +199,7 @@ def test_a_release_that_was_given_up_comes_back_only_by_an_order() -> None:
 
 
 def test_a_device_that_leaves_its_release_uses_up_its_tries() -> None:
-    """A device that confirms a release and leaves it gets it again, but not more often than after failed tries."""
+    """A device that confirms a release and leaves it gets it again, but at most as often as after failed tries."""
     settled = AT[Stage.SETTLED]
     for _ in POLICY.pauses:
         left = steps(runs(OLD), start=settled)
@@ -206,7 +209,10 @@ def test_a_device_that_leaves_its_release_uses_up_its_tries() -> None:
 
 
 def test_a_withheld_target_keeps_its_tries() -> None:
-    """While a target is withheld, nothing is offered and no time runs out; then the tries go on with another job."""
+    """While a target is withheld, nothing is offered and no time runs out.
+
+    Afterwards, the tries continue with another job.
+    """
     failed = steps(*OFFER, Outcome(succeeded=False), (60, Timeout()), (61, Progress(1))).delivery
     withheld = steps((62, Planned(NEW, is_withheld=True)), start=failed).delivery
     assert (withheld.stage, withheld.offer, withheld.wake, withheld.tries) == (Stage.OFFERED, None, None, 1)
@@ -217,7 +223,7 @@ def test_a_withheld_target_keeps_its_tries() -> None:
 
 
 def test_postponements_are_limited_in_number_and_time() -> None:
-    """A device may postpone a target as often and as long as the policy allows; more requests are refused."""
+    """A device may postpone a target as often and as long as the policy allows. Further requests are refused."""
     first = steps(*OFFER, Postponed(NOW + 5000, reason="in use"))
     assert (first.delivery.wake, first.entries[-1].text) == (NOW + 1000, "in use")
     second = steps((1000, Timeout()), (1000, Postponed(NOW + 9000)), start=first.delivery)
@@ -227,7 +233,10 @@ def test_postponements_are_limited_in_number_and_time() -> None:
 
 
 def test_a_late_or_stuck_device_is_logged() -> None:
-    """An offer that is not taken is logged once; a transfer without new bytes, and a trial, end by themselves."""
+    """An offer that the device does not take is logged once.
+
+    A transfer without new bytes, and a trial, end by themselves.
+    """
     late = steps((5000, Timeout()), (6000, Timeout()), start=AT[Stage.OFFERED])
     assert [one.kind for one in late.entries] == [EntryKind.EVENT]
     assert late.delivery.offer == NEW
@@ -238,7 +247,7 @@ def test_a_late_or_stuck_device_is_logged() -> None:
 
 
 def test_a_release_that_was_given_up_is_withdrawn_when_its_order_ends() -> None:
-    """An order gives tries to a release that was given up. Without the order, the policy does not offer the release."""
+    """An order gives new tries to a given-up release. Without it, the policy does not offer the release."""
     gave_up = steps(*OFFER, runs(NEW, is_confirmed=False), runs(OLD)).delivery
     assert gave_up.stage is Stage.STOPPED
     ordered = steps(Planned(target("1.1.0", 7)), start=gave_up).delivery
@@ -253,7 +262,7 @@ def test_a_release_that_was_given_up_is_withdrawn_when_its_order_ends() -> None:
 
 
 def test_a_device_that_leaves_a_release_without_tries_gets_it_only_by_an_operator() -> None:
-    """Leaving the release is not a further try, and does not begin one."""
+    """Leaving the release neither counts as a try nor begins one."""
     gave_up = steps(*OFFER, Outcome(succeeded=False, is_refusal=True)).delivery
     left = steps(runs(NEW), runs(OLD), start=gave_up).delivery
     assert (left.stage, left.tries) == (Stage.STOPPED, gave_up.tries)
@@ -271,7 +280,7 @@ def test_an_order_for_a_running_release_starts_with_new_tries() -> None:
 
 
 def test_an_order_that_ends_too_early_is_logged() -> None:
-    """An order that the device did not carry out becomes an event; an order that it carried out does not."""
+    """If a device does not carry out an order, an event is logged. If it does, no event is logged."""
     ordered = steps(runs(OLD), Planned(target("1.1.0", 7))).delivery
     [entry] = steps(Planned(None, why="no order is open"), start=ordered).entries
     assert (entry.kind, entry.order) == (EntryKind.EVENT, 7)

@@ -1,6 +1,6 @@
-"""Any sequence of events, of an honest or a lying device, keeps what a delivery promises.
+"""Any sequence of events, of an honest or a lying device, keeps the guarantees of a delivery.
 
-The model in this test knows only what goes in and comes out; it counts offers, failures and postponements by itself.
+The model in this test knows only inputs and outputs. It counts offers, failures and postponements itself.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Deliveries(RuleBasedStateMachine):
         assert after.wake is None or after.stage is not Stage.STOPPED
 
     def count(self, before: Delivery, event: Event) -> None:
-        """Count the failures of the present target, and the tries of all."""
+        """Count the failures of the present target, and the tries of all targets."""
         after = self.delivery
         same = before.target is not None and before.target.is_same_release(after.target)
         begins = before.stage is Stage.STOPPED and after.stage is not Stage.STOPPED
@@ -121,7 +121,7 @@ class Deliveries(RuleBasedStateMachine):
 
     @rule(chosen=TARGETS, is_withheld=st.booleans())
     def plan(self, chosen: Target | None, *, is_withheld: bool) -> None:
-        """Decide anew."""
+        """Decide on the target again."""
         self.send(Planned(chosen, is_withheld))
 
     @rule(
@@ -153,14 +153,14 @@ class Deliveries(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0, 1, 59, 60, 3600, 700_000]))
     def wait(self, seconds: int) -> None:
-        """Let time pass, in which a timeout is due."""
+        """Let time pass until a timeout is due."""
         self.now += seconds
         if self.delivery.wake is not None and self.now >= self.delivery.wake:
             self.send(Timeout())
 
     @invariant()
     def limits(self) -> None:
-        """Tries and postponements keep to the policy."""
+        """Tries and postponements stay within the policy."""
         if not hasattr(self, "policy"):
             return
         delivery, policy = self.delivery, self.policy
@@ -173,7 +173,7 @@ class Deliveries(RuleBasedStateMachine):
 
     @invariant()
     def offers(self) -> None:
-        """Nothing is offered that is withheld, runs already or rolled back; each try has a number of its own."""
+        """A withheld, running or rolled back release is never offered. Each try has its own number."""
         if not hasattr(self, "policy") or self.delivery.offer is None:
             return
         offer = self.delivery.offer

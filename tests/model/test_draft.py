@@ -91,7 +91,10 @@ def test_a_program_for_another_address_is_refused() -> None:
 
 
 def test_what_would_not_help_is_not_offered() -> None:
-    """No address is offered outside the product's region, and to insist only if the program could then start."""
+    """No address outside the product's region is suggested.
+
+    Insisting is suggested only if the program could then start.
+    """
     release = draft_release(MOVED, PRODUCT)
     with pytest.raises(ImageError, match="for a product whose region contains 0x08002000-0x0800") as refused:
         check_kind(replace(MOVED, region=Region(FLASH.start, 0x4000)), release)
@@ -104,7 +107,10 @@ def test_what_would_not_help_is_not_offered() -> None:
 
 
 def test_a_publisher_can_insist_on_a_load_address() -> None:
-    """With the publisher's insistence the program is accepted, and the manifest records it; other drafts have none."""
+    """If the publisher insists, the program is accepted, and the manifest records it.
+
+    Other drafts have no such record.
+    """
     insisting = replace(MOVED, accept_load_address=True)
     release = draft_release(insisting, PRODUCT)
     check_kind(insisting, release)
@@ -173,7 +179,7 @@ def test_an_image_for_another_device_has_its_container(container: Container) -> 
 
 
 def test_another_file_than_the_container_says_is_refused() -> None:
-    """A .swu given as an MCUboot image, and the reverse, are refused with the container that fits."""
+    """A .swu that is given as an MCUboot image is refused with the fitting container, and the reverse."""
     for container, other in ((Container.MCUBOOT, Container.SWU), (Container.SWU, Container.MCUBOOT)):
         draft = Draft(HUB.name, VERSION, IMAGES[other], container=container)
         with pytest.raises(ImageError, match=f"not a file for the container {container}: .*container {other} for this"):
@@ -181,7 +187,7 @@ def test_another_file_than_the_container_says_is_refused() -> None:
 
 
 def test_requirements_alone_need_a_manifest() -> None:
-    """What a release needs of a device is recorded, also without notes."""
+    """The requirements of a release are recorded, even without notes."""
     requires = Requirements(Version(1, 0, 0), ("rev-b",))
     draft = Draft(PRODUCT.name, VERSION, code(), requires=requires)
     manifest = draft_manifest(draft, draft_release(draft, PRODUCT))
@@ -193,12 +199,12 @@ SIGNED = sign_image(unsigned_image(b"app", 3))
 ENCRYPTED = bytes.fromhex(
     json.loads((Path(__file__).parents[1] / "formats" / "mcuboot_signed.json").read_text())["encrypted"]["image"]
 )
-"""An image that was signed by the key 7, and then encrypted."""
+"""An image that was signed with the key 7, and then encrypted."""
 
 
 @pytest.mark.parametrize("image", [SIGNED, ENCRYPTED], ids=("plain", "encrypted"))
 def test_an_image_is_signed_by_the_key_of_its_product(image: bytes) -> None:
-    """The image must name the key; only the signature of an encrypted image is not verified."""
+    """The image must name the key. Only for an encrypted image, the signature is not verified."""
     draft = Draft(HUB.name, VERSION, image, container=Container.MCUBOOT, image_key=public_key(KEY))
     release = draft_release(draft, HUB)
     check_kind(draft, release)
@@ -218,7 +224,7 @@ def test_no_changed_byte_of_a_signed_image_is_published() -> None:
 
 
 def test_a_security_counter_may_not_fall() -> None:
-    """The counter of the newest release is the least that a later release may have; an equal one is usual."""
+    """A later release must have at least the counter of the newest release. An equal counter is usual."""
     draft = Draft(HUB.name, VERSION, SIGNED, container=Container.MCUBOOT)
     release = draft_release(draft, HUB)
     for least in (0, 2, 3):

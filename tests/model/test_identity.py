@@ -1,4 +1,4 @@
-"""Identities are read from JSON as they are written, and wrong values are refused in words."""
+"""Identities can be read from the JSON that is written, and wrong values are refused with a reason."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_wrong_field_is_refused(field: str, value: object) -> None:
 
 
 def test_a_tunnels_key_cannot_sign() -> None:
-    """An X25519 key is refused as the key of an identity, and anything but 32 bytes as the key of a tunnel."""
+    """An X25519 key is refused as the key of an identity. Anything other than 32 bytes is refused as a tunnel's key."""
     with pytest.raises(UsageError, match="X25519"):
         identity_key(PublicKey(KeyKind.X25519, bytes(range(32))).pem)
     for words in ("", "AAAA", "A" * 43 + "=", KEYS[0].key.pem):
@@ -76,7 +76,7 @@ def test_the_reason_of_a_ban_is_short_ascii(words: str) -> None:
     ("banned", "retired", "status"), [(False, False, "active"), (True, False, "banned"), (True, True, "retired")]
 )
 def test_the_status_follows_from_ban_and_retirement(banned: bool, retired: bool, status: str) -> None:  # noqa: FBT001
-    """Retirement is final, so that it comes first."""
+    """The status shows retirement before a ban, because retirement is final."""
     one = Identity(**{**IDENTITY.__dict__, "banned": banned, "retired": retired})
     assert one.status == status
     assert one.is_active is (status == "active")

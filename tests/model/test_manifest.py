@@ -81,12 +81,12 @@ def test_the_file_is_for_people_as_well() -> None:
 
 
 def test_a_manifest_without_new_fields_has_the_bytes_of_before() -> None:
-    """The content addresses of manifests that were published before stay: the chain has recorded them."""
+    """The content addresses of formerly published manifests do not change, because the chain has recorded them."""
     assert str(MANIFEST.cid) == "bafkreihznbwnlosjkbqvo3cz6r4swdvtmjcq5yd2jspxvnhk7pkpdpjnbq"
 
 
 def test_container_requirements_and_deltas_are_recorded() -> None:
-    """The new fields are in the file, and in lines for owners; a raw image for an STM32 is not mentioned."""
+    """The new fields are in the file, and in lines for owners. The container stm32 is not mentioned."""
     requires = Requirements(Version(1, 0, 0), ("rev-b", "rev-c"))
     manifest = replace(MANIFEST, container=Container.SWU, requires=requires, deltas=(DELTA,))
     assert Manifest.from_json(manifest.to_json()) == manifest
@@ -122,7 +122,7 @@ def test_container_requirements_and_deltas_are_recorded() -> None:
     ],
 )
 def test_a_delta_that_no_device_could_use_is_refused(changes: dict[str, Any], why: str) -> None:
-    """A delta has a known format, is smaller than the image, and has another base than the image."""
+    """A delta must have a known format, be smaller than the image, and have another base than the image."""
     with pytest.raises(RefusedError, match=why):
         replace(MANIFEST, deltas=(replace(DELTA, **changes),))
     assert replace(MANIFEST, deltas=tuple(replace(DELTA, format=one) for one in FORMATS[:1])).deltas
@@ -274,7 +274,7 @@ def test_notes_are_read_from_any_editors_file() -> None:
 
 
 def test_the_security_counter_is_recorded() -> None:
-    """Every MCUboot image has a counter in its manifest, also 0; no other container has one."""
+    """Every MCUboot image has a counter in its manifest, even if it is 0. Other containers have none."""
     for counter in (0, 3, (1 << 32) - 1):
         manifest = Manifest(
             "acme", Version(1, 0, 0), bytes(32), 64, container=Container.MCUBOOT, security_counter=counter

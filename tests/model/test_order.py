@@ -1,4 +1,4 @@
-"""Groups of devices and orders: lists and their roots, names, windows; the words of recorded devices."""
+"""Groups of devices and orders: lists and their roots, names, time windows, and the packing of device numbers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def recursive_root(numbers: list[int]) -> bytes:
 
 @given(numbers=st.lists(NUMBERS, min_size=1, max_size=40))
 def test_the_root_of_a_list_does_not_depend_on_the_order(numbers: list[int]) -> None:
-    """The root is that of the ascending numbers, each once."""
+    """The root is computed from the ascending numbers, each once."""
     assert list_root(numbers) == list_root(numbers[::-1] + numbers[:1]) == recursive_root(sorted(set(numbers)))
 
 
@@ -47,14 +47,14 @@ def test_words_have_exactly_the_devices(numbers: set[int]) -> None:
 
 @pytest.mark.parametrize("number", [0, 255, 1 << 64])
 def test_a_number_that_no_registered_device_has_is_refused(number: int) -> None:
-    """A group and a record name registered devices only."""
+    """A group and a record can name only registered devices."""
     for use in (list_root, device_words):
         with pytest.raises(UsageError, match="not the number of a registered device"):
             use([number])
 
 
 def test_a_list_is_read_line_by_line() -> None:
-    """Comments and empty lines are skipped; another word is refused with the line."""
+    """Comments and empty lines are skipped. Any other word is refused, and the error names the line."""
     assert read_devices("# hall 7\n\n 300\n256\n") == [300, 256]
     with pytest.raises(UsageError, match="'acme/thermo2/1' is not the number of a device"):
         read_devices("256\nacme/thermo2/1\n")
@@ -77,7 +77,7 @@ def test_a_group_s_name_is_visible_ascii(name: str) -> None:
 
 
 def test_a_window_is_shown_with_its_ends() -> None:
-    """An order that may begin at once has no start."""
+    """An order that may begin at once shows no start."""
     release = ReleaseId(1, SAFE, "acme-thermo2", Version(1, 4, 0))
     order = Order(1, "berlin", release, SITE, 0, 1_800_000_000, OrderStatus.OPEN)
     assert order.window == "until 2027-01-15 08:00:00 UTC"

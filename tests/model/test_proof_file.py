@@ -1,4 +1,4 @@
-"""A proof file has one meaning, and a file of another form is refused."""
+"""A proof file has exactly one meaning, and a file of any other form is refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIELDS = json.loads(FILE.to_json())
 
 
 def test_a_proof_file_survives_encoding() -> None:
-    """Reading a written file returns the same proof, also with an empty path and without an anchor."""
+    """Reading a written file returns the same proof, even with an empty path and without an anchor."""
     for file in (FILE, ProofFile(b"\0", 0, (), "a\n\nb\n")):
         assert ProofFile.from_json(file.to_json()) == file
 
@@ -57,7 +57,7 @@ def test_the_proof_is_a_file_of_the_standard() -> None:
     ],
 )
 def test_other_files_are_refused(changes: dict[str, Any], why: str) -> None:
-    """Other formats, unknown fields and second encodings of one value are refused with the reason."""
+    """Other formats, unknown fields and alternative encodings of a value are refused with the reason."""
     with pytest.raises(UsageError, match=why):
         ProofFile.from_json(json.dumps(FIELDS | changes).encode())
 

@@ -41,7 +41,7 @@ EVENT = LogEntry(EntryKind.EVENT, time=1, source="check 9 failed: stack pointer 
 
 
 def test_the_contract_finds_kind_device_and_release_at_fixed_places() -> None:
-    """Bytes 0 to 44 have one form for all entries, which UpdateLedger reads without a CBOR decoder."""
+    """Bytes 0 to 44 have the same form for all entries, so that UpdateLedger reads them without a CBOR decoder."""
     for entry in (SIGNED, install(kind=EntryKind.REINSTALL, device=(1 << 64) - 1), EVENT):
         raw, release = entry.encode(), entry.release.digest if entry.release else bytes(32)
         head = bytes([0x91, entry.kind, 0x48]) + entry.device.to_bytes(8) + b"\x58\x20" + release
@@ -96,7 +96,7 @@ def test_other_bytes_are_refused(raw: bytes) -> None:
 
 
 def test_an_entry_changed_in_any_bit_has_another_meaning_or_none() -> None:
-    """With one bit changed, an entry is refused or differs: no two encodings have the same meaning."""
+    """If one bit is changed, an entry is refused or differs. No two encodings have the same meaning."""
     for bit in sampled(range(8 * len(RAW)), one_in=8):
         spoiled = bytearray(RAW)
         spoiled[bit // 8] ^= 1 << bit % 8
@@ -196,20 +196,20 @@ def test_wrong_items_are_refused(raw: bytes, why: str) -> None:
     ],
 )
 def test_contradictions_are_refused_at_once(changes: dict[str, Any]) -> None:
-    """An entry that could not be decoded cannot be made either."""
+    """An entry that could not be decoded cannot be constructed either."""
     with pytest.raises(RefusedError):
         install(**changes)
 
 
 def test_a_board_that_is_not_registered_has_its_unique_id() -> None:
-    """A board without a number, and an event without a release, are entries too."""
+    """A board without a number, and an event without a release, can also have entries."""
     board = install(device=0, gateway=None)
     assert LogEntry.decode(board.encode()).unique_id == board.unique_id
     assert LogEntry.decode(EVENT.encode()) == EVENT
 
 
 def test_a_signed_receipt_proves_level_a() -> None:
-    """With the device's key, a signed receipt has level A, and one signed with another key is refused as forged."""
+    """With the device's key, a signed receipt has level A. A receipt signed with another key is refused as forged."""
     assert judge(SIGNED, SIGNER.key).level is EvidenceLevel.A
     assert judge(SIGNED, SIGNER.key).is_signed
     with pytest.raises(RefusedError, match=f"forged.*device {DEVICE}"):
@@ -224,7 +224,10 @@ def test_without_the_device_s_key_a_signature_counts_as_a_report() -> None:
 
 
 def test_a_device_with_a_key_must_sign() -> None:
-    """A report without a signature counts as claimed if the device has a key, and as an installation if not."""
+    """If the device has a key, a report without a signature counts as claimed.
+
+    Otherwise, it counts as an installation.
+    """
     reported = install(level=EvidenceLevel.B)
     assert judge(reported, None).kind is EntryKind.INSTALL
     evidence = judge(reported, SIGNER.key)
@@ -242,7 +245,7 @@ def test_a_read_flash_needs_no_signature() -> None:
 
 
 def test_a_postponement_is_signed_as_one() -> None:
-    """A device's signature for a postponement is not one for an installation, and the other way round."""
+    """A device's signature for a postponement is not valid for an installation, and the reverse."""
     counter, signature = SIGNER.state(IMAGE, kind=POSTPONES)
     postponed = LogEntry(
         EntryKind.POSTPONEMENT,

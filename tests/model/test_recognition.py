@@ -1,4 +1,4 @@
-"""Releases are recognised in the bytes of a file, and named with what supersedes them."""
+"""Releases are recognised in the bytes of a file, and shown with the release that supersedes them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def located(content: bytes, releases: Sequence[Release], *bases: int) -> list[Lo
 
 @pytest.mark.parametrize("rest", [b"", b"\xff" * 50, b"other"])
 def test_a_release_is_found_at_the_start(rest: bytes) -> None:
-    """An image is found alone, before erased bytes and before other bytes."""
+    """An image is found alone, before erased bytes, and before other bytes."""
     assert located(b"old" * 100 + rest, [OLD, NEW], START) == [Located(OLD, 0)]
 
 
 def test_a_release_is_found_at_its_address() -> None:
-    """An image is found behind other bytes, according to its load address; one that leaves the file is not."""
+    """An image after other bytes is found at its load address. An image that would exceed the file is not found."""
     moved = replace(OLD, load_address=START + 64)
     assert located(bytes(64) + b"old" * 100, [moved], START) == [Located(moved, 64)]
     assert not located(bytes(64) + b"old" * 99, [moved], START)
@@ -40,7 +40,7 @@ def test_a_release_is_found_at_its_address() -> None:
 
 
 def test_each_release_in_a_file_is_found() -> None:
-    """A loader and a program are both found; of overlapping images, the longest counts, and equal ones both count."""
+    """A loader and a program are both found. Of overlapping images, the longest counts; equal images all count."""
     program = replace(NEW, product="program", load_address=START + 300)
     assert located(b"old" * 100 + b"newer" * 100, [program, OLD], START) == [Located(OLD, 0), Located(program, 300)]
     part = release_of(b"old" * 10, product="part")
@@ -49,7 +49,10 @@ def test_each_release_in_a_file_is_found() -> None:
 
 
 def test_a_release_is_named_with_its_successor() -> None:
-    """A release is the newest, superseded, revoked or postponed; revoked and postponed releases supersede nothing."""
+    """A release is newest, superseded, revoked or postponed.
+
+    Revoked and postponed releases supersede no other release.
+    """
     later = replace(NEW, active_from=100)
     withdrawn = replace(NEW, status=Status.REVOKED)
     old, new = f"{OLD.product} 1.0.0", f"{NEW.product} 1.1.0"

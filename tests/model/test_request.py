@@ -1,4 +1,4 @@
-"""Signed requests are accepted only as their sender made them, once, by their receiver."""
+"""Signed requests are accepted only unchanged, only once, and only by the intended receiver."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def verdict(
     seen: frozenset[tuple[UUID, str]] = frozenset(),
     receiver: Receiver = VALIDATOR,
 ) -> RequestVerdict:
-    """Judge a request as a receiver does that reads the registry in the newest block."""
+    """Judge a request, as a receiver does that reads the registry at the newest block."""
     return judge(read_request(raw), RegistryReading(record, now), receiver, now=now, seen=seen)
 
 
@@ -74,7 +74,7 @@ def refusal(raw: bytes) -> Fault:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_request_of_a_foreign_library_is_accepted_once(algorithm: str) -> None:
-    """A token of joserfc is accepted with each algorithm; the same request is refused the second time."""
+    """A token of joserfc is accepted with each algorithm. The same request is refused the second time."""
     raw = request(algorithm)
     assert verdict(raw, identity(algorithm)) == RequestVerdict()
     read = read_request(raw)
@@ -84,7 +84,7 @@ def test_a_request_of_a_foreign_library_is_accepted_once(algorithm: str) -> None
 
 
 def test_our_own_tokens_are_accepted() -> None:
-    """`make_token` makes the same form, with a key that only signs."""
+    """`make_token` produces the same form, with a key that can only sign."""
     key = private_key("Ed25519").raw_value
     signed = make_token(claims(), algorithm="Ed25519", key_id=str(SENDER), sign=key.sign)  # type: ignore[union-attr,arg-type]
     assert verdict(request_of(signed), identity("Ed25519")) == RequestVerdict()
@@ -111,7 +111,7 @@ def forged(header: Mapping[str, object], sign: Callable[[bytes], bytes]) -> byte
 
 
 def by_password(message: bytes) -> bytes:
-    """Sign with the public key as password, which some libraries accept for HS256."""
+    """Sign with the public key as a password, which some libraries accept for HS256."""
     return hmac.digest(public_key("ES256").pem.encode(), message, sha256)
 
 
@@ -164,13 +164,13 @@ ATTACKS: dict[str, tuple[bytes, Fault]] = {
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attacks_are_refused(name: str) -> None:
-    """Each attack is refused with its code, and proves nothing against the identity that it names."""
+    """Each attack is refused with its code, and is no evidence against the identity that it names."""
     raw, fault = ATTACKS[name]
     assert refusal(raw) is fault
 
 
 def test_the_second_form_of_a_signature_is_the_same_request() -> None:
-    """ECDSA signatures have a second form, N - s; with it, a request that was seen is still the same request."""
+    """ECDSA signatures have a second form, N - s. With it, a request that was already seen is still recognised."""
     raw = with_signature(lambda old: old[:32] + (ORDER - int.from_bytes(old[32:])).to_bytes(32))
     assert verdict(raw, identity()) == RequestVerdict()
     assert verdict(raw, identity(), seen=frozenset({(SENDER, "n-1")})).fault is Fault.NOT_FRESH
@@ -184,7 +184,7 @@ def test_the_largest_request_is_read() -> None:
 
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_no_changed_byte_is_accepted_with_another_meaning(place: int, change: int) -> None:
-    """A request with one changed byte is refused, or has the same signed content; nothing is proven by a refusal."""
+    """A request with one changed byte is refused, or has the same signed content. A refusal is never evidence."""
     good = request()
     raw = bytearray(good)
     raw[place % len(raw)] ^= change
@@ -217,20 +217,20 @@ def test_no_changed_byte_is_accepted_with_another_meaning(place: int, change: in
     ],
 )
 def test_the_record_of_the_sender_decides(*, record: Identity | None, fault: Fault, proven: bool) -> None:
-    """The ban is judged after the key, and the kind last."""
+    """The ban is checked after the key, and the kind last."""
     found = verdict(request(), record)
     assert (found.fault, found.is_proven) == (fault, proven)
 
 
 def test_a_gateway_cannot_command() -> None:
-    """Each method has its callers; a gateway does not command another."""
+    """Each method has its allowed callers. For example, a gateway may not command another gateway."""
     found = verdict(request(method="command"), identity())
     assert (found.fault, found.is_proven) == (Fault.NOT_ALLOWED, True)
     assert verdict(request(method="command"), identity(kind=IdentityKind.VALIDATOR)) == RequestVerdict()
 
 
 def test_a_recorded_request_of_a_banned_identity_proves_nothing() -> None:
-    """A recorded request that is sent again after the ban is refused, and is not proven to come from the identity."""
+    """A recorded request that is sent again after the ban is refused. It does not count as sent by the identity."""
     found = verdict(request(iat=NOW - 10 * WINDOW), identity(banned=True))
     assert (found.fault, found.is_proven) == (Fault.BANNED, False)
 
@@ -244,7 +244,7 @@ def test_an_old_registry_refuses_everything() -> None:
 
 
 def test_an_address_of_another_identity_is_refused() -> None:
-    """A request through the tunnel of another identity is refused, and proves nothing against its signer."""
+    """A request through the tunnel of another identity is refused, and is no evidence against its signer."""
     reading = RegistryReading(identity(), NOW, address_owner=OTHER)
     found = judge(read_request(request()), reading, VALIDATOR, now=NOW, seen=frozenset())
     assert (found.fault, found.is_proven) == (Fault.WRONG_ADDRESS, False)
@@ -262,7 +262,7 @@ def test_the_published_form_is_accepted_with_its_time() -> None:
 
 
 def test_the_published_form_without_time_needs_the_consent_of_the_operator() -> None:
-    """A form that can be replayed is refused by default, and a refusal of it never proves anything."""
+    """A form that can be replayed is refused by default. Its refusal is never evidence."""
     raw, record = published_request(fresh=False), identity("RS256")
     assert verdict(raw, record).fault is Fault.NOT_FRESH
     legacy = Receiver(RECEIVER, METHODS, accepts_replayable=True)
@@ -300,7 +300,7 @@ def test_a_foreign_signature_of_the_published_form_is_refused() -> None:
 
 
 def test_reasons_name_the_kind() -> None:
-    """The reasons of warnings are those of the published system."""
+    """The reasons in warnings equal those of the published system."""
     assert Fault.WRONG_KEY.reason() == "Public key verification failed"
     assert Fault.BANNED.reason(IdentityKind.GATEWAY) == "Gateway is banned"
     assert Fault.BANNED.code == -32002

@@ -1,4 +1,4 @@
-"""What a component of a device is to run."""
+"""The choice of what a component of a device must run."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ TABLE: dict[str, tuple[Condition, ProductFacts, tuple[Order, ...], GroupPolicy, 
 
 @pytest.mark.parametrize("case", TABLE)
 def test_the_choice_follows_the_facts(case: str) -> None:
-    """Each fact about device, product, orders and group leads to the right release, and the reason names it."""
+    """Each fact about device, product, orders and group leads to the right release. The reason names the fact."""
     device, facts, orders, policy, version, why = TABLE[case]
     choice = choose(device, [facts], orders, policy=policy, now=NOW)
     assert version_of(choice) == version
@@ -173,7 +173,10 @@ def test_the_choice_follows_the_facts(case: str) -> None:
 
 
 def test_a_device_stays_with_the_producer_whose_release_it_runs() -> None:
-    """Of several producers, the policy takes the one that the device runs, and an order can choose another one."""
+    """Of several producers, the policy takes the one whose release the device runs.
+
+    An order can choose another producer.
+    """
     both = [product("1.0.0", "1.1.0"), ProductFacts(BEST, (candidate("9.0.0", BEST),))]
     assert version_of(choose(runs("1.0.0"), both, [], policy=AUTO, now=NOW)) == "1.1.0"
     undecided = choose(runs(None), both, [], policy=AUTO, now=NOW)
@@ -185,7 +188,7 @@ def test_a_device_stays_with_the_producer_whose_release_it_runs() -> None:
 
 
 def test_nothing_is_chosen_without_a_listed_product() -> None:
-    """A device whose Spec lists nothing gets nothing, not even by an order."""
+    """A device whose Spec has an empty list gets nothing, not even by an order."""
     choice = choose(runs("1.0.0"), [], [order("2.0.0")], policy=AUTO, now=NOW)
     assert choice.target is None
     assert "no product" in choice.why
@@ -205,7 +208,7 @@ def test_a_daily_window_may_pass_midnight() -> None:
 
 
 def test_a_choice_names_the_next_time_at_which_it_may_change() -> None:
-    """Starts and ends of orders and releases' active-from times are times to look again."""
+    """The choice is examined again at starts and ends of orders, and when releases become active."""
     assert choose(runs("1.0.0"), [LATER], [], policy=AUTO, now=NOW).look_again == NOW + 5
     early = order("2.0.0", not_before=NOW + 3, deadline=NOW + 9)
     assert choose(runs("1.0.0"), [THREE], [early], policy=ORDERED, now=NOW).look_again == NOW + 3

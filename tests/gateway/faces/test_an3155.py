@@ -1,4 +1,4 @@
-"""The AN3155 face flashes boards by the bench's code, and flashes the release before it where a new one fails."""
+"""The AN3155 face flashes boards with the bench's code. If a new release fails, it flashes the previous release."""
 
 from __future__ import annotations
 
@@ -66,7 +66,10 @@ def serve(
     facts: SiteFacts | None = None,
     before: Callable[[Core], Awaitable[None]] | None = None,
 ) -> list[LogEntry]:
-    """Run the face with a board until a condition is true, after a call. Returns the entries."""
+    """Run the face with a board until a condition is true.
+
+    The function `before` is called first. Returns the entries.
+    """
 
     async def run(url: str) -> list[LogEntry]:
         policy = GroupPolicy(delivery=DeliveryPolicy(pauses=()))
@@ -102,7 +105,7 @@ def kinds(entries: list[LogEntry]) -> list[tuple[EntryKind, bytes | None]]:
 
 
 def test_a_board_is_flashed(tmp_path: Path) -> None:
-    """The release found in the flash, and the new one, are logged at level C with the unique id of the chip."""
+    """The release found in the flash and the new release are logged at level C with the unique id of the chip."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID)
     entries = serve(tmp_path, board, lambda entries, _: len(entries) == 2)
     assert kinds(entries) == [(EntryKind.INSTALL, sha256(OLD)), (EntryKind.INSTALL, sha256(NEW))]
@@ -134,7 +137,7 @@ def test_the_release_before_is_flashed_again(tmp_path: Path) -> None:
     ],
 )
 def test_after_each_fault_of_the_line_the_board_runs_what_the_log_states(tmp_path: Path, faults: Faults) -> None:
-    """A fault after the first erased page leads to the release before, and never to a false receipt."""
+    """A fault after the first erased page leads back to the previous release, and never to a false receipt."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=faults)
     entries = serve(tmp_path, board, lambda entries, _: len(entries) == 3)
     assert kinds(entries) == [
@@ -149,7 +152,7 @@ def test_after_each_fault_of_the_line_the_board_runs_what_the_log_states(tmp_pat
     "faults", [Faults(lost_ack=25), Faults(flip_sent=40), Faults(unplug_after_sent=60), Faults(noise_at_open=300)]
 )
 def test_a_fault_before_anything_is_erased_costs_no_try(tmp_path: Path, faults: Faults) -> None:
-    """The visit is made again, and the release is installed."""
+    """The visit is repeated, and the release is installed."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=faults)
     entries = serve(tmp_path, board, lambda entries, _: len(entries) == 2)
     assert kinds(entries) == [(EntryKind.INSTALL, sha256(OLD)), (EntryKind.INSTALL, sha256(NEW))]
@@ -157,7 +160,7 @@ def test_a_fault_before_anything_is_erased_costs_no_try(tmp_path: Path, faults: 
 
 
 def test_the_newest_active_release_replaces_a_revoked_one(tmp_path: Path) -> None:
-    """The release before it is revoked, so that the newest other one is flashed, although its version is lower."""
+    """If the previous release is revoked, the newest other release is flashed, although its version is lower."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=Faults(power_cut_in_program=40))
     facts = facts_of(tmp_path, is_old_revoked=True)
     entries = serve(tmp_path, board, lambda entries, _: len(entries) == 3, facts)
@@ -171,7 +174,7 @@ def test_the_newest_active_release_replaces_a_revoked_one(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("is_old_revoked", [False, True])
 def test_nothing_below_the_floor_is_flashed_again(tmp_path: Path, *, is_old_revoked: bool) -> None:
-    """With a floor above the releases before, the board stays without a program, and the log has the event alone."""
+    """If the floor is above the previous releases, the board stays without a program. The log has only the event."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=Faults(power_cut_in_program=40))
     facts = facts_of(tmp_path, minimum=Version(1, 0, 1), is_old_revoked=is_old_revoked)
     given_up: Condition = lambda _, gateway: any("no other active release" in line for line in gateway.lines)  # noqa: E731
@@ -182,7 +185,7 @@ def test_nothing_below_the_floor_is_flashed_again(tmp_path: Path, *, is_old_revo
 
 
 def test_a_worn_page_makes_no_receipt(tmp_path: Path) -> None:
-    """A cell that cannot be programmed fails check 10 for the new release and for the one before."""
+    """A cell that cannot be programmed fails check 10 for the new release and for the previous release."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=Faults(flipped_bit=BASE + len(OLD) - 2))
     entries = serve(tmp_path, board, lambda entries, _: len(entries) == 2)
     assert kinds(entries) == [(EntryKind.INSTALL, sha256(OLD)), (EntryKind.EVENT, sha256(NEW))]
@@ -204,7 +207,7 @@ def test_an_erased_board_gets_its_release_again(tmp_path: Path) -> None:
 
 
 def test_another_board_at_the_port_is_left_alone(tmp_path: Path) -> None:
-    """A board whose unique id is not in the device's alias is not read into the log, and not flashed."""
+    """If the board's unique id is not in the device's alias, the board is neither logged nor flashed."""
     board = SimulatedBoard(flash=OLD, unique_id=bytes(range(20, 32)))
     entries = serve(tmp_path, board, lambda entries, _: entries)
     assert [one.kind for one in entries] == [EntryKind.WARNING]
@@ -212,7 +215,7 @@ def test_another_board_at_the_port_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_contents_that_are_not_a_release_are_not_replaced(tmp_path: Path) -> None:
-    """Check 6 refuses a board with unknown contents, and nothing is offered until an operator retries."""
+    """Check 6 refuses a board with unknown contents. Nothing is offered until an operator retries."""
     board = SimulatedBoard(flash=program(BASE, handlers=9), unique_id=UNIQUE_ID)
     stopped: Condition = lambda entries, gateway: entries and gateway.core.state(NUMBER).stage is Stage.STOPPED  # noqa: E731
     entries = serve(tmp_path, board, stopped)

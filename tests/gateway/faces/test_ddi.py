@@ -1,4 +1,4 @@
-"""The DDI face serves hawkBit's clients: polls, actions, images in ranges, feedback, and nothing to strangers."""
+"""The DDI face serves hawkBit's clients with polls, actions, image ranges and feedback. It refuses strangers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Answer = TypeVar("Answer")
 
 @dataclass
 class DdiClient:
-    """A device that speaks DDI with one connection a request. It follows links, and makes no URL itself."""
+    """A device that speaks DDI, with one connection for each request. It only follows links, and constructs no URL."""
 
     port: int
     token: str = TOKEN
@@ -114,7 +114,7 @@ def context(folder: Path) -> FaceContext:
 
 
 def test_an_offer_is_opened_downloaded_and_closed(tmp_path: Path) -> None:
-    """The answer to a poll leads to the action, the action to the image; the success counts as a report."""
+    """The answer to a poll links to the action, and the action links to the image. The success counts as a report."""
     core, offer = _Staged(), device_offer(tmp_path, IMAGE)
 
     def device(client: DdiClient) -> None:
@@ -165,7 +165,7 @@ RANGES: tuple[tuple[dict[str, str], int, bytes], ...] = (
 
 
 def test_a_range_of_the_image_is_sent(tmp_path: Path) -> None:
-    """A download is resumed with Content-Range, which SWUpdate requires; another image is never joined to it."""
+    """A download is resumed with Content-Range, which SWUpdate requires. Parts of different images are never joined."""
     core = FakeCore()
     core.now_offered[256] = [device_offer(tmp_path, IMAGE)]
 
@@ -183,7 +183,7 @@ def test_a_range_of_the_image_is_sent(tmp_path: Path) -> None:
 
 
 def test_images_are_served_by_their_hash(tmp_path: Path) -> None:
-    """An image and a delta are served to devices of other faces, in ranges too, and no other file is."""
+    """Devices of other faces can get an image and a delta, also in ranges, but no other file."""
     digests = []
     for folder in ("images", "deltas"):
         (tmp_path / folder).mkdir()
@@ -202,7 +202,7 @@ def test_images_are_served_by_their_hash(tmp_path: Path) -> None:
 
 
 def unstalled(ask: Callable[[], Answer]) -> Answer:
-    """Repeat a request until it is answered: a busy machine can stall a good client, too."""
+    """Repeat a request until it is answered, because a busy machine can stall a good client too."""
 
     def asked() -> Answer | None:
         with suppress(OSError, http.client.HTTPException):
@@ -215,7 +215,7 @@ def unstalled(ask: Callable[[], Answer]) -> Answer:
 
 
 def test_clients_that_stall_are_dropped(tmp_path: Path) -> None:
-    """Half a request, or a download that is not read, does not keep a connection; others are served."""
+    """Half a request, or a download that is not read, does not keep a connection open. Other devices are served."""
     core, large = FakeCore(), bytes(32 << 20)
     core.now_offered[256] = [device_offer(tmp_path, large)]
     face = DdiFace(DdiSettings("127.0.0.1", 0), context(tmp_path), stall_seconds=0.2)
@@ -236,7 +236,7 @@ def test_clients_that_stall_are_dropped(tmp_path: Path) -> None:
 
 
 def test_strangers_get_nothing(tmp_path: Path) -> None:
-    """A wrong token, another device's token, another tenant and ids that are not numbers are refused alike."""
+    """A wrong token, another device's token, another tenant and malformed ids all get the same refusal."""
     core = FakeCore()
     core.tokens[257] = "another"
 
@@ -264,7 +264,7 @@ def test_strangers_get_nothing(tmp_path: Path) -> None:
 
 
 def test_nobody_is_a_stranger_before_the_first_reading(tmp_path: Path) -> None:
-    """A gateway that has not read its devices yet asks to try again, and logs no warning."""
+    """A gateway that has not read its devices yet asks the device to try again, and logs no warning."""
     core = FakeCore()
     core.devices.clear()
 
@@ -277,7 +277,7 @@ def test_nobody_is_a_stranger_before_the_first_reading(tmp_path: Path) -> None:
 
 
 def test_bad_messages_are_refused_and_warned_of(tmp_path: Path) -> None:
-    """Other bytes than DDI's JSON, repeated keys, unknown words and foreign actions change nothing."""
+    """Bytes that are not DDI's JSON, repeated keys, unknown words and foreign actions change nothing."""
     core = _Staged()
     core.now_offered[256] = [device_offer(tmp_path, IMAGE)]
 
@@ -312,7 +312,7 @@ def test_bad_messages_are_refused_and_warned_of(tmp_path: Path) -> None:
 
 
 def test_failures_and_refusals_are_told_apart(tmp_path: Path) -> None:
-    """A failed try has the device's words; a rejected one is final. An action that is over is gone."""
+    """A failed try has the device's words. A rejected try is final. A finished action is no longer found."""
     core, offer = FakeCore(), device_offer(tmp_path, IMAGE)
     core.now_offered[256] = [offer]
 
@@ -353,7 +353,7 @@ def test_a_withdrawn_action_is_cancelled(tmp_path: Path) -> None:
 
 
 def test_a_real_core_logs_a_claim_only_after_the_success(tmp_path: Path) -> None:
-    """The device lies about its version and reports a success too early: only the right report becomes an entry."""
+    """If the device lies about its version or reports a success too early, only the right report becomes an entry."""
     new = release_facts(tmp_path, "1.1.0")
     policy = GroupPolicy(delivery=DeliveryPolicy(pauses=()))
 
@@ -400,7 +400,10 @@ async def _update(gateway: GatewayCore, folder: Path, image: bytes) -> None:
 
 
 def test_a_device_that_names_its_image_is_believed_only_then(tmp_path: Path) -> None:
-    """Its success alone is not an entry; its attributes after the restart are, or show that it rolled back."""
+    """The device's success alone makes no entry.
+
+    Its attributes after the restart make one, or show that it rolled back.
+    """
     old, new = release_facts(tmp_path, "1.0.0"), release_facts(tmp_path, "1.1.0")
 
     async def main() -> None:
@@ -427,7 +430,7 @@ def test_a_device_that_names_its_image_is_believed_only_then(tmp_path: Path) -> 
 
 
 def test_a_success_before_the_device_starts_the_image_is_no_report(tmp_path: Path) -> None:
-    """A device that names its image is known as such after a restart of the gateway, and can end its trial itself."""
+    """The gateway remembers after a restart that a device names its image. Such a device can end its trial itself."""
     old, new = release_facts(tmp_path, "1.0.0"), release_facts(tmp_path, "1.1.0")
 
     async def main() -> None:

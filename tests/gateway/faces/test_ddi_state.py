@@ -1,4 +1,4 @@
-"""A restart of the gateway does not change what the DDI face asks of a device."""
+"""A restart of the gateway does not change what the DDI face requests from a device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.gateway import FakeCore, device_offer
 
 
 def test_a_restart_between_any_two_steps_of_a_cancellation_changes_nothing(tmp_path: Path) -> None:
-    """Each request is answered by a new gateway, which cancels what the former one offered, and knows what ended."""
+    """A new gateway answers each request. It cancels what the former gateway offered, and knows which actions ended."""
     core = FakeCore()
     core.now_offered[256] = [device_offer(tmp_path, IMAGE)]
     links: dict[str, str] = {}
@@ -68,7 +68,7 @@ def test_a_restart_between_any_two_steps_of_a_cancellation_changes_nothing(tmp_p
 
 
 def test_a_state_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
-    """A damaged file is named when the face is made."""
+    """If the file is damaged, making the face fails, and the error names the file."""
     (tmp_path / STATE_NAME).write_bytes(b"no database" * 100)
     with pytest.raises(StoreError, match="the state of the DDI face"):
         DdiFace(DdiSettings("127.0.0.1", 0), context(tmp_path))

@@ -55,7 +55,7 @@ class Site:
         self.core.numbers = lambda: iter(self.core.devices)  # type: ignore[method-assign]
 
     def face(self) -> MqttFace:
-        """Start the face anew, with what it kept on disk."""
+        """Start the face again, with the state that it kept on disk."""
         context = FaceContext(
             SITE,
             self.folder,
@@ -134,7 +134,7 @@ def test_a_device_takes_a_job_and_proves_the_release(site: Site) -> None:
 
 
 def test_a_repeated_update_is_answered_and_another_end_is_refused(site: Site) -> None:
-    """A device whose answer was lost repeats its update, also after the gateway started anew."""
+    """A device whose answer was lost repeats its update, even after a restart of the gateway."""
 
     async def end(device: FakeThing) -> None:
         assert (await device.ask("jobs/7/update", status="FAILED"))["topic"] == "accepted"
@@ -152,7 +152,7 @@ def test_a_repeated_update_is_answered_and_another_end_is_refused(site: Site) ->
 
 
 def test_jobs_are_listed_and_described(site: Site) -> None:
-    """The list of jobs, the next job, and a job by its number are answered as AWS does."""
+    """The list of jobs, the next job, and a job by its number are answered in the same way as by AWS."""
 
     async def work(device: FakeThing) -> None:
         assert [one["jobId"] for one in (await device.ask("jobs/get"))["queuedJobs"]] == ["7"]
@@ -179,7 +179,7 @@ def test_a_device_postpones(site: Site) -> None:
 
 
 def test_a_configuration_reaches_the_device_and_comes_back(site: Site) -> None:
-    """The shadow has the wanted configuration until the device reports its hash; a stale write is refused."""
+    """The shadow has the desired configuration until the device reports its hash. A stale write is refused."""
     text = b'{"limit": 21.5}'
     offer = replace(device_offer(site.folder, text, job=9), is_configuration=True)
     site.core.now_offered[256] = [offer]
@@ -251,7 +251,7 @@ def test_notices_are_published_again_after_the_broker_lost_them(site: Site) -> N
 
 
 def test_a_changed_offer_is_notified_once(site: Site) -> None:
-    """A withdrawn offer is notified, and a change that the device does not see is not."""
+    """A withdrawn offer is notified. A change that does not affect the device is not notified."""
     face = site.face()
 
     async def work() -> None:
@@ -283,7 +283,7 @@ def test_a_broker_that_does_not_keep_devices_apart_is_not_used(site: Site, fault
 
 
 def test_bad_messages_are_refused_and_others_are_served(site: Site) -> None:
-    """Each bad message is refused with a warning, and another device is served on."""
+    """Each bad message is refused with a warning, and another device is still served."""
     cases = {
         b'{"clientToken": "a", "clientToken": "b"}': "repeated",
         b'{"status": "SUCCEEDED"': "not valid JSON",
@@ -312,7 +312,7 @@ def test_bad_messages_are_refused_and_others_are_served(site: Site) -> None:
 
 
 def test_a_flood_is_refused_until_the_next_window(site: Site) -> None:
-    """A device that sends too much is not answered for some seconds; another one is."""
+    """A device that sends too many messages is not answered for some seconds. Another device is still answered."""
 
     async def work(device: FakeThing) -> None:
         for _ in range(80):
@@ -327,7 +327,7 @@ def test_a_flood_is_refused_until_the_next_window(site: Site) -> None:
 
 
 def test_a_defect_in_one_answer_does_not_stop_the_others(site: Site) -> None:
-    """A device whose request makes the gateway fail is rejected, and another one is served."""
+    """If a device's request makes the gateway fail, it is rejected. Another device is still served."""
 
     async def fail(*_: object) -> bool:
         raise ZeroDivisionError

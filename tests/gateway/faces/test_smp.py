@@ -55,7 +55,7 @@ class Site:
     Attributes:
         gateway: the gateway's core.
         board: the board.
-        lines: what the face wrote to the gateway's log of the service.
+        lines: the lines that the face wrote to the gateway's operating log.
     """
 
     gateway: GatewayCore
@@ -132,7 +132,7 @@ def sha256(image: bytes) -> bytes:
 
 
 async def installed(site: Site) -> None:
-    """Wait until the new image is installed, and require that it is logged once, and after the confirmation."""
+    """Wait until the new image is installed. It must be logged once, and only after the confirmation."""
     await site.until(lambda: sha256(NEW) in site.logged(EntryKind.CLAIMED) and site.stage is Stage.SETTLED)
     assert (site.board.running, site.board.is_confirmed) == (digest_of(NEW), True)
     assert site.logged(EntryKind.CLAIMED) == [sha256(OLD), sha256(NEW)]
@@ -175,7 +175,7 @@ def test_a_configuration_is_refused(serve: Callable[..., None]) -> None:
 
 
 def test_a_program_that_prints_is_served(serve: Callable[..., None]) -> None:
-    """Lines of the program between the answers do not matter."""
+    """Lines that the program prints between the answers do not matter."""
 
     async def use(site: Site) -> None:
         site.board.faults.noise = b"temperature 21.5\r\n\x06"
@@ -186,7 +186,10 @@ def test_a_program_that_prints_is_served(serve: Callable[..., None]) -> None:
 
 @pytest.mark.parametrize("keeps_upload", [False, True], ids=["from the start", "resumed"])
 def test_a_power_cut_during_the_upload(serve: Callable[..., None], *, keeps_upload: bool) -> None:
-    """The upload goes on at the offset that the board states, or begins anew if the board has forgotten it."""
+    """The upload continues at the offset that the board states.
+
+    If the board has forgotten it, the upload begins anew.
+    """
 
     async def use(site: Site) -> None:
         await installed(site)
@@ -201,7 +204,7 @@ def test_a_power_cut_during_the_upload(serve: Callable[..., None], *, keeps_uplo
 
 
 def test_every_lost_answer_is_overcome(serve: Callable[..., None]) -> None:
-    """Answers that are lost are asked for again in another visit; nothing is installed twice."""
+    """Lost answers are requested again in another visit, and nothing is installed twice."""
 
     async def use(site: Site) -> None:
         site.board.faults.lost = {4, 12}
@@ -211,7 +214,7 @@ def test_every_lost_answer_is_overcome(serve: Callable[..., None]) -> None:
 
 
 def test_a_board_is_unplugged_and_connected_again(serve: Callable[..., None]) -> None:
-    """The lost port is logged once, and the update goes on when the board is back."""
+    """The lost port is logged once, and the update continues when the board is back."""
 
     async def use(site: Site) -> None:
         await site.until(lambda: site.board.written > 500)
@@ -225,7 +228,7 @@ def test_a_board_is_unplugged_and_connected_again(serve: Callable[..., None]) ->
 
 
 def test_a_program_that_crashes_is_rolled_back(serve: Callable[..., None]) -> None:
-    """The board rolled back: the release is not reported, and not offered again."""
+    """If the board rolls back, the release is not reported, and not offered again."""
 
     async def use(site: Site) -> None:
         site.board.faults.crashing = {digest_of(NEW) or b""}
@@ -238,7 +241,7 @@ def test_a_program_that_crashes_is_rolled_back(serve: Callable[..., None]) -> No
 
 
 def test_a_program_that_does_not_answer_is_not_confirmed(serve: Callable[..., None]) -> None:
-    """A program without SMP is never confirmed; after the next start the old one is reported as rolled back."""
+    """A program without SMP is never confirmed. After the next start, the old program is reported as rolled back."""
 
     async def use(site: Site) -> None:
         site.board.faults.deaf = {digest_of(NEW) or b""}
@@ -253,7 +256,7 @@ def test_a_program_that_does_not_answer_is_not_confirmed(serve: Callable[..., No
 
 
 def test_a_spoiled_image_is_not_started(serve: Callable[..., None]) -> None:
-    """The digest of the second slot is compared before the image is marked; the next try installs the image."""
+    """The digest of the second slot is compared before the image is marked. The next try installs the image."""
 
     async def use(site: Site) -> None:
         site.board.faults.spoil_at = 1500
@@ -267,7 +270,7 @@ def test_a_spoiled_image_is_not_started(serve: Callable[..., None]) -> None:
 
 
 def test_an_image_that_the_board_refuses(serve: Callable[..., None]) -> None:
-    """The board's error is the reason of the failed try."""
+    """The board's error becomes the reason of the failed try."""
 
     async def use(site: Site) -> None:
         site.board.faults.refused = BUSY
@@ -278,7 +281,7 @@ def test_an_image_that_the_board_refuses(serve: Callable[..., None]) -> None:
 
 
 def test_an_unknown_program_with_a_known_version(serve: Callable[..., None]) -> None:
-    """A board that runs other bytes with the version of a release does not count as updated."""
+    """A board that runs other bytes under the version of a release does not count as updated."""
 
     async def use(site: Site) -> None:
         await site.until(lambda: site.logged(EntryKind.WARNING))
@@ -327,7 +330,7 @@ def slots_with(**changes: object) -> bytes:
     ],
 )
 def test_answers_that_cannot_be_used(tmp_path: Path, answer: bytes, error: type[Exception]) -> None:
-    """A wrong answer is an error of the link or of the board, never another one."""
+    """A wrong answer is reported as an error of the link or of the board, and never raises another error."""
 
     async def ask() -> None:
         async with open_board(SmpLine(str(board.port))) as opened:
@@ -341,7 +344,7 @@ def test_answers_that_cannot_be_used(tmp_path: Path, answer: bytes, error: type[
 
 @pytest.mark.parametrize("offset", [-1, len(NEW) + 1, 1 << 31, 0])
 def test_offsets_that_cannot_be_used(tmp_path: Path, offset: int) -> None:
-    """A board that asks for bytes outside the image, or for the same ones for ever, ends the upload."""
+    """If a board requests bytes outside the image, or the same bytes forever, the upload ends."""
 
     async def ask() -> None:
         async with open_board(SmpLine(str(board.port))) as opened:
