@@ -213,3 +213,52 @@ def test_a_success_without_the_image_is_not_believed(play: Play) -> None:
     entries = play(story)
     assert [entry.kind for entry in entries] == [EntryKind.INSTALL, EntryKind.EVENT]
     assert entries[1].source == "the device rolled back"
+
+
+def test_two_gateways_that_serve_one_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A statement for one gateway proves nothing to another one, and an image of the other one is not installed."""
+    monkeypatch.setattr(server, "find_spec", lambda _: None)
+    signer = SigningDevice()
+    folders = [tmp_path / name for name in ("first", "second")]
+
+    async def main() -> None:
+        for folder in folders:
+            folder.mkdir()
+        known = known_device(256, key=PublicKey(KeyKind.P256, signer.key))
+        facts = [site_facts([known], *(release_facts(one, v) for v in ("1.0.0", "1.1.0"))) for one in folders]
+        async with (
+            gateway_core(folders[0], facts[0]) as first,
+            gateway_core(folders[1], facts[1]) as second,
+            serving(first.core, folders[0]) as (_, port),
+            serving(second.core, folders[1]) as (_, other_port),
+            Lwm2mDevice.started(port + 1) as device,
+        ):
+            device.image, made = OLD, list[bytes]()
+
+            def sign(image: bytes, nonce: bytes) -> bytes:
+                made.append(signer.state(image, nonce=nonce)[1])
+                return made[-1]
+
+            device.sign = sign
+            device.stalls = True
+            await device.register()
+            await first.until(lambda: proven(first.entries()))
+            await first.until(lambda: first.core.state(256).stage is Stage.TRANSFER)
+
+            device.server = f"coap://127.0.0.1:{other_port + 1}"
+            device.sign = lambda *_: made[0]
+            await device.register()
+            await warned(second, "the statement has another nonce than the gateway drew for it")
+            assert proven(second.entries()) == []
+            device.sign, device.stalls = sign, False
+            await device.update()  # the download that the first gateway began is dropped, and begun anew
+            await device.executed.wait()
+            await second.until(lambda: len(proven(second.entries())) == 1)
+            assert device.uri.startswith(f"coap://127.0.0.1:{other_port}/")
+            assert first.core.state(256).stage is Stage.TRANSFER
+
+    async def limited() -> None:
+        async with asyncio.timeout(120):
+            await main()
+
+    asyncio.run(limited())

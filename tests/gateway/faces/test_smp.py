@@ -358,6 +358,20 @@ def test_offsets_that_cannot_be_used(tmp_path: Path, offset: int) -> None:
             asyncio.run(ask())
 
 
+def test_two_gateways_cannot_use_one_port(tmp_path: Path) -> None:
+    """The second one gets an error of the link, and the exchange of the first one goes on."""
+
+    async def ask() -> None:
+        async with open_board(SmpLine(str(board.port))) as first:
+            with pytest.raises(LinkError):
+                async with open_board(SmpLine(str(board.port), answer=0.1)):
+                    pass
+            assert (await first.slots()).active.digest == digest_of(OLD)
+
+    with SmpDevice(tmp_path / "port", OLD) as board:
+        asyncio.run(ask())
+
+
 def test_a_missing_port_is_an_error_of_the_link(tmp_path: Path) -> None:
     """The error names the port."""
 
