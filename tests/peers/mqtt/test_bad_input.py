@@ -104,7 +104,7 @@ def test_nonsense_and_a_flood_have_warnings(tmp_path: Path) -> None:
             assert (await device.ask_raw("jobs/get", twice))["topic"] == "rejected"
             half = ThingEvent(1, "smoke", 1).encode()[:-3]
             await device.connection.publish("blockota/v1/things/256/events", half)
-            for _ in range(80):
+            for _count in range(80):
                 await device.connection.publish("$aws/things/256/jobs/get", b"")
             assert (await other.ask("jobs/get"))["topic"] == "accepted"
 
