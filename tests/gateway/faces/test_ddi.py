@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import http.client
 import json
@@ -307,6 +308,28 @@ def test_bad_messages_are_refused_and_warned_of(tmp_path: Path) -> None:
         for value in ("zz", "A" * 64):
             assert client.attributes(image=value) == 400
         assert not [call for call in core.calls if call[0] in ("outcome", "reported")]
+
+    serve(tmp_path, core, device)
+
+
+def test_a_body_of_1_gib_is_refused_at_its_beginning(tmp_path: Path) -> None:
+    """A body without a length is read up to the limit; the connection of its sender is closed, others are served."""
+    core = FakeCore()
+    core.now_offered[256] = [device_offer(tmp_path, IMAGE)]
+    chunk = b"10000\r\n" + bytes(1 << 16) + b"\r\n"
+
+    def device(client: DdiClient) -> None:
+        link = client.poll()["deploymentBase"]
+        head = f"POST {link}/feedback HTTP/1.1\r\nHost: x\r\nAuthorization: TargetToken {TOKEN}\r\n"
+        sent = 0
+        with socket.create_connection(("127.0.0.1", client.port), timeout=60) as connection:
+            connection.sendall(f"{head}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+            with contextlib.suppress(ConnectionError):
+                while sent < 1 << 30:
+                    connection.sendall(chunk)
+                    sent += 1 << 16
+        assert sent < 1 << 26  # what lay in the buffers of the two sockets
+        assert client.poll()["deploymentBase"] == link
 
     serve(tmp_path, core, device)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import tty
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -356,6 +358,32 @@ def test_offsets_that_cannot_be_used(tmp_path: Path, offset: int) -> None:
         board.faults.answers[1, 1] = raw
         with pytest.raises(LinkError):
             asyncio.run(ask())
+
+
+def test_a_board_that_sends_without_end(tmp_path: Path) -> None:
+    """Bytes without an answer end at the deadline of the request, and other boards are served meanwhile."""
+
+    async def ask(port: str) -> None:
+        async with open_board(SmpLine(port, answer=0.3)) as opened:
+            await opened.slots()
+
+    async def main() -> None:
+        near, far = os.openpty()
+        tty.setraw(far)
+        sender = await asyncio.create_subprocess_exec("cat", "/dev/zero", stdout=near)
+        try:
+            asking = asyncio.create_task(ask(os.ttyname(far)))
+            with SmpDevice(tmp_path / "port", OLD) as board:
+                await ask(str(board.port))
+            with pytest.raises(LinkError, match="does not answer in time"):
+                await asking
+        finally:
+            sender.kill()
+            await sender.wait()
+            os.close(near)
+            os.close(far)
+
+    asyncio.run(main())
 
 
 def test_two_gateways_cannot_use_one_port(tmp_path: Path) -> None:
