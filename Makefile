@@ -102,7 +102,7 @@ device: tests ## Build the programs of device/ into device/images (needs gcc-arm
 	@$(BOOTSTRAP) peers
 	@$(PY) -m scripts.build_device
 
-power: tests ## Cut the power of updating devices at thousands of instants, and check what they run (needs gcc)
+power: tests ## Cut the power of updating devices at thousands of instants, and check what they run (needs gcc, qemu-system-arm)
 	@$(BOOTSTRAP) peers
 	@$(PY) -m benchmarks.power
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.figure import Figure, report
+from benchmarks.power_qemu import on_qemu
 from firmware_host.simulator.emulator import EmulatedApplication
 from firmware_host.simulator.faults import NO_FAULTS
 from firmware_host.simulator.profiles import STM32F103C8
@@ -117,7 +118,9 @@ def the_loader(_seed: int) -> Iterator[Figure]:
     yield Figure(f"stm32f103: whole boot with the hash of {large:,} bytes", 1000 * slow, "ms", 200)
 
 
-PARTS: tuple[Callable[[int], Iterator[Figure]], ...] = (the_loader, on_this_computer, on_the_simulated_stm32f103)
+PARTS: tuple[Callable[[int], Iterator[Figure]], ...] = (
+    *(the_loader, on_this_computer, on_the_simulated_stm32f103, on_qemu),
+)
 
 
 def operations(device: UpdatableDevice, images: dict[str, bytes]) -> dict[str, int]:

@@ -1,0 +1,109 @@
+"""The part of ``make power`` with the micro:bit of QEMU, whose flash controller is not ours.
+
+The harness stops the processor at a random instant, saves the flash and kills QEMU. QEMU has no torn pages: before the
+next start, the harness fills the page that the interrupted step of an exchange was to write with any content.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.figure import Figure
+from scripts.build_device import PROGRAMS, compile_program
+from tests.support.qemu import FLASH_SIZE, PAGE_SIZE, QemuBoard
+from tests.support.qemu_images import LOADER, NEW, OLD, SLOT_0, SLOT_1, SLOT_SIZE, STATE, digest_of
+
+ROUNDS, CUTS, WORKERS = 250, 5, 2
+SCRATCH, JOURNAL_FORWARD, JOURNAL_BACK = 0x38000, 0x38400, 0x38C00
+"""The flash map of ``device/ports/microbit/map.h``."""
+CHECK_AT, MARKS_AT, REVERT = 32, 36, 5
+"""Offsets in the state page, and the number of a mark (``device/loader/state.h``)."""
+CLEAR = b"\xff" * 4
+
+
+def on_qemu(seed: int) -> Iterator[Figure]:
+    """Yield the results of random cuts while boards exchange their slots, try an image, and exchange them back."""
+    draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
+    seeds = [draw.randrange(1 << 32) for _ in range(ROUNDS)]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        results = [*pool.map(partial(cut_one_board, LOADER), seeds)]
+    faults = [f"{fault}, seed {one}" for one, (fault, _) in zip(seeds, results, strict=True) if fault]
+    torn = sum(pages for _, pages in results)
+    yield Figure("microbit in QEMU: power cuts", ROUNDS * CUTS, "", times=f"{torn} of them tore a page")
+    name = "microbit in QEMU: devices that do not run a published image"
+    yield Figure(name, len(faults), "", 0, times="; ".join(faults[:3]))
+    with TemporaryDirectory() as folder:
+        raw = Path(folder, "loader.bin")
+        compile_program(replace(PROGRAMS["microbit-loader"], macros=("FAULT_DIGEST_DURING_SWAP",)), raw)
+        faulty = raw.read_bytes()
+    needed = next((number for number, one in enumerate(seeds, 1) if cut_one_board(faulty, one)[0]), ROUNDS + 1)
+    yield Figure("microbit in QEMU: boards until the known error of a faulty loader is found", needed, "", ROUNDS)
+
+
+def cut_one_board(loader: bytes, seed: int) -> tuple[str, int]:
+    """Cut the power of a board with a loader and a requested image again and again.
+
+    Returns:
+        What is wrong, empty if nothing is; and the number of torn pages.
+    """
+    draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
+    digest = digest_of(NEW)
+    contents = bytearray((loader.ljust(SLOT_0, b"\xff") + OLD).ljust(SLOT_1, b"\xff") + NEW)
+    contents += b"\xff" * (STATE - len(contents)) + digest + zlib.crc32(digest).to_bytes(4, "little")
+    first = bytes(contents).ljust(FLASH_SIZE, b"\xff")
+    torn = 0
+    with TemporaryDirectory() as folder, QemuBoard(Path(folder), first) as board:
+        # A first exchange without cuts shows how long one takes on this computer.
+        board.wait_until_ready(1)
+        board.cut(lambda _: first)
+        began = time.perf_counter()
+        board.wait_until_ready(2)
+        longest = 1.3 * (time.perf_counter() - began)
+        board.cut(lambda _: first)
+        for _ in range(CUTS):
+            time.sleep(draw.uniform(0, longest))
+            pages: list[int] = []
+            board.cut(partial(_torn, draw=draw, pages=pages))
+            torn += len(pages)
+        try:
+            board.wait_until_ready(board.boots)
+        except TimeoutError:
+            return "it runs nothing", torn
+        flash = board.cut()
+    image = flash[SLOT_0 : SLOT_0 + SLOT_SIZE]
+    return ("" if image.startswith((OLD, NEW)) else "it runs another image"), torn
+
+
+def _torn(flash: bytes, *, draw: random.Random, pages: list[int]) -> bytes:
+    """Spoil the page that the next step of an exchange writes; append its address to `pages`."""
+    page = _page_in_progress(flash)
+    if page is None or draw.random() < 1 / 4:
+        return flash
+    pages.append(page)
+    content = draw.choice((draw.randbytes(PAGE_SIZE), b"\xff" * 512 + draw.randbytes(512), bytes(PAGE_SIZE)))
+    return flash[:page] + content + flash[page + PAGE_SIZE :]
+
+
+def _page_in_progress(flash: bytes) -> int | None:
+    """Return the page that the next step of an exchange writes; None if no exchange is in progress."""
+    marks = [flash[STATE + MARKS_AT + 4 * mark :][:4] != CLEAR for mark in range(REVERT + 1)]
+    check = int.from_bytes(flash[STATE + CHECK_AT :][:4], "little")
+    if check != zlib.crc32(flash[STATE : STATE + CHECK_AT]) or (marks[0] and not marks[REVERT]):
+        return None
+    journal = JOURNAL_BACK if marks[REVERT] else JOURNAL_FORWARD
+    for number, page in enumerate(range(0, SLOT_SIZE, PAGE_SIZE)):
+        first, second = SLOT_0 + page, SLOT_1 + page
+        words = [flash[journal + 4 * (3 * number + step) :][:4] != CLEAR for step in range(3)]
+        is_equal = flash[first : first + PAGE_SIZE] == flash[second : second + PAGE_SIZE]
+        if not words[2] and not (is_equal and not any(words)):
+            # A mark follows its step, and later marks count for the earlier ones.
+            return (SCRATCH, first, second)[words.index(False) if not words[1] else 2]
+    return None
