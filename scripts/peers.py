@@ -56,7 +56,7 @@ PARTS = {
         "mvn": "maven",
     },
     "mcuboot": {"imgtool": ""},
-    "mqtt": {"mosquitto": "mosquitto"},
+    "mqtt": {"mosquitto": "mosquitto", "softhsm2-util": "softhsm2"},
     "nginx": {"nginx": "nginx-light", "curl": "curl"},
     "receipts": {"go": ""},
     "secure_element": {},

@@ -338,7 +338,9 @@ class _Session:
             return None
         device = self._core.device(topic.thing)
         if device is None:
-            if str(topic.thing) != PROBE:
+            # Before the first reading of the devices none is a stranger. The device repeats its request.
+            has_read = next(self._core.numbers(), None) is not None
+            if has_read and str(topic.thing) != PROBE:
                 await self._core.warn(None, f"a message in the name of device {topic.thing}, which is not of this site")
             return None
         reason = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,6 @@ class Site:
         self.log: list[bytes] = []
         self.forgotten: list[int] = []
         self.lines: list[tuple[str, str]] = []
-        self.core.numbers = lambda: iter(self.core.devices)  # type: ignore[method-assign]
 
     def face(self) -> MqttFace:
         """Start the face again, with the state that it kept on disk."""
@@ -100,6 +99,33 @@ def site(tmp_path: Path) -> Site:
     site = Site(tmp_path)
     site.core.now_offered[256] = [device_offer(tmp_path)]
     return site
+
+
+def test_nobody_is_a_stranger_before_the_first_reading(site: Site) -> None:
+    """A request that arrives before the gateway has read its devices is not answered, and not warned of."""
+
+    class Starting(FakeCore):
+        asked = asyncio.Event()
+
+        def numbers(self) -> Iterator[int]:
+            if not self.devices:
+                self.asked.set()
+            return super().numbers()
+
+    site.core = core = Starting()
+    core.now_offered[256] = [device_offer(site.folder)]
+
+    async def work(device: FakeThing) -> None:
+        known = dict(core.devices)
+        core.devices.clear()
+        await device.connection.publish("$aws/things/256/jobs/start-next", b"{}")
+        async with asyncio.timeout(60):
+            await core.asked.wait()
+        core.devices.update(known)
+        assert (await device.ask("jobs/start-next"))["topic"] == "accepted"
+
+    site.serve(work)
+    assert not site.warnings()
 
 
 def test_a_device_takes_a_job_and_proves_the_release(site: Site) -> None:
