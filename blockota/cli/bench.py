@@ -27,7 +27,7 @@ LOG_OPTION = click.option(
     "path",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Bench log; that of the settings by default.",
+    help="Bench log; by default from the settings.",
 )
 _STDOUT = "-"
 _COLUMNS = ("LINE", "TIME", "BOARD", "PRODUCT", "BEFORE", "AFTER", "PROOF", "OPERATOR", "RESULT", "RECEIPT")
@@ -78,7 +78,7 @@ def log(
 
 
 def show_log(session: Session, path: Path | None, wanted: str | None) -> None:
-    """Print a bench log, by default that of the settings, or the lines of one board.
+    """Print a bench log, or its lines about one board. By default, the settings name the log.
 
     Raises:
         UsageError: the log cannot be read.

@@ -78,10 +78,12 @@ device.add_command(site)
 
 @device.command()
 @click.argument("aliases", metavar="REGISTRANT/SPEC/SERIAL [ALIAS…]", nargs=-1, required=True)
-@click.option("--site", "gateway", type=UUID_TYPE, required=True, metavar="UUID", help="Gateway that serves it.")
-@click.option("--device-key", type=FILE, help="PEM file of its public P-256 key.")
+@click.option(
+    "--site", "gateway", type=UUID_TYPE, required=True, metavar="UUID", help="Gateway that serves the device."
+)
+@click.option("--device-key", type=FILE, help="PEM file of the device's public P-256 key.")
 @click.option("--data", type=FILE, help="File with a text to record, such as JSON for the spec.")
-@click.option("--nonce", "thing", type=FuncParamType(nonce), metavar="HEX", help="Its id; a random one by default.")
+@click.option("--nonce", "thing", type=FuncParamType(nonce), metavar="HEX", help="Id of the device; random by default.")
 @REGISTRANT_KEY
 @click.option("--payer", metavar="URI", help="Key that pays instead of the registrant's.")
 @with_session
@@ -99,8 +101,8 @@ def register(
 ) -> None:
     """Register a device under its name.
 
-    Further aliases begin with REGISTRANT/ too. The device gets the next free number of its gateway. Evidence of level A
-    needs its key.
+    All aliases begin with REGISTRANT/. The device gets the next free number of its gateway. Evidence of level A
+    needs the device's key.
 
     \b
     Example:  blockota device register acme/thermo2/SN-000123 \\
@@ -127,14 +129,16 @@ def register(
 
 @device.command()
 @click.argument("file", type=FILE)
-@click.option("--site", "gateway", type=UUID_TYPE, required=True, metavar="UUID", help="Gateway that serves them.")
+@click.option(
+    "--site", "gateway", type=UUID_TYPE, required=True, metavar="UUID", help="Gateway that serves the devices."
+)
 @REGISTRANT_KEY
 @with_session
 def batch(session: Session, /, file: Path, gateway: UUID, key: str, password_fd: int | None) -> None:
     """Register all devices of FILE by one hash.
 
-    FILE has the name of one device a line, REGISTRANT/SPEC/SERIAL, all of one model. The devices get numbers in the
-    order of the lines. Keep FILE: the chain has its hash only. A device of a batch has no key.
+    Each line of FILE is the name of a device, REGISTRANT/SPEC/SERIAL. All devices have the same model. The devices get
+    numbers in the order of the lines. Keep FILE, because the chain has only its hash. A device of a batch has no key.
 
     \b
     Example:  blockota device batch thermo2.txt \\
@@ -182,8 +186,8 @@ def import_(
 ) -> None:
     """Propose to import things of IOTRegistry with their signatures.
 
-    FILE has one call of the chaincode a line. Things that cannot be imported are left out and listed. IOTRegistry's
-    signatures do not cover the nonce, so that imported devices stay marked.
+    Each line of FILE is one call of the chaincode. Things that cannot be imported are left out and listed.
+    IOTRegistry's signatures do not cover the nonce. Imported devices therefore stay marked.
 
     \b
     Example:  blockota device import things.jsonl \\
@@ -257,13 +261,14 @@ def _by_key_or_proposal(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @device.command()
-@click.option("--to", required=True, metavar="NAME", help="The other registrant.")
+@click.option("--to", required=True, metavar="NAME", help="The new registrant.")
 @_by_key_or_proposal
 @with_session
 def transfer(session: Session, /, name: int | str, to: str, how: _How) -> None:
     """Transfer DEVICE to another registrant.
 
-    Its aliases and its spec stay. The device's registrant passes --key; for the city's Safe, -o writes a proposal.
+    The device keeps its aliases and its spec. The device's registrant passes --key; for the city's Safe, -o writes a
+    proposal.
 
     \b
     Example:  blockota device transfer acme/thermo2/SN-000123 --to bolt \\
@@ -273,7 +278,7 @@ def transfer(session: Session, /, name: int | str, to: str, how: _How) -> None:
 
 
 @device.command()
-@click.option("--cause", required=True, metavar="TEXT", help="Why, for everyone: at most 32 characters.")
+@click.option("--cause", required=True, metavar="TEXT", help="Public reason, at most 32 characters.")
 @_by_key_or_proposal
 @with_session
 def ban(session: Session, /, name: int | str, cause: str, how: _How) -> None:

@@ -50,8 +50,10 @@ def registrant() -> None:
 
 @registrant.command()
 @click.argument("name")
-@click.option("--public-key", "key", type=PUBLIC_KEY, required=True, metavar="HEX", help="Its `blockota key public`.")
-@click.option("--account", type=ADDRESS, help="Account that signs registrations; that of the key by default.")
+@click.option(
+    "--public-key", "key", type=PUBLIC_KEY, required=True, metavar="HEX", help="Output of `blockota key public`."
+)
+@click.option("--account", type=ADDRESS, help="Account that signs registrations; by default the key's.")
 @proposing_options
 @with_session
 def admit(session: Session, /, name: str, key: bytes, account: str | None, proposing: ProposalOptions) -> None:
@@ -73,7 +75,7 @@ def admit(session: Session, /, name: str, key: bytes, account: str | None, propo
 def suspend(session: Session, /, name: str, proposing: ProposalOptions) -> None:
     """Propose to suspend the registrant NAME, which can then register and change nothing.
 
-    Its devices stay registered.
+    The registrant's devices stay registered.
 
     \b
     Example:  blockota device registrant suspend acme -o suspend.json

@@ -68,8 +68,8 @@ def init(
 ) -> None:
     """Set up a gateway: make its keys, and write its settings.
 
-    Its tables are added to blockota.toml. Nothing is overwritten. The city enrols the gateway with the two public keys
-    that are made beside the private ones.
+    The tables of the gateway are added to blockota.toml. Nothing is overwritten. The command also writes two public
+    keys, with which the city enrols the gateway.
 
     \b
     Example:  blockota gateway init --domain berlin.example \\
@@ -106,14 +106,14 @@ def init(
 
 
 @gateway.command()
-@click.option("--events", type=_FILE, metavar="FILE", help="One JSON line per event and failure; stderr by default.")
+@click.option("--events", type=_FILE, metavar="FILE", help="Log file, one JSON line per event; else stderr.")
 @password_option
 @with_session
 def run(session: Session, /, events: Path | None, password_fd: int | None) -> None:
     """Serve the devices of the site, until SIGTERM or Ctrl-C.
 
     The gateway follows both chains, proves images, offers them at its faces, and keeps and anchors its log. While a
-    chain or a source is out of reach, what is proven already is served.
+    chain or a source is out of reach, the gateway serves the images that are already proven.
 
     \b
     Example:  blockota gateway run
@@ -244,7 +244,7 @@ def device(session: Session, /, number: int, face: str | None, *, revoke: bool) 
         found.insert(0, (number, "", Delivery()))
     if not found:
         raise RefusedError(
-            f"device {number} is not known to this gateway",
+            f"device {number} is unknown to this gateway",
             why="it is not of this site, or the gateway does not run and has no report of it",
             remedy="check the number",
             action=Action.LIST_DEVICES,
@@ -259,7 +259,7 @@ def device(session: Session, /, number: int, face: str | None, *, revoke: bool) 
 def retry(session: Session, /, number: int, product: str) -> None:
     """Offer a release to DEVICE again.
 
-    Its tries were used up, or it rolled back.
+    Use this after the device used up its tries, or rolled back the release.
 
     \b
     Example:  blockota gateway retry 256
@@ -294,7 +294,7 @@ def retry(session: Session, /, number: int, product: str) -> None:
 def pause(session: Session, /, subject: str, *, resume: bool) -> None:
     """Offer nothing to a GROUP of the settings, or to one DEVICE.
 
-    Tries that were made are not forgotten. A device that has the image already may go on.
+    The pause does not reset the number of tries. A device that already has the image may continue.
 
     \b
     Example:  blockota gateway pause default

@@ -83,8 +83,8 @@ def key_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @identity.command()
-@click.option("--kind", type=KIND, metavar="KIND", help="What it is, for example gateway.")
-@click.option("--uuid", "name", type=UUID_TYPE, metavar="UUID", help="Its UUID; random by default.")
+@click.option("--kind", type=KIND, metavar="KIND", help="Kind of identity, for example gateway.")
+@click.option("--uuid", "name", type=UUID_TYPE, metavar="UUID", help="UUID of the identity; random by default.")
 @key_options
 @click.option("--virtual-ip", metavar="ADDRESS", help="IPv4 address inside the tunnel.")
 @click.option("--list", "listed", type=_FILE, metavar="FILE", help="Enrol the identities of a JSON file.")
@@ -102,9 +102,10 @@ def enrol(
 ) -> None:
     """Propose to enrol an identity, or a list of identities.
 
-    Its account, keys and virtual IP belong to it for good. The kinds are validator, gateway, administrator, fog, cloud,
-    operator and technician. Its key is P-256, Ed25519 or RSA. The log's key is a PEM file or a verifier key, and the
-    tunnel's is what `wg pubkey` prints. A list has the form of `blockota identity list --json`.
+    The account, keys and virtual IP of an identity can never belong to another identity. The kinds are validator,
+    gateway, administrator, fog, cloud, operator and technician. The public key is P-256, Ed25519 or RSA. The log's key
+    is a PEM file or a verifier key. `wg pubkey` prints the tunnel's key. A list has the form of `blockota identity list
+    --json`.
 
     \b
     Example:  blockota identity enrol --kind gateway --public-key gateway.pem \\
@@ -141,7 +142,8 @@ def enrol(
 def rotate(session: Session, /, name: UUID, keys: KeyNames, proposing: ProposalOptions) -> None:
     """Propose to replace keys or the account of the identity UUID.
 
-    Keys that are not named stay; `none` takes one away. The former keys stay readable with their blocks.
+    Keys without an option stay. The value `none` removes a key. The former keys stay readable, with the blocks of their
+    first and last use.
 
     \b
     Example:  blockota identity rotate 0f8fad5b-d9cb-469f-a165-70867728950e \\
@@ -227,9 +229,9 @@ def unban(session: Session, /, name: UUID, proposing: ProposalOptions) -> None:
 @proposing_options
 @with_session
 def retire(session: Session, /, name: UUID, proposing: ProposalOptions) -> None:
-    """Propose to retire the identity UUID, for good.
+    """Propose to retire the identity UUID permanently.
 
-    Its keys and its record stay readable, and are never enrolled again.
+    The identity's record stays readable. Its keys can never be enrolled again.
 
     \b
     Example:  blockota identity retire 0f8fad5b-d9cb-469f-a165-70867728950e \\
@@ -282,7 +284,7 @@ def show(session: Session, /, name: UUID | str, *, pem: bool) -> None:
 @click.option("--active", is_flag=True, help="Only identities that are neither banned nor retired.")
 @with_session
 def list_(session: Session, /, kind: str | None, *, active: bool) -> None:
-    """List the identities, the one enrolled last first.
+    """List the identities, from the last enrolled to the first.
 
     \b
     Example:  blockota identity list --kind gateway

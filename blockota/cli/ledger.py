@@ -177,7 +177,7 @@ def suspect(
 @ledger.command()
 @_UUID
 @click.option("--device", type=_INDEX, required=True, metavar="NUMBER", help="Device of the suspicion.")
-@click.option("--resume/--retire", "resume", default=None, help="Let the log grow again, or end it for good.")
+@click.option("--resume/--retire", "resume", default=None, help="Let the log grow again, or end it permanently.")
 @key_option("The administrator's")
 @with_session
 def decide(
@@ -185,8 +185,8 @@ def decide(
 ) -> None:
     """Decide on a suspended log, as an administrator.
 
-    A resumed log grows again, and its entries until now are no new evidence for this device and release. A retired log
-    ends for good: its keeper gets a new UUID.
+    A resumed log grows again. Its entries until now are no new evidence for this device and release. A retired log ends
+    permanently, and its keeper gets a new UUID.
 
     \b
     Example:  blockota ledger decide 0f8fad5b-d9cb-469f-a165-70867728950e \\

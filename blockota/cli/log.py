@@ -184,7 +184,7 @@ def anchor(session: Session, /, key: str, password_fd: int | None, *, is_whole: 
 @click.argument(
     "folder", metavar="[FOLDER]", type=click.Path(path_type=Path, exists=True, file_okay=False), required=False
 )
-@click.option("--access-log", type=_FILE, metavar="FILE", help="One JSON line per request; stderr by default.")
+@click.option("--access-log", type=_FILE, metavar="FILE", help="Log file, one JSON line per request; else stderr.")
 @listening_options
 @with_session
 def serve(session: Session, /, folder: Path | None, access_log: Path | None, listening: Listening) -> None:

@@ -63,7 +63,11 @@ def verify(session: Session, /, file: Path, trust: Path | None, *, asks_chain: b
 @click.command()
 @click.argument("index", type=NumberRange(min=0))
 @click.option(
-    "--log", "folder", type=click.Path(path_type=Path), metavar="FOLDER", help="The log; folder of [log] by default."
+    "--log",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder of the log; by default from [log].",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write.")
 @click.option("--chain", "asks_chain", is_flag=True, help="Name the first anchor of the entry on the gateway chain.")

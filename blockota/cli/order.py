@@ -78,7 +78,7 @@ def order() -> None:
 def update(session: Session, /, producer: str | None, ordering: OrderOptions) -> None:
     """Order a release for the devices of a group.
 
-    The release must be that of an admitted producer, confirmed, active, and not below the floor.
+    The release must belong to an admitted producer. It must be confirmed, active, and not below the floor.
 
     \b
     Example:  blockota order update --group thermo2-berlin \\
@@ -132,7 +132,7 @@ def configure(session: Session, /, image: Path, ordering: OrderOptions, proposin
 def cancel(session: Session, /, number: int, key: str, password_fd: int | None) -> None:
     """Cancel an open order.
 
-    Its operator and administrators may cancel the order NUMBER.
+    The order's operator and administrators may cancel the order NUMBER.
 
     \b
     Example:  blockota order cancel 12 --key keystore:operator.json
@@ -150,7 +150,7 @@ def cancel(session: Session, /, number: int, key: str, password_fd: int | None) 
 @click.argument("name")
 @click.option("--model", metavar="SPEC", help="All devices of a model.")
 @click.option("--site", type=UUID_TYPE, metavar="UUID", help="All devices of a gateway.")
-@click.option("--list", "listed", type=_FILE, metavar="FILE", help="The devices of a file, one number a line.")
+@click.option("--list", "listed", type=_FILE, metavar="FILE", help="File with one device number on each line.")
 @key_option("The operator's, to define it", default="")
 @with_session
 def group(
@@ -165,8 +165,8 @@ def group(
 ) -> None:
     """Define a group of devices, or show it.
 
-    The group NAME is all devices of a model, of a site or of a list; without one of them, the group is shown. A group
-    never changes. Keep the file of a list: gateways compare it with the group.
+    The group NAME contains all devices of a model, of a site or of a list. Without any of these options, the group is
+    shown. A group never changes. Keep the file of a list, because gateways compare it with the group.
 
     \b
     Example:  blockota order group thermo2-berlin --model thermo2 \\
@@ -193,7 +193,7 @@ def group(
 
 @order.command("list")
 @click.option("--group", "name", metavar="NAME", help="Only the orders for this group.")
-@click.option("--all", "everything", is_flag=True, help="List all orders, closed ones too.")
+@click.option("--all", "everything", is_flag=True, help="List all orders, including closed orders.")
 @with_session
 def list_(session: Session, /, name: str | None, *, everything: bool) -> None:
     """List the open orders.

@@ -28,14 +28,14 @@ def producer() -> None:
 
 @producer.command()
 @click.argument("name")
-@click.option("--contract", "block_ota", type=ADDRESS, required=True, help="Its contract BlockOTA.")
-@click.option("--replication", type=ADDRESS, help="Its contract FirmwareReplication, if it has one.")
+@click.option("--contract", "block_ota", type=ADDRESS, required=True, help="The producer's BlockOTA contract.")
+@click.option("--replication", type=ADDRESS, help="The producer's FirmwareReplication, if any.")
 @proposing_options
 @with_session
 def admit(session: Session, /, name: str, block_ota: str, replication: str | None, proposing: ProposalOptions) -> None:
     """Propose to admit the producer NAME with its contracts.
 
-    A producer keeps its name and its contracts for good. Red flags that the owners will see are reported.
+    The name and the contracts of a producer never change. Red flags that the owners will see are reported.
 
     \b
     Example:  blockota producer admit acme -o admit.json \\
@@ -88,7 +88,7 @@ def restore(session: Session, /, name: str, proposing: ProposalOptions) -> None:
 @producer.command("list")
 @with_session
 def list_(session: Session) -> None:
-    """List the producers, suspended ones too.
+    """List the producers, including suspended producers.
 
     \b
     Example:  blockota producer list

@@ -147,13 +147,13 @@ def withdraw(session: Session, /, number: int, key: str, password_fd: int | None
 @replica.command("list")
 @click.option("--product", metavar="NAME", help="Only agreements on this product; goes with --version.")
 @click.option("--version", type=VERSION, help="Only agreements on this release; goes with --product.")
-@click.option("--all", "everything", is_flag=True, help="List all agreements, ended ones too.")
+@click.option("--all", "everything", is_flag=True, help="List all agreements, including ended ones.")
 @with_session
 def list_(session: Session, /, product: str | None, version: Version | None, *, everything: bool) -> None:
     """List open offers and agreements, and the replicas that serve now.
 
-    An agreement is open while it is proposed or accepted and not expired, and its release is not revoked. Its replica
-    counts as serving once the broker has announced a URI.
+    An agreement is open while it is proposed or accepted and not expired, and its release is not revoked. The replica
+    of an agreement counts as serving once the broker has announced a URI.
 
     \b
     Example:  blockota replica list --product acme-thermo2 --version 1.4.0

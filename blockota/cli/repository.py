@@ -46,7 +46,7 @@ def repository() -> None:
     "--broker", type=ADDRESS, metavar="ADDRESS", help="The broker whose agreements are served; goes with --as broker."
 )
 @click.option("--tokens", "tokens_path", type=_FILE, metavar="FILE", help="Require one of these bearer tokens.")
-@click.option("--access-log", type=_FILE, metavar="FILE", help="One JSON line per request; stderr by default.")
+@click.option("--access-log", type=_FILE, metavar="FILE", help="Log file, one JSON line per request; else stderr.")
 @click.option("--refresh", type=INTERVAL, default="30s", show_default=True, help="Time between reads of the chain.")
 @click.option(
     "--patience",

@@ -99,7 +99,7 @@ def forget(session: Session, /, transaction: str, *, yes: bool) -> None:
 
 
 def _chains(session: Session) -> list[Chain]:
-    """Return the producer chain, and the gateway chain if it is another one."""
+    """Return the producer chain, and the gateway chain if the two differ."""
     chains = [session.chain]
     if session.gateway.settings.chain_id != session.settings.chain_id:
         chains.append(session.gateway.chain)

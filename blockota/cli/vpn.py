@@ -25,7 +25,7 @@ _PAUSE = 0.5
 
 @click.group(cls=VerbGroup)
 def vpn() -> None:
-    """Open tunnels to the enrolled identities that this host may talk to, and close those of banned ones.
+    """Open tunnels to the enrolled identities that this host may talk to, and close the tunnels of banned ones.
 
     The table [vpn] of the settings describes this end. The tunnels are WireGuard's.
     """
