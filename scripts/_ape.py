@@ -27,8 +27,8 @@ def connect(provider: Any, *, purpose: str, contract: str | None = None, store: 
     Args:
         provider: the provider that Ape selected.
         purpose: the script, recorded in the journal of transactions.
-        contract: address of BlockOTA; None means that of the settings.
-        store: URL of the content store; None means that of the settings.
+        contract: address of BlockOTA; None selects the address in the settings.
+        store: URL of the content store; None selects the URL in the settings.
 
     Raises:
         UsageError: the provider has no HTTP address, or a setting is not valid.
@@ -51,7 +51,7 @@ def proposing_script(command: Callable[..., None]) -> Callable[..., None]:
     """Add ``--contract`` and the options of every command that makes a proposal."""
 
     @proposing_options
-    @click.option("--contract", help="Address of BlockOTA; by default that of the settings.")
+    @click.option("--contract", help="Address of BlockOTA; by default from the settings.")
     @wraps(command)
     def wrapped(**options: object) -> None:
         with errors_reported():

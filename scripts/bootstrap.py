@@ -134,7 +134,7 @@ def tool_step(target: str, interpreter: str) -> Step:
 
 
 def compiled_step() -> Step:
-    """Return the step that installs into the venv what has no wheel: the libraries of the extras delta and dtls."""
+    """Return the step that compiles the libraries of the extras delta and dtls, which have no wheels, into the venv."""
     pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install"]
     lock = "requirements-compiled.lock"
     return Step(

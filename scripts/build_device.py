@@ -61,9 +61,9 @@ class Signature:
 
     Attributes:
         version: the version in the header.
-        counter: the security counter; None for an image without one.
-        key: the name of the key file in ``device/images``; "" for an image that is not signed.
-        load_address: the address in the header; 0 for that of slot 0.
+        counter: the security counter; None for an image without a counter.
+        key: the name of the key file in ``device/images``; "" for an unsigned image.
+        load_address: the address in the header; 0 selects the address of slot 0.
     """
 
     version: str
@@ -80,9 +80,9 @@ class Program:
         port: the folder in ``device/ports``.
         sources: the C files, relative to ``device``.
         linker: the name of the linker script in the folder of the port.
-        limit: the largest size that is allowed, in bytes, without header and signature.
+        limit: the maximum size in bytes, without header and signature.
         macros: definitions for the compiler, each ``NAME`` or ``NAME=VALUE``.
-        signature: how the program is signed; None for a loader, which is not.
+        signature: how the program is signed; None for a loader, which is not signed.
     """
 
     port: str
@@ -183,7 +183,7 @@ def build(name: str) -> bytes:
 
     Raises:
         ValueError: the program is larger than its limit.
-        subprocess.CalledProcessError: a tool failed; it has printed why.
+        subprocess.CalledProcessError: a tool failed; the tool has printed the reason.
     """
     program = PROGRAMS[name]
     with TemporaryDirectory() as folder:
@@ -241,7 +241,7 @@ def build_host(target: Path, *macros: str, has_chip: bool = False) -> None:
     Args:
         target: the library.
         macros: definitions for the compiler.
-        has_chip: whether the loader asks a secure element, whose bus is four functions of the caller.
+        has_chip: whether the loader uses a secure element; the caller supplies four functions that simulate its bus.
     """
     port = DEVICE / "ports" / "host"
     sources = [DEVICE / source for source in (*LOADER, *(CHIP if has_chip else ()))]

@@ -27,7 +27,7 @@ K = 1024
 FLASH_BASE, FLASH_END = 0x0800_0000, 0x0880_0000
 """Other memories that are programmed, such as OTP, begin behind `FLASH_END`."""
 LAST_RAM = 0x3900_0000
-"""From here on are backup RAM and external memories."""
+"""The first address of backup RAM and external memories."""
 SRAM = 0x2000_0000
 POSITION_OF_ID = 2
 ZERO = ast.Constant(0)
@@ -93,7 +93,7 @@ EXPLAINED: dict[tuple[int, str, str], str] = {
     (0x494, "ram", PROBE_RS): "SRAM2 is at 0x10000000 too, as on the other WB chips",
     (0x495, "ram", PROBE_RS): "the table has SRAM2 and its alias at 0x10000000 too (stm32-metapac 21)",
 }
-"""Why a difference of ⟨product id, field, source⟩ is accepted."""
+"""The reason why a difference of ⟨product id, field, source⟩ is accepted."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def stm32flash_rows(text: str) -> dict[int, Row]:
 
 
 def stm32loader_rows(text: str) -> dict[int, Row]:
-    """Return the rows of `devices.py`; rows with the same id become one row with the RAM that is free in all."""
+    """Return the rows of `devices.py`; rows with one id become one row, with the RAM that is free in all of them."""
     rows: dict[int, Row] = {}
     for call in ast.walk(ast.parse(text)):
         if not (isinstance(call, ast.Call) and ast.unparse(call.func) == "DeviceInfo"):
@@ -258,7 +258,7 @@ def shown(value: object, field: str) -> str:
 
 
 def _padded(mine: tuple[int, ...] | None, theirs: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """As many of our units as the other table spells out; a chip may have fewer."""
+    """The first of our units, as many as the other table lists; a chip may have fewer."""
     if mine is None or theirs is None:
         return None
     first = mine[: len(theirs)]

@@ -46,7 +46,7 @@ EXPLAINED = {
     "DeviceRegistry: warning: Missing display field: No display field is defined for path `#.things.[]`"
     " in function 0x2e8797e1 (see DeviceRegistry.json).": ELEMENT,
 }
-"""Why each finding is acceptable."""
+"""The reason why each finding is acceptable."""
 
 
 def main(arguments: list[str]) -> int:

@@ -83,9 +83,9 @@ TARGETS = {"geth": "clique", "ipfs": "kubo", "litewitness": "witness", "fsck": "
 PACKAGES = CLONE / ".build" / "peers" / "bin"
 """The folder with the programs of the packages in requirements-peers.lock, and with a Python that imports them."""
 ORACLE = CLONE / ".build" / "oracle" / "bin" / "python"
-"""The Python that imports the package of requirements-oracle.lock; its licence keeps it apart from all others."""
+"""The Python with the package of requirements-oracle.lock, which is installed separately because of its licence."""
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/go/bin")
-"""Folders with daemons, and that of Go's installer, which a user's PATH may not contain."""
+"""Folders of daemons and of Go's installer; a user's PATH may lack them."""
 USAGE = 2
 
 

@@ -1,6 +1,6 @@
 """Offer to serve a release, as a broker: ``ape run propose_replication --product P --version V --key KEY``.
 
-The contract is that of ``blockota.toml`` or ``deployments/<chain id>.json`` for the network's chain id, or given with
+The contract comes from ``blockota.toml`` or ``deployments/<chain id>.json`` for the network's chain id, or given with
 ``--contract``.
 """
 

@@ -1,6 +1,6 @@
 """Propose to withdraw a release: ``ape run revoke --product P --version V --reason TEXT -o revoke.json``.
 
-With ``--sign env:NAME`` the script also writes an owner's signature. The contract is that of ``blockota.toml`` or
+With ``--sign env:NAME`` the script also writes an owner's signature. The contract comes from ``blockota.toml`` or
 ``deployments/<chain id>.json`` for the network's chain id, or given with ``--contract``.
 """
 

@@ -94,7 +94,7 @@ EXPLAINED = {
     SlitherFinding("unused-state", "UpdateLedger.RELEASE_AT"): SLICED,
     SlitherFinding("unused-state", "UpdateLedger.RELEASE_HEADER_AT"): SLICED,
 }
-"""Why each finding is acceptable."""
+"""The reason why each finding is acceptable."""
 
 
 def main() -> int:

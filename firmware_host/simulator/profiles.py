@@ -1,6 +1,6 @@
 """The chips that can be simulated: one part for each row of ``firmware_host/chips.toml``.
 
-The row has the memory map. ``families.toml`` beside this file adds how the chips of a family behave, and lists the
+A row contains the memory map. ``families.toml`` beside this file adds how the chips of a family behave, and lists the
 values that are assumed. The simulator shares the facts of the chip table with the client, but no code. The comparison
 with the tables of other projects (``scripts/compare_chips.py``) checks these facts.
 """

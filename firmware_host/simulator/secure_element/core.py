@@ -1,4 +1,4 @@
-"""What the commands of the ATECC608 share: the memory, the registers that are lost on sleep, and random numbers."""
+"""The shared state of the commands of the ATECC608: memory, registers that a sleep clears, and random numbers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TempKey:
         value: 32 or 64 bytes.
         is_input: the flag SourceFlag: the value came from outside, without random numbers of the chip.
         slot: the key that went into the value.
-        has_genkey: the flag GenKeyData: GenKey made the value from the public key of `slot`.
+        has_genkey: the flag GenKeyData; GenKey made the value from the public key of `slot`.
     """
 
     value: bytes
@@ -45,7 +45,7 @@ class TempKey:
 
 @dataclass
 class Registers:
-    """What the chip keeps while it idles, and loses when it sleeps.
+    """The registers that the chip keeps while it idles, and loses when it sleeps.
 
     Attributes:
         temp_key: TempKey, or None while it is invalid.
@@ -67,9 +67,9 @@ class ChipCore:
     """The part of the chip that executes commands.
 
     Attributes:
-        memory: what the chip keeps without power.
+        memory: the chip's permanent memory.
         random: returns a number of random bytes.
-        registers: what a sleep erases.
+        registers: the registers that a sleep erases.
         is_latched: the persistent latch, which only a loss of power clears.
         is_boot_prohibited: whether SecureBoot refuses until a loss of power.
     """
@@ -81,7 +81,7 @@ class ChipCore:
     is_boot_prohibited: bool = False
 
     def take_temp_key(self) -> TempKey:
-        """Return TempKey and invalidate it: a command that uses TempKey uses it up."""
+        """Return TempKey and invalidate it, because each TempKey can be used only once."""
         temp_key, self.registers.temp_key = self.registers.temp_key, None
         if temp_key is None:
             raise ChipStatusError(ChipStatus.EXECUTION_ERROR)

@@ -52,7 +52,7 @@ _HANDLERS: dict[int, Callable[[ChipCore, ChipCommand], bytes]] = {
 
 
 class PowerState(Enum):
-    """What the chip listens to: everything, or the wake condition alone."""
+    """Whether the chip reacts to everything on the bus, or only to the wake condition."""
 
     AWAKE = auto()
     IDLE = auto()
@@ -64,7 +64,7 @@ class ChipFaults:
     """Faults of the chip and its wires, in effect while they are set.
 
     Attributes:
-        is_absent: nothing acknowledges, as without a chip or with a cut wire.
+        is_absent: nothing acknowledges on the bus, because the chip is missing or a wire is cut.
         late: seconds that every command takes longer than its limit.
         has_wrong_checksum: one bit of every answer's checksum is inverted.
         truncated_to: the number of bytes that every answer has at most; the bus delivers 0xFF after them.
@@ -79,7 +79,7 @@ class ChipFaults:
 
 
 class SecureElement:
-    """An ATECC608 as its bus master meets it.
+    """An ATECC608 as its bus master sees it.
 
     The model does no I/O. It reads the time from `clock`, so that a test or a simulated board decides when a command
     has ended. A new element is asleep, as after its power was switched on.
@@ -89,7 +89,7 @@ class SecureElement:
         core: the part that executes commands.
 
     Args:
-        memory: what the chip keeps without power; of a new chip by default.
+        memory: the chip's permanent memory; by default the memory of a new chip.
         clock: returns a monotonic time in seconds.
         random: returns a number of random bytes; by default a sequence seeded with the serial number, so that a run
             can be repeated. An element that lives in several processes needs random numbers that differ.
@@ -114,7 +114,7 @@ class SecureElement:
 
     @property
     def memory(self) -> ElementMemory:
-        """Return what the chip keeps without power."""
+        """Return the chip's permanent memory."""
         return self.core.memory
 
     @property

@@ -147,7 +147,7 @@ class ElementMemory:
         return self.config[LOCK_VALUE] != UNLOCKED
 
     def is_slot_locked(self, slot: int) -> bool:
-        """Return whether a slot is locked of its own."""
+        """Return whether a slot has its own lock set."""
         return not self.word(SLOT_LOCKED) >> slot & 1
 
     def word(self, offset: int) -> int:
@@ -164,7 +164,7 @@ class ElementMemory:
         return bytes(self.config + self.otp + b"".join(self.slots)) + counters
 
     def tear(self, before: bytes, share: float) -> None:
-        """Undo a part of what changed since an image was made, as a loss of power during a command does.
+        """Undo a part of the changes since an image was made, as a loss of power in a command does.
 
         Only slots and the OTP zone can be torn: locks, counters and rules change in one step.
 
@@ -203,7 +203,7 @@ class ElementMemory:
         return memory
 
     def _fill(self, image: bytes | bytearray) -> None:
-        """Replace all contents by those of an image."""
+        """Replace all contents by the contents of an image."""
         self.config[:] = image[:CONFIG_SIZE]
         self.otp[:] = image[CONFIG_SIZE : CONFIG_SIZE + OTP_SIZE]
         data = image[CONFIG_SIZE + OTP_SIZE : -8]

@@ -75,7 +75,7 @@ class ProvisioningKeys:
 
 @dataclass(frozen=True)
 class ProvisionedDevice:
-    """What the maker registers of a device.
+    """The facts about a device that its maker registers.
 
     Attributes:
         serial: the chip's serial number, 9 bytes.
