@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.figure import Figure, report
-from benchmarks.power_qemu import on_qemu
+from benchmarks.power_qemu import on_qemu, on_qemu_with_deltas
 from firmware_host.simulator.emulator import EmulatedApplication
 from firmware_host.simulator.faults import NO_FAULTS
 from firmware_host.simulator.profiles import STM32F103C8
@@ -119,7 +119,7 @@ def the_loader(_seed: int) -> Iterator[Figure]:
 
 
 PARTS: tuple[Callable[[int], Iterator[Figure]], ...] = (
-    *(the_loader, on_this_computer, on_the_simulated_stm32f103, on_qemu),
+    *(the_loader, on_this_computer, on_the_simulated_stm32f103, on_qemu, on_qemu_with_deltas),
 )
 
 

@@ -6,6 +6,7 @@ next start, the harness fills the page that the interrupted step of an exchange 
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 import zlib
@@ -16,12 +17,16 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.figure import Figure
-from scripts.build_device import PROGRAMS, compile_program
-from tests.support.qemu import FLASH_SIZE, PAGE_SIZE, QemuBoard
-from tests.support.qemu_images import LOADER, NEW, OLD, SLOT_0, SLOT_1, SLOT_SIZE, STATE, digest_of
+import cbor2
 
-ROUNDS, CUTS, WORKERS = 250, 5, 2
+from benchmarks.figure import Figure
+from blockota.formats.delta import make_patch
+from scripts.build_device import PROGRAMS, compile_program
+from tests.support.agent_client import DELTA, GROUP_DEVICE, HEADER, PART, AgentClient
+from tests.support.qemu import FLASH_SIZE, PAGE_SIZE, QemuBoard
+from tests.support.qemu_images import LOADER, NEW, OLD, SLOT_0, SLOT_1, SLOT_SIZE, STATE, digest_of, flash_with
+
+ROUNDS, DELTA_ROUNDS, CUTS, WORKERS = 250, 40, 5, 2
 SCRATCH, JOURNAL_FORWARD, JOURNAL_BACK = 0x38000, 0x38400, 0x38C00
 """The flash map of ``device/ports/microbit/map.h``."""
 CHECK_AT, MARKS_AT, REVERT = 32, 36, 5
@@ -80,6 +85,51 @@ def cut_one_board(loader: bytes, seed: int) -> tuple[str, int]:
         flash = board.cut()
     image = flash[SLOT_0 : SLOT_0 + SLOT_SIZE]
     return ("" if image.startswith((OLD, NEW)) else "it runs another image"), torn
+
+
+def on_qemu_with_deltas(seed: int) -> Iterator[Figure]:
+    """Yield the results of random cuts while the agent makes a new image from its own and a patch."""
+    draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
+    seeds = [draw.randrange(1 << 32) for _ in range(DELTA_ROUNDS)]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        results = [*pool.map(cut_one_delta, seeds)]
+    faults = [f"{fault}, seed {one}" for one, fault in zip(seeds, results, strict=True) if fault]
+    yield Figure("microbit in QEMU: power cuts while a delta is applied", DELTA_ROUNDS * CUTS, "")
+    name = "microbit in QEMU: devices that then do not run their image, or refuse the delta"
+    yield Figure(name, len(faults), "", 0, times="; ".join(faults[:3]))
+
+
+def cut_one_delta(seed: int) -> str:
+    """Cut the power of a board again and again while it applies a patch; return what is wrong, empty if nothing is."""
+    draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
+    _, patch = make_patch(OLD, NEW)
+    sha, base = hashlib.sha256(NEW).digest(), hashlib.sha256(OLD).digest()
+    body = cbor2.dumps({"off": 0, "data": patch[:PART], "len": len(patch), "size": len(NEW), "sha": sha, "base": base})
+    request = HEADER.pack(8 | 2, 0, len(body), GROUP_DEVICE, 0, DELTA) + body
+    with TemporaryDirectory() as folder, QemuBoard(Path(folder), flash_with(OLD)) as board:
+        board.wait_until_ready(1)
+        began = time.perf_counter()
+        with AgentClient(board) as client:
+            client.send_delta(OLD, patch, NEW)
+        longest = 1.2 * (time.perf_counter() - began)
+        for _ in range(CUTS):
+            with AgentClient(board) as client:
+                client.send(request)
+                time.sleep(draw.uniform(0, longest))
+                boots = board.boots
+                board.cut()
+            try:
+                board.wait_until_ready(boots + 1)
+            except TimeoutError:
+                return "it runs nothing"
+        # A client that opens the port drops what the board had sent before the cut.
+        with AgentClient(board) as client:
+            if client.identity()["digest"] != digest_of(OLD):
+                return "it runs another image"
+            answer = client.send_delta(OLD, patch, NEW)
+        flash = board.cut()
+    is_made = answer.get("match") is True and flash[SLOT_1:].startswith(NEW) and flash[SLOT_0:].startswith(OLD)
+    return "" if is_made else f"the delta fails: {answer}"
 
 
 def _torn(flash: bytes, *, draw: random.Random, pages: list[int]) -> bytes:

@@ -29,12 +29,12 @@ def test_a_scenario_ends_with_its_image(scenario: Scenario) -> None:
 
 @pytest.mark.parametrize("worker", range(WORKERS))
 def test_a_board_survives_power_cuts(worker: int) -> None:
-    """After a cut in an operation of an update, and one in the recovery, the board runs a published image."""
+    """After a cut in an operation of an update, and two in the recovery, the board runs a published image."""
     draw = random.Random(f"{SEED} {worker}")  # noqa: S311 - a draw that can be repeated
     images, device, happened = board_images(), BoardDevice(), 0
     while happened < CUTS // WORKERS:
         scenario = draw.choice(SCENARIOS)
-        cuts = [Cut(draw.randint(1, limit), draw.choice(TORN), draw.randrange(1 << 32)) for limit in (2300, 1200)]
+        cuts = [Cut(draw.randint(1, limit), draw.choice(TORN), draw.randrange(1 << 32)) for limit in (2300, 900, 900)]
         fault, number = find_fault(device, scenario, images, cuts)
         assert not fault, (scenario, cuts)
         happened += number
