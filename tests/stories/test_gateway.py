@@ -6,6 +6,7 @@ update).
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -191,3 +192,14 @@ def test_an_operator_looks_after_a_device(site: Workshop) -> None:
         assert len(secrets) == 2
         assert done(site, "gateway", "device", "256", "--revoke") == {"device": 256}
     assert not done(site, "gateway", "status")["running"]
+
+
+def test_a_gateway_that_cannot_listen_does_not_report_that_it_runs(site: Workshop) -> None:
+    """The error names the address, and the place to change it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with Path("blockota.toml").open("a") as settings:
+            settings.write(f'\n[gateway.ddi]\nlisten = "127.0.0.1:{port}"\n')
+        outcome = site.run("gateway", "run")
+    refused(outcome, USAGE, f"cannot listen on 127.0.0.1 port {port}: Address already in use", "in the settings file")
+    assert "runs with" not in outcome.out
