@@ -142,7 +142,7 @@ class GatewayService:
         """Serve the state and the log, if the settings have an address for them.
 
         Raises:
-            UsageError: the gateway cannot listen there.
+            UsageError: the gateway cannot listen at the address.
         """
         parts = self._parts
         if parts.settings.listen is None:

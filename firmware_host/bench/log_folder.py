@@ -1,9 +1,9 @@
 """Write the bench log.
 
 The record of each work on a board is appended to a log, with its receipt, and the log is signed. A bench without an
-identity signs with its own key, which is made at the first use. The name of its log is derived from the key, and the
-log is never anchored. An enrolled technician uses the log of the table ``[log]``. Its entries have the technician's
-UUID, and it is signed by the key that the gateway chain records for the technician.
+identity signs with its own key, which is made at the first use. The name of this bench's log is derived from the key,
+and the log is never anchored. An enrolled technician uses the log of the table ``[log]``. The entries have the
+technician's UUID, and the log is signed by the key that the gateway chain records for the technician.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ class Tally:
 def tallies(lines: Iterable[_Numbered], day: Day) -> tuple[list[Tally], Tally | None]:
     """Sum up the boards of a day.
 
-    A board with several lines counts by its newest line, and as repeated.
+    If a board has several lines, its newest line counts, and the board also counts as repeated.
 
     Returns:
         The groups, sorted, and the total; None if the day has no line. In the total, a board of several groups counts

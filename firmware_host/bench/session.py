@@ -157,7 +157,7 @@ class BoardSession:
     def _flash(self) -> Region:
         """The region of the board's flash.
 
-        If its size is unknown, the flash of the largest chip with the product id.
+        If the size is unknown, the region is the flash of the largest chip with the product id.
         """
         chip, flash_size = self.identity.chip, self.identity.flash_size
         return _region(chip.flash(flash_size or chip.flash_limit) if chip else range(0))

@@ -1,8 +1,8 @@
 """The contents of a board's flash.
 
-They are read byte by byte, or hashed by the digest program in the chip's RAM. `FlashContents` reads the flash, and
-`OnChip` hashes it on the chip. For 64 KiB, hashing takes 0.3 s and reading takes 7 s. The CRC-32 of an erase unit is
-only a hint for the plan. The proof always compares the bytes themselves or a SHA-256.
+The contents are read byte by byte, or hashed by the digest program in the chip's RAM. `FlashContents` reads the flash,
+and `OnChip` hashes it on the chip. For 64 KiB, hashing takes 0.3 s and reading takes 7 s. The CRC-32 of an erase unit
+is only a hint for the plan. The proof always compares the bytes themselves or a SHA-256.
 """
 
 from __future__ import annotations

@@ -362,7 +362,7 @@ def _preserved(fields: dict[str, Any]) -> Preserved:
 
 
 def _is_unfinished(kept: Preserved, found: bytes, *, blank: int) -> bool:
-    """Whether a run that was interrupted before its proof can have left these bytes in place of the kept bytes."""
+    """Whether the found bytes can come from an interrupted run, which had not yet proven the kept bytes."""
     odd = []
     for block in chunks(range(kept.address - kept.address % MAX_BLOCK, kept.span.stop)):
         part = common(block, kept.span)

@@ -32,7 +32,7 @@ def found(
 
 
 def test_an_image_with_the_same_counter_is_usual() -> None:
-    """A signed image with the counter of the release before it has no flag; nor has the first release."""
+    """A signed image with the counter of the previous release raises no flag. The first release raises none either."""
     assert found(FACTS) == []
     assert found(replace(FACTS, before=None), since=None) == []
     assert found(FACTS, None) == []
@@ -51,7 +51,7 @@ def test_an_image_with_the_same_counter_is_usual() -> None:
     ],
 )
 def test_a_changed_counter(before: int | None, floor: Version | None, what: str) -> None:
-    """A counter may rise if the floor excludes the release before; it may never fall."""
+    """A counter may rise if the floor excludes the previous release. A counter may never fall."""
     flags = found(replace(FACTS, before=before), floor=floor)
     assert [word for word, _ in flags] == [Word.COUNTER] * bool(what)
     assert all(what in text for _, text in flags)
@@ -73,7 +73,7 @@ def test_the_manifest_states_the_counter_of_the_image() -> None:
 
 
 def test_who_signed_the_image() -> None:
-    """Another key, and no signature, are flags; without a key in the settings, nothing is flagged."""
+    """A wrong key and a missing signature raise flags. Without a key in the settings, nothing is flagged."""
     for image, why in ((IMAGE, "it is signed with another key"), (unsigned_image(b"app", 2), "it is not signed")):
         ((word, what),) = found(examine(image, key=public_key(OTHER_KEY), before=2))
         assert word is Word.SIGNATURE
@@ -91,7 +91,7 @@ def test_every_changed_byte_is_flagged() -> None:
 
 
 def test_other_bytes_are_flagged() -> None:
-    """An image that the manifest calls an MCUboot image, and that is none, is flagged also without a key."""
+    """A file that the manifest falsely calls an MCUboot image is flagged, even without a key in the settings."""
     ((word, what),) = found(examine(b"\x7fELF", key=None, before=None))
     assert word is Word.CONTAINER
     assert "its image is not an MCUboot image: it does not begin with an MCUboot header" in what

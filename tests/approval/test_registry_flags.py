@@ -263,7 +263,7 @@ def test_the_present_record_is_described(proposal: Proposal, today: str) -> None
 
 @pytest.mark.parametrize("content", [b"", b"\xff"], ids=["a batch", "garbled"])
 def test_a_device_without_a_readable_record_is_described(content: bytes) -> None:
-    """A device of a batch has no record; a record that is not readable is reported."""
+    """A device of a batch has no record. An unreadable record is reported."""
     transfer = UNREMARKABLE["transfer"]
     place = Question(PLACES["DeviceRegistry"], "DeviceRegistry", "device", (300,))
     today = registry_changes(transfer.call, answering(transfer, {place: DEVICE | {"record": content}}))
@@ -296,7 +296,7 @@ def test_the_words_describe_the_arguments() -> None:
 
 @pytest.mark.parametrize("function", ["transferOwnership", "acceptOwnership"])
 def test_a_call_of_several_contracts_is_for_the_called_one(function: str) -> None:
-    """A function that several contracts have is accepted at the address of each of them, and at no other address."""
+    """A function of several contracts is accepted only at the addresses of these contracts."""
     arguments = [OTHER] if function == "transferOwnership" else []
     for name in OWNED_REGISTRIES:
         assert "target" not in words(calling(name, function, *arguments), VIEW)
@@ -304,7 +304,7 @@ def test_a_call_of_several_contracts_is_for_the_called_one(function: str) -> Non
 
 
 def test_every_function_of_a_safe_has_words() -> None:
-    """All functions that change a registry are decoded, except those of registrants, which a Safe does not call."""
+    """All functions that change a registry are decoded, except functions for registrants, which a Safe never calls."""
     registrants = {"registerSpec", "allow", "disallow", "register", "registerBatch", "setKey"}
     for name in OWNED_REGISTRIES:
         for entry in artifact(name)["abi"]:
@@ -355,7 +355,7 @@ def test_a_call_at_another_contracts_address_is_flagged(name: str, place: str) -
 
 
 def test_a_bundle_of_calls_is_flagged() -> None:
-    """A MultiSend is not decoded: it runs foreign code at an address that is not the Safe's contract."""
+    """A MultiSend is not decoded, because it runs foreign code at an address that is not the Safe's contract."""
     data = bytes.fromhex("8d80ff0a") + encode(["bytes"], [b"\0" * 85])
     bundle = proposal_with(to=OTHER, data=data, operation=DELEGATECALL)
     flags = red_flags(bundle, VIEW, signer=OWNERS[0], now=NOW)

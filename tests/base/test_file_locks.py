@@ -44,7 +44,7 @@ def held(path: Path, kind: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_an_exclusive_lock_has_one_holder(tmp_path: Path) -> None:
-    """A lock that another process holds is not granted within the timeout; after its end the lock is free."""
+    """A lock of another process is not granted within the timeout. After this process ends, the lock is free."""
     with held(tmp_path / "lock", "alone") as process:
         with pytest.raises(LockHeldError), exclusive_lock(tmp_path / "lock", timeout=0.05):
             pass
@@ -95,7 +95,7 @@ def test_threads_exclude_each_other(tmp_path: Path) -> None:
 
 
 def test_shared_locks_exclude_an_exclusive_one(tmp_path: Path) -> None:
-    """Several holders share a lock; an exclusive lock is granted only without them, and excludes them."""
+    """Several holders can share a lock. An exclusive lock is granted only if no other process has the lock."""
     path = tmp_path / "lock"
     with ExitStack() as stack:
         for _ in range(SHARES):
@@ -112,7 +112,7 @@ def test_shared_locks_exclude_an_exclusive_one(tmp_path: Path) -> None:
 
 
 def test_a_refused_lock_keeps_nothing(tmp_path: Path) -> None:
-    """An exclusive lock that was refused after it had some of the files releases these files."""
+    """If an exclusive lock is refused, the files that were already locked for it are released."""
     path = tmp_path / "lock"
     with ExitStack() as stack:
         first, second = (stack.enter_context(ExitStack()) for _ in range(2))

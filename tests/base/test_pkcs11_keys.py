@@ -44,7 +44,7 @@ def test_a_wrong_uri_is_refused_without_the_pin(uri: str, why: str) -> None:
 
 
 def test_the_pin_comes_from_a_variable_a_file_or_the_operator(tmp_path: Path) -> None:
-    """The PIN is read from the place that the URI names, or asked for if it names none."""
+    """The PIN is read from the place that the URI names. If the URI names no place, the user is asked for the PIN."""
     file = tmp_path / "pin"
     file.write_text(f"{PIN}\nanother line\n")
     file.chmod(0o600)
@@ -54,7 +54,7 @@ def test_the_pin_comes_from_a_variable_a_file_or_the_operator(tmp_path: Path) ->
 
 
 def test_a_pin_that_cannot_be_found_is_refused(tmp_path: Path) -> None:
-    """An unset variable, a missing file, no place, and a program as the place are refused."""
+    """The place of a PIN may not be an unset variable, a missing file or a program, and may not be absent."""
     for source, why in (
         ("&pin-source=env:P", "env:P is not set"),
         (f"&pin-source=file:{tmp_path / 'none'}", "cannot be read"),

@@ -272,7 +272,7 @@ identities = "{CONTRACT}"
 
 
 def test_each_role_has_its_network(write: Write) -> None:
-    """A role's network is the one that the file names for it, and by default ``network``; an option selects both."""
+    """The file may name a network for each role, else ``network`` applies. An option selects both networks."""
     write(TWO_CHAINS)
     producer, gateway = load(), load(role=Role.GATEWAY)
     assert (producer.network, gateway.network) == ("field", "city")
@@ -283,7 +283,7 @@ def test_each_role_has_its_network(write: Write) -> None:
 
 
 def test_a_variable_names_a_roles_network(write: Write) -> None:
-    """BLOCKOTA_GATEWAY_NETWORK overrides the file; BLOCKOTA_NETWORK overrides only what no role's setting names."""
+    """BLOCKOTA_GATEWAY_NETWORK overrides the file. BLOCKOTA_NETWORK affects only roles without a network."""
     write(TWO_CHAINS)
     assert load(role=Role.GATEWAY, GATEWAY_NETWORK="field").network == "field"
     assert [load(role=role, NETWORK="local").network for role in Role] == ["local", "city"]
@@ -369,7 +369,7 @@ def test_a_deployment_that_cannot_be_written_is_reported(tmp_path: Path) -> None
 
 
 def test_a_node_chosen_elsewhere_gets_the_settings_for_its_chain(write: Write) -> None:
-    """The network with the chain id of a given node applies to the node; without one, no network's settings apply."""
+    """The settings of the network with a node's chain id apply to the node. Without such a network, none apply."""
     write(FILE.replace('"field"', '"local"', 1))
     LOCAL.write(Path())
     found = [

@@ -74,7 +74,7 @@ def test_an_ignored_signal_stays_ignored(number: signal.Signals) -> None:
 
 
 def test_the_first_signal_is_answered_by_a_sentence(capfd: pytest.CaptureFixture[str]) -> None:
-    """A command that finishes a step first says so at the first signal, and only then."""
+    """A command that first finishes its step prints a message about this at the first signal only."""
     with stop_on_signals() as stop:
         stop.sentence = "Stopping after the current step."
         for _ in range(2):
@@ -85,7 +85,7 @@ def test_the_first_signal_is_answered_by_a_sentence(capfd: pytest.CaptureFixture
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("interrupt_at", [1, 2])
 def test_a_request_interrupts_from_the_given_one_on(interrupt_at: int, number: signal.Signals) -> None:
-    """From the given number of signals on, each raises KeyboardInterrupt; earlier ones are only recorded."""
+    """From the given number on, each signal raises KeyboardInterrupt. Earlier signals are only recorded."""
     with stop_on_signals(interrupt_at=interrupt_at) as stop:
         for _ in range(interrupt_at - 1):
             os.kill(os.getpid(), number)

@@ -53,7 +53,7 @@ def test_an_identity_is_read_as_it_was_enrolled(identities: IdentitiesContract) 
 
 
 def test_all_identities_and_their_former_keys_are_read(identities: IdentitiesContract) -> None:
-    """The list has every identity once, and the generations have the blocks of a rotation."""
+    """The list contains every identity once. The generations of keys contain the blocks of a rotation."""
     assert [one.uuid for one in identities.identities()] == list(reversed(UUIDS))
     newest, former = identities.generations(UUIDS[0])
     assert (newest.keys, former.keys) == (keys_of(100), keys_of(0))
@@ -87,7 +87,7 @@ def test_an_unknown_identity_and_a_stranger_are_refused(identities: IdentitiesCo
 def test_a_key_that_the_contract_would_refuse_is_refused(
     identities: IdentitiesContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A point off the curve can only be the answer of a dishonest node."""
+    """A key off the curve is refused, because only a dishonest node can return it."""
     key = PublicKey(KeyKind.P256, enrolment_of(1).keys.key.data).data
     call_many = identities.chain.call_many
     monkeypatch.setattr(
@@ -100,7 +100,7 @@ def test_a_key_that_the_contract_would_refuse_is_refused(
 
 
 def test_producers_are_read(anvil: Chain, identities: IdentitiesContract, cast: Cast) -> None:
-    """A producer is found by its name and by its contract; one without a replication has none."""
+    """A producer is found by its name and by its contract. A producer may lack a FirmwareReplication."""
     contract = ProducersContract(anvil, create(anvil, cast.payer, "Producers", cast.payer.address)[0])
     send(contract, cast.payer, "admit", product_key("acme"), identities.address, NO_ADDRESS)
     (found,) = contract.producers()

@@ -60,7 +60,7 @@ def rounds(folder: Path, *readers: FixedReader, served: dict[CID, bytes]) -> tup
 
 
 def test_deltas_are_fetched_with_their_manifest(tmp_path: Path) -> None:
-    """The first round fetches all three files, the next one nothing; with the release they are dropped."""
+    """The first round fetches all three files, and the next round nothing. The files are dropped with the release."""
     gone = WithManifest(MANIFEST, status=Status.REVOKED)
     reader = WithManifest(MANIFEST)
     (first, second), kept = rounds(tmp_path, reader, reader, served=files(MANIFEST))

@@ -139,7 +139,7 @@ def test_a_long_history_is_read_in_ranges() -> None:
 @pytest.mark.sampled
 @pytest.mark.parametrize("count", sorted({1, 60, *sampled(range(1, 1340), one_in=130)}))
 def test_a_follower_that_is_killed_loses_nothing_and_reads_nothing_twice(count: int) -> None:
-    """Killed before any line of its code, a follower has lost or doubled no event, and reports the reorganisation."""
+    """A follower that is killed before any line of its code loses or doubles no event, and reports reorganisations."""
     done = forks.run(["-c", KILLED_AT, str(count), *STATES], folder=Path.cwd())
     assert done.returncode in {-signal.SIGKILL, 0}, done.stderr
     processed = [line.split() for line in done.stdout.splitlines()]
@@ -228,7 +228,7 @@ def test_a_file_of_another_chain_is_refused() -> None:
 
 
 def test_a_file_in_use_is_refused() -> None:
-    """While a follower has a file open, a second one is refused."""
+    """While a follower has a file open, a second follower is refused."""
     with open_store(), pytest.raises(RefusedError, match="is in use: another process follows"):
         open_store()
 

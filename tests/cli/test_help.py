@@ -54,7 +54,7 @@ def test_the_examples_of_a_help_text_are_valid(path: str) -> None:
 
 @pytest.mark.parametrize("path", [path for path in CONTEXTS if path.count(" ") == 1])
 def test_a_command_is_listed_on_one_line(path: str) -> None:
-    """The list of a noun's commands has one line for each, with the whole first sentence of its help text."""
+    """The list of a noun's commands shows the whole first sentence of each command's help text."""
     noun = CONTEXTS[path]
     verbs = {context.info_name: context.command for context in CONTEXTS.values() if context.parent is noun}
     listed = noun.command.get_help(noun).partition("Commands:\n")[2].splitlines()

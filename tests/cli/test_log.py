@@ -69,7 +69,7 @@ def test_entries_are_appended_published_and_checked(answer: Any, folder: Path) -
 
 
 def test_wrong_entries_are_not_appended(answer: Any, folder: Path) -> None:
-    """Bytes that are not an entry, and the entry of another gateway, are refused; so is a command without entries."""
+    """Bytes that are not an entry, an entry of another gateway, and a command without entries are refused."""
     (folder / "text").write_text("no entry")
     status, found = answer("log", "append", "text", "--event", "x")
     assert (status, found["error"]["what"]) == (2, "text is not a log entry")
@@ -85,7 +85,7 @@ def test_wrong_entries_are_not_appended(answer: Any, folder: Path) -> None:
 
 
 def test_the_public_key_is_printed_and_a_new_one_is_made(answer: Any, folder: Path) -> None:
-    """The key is printed for readers, witnesses and the enrolment; a new one is made only in a file that is missing."""
+    """The key is printed in the forms for readers, witnesses and enrolment. A new key never replaces a key file."""
     status, found = answer("log", "key")
     assert (status, VerifierKey.parse(found["key"]), found["logKey"]) == (0, KEY, KEY.key.hex())
     assert answer("log", "key", "--new")[0] == 2
@@ -122,7 +122,7 @@ def test_witnesses_are_asked_and_reported(answer: Any, folder: Path) -> None:
 
 
 def test_fsck_of_another_log_takes_the_key_from_trust(answer: Any, folder: Path) -> None:
-    """The checkpoint of a folder that is named must be signed by a trusted key; damage is found."""
+    """The checkpoint of a named folder must be signed by a trusted key. Damage of the folder is found."""
     log = TileLog(folder / "other")
     log.append(entries_of(0, 300))
     log.publish(note_signer("other.example"))
@@ -166,7 +166,7 @@ def test_the_log_is_anchored(
 
 
 def test_a_log_is_served(folder: Path) -> None:
-    """The server sends the published files with their types and caching, and nothing else; it ends on SIGTERM.
+    """The server sends only published files, with their media types and caching rules. It ends on SIGTERM.
 
     The reason why a file cannot be read is in the access log only.
     """

@@ -57,7 +57,7 @@ def test_the_screen_says_what_a_receipt_proves(capsys: pytest.CaptureFixture[str
 
 
 def test_the_page_shows_this_screen(capsys: pytest.CaptureFixture[str]) -> None:
-    """The screen in docs/ledger.md is that of the command."""
+    """The screen in docs/ledger.md equals the command's output."""
     Path("RECEIPT.json").write_bytes(Path("signed.json").read_bytes())
     Path("trust.toml").write_bytes(Path("blockota.toml").read_bytes())
     [(command, lines)] = commands(ROOT / "docs" / "ledger.md", end="### The keys")
@@ -110,7 +110,7 @@ def test_the_keeper_makes_the_file_of_a_receipt(folder: Path, capsys: pytest.Cap
 
 
 def test_a_receipt_that_proves_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """A forged receipt has the exit status 3; missing keys, and files that are not receipts, have 2."""
+    """A forged receipt gives exit status 3. A missing key, or a file that is not a receipt, gives exit status 2."""
     spoiled = ProofFile.from_json(Path("signed.json").read_bytes()).to_json().replace(b"index 0", b"index 1")
     Path("spoiled.json").write_bytes(spoiled)
     assert run(["log", "verify", "spoiled.json"]) == 3

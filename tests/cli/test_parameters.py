@@ -88,7 +88,7 @@ def test_a_malformed_word_is_a_usage_error(kind: click.ParamType, word: str) -> 
 
 
 def test_a_number_alone_counts_seconds() -> None:
-    """Where a few seconds are a mistake for days, the error names both."""
+    """The error for a number without a unit shows it as seconds, and names the allowed durations."""
     with pytest.raises(click.BadParameter, match="'7' is 7s: write 1m to 9999d, such as 7d"):
         DURATION.convert("7", None, None)
     assert [spelled(seconds) for seconds in (1, 90, 60, 7200, 86_400)] == ["1s", "90s", "1m", "2h", "1d"]
@@ -102,7 +102,7 @@ def test_a_duration_from_now_is_a_time(word: str) -> None:
 
 
 def test_other_words_after_a_plus_are_refused() -> None:
-    """A time from now is a duration after a plus."""
+    """A time from now is written as a plus and a duration."""
     for word in ("+", "+7w", "+ 7d"):
         with pytest.raises(click.BadParameter, match="not a duration"):
             TIME.convert(word, None, None)

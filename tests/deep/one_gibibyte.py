@@ -20,13 +20,13 @@ LIMIT = 64 * MEBIBYTE
 
 
 def test_a_gibibyte_goes_the_whole_road_in_64_mebibytes(workshop: Workshop) -> None:
-    """Publishing, verifying and fetching 1 GiB need at most 64 MiB of memory above that of an idle command."""
+    """Publishing, verifying and fetching 1 GiB need at most 64 MiB of memory more than an idle command."""
     for name, peak in walk(workshop, size=GIBIBYTE).items():
         assert peak <= LIMIT, f"{name} took {peak:,} bytes more than an idle command"
 
 
 def test_a_gibibyte_goes_through_kubo_in_64_mebibytes(workshop: Workshop, kubo: Path, tmp_path: Path) -> None:
-    """Publishing 1 GiB to Kubo and fetching it back need at most 64 MiB of memory above that of an idle command."""
+    """Publishing 1 GiB to Kubo and fetching it back need at most 64 MiB of memory more than an idle command."""
     reason = Reason("a story", int(time.time()), 3600)
     execute_signed(propose_pairing(workshop.contract, PRODUCT, reason=reason), workshop.chain, cast=workshop.cast)
     digest = write_image(Path("large.bin"), GIBIBYTE)

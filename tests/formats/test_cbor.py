@@ -1,4 +1,4 @@
-"""A value has one encoding in deterministic CBOR, and all others are refused."""
+"""A value has one encoding in deterministic CBOR, and all other encodings are refused."""
 
 from __future__ import annotations
 
@@ -62,6 +62,6 @@ def test_values_have_the_encoding_of_the_standard(value: Any, encoding: str) -> 
     ],
 )
 def test_other_encodings_are_refused(encoding: str) -> None:
-    """Encodings that are not deterministic, types that are not used and cut values are refused with a ValueError."""
+    """Encodings that are not deterministic, unused types and truncated values are refused with a ValueError."""
     with pytest.raises(ValueError, match=r"^it (is|has) "):
         cbor.decode(bytes.fromhex(encoding))

@@ -1,4 +1,4 @@
-"""CIDs are those of Kubo's published vectors, and files are read back from their DAGs."""
+"""CIDs equal Kubo's published vectors, and files are read back from their DAGs."""
 
 from __future__ import annotations
 

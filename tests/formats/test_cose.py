@@ -16,7 +16,7 @@ SIGNATURE = SignedStatement.decode(STATEMENT).signature
 
 
 def test_only_the_signer_s_key_fits() -> None:
-    """A statement is signed by the device's key, not by another one, and not after a change of type or payload."""
+    """A signature is valid only for the device's key, and only for the unchanged type and payload."""
     signed = SignedStatement.decode(STATEMENT)
     assert (signed.type, signed.payload, signed.encode()) == (RUNS, b"payload", STATEMENT)
     assert signed.is_signed_by(DEVICE.key)
@@ -70,6 +70,6 @@ def test_the_second_form_of_a_signature_is_refused() -> None:
 
 @pytest.mark.parametrize("key", [b"", bytes(63), bytes(65), bytes(64), b"\1" * 64, b"\xff" * 64])
 def test_a_key_that_is_not_on_the_curve_is_refused(key: bytes) -> None:
-    """A key of another length, and numbers that are not a point of P-256, are refused."""
+    """A key of another length, and a key that is not a point of P-256, are refused."""
     with pytest.raises(ValueError, match="P-256"):
         SignedStatement.decode(STATEMENT).is_signed_by(key)

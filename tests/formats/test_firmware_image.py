@@ -227,7 +227,7 @@ def test_parts_are_named_by_the_memory_that_the_chip_has(family: str, address: i
 
 
 def test_an_image_names_its_gaps() -> None:
-    """The addresses that a file leaves out between two parts are known after the gaps were filled."""
+    """After gaps were filled, the image still names the addresses that the file left out."""
     content = linear(BASE) + record(0, 0, b"ab") + record(0, 6, b"gh") + record(0, 8, b"ij") + record(0, 12, b"m") + END
     assert read_image(content).gaps == (range(BASE + 2, BASE + 6), range(BASE + 10, BASE + 12))
     assert read_image(linear(BASE) + record(0, 0, b"ab") + END).gaps == ()

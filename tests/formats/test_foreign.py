@@ -121,7 +121,7 @@ LOOKALIKES = {
 
 @pytest.mark.parametrize("name", LOOKALIKES)
 def test_other_bytes_stay_raw(name: str) -> None:
-    """Data that only resemble another kind are read as a raw image."""
+    """Data that only resemble another kind of file are read as a raw image."""
     content = LOOKALIKES[name]
     assert find_foreign(content) is None
     assert read_image(content, load_address=BASE).data == content
@@ -129,6 +129,6 @@ def test_other_bytes_stay_raw(name: str) -> None:
 
 @given(st.binary(min_size=1, max_size=400))
 def test_recognition_never_fails(content: bytes) -> None:
-    """Any bytes, behind any known beginning, are recognised or not; no other error occurs."""
+    """Any bytes after any known beginning are either recognised or not. No other error occurs."""
     for start in (b"", b"{", b'{"', b"<html", b"\xff\xfe", b"\xef\xbb\xbf", b":\0", b"MZ", b"# \n:"):
         find_foreign(start + content)

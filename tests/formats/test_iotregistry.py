@@ -1,4 +1,4 @@
-"""IOTRegistry's messages are those of Go's packages, byte for byte, and others are refused.
+"""IOTRegistry's messages equal the output of Go's packages, byte for byte. Other messages are refused.
 
 `iotregistry.json` was printed by the Go program of tests/peers/iotregistry.
 """
@@ -91,7 +91,7 @@ def test_a_signature_without_the_key_in_its_text_should_be_valid_for_a_registran
 
 
 def test_a_thing_with_the_signature_of_another_should_be_recognised() -> None:
-    """The signature of a thing is valid for another nonce, and for aliases joined differently: both are found."""
+    """A thing's signature is also valid for another nonce, and for differently joined aliases. Both are detected."""
     honest = signed(THING)
     other = signed(replace(THING, nonce=b"\3", aliases=("Foo",)))
     replayed = replace(honest, nonce=b"\4")
@@ -149,7 +149,7 @@ def test_answers_should_have_the_escapes_of_gos_json() -> None:
 
 
 def test_every_changed_bit_of_a_message_should_be_refused_or_change_its_meaning() -> None:
-    """Each bit of a transaction is significant: with another value it is refused, unsigned, or another thing."""
+    """A transaction with one changed bit is refused, has no valid signature, or describes another thing."""
     thing = signed(THING)
     raw = thing.encode()
     for bit in range(8 * len(raw)):

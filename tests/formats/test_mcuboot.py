@@ -19,7 +19,7 @@ UNSIGNED = bytes.fromhex(MADE_BY_IMGTOOL["unsigned"]["image"])
 
 
 def test_the_program_follows_the_header() -> None:
-    """The vector table lies after the header with its padding; an image without a header begins with it."""
+    """The vector table follows the header and its padding. An image without a header begins with the vector table."""
     for size in (HEADER_SIZE, 0x200, 0x400):
         assert program_offset(signed(PROGRAM, header=size)) == size
     assert program_offset(PROGRAM) == program_offset(signed(PROGRAM)[: HEADER_SIZE - 1]) == 0
@@ -48,7 +48,7 @@ def test_a_header_without_a_program_is_explained(image: bytes, why: str) -> None
 
 @pytest.mark.parametrize("name", [name for name, made in MADE_BY_IMGTOOL.items() if made["digest"]])
 def test_the_digest_is_the_one_of_imgtool(name: str) -> None:
-    """The digest covers header, program and protected TLVs; bytes of the slot after the image do not count."""
+    """The digest covers header, program and protected TLVs, but no bytes after the image."""
     made = MADE_BY_IMGTOOL[name]
     image = bytes.fromhex(made["image"])
     assert image_digest(image).hex() == made["digest"]
@@ -56,7 +56,7 @@ def test_the_digest_is_the_one_of_imgtool(name: str) -> None:
 
 
 def test_the_digest_of_an_encrypted_image_is_the_stated_one() -> None:
-    """The hash is of the decrypted program, which only the device can compute: a change is not found here."""
+    """Only the device can compute the hash of the decrypted program. A changed program is therefore not found here."""
     image = bytearray.fromhex(MADE_BY_IMGTOOL["encrypted"]["image"])
     stated = image_digest(bytes(image))
     image[0x40] ^= 1

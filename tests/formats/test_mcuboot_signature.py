@@ -41,13 +41,13 @@ def remade(image: bytes, *added: tuple[int, bytes], without: int = -1) -> bytes:
     ("name", "counter"), [*zip(GOOD, (None, 0, 3, 2**32 - 1, None, 3), strict=True), ("unsigned", 3), ("encrypted", 3)]
 )
 def test_the_security_counter_is_the_one_given_to_imgtool(name: str, counter: int | None) -> None:
-    """The counter is read from the protected TLVs, whatever signs the image."""
+    """The counter is read from the protected TLVs, whatever kind of key signed the image."""
     assert security_counter(IMAGES[name]) == counter
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_signatures_of_imgtool_are_accepted(name: str) -> None:
-    """An image names its key by its SHA-256 or in full; a signature may be padded, and an image too."""
+    """An image contains its key, or the key's SHA-256. A signature and an image may be padded."""
     assert find_signature_fault(IMAGES[name], KEY) == ""
     assert signing_key(read_items(IMAGES[name])) == key_hash(KEY)
 
@@ -73,19 +73,19 @@ def test_signatures_of_imgtool_are_accepted(name: str) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_other_images_are_refused_with_the_reason(image: bytes, why: str) -> None:
-    """A missing signature, another key and another kind of key each have their reason."""
+    """A missing signature, a wrong key and a wrong kind of key are each refused with a reason of their own."""
     assert why in find_signature_fault(image, KEY)
 
 
 def test_the_signature_of_another_image_is_refused() -> None:
-    """The key of a product signs many images: each signature counts for its own image only."""
+    """A product's key signs many images. Each signature is valid only for its own image."""
     other = next(value for kind, value in read_items(IMAGES["counter 0"]).unprotected if kind == 0x22)
     assert find_signature_fault(remade(SIGNED, (0x22, other), without=0x22), KEY) == "its signature is wrong"
 
 
 @pytest.mark.parametrize("name", GOOD[:5])
 def test_no_changed_bit_is_accepted(name: str) -> None:
-    """Every bit of header, program and all TLVs counts."""
+    """A change of any bit in the header, the program or a TLV is detected."""
     image = bytearray(IMAGES[name])
     for at in range(len(image) * 8):
         image[at // 8] ^= 1 << at % 8
@@ -131,14 +131,14 @@ def remade_with_sha512() -> bytes:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_an_image_that_cannot_be_signed_is_refused(image: bytes, why: str) -> None:
-    """Only an unsigned image of imgtool takes a signature."""
+    """A signature can be added only to an unsigned image of imgtool."""
     with pytest.raises(ImageError) as refused:
         with_signature(image, KEY, bytes(64))
     assert why in refused.value.why
 
 
 def test_a_counter_is_one_number() -> None:
-    """Two counters are ambiguous: one loader takes the first, another the last."""
+    """An image with two counters is refused, because some loaders use the first counter and others the last."""
     assert security_counter(unsigned_image(b"", 5)) == 5
     for values in ((5, 6), (b"\x05",), (b"",)):
         with pytest.raises(ImageError, match="its security counter is not one number of four bytes"):

@@ -97,7 +97,7 @@ def test_keys_of_one_name_or_of_another_type_are_not_confused() -> None:
 
 @pytest.mark.parametrize("algorithm", list(NoteAlgorithm))
 def test_a_changed_bit_of_a_signature_is_an_error(algorithm: NoteAlgorithm) -> None:
-    """A signature that names a known key, and has one other bit, a missing byte, or another time, is refused."""
+    """A signature of a known key is refused if a bit or the time was changed, or a byte is missing."""
     key = signer("a.example", algorithm)
     text = str(Checkpoint("a.example", HEAD))
     good = (
@@ -134,7 +134,7 @@ SIGNATURE = NoteSignature("a", bytes(4), bytes(64))
     ],
 )
 def test_what_is_not_a_note_is_refused(raw: bytes) -> None:
-    """Bytes in another form than that of a signed note are refused."""
+    """Bytes that are not in the form of a signed note are refused."""
     with pytest.raises(ValueError, match=r"note|signature|base64|name of a key"):
         Note.parse(raw)
 

@@ -61,7 +61,7 @@ def test_the_handlers_of_a_compiled_program_are_functions() -> None:
 
 
 def test_constants_of_two_instructions_are_joined() -> None:
-    """The halves that ``movw`` and ``movt`` load into one register are one constant; other registers do not mix."""
+    """``movw`` and ``movt`` load the two halves of a constant into one register. Other registers are not combined."""
     low, high = struct.pack("<2H", 0xF245, 0x3478), struct.pack("<2H", 0xF6C0, 0x0401)
     other = struct.pack("<2H", 0xF240, 0x0500)
     assert loaded_constants(low + other + high) == [0x0801_5378]

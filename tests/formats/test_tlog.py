@@ -155,7 +155,7 @@ def test_a_growing_tree_writes_exactly_its_tiles(size: int) -> None:
     ],
 )
 def test_paths_of_tiles(tile: Tile, path: str) -> None:
-    """A tile has one path, and the path names the tile."""
+    """A tile has exactly one path, and the path identifies the tile."""
     assert tile.path == path
     assert Tile.parse(path) == tile
 
@@ -176,7 +176,7 @@ def test_paths_of_tiles(tile: Tile, path: str) -> None:
     ],
 )
 def test_other_paths_are_refused(path: str) -> None:
-    """A path that is not exactly that of a tile is refused, so that no other file can be asked for."""
+    """A path that is not exactly a tile's path is refused, so that no other file can be requested."""
     with pytest.raises(ValueError, match="path of a tile"):
         Tile.parse(path)
 
@@ -203,7 +203,7 @@ def test_impossible_proofs_are_not_made() -> None:
 
 
 def test_every_tree_continues_the_empty_tree_and_itself() -> None:
-    """Empty proofs show that a tree continues the empty tree and itself, and show nothing else."""
+    """An empty proof shows only that a tree is consistent with the empty tree and with itself."""
     one, other = TreeHead(3, bytes(32)), TreeHead(3, bytes([1]) * 32)
     assert is_consistent(EMPTY_TREE, one, [])
     assert is_consistent(one, one, [])

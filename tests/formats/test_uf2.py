@@ -74,7 +74,7 @@ def test_gaps_between_blocks_are_known() -> None:
 
 
 def test_the_digest_of_a_block_is_checked() -> None:
-    """An MD5 digest in a block must be that of the bytes that the block names."""
+    """An MD5 digest in a block must match the bytes to which the block refers."""
     digest = struct.pack("<2I", BASE, 4) + hashlib.md5(b"abcd", usedforsecurity=False).digest()
     good = block(BASE, b"abcd", 0, 1, flags=HAS_FAMILY | HAS_DIGEST, digest=digest)
     assert read_image(good).data == b"abcd"

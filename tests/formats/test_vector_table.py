@@ -33,7 +33,7 @@ def test_a_program_behind_a_boot_loader_is_found() -> None:
 @pytest.mark.parametrize("moved", [0x0800_0800, 0x0800_2000, 0x0800_7000, 0x0800_8800, 0x0801_0000, 0x0802_0000])
 @pytest.mark.parametrize("handlers", [2, 4, 12])
 def test_the_functions_at_the_handlers_give_the_exact_address(moved: int, handlers: int) -> None:
-    """The address is the one at which the handlers are functions, however far after the vector table they lie."""
+    """At the found address, the handlers are functions, however far after the vector table the handlers lie."""
     image = program(moved, before=noise(5000), handlers=handlers, after=noise(200_000))
     assert find_link_address(image, BASE) == LinkAddress(moved, is_certain=True)
     assert find_link_address(image, moved) is None
@@ -97,7 +97,7 @@ def test_a_few_handlers_outside_the_flash_count_if_the_others_are_not_functions(
 
 
 def test_a_signed_image_is_found_by_its_slot() -> None:
-    """For an MCUboot image, the address is that of its slot, where the header lies."""
+    """For an MCUboot image, the address is the start of its slot, where the header lies."""
     image = signed(program(0x0801_0200, before=noise(400), after=noise(90_000)))
     assert find_link_address(image, BASE) == LinkAddress(0x0801_0000, is_certain=True)
     assert find_link_address(image, 0x0801_0000) is None
@@ -137,7 +137,7 @@ OWN: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", OWN)
 def test_an_image_at_its_own_address_is_never_refused(name: str) -> None:
-    """Programs of many shapes at their own address, and data, give no other address."""
+    """For data, and for programs of many shapes at their own address, no other address is found."""
     assert find_link_address(OWN[name], BASE) is None
 
 
@@ -154,7 +154,7 @@ def test_constants_in_instructions_count() -> None:
 
 @pytest.mark.parametrize("version", ["1.0.0", "1.1.0", "1.2.0"])
 def test_the_examples_are_at_their_own_address(version: str) -> None:
-    """The example programs give no other address."""
+    """For the example programs, no other address is found."""
     assert find_link_address((IMAGES / f"bluepill-{version}.bin").read_bytes(), BASE) is None
 
 

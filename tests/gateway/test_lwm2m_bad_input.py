@@ -188,7 +188,7 @@ def test_a_clock_that_jumps_ends_no_registration(tmp_path: Path) -> None:
 
 
 def deliver(folder: Path, story: Callable[[DeliveringCore, server.Lwm2mFace, Lwm2mDevice], Awaitable[None]]) -> None:
-    """Run a story with a core for one device and an image of 64 KiB."""
+    """Run a test function with a core that delivers an image of 64 KiB to one device."""
 
     async def main() -> None:
         core = DeliveringCore(folder, IMAGE)

@@ -94,7 +94,7 @@ def of_gateways(city: City) -> int:
 
 
 def test_the_interface_starts_closed_and_gets_the_peers(host: Host) -> None:
-    """Before the first reading there is no interface; a reading without events changes nothing."""
+    """No interface exists before the registry is first read. A reading without events changes nothing."""
     assert host.interface.done == []
     host.update()
     count = of_gateways(host.city)
@@ -139,7 +139,7 @@ def test_the_ban_of_this_host_closes_all_its_tunnels(host: Host) -> None:
 
 
 def test_a_chain_out_of_reach_closes_the_tunnels_after_a_while(host: Host) -> None:
-    """The last peers stay for the time in the settings, and return with the chain."""
+    """Without a chain, the peers stay for the time in the settings. They return when the chain does."""
     host.update()
     now = city_time(host.city)
     host.sync.expire(now=now + 600)
@@ -154,14 +154,14 @@ def test_a_chain_out_of_reach_closes_the_tunnels_after_a_while(host: Host) -> No
 
 
 def test_an_identity_without_tunnel_is_refused(host: Host) -> None:
-    """An end that is not enrolled, or has no virtual IP, has no tunnels."""
+    """An identity that is not enrolled, or has no virtual IP, has no tunnels."""
     for uuid in (uuid4(), UUIDS[30]):
         with pytest.raises(RefusedError, match="has no tunnels"):
             read_tunnels(host.contract, TunnelSettings(uuid, Path()))
 
 
 def test_the_states_of_tunnels_are_joined_with_the_registry(host: Host) -> None:
-    """A tunnel shows its identity, and a key that no identity has is marked."""
+    """The list names the identity of each tunnel, and marks a key that no identity has."""
     host.city.decide("identities", "ban", UUIDS[22].bytes, ban_reason("stolen"))
     key = base64.b64encode(keys_of(22).tunnel_key or b"").decode()
     rows = join_states(host.contract.identities(), [PeerState(key, "", 7, 1, 2), PeerState("AAAA", "", None, 0, 0)])

@@ -92,7 +92,7 @@ def test_equal_records_give_equal_bytes() -> None:
 
 
 def test_a_configuration_has_the_form_of_wireguard() -> None:
-    """A peer that listens is connected to; another one connects to us."""
+    """This host connects to a listening peer. A peer that does not listen connects to this host."""
     peers = find_peers([VALIDATOR, record(1), record(8)], VALIDATOR, {UUIDS[8]: "192.0.2.7:51820"})
     assert render_interface("a2V5", 51820, address=IPv4Address("10.64.0.1")) + render_peers(peers) == (
         "[Interface]\nPrivateKey = a2V5\nListenPort = 51820\nAddress = 10.64.0.1/32\n\n"
@@ -107,7 +107,7 @@ def test_a_configuration_has_the_form_of_wireguard() -> None:
     [(IdentityKind.GATEWAY, 8471), (IdentityKind.VALIDATOR, 8470), (IdentityKind.CLOUD, 8470)],
 )
 def test_one_port_is_open(kind: IdentityKind, port: int) -> None:
-    """A gateway takes commands, a validator and the cloud requests; everything else is dropped."""
+    """A gateway accepts commands, and a validator and the cloud accept requests. All other packets are dropped."""
     rules = render_rules("wg7", kind, Ports())
     assert [line.split()[-2] for line in rules.splitlines() if "dport" in line] == [str(port)]
     assert rules.count('iifname "wg7" drop') == 2

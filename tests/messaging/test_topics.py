@@ -27,7 +27,7 @@ EVENT = ThingEvent(4, "tamper", 1, 1_700_000_000, "the lid is open", bytes(32), 
 
 
 def test_topics_of_requests_are_those_of_aws() -> None:
-    """Each subscription has one level for the device, and matches no answer."""
+    """Each subscription has one topic level for the device, and does not match the gateway's answers."""
     assert SUBSCRIPTIONS == (
         "$aws/things/+/jobs/start-next",
         "$aws/things/+/jobs/get",

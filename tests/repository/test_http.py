@@ -95,7 +95,7 @@ def test_head_is_get_without_the_body(repository: Running, path: str) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_ranges(repository: Running, asked: str, status: int, expected: bytes | None) -> None:
-    """A single byte range is served, one outside the block is refused, and any other Range is ignored."""
+    """A single byte range is served. A range outside the block is refused, and any other Range is ignored."""
     for _ in range(2):
         answer = repository.get(raw(SMALL_ROOT), headers={"Range": asked})
         assert answer.status_code == status

@@ -62,7 +62,7 @@ def test_requests_that_come_together_are_answered_in_turn(repository: Running) -
 
 
 def test_requests_may_be_cut_anywhere(repository: Running) -> None:
-    """Requests may arrive in pieces of any size, also with the end of one and the start of the next."""
+    """Requests may arrive in pieces of any size. A piece may contain the end of a request and the start of the next."""
     words = get(RAW) + get(CAR) + CLOSE
     for size in (1, 7, len(get(RAW)) + 1):
         with repository.connect() as connection:

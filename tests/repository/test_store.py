@@ -244,7 +244,7 @@ def test_a_block_is_read_once_for_all_who_want_it() -> None:
 
 
 def test_deltas_are_served_with_their_manifest(store: LocalStore) -> None:
-    """The deltas in a manifest are served; before the manifest is in the store, they are not known."""
+    """A delta of a release is served only after the release's manifest is in the store."""
     patch = Patch.of(SMALL_CLAIM.release, b"a patch", compression="crle")
     release = BIG_CLAIM.release
     manifest = Manifest(*(release.product, release.version, release.sha256, release.size), deltas=(patch.delta,))

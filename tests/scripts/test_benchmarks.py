@@ -1,4 +1,4 @@
-"""The benchmarks detect bad runs: counts that are zero in a good run are not zero in a bad one."""
+"""The benchmarks detect bad runs. Counts that are zero in a good run are not zero in a bad run."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_an_explanation_of_nothing_is_an_error() -> None:
 
 
 def test_a_folder_with_fewer_contracts_is_checked() -> None:
-    """An owner's folder has the descriptors of its own contracts; those of other contracts are not missing."""
+    """An owner's folder needs only the descriptors of the owner's contracts."""
     reports = [report for report in good_reports() if report["contract"] == "Producers"]
     assert list(complaints(reports, ["Producers"])) == []
     found = list(complaints(reports, ["Producers", "IdentityRegistry"]))

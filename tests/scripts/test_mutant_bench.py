@@ -1,4 +1,4 @@
-"""Mutants are tested in parallel, and one that times out is tested again alone."""
+"""Mutants are tested in parallel. A mutant that times out is tested again alone."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_enough_killed_and_survivors_explained_passes() -> None:
 
 @pytest.mark.parametrize("explained", [{}, {mutant(1000).name: ""}], ids=["absent", "empty"])
 def test_a_survivor_without_an_explanation_is_named(explained: dict[str, str]) -> None:
-    """A surviving mutant without an explanation, or with an empty one, is reported."""
+    """A surviving mutant without an explanation, or with an empty explanation, is reported."""
     found = complaints(fates(killed_=700, survived=1), explained, whole=True)
     assert found == [f"Survived without an explanation: {mutant(1000).name}"]
 
@@ -90,7 +90,7 @@ def test_too_few_killed_too_few_mutants_and_a_contract_without_are_named() -> No
 
 
 def test_a_sample_has_the_same_mutants_each_time() -> None:
-    """A sample has the given number of each contract's mutants, in their order, and the same ones again."""
+    """A sample has the given number of each contract's mutants, in order. A second sample has the same mutants."""
     campaign = fates(killed_=700, survived=0)
     drawn = drawn_of(campaign, 10)
     assert drawn == drawn_of(campaign, 10) != drawn_of(campaign[::-1], 10)
@@ -99,7 +99,7 @@ def test_a_sample_has_the_same_mutants_each_time() -> None:
 
 
 def test_every_solidity_file_belongs_to_a_contract() -> None:
-    """Each file of contracts/ but the interfaces is a contract's own file or one of its parts, and of one only."""
+    """Each file of contracts/ except the interfaces belongs to exactly one contract, as its own file or as a part."""
     folder = CLONE / "contracts"
     present = {path.relative_to(CLONE).as_posix() for path in folder.rglob("*.sol") if ".cache" not in path.parts}
     listed = [file for contract in CONTRACTS for file in files_of(contract)]

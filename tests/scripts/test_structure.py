@@ -40,5 +40,5 @@ def test_a_checkout_is_measured(checkout: Path) -> None:
 
 
 def test_a_cycle_is_one_floor() -> None:
-    """The modules of an import cycle count as one floor."""
+    """All modules of an import cycle are on one floor of the import graph."""
     assert floors("abcd", {("a", "b"), ("b", "c"), ("c", "b"), ("c", "d")}) == 3

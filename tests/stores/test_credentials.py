@@ -142,7 +142,7 @@ SECRETS = {
 
 @pytest.mark.parametrize(("reference", "why"), SECRETS.values(), ids=SECRETS)
 def test_a_token_that_cannot_be_read_leaves_its_source_out(reference: str, why: str) -> None:
-    """A source whose token cannot be read is skipped, or an error if it is the store; no token is printed."""
+    """A source with an unreadable token is skipped. For the store, it is an error. No token is printed."""
     credentials = known("https://host", reference, EMPTY=" ", TWO="secret words")
     report, other = named(["https://host", "https://other"], credentials)
     assert isinstance(report, SourceReport)

@@ -87,7 +87,7 @@ def test_a_new_store_is_empty(store: LocalStore) -> None:
 
 
 def test_pins_are_put_and_taken_away(store: LocalStore) -> None:
-    """A pin can be removed, twice in a row, and set again; the blocks stay."""
+    """A pin can be removed twice in a row, and set again. The blocks stay."""
     cid = store.put(io.BytesIO(b"hello"))
     store.unpin(cid)
     store.unpin(cid)

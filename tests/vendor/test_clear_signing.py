@@ -266,7 +266,7 @@ def test_the_page_lists_what_wallets_show() -> None:
 
 
 def test_an_owner_binds_its_contracts_to_their_deployment(tmp_path: Path) -> None:
-    """The descriptors of a deployment differ from the packaged ones only in contract address and owner."""
+    """The descriptors of a deployment differ from the packaged descriptors only in contract address and owner."""
     paths = write_descriptors(tmp_path, DEPLOYMENT, vendor="Acme Climate")
     assert [path.name for path in paths] == [file_name(contract) for contract in BOUND]
     for (contract, address), path in zip(BOUND.items(), paths, strict=True):

@@ -102,13 +102,13 @@ def test_a_counter_is_not_compared_with_an_image_that_is_missing(shelf: Shelf, t
 
 
 def test_a_newest_release_without_a_counter_counts_as_0(shelf: Shelf) -> None:
-    """A first counter raises the flag too: devices could not return to an image without one."""
+    """A first counter raises the flag too, because devices could not return to an image without a counter."""
     ((word, what),) = flags(shelf.review([shelf.add(1, 1)], [shelf.add(0)]))
     assert (word, "rises from 0 to 1" in what) == (Word.COUNTER, True)
 
 
 def test_another_container_hides_nothing(shelf: Shelf) -> None:
-    """A proposer may call an MCUboot image opaque: an owner's machine still reads its counter and its signature."""
+    """Even if a proposer calls an MCUboot image opaque, an owner's machine reads its counter and signature."""
     shelf.key.write_text(public_key(OTHER_KEY).pem)
     review = shelf.review([shelf.add(1, 2, container=Container.OPAQUE)], [shelf.add(0, 1)])
     assert [word for word, _ in flags(review)] == [Word.SIGNATURE, Word.COUNTER]

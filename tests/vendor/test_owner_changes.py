@@ -90,7 +90,7 @@ def test_an_owner_is_removed(vendor: Vendor, place: int, threshold: int | None) 
 
 @pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
 def test_an_owner_is_replaced(vendor: Vendor, place: int) -> None:
-    """An owner at any position of the Safe's list can be replaced, and the new owner takes the old one's place."""
+    """An owner at any position of the Safe's list can be replaced. The new owner takes the same position."""
     before = state(vendor)
     lost = before.owners[place]
     proposal = decide(vendor, lambda safe: replace_call(safe, lost.lower(), DORA.address))
@@ -101,7 +101,7 @@ def test_an_owner_is_replaced(vendor: Vendor, place: int) -> None:
 
 
 def test_owners_are_changed_one_proposal_after_the_other(vendor: Vendor) -> None:
-    """A change of owners is refused while another one waits, because the Safe's list would differ at its execution."""
+    """A change of owners is refused while another change waits, because that change will alter the Safe's list."""
 
     def propose_threshold(threshold: int, reason: Reason) -> Proposal:
         return propose_to_itself(vendor.contract, lambda safe: threshold_call(safe, threshold), reason=reason)

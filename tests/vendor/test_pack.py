@@ -122,7 +122,7 @@ def many_blocks() -> bytes:
 
 
 def repeated_leaf() -> bytes:
-    """Return a pack in which one block stands for all leaves of an image of many times its size."""
+    """Return a pack of an image with eight equal leaves, which contains only one block for them."""
     image = NEW.ljust(CHUNK_SIZE, b"\0") * 8
     *_, root = dag(io.BytesIO(image))
     release = release_of(image, dag_root=root.cid.digest)
@@ -131,7 +131,7 @@ def repeated_leaf() -> bytes:
 
 
 def in_pieces(*nodes: list[Child]) -> bytes:
-    """Return a pack with an image whose root has these lists of links; all lead to a block of one byte."""
+    """Return a pack with an image whose root has these lists of links. All links lead to a block of one byte."""
     raws = [inner(links) for links in nodes]
     sizes = [sum(size for _, _, size in links) for links in nodes]
     raws.append(inner([(CID.of(DAG_PB, raw), size, size) for raw, size in zip(raws, sizes, strict=True)]))

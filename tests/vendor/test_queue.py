@@ -1,4 +1,4 @@
-"""The queue of a folder's proposals: their states, those that come first, and those that can no longer be executed."""
+"""The queue of a folder's proposals: states, order, and proposals that can no longer be executed."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_folder_is_read_as_a_queue(tmp_path: Path) -> None:
 def test_a_proposal_that_cannot_be_executed_is_refused(
     proposal: Proposal, executed: list[bytes] | None, what: str
 ) -> None:
-    """An executed, replaced or expired proposal is refused with what happened to it."""
+    """An executed, replaced or expired proposal is refused, and the error names what happened to the proposal."""
     with pytest.raises(ProposalError, match=what):
         check_pending(proposal, VIEW, now=NOW, read_executed=None if executed is None else lambda: executed)
 

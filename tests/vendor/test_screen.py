@@ -29,7 +29,7 @@ def screen(proposal: Proposal, view: ChainView | None = VIEW) -> Screen:
 
 
 def test_hashes_and_addresses_are_below_the_rule() -> None:
-    """An owner first reads what a release changes; its hashes and the Safe's addresses are evidence."""
+    """The screen first shows what a release changes. The hashes and the Safe's addresses come later, as evidence."""
     shown = screen(proposal_with())
     asked, terms = shown.asked
     assert list(asked) == ["action", "product", "version", "active from"]
@@ -60,7 +60,7 @@ def test_each_of_several_releases_is_named_in_each_part() -> None:
     ids=["add", "remove", "replace", "threshold"],
 )
 def test_a_change_of_owners_is_shown_with_its_result(call: tuple[object, ...], afterwards: tuple[str, ...]) -> None:
-    """The owners and the threshold are shown as they are and as they would be."""
+    """The owners and the threshold are shown before and after the change."""
     name, *arguments = call
     shown = screen(proposal_with(to=SAFE, data=interface("Safe").encode_call(str(name), *arguments)))
     assert shown.changes == [{"today": (*OWNERS, "2 of these 3 must sign"), "afterwards": afterwards}]
@@ -88,6 +88,6 @@ def test_the_place_in_the_queue_is_shown(nonce: int, view: ChainView | None, pla
     [(3 * 86400, "in 3 days"), (86400, "in 24 hours"), (1800, "in 30 minutes"), (59, "in 0 minutes"), (0, "EXPIRED")],
 )
 def test_the_time_until_the_expiry_is_in_units_that_are_read_at_once(left: int, words: str) -> None:
-    """A week is not shown in hours, and half an hour is not shown as none."""
+    """A week is not shown in hours, and half an hour is not shown as 0 hours."""
     (_, terms) = screen(proposal_with(expires=NOW + left)).asked
     assert words in str(terms["expires"])

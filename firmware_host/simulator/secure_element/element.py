@@ -132,7 +132,7 @@ class SecureElement:
     def power_cycle(self) -> None:
         """Switch the power off and on: registers, latch and prohibition of SecureBoot are lost.
 
-        A command that has not ended is undone, or partly undone with the fault `kept_when_cut`.
+        A running command is undone. With the fault `kept_when_cut`, it is only partly undone.
         """
         if self._clock() < self._ready_at:
             self.memory.tear(self._before, self.faults.kept_when_cut)

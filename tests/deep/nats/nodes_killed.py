@@ -61,7 +61,7 @@ async def thing(cluster: NatsCluster, node: Node) -> AsyncIterator[FakeThing]:
 
 
 def test_the_nodes_are_killed_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gateway's node is killed, then the device's: the job is done, and the management system gets all entries."""
+    """After the nodes of gateway and device are killed, the job is done, and the management system has all entries."""
     monkeypatch.setenv(IDENTITY_KEY.removeprefix("env:"), f"{7:064x}")
     program = find()
     assert program, "nats-server not found: build it with `make nats`"

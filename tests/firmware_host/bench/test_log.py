@@ -115,7 +115,7 @@ def test_the_kind_of_a_receipt_depends_on_the_boards_history(tmp_path: Path) -> 
 
 
 def test_the_entries_of_a_technician_name_the_identity(tmp_path: Path) -> None:
-    """With an identity, each entry has its UUID."""
+    """If the bench log has an identity, each entry has the UUID of this identity."""
     log = BenchLog(tmp_path / "log", note_signer(f"city.example/{IDENTITY.hex}"), IDENTITY)
     log.append(ENTRY)
     assert {one.gateway for one in entries_of(log)} == {IDENTITY}
@@ -143,7 +143,7 @@ def test_long_texts_are_shortened(tmp_path: Path) -> None:
 
 
 def test_what_others_published_is_read_on(tmp_path: Path) -> None:
-    """Two writers of one log continue each other's lines. A receipt is recognised by both."""
+    """Two writers of one log continue each other's lines. Both writers recognise an existing receipt."""
     first, second = (bench_log(tmp_path / "log") for _ in range(2))
     lines = [log.append(replace(ENTRY, time=time)) for time, log in enumerate((first, second, first))]
     assert [line.number for line in lines] == [1, 2, 3]

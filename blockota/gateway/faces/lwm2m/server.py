@@ -438,7 +438,7 @@ class _Handled(Resource):
 
 
 class _HandledBelow(_Handled, PathCapable):
-    """A resource like `_Handled`, for all paths below a path."""
+    """A resource like `_Handled` that handles all paths below its own path."""
 
 
 _Handler = Callable[[Message], Awaitable[Message]]
