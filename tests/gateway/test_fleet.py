@@ -24,13 +24,13 @@ OLD = bytes(32)
 
 
 def test_devices_with_faults_end_right(tmp_path: Path) -> None:
-    """After a hundred faults on devices of two faces, no entry is false, lost or doubled, and no device is stuck."""
+    """After 48 faults on devices of two faces, no entry is false, lost or doubled, and no device is stuck."""
     settings = SiteSettings(faces=("ddi", "lwm2m"), blocks=1)
     with fleet_site(tmp_path, settings) as site:
-        result = run_campaign(site, CampaignPlan({"ddi": 34, "lwm2m": 16}, faults=100, rounds=1, size=2048))
+        result = run_campaign(site, CampaignPlan({"ddi": 16, "lwm2m": 12}, faults=48, rounds=1, size=2048))
     verdict = result.verdict
     assert (verdict.false, verdict.lost, verdict.doubled, result.stuck, result.unverified) == ([], [], [], [], 0)
-    assert result.faults.total() == 100
+    assert result.faults.total() == 48
     assert set(result.faults) == {(face.face, one) for face in (DdiDevice, ConstrainedDevice) for one in face.FAULTS}
 
 

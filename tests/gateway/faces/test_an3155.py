@@ -27,6 +27,7 @@ from tests.support.gateway import COMPONENT, GatewayCore, device_offer, gateway_
 from tests.support.gateway import site_facts as site
 from tests.support.programs import program
 from tests.support.receipts import GATEWAY
+from tests.support.sampling import sampled
 
 BASE, CHIP, NUMBER = 0x0800_0000, 0x410, 300
 OLDER, OLD, NEW = program(BASE, handlers=2), program(BASE, handlers=4), program(BASE, handlers=7)
@@ -125,17 +126,19 @@ def test_the_release_before_is_flashed_again(tmp_path: Path) -> None:
     assert board.flash[: len(OLD)] == OLD
 
 
-@pytest.mark.parametrize(
-    "faults",
-    [
-        Faults(power_cut_in_erase=1),
-        Faults(power_cut_before_program=10),
-        Faults(power_cut_after=700),
-        Faults(silent_after=700),
-        Faults(unplug_after=700),
-        Faults(flip_received=700),
-    ],
+LATE_FAULTS = (
+    Faults(power_cut_in_erase=1),
+    Faults(power_cut_before_program=10),
+    Faults(power_cut_after=700),
+    Faults(silent_after=700),
+    Faults(unplug_after=700),
+    Faults(flip_received=700),
 )
+EARLY_FAULTS = (Faults(lost_ack=25), Faults(flip_sent=40), Faults(unplug_after_sent=60), Faults(noise_at_open=300))
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("faults", sampled(LATE_FAULTS, one_in=4))
 def test_after_each_fault_of_the_line_the_board_runs_what_the_log_states(tmp_path: Path, faults: Faults) -> None:
     """A fault after the first erased page leads back to the previous release, and never to a false receipt."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=faults)
@@ -148,9 +151,8 @@ def test_after_each_fault_of_the_line_the_board_runs_what_the_log_states(tmp_pat
     assert board.flash[: len(OLD)] == OLD
 
 
-@pytest.mark.parametrize(
-    "faults", [Faults(lost_ack=25), Faults(flip_sent=40), Faults(unplug_after_sent=60), Faults(noise_at_open=300)]
-)
+@pytest.mark.sampled
+@pytest.mark.parametrize("faults", sampled(EARLY_FAULTS, one_in=4))
 def test_a_fault_before_anything_is_erased_costs_no_try(tmp_path: Path, faults: Faults) -> None:
     """The visit is repeated, and the release is installed."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=faults)
