@@ -165,7 +165,7 @@ class Judge:
         return entry is not None and (entry["product"], entry["version"]) == (PRODUCT, str(NEW_VERSION))
 
     def clauses(self, texts: Iterable[str], whole: str) -> bool:
-        """Judge clauses; `whole` is printed for those that are wrong. Return whether all are right."""
+        """Judge clauses; `whole` is printed for each wrong clause. Return whether all are right."""
         found = [self._is_right(text, whole) for text in texts]
         return all(found)
 

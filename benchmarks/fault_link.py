@@ -28,11 +28,11 @@ class Mishaps:
     """Faults of the serial line, which affect single bytes; bytes are counted from 1, and 0 means no fault.
 
     Attributes:
-        lose_received: the byte, of those sent to the board, that is lost.
-        lose_sent: the byte, of those sent by the board, that is lost.
-        insert_received: the byte, of those sent to the board, before which another byte is inserted.
-        insert_sent: the byte, of those sent by the board, before which another byte is inserted.
-        swap_after: the byte, of those sent to the board, after which another board replaces it.
+        lose_received: the number of the byte to the board that is lost.
+        lose_sent: the number of the byte from the board that is lost.
+        insert_received: the number of the byte to the board before which another byte is inserted.
+        insert_sent: the number of the byte from the board before which another byte is inserted.
+        swap_after: the number of the byte to the board after which another board is connected.
         value: the byte that is inserted.
     """
 

@@ -114,7 +114,7 @@ def written_back(judge: Judge, count: str) -> bool:
 
 
 def log_line(judge: Judge, number: str, digest: str) -> bool:
-    """The line is the last one of the bench log, and its facts are those of the flash."""
+    """The line is the last line of the bench log, and its facts match the flash."""
     *_, line = read_log(judge.situation.folder / "bench-log")
     is_done = bool(line.fields["after"])
     is_right = not is_done or judge.flash == judge.situation.scene.after
@@ -159,7 +159,7 @@ def repeated(judge: Judge, why: str) -> bool:
 
 
 def interrupted(judge: Judge, release: str, path: str) -> bool:
-    """The journal that was found is that of an earlier attempt."""
+    """The found journal was written by an earlier attempt."""
     return release == f"{PRODUCT} {NEW_VERSION}" and Path(path).exists() and judge.was_begun
 
 
@@ -211,14 +211,14 @@ def differs(judge: Judge, *_: str) -> bool:
 
 
 def byte(judge: Judge, address: str, found: str, wanted: str) -> bool:
-    """The flash, or a damaged answer, has this byte; the image has the other one."""
+    """The flash, or a damaged answer, has the byte `found`; the image has the byte `wanted`."""
     it = judge.situation
     is_read = it.at(judge.flash, address)[0] == int(found, 16) or it.is_garbled
     return is_read and it.at(it.scene.after, address)[0] == int(wanted, 16)
 
 
 def digests(judge: Judge, first: str, stop: str, found: str, wanted: str) -> bool:
-    """The flash, or a damaged answer, has this digest; the image has the other one."""
+    """The flash, or a damaged answer, has the digest `found`; the image has the digest `wanted`."""
     it = judge.situation
     there = hashlib.sha256(it.at(judge.flash, first, stop)).hexdigest()
     is_read = there == found or it.is_garbled
@@ -284,7 +284,7 @@ def complete(judge: Judge) -> bool:
 
 
 def is_page(judge: Judge, page: str) -> bool:
-    """The number is that of the image's first page."""
+    """The number belongs to the image's first page."""
     return int(page) == judge.situation.scene.pages[0]
 
 

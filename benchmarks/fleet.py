@@ -34,7 +34,7 @@ _SHOWN = 20
 
 
 def update(devices: int = DEVICES) -> Iterator[Figure]:
-    """Yield the time in which MQTT devices get a release, and the images with other bytes."""
+    """Yield the time in which MQTT devices get a release, and the number of images with wrong bytes."""
     result = _run(CampaignPlan({"mqtt": devices}, faults=0, rounds=1, size=_SIZE))
     name = f"{devices:,} MQTT devices with {_SIZE >> 10} KiB"
     yield Figure(f"{name}, from the confirmed release to the last receipt in the log", result.logged, "s", 60)
@@ -43,7 +43,7 @@ def update(devices: int = DEVICES) -> Iterator[Figure]:
 
 
 def faults(count: int = FAULTS, *, seed: int = SEED, kills: int = KILLS) -> Iterator[Figure]:
-    """Yield the false, lost and doubled entries after faults, and what else went wrong."""
+    """Yield the numbers of false, lost and doubled entries after faults, and the numbers of other failures."""
     rounds = min(_ROUNDS, max(kills, 1, count // 100))
     fleet = max(min(_FLEET, count // (4 * rounds)), 1)
     devices = {face: max(round(fleet * share), 1) for face, share in SHARES.items()}
@@ -87,7 +87,7 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="PART", help="update, faults, idle; all by default")
     parser.add_argument("--devices", type=int, default=DEVICES, help="MQTT devices of the update")
     parser.add_argument("--faults", type=int, default=FAULTS, help="injected faults")
-    parser.add_argument("--kills", type=int, default=KILLS, help="how often the gateway is killed meanwhile")
+    parser.add_argument("--kills", type=int, default=KILLS, help="number of times that the gateway is killed")
     parser.add_argument("--known", type=int, default=fleet_idle.DEVICES, help="devices of the idle gateway")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--json", action="store_true", help="print the figures only as JSON")

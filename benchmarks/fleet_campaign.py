@@ -26,7 +26,7 @@ from benchmarks.fleet_relay import TcpRelay
 from benchmarks.fleet_site import BLOCK, FleetSite, wait_until
 
 _VECTORS = struct.pack("<II", 0x2000_5000, 0x0800_0009)
-"""The begin of a program for an STM32F103: its stack and its first instruction."""
+"""The first two words of a program for an STM32F103: the initial stack pointer and the reset vector."""
 _POSTPONEMENTS = 3
 _ROUND = 600
 _AT_ONCE = 50
@@ -41,7 +41,7 @@ class CampaignPlan:
         faults: the number of faults.
         rounds: the number of releases.
         size: the size of an image in bytes.
-        kills: how often the gateway is killed.
+        kills: the number of times that the gateway is killed.
         seed: the seed of the faults.
     """
 
@@ -55,14 +55,14 @@ class CampaignPlan:
 
 @dataclass
 class CampaignResult:
-    """What a campaign showed.
+    """The result of a campaign.
 
     Attributes:
         verdict: the verdict about the log.
         faults: the injected faults, by face and fault.
-        unverified: images that a device installed or was served with other bytes.
+        unverified: images with wrong bytes that a device installed or was served.
         stuck: devices that did not end a round.
-        kills: how often the gateway was killed.
+        kills: the number of times that the gateway was killed.
         seconds: the duration of all rounds.
         logged: seconds from the confirmed block of the last release to the last entry about it in the log.
     """
@@ -131,7 +131,7 @@ async def _device(site: FleetSite, stack: AsyncExitStack, face: str, start: Devi
 
 
 class _Campaign:
-    """A campaign that runs."""
+    """A running campaign."""
 
     def __init__(
         self, site: FleetSite, plan: CampaignPlan, fleet: Sequence[FleetDevice], releases: Sequence[FleetRelease]
@@ -184,7 +184,7 @@ class _Campaign:
             yield {device: self._faults(device, next(given)) for device in self._fleet}
 
     def _faults(self, device: FleetDevice, count: int) -> list[Fault]:
-        """Draw the faults of a device: all kinds are as frequent, and one that ends the delivery is the last."""
+        """Draw the faults of a device. All kinds are equally frequent. A fault that ends the delivery comes last."""
         deck = self._decks.setdefault(device.face, [])
         chosen: list[Fault] = []
         while len(chosen) < count:
@@ -211,7 +211,7 @@ class _Campaign:
         return confirmed
 
     async def _gather(self, work: Mapping[FleetDevice, object], what: str) -> None:
-        """Let all devices work; those that do not end are noted."""
+        """Let all devices work, and note the devices that do not end."""
         tasks = {asyncio.ensure_future(one): device for device, one in work.items()}  # type: ignore[call-overload]
         done, late = await asyncio.wait(tasks, timeout=_ROUND)
         for task in done:

@@ -1,6 +1,6 @@
 """Measure downloads of 100 DDI clients at once from the face, and from nginx: ``python -m benchmarks.fleet_ddi``.
 
-Each client is a thread with a connection of its own, and computes the SHA-256 of what it gets. The time is that of the
+Each client is a thread with its own connection, and computes the SHA-256 of the received bytes. The time is that of the
 last client. Ours includes the poll and the action; nginx serves the image only.
 
 ``python -m benchmarks.fleet_ddi FOLDER [PEM]`` serves the devices of a folder in a process of its own, with TLS if a
@@ -56,7 +56,7 @@ class Place:
 
     Attributes:
         url: the server's URL.
-        token: the token of all devices; empty for a server that serves the image only.
+        token: the token of all devices; empty for a server that only serves the image.
     """
 
     url: str
@@ -87,7 +87,7 @@ def run_clients(place: Place, clients: int, digest: bytes) -> None:
     """Let all clients download the image at the same time.
 
     Raises:
-        ValueError: a client got other bytes.
+        ValueError: a client got wrong bytes.
     """
     with ThreadPoolExecutor(clients) as pool:
         numbers = range(_FIRST, _FIRST + clients)
@@ -96,7 +96,7 @@ def run_clients(place: Place, clients: int, digest: bytes) -> None:
 
 
 def fetch(place: Place, number: int) -> bytes:
-    """Poll, open the action and download its image as one client; return the SHA-256 of what arrived.
+    """Poll, open the action and download its image as one client; return the SHA-256 of the received bytes.
 
     nginx serves the image only.
     """

@@ -1,6 +1,6 @@
 """A Linux device that speaks DDI by HTTPS: it polls, loads its image in one or several parts, and sends feedback.
 
-It names its running image by the attribute ``blockota.image``, so that a success alone is not a report.
+The device names its running image in the attribute ``blockota.image``. A success without it is not a report.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class DdiDevice(FleetDevice):
     """The device.
 
     Args:
-        start: what it is at first.
-        token: its token.
+        start: the initial state of the device.
+        token: the device's DDI token.
         port: the port of the face.
     """
 
@@ -60,7 +60,7 @@ class DdiDevice(FleetDevice):
         return True
 
     async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> None:
-        """Take the action once. A try that is not the last one fails."""
+        """Take the action once. Every try except the last one fails."""
         link, artifact = await self._action(release)
         if fault is Fault.REFUSAL:
             text = self.text(fault)

@@ -1,7 +1,7 @@
-"""What really happens on a device of the fleet. The gateway never sees it; the judge compares it with the log.
+"""The diary of what really happens on a device of the fleet; only the judge reads it, never the gateway.
 
-A device has a SHA-256 of its own: it computes the hash of what it installs, and compares it with the one that the
-vendor published on the chain, not with the one that the gateway announced.
+A device computes the SHA-256 of each image that it installs with its own code. It compares the result with the hash
+that the vendor published on the chain, not with the hash that the gateway announced.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.support.receipts import SigningDevice
 
 
 class Fault(StrEnum):
-    """A fault that a device, or the network before it, injects."""
+    """A fault that a device or its network injects."""
 
     # The network.
     RESET_TRANSFER = "the connection of a download is reset"
@@ -51,15 +51,15 @@ class Fault(StrEnum):
 
 
 LAST = frozenset({Fault.REFUSAL})
-"""Faults after which a device gets the release no more."""
+"""Faults after which a device no longer gets the release."""
 
 
 @dataclass(frozen=True)
 class FleetRelease:
-    """A release that the fleet gets.
+    """A release for the fleet.
 
     Attributes:
-        version: its version.
+        version: the version of the release.
         image: the image.
     """
 
@@ -74,18 +74,18 @@ class FleetRelease:
 
 @dataclass
 class Diary:
-    """What happened on a device.
+    """The events on a device.
 
     Attributes:
         number: its number.
-        key: its public key on record, x and y.
+        key: the device's public key on the chain, x and y.
         confirmed: the images that it ran and confirmed, each with the Unix time from which it did.
-        reports: what it reported of the image that it runs, and the gateway acknowledged, with the level.
+        reports: the acknowledged reports of the running image, each with its evidence level.
         texts: what the gateway acknowledged of events, refusals and postponements: the kind of entry, its text, and its
             index if the gateway named it.
         faults: the injected faults.
-        unverified: images that it installed although their SHA-256 is not that on the chain.
-        given_up: the images that it refused.
+        unverified: installed images whose SHA-256 differs from the SHA-256 on the chain.
+        given_up: the images that the device refused.
     """
 
     number: int
@@ -100,13 +100,13 @@ class Diary:
 
 @dataclass(frozen=True)
 class DeviceStart:
-    """What a device is at first.
+    """The initial state of a device.
 
     Attributes:
         number: its number.
-        signer: its key.
+        signer: the device's key.
         releases: the releases that are on the chain, or will be, by version.
-        runs: the release that it runs at first.
+        runs: the release that the device runs at first.
     """
 
     number: int
@@ -119,7 +119,7 @@ class FleetDevice:
     """A device: the image that it runs, its key and its diary.
 
     Args:
-        start: what it is at first.
+        start: the initial state of the device.
     """
 
     face = ""
@@ -148,7 +148,7 @@ class FleetDevice:
         Args:
             release: the release.
             fault: the fault of this try.
-            is_last: whether the device is to have the release afterwards; other tries fail.
+            is_last: whether this try is to succeed; all other tries fail.
         """
         raise NotImplementedError
 
@@ -186,7 +186,7 @@ class FleetDevice:
         self.diary.confirmed.append((release.sha256, time.time()))
 
     def spoiled(self, image: bytes) -> bytes:
-        """Return an image with one wrong bit; nothing, if the download was given up."""
+        """Return an image with one wrong bit; empty if the download was given up."""
         if not image:
             return image
         place = self.draw.randrange(len(image))

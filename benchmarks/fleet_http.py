@@ -19,7 +19,7 @@ _CONTEXT = ssl.create_default_context(cafile=str(CERTIFICATE))
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """An answer. A body that was cut is shorter than the header says."""
+    """An answer. A truncated body is shorter than its header states."""
 
     status: int
     headers: Mapping[str, str]
@@ -53,9 +53,9 @@ class HttpClient:
         Args:
             path: the path.
             method: the method.
-            body: a JSON body; None for none.
+            body: a JSON body, or None.
             headers: header fields of this request.
-            cut_after: resets the connection after so many bytes of the body; -1 for before the answer.
+            cut_after: resets the connection after this number of bytes of the body; -1 resets it before the answer.
 
         Raises:
             OSError: the connection was lost.

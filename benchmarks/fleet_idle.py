@@ -38,7 +38,7 @@ def figures(devices: int = DEVICES, seconds: float = _SECONDS) -> Iterator[Figur
 
 
 def knows(site: FleetSite, devices: int) -> bool:
-    """Whether the gateway says that it knows as many devices."""
+    """Whether the gateway reports this number of devices."""
     return int(site.health().get("devices", 0)) == devices
 
 

@@ -17,18 +17,18 @@ from blockota.errors import RefusedError
 from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry, judge
 
 _OWN = re.compile(r"\(\w+ \d+, \d+\)")
-"""The end of a text that a device made: no two of them are equal."""
+"""The unique end of each text that a device made."""
 
 
 @dataclass
 class Verdict:
-    """What is wrong with a log.
+    """The errors in a log.
 
     Attributes:
-        entries: the number of its entries.
+        entries: the number of entries in the log.
         false: entries that are not true.
         lost: entries that are missing.
-        doubled: entries that are there too often.
+        doubled: entries that occur too often.
     """
 
     entries: int = 0
@@ -61,7 +61,7 @@ def judge_log(entries: Sequence[LogEntry], diaries: Iterable[Diary]) -> Verdict:
 def expected_entries(diary: Diary) -> Iterator[tuple[EntryKind, bytes | None]]:
     """Yield the entries about running images that the reports of a device make: kind and image.
 
-    A report makes an entry if it names another image than the one before, or proves the same one for the first time.
+    A report makes an entry if its image differs from the last report's image, or is proven for the first time.
     """
     logged: tuple[bytes, EvidenceLevel] | None = None
     installed: set[bytes] = set()
@@ -111,7 +111,7 @@ def _compare(
 
 
 def _compare_texts(verdict: Verdict, diary: Diary, entries: Iterable[LogEntry]) -> None:
-    """Compare the texts of a device: each one that was acknowledged is there once, every other one at most once."""
+    """Compare the texts of a device: each acknowledged text occurs once, and every other text at most once."""
     found = Counter((entry.kind, entry.source or "") for entry in entries if _OWN.search(entry.source or ""))
     for kind, text, _ in diary.texts:
         if not found[kind, text]:

@@ -36,7 +36,7 @@ class ConstrainedDevice(FleetDevice):
     """The device.
 
     Args:
-        start: what it is at first.
+        start: the initial state of the device.
         relay: the relay in front of the gateway's port for devices.
         images: the gateway's port for images.
     """
@@ -85,7 +85,7 @@ class ConstrainedDevice(FleetDevice):
         await self._report()
 
     async def finish(self) -> None:
-        """Be read once more: the gateway may have been killed after it read the device last."""
+        """Let the gateway read the device again, because it may have been killed after its last reading."""
         await self._until_read("5/0/5")
 
     async def inject(self, fault: Fault, release: FleetRelease) -> bool:
@@ -101,7 +101,7 @@ class ConstrainedDevice(FleetDevice):
         return True
 
     async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> None:
-        """Try once to get a release. A try that is not the last one fails."""
+        """Try once to get a release. Every try except the last one fails."""
         if fault in _NETWORK:
             name = {Fault.LOST_DATAGRAM: "lost", Fault.DOUBLED_DATAGRAM: "doubled", Fault.SPOILED_DATAGRAM: "spoiled"}
             setattr(self._relay, name[fault], self.draw.randrange(1, 4))
@@ -142,7 +142,7 @@ class ConstrainedDevice(FleetDevice):
             self._state = _IDLE
 
     async def _end(self, result: int) -> None:
-        """Go back to idle with a result, and wait until the gateway has read it."""
+        """Become idle with a result, and wait until the gateway has read the result."""
         self._state, self._result = _IDLE, result
         await self._until_read("5/0/5")
 
@@ -156,7 +156,7 @@ class ConstrainedDevice(FleetDevice):
         await self._until(lambda: self._reads[path] > before, is_urgent=True)
 
     async def _until(self, is_true: Callable[[], bool], *, is_urgent: bool = False) -> None:
-        """Wait until a request of the gateway made something true; update the registration meanwhile."""
+        """Update the registration until a request of the gateway has made a condition true."""
         if is_urgent or self._state != _IDLE:
             await self._update()
         while not is_true():
@@ -168,7 +168,7 @@ class ConstrainedDevice(FleetDevice):
                 await self._update()
 
     async def _pull(self, uri: str, size: int) -> bytes:
-        """Fetch the image block by block. A block that does not come is asked for again."""
+        """Fetch the image block by block. A missing block is requested again."""
         image = b""
         while len(image) < size:
             block = (len(image) >> (_BLOCK + 4), 0, _BLOCK)

@@ -28,7 +28,7 @@ _CONNECTING = 50
 
 
 async def measure(count: int, folder: Path) -> list[float]:
-    """Return the seconds until each device was notified, sorted."""
+    """Return the seconds until each device was notified, in ascending order."""
     numbers = range(FIRST, FIRST + count)
     devices = [known_device(number) for number in numbers]
     async with (

@@ -1,6 +1,6 @@
 """A device that speaks MQTT with AWS's topics, verifies the gateway's signature and the image, and signs its reports.
 
-It repeats each request until it is answered, and connects again whenever its session is lost.
+The device repeats each request until it gets an answer, and reconnects whenever its session is lost.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SPOILED = (
 
 @dataclass(frozen=True)
 class BrokerPlace:
-    """The message broker, and what a device knows of the gateway.
+    """The message broker, and the facts about the gateway that a device knows.
 
     Attributes:
         port: the port of the broker, or of the device's relay.
@@ -63,7 +63,7 @@ class MqttDevice(FleetDevice):
     """The device.
 
     Args:
-        start: what it is at first.
+        start: the initial state of the device.
         place: the broker.
     """
 
@@ -137,7 +137,7 @@ class MqttDevice(FleetDevice):
         self.note_report(release.sha256, EvidenceLevel.A)
 
     async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> None:
-        """Take the job once. A try that is not the last one fails."""
+        """Take the job once. Every try except the last one fails."""
         job, document = await self._next_job(release)
         if fault in (Fault.REFUSAL, Fault.POSTPONEMENT):
             await (self._refuse if fault is Fault.REFUSAL else self._postpone)(job, document)
@@ -221,7 +221,7 @@ class MqttDevice(FleetDevice):
             self.note_text(EntryKind.POSTPONEMENT, text)
 
     async def _claim(self, job: str, release: FleetRelease, fault: Fault) -> None:
-        """State a success that is none, and report the old image afterwards, signed."""
+        """Claim a success falsely, and then report the old image with a signed statement."""
         if fault is Fault.BARE_CLAIM:
             await self._update(job, "SUCCEEDED", {})
         elif fault is Fault.ROLLBACK:

@@ -1,4 +1,4 @@
-"""Cut the power of updating devices, and check what they run afterwards: ``make power``.
+"""Cut the power of devices during updates, and check which image they run afterwards: ``make power``.
 
 A device must start one of the two published images of the update, byte for byte, and must still be updatable. The seed
 is printed; ``python -m benchmarks.power SEED`` repeats the random cuts. A loader with a known error, which judges slot

@@ -79,7 +79,7 @@ def compile_part(layout: Layout, variants: Sequence[Variant]) -> list[Variant]:
 
 
 def imported(file: str, sources: Mapping[str, str]) -> set[str]:
-    """Return the names of a file of contracts/ and of those that it imports, directly or not."""
+    """Return the names of a file of contracts/ and of all files that it imports directly or indirectly."""
     found, left = set(), [file]
     while left:
         name = left.pop()

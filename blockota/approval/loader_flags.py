@@ -45,7 +45,7 @@ def loader_flags(
 
 
 def _find_change(counter: int, before: int | None, *, since: Version | None, floor: Version | None) -> str:
-    """Return what is unusual about a counter after that of the release before it; empty if nothing is."""
+    """Return how a counter differs unusually from the previous release's counter; empty if it does not."""
     if since is None:
         return ""
     if before is None:

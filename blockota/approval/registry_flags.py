@@ -62,7 +62,7 @@ def _examine(call: KnownCall | None, view: ChainView) -> tuple[list[RedFlag], li
 
 
 class _Answers:
-    """Answers questions from a chain view, and collects those that the view does not answer."""
+    """Answers questions from a chain view, and collects the unanswered questions."""
 
     def __init__(self, view: ChainView) -> None:
         self._view = view

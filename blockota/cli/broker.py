@@ -49,7 +49,7 @@ def broker() -> None:
 )
 @click.option("--once", is_flag=True, help="Run one round; this is the default.")
 @click.option("--every", type=INTERVAL, help="Run a round this often, such as 10m, until a signal.")
-@click.option("--verify", is_flag=True, help="Verify all copies first, and repair those that are corrupt.")
+@click.option("--verify", is_flag=True, help="Verify all copies first, and repair corrupt copies.")
 @click.option("--verify-every", type=DURATION, default="7d", show_default=True, help="Verify each copy this often.")
 @click.option("--state", "path", type=_FILE, metavar="FILE", help="State file; .blockota/broker.sqlite by default.")
 @click.option("--allow-private", is_flag=True, help="Also use other replicas in private networks.")
@@ -75,7 +75,7 @@ def sync(
 ) -> None:
     """Keep and announce the images of accepted agreements.
 
-    Images are fetched, verified, pinned and announced; those of ended agreements are dropped.
+    Images are fetched, verified, pinned and announced. Images of ended agreements are dropped.
 
     \b
     Example:  blockota broker sync --vendor-source https://firmware.acme.example \\

@@ -173,7 +173,7 @@ def _entry_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.argument("name")
     @click.option("--product", required=True, metavar="NAME", help="Product whose releases update the model.")
     @click.option("--chain", "chain_id", type=NumberRange(1, (1 << 64) - 1), help="Chain id of its chain.")
-    @click.option("--contract", type=ADDRESS, help="The vendor's BlockOTA; that of the settings by default.")
+    @click.option("--contract", type=ADDRESS, help="The vendor's BlockOTA; by default from the settings.")
     @REGISTRANT_KEY
     @functools.wraps(command)
     def wrapped(*args: object, **kwargs: object) -> None:

@@ -22,7 +22,7 @@ def search_image(session: Session, release: Release, *, named: Sequence[str], in
     """Write a release's image into an empty file, from the store or a source, with a progress bar on stderr.
 
     Raises:
-        UsageError: a URL of the command line or the settings is not that of a gateway.
+        UsageError: a URL of the command line or the settings is not the URL of a gateway.
         VerificationError: check 4 failed, because only other images were found.
         StoreError: no source serves the image.
     """

@@ -157,7 +157,7 @@ class McubootItems:
     def security_counter(self) -> int | None:
         """The security counter, or None for an image without one.
 
-        A loader refuses an image with a lower counter than that of an image that it has run.
+        A loader refuses an image whose counter is lower than the counter of an image that it has run.
         """
         return next((_COUNTER.unpack(value)[0] for kind, value in self.protected if kind == SECURITY_COUNTER), None)
 

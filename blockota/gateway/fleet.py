@@ -198,7 +198,7 @@ class Fleet:
         self.replan(work, number)
 
     def delay(self, work: FleetWork, seconds: int) -> None:
-        """Extend the waiting time of all deliveries, except those that a device postponed to a fixed time."""
+        """Extend the waiting time of all deliveries, except deliveries that a device postponed to a fixed time."""
         for number, member in self._members.items():
             for name, delivery in member.deliveries.items():
                 if delivery.wake is not None and delivery.stage is not Stage.POSTPONED:

@@ -90,10 +90,10 @@ class Judge:
         return JudgedReport(after(record, statement, raw) if statement and raw else record, event)
 
     def is_repeated(self, report: Report, slot: Slot, delivery: Delivery) -> bool:
-        """Whether a report repeats the last accepted one, because its answer was lost.
+        """Whether a report repeats the last accepted report, because the answer was lost.
 
         Raises:
-            RefusedError: the report has the statement of the last one, and is about another image.
+            RefusedError: the report repeats the last report's statement, but names another image.
         """
         raw = report.statement
         if raw is None or not report.is_confirmed or statement_digest(raw) != self.record.last:

@@ -56,7 +56,7 @@ class DeviceEvent:
         """Return the event with the items of a payload.
 
         Raises:
-            ValueError: the items are not those of an event.
+            ValueError: the items are not the items of an event.
         """
         match items:
             case [

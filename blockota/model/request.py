@@ -59,7 +59,7 @@ from blockota.strict_json import load_object
 MAX_SIZE = 64 * 1024
 """The size of the largest request, in bytes."""
 WINDOW = 60
-"""The number of seconds by which the time of a request may differ from that of the receiver."""
+"""The number of seconds by which a request's time may differ from the receiver's time."""
 _NAME_SIZE = 64
 _CLAIMS = {"iat", "jti", "aud", "method", "data"}
 _PUBLISHED = {"data", "identity", "digest", "signature"}

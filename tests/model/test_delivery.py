@@ -270,7 +270,7 @@ def test_a_device_that_leaves_a_release_without_tries_gets_it_only_by_an_operato
 
 
 def test_an_order_for_a_running_release_starts_with_new_tries() -> None:
-    """A device that reached a release without tries left, and gets an order for it, has the tries of the order."""
+    """If a device without tries left runs the release anyway, an order for the release starts with new tries."""
     policy = DeliveryPolicy(pauses=())
     events = (Planned(NEW), Outcome(succeeded=False), runs(NEW), Planned(target("1.1.0", 7)))
     delivery = steps(*events, policy=policy).delivery

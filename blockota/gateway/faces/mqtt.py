@@ -293,7 +293,7 @@ class _Session:
     async def read(self, early: list[Message], tasks: asyncio.TaskGroup) -> None:
         """Answer requests.
 
-        The requests of one device are answered in order, those of several devices at the same time.
+        The requests of one device are answered in order. Requests of several devices are answered concurrently.
         """
         at_work = asyncio.Semaphore(_AT_WORK)
 

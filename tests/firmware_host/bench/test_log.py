@@ -104,7 +104,7 @@ def test_a_run_without_proof_is_an_event(tmp_path: Path) -> None:
 def test_the_kind_of_a_receipt_depends_on_the_boards_history(tmp_path: Path) -> None:
     """The same release again is a reinstallation.
 
-    If the board has the image under another name, it is an equivalent.
+    If the board has the same image under another name, the new image counts as equivalent.
     """
     renamed = replace(ENTRY, product="acme-lamp", result="already")
     for entry in (ENTRY, ENTRY, renamed, replace(ENTRY, board=OTHER_BOARD), replace(ENTRY, after="1.2.0")):
