@@ -2,7 +2,7 @@
 
 The judge computes the entries about running images that the acknowledged reports of a device must make. It shares no
 code with the gateway's state machine. An entry *install* or *reinstall* is false if the device did not run and confirm
-the image before, or did not sign it; an entry *claimed* is false if the device did not report the image.
+the image before, or did not sign it. An entry *claimed* is false if the device did not report the image.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ its operator chose so (`Receiver.accepts_replayable`).
 6. the receiver, the time, and whether the request was seen before,
 7. whether the receiver has the method, and the kind of the sender may call it.
 
-A refusal is *proven* to come from the identity only if the identity signed this request for this receiver, within the
-time, and the receiver had not seen it: anyone can send a recorded request again.
+A refused request is *proven* to come from the identity only if the identity signed it for this receiver, within the
+time, and the receiver had not seen it before. Otherwise anyone could have sent a recorded request again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The serial line between a host and a simulated board: signal levels on the wire, cable faults, and timing.
 
-The time of every event depends only on the time model: the next wait is shortened by the time that the simulator spent
-computing, and by the time that a sleep took too long.
+The time of every event depends only on the time model. The simulator's computing time and the excess time of a sleep
+shorten the next wait.
 """
 
 from __future__ import annotations
