@@ -128,7 +128,7 @@ def counters(judge: Judge, good: str, bad: str) -> bool:
 
 
 def started(judge: Judge, how: str, rest: str) -> bool:
-    """What the bench knows after the start of the program."""
+    """The facts that the bench knows after the start of the program."""
     it, scene = judge.situation, judge.situation.scene
     if how.startswith("The program was not started"):
         return (Command.GO, scene.start_address) not in it.link.addresses and it.board.boot0

@@ -141,7 +141,7 @@ def growth(number: int, batch: int = BATCHES[0]) -> tuple[int, bytes, list[bytes
 
 
 def installs(minor: int, words: int, bits: int) -> dict[str, Any]:
-    """Return the argument of `anchorInstalls` for the same bits in some words, and for a release of its own."""
+    """Return the argument of `anchorInstalls` for the same bits in some words, and for a new release."""
     return {
         "chain": 1,
         "blockOta": "0x" + digest("contract", 1)[:20].hex(),

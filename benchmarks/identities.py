@@ -1,6 +1,6 @@
 """Measure the reading of an identity on anvil: ``python -m benchmarks.identities [--json]``.
 
-The registry has 100 identities. The one that is read has an account and keys of all uses.
+The registry has 100 identities. The measured identity has an account and keys of all uses.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ class SettingsTable:
         """Return a list of durations in seconds.
 
         Raises:
-            UsageError: the value is not such a list.
+            UsageError: the value is not a list of durations.
         """
         return tuple(self._duration(key, one) for one in self.texts(key)) if key in self.values else default
 
@@ -198,7 +198,7 @@ def read_paths(file: Mapping[str, Any], name: str, *, folder: Path) -> dict[str,
     Args:
         file: the settings file.
         name: the name of the table. A table that the file does not have is empty.
-        folder: the folder of the settings file, beside which relative paths lie.
+        folder: the folder of the settings file, at which relative paths begin.
 
     Raises:
         UsageError: the value is not a table, or has a value that is not a path.

@@ -1,4 +1,4 @@
-"""The parts of the error message for a refusal of a contract. The tables of the contracts' errors consist of them."""
+"""The parts of the error message for a refusal of a contract. The tables of contract errors use these parts."""
 
 from __future__ import annotations
 

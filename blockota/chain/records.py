@@ -1,4 +1,4 @@
-"""What a node returns: blocks, events, receipts and quotes, and the decoder of events."""
+"""The answers of a node (blocks, events, receipts and quotes), and the decoder of events."""
 
 from __future__ import annotations
 

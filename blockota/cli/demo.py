@@ -36,7 +36,7 @@ _RESULT = re.compile(r"(✓ (?P<number>[ \d]\d  )?|board says: )")
 def demo(session: Session, /, *, keep: bool, verbose: bool) -> None:
     """Publish two releases, flash a simulated board twice, and have a tampered image refused.
 
-    The demonstration runs in a temporary folder, on a local chain of its own. It prints the commands and their results.
+    The demonstration runs in a temporary folder, on its own local chain. It prints the commands and their results.
 
     \b
     Example:  blockota demo

@@ -218,7 +218,7 @@ class VerbGroup(DYMGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a verb. For another command, or another noun's verb, such as `board flash`, the error names it."""
+        """Find a verb. If the word is a verb of another noun, such as `board flash`, the error names that command."""
         root, word = ctx.find_root(), args[0]
         if word not in self.commands and isinstance(root.command, click.Group):
             nouns = {noun: root.command.get_command(root, noun) for noun in root.command.list_commands(root)}

@@ -1,6 +1,6 @@
 """Reads the first header of a cpio archive in the "newc" or "crc" format (cpio(5)).
 
-A .swu file is such an archive.
+A .swu file is a cpio archive.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ class ThingRecord:
         """Read a record.
 
         Raises:
-            UsageError: the bytes are not such a record.
+            UsageError: the bytes are not a record of this kind.
         """
         fields = _read(raw, repeated=1, known=range(1, 5))
         aliases = tuple(_text(one) for one in fields.get(1, []))
@@ -200,7 +200,7 @@ class SpecRecord:
         """Read a record.
 
         Raises:
-            UsageError: the bytes are not such a record.
+            UsageError: the bytes are not a record of this kind.
         """
         fields = _read(raw, known=range(1, 3))
         return cls(_text(_only(fields, 1)), _text(_only(fields, 2)))
@@ -232,7 +232,7 @@ class RegistrantRecord:
         """Read a record.
 
         Raises:
-            UsageError: the bytes are not such a record.
+            UsageError: the bytes are not a record of this kind.
         """
         fields = _read(raw, known=(1, 3))
         return cls(_text(_only(fields, 1)), _only(fields, 3))

@@ -218,7 +218,7 @@ class Core:
         self._events.places.add(positions)
 
     async def reported(self, number: int, report: Report) -> bool:
-        """Record what a device reports about itself.
+        """Record the facts that a device reports about itself.
 
         Returns:
             Whether the report was accepted.

@@ -20,7 +20,7 @@ Clock = Callable[[], int]
 
 @dataclass(frozen=True)
 class DeviceOffer:
-    """What a device is to install now.
+    """The image that a device is to install now.
 
     Attributes:
         job: number of the try, 1 to 2,147,483,647. A face passes it to the device, and passes it back with each answer.
@@ -87,7 +87,7 @@ class DeviceOffer:
 
 @dataclass(frozen=True)
 class Report:
-    """What a device reports about itself. A value that the device does not report is None.
+    """The report of a device about itself. A value that the device does not report is None.
 
     Attributes:
         image: SHA-256 of the running image.

@@ -170,7 +170,7 @@ def check_event(device: KnownDevice, raw: bytes, text: str, counter: int | None)
     """Check the signed statement of a device about an event.
 
     Raises:
-        RefusedError: the statement is not one of this device about the event.
+        RefusedError: the statement is not this device's statement about the event.
     """
     if device.key is None:
         raise _refused("the device signed an event, and it has no key on record")

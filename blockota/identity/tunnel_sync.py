@@ -101,7 +101,7 @@ class TunnelState:
 
     @property
     def standing(self) -> str:
-        """What the registry has about the other end."""
+        """The registry's data about the other end of a tunnel."""
         if self.identity is None:
             return "not enrolled"
         if self.identity.banned and self.identity.banned_at:

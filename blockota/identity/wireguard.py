@@ -19,7 +19,7 @@ _COLUMNS = 8
 
 @dataclass(frozen=True)
 class PeerState:
-    """What WireGuard knows about a peer.
+    """The state of a peer in WireGuard.
 
     Attributes:
         key: its public key in base64.

@@ -47,7 +47,7 @@ class DeviceEvent:
         """Decode the payload of a signed event.
 
         Raises:
-            ValueError: the bytes are not such a payload.
+            ValueError: the bytes are not the payload of an event.
         """
         return cls.of_items(cbor.decode(raw))
 

@@ -22,7 +22,7 @@ BAN_REASON_SIZE = TUNNEL_KEY_SIZE = 32
 
 
 class IdentityKind(enum.Enum):
-    """What an identity is, with its number in the contract."""
+    """The kind of an identity, with its number in the contract."""
 
     VALIDATOR = 1
     GATEWAY = 2

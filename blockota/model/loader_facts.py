@@ -1,4 +1,4 @@
-"""What the loader of a device examines in an MCUboot image: the security counter, and the signature.
+"""The properties of an MCUboot image that a device's loader examines: the security counter, and the signature.
 
 A device does not return to an image with a lower security counter than it has run. An owner therefore sees the counter
 beside that of the newest release, and learns whether the key that the settings name for the product signed the image.

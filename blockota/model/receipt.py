@@ -322,7 +322,7 @@ class LogEntry:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an entry proves, if the log contains the entry.
+    """The facts that an entry proves, if the log contains the entry.
 
     Attributes:
         kind: the kind as which the entry counts.

@@ -164,7 +164,7 @@ class SignedRequest:
 
 @dataclass(frozen=True)
 class RegistryReading:
-    """What the registry had about the sender of a request.
+    """The registry's data about the sender of a request.
 
     Attributes:
         identity: the record; None if the registry has none.

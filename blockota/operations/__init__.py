@@ -1,1 +1,1 @@
-"""What the operators of a city do: order updates for groups of devices."""
+"""The work of a city's operators: they order updates for groups of devices."""

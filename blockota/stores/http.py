@@ -479,7 +479,7 @@ def translated(source: Source) -> Iterator[None]:
     """Translate exceptions of sockets, TLS and HTTP into a `SourceError`.
 
     Raises:
-        SourceError: such an exception was raised.
+        SourceError: one of these exceptions was raised.
     """
     try:
         yield

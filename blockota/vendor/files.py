@@ -107,7 +107,7 @@ def read_view_file(path: Path, settings: Settings) -> ChainView:
 def check_view(view: ChainView, settings: Settings) -> None:
     """Compare an untrusted chain view with the contracts and the Safe in the settings.
 
-    What the settings do not name is not compared.
+    Facts that the settings do not name are not compared.
 
     Raises:
         ProposalError: the chain, contract or Safe of the view differs from the settings.

@@ -86,7 +86,7 @@ def test_a_log_signs_and_a_witness_cosigns() -> None:
 
 
 def test_keys_of_one_name_or_of_another_type_are_not_confused() -> None:
-    """A signature of another key, of another name, or of another type does not count, and is not an error."""
+    """A signature of another key, another name, or another type is ignored without an error."""
     log = signer("log.example")
     note = Checkpoint("log.example", HEAD).signed(log)
     assert not note.is_signed_by(signer("log.example", seed=3).key)

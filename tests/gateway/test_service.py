@@ -186,7 +186,7 @@ def taken(kind: socket.SocketKind, port: int) -> socket.socket:
     ],
 )
 def test_a_gateway_that_cannot_listen_ends_before_it_is_ready(site: Site, kind: socket.SocketKind, offset: int) -> None:
-    """If an address is in use, the error names it.
+    """If an address is in use, the error names the address.
 
     The gateway is never reported as running, and closes its other addresses.
     """

@@ -127,7 +127,7 @@ def test_settings_of_a_log(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_settings_are_refused(tmp_path: Path, line: str, words: str) -> None:
-    """A setting of another form is refused, and the error names it."""
+    """A setting of another form is refused, and the error names the setting."""
     (tmp_path / "blockota.toml").write_text(f"[log]\n{line}\n")
     with pytest.raises(UsageError, match=words if words.startswith("name") else re.escape(words)):
         load_log(tmp_path / "blockota.toml", environment={})

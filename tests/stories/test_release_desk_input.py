@@ -285,7 +285,7 @@ def test_a_proposal_gets_a_name_that_its_folder_finds(workshop: Workshop) -> Non
 def test_a_proposal_that_another_person_made_at_the_same_time_is_reported(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a shared folder, two people can take the same nonce at once. The one who writes last gets a warning."""
+    """In a shared folder, two people can take the same nonce at once. The last writer gets a warning."""
     words = ("product", "floor", PRODUCT)
     ok(workshop.run(*words, "1.0.0", "--above-newest", "-o", "other.json"))
     other = Path("other.json").rename("other.bak")

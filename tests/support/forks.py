@@ -108,7 +108,7 @@ class Process:
 
     @property
     def errors(self) -> str:
-        """What the program has written to stderr."""
+        """The text that the program has written to stderr."""
         number = self._errors.fileno()  # the program shares the position in the file
         return os.pread(number, os.fstat(number).st_size, 0).decode()
 

@@ -1,7 +1,7 @@
 """A BBC micro:bit in QEMU with a power supply that can fail at any instant.
 
 QEMU's model of the nRF51 has a flash controller. But it does not keep the flash in a file, and a reset writes the first
-content of the flash again. Every boot is therefore a process of its own. At a reset, and when the power is cut, the
+content of the flash again. Every boot is therefore a new process. At a reset, and when the power is cut, the
 process is stopped, its flash is saved, and the process is killed. The next process starts with the saved flash.
 """
 

@@ -52,7 +52,7 @@ class _Screen(pyte.Screen):
 
 @dataclass(frozen=True)
 class ShownScreen:
-    """What a command left on the screen.
+    """The text that a command left on the screen.
 
     Attributes:
         status: the exit status; negative after a hang.

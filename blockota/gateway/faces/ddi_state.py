@@ -1,4 +1,4 @@
-"""What the DDI face keeps on disk: the actions that devices began and ended, and which devices name their image.
+"""The DDI face's data on disk: the actions that devices began and ended, and which devices name their image.
 
 What devices run is in the core's state. Without this file, a gateway that was restarted would not ask a device to
 cancel an action that it began before, and would not recognise a repeated message. A commit does not wait for the disk:
@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS device (
 
 @dataclass(frozen=True)
 class DdiDevice:
-    """What the face knows of a device.
+    """The data that the face keeps about a device.
 
     Attributes:
         begun: the action that the device opened, and has not ended; None for none.

@@ -81,7 +81,7 @@ class ShadowDesk:
         return {"state": replace(shadow, desired=desired).as_state(), "version": shadow.version}
 
     async def update(self, thing: int, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Take what a device reports about itself."""
+        """Process a device's report about itself."""
         state = fields.get("state")
         if not isinstance(state, dict) or not isinstance(state.get("reported") or {}, dict):
             raise RejectedRequestError(INVALID, "the request has no object state.reported")

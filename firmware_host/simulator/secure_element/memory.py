@@ -1,4 +1,4 @@
-"""What an ATECC608 keeps without power: the configuration, data and OTP zones, the locks and the two counters."""
+"""The permanent memory of an ATECC608: the configuration, data and OTP zones, the locks and the two counters."""
 
 from __future__ import annotations
 

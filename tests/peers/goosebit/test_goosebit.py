@@ -79,7 +79,7 @@ def goosebit(folder: Path) -> Iterator[Goosebit]:
 
 @dataclass(frozen=True)
 class Walk:
-    """What a device was given during one update.
+    """The data that a device was given during one update.
 
     Attributes:
         polls: the answers before the attributes, after them, and after the success.

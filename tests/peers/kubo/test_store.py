@@ -64,7 +64,7 @@ def test_a_corrupt_block_is_replaced(node: Node, place: int) -> None:
 
 
 def test_a_corrupt_block_that_another_file_pins_is_reported(node: Node) -> None:
-    """A corrupt block that belongs to another pinned file cannot be replaced, and the error names it."""
+    """A corrupt block that belongs to another pinned file cannot be replaced, and the error names the block."""
     first, second = (content("pinned twice", CHUNK_SIZE) + end for end in (b"a", b"b"))
     node.store.put(io.BytesIO(first))
     leaf = next(dag(io.BytesIO(second)))
