@@ -53,7 +53,7 @@ def test_the_receipt_of_a_board_is_checked_off_line(workshop: Workshop) -> None:
 
     (STATE / "log-key.pem").unlink()
     with serve_tcp(board(2)) as url:
-        refused(workshop.flash(url), REFUSED, f"the bench log {LOG} is that of another bench", "(--log FOLDER)")
+        refused(workshop.flash(url), REFUSED, f"the bench log {LOG} belongs to another bench or key", "(--log FOLDER)")
     refused(workshop.run("bench", "log", "--log", str(STATE)), USAGE, "the folder has no log")
 
 

@@ -176,7 +176,12 @@ def test_an_operator_looks_after_a_device(site: Workshop) -> None:
         entries_with(site, None)
         shown = site.run("gateway", "device", "256").out
         assert all(word in shown for word in (f"{PRODUCT} 1.0.0", "nothing", "install A"))
-        refused(site.run("gateway", "device", "257"), REFUSED, "device 257 is not known", "`blockota device list`")
+        refused(
+            site.run("gateway", "device", "257"),
+            REFUSED,
+            "device 257 is unknown to this gateway",
+            "`blockota device list`",
+        )
         refused(site.run("gateway", "device", "x"), USAGE, "'x' is not a valid number")
         refused(
             site.run("gateway", "retry", "256"), REFUSED, "nothing is to be installed", "`blockota gateway device 256`"
