@@ -14,6 +14,9 @@ static bool must_reset;
 void main_reset_after_answer(void) { must_reset = true; }
 
 _Noreturn void image_run(void) {
+#ifdef AGENT_CRASHES /* a faulty release, for tests */
+  *(volatile uint32_t *)1 = 0;
+#endif
   event_add(EVENT_STARTED, (uint8_t)LAST_BOOT->flags);
   if (LAST_BOOT->flags & BOOT_REQUEST_REFUSED) event_add(EVENT_REFUSED, (uint8_t)LAST_BOOT->refusal);
   /* It ends what noise or the program before left of a line, and shows that the receiver is on. */

@@ -38,13 +38,18 @@ class AgentClient:
 
     def ask(self, group: int, command: int, *, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Send a request, which writes if it has a body, and return the body of the answer."""
+        operation = self.start_asking(group, command, body=body)
+        answer = self.receive()
+        assert HEADER.unpack_from(answer) == (9 | operation, 0, len(answer) - 8, group, self._sequence, command)
+        return dict(cbor2.loads(answer[8:]))
+
+    def start_asking(self, group: int, command: int, *, body: dict[str, Any] | None = None) -> int:
+        """Send a request, and return its operation."""
         self._sequence = (self._sequence + 1) % 256
         content = cbor2.dumps(body or {})
         operation = 0 if body is None else 2
         self.send(HEADER.pack(8 | operation, 0, len(content), group, self._sequence, command) + content)
-        answer = self.receive()
-        assert HEADER.unpack_from(answer) == (9 | operation, 0, len(answer) - 8, group, self._sequence, command)
-        return dict(cbor2.loads(answer[8:]))
+        return operation
 
     def send(self, message: bytes) -> None:
         """Send a packet in a frame."""
@@ -79,14 +84,16 @@ class AgentClient:
         """Return what the board reports about itself."""
         return self.ask(GROUP_DEVICE, IDENTITY)
 
-    def send_delta(self, base: bytes, patch: bytes, image: bytes, *, offset: int = 0) -> dict[str, Any]:
-        """Send a patch from an offset on, and return the last answer or the first refusal."""
+    def send_delta(
+        self, base: bytes, patch: bytes, image: bytes, *, offset: int = 0, length: int = 0
+    ) -> dict[str, Any]:
+        """Send a patch, or its first part, from an offset on. Return the last answer, or the first refusal."""
         answer: dict[str, Any] = {}
         while offset < len(patch):
             body: dict[str, Any] = {"off": offset, "data": patch[offset : offset + PART]}
             if offset == 0:
                 sha, of_base = hashlib.sha256(image).digest(), hashlib.sha256(base).digest()
-                body |= {"len": len(patch), "size": len(image), "sha": sha, "base": of_base}
+                body |= {"len": length or len(patch), "size": len(image), "sha": sha, "base": of_base}
             answer = self.ask(GROUP_DEVICE, DELTA, body=body)
             if "rc" in answer:
                 return answer

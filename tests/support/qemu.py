@@ -24,6 +24,8 @@ from typing import Any, Self
 FLASH_SIZE, PAGE_SIZE = 256 * 1024, 1024
 TIMEOUT = 60.0
 """Seconds for an answer of QEMU."""
+MAX_RESETS = 20
+"""Resets after which a board counts as one that starts no program."""
 
 
 class Machine:
@@ -32,6 +34,7 @@ class Machine:
     Args:
         folder: a folder for the flash.
         flash: the content of the flash.
+        debugger: the other end of QEMU's interface for debuggers, which then starts the program; None to start it.
 
     Attributes:
         line: the other end of the serial line.
@@ -40,7 +43,7 @@ class Machine:
         is_up: whether the program has sent something, and can therefore receive.
     """
 
-    def __init__(self, folder: Path, flash: bytes) -> None:
+    def __init__(self, folder: Path, flash: bytes, debugger: socket.socket | None = None) -> None:
         self._file = folder / "flash.bin"
         self._file.write_bytes(flash)
         self.line, line = socket.socketpair()
@@ -55,11 +58,16 @@ class Machine:
             *("-action", "reboot=shutdown,shutdown=pause"),
             *("-device", f"loader,file={self._file},addr=0,force-raw=on"),
         ]
+        passed = [line.fileno(), monitor.fileno()]
+        if debugger:
+            passed.append(debugger.fileno())
+            command += ["-chardev", f"socket,id=debugger,fd={debugger.fileno()}", "-gdb", "chardev:debugger"]
         with line, monitor:
-            self._process = subprocess.Popen(command, pass_fds=(line.fileno(), monitor.fileno()))
+            self._process = subprocess.Popen(command, pass_fds=passed)
         self._lines.readline()  # the greeting
         self._ask("qmp_capabilities")
-        self._ask("cont")
+        if not debugger:
+            self._ask("cont")
 
     def read_line(self) -> bytes:
         """Return the bytes that the program has sent."""
@@ -174,7 +182,8 @@ class QemuBoard:
             TimeoutError: it does not.
         """
         with self._readiness:
-            if not self._readiness.wait_for(lambda: self.ready >= boots, TIMEOUT):
+            self._readiness.wait_for(lambda: self.ready >= boots or self.boots > boots + MAX_RESETS, TIMEOUT)
+            if self.ready < boots:
                 raise TimeoutError(f"the program does not send anything after start {boots}")
 
     def _start(self) -> Machine:
@@ -203,6 +212,8 @@ class QemuBoard:
                 if self._machine.has_reset:
                     self._flash = self._machine.end()
                     self._machine = self._start()
+                    with self._readiness:
+                        self._readiness.notify_all()
             if self._wake in ready:
                 self._wake.recv(1)
                 while not self._orders.empty():

@@ -1,0 +1,118 @@
+"""The whole road: a release of the vendor's Safe, the gateway's face SMP, a board in QEMU, and the anchored receipt."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from blockota.bindings.block_ota import pair_call
+from blockota.bindings.update_ledger import UpdateLedgerContract
+from blockota.ledger.log import TileLog
+from blockota.model.receipt import EntryKind, LogEntry
+from blockota.model.release import Product, Region
+from scripts.build_device import IMAGES, Signature
+from tests.stories.conftest import Workshop
+from tests.stories.test_devices import done
+from tests.stories.test_gateway import REGISTRANT_KEY, found_site, site
+from tests.stories.test_gateway_process import GatewayProcess
+from tests.stories.test_orders import GATEWAY, deployed
+from tests.stories.test_release_desk import decide, ok
+from tests.support.qemu import QemuBoard
+from tests.support.qemu_images import NEW, OLD, SLOT_0, SLOT_1, SLOT_SIZE, agent, flash_with
+from tests.support.waiting import eventually
+
+__all__ = ["found_site", "site"]
+SENSOR = Product("acme-sensor", "acme", 0, Region(SLOT_0, SLOT_SIZE), minimum_version=None, paired=True)
+DEVICE = 257
+
+
+@pytest.fixture
+def sensors(site: Workshop) -> Workshop:
+    """Return a site with a sensor, whose image 1.0.0 the vendor has published."""
+    site.decide(pair_call(SENSOR))
+    key = load_pem_private_key((IMAGES / "test-only-key.pem").read_bytes(), password=None)
+    assert isinstance(key, EllipticCurvePrivateKey)
+    pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    Path("sensor.pem").write_bytes(pem)
+    with Path("blockota.toml").open("a") as settings:
+        settings.write(f'\n[image_keys]\n{SENSOR.name} = "sensor.pem"\n')
+    done(site, "device", "spec", "add", "sensor1", *REGISTRANT_KEY)
+    done(site, "device", "spec", "allow", "sensor1", "--product", SENSOR.name, *REGISTRANT_KEY)
+    register = ("device", "register", "acme/sensor1/SN-2", "--site", str(GATEWAY.uuid), *REGISTRANT_KEY)
+    assert done(site, *register)["number"] == DEVICE
+    publish(site, "1.0.0", OLD)
+    return site
+
+
+def publish(workshop: Workshop, version: str, image: bytes) -> None:
+    """Publish an image with the vendor's commands: propose, sign twice, execute."""
+    Path(f"sensor-{version}.bin").write_bytes(image)
+    words = ("--product", SENSOR.name, "--version", version, "--container", "mcuboot", "-o", f"sensor-{version}.json")
+    ok(workshop.run("release", "publish", f"sensor-{version}.bin", *words))
+    ok(decide(workshop, f"sensor-{version}.json", "dev:1", "dev:2"))
+
+
+@contextmanager
+def served(workshop: Workshop, board: QemuBoard) -> Iterator[GatewayProcess]:
+    """Run ``blockota gateway run`` with the face SMP at the port of the board."""
+    path = workshop.folder / "blockota.toml"
+    text = path.read_text().replace('listen = "127.0.0.1:8091"\n', "anchor_minutes = 1\n")
+    group = '[gateway.groups.default]\npolicy = "auto"\n'
+    smp = f'[gateway.smp]\ntrial = "1s"\npoll = "1s"\n[gateway.smp.devices]\n{DEVICE} = "{board.port}"\n'
+    path.write_text(f"{text}\n{group}{smp}")
+    with ExitStack() as stack:
+        gateway = GatewayProcess(workshop.folder, stack)
+        gateway.start()
+        yield gateway
+
+
+def logged(workshop: Workshop, condition: Callable[[LogEntry], bool]) -> tuple[int, LogEntry]:
+    """Wait until the gateway's log has an entry of the sensor that fulfils a condition; return its index, too."""
+    log = TileLog(workshop.folder / "gateway" / "log")
+
+    def found() -> tuple[int, LogEntry] | None:
+        entries = enumerate(LogEntry.decode(raw) for raw in log.entries())
+        return next((one for one in entries if one[1].device == DEVICE and condition(one[1])), None)
+
+    entry = eventually(found, what="an entry of the log")
+    assert entry
+    return entry
+
+
+def test_a_release_reaches_the_board_and_its_receipt_the_chain(sensors: Workshop, tmp_path: Path) -> None:
+    """The board is updated from 1.0.0 to the published 1.1.0, confirmed, and its receipt is anchored."""
+    folder = tmp_path / "board"
+    folder.mkdir()
+    with QemuBoard(folder, flash_with(OLD)) as board, served(sensors, board):
+        publish(sensors, "1.1.0", NEW)
+        digest = hashlib.sha256(NEW).digest()
+        index, entry = logged(sensors, lambda one: one.image == digest)
+        ledger = UpdateLedgerContract(sensors.chain, deployed(sensors).registries["ledger"])
+
+        def is_anchored() -> bool:
+            found = ledger.log(GATEWAY.uuid)
+            return found is not None and found.size > index
+
+        eventually(is_anchored, what="an anchor")
+        flash = board.cut()
+    assert entry.kind in (EntryKind.INSTALL, EntryKind.CLAIMED)
+    assert (flash[SLOT_0:].startswith(NEW), flash[SLOT_1:].startswith(OLD)) == (True, True)
+
+
+def test_a_release_that_crashes_is_rolled_back_and_recorded(sensors: Workshop, tmp_path: Path) -> None:
+    """The board returns to 1.0.0 by itself, and the gateway records that it did not take the release."""
+    folder = tmp_path / "board"
+    folder.mkdir()
+    crashing = agent(folder, Signature(version="1.1.0"), "AGENT_CRASHES")
+    with QemuBoard(folder, flash_with(OLD)) as board, served(sensors, board):
+        publish(sensors, "1.1.0", crashing)
+        _, entry = logged(sensors, lambda one: not one.kind.names_running_image)
+        flash = board.cut()
+    assert flash[SLOT_0:].startswith(OLD)
+    assert entry.kind in (EntryKind.EVENT, EntryKind.WARNING, EntryKind.REFUSAL), entry
