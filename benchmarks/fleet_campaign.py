@@ -28,7 +28,7 @@ from benchmarks.fleet_site import BLOCK, FleetSite, wait_until
 _VECTORS = struct.pack("<II", 0x2000_5000, 0x0800_0009)
 """The first two words of a program for an STM32F103: the initial stack pointer and the reset vector."""
 _POSTPONEMENTS = 3
-_ROUND = 600
+_ROUND = 300
 _AT_ONCE = 50
 
 

@@ -59,7 +59,7 @@ class DdiDevice(FleetDevice):
         await self._injections[fault](release)
         return True
 
-    async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> None:
+    async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> bool:
         """Take the action once. Every try except the last one fails."""
         link, artifact = await self._action(release)
         if fault is Fault.REFUSAL:
@@ -67,14 +67,17 @@ class DdiDevice(FleetDevice):
             if await self._feedback(link, "rejected", "failure", text):
                 self.note_text(EntryKind.REFUSAL, text)
                 self.diary.given_up.add(release.sha256)
-            return
+                return True
+            return False
         if fault is Fault.NOT_FETCHED:
             await self._feedback(link, "closed", "success")
         image = await self._fetch(artifact, is_cut=fault is Fault.RESET_TRANSFER)
+        if not image:
+            return False
         if fault is Fault.SPOILED_IMAGE:
             image = self.spoiled(image)
         is_whole = hashlib.sha256(image).digest() == release.sha256
-        if fault is not Fault.SPOILED_IMAGE and image and not is_whole:
+        if fault is not Fault.SPOILED_IMAGE and not is_whole:
             self.diary.unverified += 1  # the gateway served other bytes
         if fault is Fault.BARE_CLAIM:
             await self._feedback(link, "closed", "success")
@@ -88,6 +91,7 @@ class DdiDevice(FleetDevice):
             text = self.text(fault or "failed")
             if await self._feedback(link, "closed", "failure", text, fault=fault):
                 self.note_text(EntryKind.EVENT, text)
+        return True
 
     async def _action(self, release: FleetRelease) -> tuple[str, dict[str, Any]]:
         """Poll until a release is offered, and open its action."""

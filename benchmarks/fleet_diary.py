@@ -142,13 +142,16 @@ class FleetDevice:
         """Inject a fault that needs no try; return whether it was one."""
         raise NotImplementedError
 
-    async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> None:
+    async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> bool:
         """Try once to get a release.
 
         Args:
             release: the release.
             fault: the fault of this try.
             is_last: whether this try is to succeed; all other tries fail.
+
+        Returns:
+            Whether the try ended as intended; False if the gateway took its offer back meanwhile.
         """
         raise NotImplementedError
 
@@ -158,9 +161,10 @@ class FleetDevice:
     async def update(self, release: FleetRelease, faults: Sequence[Fault]) -> None:
         """Get a release, with some faults before."""
         for place, fault in enumerate(faults, 1):
-            self.diary.faults[fault] += 1
             if not await self.inject(fault, release):
-                await self.attempt(release, fault, is_last=place == len(faults))
+                while not await self.attempt(release, fault, is_last=place == len(faults)):
+                    pass
+            self.diary.faults[fault] += 1
         while self.runs is not release and release.sha256 not in self.diary.given_up:
             await self.attempt(release, None, is_last=True)
 

@@ -100,7 +100,7 @@ class ConstrainedDevice(FleetDevice):
             return False
         return True
 
-    async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> None:
+    async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> bool:
         """Try once to get a release. Every try except the last one fails."""
         if fault in _NETWORK:
             name = {Fault.LOST_DATAGRAM: "lost", Fault.DOUBLED_DATAGRAM: "doubled", Fault.SPOILED_DATAGRAM: "spoiled"}
@@ -109,8 +109,10 @@ class ConstrainedDevice(FleetDevice):
         if fault is Fault.RESTART:
             self._state, self._result = _IDLE, 0
             await self._register()
-            return
+            return True
         image = await self._pull(uri, len(release.image))
+        if self._state != _DOWNLOADING:
+            return False
         if fault is Fault.SPOILED_IMAGE:
             image = self.spoiled(image)
         is_whole = hashlib.sha256(image).digest() == release.sha256
@@ -121,17 +123,20 @@ class ConstrainedDevice(FleetDevice):
             await self._end(reasons.get(fault, _LOST) if fault else _LOST)
             if fault is Fault.REFUSAL:
                 self.diary.given_up.add(release.sha256)
-            return
+            return True
         self._state = _DOWNLOADED
-        await self._until(lambda: self._state == _UPDATING)
+        await self._until(lambda: self._state != _DOWNLOADED)
+        if self._state != _UPDATING:
+            return False
         if fault is Fault.ROLLBACK:
             await self._register()
             await self._end(_FAILED)
-            return
+            return True
         self.install(release.version, image)
         self._state, self._result = _IDLE, _SUCCESS
         await self._register()
         await self._report()
+        return True
 
     async def _offered(self, release: FleetRelease) -> str:
         """Wait until the gateway writes the URI of a release."""

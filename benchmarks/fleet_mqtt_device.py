@@ -136,7 +136,7 @@ class MqttDevice(FleetDevice):
         self._statements.append((release.sha256, raw))
         self.note_report(release.sha256, EvidenceLevel.A)
 
-    async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> None:
+    async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> bool:
         """Take the job once. Every try except the last one fails."""
         job, document = await self._next_job(release)
         if fault in (Fault.REFUSAL, Fault.POSTPONEMENT):
@@ -149,10 +149,11 @@ class MqttDevice(FleetDevice):
                 image = self.spoiled(image)
             if is_last and hashlib.sha256(image).digest() == release.sha256:
                 await self._succeed(job, document, image, fault)
-                return
+                return True
             if fault is not Fault.SPOILED_IMAGE and hashlib.sha256(image).digest() != release.sha256:
                 self.diary.unverified += 1  # the gateway served other bytes
             await self._fail(job, fault)
+        return True
 
     async def _next_job(self, release: FleetRelease) -> tuple[str, dict[str, Any]]:
         """Wait for the job of a release, begin it, and check the gateway's signature of its document."""
