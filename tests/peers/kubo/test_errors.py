@@ -176,7 +176,7 @@ def test_an_old_node_is_refused(version: str) -> None:
     answer = Answer(200, json.dumps({"Version": version}).encode())
     with (
         stranger({"version": answer}) as url,
-        pytest.raises(StoreError, match=f"too old: .* version is {version}, and 0.40 or newer is needed. Update"),
+        pytest.raises(StoreError, match=f"too old: .* version is {version}, but 0.40 or newer is needed. Update"),
     ):
         KuboStore(url).put(io.BytesIO(DATA))
 
