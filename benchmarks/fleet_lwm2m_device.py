@@ -111,7 +111,9 @@ class ConstrainedDevice(FleetDevice):
             await self._register()
             return True
         image = await self._pull(uri, len(release.image))
-        if self._state != _DOWNLOADING:
+        # The gateway took the offer back meanwhile, or answered with an error, such as after its restart.
+        if self._state != _DOWNLOADING or len(image) < len(release.image):
+            self._state = _IDLE
             return False
         if fault is Fault.SPOILED_IMAGE:
             image = self.spoiled(image)
@@ -124,6 +126,10 @@ class ConstrainedDevice(FleetDevice):
             if fault is Fault.REFUSAL:
                 self.diary.given_up.add(release.sha256)
             return True
+        return await self._install(release, image, fault)
+
+    async def _install(self, release: FleetRelease, image: bytes, fault: Fault | None) -> bool:
+        """Wait for the order to install the image, and start it. Return False if the gateway does not give it."""
         self._state = _DOWNLOADED
         await self._until(lambda: self._state != _DOWNLOADED)
         if self._state != _UPDATING:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -179,7 +180,9 @@ class MqttDevice(FleetDevice):
         while len(found) < size:
             headers = {"Range": f"bytes={len(found)}-"} if found else {}
             with suppress(OSError):
-                found += (await self._http.ask(path, headers=headers, cut_after=size // 2 if is_cut else None)).body
+                answer = await self._http.ask(path, headers=headers, cut_after=size // 2 if is_cut else None)
+                if answer.status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+                    found += answer.body
             is_cut = False
             await asyncio.sleep(0.1 if len(found) < size else 0)
         return found
