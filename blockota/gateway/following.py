@@ -100,6 +100,9 @@ class Following:
             self._assembly.set_time(site, producers)
             return self._assembly
 
+        # A release must still be known after a kill, once a device can run it.
+        if self._assembled_from is None or readings.producers != self._assembled_from.producers:
+            self._snapshot.save_producers(self._readings)
         self._unsaved = Readings(site, dict(self._readings)), time.monotonic()
         assembly = Assembly(self._catalogue)
         assembly.assemble(site, producers, self._settings)

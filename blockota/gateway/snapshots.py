@@ -1,8 +1,12 @@
-"""Keep the last readings of the chains in a file.
+"""Keep the last readings of the chains in two files.
 
-With them, a gateway serves devices even if a chain is out of reach at its start. The file is a cache. The first reading
-replaces it, and a file that cannot be used is ignored. Images are proven again when they are read from the folder, so
-the file cannot make a wrong image valid.
+With them, a gateway serves devices even if a chain is out of reach at its start. The files are caches. The first
+readings replace them, and a file that cannot be used is ignored. Images are proven again when they are read from the
+folder, so the files cannot make a wrong image valid.
+
+The readings of the producer chains are small, and have a file of their own. It is written before a release is offered,
+because a device can report the release after the gateway was killed. The readings of the site can be large, and are
+written some seconds later.
 """
 
 from __future__ import annotations
@@ -52,33 +56,48 @@ class Readings:
 
 
 class SnapshotFile:
-    """The file with the last readings.
+    """The files with the last readings.
 
     Args:
-        path: the file.
+        path: the file with all readings; the one of the producer chains is beside it.
         identity: UUID of the gateway. The file of another gateway is ignored.
     """
 
     def __init__(self, path: Path, identity: UUID) -> None:
         self._path, self._identity = path, identity
+        self._producers_path = path.with_name(f"producer-{path.name}")
 
     def save(self, readings: Readings) -> None:
-        """Write the readings. If the file cannot be written, the old file stays."""
-        kept = replace(readings, producers={n: replace(r, replications={}) for n, r in readings.producers.items()})
-        content = {"format": _FORMAT, "identity": str(self._identity), "readings": encode(kept)}
-        with suppress(OSError):
-            write_durable(self._path, json.dumps(content).encode(), mode=0o600)
+        """Write all readings. If the file cannot be written, the old file stays."""
+        self._write(self._path, replace(readings, producers=_kept(readings.producers)))
+
+    def save_producers(self, producers: Mapping[str, ProducerReading]) -> None:
+        """Write the readings of the producer chains, which are newer than those of the last `save`."""
+        self._write(self._producers_path, _kept(producers))
 
     def load(self) -> Readings | None:
         """Return the readings. Returns None if there are none, or if they cannot be used."""
+        found: Readings | None = self._read(self._path, Readings)
+        producers = self._read(self._producers_path, dict[str, ProducerReading])
+        return replace(found, producers=producers) if found and producers else found
+
+    def _write(self, path: Path, value: Any) -> None:
+        content = {"format": _FORMAT, "identity": str(self._identity), "readings": encode(value)}
+        with suppress(OSError):
+            write_durable(path, json.dumps(content).encode(), mode=0o600)
+
+    def _read(self, path: Path, kind: Any) -> Any:
         try:
-            content = json.loads(self._path.read_bytes())
-            if (content["format"], content["identity"]) != (_FORMAT, str(self._identity)):
-                return None
-            found: Readings = decode(Readings, content["readings"])
+            content = json.loads(path.read_bytes())
+            is_ours = (content["format"], content["identity"]) == (_FORMAT, str(self._identity))
+            return decode(kind, content["readings"]) if is_ours else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
-        return found
+
+
+def _kept(producers: Mapping[str, ProducerReading]) -> dict[str, ProducerReading]:
+    """Return readings without their contracts, which are open connections."""
+    return {name: replace(reading, replications={}) for name, reading in producers.items()}
 
 
 _SIMPLE: Mapping[Any, Callable[[Any], Any]] = {bytes: bytes.fromhex, UUID: UUID, Path: Path}

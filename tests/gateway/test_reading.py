@@ -16,10 +16,12 @@ from blockota.chain.follow import Follower
 from blockota.gateway.assembly import Assembly
 from blockota.gateway.catalogue import ImageCatalogue
 from blockota.gateway.facts import SiteFacts
+from blockota.gateway.following import Following
+from blockota.gateway.lines import LineLog
 from blockota.gateway.producer_chain import ProducerChain
 from blockota.gateway.settings import GatewaySettings
 from blockota.gateway.site_chain import SiteChain
-from blockota.gateway.snapshots import Readings, SnapshotFile
+from blockota.gateway.snapshots import Readings, SnapshotFile, encode
 from blockota.model.container import Container
 from blockota.model.device import SpecUpdate, spec_hash
 from blockota.model.manifest import Manifest
@@ -135,6 +137,28 @@ def test_readings_are_kept_for_the_next_start(city: City, reader: Reader, tmp_pa
     assert SnapshotFile(tmp_path / "readings.json", UUID(int=1)).load() is None
     (tmp_path / "readings.json").write_text('{"format": 1}')
     assert SnapshotFile(tmp_path / "readings.json", GATEWAY.uuid).load() is None
+
+
+def test_a_release_is_kept_before_it_can_be_offered(city: City, reader: Reader, tmp_path: Path) -> None:
+    """A gateway that is killed knows every release whose facts it had assembled."""
+    city.register("SN-10", p256_key(2))
+    path, chains = tmp_path / "readings.json", ((lambda: reader.site), {"local": lambda: reader.chain})
+    settings = GatewaySettings(GATEWAY.uuid, tmp_path)
+
+    def following() -> Following:
+        files = SnapshotFile(path, GATEWAY.uuid)
+        return Following(chains, reader.catalogue, settings, LineLog(lambda _: None), snapshot=files)
+
+    running = following()
+    running.read()
+    assert running.assemble()
+    running.save(is_last=True)
+    release = city.publish("1.3.0", code(715), reader.store)
+    running.read()
+    assert running.assemble()
+    known = SnapshotFile(path, GATEWAY.uuid).load()
+    assert known
+    assert release.sha256.hex() in str(encode(known.producers))
 
 
 def test_a_revoked_release_stays_known_and_is_not_kept(city: City, reader: Reader) -> None:
