@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -115,7 +116,7 @@ class DeviceStart:
     runs: FleetRelease
 
 
-class FleetDevice:
+class FleetDevice(ABC):
     """A device: the image that it runs, its key and its diary.
 
     Args:
@@ -131,17 +132,18 @@ class FleetDevice:
         self.draw = random.Random(self.number)  # noqa: S311 - a draw that can be repeated
         self._texts = 0
 
-    async def live(self) -> None:
+    async def live(self) -> None:  # noqa: B027 - a face without a connection does nothing
         """Stay connected, if the protocol has a connection."""
 
+    @abstractmethod
     async def begin(self) -> None:
         """Report the image that the device runs at first."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def inject(self, fault: Fault, release: FleetRelease) -> bool:
         """Inject a fault that needs no try; return whether it was one."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> bool:
         """Try once to get a release.
 
@@ -153,9 +155,8 @@ class FleetDevice:
         Returns:
             Whether the try ended as intended; False if the gateway took its offer back meanwhile.
         """
-        raise NotImplementedError
 
-    async def finish(self) -> None:
+    async def finish(self) -> None:  # noqa: B027 - most faces are ready
         """Be ready for the judge."""
 
     async def update(self, release: FleetRelease, faults: Sequence[Fault]) -> None:

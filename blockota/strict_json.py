@@ -16,6 +16,8 @@ MAX_FILE_SIZE = 1 << 20
 _DEEPEST = 32
 """The maximum nesting of objects and lists in a file. There is a limit because comparing and printing recurse into
 them."""
+_MAX_DIGITS = 100
+"""The maximum number of digits of a whole number; the largest numbers of a contract have 78."""
 _DIGEST_SIZE = 32
 Kind = TypeVar("Kind")
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
@@ -70,7 +72,9 @@ def load_object(raw: bytes, *, has_fractions: bool = False) -> dict[str, Any]:
         except UnicodeDecodeError as error:
             raise ValueError("its bytes are not text") from error
         check_depth(document)
-        fields = json.loads(document, object_pairs_hook=_unique, parse_float=parse_float, parse_constant=_no_number)
+        fields = json.loads(
+            document, object_pairs_hook=_unique, parse_float=parse_float, parse_int=_whole, parse_constant=_no_number
+        )
     except ValueError as error:
         raise ProposalError("the file cannot be read", why=f"it is not valid JSON ({error})") from error
     if not isinstance(fields, dict):
@@ -230,6 +234,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({key for key, _ in pairs}) != len(pairs):
         raise ValueError("a key is repeated")
     return dict(pairs)
+
+
+def _whole(text: str) -> int:
+    """Read a whole number. Python's own error for a number of thousands of digits names a function of Python."""
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"a number has {len(text):,} digits, and at most {_MAX_DIGITS} are read")
+    return int(text)
 
 
 def _no_number(literal: str) -> None:

@@ -56,7 +56,7 @@ MICROBIT_IMAGE = (*CORTEX_M, "ports/microbit/flash.c", "ports/microbit/uart.c")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Signature:
+class ImageSignature:
     """How imgtool signs an image.
 
     Attributes:
@@ -73,7 +73,7 @@ class Signature:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Program:
+class DeviceProgram:
     """A program of the device.
 
     Attributes:
@@ -90,12 +90,12 @@ class Program:
     linker: str
     limit: int
     macros: tuple[str, ...] = ()
-    signature: Signature | None = None
+    signature: ImageSignature | None = None
 
 
-def _test_image(signature: Signature, *macros: str) -> Program:
+def _test_image(signature: ImageSignature, *macros: str) -> DeviceProgram:
     """Return a program that prints the version of its signature."""
-    return Program(
+    return DeviceProgram(
         port="stm32f103",
         sources=(*TEST_IMAGE, *STM32F103_IMAGE),
         linker="image.ld",
@@ -105,39 +105,39 @@ def _test_image(signature: Signature, *macros: str) -> Program:
     )
 
 
-def _agent(port: str, version: str, *macros: str) -> Program:
+def _agent(port: str, version: str, *macros: str) -> DeviceProgram:
     """Return the agent for a board. Its minor version changes the program."""
-    return Program(
+    return DeviceProgram(
         port=port,
         sources=(*AGENT, *(MICROBIT_IMAGE if port == "microbit" else STM32F103_IMAGE)),
         linker="image.ld",
         limit=8 * KIB,
         macros=(f"AGENT_MINOR={version.split('.')[1]}", *macros),
-        signature=Signature(version=version),
+        signature=ImageSignature(version=version),
     )
 
 
 PROGRAMS = {
-    "stm32f103-loader": Program(
+    "stm32f103-loader": DeviceProgram(
         port="stm32f103",
         sources=(*LOADER, "loader/no_secure_element.c", *STM32F103_LOADER),
         linker="loader.ld",
         limit=4 * KIB,
     ),
-    "stm32f103-loader-faulty": Program(
+    "stm32f103-loader-faulty": DeviceProgram(
         port="stm32f103",
         sources=(*LOADER, "loader/no_secure_element.c", *STM32F103_LOADER),
         linker="loader.ld",
         limit=4 * KIB,
         macros=("FAULT_DIGEST_DURING_SWAP",),
     ),
-    "stm32f103-loader-chip": Program(
+    "stm32f103-loader-chip": DeviceProgram(
         port="stm32f103",
         sources=(*LOADER, *CHIP, "loader/memory.c", *STM32F103_LOADER, "ports/stm32f103/i2c.c"),
         linker="loader.ld",
         limit=4 * KIB,
     ),
-    "microbit-loader": Program(
+    "microbit-loader": DeviceProgram(
         port="microbit",
         sources=(*LOADER, "loader/no_secure_element.c", *MICROBIT_LOADER),
         linker="loader.ld",
@@ -147,13 +147,13 @@ PROGRAMS = {
     "microbit-agent-1.1.0": _agent("microbit", "1.1.0"),
     "stm32f103-agent-1.0.0": _agent("stm32f103", "1.0.0"),
     "stm32f103-agent-1.1.0": _agent("stm32f103", "1.1.0"),
-    "stm32f103-test-1.0.0": _test_image(Signature(version="1.0.0")),
-    "stm32f103-test-1.1.0": _test_image(Signature(version="1.1.0")),
-    "stm32f103-test-1.2.0": _test_image(Signature(version="1.2.0"), "PADDING=1500"),
-    "stm32f103-test-2.0.0": _test_image(Signature(version="2.0.0", counter=2)),
-    "stm32f103-test-unsigned": _test_image(Signature(version="3.0.0", key="")),
-    "stm32f103-test-foreign": _test_image(Signature(version="3.0.0", key="test-only-foreign-key.pem")),
-    "stm32f103-test-other-board": _test_image(Signature(version="3.0.0", load_address=0x4000)),
+    "stm32f103-test-1.0.0": _test_image(ImageSignature(version="1.0.0")),
+    "stm32f103-test-1.1.0": _test_image(ImageSignature(version="1.1.0")),
+    "stm32f103-test-1.2.0": _test_image(ImageSignature(version="1.2.0"), "PADDING=1500"),
+    "stm32f103-test-2.0.0": _test_image(ImageSignature(version="2.0.0", counter=2)),
+    "stm32f103-test-unsigned": _test_image(ImageSignature(version="3.0.0", key="")),
+    "stm32f103-test-foreign": _test_image(ImageSignature(version="3.0.0", key="test-only-foreign-key.pem")),
+    "stm32f103-test-other-board": _test_image(ImageSignature(version="3.0.0", load_address=0x4000)),
 }
 """The programs by name; ``device/images/NAME.bin`` is the built file. The loader named faulty has a known error, which
 the power-cut campaign must find."""
@@ -195,7 +195,7 @@ def build(name: str) -> bytes:
         return sign(raw, program.port, program.signature) if program.signature else raw.read_bytes()
 
 
-def compile_program(program: Program, target: Path) -> None:
+def compile_program(program: DeviceProgram, target: Path) -> None:
     """Compile and link a program, and write its bytes to `target`; the linked file is beside it, with ``.elf``."""
     elf, port = target.with_suffix(".elf"), DEVICE / "ports" / program.port
     _run(
@@ -209,7 +209,7 @@ def compile_program(program: Program, target: Path) -> None:
     _run(f"{TOOLS}objcopy", "-O", "binary", str(elf), str(target))
 
 
-def sign(raw: Path, port: str, signature: Signature) -> bytes:
+def sign(raw: Path, port: str, signature: ImageSignature) -> bytes:
     """Return a program with header, digest and signature, as imgtool makes them."""
     vector, fixed, public, image = (raw.with_suffix(suffix) for suffix in (".vector", ".sig", ".pem", ".signed"))
     address, size = SLOTS[port]

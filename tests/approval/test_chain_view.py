@@ -286,6 +286,13 @@ def test_levels_are_counted_as_json_counts_them(raw: bytes, good: bool) -> None:
         load_object(raw)
 
 
+def test_a_number_without_end_is_refused_in_words() -> None:
+    """A number of 10,000 digits is refused without Python's advice; the largest number of a contract is read."""
+    with pytest.raises(ProposalError, match="a number has 10,000 digits"):
+        load_object(b'{"value": ' + b"1" * 10_000 + b"}")
+    assert load_object(b'{"value": %d}' % (2**256 - 1)) == {"value": 2**256 - 1}
+
+
 def test_a_raised_recursion_limit_has_no_effect() -> None:
     """Deeply nested JSON is refused even if another library has raised Python's recursion limit."""
     before = sys.getrecursionlimit()

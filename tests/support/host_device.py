@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from scripts.build_device import HEADER_SIZE, Signature, build_host, sign
+from scripts.build_device import HEADER_SIZE, ImageSignature, build_host, sign
 from tests.support.power_cuts import Cut, PowerLostError, Running
 from tests.support.programs import noise
 
@@ -137,14 +137,14 @@ def hashed_size(slot: bytes) -> int:
 def host_images() -> dict[str, bytes]:
     """Return images for the host, signed by imgtool: old, new and long ones, and such that must be refused."""
     kinds = {
-        "old": (1000, Signature(version="1.0.0")),
-        "new": (1300, Signature(version="1.1.0")),
-        "long": (2900, Signature(version="1.2.0")),
-        "newer counter": (900, Signature(version="2.0.0", counter=2)),
-        "no counter": (900, Signature(version="2.1.0", counter=None)),
-        "unsigned": (900, Signature(version="2.2.0", key="")),
-        "foreign": (900, Signature(version="2.2.0", key="test-only-foreign-key.pem")),
-        "other board": (900, Signature(version="2.3.0", load_address=0x8000)),
+        "old": (1000, ImageSignature(version="1.0.0")),
+        "new": (1300, ImageSignature(version="1.1.0")),
+        "long": (2900, ImageSignature(version="1.2.0")),
+        "newer counter": (900, ImageSignature(version="2.0.0", counter=2)),
+        "no counter": (900, ImageSignature(version="2.1.0", counter=None)),
+        "unsigned": (900, ImageSignature(version="2.2.0", key="")),
+        "foreign": (900, ImageSignature(version="2.2.0", key="test-only-foreign-key.pem")),
+        "other board": (900, ImageSignature(version="2.3.0", load_address=0x8000)),
     }
     with TemporaryDirectory() as folder:
         raw = Path(folder, "program.bin")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.build_device import IMAGES, PROGRAMS, Signature, compile_program, sign
+from scripts.build_device import IMAGES, PROGRAMS, ImageSignature, compile_program, sign
 
 LOADER = (IMAGES / "microbit-loader.bin").read_bytes()
 OLD = (IMAGES / "microbit-agent-1.0.0.bin").read_bytes()
@@ -19,7 +19,7 @@ def flash_with(image: bytes) -> bytes:
     return LOADER.ljust(SLOT_0, b"\xff") + image
 
 
-def agent(folder: Path, signature: Signature, *macros: str, appendix: bytes = b"") -> bytes:
+def agent(folder: Path, signature: ImageSignature, *macros: str, appendix: bytes = b"") -> bytes:
     """Build an agent for a test.
 
     Args:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from blockota.formats.delta import make_patch
-from scripts.build_device import Signature
+from scripts.build_device import ImageSignature
 from tests.support.agent_client import EVENTS, GROUP_DEVICE, GROUP_IMAGE, AgentClient
 from tests.support.qemu import QemuBoard
 from tests.support.qemu_images import NEW, OLD, SLOT_0, SLOT_1, agent, digest_of, flash_with
@@ -92,7 +92,7 @@ def test_a_damaged_delta_is_refused(board: QemuBoard, client: AgentClient) -> No
 def test_a_delta_of_many_parts_is_interrupted(board: QemuBoard, client: AgentClient, tmp_path: Path) -> None:
     """A repeated first part goes on where the patch was; after a power cut the patch begins again."""
     noise = random.Random(3).randbytes(5_000)  # noqa: S311 - incompressible bytes
-    image = agent(tmp_path, Signature(version="1.2.0"), appendix=noise)
+    image = agent(tmp_path, ImageSignature(version="1.2.0"), appendix=noise)
     _, patch = make_patch(OLD, image)
     assert len(patch) > 4_000
     sha, base = hashlib.sha256(image).digest(), hashlib.sha256(OLD).digest()

@@ -16,7 +16,7 @@ from blockota.bindings.update_ledger import UpdateLedgerContract
 from blockota.ledger.log import TileLog
 from blockota.model.receipt import EntryKind, LogEntry
 from blockota.model.release import Product, Region
-from scripts.build_device import IMAGES, Signature
+from scripts.build_device import IMAGES, ImageSignature
 from tests.stories.conftest import Workshop
 from tests.stories.test_devices import done
 from tests.stories.test_gateway import REGISTRANT_KEY, found_site, site
@@ -108,7 +108,7 @@ def test_a_release_that_crashes_is_rolled_back_and_recorded(sensors: Workshop, t
     """The board returns to 1.0.0 by itself, and the gateway records that it did not take the release."""
     folder = tmp_path / "board"
     folder.mkdir()
-    crashing = agent(folder, Signature(version="1.1.0"), "AGENT_CRASHES")
+    crashing = agent(folder, ImageSignature(version="1.1.0"), "AGENT_CRASHES")
     with QemuBoard(folder, flash_with(OLD)) as board, served(sensors, board):
         publish(sensors, "1.1.0", crashing)
         _, entry = logged(sensors, lambda one: not one.kind.names_running_image)

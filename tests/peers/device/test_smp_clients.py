@@ -15,7 +15,7 @@ from smpclient.requests.image_management import ImageErase, ImageStatesRead, Ima
 from smpclient.requests.os_management import BootloaderInformationRead, EchoWrite, MCUMgrParametersRead, ResetWrite
 from smpclient.transport.serial import SMPSerialTransport
 
-from scripts.build_device import Signature
+from scripts.build_device import ImageSignature
 from scripts.peers import PACKAGES
 from tests.support.qemu import QemuBoard
 from tests.support.qemu_images import NEW, OLD, SLOT_0, SLOT_1, SLOT_SIZE, agent, digest_of, flash_with
@@ -100,7 +100,7 @@ def test_smpmgr_sees_a_rollback(board: QemuBoard, tmp_path: Path) -> None:
 def test_smpclient_updates_a_large_image(board: QemuBoard, tmp_path: Path) -> None:
     """An upload of 96 KiB by smpclient takes few requests. An image that the board already has is not sent again."""
     padding = random.Random(1).randbytes(LARGE - len(OLD))  # noqa: S311 - incompressible bytes
-    large = agent(tmp_path, Signature(version="2.0.0"), appendix=padding)
+    large = agent(tmp_path, ImageSignature(version="2.0.0"), appendix=padding)
     assert len(uploaded(board, large)) < 120
     before = board.sent
     uploaded(board, large)
@@ -120,7 +120,7 @@ def test_the_board_describes_itself(board: QemuBoard) -> None:
 def test_an_upload_goes_on_after_a_power_cut(board: QemuBoard, tmp_path: Path) -> None:
     """The record in the slot identifies the file, so only one page is sent again."""
     padding = random.Random(2).randbytes(40_000)  # noqa: S311 - incompressible bytes
-    image = agent(tmp_path, Signature(version="2.0.0"), appendix=padding)
+    image = agent(tmp_path, ImageSignature(version="2.0.0"), appendix=padding)
 
     async def interrupted() -> int:
         async with SMPClient(SMPSerialTransport(), str(board.port), timeout_s=20) as client:
@@ -172,7 +172,7 @@ def test_the_image_to_return_to_is_protected(board: QemuBoard) -> None:
 
 def bad_images(folder: Path) -> dict[str, bytes]:
     """Return files that the board must refuse, by the reason."""
-    other = agent(folder, Signature(version="3.0.0", load_address=0x8000))
+    other = agent(folder, ImageSignature(version="3.0.0", load_address=0x8000))
     spoiled = bytearray(NEW)
     spoiled[0x300] ^= 1
     return {
@@ -180,7 +180,7 @@ def bad_images(folder: Path) -> dict[str, bytes]:
         "not an MCUboot image": NEW[:-200],
         "damaged image": bytes(spoiled),
         "larger than the slot": NEW.ljust(SLOT_SIZE + 1, b"\xff"),
-        "counter too low": agent(folder, Signature(version="4.0.0", counter=0)),
+        "counter too low": agent(folder, ImageSignature(version="4.0.0", counter=0)),
     }
 
 
