@@ -1,4 +1,4 @@
-"""The tunnels of an identity, derived from the registry: who may reach whom, and the files that say so. Pure.
+"""Derives the peers of an identity from the registry, and renders the files of WireGuard and nftables. Pure.
 
 Every end has a tunnel with each identity that it may talk to; there is no hub. An identity has tunnels only if the
 registry has its tunnel key and virtual IP, and if it is neither banned nor retired. Equal records give equal bytes.
