@@ -91,7 +91,7 @@ def test_the_sdk_of_aws_takes_a_job_and_a_configuration(tmp_path: Path) -> None:
             assert found["configuration"]["content"] == "image of acme-thermo2-cfg 3.0.0"
             assert gateway.core.state(256).stage is Stage.SETTLED
             assert gateway.core.offers(256) == []
-            await gateway.has_entries(0)
+            await gateway.until(lambda: EntryKind.CONFIGURATION in kinds(log))
         assert set(kinds(log)) == {EntryKind.CLAIMED, EntryKind.CONFIGURATION}
 
     asyncio.run(main())
