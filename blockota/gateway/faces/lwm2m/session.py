@@ -49,6 +49,8 @@ _ALL: dict[str, tuple[Path, Callable[..., Any]]] = {
     "delivery": ((5, 0, 9), integer_of),
 }
 _OPAQUE = {"image": IMAGE, "statement": STATEMENT}
+_READINGS = 3
+"""The number of readings of a device that restarts meanwhile."""
 _LONGEST_TEXT = 64
 _SHA256_SIZE = 32
 _REPORTED_BLOCKS = 64
@@ -191,6 +193,22 @@ class DeviceSession:
 
     async def _look(self, resources: dict[str, tuple[Path, Callable[..., Any]]]) -> None:
         """Read resources. A resource that the device does not have keeps its default value."""
+        found = await self._read_all(resources)
+        # A device that restarts meanwhile answers with the version of one image and the hash of another.
+        tries = 0
+        while found.get("image") and await self._read(*_ALL["version"]) != found["version"]:
+            tries += 1
+            if tries == _READINGS:
+                raise ValueError(f"{_shown(_ALL['version'][0])}: it changes while it is read")
+            found = await self._read_all(resources)
+        known = {name: value for name, value in found.items() if value is not None}
+        self._view = replace(self._view if resources is _CHANGING else FirmwareView(), **known)
+        if len(self._view.image or bytes(_SHA256_SIZE)) != _SHA256_SIZE:
+            raise ValueError(f"{_shown(IMAGE)}: it is not a SHA-256")
+        self._registration.heard = self._core.time()
+
+    async def _read_all(self, resources: dict[str, tuple[Path, Callable[..., Any]]]) -> dict[str, Any]:
+        """Return the values of resources; None for a resource that the device does not have."""
         found: dict[str, Any] = {}
         for name, (path, decode) in resources.items():
             found[name] = await self._read(path, decode)
@@ -198,11 +216,7 @@ class DeviceSession:
             await self._client.write(NONCE, self._core.nonce(self._number), OPAQUE)
             for name, path in _OPAQUE.items():
                 found[name] = await self._read(path, value_of, accept=OPAQUE)
-        known = {name: value for name, value in found.items() if value is not None}
-        self._view = replace(self._view if resources is _CHANGING else FirmwareView(), **known)
-        if len(self._view.image or bytes(_SHA256_SIZE)) != _SHA256_SIZE:
-            raise ValueError(f"{_shown(IMAGE)}: it is not a SHA-256")
-        self._registration.heard = self._core.time()
+        return found
 
     async def _read(self, path: Path, decode: Callable[..., Any], *, accept: int = TEXT) -> Any:
         """Read a resource; None if the device does not have it.
