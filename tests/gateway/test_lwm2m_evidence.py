@@ -192,7 +192,7 @@ def test_a_restart_during_a_reading_makes_no_warning(play: Play) -> None:
     """The version of one image and the hash of another, read around a restart, are read again."""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, signer: SigningDevice) -> None:
-        def sign(image: bytes, nonce: bytes) -> bytes:
+        def sign(_: bytes, nonce: bytes) -> bytes:
             device.end_update()  # it restarts after its version was read, and before its hash is
             assert device.image
             return signer.state(sha256(device.image), nonce=nonce)[1]
