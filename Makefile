@@ -116,13 +116,13 @@ artifacts: tests ## Write the contracts' ABIs and bytecode into the package
 	@$(PY) -m scripts.build_artifacts
 
 lock: ## Update the lock files after a change of pyproject.toml (needs uv)
-	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra gateway --extra access --extra hardware --extra dev pyproject.toml -o requirements-dev.lock
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra gateway --extra access --extra operations --extra hardware --extra dev pyproject.toml -o requirements-dev.lock
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -c requirements-dev.lock pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra delta --extra dtls -c requirements-dev.lock pyproject.toml -o requirements-compiled.lock
 	echo slither-analyzer==0.11.6 | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-slither.lock
 	echo halmos==0.3.3 | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-halmos.lock
 	printf 'mkdocs==1.6.1\nmkdocs-material==9.8.2\nmkdocstrings[python]==1.0.8\nruff==0.17.5\n' | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-docs.lock
-	printf 'awsiotsdk==1.31.0\nsmpmgr==0.19.1\nimgtool==2.5.0\ngoosebit==0.2.12\n' | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-peers.lock
+	printf 'awsiotsdk==1.31.0\nsmpmgr==0.19.1\nimgtool==2.5.0\ngoosebit==0.2.12\nplaywright==1.65.2\n' | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-peers.lock
 	echo cryptoauthlib==20260505 | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-oracle.lock
 	sed -i '1i # Development only, never shipped: Microchip licenses cryptoauthlib "exclusively with Microchip products" (its LICENSE.txt).' requirements-oracle.lock
 	echo atheris==3.0.0 | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-fuzz.lock

@@ -26,6 +26,7 @@ PARTS = {
         "arm-none-eabi-objcopy": "binutils-arm-none-eabi",
         "make": "make",
     },
+    "browser": {"chromium": "chromium", "promtool": "prometheus"},
     "clique": {"geth": ""},
     "curl": {"curl": "curl"},
     "gateway": {"curl": "curl"},
