@@ -71,6 +71,8 @@ HOMES = {
     "starlette": ("blockota.gateway", "blockota.operations"),
     "uvicorn": ("blockota.gateway", "blockota.operations"),
     "jinja2": ("blockota.operations",),
+    "sqlalchemy": ("blockota.operations",),
+    "alembic": ("blockota.operations",),
     "prometheus_client": ("blockota.operations",),
     "h11": ("blockota.repository", "blockota.stores.http"),
     "smpclient": ("blockota.gateway.faces.smp.board",),
