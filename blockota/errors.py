@@ -10,6 +10,7 @@ Each number is the `exit_status` of a command that fails with the error::
     │   │   └── HashMismatchError  a block's bytes do not have the hash in its address
     │   ├── ProposalError          a proposal or its signatures cannot be used
     │   ├── AccessRefusedError     a device, or its credentials, are not accepted by a gateway
+    │   ├── LimitReachedError      a device sends more than a gateway accepts in a minute
     │   ├── ContractRefusalError   the contract or the Safe refused a transaction
     │   │   └── RevertedError      a call was reverted, and its revert data is not decoded yet
     │   └── VerificationError      one of the first nine checks of `verification` failed
@@ -243,6 +244,10 @@ class ProposalError(RefusedError):
 
 class AccessRefusedError(RefusedError):
     """A gateway does not accept a device or its credentials."""
+
+
+class LimitReachedError(RefusedError):
+    """A device sends more than a gateway accepts in a minute. The same message can be accepted later."""
 
 
 class ContractRefusalError(RefusedError):

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Protocol
 from uuid import UUID
 
-from blockota.errors import AccessRefusedError, RefusedError, StoreError
+from blockota.errors import AccessRefusedError, LimitReachedError, RefusedError, StoreError
 from blockota.gateway.device_events import EventDesk
 from blockota.gateway.entries import EntryMaker
 from blockota.gateway.exchange import Clock, DeviceOffer, Report
@@ -324,8 +324,9 @@ class Core:
             The index of the entry. The call returns when the entry is in the log.
 
         Raises:
-            RefusedError: the device sends too many events, or has already used the number for another event; or the
-                statement is not one of this device about the event.
+            LimitReachedError: the device causes too many entries.
+            RefusedError: the device has already used the number for another event, or the statement is not one of this
+                device about the event.
         """
         device = await self._served(number)
         try:
@@ -367,7 +368,7 @@ class Core:
 
         Raises:
             AccessRefusedError: the device is not of this site, or it is banned.
-            RefusedError: the device causes too many entries.
+            LimitReachedError: the device causes too many entries.
             StoreError: earlier changes could not be written, and still cannot be. No further changes are made.
         """
         if self._state.is_failing:
@@ -380,13 +381,14 @@ class Core:
             await self.warn(number, "a message of a banned device was refused")
             raise AccessRefusedError(f"device {number} is not accepted", why="it is banned")
         if self._maker.is_flooding(number, self._time()):
-            raise await self._refused(number, "the device causes too many entries; wait a minute")
+            why = "the device causes too many entries; wait a minute"
+            raise await self._refused(number, why, LimitReachedError)
         return device
 
-    async def _refused(self, number: int, why: str) -> RefusedError:
+    async def _refused(self, number: int, why: str, kind: type[RefusedError] = RefusedError) -> RefusedError:
         """Log a warning, and return the error to raise."""
         await self.warn(number, why)
-        return RefusedError(f"the message of device {number} is refused", why=why)
+        return kind(f"the message of device {number} is refused", why=why)
 
     def _judge(self, device: KnownDevice) -> Judge:
         record = self._fleet.record(device.number)

@@ -242,7 +242,7 @@ class SmpDevice:
         """
         match group, command, operation:
             case (0, 0, 2):
-                return {"r": _only(body, {"d": str})["d"]}
+                return {"r": only(body, {"d": str})["d"]}
             case (0, 6, 0):
                 return {"buf_size": self._buffer, "buf_count": 4}
             case (0, 5, 2):
@@ -250,10 +250,10 @@ class SmpDevice:
             case (1, 0, 0):
                 return self._states()
             case (1, 0, 2):
-                return self._mark(_only(body, {"hash": bytes, "confirm": bool}, optional=("hash", "confirm")))
+                return self._mark(only(body, {"hash": bytes, "confirm": bool}, optional=("hash", "confirm")))
             case (1, 1, 2):
                 keys = {"off": int, "data": bytes, "len": int, "sha": bytes, "image": int, "upgrade": bool}
-                return self._write(_only(body, keys, optional=("len", "sha", "image", "upgrade")))
+                return self._write(only(body, keys, optional=("len", "sha", "image", "upgrade")))
         raise ValueError(NOT_SUPPORTED)
 
     def _states(self) -> dict[str, Any]:
@@ -362,7 +362,7 @@ class SmpUdpDevice(SmpDevice):
             self._socket.sendto(packet, self._peer)
 
 
-def _only(body: dict[str, Any], known: Mapping[str, type], *, optional: tuple[str, ...] = ()) -> dict[str, Any]:
+def only(body: dict[str, Any], known: Mapping[str, type], *, optional: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return a request's body, which must have only the known keys and types."""
     needed = set(known) - set(optional)
     if not needed <= set(body) <= set(known) or any(type(value) is not known[key] for key, value in body.items()):

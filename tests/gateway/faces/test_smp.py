@@ -7,7 +7,6 @@ import hashlib
 import os
 import tty
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,115 +16,14 @@ from blockota.errors import BoardError, LinkError, UsageError
 from blockota.gateway.face import FaceContext
 from blockota.gateway.faces.smp import create
 from blockota.gateway.faces.smp.board import SmpLine, open_board, udp_address
-from blockota.gateway.facts import ReleaseFacts
-from blockota.model.container import Container
-from blockota.model.delivery import DeliveryPolicy, Stage
+from blockota.model.delivery import Stage
 from blockota.model.receipt import EntryKind
-from blockota.model.target import GroupPolicy
 from blockota.settings_table import SettingsTable
-from tests.support.gateway import (
-    COMPONENT,
-    GatewayCore,
-    device_offer,
-    gateway_core,
-    known_device,
-    release_facts,
-    site_facts,
-)
 from tests.support.receipts import GATEWAY
-from tests.support.smp_device import BUSY, SmpDevice, SmpUdpDevice, digest_of, encoded, mcuboot_image
+from tests.support.smp_device import BUSY, SmpDevice, SmpUdpDevice, digest_of, encoded
+from tests.support.smp_face import CONFIGURATION, FOREIGN, NEW, NUMBER, OLD, Site, serve
 
-OLD, NEW, FOREIGN = mcuboot_image("1.0.0"), mcuboot_image("1.1.0"), mcuboot_image("1.1.0", seed=b"another")
-DEADLINE = 120.0
-NUMBER = 300
-CONFIGURATION = replace(COMPONENT, product="acme-thermo2-cfg")
-
-
-def image_facts(folder: Path, image: bytes, version: str) -> ReleaseFacts:
-    """Return a release with an MCUboot image."""
-    offer = device_offer(folder, image, version=version)
-    facts = release_facts(folder, version, sha256=offer.image, size=offer.size)
-    assert facts.image
-    proven = replace(facts.image, sha256=offer.image, size=offer.size, path=offer.path, container=Container.MCUBOOT)
-    return replace(facts, image=proven)
-
-
-@dataclass
-class Site:
-    """A gateway with one board.
-
-    Attributes:
-        gateway: the gateway's core.
-        board: the board.
-        lines: the lines that the face wrote to the gateway's operating log.
-    """
-
-    gateway: GatewayCore
-    board: SmpDevice
-    lines: list[dict[str, Any]]
-
-    @property
-    def stage(self) -> Stage:
-        """The stage of the delivery."""
-        return self.gateway.core.state(NUMBER).stage
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        """Let the face work until a condition is true."""
-        async with asyncio.timeout(DEADLINE):
-            while not condition():  # noqa: ASYNC110 - the board is a thread
-                await asyncio.sleep(0.005)
-
-    def logged(self, kind: EntryKind) -> list[bytes | None]:
-        """Return the images in the entries of a kind."""
-        return [entry.image for entry in self.gateway.entries() if entry.kind is kind]
-
-    def texts(self) -> str:
-        """Return the texts of all entries."""
-        return "\n".join(entry.source or "" for entry in self.gateway.entries())
-
-
-Use = Callable[[Site], Awaitable[None]]
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Callable[..., None]:
-    """Return a function that runs the face with one board, and calls a function in the gateway's loop."""
-    images = tmp_path / "images"
-    images.mkdir()
-
-    def run(
-        use: Use,
-        *,
-        policy: DeliveryPolicy | None = None,
-        board: dict[str, Any] | None = None,
-        kind: type[SmpDevice] = SmpDevice,
-    ) -> None:
-        with kind(tmp_path / "port", OLD, **(board or {})) as device:
-            asyncio.run(_serve(tmp_path, device, use, policy or DeliveryPolicy()))
-
-    return run
-
-
-async def _serve(folder: Path, board: SmpDevice, use: Use, policy: DeliveryPolicy) -> None:
-    images = folder / "images"
-    settings = release_facts(images, "3.0.0", component=CONFIGURATION)
-    assert settings.image
-    settings = replace(settings, image=replace(settings.image, container=Container.MCUBOOT))
-    releases = image_facts(images, OLD, "1.0.0"), image_facts(images, NEW, "1.1.0"), settings
-    facts = site_facts([known_device(NUMBER, face="smp")], *releases)
-    lines: list[dict[str, Any]] = []
-    async with gateway_core(folder, facts, policy=GroupPolicy(delivery=policy)) as gateway:
-        context = FaceContext(GATEWAY, folder, gateway.clock, lambda *_, **fields: lines.append(fields))
-        face = create(SettingsTable("gateway.smp", {"devices": {str(NUMBER): str(board.port)}}, folder), context)
-        lines_of = {NUMBER: SmpLine(str(board.port), answer=0.3, erase=0.3)}
-        face.settings = replace(face.settings, lines=lines_of, retry=0.01, poll=0.01, trial=0.0)
-        gateway.core.add_face(face)
-        task = asyncio.create_task(face.run(gateway.core))
-        try:
-            await use(Site(gateway, board, lines))
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+__all__ = ["serve"]
 
 
 def sha256(image: bytes) -> bytes:

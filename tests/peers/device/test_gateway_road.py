@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from blockota.bindings.block_ota import pair_call
 from blockota.bindings.update_ledger import UpdateLedgerContract
 from blockota.ledger.log import TileLog
+from blockota.model.boot_event import BootEvent, BootEventKind
 from blockota.model.receipt import EntryKind, LogEntry
 from blockota.model.release import Product, Region
 from scripts.build_device import IMAGES, ImageSignature
@@ -24,7 +25,7 @@ from tests.stories.test_gateway_process import GatewayProcess
 from tests.stories.test_orders import GATEWAY, GATEWAY_KEY, deployed
 from tests.stories.test_release_desk import decide, ok
 from tests.support.qemu import QemuBoard
-from tests.support.qemu_images import NEW, OLD, SLOT_0, SLOT_1, SLOT_SIZE, agent, flash_with
+from tests.support.qemu_images import NEW, OLD, SLOT_0, SLOT_1, SLOT_SIZE, agent, digest_of, flash_with
 from tests.support.waiting import eventually
 
 __all__ = ["found_site", "site"]
@@ -93,6 +94,8 @@ def test_a_release_reaches_the_board_and_its_receipt_the_chain(sensors: Workshop
         publish(sensors, "1.1.0", NEW)
         digest = hashlib.sha256(NEW).digest()
         index, entry = logged(sensors, lambda one: one.image == digest)
+        confirmed = BootEvent(2, BootEventKind.CONFIRMED, 0, digest_of(NEW)).text
+        _, event = logged(sensors, lambda one: one.kind is EntryKind.EVENT and one.source == confirmed)
         flash = board.cut()
     # The service anchors after twice `anchor_minutes`, which is longer than a test waits.
     ok(sensors.run("log", "checkpoint"))
@@ -101,6 +104,7 @@ def test_a_release_reaches_the_board_and_its_receipt_the_chain(sensors: Workshop
     assert anchored
     assert anchored.size > index
     assert entry.kind in (EntryKind.INSTALL, EntryKind.CLAIMED)
+    assert event.counter
     assert (flash[SLOT_0:].startswith(NEW), flash[SLOT_1:].startswith(OLD)) == (True, True)
 
 
@@ -111,7 +115,8 @@ def test_a_release_that_crashes_is_rolled_back_and_recorded(sensors: Workshop, t
     crashing = agent(folder, ImageSignature(version="1.1.0"), "AGENT_CRASHES")
     with QemuBoard(folder, flash_with(OLD)) as board, served(sensors, board):
         publish(sensors, "1.1.0", crashing)
-        _, entry = logged(sensors, lambda one: not one.kind.names_running_image)
+        _, entry = logged(sensors, lambda one: "the device rolled back" in (one.source or ""))
+        logged(sensors, lambda one: "the board started, after a rollback" in (one.source or ""))
         flash = board.cut()
     assert flash[SLOT_0:].startswith(OLD)
     assert entry.kind in (EntryKind.EVENT, EntryKind.WARNING, EntryKind.REFUSAL), entry

@@ -8,6 +8,7 @@ for a test only once. Without a confirmation, it rolls back at the next start.
 from __future__ import annotations
 
 import hashlib
+import logging
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -44,6 +45,8 @@ _FOREIGN: tuple[type[Exception], ...] = (
 """The exceptions of smpclient for a lost port, a late answer, and an invalid answer. OSError includes pyserial's
 SerialException and TimeoutError. ValueError includes the errors of pydantic."""
 
+# smpclient logs what it raises. Without a handler, Python would write it to standard error, among the gateway's lines.
+logging.getLogger("smpclient").addHandler(logging.NullHandler())
 _is_success: Callable[[Any], bool] = success
 
 
@@ -108,7 +111,7 @@ class SmpBoard:
             LinkError: the board does not answer, or its answer cannot be read.
             BoardError: the board refuses, or reports no running image.
         """
-        answer = await self._ask(ImageStatesRead(), "read the images")
+        answer = await self.ask(ImageStatesRead(), "read the images")
         # A board with more than one pair of slots: the first pair is the program.
         found = {one.slot: one for one in answer.images if one.image in (None, 0)}
         if 0 not in found or len(found) != len([one for one in answer.images if one.image in (None, 0)]):
@@ -133,7 +136,7 @@ class SmpBoard:
         offset = repeats = 0
         while offset < len(image):
             seconds = self._line.answer if offset else self._line.erase
-            answer = await self._ask(self._chunk(image, offset), "take the image", seconds=seconds)
+            answer = await self.ask(self._chunk(image, offset), "take the image", seconds=seconds)
             if answer.off is None or not 0 <= answer.off <= len(image):
                 raise LinkError("the upload failed", why=f"the board asks for the offset {answer.off}")
             if answer.match is False:
@@ -151,7 +154,7 @@ class SmpBoard:
             LinkError: the board does not answer, or its answer cannot be read.
             BoardError: the board refuses, for example because it does not have the image.
         """
-        await self._ask(ImageStatesWrite(hash=digest, confirm=False), "mark the image for a test")
+        await self.ask(ImageStatesWrite(hash=digest, confirm=False), "mark the image for a test")
 
     async def confirm(self, digest: bytes) -> None:
         """Confirm the running image.
@@ -160,7 +163,7 @@ class SmpBoard:
             LinkError: the board does not answer, or its answer cannot be read.
             BoardError: the board refuses, or runs another image.
         """
-        await self._ask(ImageStatesWrite(hash=digest, confirm=True), "confirm the image")
+        await self.ask(ImageStatesWrite(hash=digest, confirm=True), "confirm the image")
 
     async def reset(self) -> None:
         """Reset the board.
@@ -169,7 +172,7 @@ class SmpBoard:
             LinkError: the board does not answer, or its answer cannot be read.
             BoardError: the board refuses.
         """
-        await self._ask(ResetWrite(), "reset")
+        await self.ask(ResetWrite(), "reset")
 
     async def echo(self, text: str) -> bool:
         """Whether the board's program returns a text.
@@ -177,7 +180,28 @@ class SmpBoard:
         Raises:
             LinkError: the board does not answer, or its answer cannot be read.
         """
-        return bool((await self._ask(EchoWrite(d=text), "return a text")).r == text)
+        return bool((await self.ask(EchoWrite(d=text), "return a text")).r == text)
+
+    async def ask(self, request: Any, what: str, *, seconds: float | None = None) -> Any:
+        """Send a request, and return the answer.
+
+        Args:
+            request: a request of smpclient.
+            what: what the board is asked to do, for an error: ``read the images``.
+            seconds: time limit for the answer; `SmpLine.answer` by default.
+
+        Raises:
+            LinkError: the board does not answer, or its answer cannot be read.
+            BoardError: the board refuses.
+        """
+        with _translated(f"the board did not {what}"):
+            answer = await self._client.request(request, timeout_s=seconds)
+        if _is_success(answer) and getattr(answer, "rc", None) in (None, 0):
+            return answer
+        code = getattr(answer, "rc", None) if getattr(answer, "err", None) is None else answer.err.rc
+        reason = plain(getattr(answer, "rsn", None) or "")[:100]
+        why = f"it answers with the error {_named(code)}{reason and f': {reason}'}"
+        raise BoardError(f"the board did not {what}", why=why)
 
     def _chunk(self, image: bytes, offset: int) -> ImageUploadWrite:
         """Return the largest request with the bytes at an offset. The first request names the file by its SHA-256."""
@@ -190,14 +214,6 @@ class SmpBoard:
             raise LinkError("the upload failed", why="the buffer that the board reports is too small")
         size = min(size, _CHUNK)
         return ImageUploadWrite(off=offset, data=image[offset : offset + size], **first)
-
-    async def _ask(self, request: Any, what: str, *, seconds: float | None = None) -> Any:
-        with _translated(f"the board did not {what}"):
-            answer = await self._client.request(request, timeout_s=seconds)
-        if _is_success(answer) and getattr(answer, "rc", None) in (None, 0):
-            return answer
-        code = getattr(answer, "rc", None) if getattr(answer, "err", None) is None else answer.err.rc
-        raise BoardError(f"the board did not {what}", why=f"it answers with the error {_named(code)}")
 
 
 @asynccontextmanager

@@ -4,9 +4,10 @@ A visit to a board (`SmpVisit`) has the following steps. After every failure of 
 
 1. Read the board's images, and finish a test that was begun. An image that is marked for a test is started by a reset.
 2. If an image is on trial, is the one to be installed, and its program works for a while, confirm it.
-3. Report the running image. The board reports a digest of the MCUboot format, so the digest is looked up among the
+3. Log the events of BlockOTA's agent, and let the board forget those that are in the log.
+4. Report the running image. The board reports a digest of the MCUboot format, so the digest is looked up among the
    digests of the proven files (`ProvenDigests`).
-4. If there is an offer, upload its image, compare the digest of the second slot, mark the image for a test, and reset
+5. If there is an offer, upload its image, compare the digest of the second slot, mark the image for a test, and reset
    the board.
 
 Nothing is remembered between two visits. The board's answers decide on the next step.
@@ -17,15 +18,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blockota.errors import BlockOTAError, BoardError, ImageError, LinkError, UnreachableError, UsageError
+from blockota.errors import (
+    AccessRefusedError,
+    BlockOTAError,
+    BoardError,
+    ImageError,
+    LimitReachedError,
+    LinkError,
+    RefusedError,
+    UnreachableError,
+    UsageError,
+)
 from blockota.formats.mcuboot import image_digest
 from blockota.gateway.core import Core, DeviceOffer, Report
 from blockota.gateway.face import FaceContext
+from blockota.gateway.faces.smp.agent import BoardAgent, find_agent
 from blockota.gateway.faces.smp.board import BoardSlots, SmpBoard, SmpLine, open_board, udp_address
+from blockota.model.boot_event import BootEvent
 from blockota.model.delivery import Stage
 from blockota.settings_table import SettingsTable
 
@@ -36,6 +49,8 @@ _REPORTED_BYTES = 16 * 1024
 """The number of bytes of an upload between two reports of its progress."""
 _BOOT_PAUSE = 0.2
 """Seconds between two attempts to reach a board that starts."""
+_LOGGED = 10.0
+"""Seconds until an event must be in the log. If the log cannot be written, the board is still updated."""
 
 
 @dataclass(frozen=True)
@@ -218,13 +233,15 @@ class SmpVisit:
             if self.core.state(self.number).stage is not Stage.TRIAL:
                 return False
             slots = await self._confirmed(slots)
-        await self._report(slots)  # (3)
+        if agent := await find_agent(self.board):
+            await self._log_events(agent)  # (3)
+        await self._report(slots)  # (4)
         await self._refuse_configurations()
 
         offer = self.core.offer(self.number)
         if offer is None or not slots.active.is_confirmed:
             return False
-        return await self._install(offer, slots)  # (4)
+        return await self._install(offer, slots)  # (5)
 
     async def _refuse_configurations(self) -> None:
         """Refuse configurations, for which SMP has no place: otherwise their orders would wait until they end."""
@@ -232,6 +249,40 @@ class SmpVisit:
             if offer.is_configuration:
                 reason = "the face smp installs firmware only"
                 await self.core.outcome(self.number, offer.job, succeeded=False, reason=reason, is_refusal=True)
+
+    async def _log_events(self, agent: BoardAgent) -> None:
+        """Log the events of the board. An event is acknowledged once its entry is in the log.
+
+        After a failure in between, the event comes again with its number, by which the core recognises it.
+        """
+        kept = 0
+        try:
+            while events := await agent.events(after=kept):
+                before, kept = kept, await self._kept(events, kept)
+                if kept > before:
+                    await agent.acknowledge(kept)
+                if kept < events[-1].number:
+                    return
+        except LinkError:
+            raise
+        except BoardError as error:  # without its events, the board can still be updated
+            await self.core.warn(self.number, f"{error.what}: {error.why}")
+
+    async def _kept(self, events: Sequence[BootEvent], kept: int) -> int:
+        """Log events until one cannot be logged now. Returns the number of the last one that was kept."""
+        for event in events:
+            try:
+                async with asyncio.timeout(_LOGGED):
+                    await self.core.event(self.number, text=event.text, counter=event.number)
+            except (LimitReachedError, TimeoutError):
+                break
+            except AccessRefusedError:
+                raise
+            except RefusedError:
+                # The log has the reason. The board would send the event for ever, and the events behind it would wait.
+                await self.core.warn(self.number, f"the event {event.number} was not accepted: {event.text}")
+            kept = event.number
+        return kept
 
     async def _file_of(self, digest: bytes) -> bytes | None:
         return await asyncio.to_thread(self.digests.file_of, digest)

@@ -1,0 +1,148 @@
+"""The commands of BlockOTA's agent: group 64 of SMP (docs/device.md, "Commands").
+
+SMP leaves the groups from 64 on to the makers of programs, so that the group of another program has other commands. The
+agent is therefore recognised by its answer to the first command, before another command is sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import cbor2
+from smp import error as smp_error
+from smp import message
+from smp.header import Header
+from smpclient.exceptions import SMPValidationException
+
+from blockota.errors import BoardError, LinkError, plain
+from blockota.gateway.faces.smp.board import SmpBoard
+from blockota.model.boot_event import BootEvent
+
+GROUP = 64
+_IDENTITY, _EVENTS = 0, 2
+_SECONDS = 5.0
+"""Seconds for an answer with up to eight signatures, each of which takes the secure element 0.1 seconds."""
+
+
+class _AgentError(smp_error.ErrorV1):
+    _GROUP_ID = GROUP
+
+
+class _AgentFault(smp_error.ErrorV2[smp_error.MGMT_ERR]):
+    _GROUP_ID = GROUP
+
+
+class _AgentAnswer(message.ReadResponse):
+    """An answer as a map. The model of `smp` has fields with the names of our items, such as ``version``."""
+
+    _GROUP_ID = GROUP
+    items: dict[str, Any]
+
+    @classmethod
+    def loads(cls, data: bytes) -> Self:
+        """Decode an answer. A refusal is not an answer."""
+        items = cbor2.loads(data[Header.SIZE :])
+        is_refusal = isinstance(items, dict) and ("rc" in items or "err" in items)
+        header = Header.loads(data[: Header.SIZE])
+        return cls.model_validate({"header": header, "items": None if is_refusal else items, "smp_data": data})
+
+
+class _GroupBase:
+    """What the requests of the group have in common."""
+
+    _GROUP_ID = GROUP
+    _Response = _AgentAnswer
+    _ErrorV1 = _AgentError
+    _ErrorV2 = _AgentFault
+
+
+class _IdentityRequest(_GroupBase, message.ReadRequest):
+    _COMMAND_ID = _IDENTITY
+
+
+class _EventsRequest(_GroupBase, message.ReadRequest):
+    _COMMAND_ID = _EVENTS
+
+
+class _AcknowledgeRequest(_GroupBase, message.WriteRequest):
+    _COMMAND_ID = _EVENTS
+
+    number: int
+
+
+@dataclass(frozen=True)
+class AgentIdentity:
+    """What the agent reports about its board.
+
+    Attributes:
+        board: name of the board's kind.
+        unique_id: the unique id of the board's chip.
+        digest: the digest of the running image.
+        proof: ``authenticated`` if the secure element verified the running image, or ``integrity only``.
+    """
+
+    board: str
+    unique_id: bytes
+    digest: bytes
+    proof: str
+
+
+class BoardAgent:
+    """The agent of a board. `find_agent` makes it.
+
+    Attributes:
+        identity: what the agent reported.
+    """
+
+    def __init__(self, board: SmpBoard, identity: AgentIdentity) -> None:
+        self._board, self.identity = board, identity
+
+    async def events(self, *, after: int = 0) -> list[BootEvent]:
+        """Return the oldest events that are not acknowledged, in order. The board may have more of them.
+
+        Args:
+            after: the number up to which the events are acknowledged; 0 if it is not known.
+
+        Raises:
+            LinkError: the board does not answer, or its answer cannot be read.
+            BoardError: the board refuses, or its events are not valid.
+        """
+        answer = await self._board.ask(_EventsRequest(), "list its events", seconds=_SECONDS)
+        try:
+            events = [BootEvent.of_items(one) for one in answer.items["events"]]
+        except (ValueError, LookupError, TypeError) as error:
+            raise BoardError("the board's events cannot be used", why=f"they cannot be read: {error}") from error
+        numbers = [after, *(event.number for event in events)]
+        if numbers != sorted(set(numbers)):
+            raise BoardError("the board's events cannot be used", why="their numbers do not rise")
+        return events
+
+    async def acknowledge(self, number: int) -> None:
+        """Let the board forget the events up to a number.
+
+        Raises:
+            LinkError: the board does not answer, or its answer cannot be read.
+            BoardError: the board refuses.
+        """
+        await self._board.ask(_AcknowledgeRequest(number=number), "forget its events")
+
+
+async def find_agent(board: SmpBoard) -> BoardAgent | None:
+    """Return the agent of a board; None if its program is another one.
+
+    Raises:
+        LinkError: the board does not answer.
+    """
+    try:
+        answer = await board.ask(_IdentityRequest(), "identify itself")
+    except LinkError as error:
+        if isinstance(error.__cause__, SMPValidationException):
+            return None  # a command of another program
+        raise
+    except BoardError:
+        return None
+    match answer.items:
+        case {"board": str(name), "id": bytes(unique_id), "digest": bytes(digest), "proof": str(proof)}:
+            return BoardAgent(board, AgentIdentity(plain(name), unique_id, digest, plain(proof)))
+    return None

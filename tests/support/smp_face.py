@@ -1,0 +1,153 @@
+"""A gateway whose face SMP serves one board, without a chain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockota.gateway.face import FaceContext
+from blockota.gateway.faces.smp import create
+from blockota.gateway.faces.smp.board import SmpLine
+from blockota.gateway.facts import KnownDevice, ReleaseFacts, SiteFacts
+from blockota.model.container import Container
+from blockota.model.delivery import DeliveryPolicy, Stage
+from blockota.model.receipt import EntryKind, LogEntry
+from blockota.model.target import GroupPolicy
+from blockota.settings_table import SettingsTable
+from tests.support.gateway import (
+    COMPONENT,
+    GatewayCore,
+    appending,
+    device_offer,
+    gateway_core,
+    known_device,
+    release_facts,
+    site_facts,
+)
+from tests.support.receipts import GATEWAY
+from tests.support.smp_device import SmpDevice, mcuboot_image
+
+OLD, NEW, FOREIGN = mcuboot_image("1.0.0"), mcuboot_image("1.1.0"), mcuboot_image("1.1.0", seed=b"another")
+DEADLINE = 120.0
+NUMBER = 300
+CONFIGURATION = replace(COMPONENT, product="acme-thermo2-cfg")
+
+
+def image_facts(folder: Path, image: bytes, version: str) -> ReleaseFacts:
+    """Return a release with an MCUboot image."""
+    offer = device_offer(folder, image, version=version)
+    facts = release_facts(folder, version, sha256=offer.image, size=offer.size)
+    assert facts.image
+    proven = replace(facts.image, sha256=offer.image, size=offer.size, path=offer.path, container=Container.MCUBOOT)
+    return replace(facts, image=proven)
+
+
+@dataclass
+class Site:
+    """A gateway with one board.
+
+    Attributes:
+        gateway: the gateway's core.
+        board: the board.
+        lines: the lines that the face wrote to the gateway's operating log.
+        task: the task of the face.
+    """
+
+    gateway: GatewayCore
+    board: SmpDevice
+    lines: list[dict[str, Any]]
+    task: asyncio.Task[None]
+
+    @property
+    def stage(self) -> Stage:
+        """The stage of the delivery."""
+        return self.gateway.core.state(NUMBER).stage
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Let the face work until a condition is true."""
+        async with asyncio.timeout(DEADLINE):
+            while not condition():  # noqa: ASYNC110 - the board is a thread
+                await asyncio.sleep(0.005)
+
+    def entries(self) -> list[LogEntry]:
+        """Return all entries, in order."""
+        return [*self.gateway.appended(), *self.gateway.entries()]
+
+    def logged(self, kind: EntryKind) -> list[bytes | None]:
+        """Return the images in the entries of a kind."""
+        return [entry.image for entry in self.entries() if entry.kind is kind]
+
+    def texts(self) -> str:
+        """Return the texts of all entries."""
+        return "\n".join(entry.source or "" for entry in self.entries())
+
+
+Use = Callable[[Site], Awaitable[None]]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Callable[..., None]:
+    """Return a function that runs the face with one board, and calls a function in the gateway's loop."""
+
+    def run(
+        use: Use,
+        *,
+        policy: DeliveryPolicy | None = None,
+        board: dict[str, Any] | None = None,
+        kind: type[SmpDevice] = SmpDevice,
+        device: dict[str, Any] | None = None,
+    ) -> None:
+        async def main() -> None:
+            facts = facts_of(tmp_path, device=known_device(NUMBER, face="smp", **(device or {})))
+            group = GroupPolicy(delivery=policy or DeliveryPolicy())
+            async with (
+                gateway_core(tmp_path, facts, policy=group) as gateway,
+                appending(gateway),
+                served(gateway, tmp_path, stand_in) as site,
+            ):
+                await use(site)
+
+        with kind(tmp_path / "port", OLD, **(board or {})) as stand_in:
+            asyncio.run(main())
+
+    return run
+
+
+def facts_of(folder: Path, *, device: KnownDevice) -> SiteFacts:
+    """Return a site with one device, the images 1.0.0 and 1.1.0, and a configuration, which no board takes."""
+    images = folder / "images"
+    images.mkdir(exist_ok=True)
+    settings = release_facts(images, "3.0.0", component=CONFIGURATION)
+    assert settings.image
+    settings = replace(settings, image=replace(settings.image, container=Container.MCUBOOT))
+    return site_facts([device], image_facts(images, OLD, "1.0.0"), image_facts(images, NEW, "1.1.0"), settings)
+
+
+@asynccontextmanager
+async def served(gateway: GatewayCore, folder: Path, board: SmpDevice, **settings: Any) -> AsyncIterator[Site]:
+    """Run the face with one board.
+
+    Args:
+        gateway: the core.
+        folder: the folder of the gateway.
+        board: the board.
+        settings: changes of the face's settings.
+    """
+    lines: list[dict[str, Any]] = []
+    context = FaceContext(GATEWAY, folder, gateway.clock, lambda *_, **fields: lines.append(fields))
+    face = create(SettingsTable("gateway.smp", {"devices": {str(NUMBER): str(board.port)}}, folder), context)
+    lines_of = {NUMBER: SmpLine(str(board.port), answer=0.3, erase=0.3)}
+    face.settings = replace(face.settings, lines=lines_of, retry=0.01, poll=0.01, trial=0.0, **settings)
+    gateway.core.add_face(face)
+    task = asyncio.create_task(face.run(gateway.core))
+    try:
+        yield Site(gateway, board, lines, task)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
