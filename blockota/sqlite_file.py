@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from blockota.errors import RefusedError
+from blockota.errors import RefusedError, StoreError
+from blockota.file_locks import LockHeldError, exclusive_lock
 
 _DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 
@@ -60,3 +65,76 @@ def prepare_file(database: sqlite3.Connection, path: Path, mark: FileMark) -> No
 def is_damaged(error: Exception) -> bool:
     """Whether an SQLite error shows that the file is damaged, or is not an SQLite file."""
     return getattr(error, "sqlite_errorcode", None) in _DAMAGED
+
+
+class SqliteFile:
+    """An SQLite file that one process uses. Several threads may share it, one transaction at a time.
+
+    Args:
+        path: the file. It is created if it does not exist.
+        mark: the kind of the file.
+        tables: the statements that create its tables.
+        is_owner: whether other processes must not use the file meanwhile. Without it, the file is opened beside them.
+
+    Raises:
+        RefusedError: another process uses the file, or the file is of another kind.
+        StoreError: the file cannot be used.
+    """
+
+    def __init__(self, path: Path, mark: FileMark, tables: str, *, is_owner: bool = True) -> None:
+        self.path, self._mark, self._lock = path, mark, threading.Lock()
+        self._stack = ExitStack()
+        with self._translated():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if is_owner:
+                self._stack.enter_context(exclusive_lock(path.with_name(f"{path.name}.lock"), timeout=0))
+            self._database = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
+            self._stack.callback(self._database.close)
+            prepare_file(self._database, path, mark)
+            self._database.executescript(tables)
+
+    def __enter__(self) -> Self:
+        """Return the file."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, and let other processes use it."""
+        self._stack.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commit all changes of the ``with`` block together. If the block fails, no change is committed.
+
+        Raises:
+            StoreError: the file cannot be read or written.
+        """
+        with self._lock, self._translated():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except LockHeldError as error:
+            raise RefusedError(
+                f"{self.path} is in use",
+                why="another process runs with this file",
+                remedy="stop the other process, or use another folder",
+            ) from error
+        except (sqlite3.Error, OSError) as error:
+            why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            if is_damaged(error):
+                what, remedy = f"{self.path} is damaged", "restore the file from a backup, or move it away"
+            else:
+                what, remedy = f"{self.path} cannot be read or written", "check the file's folder and the disk"
+            raise StoreError(what, why=why, remedy=remedy) from error

@@ -74,6 +74,10 @@ class IdentitiesContract(OwnedContract):
                 return
             place = page[-1].previous.bytes
 
+    def count(self, *, block: int | None = None) -> int:
+        """Return the number of identities, which includes the retired ones."""
+        return int(self._ask("identityCount", block=block))
+
     def ban(self, account: BaseAccount, uuid: UUID, *, reason: str) -> Receipt:
         """Ban an identity at once, as an Administrator or as the contract's owner.
 

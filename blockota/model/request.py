@@ -58,6 +58,8 @@ from blockota.strict_json import load_object
 
 MAX_SIZE = 64 * 1024
 """The size of the largest request, in bytes."""
+MAX_STORE_SIZE = 6 * MAX_SIZE
+"""The size of the largest request of the method ``store``, whose data has requests as texts."""
 WINDOW = 60
 """The number of seconds by which a request's time may differ from the receiver's time."""
 _NAME_SIZE = 64
@@ -76,15 +78,23 @@ class Fault(enum.Enum):
     REGISTRY_STALE = -32603, "The registry of identities is out of reach"
     WRONG_KEY = -32001, "Public key verification failed"
     BANNED = -32002, "{kind} is banned"
-    NOT_FRESH = -32003, "The request is too old, was seen before, or is for another receiver"
+    NOT_FRESH = -32003, "The request is too old, or is for another receiver"
+    SEEN = -32003, "The request was seen before"
     UNKNOWN_IDENTITY = -32004, "Unknown identity"
     WRONG_ADDRESS = -32004, "The address of the sender belongs to another identity"
     NOT_ALLOWED = -32005, "{kind} may not call this method"
+    NOT_POSSIBLE = -32000, "The request cannot be carried out"
+    FAILED = -32603, "The request was not carried out because of a failure of the receiver"
 
     @property
     def code(self) -> int:
         """The code of the JSON-RPC error."""
         return int(self.value[0])
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the receiver is at fault. The sender then sends the request again, and there is no warning."""
+        return self in {Fault.REGISTRY_STALE, Fault.FAILED}
 
     def reason(self, kind: IdentityKind | None = None) -> str:
         """The reason, with the kind of the identity that sent the request."""
@@ -93,7 +103,7 @@ class Fault(enum.Enum):
 
 _UNPROVEN = {
     *(Fault.REGISTRY_STALE, Fault.UNKNOWN_IDENTITY, Fault.WRONG_KEY, Fault.WRONG_ADDRESS),
-    Fault.NOT_FRESH,
+    *(Fault.NOT_FRESH, Fault.SEEN),
 }
 
 
@@ -186,12 +196,14 @@ class Receiver:
         methods: the kinds of identities that may call each of its methods.
         max_age: the largest age of a block at which an identity was read, in seconds.
         accepts_replayable: whether requests in the published form without time, nonce and receiver are accepted.
+        max_size: the size of the largest request, in bytes.
     """
 
     uuid: UUID
     methods: Mapping[str, frozenset[IdentityKind]]
     max_age: int = 60
     accepts_replayable: bool = False
+    max_size: int = MAX_SIZE
 
 
 @dataclass(frozen=True)
@@ -209,17 +221,18 @@ class RequestVerdict:
     is_proven: bool = True
 
 
-def read_request(raw: bytes) -> SignedRequest:
+def read_request(raw: bytes, *, max_size: int = MAX_SIZE) -> SignedRequest:
     """Read a request; its signature is not checked.
 
     Args:
         raw: the bytes, as they were received.
+        max_size: the size of the largest request, in bytes.
 
     Raises:
         RequestFaultError: the bytes are not a signed request.
     """
-    if len(raw) > MAX_SIZE:
-        raise RequestFaultError(Fault.NOT_A_REQUEST, f"it has more than {MAX_SIZE:,} bytes")
+    if len(raw) > max_size:
+        raise RequestFaultError(Fault.NOT_A_REQUEST, f"it has more than {max_size:,} bytes")
     if raw.lstrip().startswith(b"["):
         raise RequestFaultError(Fault.NOT_A_REQUEST, "it is a batch, and each request is sent alone")
     try:
@@ -262,12 +275,17 @@ def judge(
     """
     stale = _freshness_fault(request, receiver, now=now, seen=seen)
     fault, detail = next(_faults(request, reading, receiver, now=now, stale=stale), (None, ""))
-    is_proven = fault not in _UNPROVEN and not stale and not request.is_replayable
+    is_proven = fault not in _UNPROVEN and stale is None and not request.is_replayable
     return RequestVerdict(fault, detail, is_proven=is_proven)
 
 
 def _faults(
-    request: SignedRequest, reading: RegistryReading, receiver: Receiver, *, now: int, stale: str
+    request: SignedRequest,
+    reading: RegistryReading,
+    receiver: Receiver,
+    *,
+    now: int,
+    stale: tuple[Fault, str] | None,
 ) -> Iterator[tuple[Fault, str]]:
     """Yield the faults of a request in the order of the checks; the steps are those of this module's description."""
     identity, sender = reading.identity, request.sender
@@ -288,7 +306,7 @@ def _faults(
         yield Fault.BANNED, f"the identity {sender} is banned"
     # (6) receiver, time and replay
     if stale:
-        yield Fault.NOT_FRESH, stale
+        yield stale
     # (7) the method
     kinds = receiver.methods.get(request.method)
     if kinds is None:
@@ -298,16 +316,22 @@ def _faults(
         yield Fault.NOT_ALLOWED, f"{request.method} is called by {callers}, and not by {identity.kind}"
 
 
-def _freshness_fault(request: SignedRequest, receiver: Receiver, *, now: int, seen: Container[tuple[UUID, str]]) -> str:
-    """Return why a request is not a new one for this receiver; empty if it is."""
+def _freshness_fault(
+    request: SignedRequest, receiver: Receiver, *, now: int, seen: Container[tuple[UUID, str]]
+) -> tuple[Fault, str] | None:
+    """Return why a request is not a new one for this receiver; None if it is."""
     if request.time is None:
-        return "" if receiver.accepts_replayable else "its signature covers no time, nonce and receiver"
+        why = "its signature covers no time, nonce and receiver"
+        return None if receiver.accepts_replayable else (Fault.NOT_FRESH, why)
     if request.receiver != receiver.uuid:
-        return f"it is for the receiver {request.receiver}"
+        return Fault.NOT_FRESH, f"it is for the receiver {request.receiver}"
     difference = now - request.time
     if abs(difference) > WINDOW:
-        return f"it was signed {abs(difference)} seconds {'ago' if difference > 0 else 'in the future'}"
-    return f"the request {request.name!r} was received before" if (request.sender, request.name) in seen else ""
+        when = "ago" if difference > 0 else "in the future"
+        return Fault.NOT_FRESH, f"it was signed {abs(difference)} seconds {when}"
+    if (request.sender, request.name) in seen:
+        return Fault.SEEN, f"the request {request.name!r} was received before"
+    return None
 
 
 def _read_token_form(raw: bytes, fields: Mapping[str, Any], token: RequestToken) -> SignedRequest:

@@ -80,7 +80,7 @@ def test_a_request_of_a_foreign_library_is_accepted_once(algorithm: str) -> None
     read = read_request(raw)
     assert (read.sender, read.name, read.method, read.receiver, read.raw) == (SENDER, "n-1", "submit", RECEIVER, raw)
     again = verdict(raw, identity(algorithm), seen=frozenset({(SENDER, "n-1")}))
-    assert (again.fault, again.is_proven) == (Fault.NOT_FRESH, False)
+    assert (again.fault, again.is_proven) == (Fault.SEEN, False)
 
 
 def test_our_own_tokens_are_accepted() -> None:
@@ -173,7 +173,7 @@ def test_the_second_form_of_a_signature_is_the_same_request() -> None:
     """ECDSA signatures have a second form, N - s. With it, a request that was already seen is still recognised."""
     raw = with_signature(lambda old: old[:32] + (ORDER - int.from_bytes(old[32:])).to_bytes(32))
     assert verdict(raw, identity()) == RequestVerdict()
-    assert verdict(raw, identity(), seen=frozenset({(SENDER, "n-1")})).fault is Fault.NOT_FRESH
+    assert verdict(raw, identity(), seen=frozenset({(SENDER, "n-1")})).fault is Fault.SEEN
 
 
 def test_the_largest_request_is_read() -> None:
@@ -257,7 +257,7 @@ def test_the_published_form_is_accepted_with_its_time() -> None:
     record = identity("RS256")
     assert verdict(published_request(), record) == RequestVerdict()
     assert verdict(published_request(), record, now=NOW + WINDOW + 1).fault is Fault.NOT_FRESH
-    assert verdict(published_request(), record, seen=frozenset({(SENDER, "n-1")})).fault is Fault.NOT_FRESH
+    assert verdict(published_request(), record, seen=frozenset({(SENDER, "n-1")})).fault is Fault.SEEN
     assert verdict(published_request(), identity()).fault is Fault.WRONG_KEY
 
 

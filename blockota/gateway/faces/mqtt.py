@@ -30,7 +30,7 @@ from blockota.gateway.faces.mqtt_jobs import JobDesk, RejectedRequestError
 from blockota.gateway.faces.mqtt_probe import PROBE, check_access
 from blockota.gateway.faces.mqtt_shadows import INVALID, ShadowDesk
 from blockota.gateway.faces.mqtt_state import ThingStore
-from blockota.gateway.identity_key import open_identity_key
+from blockota.identity.identity_key import open_identity_key
 from blockota.messaging.client import (
     BrokerAccount,
     BrokerConnection,

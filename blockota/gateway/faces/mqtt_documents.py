@@ -25,7 +25,7 @@ from uuid import UUID
 
 from blockota.formats.jws import base64url, sign_token
 from blockota.gateway.core import DeviceOffer
-from blockota.gateway.identity_key import IdentityKey
+from blockota.identity.identity_key import IdentityKey
 
 DOCUMENT_KIND = "blockota-job+json"
 """The header ``typ`` of the gateway's signature."""

@@ -21,7 +21,7 @@ from blockota.gateway.core import Report
 from blockota.gateway.face import FaceContext
 from blockota.gateway.faces.mqtt import BrokerAccess, MqttFace
 from blockota.gateway.faces.mqtt_documents import DOCUMENT_KIND, DocumentMaker
-from blockota.gateway.identity_key import open_identity_key
+from blockota.identity.identity_key import open_identity_key
 from blockota.messaging.client import Message
 from blockota.messaging.topics import ThingEvent, notify_next, site_events
 from blockota.model.delivery import Stage

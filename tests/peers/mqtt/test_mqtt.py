@@ -15,7 +15,7 @@ from blockota.errors import MessagingError, RefusedError
 from blockota.formats import cbor
 from blockota.formats.jws import verify_token
 from blockota.gateway.faces.mqtt_documents import DOCUMENT_KIND
-from blockota.gateway.identity_key import open_identity_key
+from blockota.identity.identity_key import open_identity_key
 from blockota.messaging.topics import ThingEvent, notify_next, site_events
 from blockota.model.delivery import Stage
 from blockota.model.receipt import EntryKind, LogEntry

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from blockota.errors import BlockOTAError
 from blockota.formats.jws import sign_token, verify_token
-from blockota.gateway.identity_key import open_identity_key
+from blockota.identity.identity_key import open_identity_key
 
 SECRET = 7
 

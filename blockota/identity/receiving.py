@@ -1,0 +1,242 @@
+"""Receive signed requests: read, judge, carry out, remember, answer. Validators, gateways and the cloud use this.
+
+::
+
+    receiver = RequestReceiver(Receiver(uuid, {"submit": frozenset({IdentityKind.GATEWAY})}), parts, keep=store)
+    received = receiver.receive(body, address="10.64.0.7")
+    respond(received.answer)
+
+The steps for one request, or for several at once:
+
+1. `read_request` and `judge` (`blockota.model.request`), with the record of the sender at the newest block.
+2. `Keep` carries out the accepted requests. Their effect must be on the disk when it returns.
+3. The names of the requests, and the entries of warnings about the refused ones, are written to `RequestState`.
+4. The answers are returned.
+
+A receiver that is killed before step 3 has not answered, and the sender repeats the request under the same name. So
+`Keep` may be called twice for a name, and must have its effect once. A sender that gets the fault `SEEN` for a request
+that it repeats knows that the first one was accepted: no answer leaves before step 3 is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from blockota.errors import BlockOTAError, ChainError, RefusedError
+from blockota.identity.registry import IdentityReader
+from blockota.identity.request_state import RequestName, RequestState
+from blockota.identity.warnings import WarningMaker
+from blockota.model.request import Fault, Receiver, RequestFaultError, SignedRequest, judge, read_request
+from blockota.model.warning import RequestWarning
+
+MQTT = "mqtt"
+"""The address of a request from a message broker, which does not name the sender's address."""
+Outcome = Mapping[str, Any] | RefusedError
+"""The result of a request as a JSON object, or why it cannot be carried out."""
+Keep = Callable[[Sequence[SignedRequest]], Sequence[Outcome]]
+"""Carries out accepted requests, and returns one outcome for each. If it raises a `BlockOTAError`, all of them are
+answered with the fault `FAILED`, and their senders repeat them."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """A request that was received.
+
+    Attributes:
+        answer: the JSON-RPC response.
+        request: the request if it was accepted and carried out; None if it was refused.
+        fault: why it was refused; None if it was accepted.
+        detail: the fault in detail.
+        warning: the id of the warning; empty if there is none.
+    """
+
+    answer: bytes = field(repr=False)
+    request: SignedRequest | None = None
+    fault: Fault | None = None
+    detail: str = ""
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class ReceiverParts:
+    """The parts of a receiver.
+
+    Attributes:
+        registry: reads the records of senders.
+        state: keeps the names of requests, and entries.
+        warnings: makes the entries of warnings.
+        clock: returns Unix time.
+    """
+
+    registry: IdentityReader
+    state: RequestState
+    warnings: WarningMaker
+    clock: Callable[[], int] = lambda: int(time.time())
+
+
+@dataclass
+class _Case:
+    """A request on its way through the steps."""
+
+    address: str
+    request: SignedRequest | None = None
+    fault: Fault | None = None
+    reason: str = ""
+    detail: str = ""
+    is_proven: bool = False
+    result: Mapping[str, Any] = field(default_factory=dict)
+    warning: str = ""
+
+    def refuse(self, fault: Fault, detail: str, *, reason: str = "", is_proven: bool = False) -> None:
+        self.fault, self.detail, self.is_proven = fault, detail, is_proven
+        self.reason = reason or fault.reason()
+
+
+class RequestReceiver:
+    """Receives the requests for one identity. Several threads may share it; it works on one batch at a time.
+
+    Args:
+        receiver: the identity and its methods.
+        parts: the registry, the state, and the warnings.
+        keep: carries out accepted requests.
+
+    Attributes:
+        counts: the number of accepted requests under None, and of the refused ones under each fault.
+    """
+
+    def __init__(self, receiver: Receiver, parts: ReceiverParts, *, keep: Keep) -> None:
+        self._receiver, self._parts, self._keep = receiver, parts, keep
+        self._lock = threading.Lock()
+        self.counts: Counter[Fault | None] = Counter()
+
+    def receive(self, raw: bytes, *, address: str) -> Received:
+        """Receive one request.
+
+        Args:
+            raw: the bytes of the JSON-RPC request.
+            address: the network address that they came from, or `MQTT`.
+        """
+        return self.receive_all([(raw, address)])[0]
+
+    def receive_all(self, arrivals: Sequence[tuple[bytes, str]]) -> list[Received]:
+        """Receive several requests with one flush to the disk.
+
+        Args:
+            arrivals: the bytes of each request, and the address that they came from.
+
+        Returns:
+            What was received, in the order of the requests.
+        """
+        with self._lock:
+            now = self._parts.clock()
+            # (1) Each request is judged; of two with the same name, the second was seen before.
+            taken: dict[RequestName, _Case] = {}
+            cases = [self._judged(raw, address, now, taken) for raw, address in arrivals]
+            # (2) The accepted ones are carried out.
+            self._carry_out([case for case in cases if case.fault is None])
+            for case in cases:
+                first = taken.get((case.request.sender, case.request.name)) if case.request else None
+                if case.fault is Fault.SEEN and first and first.fault is Fault.FAILED:
+                    case.refuse(Fault.FAILED, first.detail)
+            # (3) Names and warnings. A request that failed may come again, so that its name is not remembered.
+            entries = [entry for case in cases for entry in self._warn(case, now)]
+            names = [name for name, case in taken.items() if case.fault is not Fault.FAILED]
+            try:
+                self._parts.state.commit(names, entries, now=now)
+            except BlockOTAError as error:
+                for case in cases:
+                    case.refuse(Fault.FAILED, error.what)
+            # (4) The answers.
+            self.counts.update(case.fault for case in cases)
+            return [_received(case) for case in cases]
+
+    def write_due_warnings(self) -> None:
+        """Write the entries with the counts of the last minute. A service calls this every few seconds.
+
+        Raises:
+            StoreError: the state cannot be written.
+        """
+        now = self._parts.clock()
+        self._parts.state.commit((), self._parts.warnings.due(now=now), now=now)
+
+    def _judged(self, raw: bytes, address: str, now: int, taken: dict[RequestName, _Case]) -> _Case:
+        case = _Case(address)
+        try:
+            case.request = request = read_request(raw, max_size=self._receiver.max_size)
+            reading = self._parts.registry.reading(request.sender, address)
+        except RequestFaultError as error:
+            case.refuse(error.fault, error.why)
+            return case
+        except ChainError as error:
+            case.refuse(Fault.REGISTRY_STALE, error.why)
+            return case
+        name = request.sender, request.name
+        verdict = judge(request, reading, self._receiver, now=now, seen=_Seen(self._parts.state, taken))
+        if verdict.fault:
+            kind = reading.identity.kind if reading.identity else None
+            case.refuse(verdict.fault, verdict.detail, reason=verdict.fault.reason(kind), is_proven=verdict.is_proven)
+        elif not request.is_replayable:
+            taken[name] = case
+        return case
+
+    def _carry_out(self, cases: Sequence[_Case]) -> None:
+        requests = [case.request for case in cases if case.request]
+        if not requests:
+            return
+        try:
+            outcomes = self._keep(requests)
+        except BlockOTAError as error:
+            for case in cases:
+                case.refuse(Fault.FAILED, error.what)
+            return
+        for case, outcome in zip(cases, outcomes, strict=True):
+            if isinstance(outcome, RefusedError):
+                is_proven = case.request is not None and not case.request.is_replayable
+                case.refuse(Fault.NOT_POSSIBLE, str(outcome), is_proven=is_proven)
+            else:
+                case.result = outcome
+
+    def _warn(self, case: _Case, now: int) -> list[bytes]:
+        """Give a refused request the id of its warning. Returns the entries that the log gets."""
+        if case.fault is None or case.fault.is_own:
+            return []
+        warning = RequestWarning(
+            id="",
+            address=case.address,
+            node=case.request.sender if case.request else None,
+            is_proven=case.is_proven,
+            code=case.fault.code,
+            reason=case.reason,
+            detail=case.detail,
+        )
+        case.warning, entries = self._parts.warnings.note(warning, now=now)
+        return entries
+
+
+class _Seen:
+    """The names of the requests before this one, on the disk or in the same batch."""
+
+    def __init__(self, state: RequestState, taken: Mapping[RequestName, _Case]) -> None:
+        self._state, self._taken = state, taken
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._taken or name in self._state
+
+
+def _received(case: _Case) -> Received:
+    response: dict[str, Any] = {"jsonrpc": "2.0", "id": case.request.id if case.request else None}
+    if case.fault is None:
+        raw = json.dumps(response | {"result": case.result}, separators=(",", ":")).encode()
+        return Received(raw, case.request)
+    data: dict[str, Any] = {"fault": case.fault.name, "detail": case.detail}
+    if case.warning:
+        data["warning"] = case.warning
+    error = {"code": case.fault.code, "message": case.reason, "data": data}
+    raw = json.dumps(response | {"error": error}, separators=(",", ":")).encode()
+    return Received(raw, None, case.fault, case.detail, case.warning)

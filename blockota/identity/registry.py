@@ -1,0 +1,167 @@
+"""The records of the registry as services read them: by ``eth_call`` at one block, and without transactions.
+
+A record is valid for the block at which it was read, and is read again after the next block. While the node does not
+answer, the last records stay: `blockota.model.request.judge` refuses them as soon as their block is too old. A record
+that was not read before cannot be read then, and `IdentityReader.reading` raises an error.
+
+Blocks need no confirmation here: a ban counts at once, and if a reorganisation takes a record back, the next reading
+shows this.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from ipaddress import AddressValueError, IPv4Address
+from itertools import islice
+from uuid import UUID
+
+from blockota.bindings.identities import IdentitiesContract
+from blockota.chain import BlockHead
+from blockota.errors import BlockOTAError, ChainError
+from blockota.model.identity import Identity
+from blockota.model.request import RegistryReading
+
+INTERVAL = 0.25
+"""Seconds between two questions for the newest block."""
+_AGAIN = 1.0
+"""Seconds without questions after a failure."""
+_MOST = 10_000
+"""The largest number of records that are kept for one block. Anyone can ask for records that do not exist."""
+
+
+class IdentityReader:
+    """Reads records of the registry. Several threads may share it.
+
+    Args:
+        open_contract: opens the registry. It is called again until the node answers.
+        clock: returns monotonic seconds.
+    """
+
+    def __init__(
+        self, open_contract: Callable[[], IdentitiesContract], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._open_contract, self._clock = open_contract, clock
+        self._contract: IdentitiesContract | None = None
+        self._lock = threading.RLock()
+        self._head: BlockHead | None = None
+        self._records: dict[UUID, Identity | None] = {}
+        self._owners: dict[IPv4Address, UUID] = {}
+        self._enrolled, self._owners_block = 0, -1
+        self._looked_at, self._failed_at = float("-inf"), float("-inf")
+        self._trouble = ""
+
+    @property
+    def head(self) -> BlockHead | None:
+        """The newest block that was read; None before the first one."""
+        return self._head
+
+    @property
+    def trouble(self) -> str:
+        """Why the registry cannot be read; empty if it can."""
+        return self._trouble
+
+    def reading(self, sender: UUID, address: str) -> RegistryReading:
+        """Return the data about the sender of a request.
+
+        Args:
+            sender: the UUID that the request names.
+            address: the network address that it came from; any other text if it did not come from one.
+
+        Raises:
+            ChainError: the record is not known, and the node does not answer.
+        """
+        with self._lock:
+            head = self._newest()
+            identity = self._identity(sender, head)
+            return RegistryReading(identity, head.time, self._owner(address, identity, head))
+
+    def identity_at(self, address: str) -> Identity | None:
+        """Return the identity with a virtual IP; None if there is none.
+
+        Raises:
+            ChainError: the record is not known, and the node does not answer.
+        """
+        with self._lock:
+            head = self._newest()
+            owner = self._owner(address, None, head)
+            return self._identity(owner, head) if owner else None
+
+    def look(self) -> None:
+        """Ask for the newest block. A thread that calls this at intervals spares `reading` the wait.
+
+        Raises:
+            ChainError: the node does not answer.
+        """
+        contract = self._opened()
+        with self._asking():
+            head = contract.chain.head()
+        with self._lock:
+            self._looked_at = self._clock()
+            if self._head is None or head.hash != self._head.hash:
+                is_later = self._head is not None and head.number > self._head.number
+                self._head, self._records = head, {}
+                if not is_later:  # a reorganisation can remove an enrolment
+                    self._owners, self._enrolled = {}, 0
+
+    def _newest(self) -> BlockHead:
+        if self._head is None or self._clock() - self._looked_at >= INTERVAL:
+            with suppress(ChainError):
+                self.look()
+        if self._head is None:
+            raise ChainError("the registry of identities is out of reach", why=self._trouble)
+        return self._head
+
+    def _identity(self, uuid: UUID, head: BlockHead) -> Identity | None:
+        if uuid not in self._records:
+            contract = self._opened()
+            if len(self._records) >= _MOST:
+                self._records.clear()
+            with self._asking():
+                self._records[uuid] = contract.identity(uuid, block=head.number)
+        return self._records[uuid]
+
+    def _owner(self, address: str, sender: Identity | None, head: BlockHead) -> UUID | None:
+        """Return the identity with a virtual IP. It is permanent, so that only new identities must be read."""
+        try:
+            place = IPv4Address(address.removeprefix("::ffff:"))
+        except AddressValueError:
+            return None
+        if sender and sender.virtual_ip == place:
+            return sender.uuid
+        if self._owners_block != head.number:
+            self._read_owners(head)
+        return self._owners.get(place)
+
+    def _read_owners(self, head: BlockHead) -> None:
+        contract = self._opened()
+        with self._asking():
+            count = contract.count(block=head.number)
+            if count != self._enrolled:
+                added = islice(contract.identities(block=head.number), count - self._enrolled)
+                self._owners.update({one.virtual_ip: one.uuid for one in added if one.virtual_ip})
+        self._enrolled, self._owners_block = count, head.number
+
+    def _opened(self) -> IdentitiesContract:
+        if self._contract is None:
+            with self._asking():
+                self._contract = self._open_contract()
+        return self._contract
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Remember a failure of the node, and do not ask it again at once.
+
+        Raises:
+            ChainError: the node does not answer, or failed a moment ago.
+        """
+        if self._clock() - self._failed_at < _AGAIN:
+            raise ChainError("the registry of identities is out of reach", why=self._trouble)
+        try:
+            yield
+        except BlockOTAError as error:
+            self._failed_at, self._trouble = self._clock(), error.why or error.what
+            raise ChainError("the registry of identities is out of reach", why=self._trouble) from error
+        self._trouble = ""

@@ -1,0 +1,286 @@
+"""Requests that must not be lost: kept on the disk until their receiver has them.
+
+`RequestOutbox.put` returns when its items are on the disk. `RequestCourier` sends them in order, one request at a time
+for each receiver. Several items travel in one request, as the list `member` of its data. Once it was sent, a request
+keeps its items and its name for ever, and its signature is renewed for each try. A receiver that has it already
+answers that it was seen before, so that the loss of an answer, or a killed sender, causes no loss of an item.
+
+A request that its receiver refuses for good is moved aside, with the reason, and the next one is sent. All other
+refusals may end: an identity is enrolled, a ban is lifted, a clock is corrected. The courier then tries again.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+from uuid import UUID
+
+from blockota.errors import BlockOTAError, RefusedError, UnreachableError
+from blockota.identity.sending import Parcel, RequestReply, RequestSigner
+from blockota.model.request import MAX_SIZE
+from blockota.shutdown import Stop
+from blockota.sqlite_file import FileMark, SqliteFile
+
+PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0)
+"""Seconds before the next try, after each failure in a row. The last value repeats."""
+_MARK = FileMark(0x424F544F, 1, "an outbox of requests")
+"""The application id in the file's header (the letters BOTO), and the version of the tables."""
+_TABLES = """
+CREATE TABLE IF NOT EXISTS item (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, receiver TEXT NOT NULL, method TEXT NOT NULL, member TEXT NOT NULL,
+    body TEXT NOT NULL, expires INTEGER, name TEXT
+);
+CREATE INDEX IF NOT EXISTS items_by_receiver ON item (receiver, number);
+CREATE TABLE IF NOT EXISTS refused (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, receiver TEXT NOT NULL, method TEXT NOT NULL, data TEXT NOT NULL,
+    why TEXT NOT NULL, time INTEGER NOT NULL
+);
+"""
+_MOST_ITEMS = 512
+_KEPT_REFUSED = 1000
+"""The number of refused requests that are kept for the operator."""
+_IDLE = 1.0
+"""Seconds between two looks into an empty outbox, if nothing wakes the courier."""
+
+
+class Route(Protocol):
+    """A way to a receiver; `blockota.identity.sending.RequestLine` is one."""
+
+    def send(self, raw: bytes) -> RequestReply:
+        """Send a request. Raises UnreachableError if there is no reply."""
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """A request of the outbox.
+
+    Attributes:
+        receiver: the identity that is to receive it.
+        parcel: the request.
+        numbers: the numbers of its items.
+        expires: Unix time after which it is not to be sent; None if it is always to be sent.
+    """
+
+    receiver: UUID
+    parcel: Parcel
+    numbers: tuple[int, ...]
+    expires: int | None = None
+
+
+class RequestOutbox:
+    """The outbox: one SQLite file. Several threads may share it.
+
+    Args:
+        path: the file. It is created if it does not exist.
+        max_size: the size of the largest request that the receivers accept, in bytes.
+        is_owner: whether this process sends the requests. Without it, the outbox is only looked at.
+
+    Raises:
+        RefusedError: another process uses the file, or the file is of another kind.
+        StoreError: the file cannot be used.
+    """
+
+    def __init__(self, path: Path, *, max_size: int = MAX_SIZE, is_owner: bool = True) -> None:
+        # base64 takes 4 characters for 3 bytes of the items, and the rest of a request takes less than a kilobyte.
+        self._room = max_size * 3 // 4 - 1024
+        self._file = SqliteFile(path, _MARK, _TABLES, is_owner=is_owner)
+        self._changed = threading.Condition()
+
+    def __enter__(self) -> Self:
+        """Return the outbox."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def put(
+        self,
+        receiver: UUID,
+        method: str,
+        items: Iterable[Mapping[str, Any] | str],
+        *,
+        member: str = "",
+        expires: int | None = None,
+    ) -> None:
+        """Keep items until their receiver has them. They are on the disk when this returns.
+
+        Args:
+            receiver: the identity that is to receive them.
+            method: the method of the request.
+            items: JSON objects or texts.
+            member: the member of the request's data that is the list of the items. If it is empty, each item is the
+                data of a request of its own.
+            expires: Unix time after which the items are dropped.
+
+        Raises:
+            RefusedError: an item is too large for a request. Nothing was kept.
+            StoreError: the file cannot be written. Nothing was kept.
+        """
+        rows = [(str(receiver), method, member, json.dumps(item, separators=(",", ":")), expires) for item in items]
+        if (largest := max((len(row[3].encode()) for row in rows), default=0)) > self._room:
+            why = f"it has {largest:,} bytes of JSON, and a request has room for {self._room:,}"
+            raise RefusedError("the item cannot be sent", why=why, remedy="send it in parts")
+        with self._file.transaction() as database:
+            statement = "INSERT INTO item (receiver, method, member, body, expires) VALUES (?, ?, ?, ?, ?)"
+            database.executemany(statement, rows)
+        with self._changed:
+            self._changed.notify_all()
+
+    def next(self, receiver: UUID) -> Shipment | None:
+        """Return the oldest request for a receiver; None if there is none. Its items and its name stay the same."""
+        with self._file.transaction() as database:
+            found = _oldest(database, receiver, self._room)
+            if not found:
+                return None
+            _, method, member, body, expires, old_name = found[0]
+            numbers = tuple(row[0] for row in found)
+            name = old_name or secrets.token_hex(16)
+            if not old_name:
+                statement = "UPDATE item SET name = ? WHERE number = ?"
+                database.executemany(statement, [(name, number) for number in numbers])
+        data = {member: [json.loads(row[3]) for row in found]} if member else json.loads(body)
+        return Shipment(receiver, Parcel(method, data, name), numbers, expires)
+
+    def remove(self, shipment: Shipment) -> None:
+        """Remove a request that its receiver has."""
+        with self._file.transaction() as database:
+            _remove(database, shipment)
+
+    def set_aside(self, shipment: Shipment, why: str, *, now: int) -> None:
+        """Remove a request that cannot be delivered, and keep it for the operator."""
+        row = (str(shipment.receiver), shipment.parcel.method, json.dumps(shipment.parcel.data), why, now)
+        with self._file.transaction() as database:
+            _remove(database, shipment)
+            database.execute("INSERT INTO refused (receiver, method, data, why, time) VALUES (?, ?, ?, ?, ?)", row)
+            database.execute(
+                "DELETE FROM refused WHERE number <= (SELECT max(number) FROM refused) - ?", (_KEPT_REFUSED,)
+            )
+
+    def waiting(self) -> int:
+        """Return the number of items that no receiver has."""
+        with self._file.transaction() as database:
+            return int(database.execute("SELECT count(*) FROM item").fetchone()[0])
+
+    def refused(self) -> list[tuple[str, str, int]]:
+        """Return the receiver, the reason and the time of each request that was set aside, the newest first."""
+        with self._file.transaction() as database:
+            return database.execute("SELECT receiver, why, time FROM refused ORDER BY number DESC").fetchall()
+
+    def receivers(self) -> list[UUID]:
+        """Return the receivers for which there are items."""
+        with self._file.transaction() as database:
+            return [UUID(one) for (one,) in database.execute("SELECT DISTINCT receiver FROM item ORDER BY receiver")]
+
+    def wait(self, seconds: float) -> None:
+        """Wait until items are put, or for some seconds."""
+        with self._changed:
+            self._changed.wait(seconds)
+
+    def wake(self) -> None:
+        """End the waits."""
+        with self._changed:
+            self._changed.notify_all()
+
+
+class RequestCourier:
+    """Sends the requests of an outbox to one receiver. A thread of the service runs it.
+
+    Args:
+        outbox: the outbox.
+        receiver: the receiver.
+        signer: signs the requests.
+        route: the way to the receiver.
+        clock: returns Unix time.
+    """
+
+    def __init__(
+        self,
+        outbox: RequestOutbox,
+        receiver: UUID,
+        signer: RequestSigner,
+        route: Route,
+        *,
+        clock: Callable[[], int],
+    ) -> None:
+        self._outbox, self._receiver, self._signer, self._route = outbox, receiver, signer, route
+        self._clock = clock
+
+    def run(self, stop: Stop, *, report: Callable[[str], None], pauses: Sequence[float] = PAUSES) -> None:
+        """Send requests until the stop.
+
+        Args:
+            stop: ends the courier.
+            report: called after each try with the reason why it failed; empty if it succeeded.
+            pauses: seconds before the next try, after each failure in a row. The last value repeats.
+        """
+        failures = 0
+        while not stop.is_asked:
+            try:
+                trouble = self.send_next()
+            except BlockOTAError as error:
+                trouble = f"{error.what}: {error.why}"
+            if trouble is None:
+                self._outbox.wait(_IDLE)
+                continue
+            report(trouble)
+            failures = failures + 1 if trouble else 0
+            if failures:
+                stop.wait(pauses[min(failures, len(pauses)) - 1])
+
+    def send_next(self) -> str | None:
+        """Send the oldest request.
+
+        Returns:
+            Why it must be sent again; empty if it is settled, None if there was none.
+
+        Raises:
+            StoreError: the outbox cannot be used.
+        """
+        shipment = self._outbox.next(self._receiver)
+        if shipment is None:
+            return None
+        now = self._clock()
+        if shipment.expires is not None and now > shipment.expires:
+            self._outbox.set_aside(shipment, "its deadline has passed", now=now)
+            return ""
+        try:
+            reply = self._route.send(self._signer.request(shipment.parcel, receiver=self._receiver, now=now))
+        except UnreachableError as error:
+            return f"{error.what}: {error.why}"
+        if reply.is_delivered:
+            self._outbox.remove(shipment)
+            return ""
+        if reply.is_final:
+            self._outbox.set_aside(shipment, reply.sentence, now=now)
+            return ""
+        return reply.sentence
+
+
+_Row = tuple[int, str, str, str, int | None, str | None]
+
+
+def _oldest(database: sqlite3.Connection, receiver: UUID, room: int) -> list[_Row]:
+    """Return the items of the oldest request: those that were sent together, or those that fit into a new one."""
+    statement = (
+        "SELECT number, method, member, body, expires, name FROM item WHERE receiver = ? ORDER BY number LIMIT ?"
+    )
+    rows: list[_Row] = database.execute(statement, (str(receiver), _MOST_ITEMS)).fetchall()
+    found: list[_Row] = []
+    for row in rows:
+        room -= len(row[3].encode()) + 1
+        is_same = not found or (row[2] and (row[1], row[2], row[4], row[5]) == (*found[0][1:3], *found[0][4:]))
+        if not is_same or (found and found[0][5] is None and room < 0):
+            break
+        found.append(row)
+    return found
+
+
+def _remove(database: sqlite3.Connection, shipment: Shipment) -> None:
+    database.executemany("DELETE FROM item WHERE number = ?", [(number,) for number in shipment.numbers])
