@@ -155,9 +155,14 @@ class Assembly:
             base = WantedFile(component, releases[delta.base]) if delta.base in releases else None
             # The image of a revoked release is not served any more.
             if base and (base.release.status is Status.ACTIVE or self.catalogue.has(base)):
-                files = (base, WantedFile(component, release, delta=delta))
-                self.wanted += [one for one in files if not self.catalogue.has(one) and one not in self.wanted]
+                # A device is offered an image as soon as the image is found: the small delta is searched before it.
+                files = (WantedFile(component, release, delta=delta), base)
                 self.kept |= {one.sha256 for one in files}
+                missing = [one for one in files if not self.catalogue.has(one) and one not in self.wanted]
+                image = WantedFile(component, release)
+                place = self.wanted.index(image) if image in self.wanted else len(self.wanted)
+                self.wanted[place:place] = [one for one in missing if one.delta]
+                self.wanted += [one for one in missing if not one.delta]
 
 
 def wanted_releases(product: ProductReading, ordered: Collection[Version], *, time: int) -> list[Release]:

@@ -5,11 +5,15 @@ It is written from docs/device.md, and is stricter than the agent in C.
 
 from __future__ import annotations
 
+import hashlib
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.smp_device import INVALID, NOT_SUPPORTED, SmpDevice, only
+import detools
+
+from tests.support.smp_device import BAD_STATE, BUSY, INVALID, NOT_SUPPORTED, TOO_LARGE, SmpDevice, only
 
 GROUP = 64
 STARTED, REFUSED, CONFIRMED = 1, 2, 3
@@ -47,21 +51,45 @@ class EventRing:
         self.waiting = [event for event in self.waiting if event["number"] > number]
 
 
+@dataclass
+class PatchBeingSent:
+    """A patch of which the board has a part. It is lost with the power.
+
+    Attributes:
+        head: size and SHA-256 of the patch's result, its base, and the size of the patch.
+        content: the bytes so far.
+    """
+
+    head: dict[str, Any]
+    content: bytes = b""
+
+
 class AgentDevice(SmpDevice):
     """A board whose program has BlockOTA's agent.
 
     Attributes:
         events: the events of the board. They survive a power cut.
+        patched: the number of bytes of patches that the board took.
+        spoils_patches: whether all patches make a wrong file.
+        refuses_patches: whether all patches are refused.
+        lost_parts: numbers of the requests with parts of a patch that get no answer.
+        restarts_at: number of such a request, before which the board restarts.
     """
 
     def __init__(self, port: Path, image: bytes, **options: Any) -> None:
         super().__init__(port, image, **options)
+        self.patched = 0
+        self.lost_parts: set[int] = set()
+        self.restarts_at = self._parts = 0
+        self.spoils_patches = self.refuses_patches = False
+        self._patch: PatchBeingSent | None = None
         self.events = EventRing()
         self.events.add(STARTED, 0, self.running or b"")
 
     def start(self) -> None:
         """Start the board, which records it."""
         before, was_pending = self.running, self.is_pending
+        self._patch = None
         super().start()
         flags = (0 if self.is_confirmed else TRIAL) | (ROLLED_BACK if self._has_returned(before, was_pending) else 0)
         self.events.add(STARTED, flags, self.running or b"")
@@ -83,6 +111,9 @@ class AgentDevice(SmpDevice):
             case (0, 0):
                 only(body, {})
                 return self._identity()
+            case (1, 2):
+                keys = {"off": int, "data": bytes, "len": int, "size": int, "sha": bytes, "base": bytes}
+                return self._take_patch(only(body, keys, optional=("len", "size", "sha", "base")))
             case (2, 0):
                 only(body, {})
                 return {"events": self.events.waiting[: self.events.in_answer]}
@@ -90,6 +121,45 @@ class AgentDevice(SmpDevice):
                 self.events.acknowledge(only(body, {"number": int})["number"])
                 return {}
         raise ValueError(NOT_SUPPORTED)
+
+    def _take_patch(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        """Take a part of a patch. Another offset than the next one is answered with the next one."""
+        self._parts += 1
+        if self._parts == self.restarts_at:
+            self.start()
+        offset, data, head = body.pop("off"), body.pop("data"), body
+        if self.is_pending or not self.is_confirmed:
+            raise ValueError(BUSY)
+        if offset == 0:
+            if set(head) != {"len", "size", "sha", "base"} or not 0 < head["size"] <= self._slot_size:
+                raise ValueError(INVALID)
+            if self.refuses_patches or head["base"] != hashlib.sha256(self.slots[0]).digest():
+                raise ValueError(BAD_STATE)
+            if self._patch is None or self._patch.head != head:
+                self._patch, self._upload, self.slots[1] = PatchBeingSent(head), None, b""
+        elif head:
+            raise ValueError(INVALID)
+        if self._patch is None:
+            raise ValueError(BAD_STATE)
+        if offset == len(self._patch.content):
+            self._patch.content += data
+            self.patched += len(data)
+        answer = self._answer_patch(self._patch)
+        return None if self._parts in self.lost_parts else answer
+
+    def _answer_patch(self, patch: PatchBeingSent) -> dict[str, Any]:
+        size = len(patch.content)
+        if size > patch.head["len"]:
+            raise ValueError(TOO_LARGE)
+        if size < patch.head["len"]:
+            return {"off": size}
+        self._patch = None
+        made = io.BytesIO()
+        detools.apply_patch(io.BytesIO(self.slots[0]), io.BytesIO(patch.content), made)
+        image = made.getvalue()[: -1 if self.spoils_patches else None]
+        is_same = hashlib.sha256(image).digest() == patch.head["sha"]
+        self.slots[1] = image if is_same else b""
+        return {"off": size, "match": is_same}
 
     def _identity(self) -> dict[str, Any]:
         return {

@@ -34,10 +34,10 @@ UNKNOWN, INVALID, NO_ENTRY, BAD_STATE, TOO_LARGE, NOT_SUPPORTED, BUSY = 1, 3, 5,
 """Error codes of SMP, version 1."""
 
 
-def mcuboot_image(version: str, *, size: int = 3000, seed: bytes = b"") -> bytes:
+def mcuboot_image(version: str, *, size: int = 3000, seed: bytes = b"", content: bytes = b"") -> bytes:
     """Return a plausible MCUboot image. Its program and version depend on the arguments."""
     major, minor, revision = map(int, version.split("."))
-    content = hashlib.shake_256(version.encode() + seed).digest(size)
+    content = content or hashlib.shake_256(version.encode() + seed).digest(size)
     program = struct.pack("<II", 0x2000_5000, 0x4101) + content
     head = struct.pack("<IIHHIIBBHII", 0x96F3B83D, 0, 32, 0, len(program), 0, major, minor, revision, 0, 0)
     digest = hashlib.sha256(head + program).digest()

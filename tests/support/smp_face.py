@@ -14,11 +14,10 @@ import pytest
 from blockota.gateway.face import FaceContext
 from blockota.gateway.faces.smp import create
 from blockota.gateway.faces.smp.board import SmpLine
-from blockota.gateway.facts import KnownDevice, ReleaseFacts, SiteFacts
+from blockota.gateway.facts import DeltaOffer, KnownDevice, ReleaseFacts, SiteFacts
 from blockota.model.container import Container
-from blockota.model.delivery import DeliveryPolicy, Stage
+from blockota.model.delivery import Stage
 from blockota.model.receipt import EntryKind, LogEntry
-from blockota.model.target import GroupPolicy
 from blockota.settings_table import SettingsTable
 from tests.support.gateway import (
     COMPONENT,
@@ -98,56 +97,80 @@ def serve(tmp_path: Path) -> Callable[..., None]:
     def run(
         use: Use,
         *,
-        policy: DeliveryPolicy | None = None,
         board: dict[str, Any] | None = None,
         kind: type[SmpDevice] = SmpDevice,
-        device: dict[str, Any] | None = None,
+        images: tuple[bytes, bytes] = (OLD, NEW),
+        deltas: tuple[DeltaOffer, ...] = (),
     ) -> None:
         async def main() -> None:
-            facts = facts_of(tmp_path, device=known_device(NUMBER, face="smp", **(device or {})))
-            group = GroupPolicy(delivery=policy or DeliveryPolicy())
+            facts = facts_of(tmp_path, device=known_device(NUMBER, face="smp"), images=images, deltas=deltas)
             async with (
-                gateway_core(tmp_path, facts, policy=group) as gateway,
+                gateway_core(tmp_path, facts) as gateway,
                 appending(gateway),
                 served(gateway, tmp_path, stand_in) as site,
             ):
                 await use(site)
 
-        with kind(tmp_path / "port", OLD, **(board or {})) as stand_in:
+        with kind(tmp_path / "port", images[0], **(board or {})) as stand_in:
             asyncio.run(main())
 
     return run
 
 
-def facts_of(folder: Path, *, device: KnownDevice) -> SiteFacts:
-    """Return a site with one device, the images 1.0.0 and 1.1.0, and a configuration, which no board takes."""
-    images = folder / "images"
-    images.mkdir(exist_ok=True)
-    settings = release_facts(images, "3.0.0", component=CONFIGURATION)
+def facts_of(
+    folder: Path,
+    *,
+    device: KnownDevice,
+    images: tuple[bytes, bytes] = (OLD, NEW),
+    deltas: tuple[DeltaOffer, ...] = (),
+) -> SiteFacts:
+    """Return a site with one device.
+
+    The site has the images 1.0.0 and 1.1.0, to which the deltas lead, and a configuration, which no board takes.
+    """
+    place = folder / "images"
+    place.mkdir(exist_ok=True)
+    settings = release_facts(place, "3.0.0", component=CONFIGURATION)
+    newer = image_facts(place, images[1], "1.1.0")
     assert settings.image
+    assert newer.image
     settings = replace(settings, image=replace(settings.image, container=Container.MCUBOOT))
-    return site_facts([device], image_facts(images, OLD, "1.0.0"), image_facts(images, NEW, "1.1.0"), settings)
+    newer = replace(newer, image=replace(newer.image, deltas=deltas))
+    return site_facts([device], image_facts(place, images[0], "1.0.0"), newer, settings)
 
 
 @asynccontextmanager
-async def served(gateway: GatewayCore, folder: Path, board: SmpDevice, **settings: Any) -> AsyncIterator[Site]:
+async def served(gateway: GatewayCore, folder: Path, board: SmpDevice) -> AsyncIterator[Site]:
+    """Run the face with a stand-in for a board."""
+    line = SmpLine(str(board.port), answer=0.3, erase=0.3)
+    async with running_face(gateway, folder, line) as (lines, task):
+        yield Site(gateway, board, lines, task)
+
+
+@asynccontextmanager
+async def running_face(
+    gateway: GatewayCore, folder: Path, line: SmpLine, **settings: Any
+) -> AsyncIterator[tuple[list[dict[str, Any]], asyncio.Task[None]]]:
     """Run the face with one board.
 
     Args:
         gateway: the core.
         folder: the folder of the gateway.
-        board: the board.
+        line: the connection to the board.
         settings: changes of the face's settings.
+
+    Yields:
+        The lines that the face writes to the gateway's operating log, and the task of the face.
     """
     lines: list[dict[str, Any]] = []
     context = FaceContext(GATEWAY, folder, gateway.clock, lambda *_, **fields: lines.append(fields))
-    face = create(SettingsTable("gateway.smp", {"devices": {str(NUMBER): str(board.port)}}, folder), context)
-    lines_of = {NUMBER: SmpLine(str(board.port), answer=0.3, erase=0.3)}
-    face.settings = replace(face.settings, lines=lines_of, retry=0.01, poll=0.01, trial=0.0, **settings)
+    face = create(SettingsTable("gateway.smp", {"devices": {str(NUMBER): line.port}}, folder), context)
+    changes = {"retry": 0.01, "poll": 0.01, "trial": 0.0, **settings}
+    face.settings = replace(face.settings, lines={NUMBER: line}, **changes)
     gateway.core.add_face(face)
     task = asyncio.create_task(face.run(gateway.core))
     try:
-        yield Site(gateway, board, lines, task)
+        yield lines, task
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

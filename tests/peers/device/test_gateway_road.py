@@ -51,11 +51,11 @@ def sensors(site: Workshop) -> Workshop:
     return site
 
 
-def publish(workshop: Workshop, version: str, image: bytes) -> None:
+def publish(workshop: Workshop, version: str, image: bytes, *options: str) -> None:
     """Publish an image with the vendor's commands: propose, sign twice, execute."""
     Path(f"sensor-{version}.bin").write_bytes(image)
     words = ("--product", SENSOR.name, "--version", version, "--container", "mcuboot", "-o", f"sensor-{version}.json")
-    ok(workshop.run("release", "publish", f"sensor-{version}.bin", *words))
+    ok(workshop.run("release", "publish", f"sensor-{version}.bin", *words, *options))
     ok(decide(workshop, f"sensor-{version}.json", "dev:1", "dev:2"))
 
 
@@ -106,6 +106,19 @@ def test_a_release_reaches_the_board_and_its_receipt_the_chain(sensors: Workshop
     assert entry.kind in (EntryKind.INSTALL, EntryKind.CLAIMED)
     assert event.counter
     assert (flash[SLOT_0:].startswith(NEW), flash[SLOT_1:].startswith(OLD)) == (True, True)
+
+
+def test_a_published_delta_reaches_the_board(sensors: Workshop, tmp_path: Path) -> None:
+    """The gateway sends the delta of the release, so that the board gets a fraction of the image's bytes."""
+    folder = tmp_path / "board"
+    folder.mkdir()
+    with QemuBoard(folder, flash_with(OLD)) as board, served(sensors, board):
+        publish(sensors, "1.1.0", NEW, "--delta-from", "1.0.0")
+        digest = hashlib.sha256(NEW).digest()
+        logged(sensors, lambda one: one.image == digest)
+        sent, flash = board.sent, board.cut()
+    assert (flash[SLOT_0:].startswith(NEW), flash[SLOT_1:].startswith(OLD)) == (True, True)
+    assert sent < len(NEW)
 
 
 def test_a_release_that_crashes_is_rolled_back_and_recorded(sensors: Workshop, tmp_path: Path) -> None:

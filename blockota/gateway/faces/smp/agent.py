@@ -6,6 +6,7 @@ agent is therefore recognised by its answer to the first command, before another
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -20,7 +21,7 @@ from blockota.gateway.faces.smp.board import SmpBoard
 from blockota.model.boot_event import BootEvent
 
 GROUP = 64
-_IDENTITY, _EVENTS = 0, 2
+_IDENTITY, _PATCH, _EVENTS = 0, 1, 2
 _SECONDS = 5.0
 """Seconds for an answer with up to eight signatures, each of which takes the secure element 0.1 seconds."""
 
@@ -38,6 +39,18 @@ class _AgentAnswer(message.ReadResponse):
 
     _GROUP_ID = GROUP
     items: dict[str, Any]
+
+    @property
+    def off(self) -> int | None:
+        """The offset of the next part, in an answer to a patch."""
+        offset = self.items.get("off")
+        return offset if type(offset) is int else None
+
+    @property
+    def match(self) -> bool | None:
+        """Whether the file that a patch made has the announced SHA-256."""
+        is_same = self.items.get("match")
+        return is_same if isinstance(is_same, bool) else None
 
     @classmethod
     def loads(cls, data: bytes) -> Self:
@@ -59,6 +72,17 @@ class _GroupBase:
 
 class _IdentityRequest(_GroupBase, message.ReadRequest):
     _COMMAND_ID = _IDENTITY
+
+
+class _PatchRequest(_GroupBase, message.WriteRequest):
+    _COMMAND_ID = _PATCH
+
+    off: int
+    data: bytes
+    len: int | None = None
+    size: int | None = None
+    sha: bytes | None = None
+    base: bytes | None = None
 
 
 class _EventsRequest(_GroupBase, message.ReadRequest):
@@ -88,6 +112,21 @@ class AgentIdentity:
     proof: str
 
 
+@dataclass(frozen=True)
+class PatchedFile:
+    """The file that a patch makes in the second slot.
+
+    Attributes:
+        size: size of the file in bytes.
+        sha256: SHA-256 of the file.
+        base: SHA-256 of the file in the first slot, to which the patch is applied.
+    """
+
+    size: int
+    sha256: bytes
+    base: bytes
+
+
 class BoardAgent:
     """The agent of a board. `find_agent` makes it.
 
@@ -97,6 +136,29 @@ class BoardAgent:
 
     def __init__(self, board: SmpBoard, identity: AgentIdentity) -> None:
         self._board, self.identity = board, identity
+
+    async def patch(self, patch: bytes, file: PatchedFile) -> AsyncGenerator[int]:
+        """Make a file in the second slot from the running image and a patch.
+
+        Yields the number of bytes of the patch that the board has received.
+
+        Raises:
+            LinkError: the board does not answer, its answer cannot be read, or it takes no further bytes.
+            BoardError: the board runs another image than the base, or the patch makes another file.
+        """
+        first = _PatchRequest(off=0, data=b"", len=len(patch), size=file.size, sha=file.sha256, base=file.base)
+        taken = 0
+        try:
+            async for taken in self._board.send_parts(patch, first, "take the patch"):
+                yield taken
+        except LinkError:
+            raise
+        except BoardError:
+            if not taken:
+                raise
+            # A board that restarted meanwhile has forgotten the patch.
+            async for offset in self._board.send_parts(patch, first, "take the patch"):
+                yield offset
 
     async def events(self, *, after: int = 0) -> list[BootEvent]:
         """Return the oldest events that are not acknowledged, in order. The board may have more of them.

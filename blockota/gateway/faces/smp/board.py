@@ -36,6 +36,8 @@ _CHUNK = 1024
 """
 _DIGEST_SIZES = (32, 48, 64)
 """The sizes of SHA-256, SHA-384 and SHA-512, with which MCUboot names images."""
+_SMP_FIELDS = {"header", "version", "sequence", "smp_data"}
+"""The fields of every message of `smp`, which it sets itself."""
 _MAX_REPEATS = 8
 """The number of consecutive answers without progress after which an upload ends."""
 _FOREIGN: tuple[type[Exception], ...] = (
@@ -133,17 +135,37 @@ class SmpBoard:
             LinkError: the board does not answer, its answer cannot be read, or the upload makes no progress.
             BoardError: the board refuses the image.
         """
+        sha256 = hashlib.sha256(image).digest()
+        first = ImageUploadWrite(off=0, data=b"", len=len(image), sha=sha256, image=0)
+        async for offset in self.send_parts(image, first, "take the image"):
+            yield offset
+
+    async def send_parts(self, content: bytes, first: Any, what: str) -> AsyncGenerator[int]:
+        """Send a content in parts, each at the offset that the board asks for.
+
+        Yields the number of bytes that the board has received.
+
+        Args:
+            content: the bytes.
+            first: the first request, with empty data. The others have the offset and the data only.
+            what: what the board is asked to do, for an error: ``take the image``.
+
+        Raises:
+            LinkError: the board does not answer, its answer cannot be read, or the board takes no further bytes.
+            BoardError: the board refuses the content.
+        """
         offset = repeats = 0
-        while offset < len(image):
+        while offset < len(content):
+            empty = first if offset == 0 else type(first)(off=offset, data=b"")
             seconds = self._line.answer if offset else self._line.erase
-            answer = await self.ask(self._chunk(image, offset), "take the image", seconds=seconds)
-            if answer.off is None or not 0 <= answer.off <= len(image):
-                raise LinkError("the upload failed", why=f"the board asks for the offset {answer.off}")
+            answer = await self.ask(self._filled(empty, content), what, seconds=seconds)
+            if answer.off is None or not 0 <= answer.off <= len(content):
+                raise LinkError(f"the board did not {what}", why=f"the board asks for the offset {answer.off}")
             if answer.match is False:
-                raise BoardError("the board refused the image", why="the board computed another SHA-256")
+                raise BoardError(f"the board did not {what}", why="the board computed another SHA-256")
             repeats = 0 if answer.off > offset else repeats + 1
             if repeats == _MAX_REPEATS:
-                raise LinkError("the upload failed", why=f"the board asks for the offset {answer.off} repeatedly")
+                raise LinkError(f"the board did not {what}", why=f"it asks for the offset {answer.off} repeatedly")
             offset = answer.off
             yield offset
 
@@ -203,17 +225,13 @@ class SmpBoard:
         why = f"it answers with the error {_named(code)}{reason and f': {reason}'}"
         raise BoardError(f"the board did not {what}", why=why)
 
-    def _chunk(self, image: bytes, offset: int) -> ImageUploadWrite:
-        """Return the largest request with the bytes at an offset. The first request names the file by its SHA-256."""
-        first: dict[str, Any] = {}
-        if offset == 0:
-            first = {"len": len(image), "sha": hashlib.sha256(image).digest(), "image": 0}
-        empty = ImageUploadWrite(off=offset, data=b"", **first)
+    def _filled(self, empty: Any, content: bytes) -> Any:
+        """Return a request with as many bytes of a content as the board takes at once."""
         _, size = self._client.get_max_cbor_and_data_size(empty)
         if size < 1:
             raise LinkError("the upload failed", why="the buffer that the board reports is too small")
-        size = min(size, _CHUNK)
-        return ImageUploadWrite(off=offset, data=image[offset : offset + size], **first)
+        values = {name: getattr(empty, name) for name in type(empty).model_fields if name not in _SMP_FIELDS}
+        return type(empty)(**{**values, "data": content[empty.off : empty.off + min(size, _CHUNK)]})
 
 
 @asynccontextmanager
