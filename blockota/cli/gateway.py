@@ -118,8 +118,8 @@ def run(session: Session, /, events: Path | None, password_fd: int | None) -> No
     \b
     Example:  blockota gateway run
     """
-    from blockota.gateway.lines import LineLog
     from blockota.gateway.opening import run_gateway
+    from blockota.line_log import LineLog
     from blockota.repository.access_log import open_log
     from blockota.shutdown import stop_on_signals
 

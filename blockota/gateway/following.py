@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from blockota.errors import BlockOTAError
 from blockota.gateway.assembly import Assembly
 from blockota.gateway.catalogue import ImageCatalogue, WantedFile
-from blockota.gateway.lines import LineLog
 from blockota.gateway.producer_chain import ProducerChain
 from blockota.gateway.settings import GatewaySettings
 from blockota.gateway.site_chain import SiteChain
 from blockota.gateway.snapshots import Readings, SnapshotFile
+from blockota.line_log import LineLog, sentence
 from blockota.model.agreement import Agreement
 from blockota.model.release import Release
 from blockota.model.target import Component
@@ -216,8 +216,3 @@ class FileFinder:
     def _check(self, _: int) -> None:
         if self._must_stop():
             raise SearchStoppedError
-
-
-def sentence(error: BlockOTAError) -> str:
-    """Return an error as one sentence that states what happened and why."""
-    return f"{error.what}: {error.why}" if error.why else error.what

@@ -15,12 +15,11 @@ from typing import Any
 
 from blockota.ledger.log import TileLog
 from blockota.repository.answers import HttpAnswer, text_response
-from blockota.repository.log_site import LogSite
 from blockota.repository.request import HttpRequest
-from blockota.repository.site import HEALTH
+from blockota.repository.status_site import StatusSite, fresh, gauge_lines
 from blockota.stores.source import is_this_machine
 
-METRICS, DEVICES = "/metrics", "/devices"
+DEVICES = "/devices"
 _TIMEOUT = 5.0
 
 
@@ -108,16 +107,14 @@ class GatewayStatus:
             "anchored_entries": ("Anchored entries of the log.", self.anchored or 0),
             "troubles": ("Parts of the gateway that are in trouble.", len(self.troubles)),
         }
-        for name, (text, value) in gauges.items():
-            yield from (f"# HELP blockota_gateway_{name} {text}", f"# TYPE blockota_gateway_{name} gauge")
-            yield f"blockota_gateway_{name} {value}"
+        yield from gauge_lines("gateway", gauges)
         text = "Components of devices by the stage of their delivery."
         yield from (f"# HELP blockota_gateway_components {text}", "# TYPE blockota_gateway_components gauge")
         for stage, count in sorted(self.stages.items()):
             yield f'blockota_gateway_components{{stage="{stage}"}} {count}'
 
 
-class GatewaySite(LogSite):
+class GatewaySite(StatusSite):
     """The published log of a gateway, with the gateway's state.
 
     Args:
@@ -129,8 +126,8 @@ class GatewaySite(LogSite):
     def __init__(
         self, log: TileLog, status: Callable[[], GatewayStatus], plans: Callable[[], Iterable[DevicePlan]]
     ) -> None:
-        super().__init__(log)
-        self._status, self._plans = status, plans
+        super().__init__(log, status)
+        self._plans = plans
 
     def answer(self, request: HttpRequest) -> HttpAnswer:
         """Return the response to a request, which may be a refusal.
@@ -139,20 +136,11 @@ class GatewaySite(LogSite):
             ContentError: the checkpoint is damaged.
             StoreError: the folder of the log cannot be read.
         """
-        if request.method not in ("GET", "HEAD") or request.path not in (HEALTH, METRICS, DEVICES):
+        if request.method not in ("GET", "HEAD") or request.path != DEVICES:
             return super().answer(request)
-        kind = "application/json"
-        if request.path == METRICS:
-            body, kind = "\n".join((*self._status().lines(), "")).encode(), "text/plain; version=0.0.4; charset=utf-8"
-        elif request.path == HEALTH:
-            body = json.dumps(self._status().as_fields(), indent=2).encode() + b"\n"
-        elif not is_this_machine(request.client):
+        if not is_this_machine(request.client):
             return text_response(HTTPStatus.FORBIDDEN, "The devices are shown on the gateway's machine only.")
-        else:
-            body = json.dumps({"devices": [one.as_fields() for one in self._plans()]}).encode()
-        # A monitor restarts a gateway whose answer is an error, and that helps against nothing that is in trouble here.
-        headers = {"Content-Type": kind, "Cache-Control": "no-store", "Content-Length": str(len(body))}
-        return HttpAnswer(HTTPStatus.OK, headers, (body,))
+        return fresh(json.dumps({"devices": [one.as_fields() for one in self._plans()]}).encode(), "application/json")
 
 
 def ask_plans(address: tuple[str, int]) -> dict[int, DevicePlan]:

@@ -27,23 +27,23 @@ from blockota.connection import Connection
 from blockota.errors import UsageError
 from blockota.file_locks import LockHeldError, exclusive_lock
 from blockota.formats.notes import NoteSigner
-from blockota.gateway.anchoring import LogAnchor
 from blockota.gateway.catalogue import ImageCatalogue
 from blockota.gateway.core import Face
 from blockota.gateway.face import FaceContext
 from blockota.gateway.following import FileFinder, Following
-from blockota.gateway.lines import LineLog
 from blockota.gateway.producer_chain import ProducerChain
 from blockota.gateway.reconciliation import reconcile
-from blockota.gateway.recording import BATCH, LogParts
 from blockota.gateway.service import GatewayParts, GatewayService
 from blockota.gateway.settings import GatewaySettings
 from blockota.gateway.site_chain import SiteChain
 from blockota.gateway.snapshots import SnapshotFile
 from blockota.gateway.state import GatewayState
 from blockota.ledger.log import TileLog
+from blockota.ledger.log_anchor import LogAnchor
 from blockota.ledger.log_settings import LogSettings
+from blockota.ledger.recording import BATCH, LogParts
 from blockota.ledger.verify import keeper_in
+from blockota.line_log import LineLog
 from blockota.model.target import Component
 from blockota.settings import Settings
 from blockota.shutdown import Stop

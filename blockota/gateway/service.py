@@ -32,12 +32,12 @@ from blockota.errors import BlockOTAError, UnreachableError, UsageError
 from blockota.gateway.assembly import Assembly
 from blockota.gateway.core import Clock, Core, Face
 from blockota.gateway.facts import SiteFacts
-from blockota.gateway.following import FileFinder, Following, SearchStoppedError, sentence
-from blockota.gateway.lines import LineLog
+from blockota.gateway.following import FileFinder, Following, SearchStoppedError
 from blockota.gateway.monitoring import DevicePlan, GatewaySite, GatewayStatus
-from blockota.gateway.recording import LogParts, LogRecorder
 from blockota.gateway.settings import GatewaySettings
 from blockota.gateway.state import GatewayState
+from blockota.ledger.recording import LogParts, LogRecorder
+from blockota.line_log import LineLog, sentence
 from blockota.repository.server import Listening, serve_until
 from blockota.shutdown import Stop
 

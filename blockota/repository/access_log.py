@@ -59,16 +59,6 @@ class AccessRecord:
         )
 
 
-def event_line(part: str, trouble: str) -> str:
-    """Format the log line for a part of the repository that failed or recovered.
-
-    Args:
-        part: chain, store, tokens, connections or server.
-        trouble: the reason of the failure; empty after a recovery.
-    """
-    return _line(time=_now(), event="trouble" if trouble else "recovered", part=part, trouble=trouble or None)
-
-
 def open_log(path: Path | None) -> Callable[[str], None]:
     """Open the access log for appending. Without a path, lines are written to stderr.
 

@@ -25,7 +25,8 @@ import h11
 
 from blockota.errors import Action, BlockOTAError, UsageError
 from blockota.files import read_input
-from blockota.repository.access_log import AccessRecord, event_line
+from blockota.line_log import event_line
+from blockota.repository.access_log import AccessRecord
 from blockota.repository.answers import HttpAnswer, text_response
 from blockota.repository.blocks import PART_SIZE
 from blockota.repository.connection import ConnectionLimits, HttpConnection

@@ -10,7 +10,7 @@ import pytest
 from blockota.errors import StoreError
 from blockota.gateway.catalogue import ImageCatalogue, WantedFile
 from blockota.gateway.following import FileFinder, SearchStoppedError
-from blockota.gateway.lines import LineLog
+from blockota.line_log import LineLog
 from blockota.model.target import Component
 from blockota.stores.local import LocalStore
 from blockota.stores.search import ImageSources

@@ -17,11 +17,11 @@ from blockota.gateway.assembly import Assembly
 from blockota.gateway.catalogue import ImageCatalogue
 from blockota.gateway.facts import SiteFacts
 from blockota.gateway.following import Following
-from blockota.gateway.lines import LineLog
 from blockota.gateway.producer_chain import ProducerChain
 from blockota.gateway.settings import GatewaySettings
 from blockota.gateway.site_chain import SiteChain
 from blockota.gateway.snapshots import Readings, SnapshotFile, encode
+from blockota.line_log import LineLog
 from blockota.model.container import Container
 from blockota.model.device import SpecUpdate, spec_hash
 from blockota.model.manifest import Manifest

@@ -18,13 +18,13 @@ from blockota.connection import Connection
 from blockota.errors import RefusedError, UsageError
 from blockota.formats.notes import NoteAlgorithm, NoteSigner, VerifierKey
 from blockota.formats.public_key import KeyKind, PublicKey
-from blockota.gateway.lines import LineLog
 from blockota.gateway.monitoring import ask_plans
 from blockota.gateway.opening import GatewaySetup, run_gateway
 from blockota.gateway.settings import GatewaySettings
 from blockota.keys import dev_account
 from blockota.ledger.log import TileLog
 from blockota.ledger.log_settings import LogSettings
+from blockota.line_log import LineLog
 from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry
 from blockota.settings_table import SettingsTable
 from blockota.shutdown import Stop

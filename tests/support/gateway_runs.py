@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from blockota.gateway.core import Core, DeviceOffer, Report
-from blockota.gateway.lines import LineLog
 from blockota.gateway.opening import STATE_NAME, GatewaySetup, opened_parts
 from blockota.gateway.service import GatewayService
 from blockota.gateway.state import GatewayState
+from blockota.line_log import LineLog
 from blockota.shutdown import Stop
 from tests.support.receipts import SigningDevice
 from tests.support.waiting import DEADLINE, eventually

@@ -37,9 +37,9 @@ from blockota.gateway.faces.ddi_documents import (
     read_attributes,
     read_feedback,
 )
-from blockota.gateway.faces.ddi_server import DdiServer
 from blockota.gateway.faces.ddi_state import STATE_NAME, ActionStore
 from blockota.gateway.faces.image_response import ImageResponse
+from blockota.identity.asgi_server import AsgiServer
 from blockota.model.delivery import Stage
 from blockota.repository.server import Listening, listen, tls_context
 from blockota.settings_table import SettingsTable
@@ -167,7 +167,7 @@ class DdiFace:
         with listen(place) as socket:
             self._port = socket.getsockname()[1]
             on_ready()
-            server = DdiServer(config)
+            server = AsgiServer(config)
             serving = asyncio.ensure_future(server.serve([socket]))
             dropping = asyncio.create_task(server.drop_stalled(self._stall_seconds))
             try:

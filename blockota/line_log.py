@@ -1,4 +1,4 @@
-"""The gateway's operating log: one line of JSON for each event, failure and recovery.
+"""The operating log of a service: one line of JSON for each event, failure and recovery.
 
 It is separate from the log of entries.
 """
@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from blockota.repository.access_log import event_line
+from blockota.errors import BlockOTAError
 from blockota.url_secrets import without_secrets
 
 _MAX_TEXT = 1000
@@ -35,16 +35,15 @@ class LineLog:
 
     def event(self, part: str, event: str, **fields: object) -> None:
         """Write a line about an event."""
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
         texts = {
             name: _shown(value) if isinstance(value, str) else value
             for name, value in fields.items()
             if value is not None
         }
-        self._write(json.dumps({"time": now, "part": part, "event": event, **texts}))
+        self._write(json.dumps({"time": _now(), "part": part, "event": event, **texts}))
 
     def state(self, part: str, trouble: str) -> None:
-        """Write a line if a part of the gateway failed, recovered, or failed for a different reason.
+        """Write a line if a part of the service failed, recovered, or failed for a different reason.
 
         Args:
             part: the part, such as ``producer chain 1337``.
@@ -57,6 +56,26 @@ class LineLog:
         else:
             self._troubles.pop(part, None)
         self._write(event_line(part, _shown(trouble)))
+
+
+def event_line(part: str, trouble: str) -> str:
+    """Format the line for a part of a service that failed or recovered.
+
+    Args:
+        part: the part, such as ``store``.
+        trouble: the reason of the failure; empty after a recovery.
+    """
+    fields = {"time": _now(), "event": "trouble" if trouble else "recovered", "part": part}
+    return json.dumps(fields | ({"trouble": trouble} if trouble else {}))
+
+
+def sentence(error: BlockOTAError) -> str:
+    """Return an error as one sentence that states what happened and why."""
+    return f"{error.what}: {error.why}" if error.why else error.what
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _shown(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Anchor the log of the gateway, and record on the chain which devices run which release.
+"""Anchor the log of a service, and record on the chain which devices run which release.
 
 Every T seconds, the log is anchored at its greatest multiple of 256 entries. If an entry has waited for 2T, all entries
 are anchored. One transaction anchors a size and records one release. Several releases therefore need as many
@@ -42,14 +42,14 @@ def due_multiple(*, now: int, period: int, tried_at: int, waiting_since: int | N
 
 
 class LogAnchor:
-    """Anchors one log, with the account of its gateway.
+    """Anchors one log, with the account of its keeper.
 
     Args:
         reader: the published log.
         account: the account.
         ledger: the contract.
         identities: the registry of the keepers of logs.
-        folder: the folder of the gateway. Its file ``recorded`` has the number of entries whose installations are
+        folder: the folder of the service. Its file ``recorded`` has the number of entries whose installations are
             recorded on the chain.
     """
 

@@ -1,6 +1,6 @@
-"""The gateway's log.
+"""Keep the log of a service.
 
-Entries are taken from the outbox of the state, appended, published and anchored. An entry is put into the outbox in the
+Entries are taken from the outbox of its state, appended, published and anchored. An entry is put into the outbox in the
 same transaction as the change of the state. It is removed from the outbox after it was appended to the log. A process
 that is killed in between appends the entry again, and the log then returns the index that the entry already has.
 """
@@ -13,11 +13,10 @@ from typing import Protocol
 
 from blockota.errors import BlockOTAError, UnreachableError
 from blockota.formats.notes import NoteSigner
-from blockota.gateway.anchoring import LogAnchor, due_multiple
-from blockota.gateway.following import sentence
-from blockota.gateway.lines import LineLog
 from blockota.ledger.log import TileLog
+from blockota.ledger.log_anchor import LogAnchor, due_multiple
 from blockota.ledger.witnesses import Witness, ask_witnesses
+from blockota.line_log import LineLog, sentence
 from blockota.model.receipt import LogEntry
 
 BATCH = 256
@@ -39,7 +38,7 @@ class Outbox(Protocol):
 
 @dataclass(frozen=True)
 class LogParts:
-    """The log of a gateway.
+    """The log of a service.
 
     Attributes:
         log: the log.
@@ -65,8 +64,8 @@ class LogRecorder:
     Args:
         parts: the log.
         lines: receives failures and recoveries.
-        clock: the gateway's clock.
-        owns: whether a device belongs to the site.
+        clock: the service's clock.
+        owns: whether a device belongs to the site of a gateway; for other services, none does.
     """
 
     def __init__(

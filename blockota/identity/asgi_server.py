@@ -1,4 +1,4 @@
-"""The HTTP server of the DDI face. It is uvicorn, without signal handlers, and with a time limit for slow clients."""
+"""The HTTP server of services with Starlette: uvicorn, without signal handlers, and with a limit for slow clients."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import uvicorn
 from blockota.repository.connection import queued_bytes
 
 
-class DdiServer(uvicorn.Server):
-    """A server that leaves signals to the gateway, and drops connections that make no progress."""
+class AsgiServer(uvicorn.Server):
+    """A server that leaves signals to the service, and drops connections that make no progress."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

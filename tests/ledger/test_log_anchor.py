@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from blockota.formats.notes import NoteAlgorithm, NoteSigner, VerifierKey
-from blockota.gateway.anchoring import LogAnchor, due_multiple
 from blockota.keys import dev_account
 from blockota.ledger.log import TileLog
+from blockota.ledger.log_anchor import LogAnchor, due_multiple
 from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry, ReleaseId
 from tests.support.city import GATEWAY, City
 

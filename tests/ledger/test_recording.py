@@ -11,11 +11,11 @@ import pytest
 
 from blockota.errors import ChainError, ContractRefusalError
 from blockota.formats.notes import NoteAlgorithm
-from blockota.gateway.anchoring import LogAnchor
-from blockota.gateway.lines import LineLog
-from blockota.gateway.recording import BATCH, LogParts, LogRecorder
 from blockota.ledger.log import TileLog
+from blockota.ledger.log_anchor import LogAnchor
+from blockota.ledger.recording import BATCH, LogParts, LogRecorder
 from blockota.ledger.witnesses import Witness
+from blockota.line_log import LineLog
 from blockota.model.receipt import EntryKind, LogEntry
 from tests.support.logs import note_signer
 
