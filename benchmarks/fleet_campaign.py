@@ -103,8 +103,6 @@ def run_campaign(site: FleetSite, plan: CampaignPlan) -> CampaignResult:
     wait_until(lambda: site.health().get("devices") == len(signers), seconds=120, what="the reading of all devices")
 
     async def run() -> CampaignResult:
-        # aiomqtt leaves callbacks behind that use the socket of a connection which was reset.
-        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
         async with AsyncExitStack() as stack:
             fleet = list[FleetDevice]()
             numbers = iter(signers.items())

@@ -75,7 +75,7 @@ HOMES = {
     "h11": ("blockota.repository", "blockota.stores.http"),
     "smpclient": ("blockota.gateway.faces.smp",),
     "joserfc": ("blockota.formats.request_token",),
-    "aiomqtt": ("blockota.messaging.client",),
+    "paho": ("blockota.messaging.client",),
     "aiocoap": ("blockota.gateway.faces.lwm2m",),
 }
 """Foreign libraries, and the packages where their exceptions are translated."""

@@ -95,11 +95,17 @@ class FakeBroker:
 
 
 class FakeConnection:
-    """A client of the fake broker."""
+    """A client of the fake broker.
+
+    Attributes:
+        unconfirmed: the messages that the client holds.
+    """
 
     def __init__(self, broker: FakeBroker, name: str) -> None:
         self.broker, self.name = broker, name
         self.topics: list[str] = []
+        self.unconfirmed: list[Message] = []
+        self._is_held: Callable[[str], bool] = lambda _: False
         self.queue: asyncio.Queue[Message | None] = asyncio.Queue()
 
     async def subscribe(self, topic: str) -> bool:
@@ -114,9 +120,20 @@ class FakeConnection:
         await asyncio.sleep(0)
         self.broker.deliver(self.name, Message(topic, payload, is_retained))
 
+    def hold(self, is_held: Callable[[str], bool]) -> None:
+        """Hold the messages of some topics."""
+        self._is_held = is_held
+
+    def release(self, message: Message) -> None:
+        """Confirm a held message."""
+        self.unconfirmed.remove(message)
+        self.broker.changed.set()
+
     async def messages(self) -> AsyncIterator[Message]:
         """Yield messages until the connection is cut."""
         while (message := await self.queue.get()) is not None:
+            if self._is_held(message.topic):
+                self.unconfirmed.append(message)
             yield message
         raise MessagingError("the broker is out of reach", why="the test cut the connection")
 
