@@ -159,6 +159,8 @@ class Action(Enum):
     INIT_GATEWAY = auto()
     RUN_GATEWAY = auto()
     SHOW_GATEWAY_DEVICE = auto()
+    # The cloud
+    INIT_CLOUD = auto()
 
 
 class BlockOTAError(Exception):

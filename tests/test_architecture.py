@@ -71,6 +71,7 @@ HOMES = {
     "jinja2": ("blockota.operations",),
     "sqlalchemy": ("blockota.operations",),
     "alembic": ("blockota.operations",),
+    "psycopg": ("blockota.operations.postgresql",),
     "prometheus_client": ("blockota.operations",),
     "h11": ("blockota.repository", "blockota.stores.http"),
     "smpclient": ("blockota.gateway.faces.smp",),

@@ -115,6 +115,7 @@ OPTIONS: dict[Action, str] = {
     Action.MAKE_LOG_KEY: "`blockota log key --new`",
     Action.NAME_TRUST: "[trust] in blockota.toml, or --trust FILE",
     Action.INIT_GATEWAY: "`blockota gateway init`",
+    Action.INIT_CLOUD: "`blockota cloud init`",
     Action.RUN_GATEWAY: "`blockota gateway run`",
     Action.SHOW_GATEWAY_DEVICE: "`blockota gateway device {device}`",
 }

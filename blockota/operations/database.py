@@ -1,0 +1,228 @@
+"""The cloud's database: a file of SQLite, or a PostgreSQL server.
+
+A transaction of `CloudDatabase.writing` is durable when its ``with`` block has ended, and an error otherwise. To this
+end, each database is used in this way:
+
+SQLite       The write-ahead log is flushed at each commit (``synchronous = FULL``). After a commit, the file must still
+             be the one that was opened: a file that was deleted or replaced can be written, but is lost.
+PostgreSQL   ``synchronous_commit`` is on, at least. A server can end the wait for its standby and only warn, so a
+             warning at a commit is an error. The URL can name several servers; the one that is not a standby is used.
+
+The version of the tables is kept in the table of alembic.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from sqlalchemy import Connection, Engine, event, inspect, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from blockota.errors import Action, BlockOTAError, RefusedError, StoreError, UsageError
+from blockota.operations import postgresql, sqlite
+from blockota.operations.schema import METADATA, VERSION
+
+_MIGRATIONS = Path(__file__).with_name("migrations")
+_VERSION_TABLE = "alembic_version"
+_WRITES = "blockota_writes"
+"""The execution option of a connection that changes rows."""
+
+
+class Server(Protocol):
+    """The program that has the database.
+
+    Attributes:
+        place: the database in words, without passwords.
+    """
+
+    place: str
+
+    def create_engine(self) -> Engine:
+        """Return an engine; nothing is opened yet."""
+
+    def begin(self, *, is_writing: bool) -> str:
+        """Return the statement that begins a transaction; empty if the driver begins it."""
+
+    def create(self) -> None:
+        """Create the database if this is possible and it does not exist.
+
+        Raises:
+            StoreError: the database cannot be created.
+        """
+
+    def check_kind(self, connection: Connection) -> None:
+        """Check that the database is not that of another program.
+
+        Raises:
+            RefusedError: it is.
+        """
+
+    def committing(self, connection: Connection) -> AbstractContextManager[None]:
+        """Check that the commit in the ``with`` block is durable.
+
+        Raises:
+            StoreError: it may not be.
+        """
+
+    def translated(self, error: Exception) -> BlockOTAError:
+        """Return the error for an error of the driver."""
+
+
+class CloudDatabase:
+    """The database. Several threads may share it.
+
+    Args:
+        server: the program that has it.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server, self.place = server, server.place
+        self._engine = server.create_engine()
+
+        @event.listens_for(self._engine, "begin")
+        def begin(connection: Connection) -> None:
+            is_writing = connection.get_execution_options().get(_WRITES, False)
+            if statement := server.begin(is_writing=is_writing):
+                connection.exec_driver_sql(statement)
+
+    @classmethod
+    def at(cls, url: str, *, folder: Path) -> Self:
+        """Return the database at a URL. Nothing is opened yet.
+
+        Args:
+            url: ``sqlite:///PATH`` or ``postgresql://USER:PASSWORD@HOST,HOST/NAME?OPTION=VALUE``.
+            folder: the folder to which a path is relative.
+
+        Raises:
+            UsageError: the URL is not of this form.
+        """
+        for scheme, opened in (("sqlite:///", sqlite.opened), ("postgresql://", postgresql.opened)):
+            if url.startswith(scheme):
+                return cls(opened(url, folder))
+        raise UsageError(
+            "the database cannot be used",
+            why="its URL begins neither with sqlite:/// nor with postgresql://",
+            remedy="write sqlite:///PATH or postgresql://USER@HOST/NAME",
+        )
+
+    def __enter__(self) -> Self:
+        """Return the database."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Yield a connection that sees one state of the database.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._translated(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Yield a connection whose changes are committed together, or not at all.
+
+        After an error, it can be unknown whether they were committed, because the answer to a commit can be lost.
+
+        Raises:
+            StoreError: the changes cannot be written, or may not be durable.
+        """
+        with self._translated(), self._engine.connect() as opened:
+            connection = opened.execution_options(**{_WRITES: True})
+            yield connection
+            try:
+                with self._server.committing(connection):
+                    connection.commit()
+            except StoreError:
+                self._engine.dispose()  # the next transaction opens the database anew
+                raise
+
+    def migrate(self) -> bool:
+        """Create the tables, or bring them to the newest version.
+
+        Returns:
+            Whether something was changed.
+
+        Raises:
+            RefusedError: the database is that of another program or of a newer version.
+            StoreError: the database cannot be used.
+        """
+        with self._translated():
+            self._server.create()
+        with self.writing() as connection:
+            self._server.check_kind(connection)
+            found = _version(connection)
+            if found != VERSION:
+                self._check_version(connection, found, is_migrating=True)
+                _upgrade(connection)
+        return found != VERSION
+
+    def check(self) -> None:
+        """Check that the database has the tables of this version.
+
+        Raises:
+            RefusedError: the database is that of another program, or of another version.
+            StoreError: the database cannot be used.
+        """
+        with self.reading() as connection:
+            self._server.check_kind(connection)
+            self._check_version(connection, _version(connection), is_migrating=False)
+
+    def _check_version(self, connection: Connection, found: str, *, is_migrating: bool) -> None:
+        if found > VERSION:
+            raise RefusedError(
+                f"the database {self.place} cannot be used",
+                why=f"a newer version of BlockOTA wrote it: its tables are {found}, and this version knows {VERSION}",
+                remedy="update BlockOTA, or use another database",
+            )
+        if is_migrating and not found and set(inspect(connection).get_table_names()) & set(METADATA.tables):
+            raise RefusedError(
+                f"the database {self.place} cannot be used",
+                why="another program made tables of the same names in it",
+                remedy="use another database",
+            )
+        if not is_migrating and found != VERSION:
+            raise RefusedError(
+                f"the database {self.place} cannot be used",
+                why=f"its tables are version {found}, and not {VERSION}" if found else "it has no tables of the cloud",
+                remedy="set up the database",
+                action=Action.INIT_CLOUD,
+            )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (DBAPIError, sqlite3.Error, OSError) as error:
+            cause = error.orig if isinstance(error, DBAPIError) and isinstance(error.orig, Exception) else error
+            # The text of SQLAlchemy's error has the statement with its values, so it is not kept as the cause.
+            raise self._server.translated(cause) from None
+        except SQLAlchemyError as error:  # such as a connection that is not free in time
+            raise StoreError(f"the database {self.place} cannot be used", why=str(error).partition("\n")[0]) from None
+
+
+def _version(connection: Connection) -> str:
+    """Return the version of the tables; empty without tables."""
+    if not inspect(connection).has_table(_VERSION_TABLE):
+        return ""
+    found: Any = connection.execute(text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar()  # noqa: S608 - fixed
+    return str(found or "")
+
+
+def _upgrade(connection: Connection) -> None:
+    """Run the migrations, in the transaction of the connection."""
+    from alembic import command  # noqa: PLC0415 - takes 0.5 s to load, and is used once in the life of a database
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    command.upgrade(config, "head")

@@ -1,0 +1,163 @@
+"""What the operations room reads from the cloud's database.
+
+Each function reads by an index, so that its time depends on the rows that it returns, and not on those of the table. It
+takes a connection of `CloudDatabase.reading`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, func, select
+
+from blockota.model.reading import SensorReading
+from blockota.operations.schema import BATCH, LATEST, MINUTE, READING, REQUEST
+
+PAGE = 50
+"""The number of rows of a page."""
+
+
+@dataclass(frozen=True)
+class StoredReading:
+    """A reading in the database.
+
+    Attributes:
+        reading: the reading.
+        gateway: the gateway that signed it.
+        request: the number of the request that it was in.
+    """
+
+    reading: SensorReading
+    gateway: UUID
+    request: int
+
+
+@dataclass(frozen=True)
+class StoredRequest:
+    """A request in the database.
+
+    Attributes:
+        number: its number in the database.
+        digest: SHA-256 of its bytes.
+        gateway: the gateway that signed it.
+        validator: the validator that accepted it.
+        time: Unix time of its signature.
+        arrived: Unix time at which the cloud accepted it.
+        raw: its bytes, as the gateway signed them.
+    """
+
+    number: int
+    digest: bytes
+    gateway: UUID
+    validator: UUID
+    time: int
+    arrived: int
+    raw: bytes
+
+
+@dataclass(frozen=True)
+class MinuteCount:
+    """The numbers of a minute.
+
+    Attributes:
+        start: Unix time of the minute.
+        requests: number of requests that arrived.
+        readings: number of readings in them.
+    """
+
+    start: int
+    requests: int
+    readings: int
+
+
+def newest_readings(connection: Connection, thing: str, *, limit: int = PAGE) -> list[StoredReading]:
+    """Return the newest readings of a device, the newest first.
+
+    Args:
+        connection: the connection.
+        thing: the device, as readings name it.
+        limit: the largest number of readings.
+    """
+    rows = connection.execute(
+        select(READING).where(READING.c.thing == thing).order_by(READING.c.time.desc()).limit(limit)
+    )
+    return [_reading(row) for row in rows]
+
+
+def latest_values(connection: Connection, thing: str) -> list[StoredReading]:
+    """Return the newest reading of each quantity of a device, by name."""
+    rows = connection.execute(select(LATEST).where(LATEST.c.thing == thing).order_by(LATEST.c.name).limit(1000))
+    return [_reading(row) for row in rows]
+
+
+def things(connection: Connection, *, after: str = "", limit: int = PAGE) -> list[StoredReading]:
+    """Return the newest readings of the next devices, by device and name.
+
+    Args:
+        connection: the connection.
+        after: the last device of the page before; empty for the first page.
+        limit: the largest number of devices.
+    """
+    names = select(LATEST.c.thing).where(LATEST.c.thing > after).distinct().order_by(LATEST.c.thing).limit(limit)
+    rows = connection.execute(
+        select(LATEST).where(LATEST.c.thing.in_(names.scalar_subquery())).order_by(LATEST.c.thing, LATEST.c.name)
+    )
+    return [_reading(row) for row in rows]
+
+
+def request(connection: Connection, number: int) -> StoredRequest | None:
+    """Return a request by its number; None if there is none."""
+    row = connection.execute(select(REQUEST).where(REQUEST.c.number == number)).first()
+    return StoredRequest(*row) if row else None
+
+
+def requests_of(connection: Connection, gateway: UUID, *, before: int | None = None) -> list[StoredRequest]:
+    """Return the newest requests of a gateway, the newest first.
+
+    Args:
+        connection: the connection.
+        gateway: the gateway.
+        before: the number of the last request of the page before; None for the first page.
+    """
+    found = select(REQUEST).where(REQUEST.c.gateway == gateway)
+    if before is not None:
+        found = found.where(REQUEST.c.number < before)
+    return [StoredRequest(*row) for row in connection.execute(found.order_by(REQUEST.c.number.desc()).limit(PAGE))]
+
+
+def minutes(connection: Connection, since: int, until: int, *, gateway: UUID | None = None) -> list[MinuteCount]:
+    """Return the numbers of the minutes in a span of time. Minutes without a request are left out.
+
+    Args:
+        connection: the connection.
+        since: Unix time of the first minute.
+        until: Unix time before which the last minute starts.
+        gateway: the gateway; None for the sum of all gateways.
+    """
+    start = MINUTE.c.start
+    found = select(start, func.sum(MINUTE.c.requests), func.sum(MINUTE.c.readings))
+    found = found.where(start >= since, start < until).group_by(start).order_by(start)
+    if gateway is not None:
+        found = found.where(MINUTE.c.gateway == gateway)
+    return [MinuteCount(first, int(requests), int(readings)) for first, requests, readings in connection.execute(found)]
+
+
+def gateway_counts(connection: Connection, since: int, until: int) -> dict[UUID, MinuteCount]:
+    """Return the numbers of each gateway in a span of time; `start` is that of its newest minute."""
+    start, gateway = MINUTE.c.start, MINUTE.c.gateway
+    found = select(gateway, func.max(start), func.sum(MINUTE.c.requests), func.sum(MINUTE.c.readings))
+    rows = connection.execute(found.where(start >= since, start < until).group_by(gateway))
+    return {one: MinuteCount(newest, int(requests), int(readings)) for one, newest, requests, readings in rows}
+
+
+def last_batches(connection: Connection) -> dict[UUID, int]:
+    """Return the Unix time at which each cloud service wrote last."""
+    return {row.cloud: row.time for row in connection.execute(select(BATCH.c.cloud, BATCH.c.time))}
+
+
+def _reading(row: Row[tuple[object, ...]]) -> StoredReading:
+    value: float | str | bool = row.value if row.text is None else row.text
+    if row.text is not None and row.value is not None:
+        value = bool(row.value)
+    return StoredReading(SensorReading(row.thing, row.time, row.name, value, row.unit), row.gateway, row.request)

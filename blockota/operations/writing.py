@@ -1,0 +1,244 @@
+"""Write requests with their readings into the cloud's database, in groups.
+
+A durable commit takes some milliseconds, whether it has one row or a thousand. `GroupWriter` therefore collects the
+requests of at most `GROUP_SECONDS`, and commits them together. Each caller has its answer after the commit.
+
+Writing is idempotent: a request that the database has already, with the same bytes, is not counted again. A sender can
+therefore repeat whatever was not acknowledged. Each transaction also changes the row of this cloud in ``batch``: the
+commit of a transaction without a change would not wait for a standby, and rows of an earlier transaction, whose wait
+was ended, would be acknowledged before the standby has them.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.dialects import postgresql, sqlite
+
+from blockota.errors import BlockOTAError, StoreError
+from blockota.model.reading import SensorReading
+from blockota.operations.database import CloudDatabase
+from blockota.operations.schema import BATCH, LATEST, MINUTE, READING, REQUEST
+
+GROUP_SECONDS = 0.02
+"""The longest time for which a request waits for others of its group."""
+GROUP_REQUESTS = 500
+"""The number of requests with which a group is committed at once."""
+_MINUTE = 60
+
+
+@dataclass(frozen=True)
+class AcceptedRequest:
+    """A request of a gateway that a validator accepted and handed on.
+
+    Attributes:
+        raw: its bytes, as the gateway signed them.
+        gateway: the gateway.
+        validator: the validator.
+        time: Unix time of the signature; None if it covers no time.
+        readings: the readings in it.
+    """
+
+    raw: bytes = field(repr=False)
+    gateway: UUID
+    validator: UUID
+    time: int | None
+    readings: tuple[SensorReading, ...]
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of the bytes."""
+        return sha256(self.raw).digest()
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """Requests of one caller that wait for their commit."""
+
+    requests: Sequence[AcceptedRequest]
+    done: Future[int] = field(default_factory=Future)
+
+
+class GroupWriter:
+    """Writes requests in groups, in a thread of its own. Several threads may call `write`.
+
+    Args:
+        database: the database.
+        cloud: UUID of the cloud service that writes.
+        clock: returns the Unix time.
+    """
+
+    def __init__(self, database: CloudDatabase, cloud: UUID, *, clock: Callable[[], float] = time.time) -> None:
+        self._database, self._cloud, self._clock = database, cloud, clock
+        self._queue = queue.SimpleQueue[_Waiting | None]()
+        self._thread = threading.Thread(target=self._run, name="cloud writer", daemon=True)
+        self.trouble = ""
+        """Why the last group could not be written; empty if it was."""
+        self.groups, self.requests = 0, 0
+        """Numbers of committed groups and of requests in them."""
+
+    def __enter__(self) -> Self:
+        """Start the thread."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write what waits, and stop."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def write(self, requests: Sequence[AcceptedRequest]) -> Future[int]:
+        """Write requests.
+
+        Returns:
+            The number of requests that the database did not have. The result is there after the commit. If the commit
+            failed, or its answer was lost, it is a `StoreError`.
+        """
+        waiting = _Waiting(requests)
+        self._queue.put(waiting)
+        return waiting.done
+
+    def _run(self) -> None:
+        is_open = True
+        while is_open and (first := self._queue.get()):
+            group, is_open = self._gather(first)
+            try:
+                counts = self._commit(group)
+            except BlockOTAError as error:
+                self.trouble = f"{error.what}: {error.why}"
+                for one in group:
+                    one.done.set_exception(error)
+            except Exception as error:  # noqa: BLE001 - a defect must not end the thread while callers wait
+                self.trouble = f"{type(error).__name__}"
+                failure = StoreError("the requests were not written", why=f"{type(error).__name__} in the writer")
+                for one in group:
+                    one.done.set_exception(failure)
+            else:
+                self.trouble = ""
+                for one, count in zip(group, counts, strict=True):
+                    one.done.set_result(count)
+
+    def _gather(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
+        """Return a group, and whether the writer goes on after it."""
+        group, size, until = [first], len(first.requests), time.monotonic() + GROUP_SECONDS
+        while size < GROUP_REQUESTS:
+            try:
+                found = self._queue.get(timeout=max(until - time.monotonic(), 0))
+            except queue.Empty:
+                break
+            if found is None:
+                return group, False
+            group.append(found)
+            size += len(found.requests)
+        return group, True
+
+    def _commit(self, group: Sequence[_Waiting]) -> list[int]:
+        with self._database.writing() as connection:
+            every = [one for waiting in group for one in waiting.requests]
+            new = write_requests(connection, every, cloud=self._cloud, now=int(self._clock()))
+        self.groups += 1
+        self.requests += len(new)
+        return [len({one.digest for one in waiting.requests} & new) for waiting in group]
+
+
+def write_requests(connection: Connection, requests: Iterable[AcceptedRequest], *, cloud: UUID, now: int) -> set[bytes]:
+    """Write requests in a transaction of `CloudDatabase.writing`.
+
+    Returns:
+        The digests of the requests that the database did not have.
+    """
+    insert = _insert(connection)
+    row = {"cloud": cloud, "number": 1, "time": now}
+    changed = {"number": BATCH.c.number + 1, "time": now}
+    connection.execute(insert(BATCH).values(row).on_conflict_do_update(index_elements=["cloud"], set_=changed))
+
+    by_digest = {one.digest: one for one in requests}
+    if not by_digest:
+        return set()
+    rows = [
+        {
+            "digest": digest,
+            "gateway": one.gateway,
+            "validator": one.validator,
+            "time": now if one.time is None else one.time,
+            "arrived": now,
+            "raw": one.raw,
+        }
+        for digest, one in by_digest.items()
+    ]
+    added = insert(REQUEST).values(rows).on_conflict_do_nothing(index_elements=["digest"])
+    numbers = {
+        bytes(digest): number
+        for number, digest in connection.execute(added.returning(REQUEST.c.number, REQUEST.c.digest))
+    }
+    if numbers:
+        _write_readings(connection, [(number, by_digest[digest]) for digest, number in numbers.items()], now=now)
+    return set(numbers)
+
+
+def _write_readings(connection: Connection, requests: Sequence[tuple[int, AcceptedRequest]], *, now: int) -> None:
+    rows = [_row(number, one.gateway, reading) for number, one in requests for reading in one.readings]
+    if rows:
+        connection.execute(READING.insert(), rows)
+
+    # Rows that several clouds change are changed in one order, so that no two transactions wait for each other.
+    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        key = row["thing"], row["name"]
+        if key not in newest or row["time"] >= newest[key]["time"]:
+            newest[key] = row
+    insert = _insert(connection)
+    if newest:
+        upsert = insert(LATEST)
+        columns = {name: upsert.excluded[name] for name in ("request", "gateway", "time", "value", "text", "unit")}
+        connection.execute(
+            upsert.on_conflict_do_update(
+                index_elements=["thing", "name"], set_=columns, where=upsert.excluded.time >= LATEST.c.time
+            ),
+            [newest[key] for key in sorted(newest)],
+        )
+
+    counts, readings = Counter[UUID](), Counter[UUID]()
+    for _, one in requests:
+        counts[one.gateway] += 1
+        readings[one.gateway] += len(one.readings)
+    count = insert(MINUTE)
+    sums = {name: MINUTE.c[name] + count.excluded[name] for name in ("requests", "readings")}
+    connection.execute(
+        count.on_conflict_do_update(index_elements=["start", "gateway"], set_=sums),
+        [
+            {"start": now - now % _MINUTE, "gateway": one, "requests": counts[one], "readings": readings[one]}
+            for one in sorted(counts)
+        ],
+    )
+
+
+def _row(number: int, gateway: UUID, reading: SensorReading) -> dict[str, Any]:
+    value = reading.value
+    text = str(value).lower() if isinstance(value, bool) else value if isinstance(value, str) else None
+    return {
+        "request": number,
+        "gateway": gateway,
+        "thing": reading.thing,
+        "name": reading.name,
+        "time": float(reading.time),
+        "value": None if isinstance(value, str) else float(value),
+        "text": text,
+        "unit": reading.unit,
+    }
+
+
+def _insert(connection: Connection) -> Callable[[Table], Any]:
+    """Return the insertion of this database that knows ON CONFLICT."""
+    return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
