@@ -1,7 +1,4 @@
-"""Write requests with their readings into the cloud's database, in groups.
-
-A durable commit takes some milliseconds, whether it has one row or a thousand. `GroupWriter` therefore collects the
-requests of at most `GROUP_SECONDS`, and commits them together. Each caller has its answer after the commit.
+"""Write requests with their readings into the cloud's database.
 
 Writing is idempotent: a request that the database has already, with the same bytes, is not counted again. A sender can
 therefore repeat whatever was not acknowledged. Each transaction also changes the row of this cloud in ``batch``: the
@@ -11,30 +8,20 @@ was ended, would be acknowledged before the standby has them.
 
 from __future__ import annotations
 
-import queue
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
-from blockota.errors import BlockOTAError, StoreError
 from blockota.model.reading import SensorReading
-from blockota.operations.database import CloudDatabase
 from blockota.operations.schema import BATCH, LATEST, MINUTE, READING, REQUEST
 
-GROUP_SECONDS = 0.02
-"""The longest time for which a request waits for others of its group."""
-GROUP_REQUESTS = 500
-"""The number of requests with which a group is committed at once."""
 _MINUTE = 60
 
 
@@ -60,96 +47,6 @@ class AcceptedRequest:
     def digest(self) -> bytes:
         """SHA-256 of the bytes."""
         return sha256(self.raw).digest()
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    """Requests of one caller that wait for their commit."""
-
-    requests: Sequence[AcceptedRequest]
-    done: Future[int] = field(default_factory=Future)
-
-
-class GroupWriter:
-    """Writes requests in groups, in a thread of its own. Several threads may call `write`.
-
-    Args:
-        database: the database.
-        cloud: UUID of the cloud service that writes.
-        clock: returns the Unix time.
-    """
-
-    def __init__(self, database: CloudDatabase, cloud: UUID, *, clock: Callable[[], float] = time.time) -> None:
-        self._database, self._cloud, self._clock = database, cloud, clock
-        self._queue = queue.SimpleQueue[_Waiting | None]()
-        self._thread = threading.Thread(target=self._run, name="cloud writer", daemon=True)
-        self.trouble = ""
-        """Why the last group could not be written; empty if it was."""
-        self.groups, self.requests = 0, 0
-        """Numbers of committed groups and of requests in them."""
-
-    def __enter__(self) -> Self:
-        """Start the thread."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Write what waits, and stop."""
-        self._queue.put(None)
-        self._thread.join()
-
-    def write(self, requests: Sequence[AcceptedRequest]) -> Future[int]:
-        """Write requests.
-
-        Returns:
-            The number of requests that the database did not have. The result is there after the commit. If the commit
-            failed, or its answer was lost, it is a `StoreError`.
-        """
-        waiting = _Waiting(requests)
-        self._queue.put(waiting)
-        return waiting.done
-
-    def _run(self) -> None:
-        is_open = True
-        while is_open and (first := self._queue.get()):
-            group, is_open = self._gather(first)
-            try:
-                counts = self._commit(group)
-            except BlockOTAError as error:
-                self.trouble = f"{error.what}: {error.why}"
-                for one in group:
-                    one.done.set_exception(error)
-            except Exception as error:  # noqa: BLE001 - a defect must not end the thread while callers wait
-                self.trouble = f"{type(error).__name__}"
-                failure = StoreError("the requests were not written", why=f"{type(error).__name__} in the writer")
-                for one in group:
-                    one.done.set_exception(failure)
-            else:
-                self.trouble = ""
-                for one, count in zip(group, counts, strict=True):
-                    one.done.set_result(count)
-
-    def _gather(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
-        """Return a group, and whether the writer goes on after it."""
-        group, size, until = [first], len(first.requests), time.monotonic() + GROUP_SECONDS
-        while size < GROUP_REQUESTS:
-            try:
-                found = self._queue.get(timeout=max(until - time.monotonic(), 0))
-            except queue.Empty:
-                break
-            if found is None:
-                return group, False
-            group.append(found)
-            size += len(found.requests)
-        return group, True
-
-    def _commit(self, group: Sequence[_Waiting]) -> list[int]:
-        with self._database.writing() as connection:
-            every = [one for waiting in group for one in waiting.requests]
-            new = write_requests(connection, every, cloud=self._cloud, now=int(self._clock()))
-        self.groups += 1
-        self.requests += len(new)
-        return [len({one.digest for one in waiting.requests} & new) for waiting in group]
 
 
 def write_requests(connection: Connection, requests: Iterable[AcceptedRequest], *, cloud: UUID, now: int) -> set[bytes]:

@@ -18,7 +18,7 @@ from blockota.operations import database as database_module
 from blockota.operations import queries, sqlite
 from blockota.operations.database import CloudDatabase
 from blockota.operations.schema import METADATA, VERSION
-from blockota.operations.writing import GroupWriter, write_requests
+from blockota.operations.writing import write_requests
 from tests.support.cloud import CLOUD, accepted
 
 URL = "sqlite:///cloud.db"
@@ -104,20 +104,17 @@ def test_a_database_that_was_not_set_up_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_is_an_error_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While another process locks the file, nothing is acknowledged; afterwards, the writer goes on."""
+    """While another process locks the file, nothing is acknowledged; afterwards, writing goes on."""
     monkeypatch.setattr(sqlite, "LOCKED_SECONDS", 0.05)
     with CloudDatabase.at(URL, folder=tmp_path) as database:
         database.migrate()
-        with GroupWriter(database, CLOUD) as writer:
-            other = sqlite3.connect(tmp_path / "cloud.db", isolation_level=None)
-            other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(StoreError, match=r"another program has locked it. End the program"):
-                writer.write([accepted(1)]).result()
-            assert "locked" in writer.trouble
-            other.execute("COMMIT")
-            other.close()
-            assert writer.write([accepted(1)]).result() == 1
-            assert not writer.trouble
+        other = sqlite3.connect(tmp_path / "cloud.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match=r"another program has locked it. End the program"):
+            write(database, 1)
+        other.execute("COMMIT")
+        other.close()
+        assert len(write(database, 1)) == 1
         assert stored(database) == 1
 
 
@@ -138,18 +135,18 @@ def test_a_file_that_is_deleted_during_a_transaction_is_an_error(tmp_path: Path)
 
 
 def test_a_file_that_is_gone_acknowledges_nothing_until_it_is_back(tmp_path: Path) -> None:
-    """While the file is gone, nothing is acknowledged and no new file is made. When it is back, the writer goes on."""
+    """While the file is gone, nothing is acknowledged and no new file is made. When it is back, writing goes on."""
     used, kept = tmp_path / "used", tmp_path / "kept"
     used.mkdir()
-    with CloudDatabase.at(URL, folder=used) as database, GroupWriter(database, CLOUD) as writer:
+    with CloudDatabase.at(URL, folder=used) as database:
         database.migrate()
-        assert writer.write([accepted(1)]).result() == 1
+        assert len(write(database, 1)) == 1
         move(used, kept)
         with pytest.raises(StoreError, match=r"the file is missing.* Restore the file"):
-            writer.write([accepted(2)]).result()
+            write(database, 2)
         assert not list(used.iterdir())
         move(kept, used)
-        assert writer.write([accepted(1), accepted(2)]).result() == 1
+        assert len(write(database, 1, 2)) == 1
         assert stored(database) == 2
 
 
@@ -160,19 +157,19 @@ import resource, signal, sys
 from pathlib import Path
 from blockota.errors import StoreError
 from blockota.operations.database import CloudDatabase
-from blockota.operations.writing import GroupWriter
+from blockota.operations.writing import write_requests
 from tests.support.cloud import CLOUD, accepted
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 with CloudDatabase.at("sqlite:///cloud.db", folder=Path(sys.argv[1])) as database:
     database.migrate()
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))
-    with GroupWriter(database, CLOUD) as writer:
-        for number in range(1000):
-            try:
-                writer.write([accepted(number, readings=100)]).result()
-            except StoreError as error:
-                sys.exit(f"{number} {error}")
+    for number in range(1000):
+        try:
+            with database.writing() as connection:
+                write_requests(connection, [accepted(number, readings=100)], cloud=CLOUD, now=0)
+        except StoreError as error:
+            sys.exit(f"{number} {error}")
 """
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False, timeout=120

@@ -14,7 +14,7 @@ import pytest
 from blockota.model.reading import SensorReading
 from blockota.operations import queries
 from blockota.operations.database import CloudDatabase
-from blockota.operations.writing import AcceptedRequest, GroupWriter, write_requests
+from blockota.operations.writing import AcceptedRequest, write_requests
 from tests.support.cloud import CLOUD, GATEWAY, START, VALIDATOR, accepted
 from tests.support.identities import UUIDS
 
@@ -30,49 +30,51 @@ def database(tmp_path: Path) -> Iterator[CloudDatabase]:
         yield found
 
 
-def test_a_request_is_on_the_disk_when_it_is_acknowledged(database: CloudDatabase, tmp_path: Path) -> None:
-    """Another connection sees the request with its readings as soon as the writer has acknowledged it."""
-    with GroupWriter(database, CLOUD, clock=lambda: START + 61) as writer:
-        assert writer.write([accepted(7, readings=2)]).result() == 1
-        with sqlite3.connect(tmp_path / "cloud.db") as file:
-            assert file.execute("SELECT raw, arrived FROM request").fetchall() == [(accepted(7).raw, START + 61)]
-            assert file.execute("SELECT value FROM reading").fetchall() == [(7000.0,), (7001.0,)]
+def write(database: CloudDatabase, *requests: AcceptedRequest, now: int = START) -> int:
+    """Write requests, and return the number of new ones."""
+    with database.writing() as connection:
+        return len(write_requests(connection, requests, cloud=CLOUD, now=now))
+
+
+def test_a_request_is_on_the_disk_after_the_transaction(database: CloudDatabase, tmp_path: Path) -> None:
+    """Another connection sees the request with its readings as soon as the transaction has ended, and not before."""
+    with sqlite3.connect(tmp_path / "cloud.db") as file:
+        with database.writing() as connection:
+            assert write_requests(connection, [accepted(7, readings=2)], cloud=CLOUD, now=START + 61)
+            assert not file.execute("SELECT * FROM request").fetchall()
+        assert file.execute("SELECT raw, arrived FROM request").fetchall() == [(accepted(7).raw, START + 61)]
+        assert file.execute("SELECT value FROM reading").fetchall() == [(7000.0,), (7001.0,)]
 
 
 def test_requests_are_written_once(database: CloudDatabase) -> None:
-    """A request that is repeated, in one group or later, is stored and counted once."""
-    with GroupWriter(database, CLOUD, clock=lambda: START) as writer:
-        assert writer.write([accepted(1), accepted(2), accepted(1)]).result() == 2
-        assert writer.write([accepted(2), accepted(3)]).result() == 1
-        assert writer.write([]).result() == 0
+    """A request that is repeated, in one transaction or later, is stored and counted once."""
+    assert write(database, accepted(1), accepted(2), accepted(1)) == 2
+    assert write(database, accepted(2), accepted(3)) == 1
+    assert write(database) == 0
     with database.reading() as connection:
         assert queries.minutes(connection, 0, START + 60) == [queries.MinuteCount(START, 3, 3)]
         assert len(queries.newest_readings(connection, "256")) == 3
 
 
-def test_waiting_requests_share_a_commit(database: CloudDatabase) -> None:
-    """Requests that arrive while a commit waits for the file are committed together."""
-    with GroupWriter(database, CLOUD) as writer:
-        with database.writing():  # the file is locked, so that the requests must wait
-            done = [writer.write([accepted(number)]) for number in range(100)]
-        assert [one.result() for one in done] == [1] * 100
-        # The first group can have been gathered before the others had arrived.
-        assert writer.groups <= 2
-        assert writer.requests == 100
+def test_a_transaction_that_fails_writes_nothing(database: CloudDatabase) -> None:
+    """If the block of a transaction raises, none of its changes is there."""
 
+    def fail() -> None:
+        with database.writing() as connection:
+            write_requests(connection, [accepted(1)], cloud=CLOUD, now=START)
+            raise RuntimeError
 
-def test_a_writer_that_stops_writes_what_waits(database: CloudDatabase) -> None:
-    """Requests that wait when the writer stops are written and acknowledged."""
-    with GroupWriter(database, CLOUD) as writer:
-        done = [writer.write([accepted(number)]) for number in range(10)]
-    assert [one.result(timeout=0) for one in done] == [1] * 10
+    with pytest.raises(RuntimeError):
+        fail()
+    with database.reading() as connection:
+        assert queries.requests_of(connection, GATEWAY) == []
+        assert queries.last_batches(connection) == {}
 
 
 def test_every_transaction_changes_a_row(database: CloudDatabase) -> None:
-    """A group without a new request changes the row of its cloud, so that its commit waits for a standby."""
+    """A transaction without a new request changes the row of its cloud, so that its commit waits for a standby."""
     for number in (1, 2):
-        with database.writing() as connection:
-            write_requests(connection, [accepted(1)], cloud=CLOUD, now=START + number)
+        write(database, accepted(1), now=START + number)
         with database.reading() as connection:
             assert queries.last_batches(connection) == {CLOUD: START + number}
 
@@ -132,20 +134,16 @@ def test_a_kill_loses_no_acknowledged_request(database: CloudDatabase, tmp_path:
 import sys
 from pathlib import Path
 from blockota.operations.database import CloudDatabase
-from blockota.operations.writing import GroupWriter
+from blockota.operations.writing import write_requests
 from tests.support.cloud import CLOUD, accepted
 
 first = int(sys.argv[2])
 database = CloudDatabase.at("sqlite:///cloud.db", folder=Path(sys.argv[1]))
-with GroupWriter(database, CLOUD) as writer:
-    waiting = []
-    for number in range(first, first + 100_000):
-        waiting.append((number, writer.write([accepted(number)])))
-        if len(waiting) == 50:
-            for one, done in waiting[:25]:
-                done.result()
-                print(one, flush=True)
-            del waiting[:25]
+for number in range(first, first + 100_000, 5):
+    requests = [accepted(number + index) for index in range(5)]
+    with database.writing() as connection:
+        write_requests(connection, requests, cloud=CLOUD, now=number)
+    print(number, flush=True)
 """
     acknowledged = set[int]()
     for kill in range(KILLS):
@@ -153,7 +151,7 @@ with GroupWriter(database, CLOUD) as writer:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout
             for count, line in enumerate(process.stdout, 1):
-                acknowledged.add(int(line))
+                acknowledged |= {int(line) + index for index in range(5)}
                 if count == 40 + 30 * kill:
                     process.send_signal(signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL

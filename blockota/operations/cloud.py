@@ -1,0 +1,166 @@
+"""The cloud: what it does with the requests of validators. `CloudStore.keep` is the `Keep` of its `RequestReceiver`.
+
+The method ``store`` has the data ``{"requests": [TEXT, ...]}``: `submit` requests that the validator accepted, as the
+gateways signed them. The receiver has judged the request of the validator. The cloud then examines each request in it:
+
+1. It can be read, is a `submit` request with readings, and is for the validator that hands it on.
+2. Its sender is a gateway, and signed it with its key, or with an earlier one. The cloud does not rely on the validator
+   here: the database is to have the proof for each reading.
+3. It was not signed after its gateway was banned, and not in the future.
+
+The time and the repetition were judged by the validator when the request arrived there.
+
+All requests that pass are written in one transaction, which is committed before any answer. If a request does not pass,
+the others of the same validator are stored, and the answer is an error that names it, so that the validator keeps the
+refused request aside, and the cloud's log has a warning about the validator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from blockota.errors import RefusedError
+from blockota.formats.public_key import PublicKey
+from blockota.identity.receiving import Outcome
+from blockota.identity.registry import IdentityReader
+from blockota.model.identity import Identity, IdentityKind
+from blockota.model.reading import readings_in
+from blockota.model.request import WINDOW, SignedRequest, read_request
+from blockota.operations.database import CloudDatabase
+from blockota.operations.writing import AcceptedRequest, write_requests
+
+STORE = "store"
+"""The method."""
+METHODS = {STORE: frozenset({IdentityKind.VALIDATOR})}
+"""The kinds of identities that may call the cloud's methods."""
+_NO_ADDRESS = ""
+_SHOWN = 200
+"""The largest number of characters of a reason in an answer."""
+
+
+class CloudStore:
+    """Examines the requests of validators, and writes them.
+
+    Args:
+        identity: UUID of the cloud.
+        database: the database.
+        registry: reads the records of gateways.
+        earlier_keys: returns all keys that a gateway has or had.
+        clock: returns Unix time.
+
+    Attributes:
+        stored: number of requests that were written since the start.
+        readings: number of readings in them.
+    """
+
+    def __init__(
+        self,
+        identity: UUID,
+        database: CloudDatabase,
+        registry: IdentityReader,
+        *,
+        earlier_keys: Callable[[UUID], Sequence[PublicKey]],
+        clock: Callable[[], int],
+    ) -> None:
+        self._identity, self._database, self._registry = identity, database, registry
+        self._earlier_keys, self._clock = earlier_keys, clock
+        self.stored, self.readings = 0, 0
+
+    def keep(self, requests: Sequence[SignedRequest]) -> list[Outcome]:
+        """Write the requests in the data of some `store` requests. They are on the disk when this returns.
+
+        Returns:
+            For each request the number of stored requests, as ``{"stored": NUMBER}``, or why some were refused.
+
+        Raises:
+            ChainError: the record of a gateway cannot be read.
+            StoreError: the database cannot be written.
+        """
+        now = self._clock()
+        examined = [self._examine(one, now) for one in requests]
+        accepted = [one for found, _ in examined for one in found]
+        with self._database.writing() as connection:
+            new = write_requests(connection, accepted, cloud=self._identity, now=now)
+        self.stored += len(new)
+        by_digest = {one.digest: one for one in accepted}
+        self.readings += sum(len(by_digest[digest].readings) for digest in new)
+        return [_outcome(found, refused) for found, refused in examined]
+
+    def _examine(self, request: SignedRequest, now: int) -> tuple[list[AcceptedRequest], list[str]]:
+        """Return the requests that pass, and the reasons of the others."""
+        try:
+            texts = _texts(request.data)
+        except ValueError as error:
+            return [], [str(error)]
+        passed, refused = list[AcceptedRequest](), list[str]()
+        for index, text in enumerate(texts):
+            try:
+                passed.append(self._examine_text(text, validator=request.sender, now=now))
+            except RefusedError as error:
+                refused.append(f"request {index}: {error.why or error.what}"[:_SHOWN])
+        return passed, refused
+
+    def _examine_text(self, text: str, *, validator: UUID, now: int) -> AcceptedRequest:
+        """Examine one request.
+
+        Raises:
+            RefusedError: it does not pass.
+        """
+        # (1) the request and its readings
+        found = read_request(text.encode(errors="surrogatepass"))
+        if found.method != "submit":
+            raise _refused(f"its method is {found.method!r:.40}, and not submit")
+        if found.receiver not in {None, validator}:
+            raise _refused(f"it was sent to {found.receiver}, and not to the validator that hands it on")
+        readings = readings_in(found.data)
+        # (2) the gateway and its signature
+        identity = self._registry.reading(found.sender, _NO_ADDRESS).identity
+        if identity is None or identity.kind is not IdentityKind.GATEWAY:
+            raise _refused(f"its sender {found.sender} is not an enrolled gateway")
+        if not found.is_signed_by(identity.keys.key) and not any(
+            found.is_signed_by(key) for key in self._earlier_keys(identity.uuid)
+        ):
+            raise _refused(f"it is not signed by a key of {identity.uuid}")
+        # (3) the ban and the time
+        if why := _time_fault(found, identity, now):
+            raise _refused(why)
+        return AcceptedRequest(found.raw, identity.uuid, validator, found.time, readings)
+
+
+def _time_fault(request: SignedRequest, identity: Identity, now: int) -> str:
+    if request.time is None:
+        return "it was signed without a time by a banned gateway" if identity.banned else ""
+    if request.time < 0:
+        return "its time is before 1970"
+    if request.time > now + WINDOW:
+        return f"it was signed {request.time - now} seconds in the future"
+    if identity.banned and identity.banned_at is not None and request.time > identity.banned_at + WINDOW:
+        return f"it was signed after {identity.uuid} was banned"
+    return ""
+
+
+def _texts(data: Mapping[str, Any]) -> list[str]:
+    """Return the requests in the data of a `store` request.
+
+    Raises:
+        ValueError: the data have none.
+    """
+    found = data.get("requests")
+    if set(data) != {"requests"} or not isinstance(found, list) or not found:
+        raise ValueError('the data are not {"requests": [...]} with at least one request')
+    if not all(isinstance(one, str) for one in found):
+        raise ValueError("a request in the data is not a text")
+    return found
+
+
+def _outcome(passed: Sequence[AcceptedRequest], refused: Sequence[str]) -> Outcome:
+    if refused:
+        why = f"{len(refused)} of {len(passed) + len(refused)} requests, {refused[0]}"
+        return RefusedError("the cloud stored the other requests, and refused", why=why)
+    return {"stored": len(passed)}
+
+
+def _refused(why: str) -> RefusedError:
+    return RefusedError("the request is refused", why=why)
