@@ -59,6 +59,13 @@ PARTS = {
     "mcuboot": {"imgtool": ""},
     "mqtt": {"mosquitto": "mosquitto", "softhsm2-util": "softhsm2"},
     "nginx": {"nginx": "nginx-light", "curl": "curl"},
+    "postgresql": {
+        "initdb": "postgresql",
+        "pg_basebackup": "postgresql",
+        "pg_ctl": "postgresql",
+        "postgres": "postgresql",
+        "psql": "postgresql",
+    },
     "receipts": {"go": ""},
     "secure_element": {},
     "smp": {"smpmgr": ""},
@@ -87,6 +94,8 @@ ORACLE = CLONE / ".build" / "oracle" / "bin" / "python"
 """The Python with the package of requirements-oracle.lock, which is installed separately because of its licence."""
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/go/bin")
 """Folders of daemons and of Go's installer; a user's PATH may lack them."""
+POSTGRESQL = Path("/usr/lib/postgresql")
+"""Debian's folder of PostgreSQL's programs, by version. In PATH are wrappers that need one of Debian's own clusters."""
 USAGE = 2
 
 
@@ -124,7 +133,8 @@ def find_program(name: str) -> str:
     if name in BUILT:
         command = [sys.executable, "-m", f"scripts.install_{BUILT[name]}", "--find", name]
         return subprocess.run(command, cwd=CLONE, capture_output=True, text=True, check=False).stdout.strip()
-    folders = [os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS, str(PACKAGES)]
+    debian = sorted(map(str, POSTGRESQL.glob("*/bin")), reverse=True)
+    folders = [*debian, os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS, str(PACKAGES)]
     return shutil.which(name, path=os.pathsep.join(folders)) or ""
 
 

@@ -37,6 +37,9 @@ _DEFAULTS = {
 }
 """Options of a connection that the URL can change."""
 _OUT_OF_REACH = "check that the server runs and can be reached"
+_NOT_CONNECTED = (
+    "check that the server runs and can be reached, and the user, the password and the name of the database"
+)
 _TROUBLES = {
     "28": (
         "the server refused the user or the password",
@@ -49,7 +52,8 @@ _TROUBLES = {
     "57": ("", _OUT_OF_REACH),
     "08": ("", _OUT_OF_REACH),
 }
-"""Reason and remedy by the first two characters of SQLSTATE; an empty reason stands for the server's own words."""
+"""Reason and remedy by the first two characters of SQLSTATE; an empty reason stands for the server's own words. A
+connection that fails has no SQLSTATE."""
 _WARNING = "WARNING"
 
 
@@ -134,9 +138,10 @@ class PostgresServer:
         """Return the error for an error of psycopg or of the system."""
         diagnostic = getattr(error, "diag", None)
         words = getattr(diagnostic, "message_primary", None) or " ".join(str(error).split())
-        state = getattr(error, "sqlstate", None) or "08"
-        why, remedy = _TROUBLES.get(state[:2], ("", "look at the server's log"))
-        return StoreError(f"the database {self.place} cannot be used", why=why or self._shown(words), remedy=remedy)
+        state = getattr(error, "sqlstate", None)
+        why, remedy = _TROUBLES.get(state[:2], ("", "look at the server's log")) if state else ("", _NOT_CONNECTED)
+        words = self._shown(words).removeprefix("connection failed: ").rstrip(".")
+        return StoreError(f"the database {self.place} cannot be used", why=why or words, remedy=remedy)
 
     def _shown(self, words: str) -> str:
         for secret in self._secrets:

@@ -1,0 +1,178 @@
+"""A PostgreSQL server with its synchronous standby, by the commands of docs/access.md."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blockota.chain.local import free_port
+from scripts.peers import find_program
+from tests.support.waiting import eventually
+
+PASSWORD = "geheim@/x"  # noqa: S105 - a password with the separators of URLs
+ENCODED = "geheim%40%2Fx"
+USER, NAME = "blockota", "blockota"
+SETTINGS = """
+listen_addresses = '127.0.0.1'
+port = {port}
+unix_socket_directories = '{folder}'
+wal_receiver_status_interval = 1s
+wal_retrieve_retry_interval = 200ms
+"""
+
+
+@dataclass
+class PostgresNode:
+    """A server.
+
+    Attributes:
+        folder: the folder of its data.
+        port: its port.
+        process: the server; None while it does not run.
+    """
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    def configure(self) -> None:
+        """Write the address, and the name of the standby, into the settings."""
+        text = SETTINGS.format(port=self.port, folder=self.folder.parent)
+        run(["tee", "-a", str(self.folder / "postgresql.auto.conf")], text=text)
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers."""
+        with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
+            command = [program("postgres"), "-D", str(self.folder)]
+            user, group = server_ids()
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, user=user, group=group)
+        ready = [program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        eventually(lambda: subprocess.run(ready, check=False).returncode == 0, what=f"the server in {self.folder}")
+
+    def kill(self) -> None:
+        """Kill all processes of the server, as a power cut does."""
+        if self.process is None:
+            return
+        for number in [self.process.pid, *_children(self.process.pid)]:
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+
+    def ask(self, statement: str) -> str:
+        """Return the answer of the server to a statement."""
+        words = ["-h", "127.0.0.1", "-p", str(self.port), "-U", USER, "-d", NAME, "-At", "-c", statement]
+        return run([program("psql"), *words]).strip()
+
+
+@dataclass
+class PostgresPair:
+    """A primary and its synchronous standby.
+
+    Attributes:
+        primary: the server that takes rows.
+        standby: the server that has each row before its commit is answered.
+    """
+
+    primary: PostgresNode
+    standby: PostgresNode
+
+    @property
+    def url(self) -> str:
+        """The URL of the database, with both servers."""
+        hosts = f"127.0.0.1:{self.primary.port},127.0.0.1:{self.standby.port}"
+        return f"postgresql://{USER}:{ENCODED}@{hosts}/{NAME}"
+
+    def await_standby(self) -> None:
+        """Wait until the primary waits for the standby at each commit."""
+        asked = "SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')"
+        eventually(lambda: self.primary.ask(asked) == "1", what="the synchronous standby")
+
+    def promote(self) -> None:
+        """Make the standby the primary."""
+        run([program("pg_ctl"), "promote", "-w", "-D", str(self.standby.folder)])
+
+    def wait_of_primary(self) -> str:
+        """Return the process that waits for the standby at a commit; empty if none waits."""
+        return self.primary.ask("SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+
+
+@contextmanager
+def postgres_pair() -> Iterator[PostgresPair]:
+    """Make and run a primary with its synchronous standby."""
+    # The server does not run as root, and its user cannot enter the folders of pytest.
+    folder = Path(tempfile.mkdtemp(prefix="blockota-postgresql-"))
+    user, group = server_ids()
+    os.chown(folder, -1 if user is None else user, -1 if group is None else group)
+    pair = PostgresPair(PostgresNode(folder / "primary"), PostgresNode(folder / "standby"))
+    try:
+        secret = folder / "password"
+        secret.write_text(PASSWORD)
+        secret.chmod(0o644)
+        data = str(pair.primary.folder)
+        run([program("initdb"), "-D", data, "-U", USER, "-A", "scram-sha-256", "--pwfile", str(secret), "-E", "UTF8"])
+        pair.primary.configure()
+        pair.primary.start()
+        words = ["-h", "127.0.0.1", "-p", str(pair.primary.port), "-U", USER]
+        run([program("createdb"), *words, NAME])
+        run([program("pg_basebackup"), *words, "-D", str(pair.standby.folder), "-R", "-X", "stream", "-c", "fast"])
+        pair.standby.configure()
+        pair.standby.start()
+        # From now on, each commit waits for the standby. The standby does not have this setting when it is promoted.
+        pair.primary.ask("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        pair.primary.ask("SELECT pg_reload_conf()")
+        pair.await_standby()
+        yield pair
+    finally:
+        pair.standby.kill()
+        pair.primary.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def program(name: str) -> str:
+    """Return the path of a program of PostgreSQL."""
+    return find_program(name)
+
+
+def run(command: Sequence[str], *, text: str = "") -> str:
+    """Run a program as the user of the server, and return its output."""
+    user, group = server_ids()
+    done = subprocess.run(
+        command,
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        env=os.environ | {"PGPASSWORD": PASSWORD},
+        user=user,
+        group=group,
+    )
+    assert done.returncode == 0, done.stderr
+    return str(done.stdout)
+
+
+def server_ids() -> tuple[int | None, int | None]:
+    """Return the user and the group of the server, which does not run as root; None for those of this process."""
+    if os.geteuid():
+        return None, None
+    found = pwd.getpwnam("postgres")
+    return found.pw_uid, found.pw_gid
+
+
+def _children(parent: int) -> list[int]:
+    """Return the processes that a process started."""
+    found = list[int]()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(path.parent.name))
+    return found
