@@ -14,7 +14,17 @@ from http import HTTPStatus
 from statistics import median_low
 from typing import Any
 
-from blockota.chain.records import ADDRESS_SIZE, HASH_SIZE, NUMBER_BITS, BlockHead, Log, Quote, Receipt, read_log
+from blockota.chain.records import (
+    ADDRESS_SIZE,
+    HASH_SIZE,
+    NUMBER_BITS,
+    BlockHead,
+    Log,
+    Quote,
+    Receipt,
+    TransactionCall,
+    read_log,
+)
 from blockota.chain.rpc import PAUSES, Question, RpcEndpoint, RpcError, data, fields, items, quantity, required
 from blockota.chain.transaction import Fees, Market
 from blockota.errors import ChainError, RefusedError, RevertedError
@@ -312,6 +322,19 @@ class Node:
                 to_checksum_address(data(created, size=ADDRESS_SIZE)) if created else None,
                 tuple(read_log(log) for log in items(answer["logs"])),
                 succeeded=bool(quantity(answer["status"])),
+            )
+
+    def transaction(self, transaction: bytes) -> TransactionCall | None:
+        """Return a transaction; None if the node does not know it."""
+        with self._translated():
+            answer = self._endpoint.request("eth_getTransactionByHash", f"0x{transaction.hex()}")
+            if answer is None:
+                return None
+            sender, called = fields(answer)["from"], answer.get("to")
+            return TransactionCall(
+                to_checksum_address(data(sender, size=ADDRESS_SIZE)),
+                to_checksum_address(data(called, size=ADDRESS_SIZE)) if called else None,
+                data(answer["input"]),
             )
 
     def find_transaction(self, sender: str, nonce: int) -> tuple[bytes, int] | None:

@@ -73,6 +73,21 @@ class Receipt:
 
 
 @dataclass(frozen=True)
+class TransactionCall:
+    """A transaction as its sender signed it.
+
+    Attributes:
+        sender: the account that sent it.
+        to: the called contract; None if the transaction creates a contract.
+        data: the calldata.
+    """
+
+    sender: str
+    to: str | None
+    data: bytes
+
+
+@dataclass(frozen=True)
 class Quote:
     """The current price of a transaction, and the balances of the accounts that may send it.
 

@@ -1,0 +1,307 @@
+"""The archive of the operations room, in one SQLite file.
+
+It has the verified entries of the logs that the room follows, the events of both chains, and what signed-in persons
+did. The pages read it. The entries and events can be read again from their sources; sessions and dismissals cannot.
+
+Every function that changes something commits before it returns. The connection is shared by the threads of the room.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from uuid import UUID
+
+from blockota.errors import RefusedError, StoreError
+from blockota.formats.tlog import EMPTY_TREE, TreeHead
+from blockota.model.receipt import EntryKind, LogEntry
+from blockota.sqlite_file import FileMark, is_damaged, prepare_file
+
+_MARK = FileMark(0x424F5452, 1, "an archive of the operations room")
+_TABLES = """
+CREATE TABLE IF NOT EXISTS entry (
+    keeper BLOB NOT NULL, number INTEGER NOT NULL, time INTEGER NOT NULL, kind INTEGER NOT NULL,
+    device INTEGER NOT NULL, product TEXT, version TEXT, level TEXT, update_order INTEGER, text TEXT, raw BLOB NOT NULL,
+    PRIMARY KEY (keeper, number)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS entry_of_device ON entry (device, time);
+CREATE INDEX IF NOT EXISTS entry_of_kind ON entry (kind, time);
+CREATE INDEX IF NOT EXISTS entry_of_order ON entry (update_order, kind) WHERE update_order IS NOT NULL;
+CREATE INDEX IF NOT EXISTS entry_by_time ON entry (time);
+CREATE TABLE IF NOT EXISTS running (
+    device INTEGER NOT NULL, product TEXT NOT NULL, version TEXT NOT NULL, level TEXT, kind INTEGER NOT NULL,
+    time INTEGER NOT NULL, update_order INTEGER, keeper BLOB NOT NULL, number INTEGER NOT NULL,
+    PRIMARY KEY (device, product)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS running_version ON running (product, version);
+CREATE TABLE IF NOT EXISTS seen (device INTEGER PRIMARY KEY, time INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS counted (kind INTEGER PRIMARY KEY, entries INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS followed_log (keeper BLOB PRIMARY KEY, size INTEGER NOT NULL, root BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS happening (
+    chain INTEGER NOT NULL, position INTEGER NOT NULL, block INTEGER NOT NULL, time INTEGER NOT NULL,
+    contract TEXT NOT NULL, name TEXT NOT NULL, subject TEXT NOT NULL, text TEXT NOT NULL, hash BLOB NOT NULL,
+    PRIMARY KEY (chain, position)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS happening_by_time ON happening (time);
+CREATE INDEX IF NOT EXISTS happening_by_name ON happening (name, time);
+CREATE INDEX IF NOT EXISTS happening_by_subject ON happening (subject, time);
+CREATE TABLE IF NOT EXISTS dismissal (
+    keeper BLOB NOT NULL, number INTEGER NOT NULL, who TEXT NOT NULL, time INTEGER NOT NULL, why TEXT NOT NULL,
+    PRIMARY KEY (keeper, number)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS challenge (nonce TEXT PRIMARY KEY, text TEXT NOT NULL, until INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS ticket (hash BLOB PRIMARY KEY, account TEXT NOT NULL, text TEXT NOT NULL,
+    signature BLOB NOT NULL, until INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS session (
+    hash BLOB PRIMARY KEY, account TEXT NOT NULL, csrf TEXT NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL,
+    number INTEGER NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True)
+class ArchivedEntry:
+    """An entry of a log that the room verified.
+
+    Attributes:
+        keeper: UUID of the identity that keeps the log.
+        number: index of the entry in the log.
+        time: Unix time of the entry, by the log's clock.
+        kind: kind of the entry.
+        device: number of the device; 0 for none.
+        product: product of the release; None without a release.
+        version: version of the release; None without a release.
+        level: evidence level; None if the entry is not about an image.
+        order: number of the order; None without one.
+        text: the entry's text; None without one.
+    """
+
+    keeper: UUID
+    number: int
+    time: int
+    kind: EntryKind
+    device: int
+    product: str | None
+    version: str | None
+    level: str | None
+    order: int | None
+    text: str | None
+
+
+@dataclass(frozen=True)
+class Running:
+    """The release that a device runs by the newest entry about it.
+
+    Attributes:
+        kind: kind of the entry; a release that was only claimed is not counted as installed.
+    """
+
+    device: int
+    product: str
+    version: str
+    level: str | None
+    kind: EntryKind
+    time: int
+    order: int | None
+    keeper: UUID
+    number: int
+
+
+@dataclass(frozen=True)
+class Happening:
+    """An event of a contract, in words.
+
+    Attributes:
+        chain: id of the chain.
+        position: position of the event in the chain.
+        block: number of the block.
+        time: Unix time of the block.
+        contract: name of the contract.
+        name: name of the event.
+        subject: the identity, device, order, product or agreement that the event is about.
+        text: the event in words.
+        hash: hash of the transaction, 32 bytes.
+    """
+
+    chain: int
+    position: int
+    block: int
+    time: int
+    contract: str
+    name: str
+    subject: str
+    text: str
+    hash: bytes
+
+
+class RoomArchive:
+    """The archive.
+
+    Args:
+        database: an open database whose isolation level is None.
+        place: the name of the database in errors.
+    """
+
+    def __init__(self, database: sqlite3.Connection, *, place: str) -> None:
+        self._database, self.place = database, place
+        self._lock = threading.RLock()
+        with self._translated():
+            database.executescript(_TABLES)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the file, or create it.
+
+        Raises:
+            RefusedError: another program, or a newer version of BlockOTA, wrote the file.
+            StoreError: the file is damaged, or cannot be read or written.
+        """
+        with _translated_of(str(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            database = sqlite3.connect(path, timeout=2.0, isolation_level=None, check_same_thread=False)
+        try:
+            with _translated_of(str(path)):
+                prepare_file(database, path, _MARK)
+            return cls(database, place=str(path))
+        except BaseException:
+            database.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return the archive."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the database."""
+        with self._lock:
+            self._database.close()
+
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Return the rows of a query.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        with self._lock, self._translated():
+            return self._database.execute(statement, values).fetchall()
+
+    @contextmanager
+    def changing(self) -> Iterator[sqlite3.Connection]:
+        """Commit all changes of the ``with`` block together, or none.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._lock, self._translated():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+    def log_head(self, keeper: UUID) -> TreeHead:
+        """Return size and root of the part of a log that is in the archive."""
+        found = self.rows("SELECT size, root FROM followed_log WHERE keeper = ?", (keeper.bytes,))
+        return TreeHead(*found[0]) if found else EMPTY_TREE
+
+    def add_entries(self, keeper: UUID, entries: Iterable[tuple[int, bytes, LogEntry | None]], head: TreeHead) -> None:
+        """Add the next verified entries of a log.
+
+        Args:
+            keeper: the keeper of the log.
+            entries: number, bytes and values of each entry; values are None for bytes that are not an entry.
+            head: size and root of the log with these entries.
+        """
+        with self.changing() as database:
+            for number, raw, entry in entries:
+                _add_entry(database, keeper, number, raw, entry)
+            row = (keeper.bytes, head.size, head.root)
+            database.execute("INSERT OR REPLACE INTO followed_log VALUES (?, ?, ?)", row)
+
+    def add_happenings(self, happenings: Iterable[Happening]) -> None:
+        """Add events of a chain. An event that the archive has already is replaced."""
+        rows = (
+            (one.chain, one.position, one.block, one.time, one.contract, one.name, one.subject, one.text, one.hash)
+            for one in happenings
+        )
+        with self.changing() as database:
+            database.executemany("INSERT OR REPLACE INTO happening VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def drop_happenings(self, chain: int, first_block: int) -> None:
+        """Delete the events of a chain from a block on, because a reorganisation replaced the block."""
+        with self.changing() as database:
+            database.execute("DELETE FROM happening WHERE chain = ? AND block >= ?", (chain, first_block))
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        with _translated_of(self.place):
+            yield
+
+
+def entry_of(row: Sequence[Any]) -> ArchivedEntry:
+    """Return the entry of a row with the columns of `ENTRY_COLUMNS`."""
+    keeper, number, time, kind, *rest = row
+    return ArchivedEntry(UUID(bytes=keeper), number, time, EntryKind(kind), *rest)
+
+
+ENTRY_COLUMNS = "keeper, number, time, kind, device, product, version, level, update_order, text"
+"""The columns from which `entry_of` makes an entry."""
+
+
+def _add_entry(database: sqlite3.Connection, keeper: UUID, number: int, raw: bytes, entry: LogEntry | None) -> None:
+    """Add one entry, and update the release that its device runs."""
+    if entry is None:  # kept as an event without a time, so that a page can show that the log has it
+        row = (keeper.bytes, number, 0, EntryKind.EVENT, 0, None, None, None, None, "not a log entry", raw)
+        database.execute("INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        return
+    release, level = entry.release, entry.level and str(entry.level)
+    named = (release.product, str(release.version)) if release else (None, None)
+    database.execute(
+        "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (keeper.bytes, number, entry.time, entry.kind, entry.device, *named, level, entry.order, entry.source, raw),
+    )
+    database.execute(
+        "INSERT INTO counted VALUES (?, 1) ON CONFLICT (kind) DO UPDATE SET entries = entries + 1", (int(entry.kind),)
+    )
+    if not entry.device:
+        return
+    database.execute(
+        "INSERT INTO seen VALUES (?, ?) ON CONFLICT (device) DO UPDATE SET time = max(time, excluded.time)",
+        (entry.device, entry.time),
+    )
+    if entry.kind.names_running_image and release:
+        database.execute(
+            "INSERT INTO running VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device, product) DO UPDATE SET "
+            "version = excluded.version, level = excluded.level, kind = excluded.kind, time = excluded.time, "
+            "update_order = excluded.update_order, keeper = excluded.keeper, number = excluded.number "
+            "WHERE excluded.time >= time",
+            (entry.device, *named, level, int(entry.kind), entry.time, entry.order, keeper.bytes, number),
+        )
+
+
+@contextmanager
+def _translated_of(place: str) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        if is_damaged(error):
+            raise StoreError(
+                f"the archive {place} is damaged",
+                why=str(error),
+                remedy="restore the newest copy; without a copy, move the file away: the room reads the logs and chains"
+                " again, and only dismissals are lost, which the room's own log has",
+            ) from error
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        if isinstance(error, sqlite3.OperationalError) and "locked" in why:
+            remedy = "close the program that uses the file"
+            raise RefusedError(f"{place} is in use", why=why, remedy=remedy) from error
+        raise StoreError(
+            f"the archive {place} cannot be used", why=why, remedy="check the file's folder and the disk"
+        ) from error

@@ -1,0 +1,135 @@
+"""The evidence behind what a page shows: an entry with its proof, or a transaction with its signers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+from uuid import UUID
+
+from blockota.bindings.safe_execution import SafeExecution, read_execution
+from blockota.chain.records import TransactionCall
+from blockota.connection import Connection
+from blockota.errors import BlockOTAError, RefusedError
+from blockota.formats.notes import Checkpoint
+from blockota.ledger.anchored import find_anchor
+from blockota.ledger.reader import EntryProof
+from blockota.model.proof_file import Anchor, ProofFile
+from blockota.model.receipt import Evidence, LogEntry, judge
+from blockota.operations.archive import Happening
+from blockota.operations.room import Room
+from blockota.operations.views import happenings_of_transaction
+
+
+@dataclass(frozen=True)
+class EntryEvidence:
+    """An entry, and what proves it.
+
+    Attributes:
+        keeper: UUID of the keeper of the log.
+        number: index of the entry.
+        raw: the bytes of the entry.
+        entry: its values; None if the bytes are not an entry.
+        judged: what it proves with the device's key of the registry; None if nothing.
+        proof: its proof file; None if the log cannot be read now.
+        origin: the log's origin in the checkpoint; empty without a proof.
+        size: the size in the checkpoint.
+        anchor: its anchor; None without one.
+        trouble: why there is no proof or judgement; empty if there is.
+    """
+
+    keeper: UUID
+    number: int
+    raw: bytes
+    entry: LogEntry | None
+    judged: Evidence | None = None
+    proof: ProofFile | None = None
+    origin: str = ""
+    size: int = 0
+    anchor: Anchor | None = None
+    trouble: str = ""
+
+    @classmethod
+    def find(cls, room: Room, keeper: UUID, number: int) -> Self | None:
+        """Return the evidence for a verified entry; None if the archive does not have the entry."""
+        found = room.archive.rows("SELECT raw FROM entry WHERE keeper = ? AND number = ?", (keeper.bytes, number))
+        if not found:
+            return None
+        raw: bytes = found[0][0]
+        trouble, judged, entry = "", None, None
+        try:
+            entry = LogEntry.decode(raw)
+            device = room.state.city.devices.get(entry.device) if room.state.city else None
+            judged = judge(entry, device.key.data if device and device.key else None)
+        except RefusedError as error:
+            trouble = f"{error.what}: {error.why}"
+        try:
+            proof, anchor = _prove(room, keeper, number)
+        except BlockOTAError as error:
+            trouble = trouble or (f"{error.what}: {error.why}" if error.why else error.what)
+            return cls(keeper, number, raw, entry, judged, trouble=trouble)
+        checkpoint = Checkpoint.parse(proof.checkpoint.text)
+        file = ProofFile(proof.entry, number, proof.path, proof.checkpoint.encode().decode(), anchor)
+        size, origin = checkpoint.head.size, checkpoint.origin
+        return cls(keeper, number, raw, entry, judged, file, origin, size, anchor, trouble)
+
+
+def _prove(room: Room, keeper: UUID, number: int) -> tuple[EntryProof, Anchor | None]:
+    """Return the proof of an entry, and its anchor.
+
+    Raises:
+        RefusedError: the settings do not name the log, or the log contradicts its anchor.
+        ContentError: the log is damaged.
+        ChainError: the node is out of reach.
+    """
+    follower = room.log_follower(keeper)
+    if follower is None:
+        raise RefusedError(
+            f"the log of {keeper} is not followed", why="the settings of the room do not name it", remedy="name it"
+        )
+    proof = follower.reader.prove_inclusion(number)
+    anchored = room.state.city.logs.get(keeper) if room.state.city else None
+    if room.city is None or anchored is None or anchored.size <= number:
+        return proof, None
+    return proof, find_anchor(follower.reader, proof, keeper, room.city.ledger)
+
+
+@dataclass(frozen=True)
+class TransactionView:
+    """A transaction with its events.
+
+    Attributes:
+        chain: id of the chain.
+        block: number of the block.
+        happenings: its events that the archive has.
+        sent: the transaction as the node has it; None if the node does not answer.
+        execution: who signed it for a Safe; None if it is not a Safe's.
+        gas_used: the gas that it used.
+        trouble: why the node does not answer; empty if it does.
+    """
+
+    chain: int
+    block: int
+    happenings: tuple[Happening, ...]
+    sent: TransactionCall | None = None
+    execution: SafeExecution | None = None
+    gas_used: int | None = None
+    trouble: str = ""
+
+    @classmethod
+    def find(cls, room: Room, chain: int, block: int, transaction: bytes) -> Self:
+        """Return a transaction."""
+        found = tuple(happenings_of_transaction(room.archive, chain, transaction, block))
+        connection = _connection(room, chain)
+        if not found or connection is None:
+            return cls(chain, block, found, trouble="" if connection else "the room does not follow this chain")
+        try:
+            sent, receipt = connection.chain.transaction(transaction), connection.chain.receipt(transaction)
+        except BlockOTAError as error:
+            return cls(chain, block, found, trouble=f"{error.what}: {error.why}" if error.why else error.what)
+        if sent is None or receipt is None:
+            return cls(chain, block, found, trouble="the node does not keep this transaction")
+        return cls(chain, block, found, sent, read_execution(sent, receipt), receipt.gas_used)
+
+
+def _connection(room: Room, chain: int) -> Connection | None:
+    return next((one for one in room.connections if one.settings.chain_id == chain), None)

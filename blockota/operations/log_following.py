@@ -1,0 +1,166 @@
+"""Read the logs of a city, and verify them as they come.
+
+For each log, the steps are:
+
+1. The checkpoint is signed by a key that IdentityRegistry has, or had, for the keeper's log.
+2. The entries since the last reading, appended to the verified tree, give the root of the checkpoint. This also proves
+   that the log continues the tree that was verified before.
+3. The newest anchor on the chain is the root of the log at the anchored size.
+
+A log that fails a step is not read further, and its trouble is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from blockota.errors import BlockOTAError, RefusedError
+from blockota.formats.notes import Checkpoint, Note, NoteAlgorithm, VerifierKey
+from blockota.formats.tlog import TreeEdge, TreeHead, leaf_hash
+from blockota.ledger.reader import LogReader
+from blockota.model.anchored_log import AnchoredLog
+from blockota.model.receipt import LogEntry
+from blockota.operations.archive import RoomArchive
+
+_AT_ONCE = 4096
+"""The number of entries that are verified and archived together."""
+
+
+@dataclass(frozen=True)
+class FollowedLog:
+    """The state of a log that the room follows.
+
+    Attributes:
+        keeper: UUID of the identity that keeps the log.
+        place: the folder or URL of the log.
+        head: size and root of the verified part.
+        published: the size that the newest checkpoint states; None if it was never read.
+        read_at: Unix time of the last successful reading; None if there was none.
+        trouble: why the log cannot be read or verified; empty if it is in order.
+        is_lie: whether the log contradicts a signature, an earlier tree or its anchor.
+        witnesses: the names under the checkpoint, without the log's own.
+    """
+
+    keeper: UUID
+    place: str
+    head: TreeHead
+    published: int | None = None
+    read_at: int | None = None
+    trouble: str = ""
+    is_lie: bool = False
+    witnesses: tuple[str, ...] = ()
+
+
+class LogFollower:
+    """Follows one log.
+
+    Args:
+        keeper: UUID of the identity that keeps the log.
+        reader: reads the log.
+        archive: gets the verified entries.
+    """
+
+    def __init__(self, keeper: UUID, reader: LogReader, archive: RoomArchive) -> None:
+        self.keeper, self.reader, self._archive = keeper, reader, archive
+        self.state = FollowedLog(keeper, reader.name, archive.log_head(keeper))
+
+    def update(self, keys: Sequence[bytes], anchored: AnchoredLog | None, *, clock: Callable[[], float]) -> int:
+        """Read the entries since the last reading. A failure is recorded in `state`.
+
+        Args:
+            keys: the log keys that the registry has, or had, for the keeper.
+            anchored: the newest anchor of the log.
+            clock: returns the Unix time.
+
+        Returns:
+            The number of new entries.
+        """
+        before = self._archive.log_head(self.keeper)
+        note: Note | None = None
+        trouble, is_lie = "", False
+        try:
+            note = self.reader.note()
+            if note is not None:
+                self._check_signature(note, keys)
+                self._read(before, Checkpoint.parse(note.text).head)
+                self._check_anchor(anchored)
+        except BlockOTAError as error:
+            trouble = f"{error.what}: {error.why}" if error.why else error.what
+            is_lie = isinstance(error, RefusedError)
+        head = self._archive.log_head(self.keeper)
+        self.state = FollowedLog(
+            keeper=self.keeper,
+            place=self.reader.name,
+            head=head,
+            published=Checkpoint.parse(note.text).head.size if note else self.state.published,
+            read_at=self.state.read_at if trouble else int(clock()),
+            trouble=trouble,
+            is_lie=is_lie,
+            witnesses=_cosigners(note) if note else self.state.witnesses,
+        )
+        return head.size - before.size
+
+    def _check_signature(self, note: Note, keys: Sequence[bytes]) -> None:
+        """(1) A key of the registry signed the checkpoint."""
+        origin = note.text.partition("\n")[0]
+        try:
+            trusted = [VerifierKey(origin, NoteAlgorithm.ED25519, key) for key in keys]
+            if any(note.is_signed_by(key) for key in trusted):
+                return
+        except ValueError as error:
+            raise self.reader.damaged(str(error)) from error
+        raise RefusedError(
+            f"the log {self.reader.name} does not belong to {self.keeper}",
+            why="no key that the registry has for this log signed its checkpoint",
+            remedy="name the log of this identity",
+        )
+
+    def _read(self, before: TreeHead, head: TreeHead) -> None:
+        """(2) The entries continue the verified tree up to the checkpoint."""
+        if head.size < before.size:
+            raise self._contradicts(f"it had {before.size} entries before, and its checkpoint states {head.size}")
+        if self.reader.head_at(head.size) != head:
+            raise self._contradicts(f"its hashes do not have the root of its checkpoint of size {head.size}")
+        edge = TreeEdge.read(self.reader.read_tile, before.size)
+        if edge.head() != before:
+            raise self._contradicts(f"its first {before.size} entries are not those that it had before")
+        for start in range(before.size, head.size, _AT_ONCE):
+            step = self.reader.head_at(min(start + _AT_ONCE, head.size))
+            self.reader.prove_consistency(step.size, head.size)
+            found = list(enumerate(self.reader.entries(start, step.size), start))
+            for _ in edge.grow(leaf_hash(raw) for _, raw in found):
+                pass
+            if edge.head() != step:
+                raise self._contradicts(f"its entries {start} to {step.size - 1} do not belong to its checkpoint")
+            self._archive.add_entries(self.keeper, ((number, raw, _decoded(raw)) for number, raw in found), step)
+
+    def _check_anchor(self, anchored: AnchoredLog | None) -> None:
+        """(3) The anchored tree is a tree of this log."""
+        if anchored is None:
+            return
+        size = self._archive.log_head(self.keeper).size
+        if anchored.size > size:
+            raise self._contradicts(f"{anchored.size} entries were anchored, and it shows {size}")
+        if self.reader.head_at(anchored.size).root != anchored.root:
+            raise self._contradicts(f"its root at size {anchored.size} is not the anchored root")
+
+    def _contradicts(self, why: str) -> RefusedError:
+        return RefusedError(
+            f"the log {self.reader.name} contradicts itself",
+            why=why,
+            remedy="keep its files as evidence, and report the log to the city",
+        )
+
+
+def _decoded(raw: bytes) -> LogEntry | None:
+    try:
+        return LogEntry.decode(raw)
+    except RefusedError:
+        return None
+
+
+def _cosigners(note: Note) -> tuple[str, ...]:
+    origin = note.text.partition("\n")[0]
+    return tuple(dict.fromkeys(one.name for one in note.signatures if one.name != origin))

@@ -1,0 +1,165 @@
+"""Assemble and run the operations room."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from blockota.connection import Connection
+from blockota.errors import BlockOTAError
+from blockota.formats.notes import NoteSigner
+from blockota.ledger.log import TileLog
+from blockota.ledger.log_settings import LogSettings
+from blockota.ledger.witnesses import Witness, ask_witnesses
+from blockota.line_log import LineLog
+from blockota.operations.archive import RoomArchive
+from blockota.operations.room import Room
+from blockota.operations.room_log import RoomLog, anchor_log
+from blockota.operations.settings import OperationsSettings
+from blockota.operations.sign_in import SignIns
+from blockota.operations.web.application import make_application
+from blockota.repository.server import Listening, listen
+from blockota.shutdown import Stop
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
+
+ARCHIVE_NAME = "operations.sqlite"
+"""The file of the archive, in the folder of the room."""
+_ANCHOR_PAUSE = 60.0
+_MAX_CONNECTIONS, _KEEP_ALIVE, _GRACE = 400, 20, 2
+
+
+@dataclass(frozen=True)
+class RoomSetup:
+    """The parts from which a room is assembled.
+
+    Attributes:
+        settings: the table ``[operations]``.
+        city: the connection to the gateway chain.
+        vendors: the connections to the producer chains.
+        log: the table ``[log]``; None if the room has no identity.
+        signer: the key of the log; None if the room has no identity.
+        account: the account that anchors the log; None if the log is not anchored.
+        is_public: whether serial numbers and addresses are left out.
+    """
+
+    settings: OperationsSettings
+    city: Connection
+    vendors: Sequence[Connection]
+    log: LogSettings | None = None
+    signer: NoteSigner | None = None
+    account: BaseAccount | None = None
+    is_public: bool = False
+
+
+def run_room(setup: RoomSetup, lines: LineLog, stop: Stop, *, on_ready: Callable[[str], None]) -> None:
+    """Run the room until the stop is requested.
+
+    Args:
+        setup: the room.
+        lines: receives failures and recoveries.
+        stop: ends the room.
+        on_ready: called with the URL of the page when the page is served.
+
+    Raises:
+        UsageError: the address cannot be used.
+        RefusedError: another process runs this room, or its files belong to another chain.
+        StoreError: the folder of the room cannot be written.
+    """
+    settings = setup.settings
+    with RoomArchive.open(settings.folder / ARCHIVE_NAME) as archive:
+        room = Room(settings, archive, city=setup.city, vendors=setup.vendors, lines=lines)
+        room_log = _room_log(setup)
+        sign_ins = SignIns(archive, settings.url, setup.city.settings.chain_id) if room_log else None
+        host, port = settings.listen
+        with listen(Listening(host, port)) as socket, room.running(), _anchoring(setup, room, room_log, lines, stop):
+            application, events = make_application(
+                room, room_log=room_log, sign_ins=sign_ins, is_public=setup.is_public
+            )
+            config = uvicorn.Config(
+                application,
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                limit_concurrency=_MAX_CONNECTIONS,
+                timeout_keep_alive=_KEEP_ALIVE,
+                timeout_graceful_shutdown=_GRACE,
+            )
+            server = _RoomServer(config)
+
+            async def serve() -> None:
+                events.start()
+                serving = asyncio.create_task(server.serve([socket]))
+                stopped = asyncio.create_task(asyncio.to_thread(_wait, stop))
+                on_ready(settings.url)
+                await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
+                server.should_exit = True
+                stop.ask()
+                events.close()
+                await serving
+
+            asyncio.run(serve())
+
+
+class _RoomServer(uvicorn.Server):
+    """A server that leaves signals to the room."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture no signals."""
+        yield
+
+
+def _wait(stop: Stop) -> None:
+    while not stop.wait(1.0):
+        pass
+
+
+def _room_log(setup: RoomSetup) -> RoomLog | None:
+    log, signer, identity = setup.log, setup.signer, setup.settings.identity
+    if log is None or signer is None or identity is None:
+        return None
+    silent: dict[Witness, str] = {}
+    cosign = None
+    if log.witnesses:
+        cosign = lambda note, read: ask_witnesses(log.witnesses, note, read, report=silent.__setitem__)  # noqa: E731
+    return RoomLog(TileLog(log.folder), signer, identity, cosign)
+
+
+@contextmanager
+def _anchoring(setup: RoomSetup, room: Room, room_log: RoomLog | None, lines: LineLog, stop: Stop) -> Iterator[None]:
+    """Anchor the log of the room now and then, in a thread."""
+    account = setup.account
+    if account is None or room_log is None:
+        yield
+        return
+
+    def anchor() -> None:
+        while not stop.wait(_ANCHOR_PAUSE):
+            if room.city is None:
+                continue
+            try:
+                anchor_log(room_log, account, room.city.ledger, room.city.identities)
+                lines.state("anchor", "")
+            except BlockOTAError as error:
+                lines.state("anchor", f"{error.what}: {error.why}" if error.why else error.what)
+
+    thread = threading.Thread(target=anchor, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.ask()
+        with suppress(RuntimeError):
+            thread.join(_ANCHOR_PAUSE)

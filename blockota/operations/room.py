@@ -1,0 +1,214 @@
+"""The operations room: follows the chains and the logs in threads, and keeps what it read for the pages."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from uuid import UUID
+
+from blockota.chain.event_store import EventStore
+from blockota.chain.follow import Follower
+from blockota.chain.wake import BlockSignal
+from blockota.connection import Connection
+from blockota.errors import BlockOTAError
+from blockota.ledger.places import published_log
+from blockota.line_log import LineLog
+from blockota.operations.archive import Happening, RoomArchive
+from blockota.operations.city_reading import CityChain, CityReading
+from blockota.operations.happenings import HappeningWriter
+from blockota.operations.log_following import FollowedLog, LogFollower
+from blockota.operations.settings import OperationsSettings
+from blockota.operations.vendor_reading import VendorChain, VendorReading
+from blockota.shutdown import Stop
+
+_LOCAL_PAUSE, _PAUSE = 0.5, 5.0
+"""Seconds between two readings of a local chain, and of any other chain, if the node does not announce blocks."""
+_LOG_PAUSE = 0.5
+"""Seconds between two readings of the checkpoints of all logs."""
+_END = 3.0
+"""Seconds for which the end of a thread is awaited."""
+
+
+@dataclass(frozen=True)
+class RoomState:
+    """What the room read last.
+
+    Attributes:
+        city: the gateway chain; None before the first reading.
+        vendors: the producer chains, by id.
+        logs: the logs, by the UUID of their keeper.
+        read_at: Unix time of the last successful reading of each part.
+        troubles: why a part cannot be read now, by part.
+    """
+
+    city: CityReading | None = None
+    vendors: Mapping[int, VendorReading] = field(default_factory=dict)
+    logs: Mapping[UUID, FollowedLog] = field(default_factory=dict)
+    read_at: Mapping[str, int] = field(default_factory=dict)
+    troubles: Mapping[str, str] = field(default_factory=dict)
+
+
+class Room:
+    """Follows the chains and logs.
+
+    Args:
+        settings: the settings.
+        archive: gets verified entries and events.
+        city: the gateway chain.
+        vendors: the producer chains.
+        lines: receives failures and recoveries.
+    """
+
+    def __init__(
+        self,
+        settings: OperationsSettings,
+        archive: RoomArchive,
+        *,
+        city: Connection,
+        vendors: Sequence[Connection],
+        lines: LineLog,
+    ) -> None:
+        self.settings, self.archive, self.city_connection = settings, archive, city
+        self._vendors, self._lines = vendors, lines
+        self._lock = threading.Lock()
+        self._listeners: list[Callable[[], None]] = []
+        self._on_happenings: list[Callable[[list[Happening]], None]] = []
+        self._stop = Stop()
+        self._threads: list[threading.Thread] = []
+        self.state = RoomState()
+        self._followers = {
+            keeper: LogFollower(keeper, published_log(place), archive) for keeper, place in settings.logs.items()
+        }
+        self.city: CityChain | None = None
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Have a function called after each change, in any thread."""
+        self._listeners.append(changed)
+
+    def listen_to_happenings(self, take: Callable[[list[Happening]], None]) -> None:
+        """Have a function called with new events, in any thread."""
+        self._on_happenings.append(take)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Follow the chains and logs in threads while the ``with`` block runs.
+
+        Raises:
+            RefusedError: a file of events is in use, or belongs to another chain.
+        """
+        with ExitStack() as stack:
+            parts: list[Callable[[], None]] = []
+            for name, connection in self._chains():
+                chain = connection.settings
+                path = self.settings.folder / f"{name}.sqlite"
+                events = stack.enter_context(EventStore.open(path, chain_id=chain.chain_id))
+                parts.append(partial(self._follow, name, connection, events))
+            parts.append(self._follow_logs)
+            self._threads = [threading.Thread(target=part, daemon=True) for part in parts]
+            for thread in self._threads:
+                thread.start()
+            try:
+                yield
+            finally:
+                self._stop.ask()
+                for thread in self._threads:
+                    thread.join(_END)
+
+    def changed(self) -> None:
+        """Tell the listeners that something changed."""
+        for listener in self._listeners:
+            listener()
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """The connections to all chains, the gateway chain first."""
+        return (self.city_connection, *self._vendors)
+
+    def log_follower(self, keeper: UUID) -> LogFollower | None:
+        """Return the follower of a log; None if the settings do not name the log."""
+        return self._followers.get(keeper)
+
+    def _chains(self) -> Iterator[tuple[str, Connection]]:
+        yield "gateway-chain", self.city_connection
+        for one in self._vendors:
+            yield f"producer-chain-{one.settings.chain_id}", one
+
+    def _follow(self, name: str, connection: Connection, events: EventStore) -> None:
+        """Read one chain after each block."""
+        settings = connection.settings
+        pause = _LOCAL_PAUSE if settings.confirmations == 0 else _PAUSE
+        signal = BlockSignal(settings.url, pause=pause)
+        chain: CityChain | VendorChain | None = None
+        while not self._stop.is_asked:
+            try:
+                if chain is None:
+                    follower = Follower(
+                        connection.chain,
+                        confirmations=settings.confirmations,
+                        first_block=settings.first_block,
+                        store=events,
+                    )
+                    writer = HappeningWriter(connection.chain, self.archive, self._tell)
+                    is_city = connection is self.city_connection and name == "gateway-chain"
+                    chain = (CityChain if is_city else VendorChain)(connection, follower, writer)
+                self._take(name, chain)
+            except BlockOTAError as error:
+                self._note(name, f"{error.what}: {error.why}" if error.why else error.what)
+            signal.wait(self._stop)
+        signal.close()
+        connection.close()
+
+    def _take(self, name: str, chain: CityChain | VendorChain) -> None:
+        """Read a chain, and keep the reading."""
+        reading = chain.read()
+        with self._lock:
+            before = self.state
+            if isinstance(reading, CityReading) and isinstance(chain, CityChain):
+                self.city = chain
+                state = replace(before, city=reading)
+            elif isinstance(reading, VendorReading):
+                state = replace(before, vendors={**before.vendors, reading.chain_id: reading})
+            self.state = state
+        self._note(name, "")
+        if (state.city, state.vendors) != (before.city, before.vendors):
+            self.changed()
+
+    def _note(self, part: str, trouble: str) -> None:
+        """Record that a part was read, or why it was not."""
+        with self._lock:
+            known = self.state
+            troubles = {name: why for name, why in known.troubles.items() if name != part}
+            troubles |= {part: trouble} if trouble else {}
+            read_at = {**known.read_at, part: known.read_at.get(part, 0) if trouble else int(time.time())}
+            self.state = replace(known, troubles=troubles, read_at=read_at)
+        self._lines.state(part, trouble)
+        if troubles != known.troubles:
+            self.changed()
+
+    def _tell(self, happenings: list[Happening]) -> None:
+        for take in self._on_happenings:
+            take(happenings)
+
+    def _follow_logs(self) -> None:
+        """Read all logs again and again."""
+        while not self._stop.wait(_LOG_PAUSE):
+            city = self.state.city
+            if city is None:
+                continue
+            found = dict[UUID, FollowedLog]()
+            has_changed = False
+            for keeper, follower in self._followers.items():
+                before = follower.state
+                with suppress(BlockOTAError):  # the archive is locked or gone: the log keeps its old age
+                    follower.update(city.log_keys.get(keeper, ()), city.logs.get(keeper), clock=time.time)
+                found[keeper] = follower.state
+                has_changed |= replace(before, read_at=None) != replace(follower.state, read_at=None)
+                self._lines.state(f"log {keeper}", follower.state.trouble)
+            with self._lock:
+                self.state = replace(self.state, logs=found)
+            if has_changed:
+                self.changed()

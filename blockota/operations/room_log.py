@@ -1,0 +1,76 @@
+"""The log of the operations room: sign-ins, dismissals, and prepared orders and bans, each an entry that is anchored.
+
+The room is an identity of kind Cloud. The contracts let a Cloud neither order nor ban.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from blockota.bindings.identities import IdentitiesContract
+from blockota.bindings.update_ledger import UpdateLedgerContract
+from blockota.formats.notes import NoteSigner
+from blockota.ledger.anchoring import plan_anchor
+from blockota.ledger.log import Cosign, TileLog
+from blockota.model.receipt import EntryKind, LogEntry, printable
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
+
+_LONG_TEXT = 4000
+
+
+class RoomLog:
+    """Appends to the log of the room.
+
+    Args:
+        log: the log.
+        signer: the key of the log.
+        identity: UUID of the room.
+        cosign: asks the witnesses; None without witnesses.
+    """
+
+    def __init__(self, log: TileLog, signer: NoteSigner, identity: UUID, cosign: Cosign | None = None) -> None:
+        self.log, self.identity = log, identity
+        self._signer, self._cosign = signer, cosign
+
+    def record(self, what: str, *, now: int | None = None) -> int:
+        """Append an entry of the kind event, and publish it.
+
+        Returns:
+            The index of the entry.
+
+        Raises:
+            StoreError: the log's folder cannot be written.
+            RefusedError: a witness has seen another history of the log.
+        """
+        entry = LogEntry(
+            kind=EntryKind.EVENT,
+            time=int(time.time()) if now is None else now,
+            gateway=self.identity,
+            source=printable(what[:_LONG_TEXT]),
+        )
+        [number] = self.log.append([entry.encode()])
+        self.log.publish(self._signer, cosign=self._cosign)
+        return number
+
+
+def anchor_log(
+    log: RoomLog, account: BaseAccount, ledger: UpdateLedgerContract, identities: IdentitiesContract
+) -> int | None:
+    """Anchor all published entries of the room's log.
+
+    Returns:
+        The anchored size; None if the log has not grown since its last anchor.
+
+    Raises:
+        RefusedError: the account does not belong to the room, or the log does not continue the anchored log.
+        ChainError: the node is out of reach.
+    """
+    planned = plan_anchor(log.log.published, account.address, ledger, identities, every=1)
+    if planned.growth is None:
+        return None
+    ledger.anchor(account, planned.growth)
+    return planned.growth.size

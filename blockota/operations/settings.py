@@ -1,0 +1,117 @@
+"""The settings of the operations room: the table ``[operations]`` of the settings file.
+
+``[operations.logs]`` names the logs to follow: ``UUID = "FOLDER or URL"``, for each identity whose log is published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from blockota.errors import Action, UsageError
+from blockota.settings import STATE_FOLDER, load_table, settings_folder
+from blockota.settings_table import SettingsTable
+
+_KNOWN = {"listen", "url", "state", "identity", "key", "logs", "networks", "database", "broker", "is_public"}
+_LISTEN = "127.0.0.1:8480"
+
+
+@dataclass(frozen=True)
+class OperationsSettings:
+    """The settings of the operations room.
+
+    Attributes:
+        folder: the folder of the archive.
+        listen: host and port of the page.
+        url: the URL at which persons open the page, without a path. Sign-in texts name it.
+        identity: UUID of the room, an identity of kind Cloud; None if the room keeps no log.
+        key: URI of the account that anchors the room's log; None if the log is not anchored.
+        logs: the folder or URL of each log to follow, by the UUID of its keeper.
+        networks: names of the networks of the producer chains. If empty, the file's producer network is used.
+        database: the URL of the cloud's database; None without one.
+    """
+
+    folder: Path
+    listen: tuple[str, int] = ("127.0.0.1", 8480)
+    url: str = "http://127.0.0.1:8480"
+    identity: UUID | None = None
+    key: str | None = None
+    logs: Mapping[UUID, str] = field(default_factory=dict)
+    networks: tuple[str, ...] = ()
+    database: str | None = None
+
+    @property
+    def domain(self) -> str:
+        """Host and port in `url`, as sign-in texts name them."""
+        return urlsplit(self.url).netloc
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether persons open the page over TLS, for example at a proxy."""
+        return self.url.startswith("https://")
+
+
+def load_operations(config: Path | None, *, environment: Mapping[str, str]) -> OperationsSettings:
+    """Read the settings of the operations room. Without a table, the room has defaults and follows no log.
+
+    Args:
+        config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
+        environment: the environment, whose ``BLOCKOTA_CONFIG`` can name the file.
+
+    Raises:
+        UsageError: the file cannot be read, or a setting is not valid.
+    """
+    values = load_table(config, "operations", known=_KNOWN, environment=environment)
+    folder = settings_folder(config, environment=environment)
+    table = SettingsTable("operations", values, folder)
+    listen = table.address("listen", _LISTEN)
+    url = table.text("url") or f"http://{_host(*listen)}"
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/") or parts.query:
+        raise table.unusable("url", f"{url!r:.80} is not a URL such as https://operations.example")
+    logs = table.table("logs")
+    return OperationsSettings(
+        folder=table.path("state") or folder / STATE_FOLDER / "operations",
+        listen=listen,
+        url=f"{parts.scheme}://{parts.netloc}",
+        identity=_uuid(table, "identity", table.text("identity")) if "identity" in values else None,
+        key=table.text("key"),
+        logs={_uuid(logs, name, name): _place(logs, name) for name in logs.values} if logs else {},
+        networks=table.texts("networks"),
+        database=table.text("database"),
+    )
+
+
+def require_identity(settings: OperationsSettings) -> UUID:
+    """Return the identity of the room.
+
+    Raises:
+        UsageError: the settings name none.
+    """
+    if settings.identity is None:
+        raise UsageError(
+            "the operations room has no identity",
+            why="[operations] has no identity, and nothing is done by a person without an entry of the room's log",
+            remedy="set up the room",
+            action=Action.INIT_OPERATIONS,
+        )
+    return settings.identity
+
+
+def _host(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _uuid(table: SettingsTable, key: str, value: str | None) -> UUID:
+    try:
+        return UUID(value or "")
+    except ValueError as error:
+        raise table.unusable(key, f"{value!r:.60} is not a UUID") from error
+
+
+def _place(table: SettingsTable, name: str) -> str:
+    place = table.required(name, example="https://gateway.example:8091")
+    return place if place.lower().startswith(("http://", "https://")) else str(table.folder / place)

@@ -1,0 +1,212 @@
+"""Sign-in by a text that an enrolled person signs with the key of her account (EIP-4361).
+
+The server writes no text for a client to sign blindly: both sides make the text from the same few values, and compare
+the whole. So nothing parses a text, and a command never signs what a server made up. A nonce is valid once, for five
+minutes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from blockota.errors import AccessRefusedError
+from blockota.ethereum import is_checksum_address
+from blockota.operations.archive import RoomArchive
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
+
+NONCE_TIME, TICKET_TIME, SESSION_TIME = 300, 120, 12 * 3600
+"""Seconds for which a nonce, the one-time address of a sign-in, and a session are valid."""
+STATEMENT = "Sign in to the operations room. This signature sends no transaction and costs no gas."
+_MAX_CHALLENGES = 1000
+
+
+@dataclass(frozen=True)
+class SignInText:
+    """The values of a sign-in text.
+
+    Attributes:
+        url: the URL of the operations room, without a path.
+        account: the address of the person's account, checksummed.
+        chain_id: id of the gateway chain.
+        nonce: 32 hexadecimal digits.
+        issued_at: Unix time.
+    """
+
+    url: str
+    account: str
+    chain_id: int
+    nonce: str
+    issued_at: int
+
+    def __str__(self) -> str:
+        """The text of EIP-4361."""
+        scheme, _, domain = self.url.partition("://")
+        return "\n".join(
+            (
+                f"{scheme}://{domain} wants you to sign in with your Ethereum account:",
+                self.account,
+                "",
+                STATEMENT,
+                "",
+                f"URI: {self.url}/sign-in",
+                "Version: 1",
+                f"Chain ID: {self.chain_id}",
+                f"Nonce: {self.nonce}",
+                f"Issued At: {_time(self.issued_at)}",
+                f"Expiration Time: {_time(self.issued_at + NONCE_TIME)}",
+            )
+        )
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """The session of a person.
+
+    Attributes:
+        account: the address of the account.
+        csrf: the token that each form of the session must send.
+        since: Unix time of the sign-in.
+        number: index of the sign-in in the room's log.
+    """
+
+    account: str
+    csrf: str
+    since: int
+    number: int
+
+
+class SignIns:
+    """Challenges, one-time addresses and sessions, in the archive. The archive has hashes, not the secrets.
+
+    Args:
+        archive: the archive.
+        url: the URL of the page.
+        chain_id: id of the gateway chain.
+    """
+
+    def __init__(self, archive: RoomArchive, url: str, chain_id: int) -> None:
+        self._archive, self._url, self._chain_id = archive, url, chain_id
+
+    def challenge(self, account: str, *, now: int) -> SignInText:
+        """Return a new text for an account.
+
+        Raises:
+            AccessRefusedError: the address is not valid, or too many texts are open.
+        """
+        if not is_checksum_address(account):
+            raise _refused(f"{account!r:.60} is not the address of an account")
+        text = SignInText(self._url, account, self._chain_id, secrets.token_hex(16), now)
+        with self._archive.changing() as database:
+            database.execute("DELETE FROM challenge WHERE until <= ?", (now,))
+            if database.execute("SELECT count(*) FROM challenge").fetchone()[0] >= _MAX_CHALLENGES:
+                raise _refused("too many sign-ins were begun within five minutes")
+            database.execute("INSERT INTO challenge VALUES (?, ?, ?)", (text.nonce, str(text), now + NONCE_TIME))
+        return text
+
+    def accept(self, text: str, signature: bytes, *, now: int) -> str:
+        """Check a signed text, whose nonce is then used up.
+
+        Returns:
+            The address of the account that signed the text.
+
+        Raises:
+            AccessRefusedError: the text is not an open one, or the account that it names did not sign it.
+        """
+        with self._archive.changing() as database:
+            found = database.execute(
+                "DELETE FROM challenge WHERE text = ? AND until > ? RETURNING text", (text, now)
+            ).fetchone()
+        if found is None:
+            raise _refused("its text was not written by this room, is older than five minutes, or was used before")
+        account = text.split("\n")[1]
+        if _signer(text, signature) != account:
+            raise _refused(f"the account {account} did not sign the text")
+        return account
+
+    def give_ticket(self, account: str, text: str, signature: bytes, *, now: int) -> str:
+        """Return the secret of a one-time address, which opens one session."""
+        ticket = secrets.token_urlsafe(24)
+        with self._archive.changing() as database:
+            database.execute("DELETE FROM ticket WHERE until <= ?", (now,))
+            row = (_hash(ticket), account, text, signature, now + TICKET_TIME)
+            database.execute("INSERT INTO ticket VALUES (?, ?, ?, ?, ?)", row)
+        return ticket
+
+    def use_ticket(self, ticket: str, *, now: int) -> tuple[str, str, bytes]:
+        """Return account, text and signature of a one-time address, which is then used up.
+
+        Raises:
+            AccessRefusedError: the address was used before, or is too old.
+        """
+        statement = "DELETE FROM ticket WHERE hash = ? AND until > ? RETURNING account, text, signature"
+        with self._archive.changing() as database:
+            found = database.execute(statement, (_hash(ticket), now)).fetchone()
+        if found is None:
+            raise _refused("the one-time address was used before, or is older than two minutes")
+        account, text, signature = found
+        return account, text, signature
+
+    def open_session(self, account: str, *, number: int, now: int) -> str:
+        """Open a session, and return the secret of its cookie.
+
+        Args:
+            account: the address of the account.
+            number: index of the sign-in in the room's log.
+            now: Unix time.
+        """
+        secret = secrets.token_urlsafe(32)
+        row = (_hash(secret), account, secrets.token_urlsafe(24), now, now + SESSION_TIME, number)
+        with self._archive.changing() as database:
+            database.execute("DELETE FROM session WHERE until <= ?", (now,))
+            database.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?)", row)
+        return secret
+
+    def session(self, secret: str, *, now: int) -> SignedIn | None:
+        """Return the session of a cookie; None if it ended or never was."""
+        statement = "SELECT account, csrf, since, number FROM session WHERE hash = ? AND until > ?"
+        found = self._archive.rows(statement, (_hash(secret), now)) if secret else []
+        return SignedIn(*found[0]) if found else None
+
+    def close_session(self, secret: str) -> None:
+        """End a session."""
+        with self._archive.changing() as database:
+            database.execute("DELETE FROM session WHERE hash = ?", (_hash(secret),))
+
+
+def sign_text(text: SignInText, account: BaseAccount) -> bytes:
+    """Sign a sign-in text with an account, as a wallet does (EIP-191)."""
+    from eth_account.messages import encode_defunct
+
+    signed = account.sign_message(encode_defunct(text=str(text)))
+    return bytes(signed.signature)
+
+
+def _signer(text: str, signature: bytes) -> str:
+    """Return the address that signed a text; empty if the bytes are not a signature."""
+    from eth_account import Account
+    from eth_account.messages import encode_defunct
+    from eth_keys.exceptions import BadSignature
+    from eth_utils.exceptions import ValidationError
+
+    try:
+        return str(Account.recover_message(encode_defunct(text=text), signature=signature))
+    except (BadSignature, ValidationError, ValueError):
+        return ""
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def _time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _refused(why: str) -> AccessRefusedError:
+    return AccessRefusedError("the sign-in is refused", why=why, remedy="begin the sign-in again")

@@ -1,0 +1,352 @@
+"""What the pages show, made from the readings of the room and from its archive.
+
+Each value carries the place of its evidence: an entry of a log, or a transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from blockota.model.device import Device
+from blockota.model.order import Group, GroupKind, Order, OrderStatus
+from blockota.model.receipt import EntryKind
+from blockota.operations.archive import (
+    ENTRY_COLUMNS,
+    ArchivedEntry,
+    Happening,
+    RoomArchive,
+    Running,
+    entry_of,
+)
+from blockota.operations.city_reading import CityReading
+from blockota.operations.room import RoomState
+
+PAGE = 50
+"""The number of rows on a page."""
+_HAPPENING = "chain, position, block, time, contract, name, subject, text, hash"
+_RUNNING = "device, product, version, level, kind, time, update_order, keeper, number"
+_TEXT_LIMIT, _NAMED = 100, 1000
+
+
+@dataclass(frozen=True)
+class ReleaseShare:
+    """The number of devices that run a version of a product."""
+
+    product: str
+    version: str
+    devices: int
+    share: float
+    is_newest: bool = False
+
+
+@dataclass(frozen=True)
+class UpdateProgress:
+    """An order with its progress.
+
+    Attributes:
+        order: the order.
+        group: the group; None if it cannot be read.
+        members: the number of devices of the group now; None if the list of the group is not known here.
+        done: the devices that have the release, by the verified logs.
+        failed: the number of refusals that name the order.
+        postponed: the number of postponements that name the order.
+        share: `done` of `members`, from 0 to 1.
+    """
+
+    order: Order
+    group: Group | None
+    members: int | None
+    done: int
+    failed: int
+    postponed: int
+    share: float
+
+
+@dataclass(frozen=True)
+class DeviceRow:
+    """A device in a list.
+
+    Attributes:
+        device: the record of the registry.
+        model: the name of its model.
+        running: the releases that it runs.
+        seen: Unix time of the newest entry about it; None without one.
+    """
+
+    device: Device
+    model: str
+    running: tuple[Running, ...]
+    seen: int | None
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line of the operational log: an event of a chain, or an entry of a log.
+
+    Attributes:
+        time: Unix time.
+        source: ``chain`` or ``log``.
+        kind: the name of the event, or the kind of the entry.
+        subject: the subject of the line, such as ``device 256``.
+        text: the line in words.
+        link: the path of the evidence.
+    """
+
+    time: int
+    source: str
+    kind: str
+    subject: str
+    text: str
+    link: str
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of an exported line."""
+        return {
+            "time": self.time,
+            "source": self.source,
+            "kind": self.kind,
+            "subject": self.subject,
+            "text": self.text,
+            "evidence": self.link,
+        }
+
+
+def release_shares(state: RoomState, archive: RoomArchive) -> list[ReleaseShare]:
+    """Return how many devices run each release, by product and falling version."""
+    rows = archive.rows("SELECT product, version, count(*) FROM running GROUP BY product, version")
+    totals: dict[str, int] = {}
+    for product, _, count in rows:
+        totals[product] = totals.get(product, 0) + count
+    newest = newest_versions(state)
+    shares = [
+        ReleaseShare(product, version, count, count / totals[product], is_newest=newest.get(product) == version)
+        for product, version, count in rows
+    ]
+    return sorted(shares, key=lambda one: (one.product, [-int(part) for part in one.version.split(".")]))
+
+
+def newest_versions(state: RoomState) -> dict[str, str]:
+    """Return the newest active version of each product, as text."""
+    found: dict[str, Any] = {}
+    for vendor in state.vendors.values():
+        for releases in vendor.releases.values():
+            for one in releases:
+                if str(one.status) == "active" and (one.product not in found or one.version > found[one.product]):
+                    found[one.product] = one.version
+    return {product: str(version) for product, version in found.items()}
+
+
+def update_progress(state: RoomState, archive: RoomArchive, *, is_open: bool | None = None) -> list[UpdateProgress]:
+    """Return the orders with their progress, newest first.
+
+    Args:
+        state: the readings.
+        archive: the archive.
+        is_open: only orders that are open, or only others; None for all.
+    """
+    if state.city is None:
+        return []
+    orders = [one for one in state.city.orders if is_open is None or (one.status is OrderStatus.OPEN) == is_open]
+    return [_progress(one, state.city, archive) for one in reversed(orders)]
+
+
+def _progress(order: Order, city: CityReading, archive: RoomArchive) -> UpdateProgress:
+    group = city.groups.get(order.group)
+    members = members_of(group, city) if group else None
+    product, version = order.release.product, str(order.release.version)
+    statement = "SELECT device FROM running WHERE product = ? AND version = ?"
+    running = {row[0] for row in archive.rows(statement, (product, version))}
+    done = len(running & members) if members is not None else len(running)
+    counts = dict(
+        archive.rows(
+            "SELECT kind, count(*) FROM entry WHERE kind IN (?, ?) AND update_order = ? GROUP BY kind",
+            (int(EntryKind.REFUSAL), int(EntryKind.POSTPONEMENT), order.number),
+        )
+    )
+    share = done / len(members) if members else 0.0
+    total = len(members) if members is not None else None
+    failed, postponed = counts.get(int(EntryKind.REFUSAL), 0), counts.get(int(EntryKind.POSTPONEMENT), 0)
+    return UpdateProgress(order, group, total, done, failed, postponed, share)
+
+
+def members_of(group: Group, city: CityReading) -> set[int] | None:
+    """Return the numbers of a group's devices now; None for a group by list, whose list is not on the chain."""
+    if group.kind is GroupKind.SITE:
+        return {number for number, one in city.devices.items() if one.site == group.site}
+    if group.kind is GroupKind.MODEL:
+        return {number for number, one in city.devices.items() if one.spec_hash == group.value}
+    return None
+
+
+@dataclass(frozen=True)
+class DeviceQuery:
+    """The filters of the list of devices; an empty text filters nothing."""
+
+    text: str = ""
+    product: str = ""
+    version: str = ""
+    status: str = ""
+    page: int = 1
+
+
+def find_devices(
+    state: RoomState, archive: RoomArchive, query: DeviceQuery, *, with_serials: bool
+) -> tuple[list[DeviceRow], int]:
+    """Return one page of the devices that match the filters, and the number of all that match.
+
+    Args:
+        state: the readings.
+        archive: the archive.
+        query: the filters.
+        with_serials: whether the text is compared with the serial numbers too.
+    """
+    if state.city is None:
+        return [], 0
+    city, wanted = state.city, query.text.strip().lower()[:_TEXT_LIMIT]
+    numbers: set[int] | None = None
+    if query.product:
+        clause, values = "product = ?", [query.product]
+        if query.version:
+            clause, values = "product = ? AND version = ?", [query.product, query.version]
+        numbers = {row[0] for row in archive.rows(f"SELECT device FROM running WHERE {clause}", values)}  # noqa: S608
+    found = [
+        one
+        for number, one in city.devices.items()
+        if (numbers is None or number in numbers)
+        and (not query.status or (query.status == "banned") == (one.banned_at is not None))
+        and (not wanted or wanted in _searched(one, city, with_serials=with_serials))
+    ]
+    shown = found[(query.page - 1) * PAGE : query.page * PAGE]
+    return device_rows(shown, city, archive), len(found)
+
+
+def _searched(device: Device, city: CityReading, *, with_serials: bool) -> str:
+    names = (device.record.aliases if device.record else ()) if with_serials else ()
+    return " ".join((str(device.number), city.model_of(device), str(device.site), *names)).lower()
+
+
+def device_rows(devices: Sequence[Device], city: CityReading, archive: RoomArchive) -> list[DeviceRow]:
+    """Return the rows of devices."""
+    marks = ", ".join("?" * len(devices))
+    numbers = [one.number for one in devices]
+    running: dict[int, list[Running]] = {}
+    for row in archive.rows(f"SELECT {_RUNNING} FROM running WHERE device IN ({marks})", numbers):  # noqa: S608
+        running.setdefault(row[0], []).append(_running(row))
+    seen = dict(archive.rows(f"SELECT device, time FROM seen WHERE device IN ({marks})", numbers))  # noqa: S608
+    return [
+        DeviceRow(one, city.model_of(one), tuple(running.get(one.number, ())), seen.get(one.number)) for one in devices
+    ]
+
+
+def _running(row: Sequence[Any]) -> Running:
+    device, product, version, level, kind, time, order, keeper, number = row
+    return Running(device, product, version, level, EntryKind(kind), time, order, UUID(bytes=keeper), number)
+
+
+@dataclass(frozen=True)
+class EntryQuery:
+    """The filters of a list of entries; None filters nothing."""
+
+    device: int | None = None
+    kinds: tuple[EntryKind, ...] = ()
+    keeper: UUID | None = None
+    page: int = 1
+
+
+def find_entries(archive: RoomArchive, query: EntryQuery) -> list[ArchivedEntry]:
+    """Return one page of entries, newest first, and one entry more if there is a further page."""
+    clauses, values = ["1"], list[Any]()
+    if query.device is not None:
+        clauses, values = [*clauses, "device = ?"], [*values, query.device]
+    if query.kinds:
+        marks = ", ".join("?" * len(query.kinds))
+        clauses, values = [*clauses, f"kind IN ({marks})"], [*values, *map(int, query.kinds)]
+    if query.keeper:
+        clauses, values = [*clauses, "keeper = ?"], [*values, query.keeper.bytes]
+    order = "number DESC" if query.keeper and not query.kinds else "time DESC, number DESC"
+    rows = archive.rows(
+        f"SELECT {ENTRY_COLUMNS} FROM entry WHERE {' AND '.join(clauses)} ORDER BY {order} LIMIT ? OFFSET ?",  # noqa: S608
+        [*values, PAGE + 1, (query.page - 1) * PAGE],
+    )
+    return [entry_of(row) for row in rows]
+
+
+def find_happenings(archive: RoomArchive, *, subject: str = "", limit: int = PAGE) -> list[Happening]:
+    """Return the newest events of the chains, newest first, of one subject or of all."""
+    clause, values = ("WHERE subject = ?", [subject]) if subject else ("", [])
+    rows = archive.rows(
+        f"SELECT {_HAPPENING} FROM happening {clause} ORDER BY time DESC, position DESC LIMIT ?",  # noqa: S608
+        [*values, limit],
+    )
+    return [Happening(*row) for row in rows]
+
+
+def happenings_of_transaction(archive: RoomArchive, chain: int, transaction: bytes, block: int) -> list[Happening]:
+    """Return the events of a transaction in a block."""
+    rows = archive.rows(
+        f"SELECT {_HAPPENING} FROM happening WHERE chain = ? AND position >= ? AND position < ? AND hash = ?",  # noqa: S608
+        (chain, block << 20, (block + 1) << 20, transaction),
+    )
+    return [Happening(*row) for row in rows]
+
+
+def log_lines(archive: RoomArchive, *, before: int, limit: int, kind: str = "", with_texts: bool) -> list[LogLine]:
+    """Return lines of the operational log, newest first.
+
+    Args:
+        archive: the archive.
+        before: only lines whose Unix time is not later.
+        limit: the number of lines.
+        kind: only ``chain``, only ``log``, or empty for both.
+        with_texts: whether lines show the texts of entries, which can have serial numbers and addresses.
+    """
+    lines = list[LogLine]()
+    if kind != "log":
+        rows = archive.rows(
+            f"SELECT {_HAPPENING} FROM happening WHERE time <= ? ORDER BY time DESC, position DESC LIMIT ?",  # noqa: S608
+            (before, limit),
+        )
+        lines += [_line_of_happening(Happening(*row)) for row in rows]
+    if kind != "chain":
+        rows = archive.rows(
+            f"SELECT {ENTRY_COLUMNS} FROM entry WHERE time <= ? ORDER BY time DESC LIMIT ?",  # noqa: S608
+            (before, limit),
+        )
+        lines += [_line_of_entry(entry_of(row), with_texts=with_texts) for row in rows]
+    return sorted(lines, key=lambda one: one.time, reverse=True)[:limit]
+
+
+def _line_of_happening(one: Happening) -> LogLine:
+    link = f"/transactions/{one.chain}/{one.block}/0x{one.hash.hex()}"
+    return LogLine(one.time, "chain", one.name, one.subject, one.text, link)
+
+
+def _line_of_entry(one: ArchivedEntry, *, with_texts: bool) -> LogLine:
+    subject = f"device {one.device}" if one.device else f"log {one.keeper}"
+    return LogLine(one.time, "log", str(one.kind), subject, entry_words(one, with_texts=with_texts), entry_link(one))
+
+
+def entry_link(one: ArchivedEntry | Running) -> str:
+    """Return the path of an entry's evidence."""
+    return f"/entries/{one.keeper}/{one.number}"
+
+
+def entry_words(one: ArchivedEntry, *, with_texts: bool) -> str:
+    """Return an entry in words."""
+    release = f"{one.product} {one.version}" if one.product else ""
+    if one.kind.names_running_image:
+        return release
+    text = (one.text or "") if with_texts else ""
+    return ": ".join(filter(None, (release, text))) or str(one.kind)
+
+
+def find_named(archive: RoomArchive, name: str) -> list[Happening]:
+    """Return the newest events of one name, newest first."""
+    rows = archive.rows(
+        f"SELECT {_HAPPENING} FROM happening WHERE name = ? ORDER BY time DESC, position DESC LIMIT ?",  # noqa: S608
+        (name, _NAMED),
+    )
+    return [Happening(*row) for row in rows]

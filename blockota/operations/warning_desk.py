@@ -1,0 +1,109 @@
+"""The warnings: entries of the kind warning in the logs, and who dismissed them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from blockota.model.receipt import EntryKind
+from blockota.operations.archive import ENTRY_COLUMNS, ArchivedEntry, RoomArchive, entry_of
+from blockota.operations.views import PAGE
+
+_WARNING = int(EntryKind.WARNING)
+_JOINED = "LEFT JOIN dismissal USING (keeper, number)"
+
+
+@dataclass(frozen=True)
+class Dismissal:
+    """Who dismissed a warning, when and why.
+
+    Attributes:
+        who: kind, UUID and account of the person.
+        time: Unix time.
+        why: the reason.
+    """
+
+    who: str
+    time: int
+    why: str
+
+
+@dataclass(frozen=True)
+class WarningRow:
+    """A warning, and its dismissal; None if it is open."""
+
+    entry: ArchivedEntry
+    dismissal: Dismissal | None
+
+
+@dataclass(frozen=True)
+class WarningQuery:
+    """The filters of the warnings.
+
+    Attributes:
+        status: ``open``, ``dismissed`` or ``all``.
+        text: a part of the text, or the number of the device.
+        keeper: the log; None for all logs.
+        page: the page, from 1.
+    """
+
+    status: str = "open"
+    text: str = ""
+    keeper: UUID | None = None
+    page: int = 1
+
+
+def count_open(archive: RoomArchive) -> int:
+    """Return the number of warnings that are not dismissed."""
+    counted = archive.rows("SELECT entries FROM counted WHERE kind = ?", (_WARNING,))
+    dismissed: int = archive.rows("SELECT count(*) FROM dismissal")[0][0]
+    total: int = counted[0][0] if counted else 0
+    return max(total - dismissed, 0)
+
+
+def find_warnings(archive: RoomArchive, query: WarningQuery, *, with_texts: bool) -> list[WarningRow]:
+    """Return one page of warnings, newest first, and one warning more if there is a further page.
+
+    Args:
+        archive: the archive.
+        query: the filters.
+        with_texts: whether the text is compared with the texts of the warnings.
+    """
+    clauses, values = ["kind = ?"], list[Any]([_WARNING])
+    if query.status in ("open", "dismissed"):
+        clauses.append(f"dismissal.who IS {'NOT ' if query.status == 'dismissed' else ''}NULL")
+    if query.text.isascii() and query.text.isdecimal():
+        clauses, values = [*clauses, "device = ?"], [*values, int(query.text)]
+    elif query.text and with_texts:
+        clauses, values = [*clauses, "instr(lower(text), ?)"], [*values, query.text.lower()]
+    if query.keeper:
+        clauses, values = [*clauses, "keeper = ?"], [*values, query.keeper.bytes]
+    columns = ", ".join(f"entry.{name}" for name in ENTRY_COLUMNS.split(", "))
+    columns = f"{columns}, dismissal.who, dismissal.time, dismissal.why"
+    rows = archive.rows(
+        f"SELECT {columns} FROM entry {_JOINED} WHERE {' AND '.join(clauses)} "  # noqa: S608
+        "ORDER BY entry.time DESC, number DESC LIMIT ? OFFSET ?".replace("kind = ?", "entry.kind = ?"),
+        [*values, PAGE + 1, (query.page - 1) * PAGE],
+    )
+    return [WarningRow(entry_of(row[:-3]), Dismissal(*row[-3:]) if row[-3] else None) for row in rows]
+
+
+def dismiss(archive: RoomArchive, warnings: Sequence[tuple[UUID, int]], dismissal: Dismissal) -> list[tuple[UUID, int]]:
+    """Dismiss warnings. A warning that is dismissed already, or does not exist, is left as it is.
+
+    Returns:
+        The warnings that were dismissed.
+    """
+    done = []
+    with archive.changing() as database:
+        for keeper, number in warnings:
+            changed = database.execute(
+                "INSERT OR IGNORE INTO dismissal SELECT keeper, number, ?, ?, ? FROM entry "
+                "WHERE keeper = ? AND number = ? AND kind = ?",
+                (dismissal.who, dismissal.time, dismissal.why, keeper.bytes, number, _WARNING),
+            )
+            if changed.rowcount:
+                done.append((keeper, number))
+    return done

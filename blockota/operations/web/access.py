@@ -1,0 +1,214 @@
+"""Who may do what: sign-in, sessions, and the checks of each request that changes something."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from blockota.errors import AccessRefusedError, BlockOTAError, UsageError
+from blockota.model.identity import IdentityKind
+from blockota.operations.room_log import RoomLog
+from blockota.operations.settings import OperationsSettings
+from blockota.operations.sign_in import SESSION_TIME, SignIns
+from blockota.operations.web.pages import room_of
+from blockota.operations.web.rendering import Visitor, render
+from blockota.strict_json import load_object
+
+_MAX_BODY = 1 << 20
+_ROLES = (IdentityKind.OPERATOR, IdentityKind.ADMINISTRATOR)
+_SAME_ORIGIN = ("same-origin", "none")
+
+
+def visitor_of(request: Request) -> Visitor:
+    """Return who asks. The role is read from the chain now: a banned person has none from the next block on."""
+    sign_ins: SignIns | None = request.app.state.sign_ins
+    secret = request.cookies.get(cookie_name(request), "")
+    session = sign_ins.session(secret, now=int(time.time())) if sign_ins and secret else None
+    if session is None:
+        return Visitor()
+    room = room_of(request)
+    try:
+        found = room.city.identities.identity_of(session.account) if room.city else None
+    except BlockOTAError as error:
+        return Visitor(session, why=f"your role cannot be read: {error.what}")
+    if room.city is None:
+        return Visitor(session, why="your role cannot be read: the gateway chain was not read yet")
+    if found is None or found.keys.account != session.account or found.kind not in _ROLES:
+        return Visitor(session, why="the registry does not list your account as an Operator or Administrator")
+    if not found.is_active:
+        return Visitor(session, name=str(found.uuid), why=f"your identity is {found.status}")
+    return Visitor(session, str(found.kind), str(found.uuid))
+
+
+def cookie_name(request: Request) -> str:
+    """Return the name of the session's cookie. Over TLS, its prefix binds it to this host (RFC 6265bis)."""
+    return "__Host-operations" if settings_of(request).is_secure else "operations"
+
+
+def settings_of(request: Request) -> OperationsSettings:
+    """Return the settings of the room."""
+    return room_of(request).settings
+
+
+async def form_of(request: Request) -> dict[str, list[str]]:
+    """Return the fields of a form.
+
+    Raises:
+        UsageError: the body is too large or not a form.
+    """
+    if request.headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded":
+        raise UsageError("the request is not a form", why="its content type is another one")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_BODY:
+            raise UsageError("the form is too large", why=f"at most {_MAX_BODY:,} bytes are read")
+    try:
+        return parse_qs(body.decode(), keep_blank_values=True, max_num_fields=5000)
+    except ValueError as error:
+        raise UsageError("the form cannot be read", why=str(error)) from error
+
+
+def check_origin(request: Request) -> None:
+    """Refuse a request that another site made.
+
+    Raises:
+        AccessRefusedError: the request does not come from this page.
+    """
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    if (site is not None and site not in _SAME_ORIGIN) or (origin is not None and origin != settings_of(request).url):
+        raise _refused("another site made it")
+
+
+def require_role(request: Request, form: Mapping[str, list[str]], *roles: str) -> Visitor:
+    """Return the signed-in person of a form, who has one of some roles now.
+
+    Raises:
+        AccessRefusedError: the form comes from another site, its token is wrong, or the person may not do this.
+    """
+    check_origin(request)
+    visitor = visitor_of(request)
+    if visitor.session is None:
+        raise _refused("you are not signed in")
+    if not secrets.compare_digest(form.get("csrf", [""])[0].encode(), visitor.session.csrf.encode()):
+        raise _refused("its token is not that of your session")
+    if visitor.role is None:
+        raise _refused(visitor.why)
+    if visitor.role not in roles:
+        raise _refused(f"an {' or '.join(roles)} may do this, and you are an {visitor.role}")
+    return visitor
+
+
+def sign_in_page(request: Request) -> Response:
+    """The page that explains how to sign in, or with a one-time address, asks to go on."""
+    return render(request, "sign_in.html", url=settings_of(request).url, ticket=request.path_params.get("ticket", ""))
+
+
+async def challenge(request: Request) -> Response:
+    """Return the values of a new sign-in text for the account in the JSON body."""
+    try:
+        check_origin(request)
+        fields = await _json(request)
+        text = _sign_ins(request).challenge(str(fields.get("account", "")), now=int(time.time()))
+    except BlockOTAError as error:
+        return _json_error(error)
+    values = {"url": text.url, "account": text.account, "chainId": text.chain_id}
+    values |= {"nonce": text.nonce, "issuedAt": text.issued_at}
+    return JSONResponse({**values, "text": str(text)}, headers={"Cache-Control": "no-store"})
+
+
+async def answer(request: Request) -> Response:
+    """Check a signed sign-in text, and return a one-time address."""
+    try:
+        check_origin(request)
+        fields = await _json(request)
+        sign_ins, now = _sign_ins(request), int(time.time())
+        text, signature = str(fields.get("text", "")), _hexadecimal(fields.get("signature"))
+        account = sign_ins.accept(text, signature, now=now)
+        ticket = sign_ins.give_ticket(account, text, signature, now=now)
+    except BlockOTAError as error:
+        return _json_error(error)
+    return JSONResponse(
+        {"address": f"{settings_of(request).url}/sign-in/{ticket}"}, headers={"Cache-Control": "no-store"}
+    )
+
+
+async def begin_session(request: Request) -> Response:
+    """Use a one-time address: record the sign-in, and set the cookie of a session."""
+    check_origin(request)
+    sign_ins, now = _sign_ins(request), int(time.time())
+    account, text, signature = sign_ins.use_ticket(request.path_params["ticket"], now=now)
+    signed = text.replace("\n", "\\n")
+    number = _log(request).record(f"sign-in of {account}, signature 0x{signature.hex()}, text: {signed}")
+    secret = sign_ins.open_session(account, number=number, now=now)
+    response = RedirectResponse("/", status_code=303)
+    response.set_cookie(
+        cookie_name(request),
+        secret,
+        max_age=SESSION_TIME,
+        secure=settings_of(request).is_secure,
+        httponly=True,
+        samesite="strict",
+    )
+    return response
+
+
+async def end_session(request: Request) -> Response:
+    """End the session of the cookie."""
+    check_origin(request)
+    form = await form_of(request)
+    visitor = visitor_of(request)
+    if visitor.session and secrets.compare_digest(form.get("csrf", [""])[0].encode(), visitor.session.csrf.encode()):
+        _sign_ins(request).close_session(request.cookies.get(cookie_name(request), ""))
+    response = RedirectResponse("/", status_code=303)
+    response.delete_cookie(cookie_name(request))
+    return response
+
+
+def _sign_ins(request: Request) -> SignIns:
+    sign_ins: SignIns | None = request.app.state.sign_ins
+    if sign_ins is None:
+        raise AccessRefusedError(
+            "nobody can sign in here",
+            why="the room has no identity, so nothing that a person does could be recorded",
+            remedy="ask the operator of the room to set up its identity",
+        )
+    return sign_ins
+
+
+def _log(request: Request) -> RoomLog:
+    log: RoomLog = request.app.state.room_log
+    return log
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_BODY:
+            raise UsageError("the request is too large")
+    return dict(load_object(bytes(body)))
+
+
+def _hexadecimal(value: object) -> bytes:
+    text = value.removeprefix("0x") if isinstance(value, str) else ""
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise UsageError("the signature is not hexadecimal") from error
+
+
+def _json_error(error: BlockOTAError) -> Response:
+    status = 403 if isinstance(error, AccessRefusedError) else 400
+    return JSONResponse({"what": error.what, "why": error.why, "remedy": error.remedy}, status_code=status)
+
+
+def _refused(why: str) -> AccessRefusedError:
+    return AccessRefusedError("the request is refused", why=why, remedy="reload the page, and sign in again")

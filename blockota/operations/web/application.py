@@ -1,0 +1,164 @@
+"""The web application of the operations room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from blockota.errors import AccessRefusedError, BlockOTAError, RefusedError, UnreachableError, UsageError
+from blockota.operations.room import Room
+from blockota.operations.room_log import RoomLog
+from blockota.operations.sign_in import SignIns
+from blockota.operations.web import access, pages, warnings_page
+from blockota.operations.web.live import LiveEvents, live
+from blockota.operations.web.rendering import render
+
+_STATIC = Path(__file__).parent / "static"
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_STATUS_OF: tuple[tuple[type[BlockOTAError], HTTPStatus], ...] = (
+    (UsageError, HTTPStatus.BAD_REQUEST),
+    (AccessRefusedError, HTTPStatus.FORBIDDEN),
+    (RefusedError, HTTPStatus.CONFLICT),
+    (UnreachableError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (BlockOTAError, HTTPStatus.INTERNAL_SERVER_ERROR),
+)
+"""The HTTP status of an error; the first class that fits counts."""
+_UUID, _DIGITS = "{keeper:uuid}", "{number:int}"
+
+
+def make_application(
+    room: Room, *, room_log: RoomLog | None, sign_ins: SignIns | None, is_public: bool
+) -> tuple[Starlette, LiveEvents]:
+    """Return the application, and its live events.
+
+    Args:
+        room: the room.
+        room_log: the room's log; None if the room has no identity, and nobody can sign in.
+        sign_ins: challenges and sessions; None without a log.
+        is_public: whether serial numbers and addresses are left out everywhere.
+    """
+    routes = [
+        Route("/", pages.overview),
+        Route("/warnings", warnings_page.warnings_page),
+        Route("/warnings/dismiss", warnings_page.dismiss_warnings, methods=["POST"]),
+        Route("/devices", pages.devices),
+        Route(f"/devices/{_DIGITS}", pages.device),
+        Route("/updates", pages.updates),
+        Route("/ledger", pages.ledger),
+        Route(f"/ledger/{_UUID}", pages.entries),
+        Route(f"/entries/{_UUID}/{_DIGITS}", pages.entry),
+        Route(f"/entries/{_UUID}/{_DIGITS}/receipt.json", pages.proof_file),
+        Route("/transactions/{chain:int}/{block:int}/{hash}", pages.transaction),
+        Route("/log", pages.log),
+        Route("/log/export.{form}", pages.export),
+        Route("/sign-in", access.sign_in_page),
+        Route("/sign-in/text", access.challenge, methods=["POST"]),
+        Route("/sign-in/answer", access.answer, methods=["POST"]),
+        Route("/sign-in/{ticket}", access.sign_in_page),
+        Route("/sign-in/{ticket}", access.begin_session, methods=["POST"]),
+        Route("/sign-out", access.end_session, methods=["POST"]),
+        Route("/live", live),
+        Route("/health", _health),
+        Route("/favicon.ico", _favicon),
+        Mount("/static", StaticFiles(directory=_STATIC)),
+    ]
+    handlers: dict[Any, Callable[..., Any]] = {BlockOTAError: _error_page, HTTPException: _http_page}
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.add_middleware(_VisitorMiddleware)
+    app.add_middleware(_Headers, host=room.settings.domain)
+    events = LiveEvents()
+    room.listen(events.tell)
+    app.state.room, app.state.live, app.state.is_public = room, events, is_public
+    app.state.room_log, app.state.sign_ins = room_log, sign_ins
+    return app, events
+
+
+class _Headers:
+    """Adds the headers of every answer, and refuses requests for another host (DNS rebinding)."""
+
+    def __init__(self, app: ASGIApp, host: str) -> None:
+        self._app, self._host = app, host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                if not scope["path"].startswith("/static/"):
+                    headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        named = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+        if named != self._host and scope["path"] not in ("/health", "/metrics"):
+            text = f"This room is opened at {self._host}, and the request names another host.\n"
+            refusal = PlainTextResponse(text, status_code=HTTPStatus.MISDIRECTED_REQUEST)
+            await refusal(scope, receive, with_headers)
+            return
+        await self._app(scope, receive, with_headers)
+
+
+class _VisitorMiddleware:
+    """Finds out who asks. Requests without a cookie, for files and for events need no reading of the chain."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not scope["path"].startswith(("/static/", "/live", "/health", "/metrics")):
+            request = Request(scope)
+            if request.cookies:
+                request.state.visitor = await run_in_threadpool(access.visitor_of, request)
+        await self._app(scope, receive, send)
+
+
+def _health(request: Request) -> Response:
+    """Whether the room works, for a monitor."""
+    troubles = pages.room_of(request).state.troubles
+    return PlainTextResponse("degraded\n" if troubles else "serving\n")
+
+
+def _favicon(_: Request) -> Response:
+    return FileResponse(_STATIC / "icon.svg", media_type="image/svg+xml")
+
+
+def _error_page(request: Request, error: Exception) -> Response:
+    """Show an error of ours: what, why, and what to do."""
+    status = next((status for kind, status in _STATUS_OF if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+    return render(request, "error.html", status=status, error=error)
+
+
+def _http_page(request: Request, error: Exception) -> Response:
+    """Show an error of HTTP, such as an unknown path."""
+    status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.INTERNAL_SERVER_ERROR
+    if status == HTTPStatus.NOT_FOUND:
+        return pages.missing(request, request.url.path[:80], "the room has no such page")
+    headers = error.headers if isinstance(error, HTTPException) else None
+    return PlainTextResponse(f"{HTTPStatus(status).phrase}\n", status_code=status, headers=headers)

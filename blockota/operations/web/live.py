@@ -1,0 +1,83 @@
+"""Live updates by server-sent events.
+
+An event says only that something changed. The page then asks for itself again, and replaces its parts; so a page shows
+the same with and without JavaScript.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+_KEEP_ALIVE, _RETRY, _QUIET = 15.0, 2000, 0.2
+"""Seconds between two signs of life, milliseconds before a browser connects again, and the seconds for which changes
+are collected into one event."""
+_MAX_VIEWERS = 200
+
+
+class LiveEvents:
+    """Tells viewers that something changed.
+
+    Attributes:
+        version: the number of changes since the start.
+    """
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._viewers: set[asyncio.Event] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_closed = False
+
+    def start(self) -> None:
+        """Use the event loop that runs now."""
+        self._loop = asyncio.get_running_loop()
+
+    def tell(self) -> None:
+        """Tell all viewers. Any thread may call this."""
+        if self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._tell)
+
+    def close(self) -> None:
+        """End all streams, so that the server can stop."""
+        self._is_closed = True
+        self._tell()
+
+    @property
+    def viewers(self) -> int:
+        """The number of open streams."""
+        return len(self._viewers)
+
+    def _tell(self) -> None:
+        self.version += 1
+        for viewer in self._viewers:
+            viewer.set()
+
+    async def stream(self) -> AsyncIterator[str]:
+        """Yield the events for one viewer."""
+        changed = asyncio.Event()
+        self._viewers.add(changed)
+        try:
+            yield f"retry: {_RETRY}\nid: {self.version}\nevent: hello\ndata: {self.version}\n\n"
+            while not self._is_closed:
+                try:
+                    await asyncio.wait_for(changed.wait(), _KEEP_ALIVE)
+                except TimeoutError:
+                    yield ": still here\n\n"
+                    continue
+                await asyncio.sleep(0 if self._is_closed else _QUIET)
+                changed.clear()
+                yield f"id: {self.version}\nevent: changed\ndata: {self.version}\n\n"
+        finally:
+            self._viewers.discard(changed)
+
+
+async def live(request: Request) -> Response:
+    """The stream of events."""
+    events: LiveEvents = request.app.state.live
+    if events.viewers >= _MAX_VIEWERS:
+        return Response("too many viewers\n", status_code=503, headers={"Retry-After": "30"})
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(events.stream(), media_type="text/event-stream", headers=headers)

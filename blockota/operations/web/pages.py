@@ -1,0 +1,287 @@
+"""The pages that everybody may read: each is a function from a request to a response."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from blockota.operations import views
+from blockota.operations.evidence import EntryEvidence, TransactionView
+from blockota.operations.room import Room
+from blockota.operations.warning_desk import count_open
+from blockota.operations.web.rendering import render
+
+_NUMBER = re.compile(r"[1-9]\d{0,18}", re.ASCII)
+_MAX_TEXT = 200
+_EXPORTED, _LINES = 10_000, 100
+_KINDS = ("", "chain", "log")
+
+
+def overview(request: Request) -> Response:
+    """The overview: numbers of devices, updates, warnings, chains and anchors."""
+    room = room_of(request)
+    archive, state = room.archive, room.state
+    return render(
+        request,
+        "overview.html",
+        shares=views.release_shares(state, archive),
+        updates=views.update_progress(state, archive, is_open=True),
+        warnings=count_open(archive),
+        lines=views.log_lines(archive, before=1 << 40, limit=8, with_texts=not is_public(request)),
+        logs=log_rows(room),
+    )
+
+
+def devices(request: Request) -> Response:
+    """The list of devices with filters."""
+    room = room_of(request)
+    asked = request.query_params
+    query = views.DeviceQuery(
+        text=text_of(request, "q"),
+        product=text_of(request, "product"),
+        version=text_of(request, "version"),
+        status=asked.get("status", "") if asked.get("status") in ("active", "banned") else "",
+        page=page_of(request),
+    )
+    rows, count = views.find_devices(room.state, room.archive, query, with_serials=not is_public(request))
+    shares = views.release_shares(room.state, room.archive)
+    newest = views.newest_versions(room.state)
+    return render(
+        request,
+        "devices.html",
+        rows=rows,
+        count=count,
+        query=query,
+        products=sorted({one.product for one in shares}),
+        newest=newest,
+        has_more=query.page * views.PAGE < count,
+    )
+
+
+def device(request: Request) -> Response:
+    """One device: its record, releases, status history and events."""
+    room = room_of(request)
+    number = int(request.path_params["number"])
+    city = room.state.city
+    found = city.devices.get(number) if city else None
+    if city is None or found is None:
+        return missing(request, f"device {number}", "the registry of devices has no record of it at this block")
+    query = views.EntryQuery(device=number, page=page_of(request))
+    entries = views.find_entries(room.archive, query)
+    return render(
+        request,
+        "device.html",
+        row=views.device_rows([found], city, room.archive)[0],
+        entries=entries[: views.PAGE],
+        has_more=len(entries) > views.PAGE,
+        page=query.page,
+        words=words_of(request),
+        happenings=views.find_happenings(room.archive, subject=f"device {number}", limit=20),
+        newest=views.newest_versions(room.state),
+        link=views.entry_link,
+    )
+
+
+def updates(request: Request) -> Response:
+    """Orders with their progress, and the releases of the vendors."""
+    room = room_of(request)
+    progress = views.update_progress(room.state, room.archive)
+    releases = [
+        (vendor.chain_id, address, vendor.producers.get(address, ""), one)
+        for vendor in room.state.vendors.values()
+        for address, found in vendor.releases.items()
+        for one in found
+    ]
+    counts = {(one.product, one.version): one.devices for one in views.release_shares(room.state, room.archive)}
+    published = {
+        (one.chain, one.text.removesuffix(" published")): one
+        for one in views.find_named(room.archive, "ReleasePublished")
+    }
+    placed = {one.subject: one for one in views.find_named(room.archive, "OrderPlaced")}
+    cancelled = {one.subject: one for one in views.find_named(room.archive, "OrderCancelled")}
+    return render(
+        request,
+        "updates.html",
+        updates=progress,
+        releases=releases,
+        counts=counts,
+        published=published,
+        placed=placed,
+        cancelled=cancelled,
+        city=room.state.city,
+    )
+
+
+def ledger(request: Request) -> Response:
+    """The logs of the city, with their anchors."""
+    return render(request, "ledger.html", logs=log_rows(room_of(request)))
+
+
+def entries(request: Request) -> Response:
+    """The entries of one log."""
+    room = room_of(request)
+    keeper = request.path_params["keeper"]
+    query = views.EntryQuery(keeper=keeper, page=page_of(request))
+    found = views.find_entries(room.archive, query)
+    row = next((one for one in log_rows(room) if one["keeper"] == keeper), None)
+    if row is None:
+        return missing(request, f"the log of {keeper}", "the registry has no log key for this identity")
+    return render(
+        request,
+        "entries.html",
+        row=row,
+        entries=found[: views.PAGE],
+        has_more=len(found) > views.PAGE,
+        page=query.page,
+        words=words_of(request),
+        link=views.entry_link,
+    )
+
+
+def entry(request: Request) -> Response:
+    """One entry with its proof."""
+    room = room_of(request)
+    keeper, number = request.path_params["keeper"], int(request.path_params["number"])
+    evidence = EntryEvidence.find(room, keeper, number)
+    if evidence is None:
+        return missing(request, f"entry {number} of {keeper}", "the room has not read and verified such an entry")
+    fields: dict[str, Any] = {}
+    if evidence.entry:
+        fields = {name: value for name, value in evidence.entry.as_fields().items() if value is not None}
+    if is_public(request):
+        for name in ("uniqueId", "source", "signature"):
+            fields.pop(name, None)
+    return render(request, "entry.html", evidence=evidence, fields=fields)
+
+
+def proof_file(request: Request) -> Response:
+    """The proof file of an entry, which `blockota log verify` checks."""
+    room = room_of(request)
+    keeper, number = request.path_params["keeper"], int(request.path_params["number"])
+    if is_public(request):
+        return missing(request, "the proof file", "a public page gives no entries, because they have serial numbers")
+    evidence = EntryEvidence.find(room, keeper, number)
+    if evidence is None or evidence.proof is None:
+        why = evidence.trouble if evidence else "the room has not read such an entry"
+        return missing(request, f"the proof file of entry {number}", why)
+    headers = {"Content-Disposition": f'attachment; filename="receipt-{number}.json"'}
+    return Response(evidence.proof.to_json(), media_type="application/json", headers=headers)
+
+
+def transaction(request: Request) -> Response:
+    """One transaction: its events, its sender, and who signed it for a Safe."""
+    room = room_of(request)
+    chain, block = int(request.path_params["chain"]), int(request.path_params["block"])
+    hash_ = request.path_params["hash"]
+    if not re.fullmatch(r"0x[0-9a-f]{64}", hash_):
+        return missing(request, "the transaction", f"{hash_:.80} is not the hash of a transaction")
+    found = TransactionView.find(room, chain, block, bytes.fromhex(hash_[2:]))
+    if not found.happenings:
+        return missing(request, f"the transaction {hash_}", "no event of it is known here")
+    return render(request, "transaction.html", view=found, hash=hash_)
+
+
+def log(request: Request) -> Response:
+    """The operational log."""
+    room = room_of(request)
+    kind = request.query_params.get("kind", "")
+    kind = kind if kind in _KINDS else ""
+    before = number_of(request, "before") or 1 << 40
+    lines = views.log_lines(room.archive, before=before, limit=_LINES, kind=kind, with_texts=not is_public(request))
+    return render(request, "log.html", lines=lines, kind=kind, before=before, is_full=len(lines) == _LINES)
+
+
+def export(request: Request) -> Response:
+    """The newest 10,000 lines of the operational log, as CSV or JSON lines."""
+    room = room_of(request)
+    lines = views.log_lines(room.archive, before=1 << 40, limit=_EXPORTED, with_texts=not is_public(request))
+    form = request.path_params["form"]
+
+    def rows() -> Iterator[str]:
+        names = ("time", "source", "kind", "subject", "text", "evidence")
+        if form == "csv":
+            yield csv_line(names)
+        for line in lines:
+            fields = line.as_fields()
+            yield csv_line([fields[name] for name in names]) if form == "csv" else json.dumps(fields) + "\n"
+
+    kind = "text/csv; charset=utf-8" if form == "csv" else "application/jsonl"
+    name = time.strftime("operations-%Y%m%d", time.gmtime())
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{form}"'}
+    return StreamingResponse(rows(), media_type=kind, headers=headers)
+
+
+def csv_line(values: Any) -> str:
+    """Return one line of CSV. A text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    buffer = io.StringIO()
+    safe = [
+        f"'{one}" if isinstance(one, str) and one[:1] in ("=", "+", "-", "@", "\t", "\r") else one for one in values
+    ]
+    csv.writer(buffer).writerow(safe)
+    return buffer.getvalue()
+
+
+def log_rows(room: Room) -> list[dict[str, Any]]:
+    """Return the logs of the city: each identity that has a log key, an anchor, or a place in the settings."""
+    state = room.state
+    if state.city is None:
+        return []
+    city = state.city
+    keepers = [uuid for uuid, one in city.identities.items() if one.keys.log_key or uuid in city.logs]
+    anchored = {one.subject: one for one in reversed(views.find_named(room.archive, "Anchored"))}
+    return [
+        {
+            "keeper": uuid,
+            "identity": city.identities[uuid],
+            "anchor": city.logs.get(uuid),
+            "event": anchored.get(f"log {uuid}"),
+            "followed": state.logs.get(uuid),
+        }
+        for uuid in sorted(keepers, key=lambda one: (str(city.identities[one].kind), str(one)))
+    ]
+
+
+def room_of(request: Request) -> Room:
+    """Return the room of the application."""
+    room: Room = request.app.state.room
+    return room
+
+
+def is_public(request: Request) -> bool:
+    """Whether serial numbers and addresses are left out."""
+    return bool(request.app.state.is_public)
+
+
+def words_of(request: Request) -> Any:
+    """Return the function that puts an entry into words."""
+    with_texts = not is_public(request)
+    return lambda one: views.entry_words(one, with_texts=with_texts)
+
+
+def page_of(request: Request) -> int:
+    """Return the number of the page in the query, from 1."""
+    return min(number_of(request, "page") or 1, 100_000)
+
+
+def number_of(request: Request, name: str) -> int | None:
+    """Return a positive number of the query; None if it has none."""
+    value = request.query_params.get(name, "")
+    return int(value) if _NUMBER.fullmatch(value) else None
+
+
+def text_of(request: Request, name: str) -> str:
+    """Return a text of the query, not too long."""
+    return request.query_params.get(name, "")[:_MAX_TEXT]
+
+
+def missing(request: Request, what: str, why: str) -> Response:
+    """Return the page for something that does not exist."""
+    return render(request, "missing.html", status=404, what=what, why=why)

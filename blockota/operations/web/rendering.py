@@ -1,0 +1,180 @@
+"""Render the templates.
+
+Every value that a template shows is escaped twice: by Jinja2 for HTML, and by `plain` for characters that change the
+direction of text, look blank, or control a terminal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+from urllib.parse import urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from blockota.errors import plain
+from blockota.operations.room import Room, RoomState
+from blockota.operations.sign_in import SignedIn
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+PAGES = (
+    ("/", "Overview"),
+    ("/warnings", "Warnings"),
+    ("/devices", "Devices"),
+    ("/updates", "Updates"),
+    ("/requests", "Requests"),
+    ("/replicas", "Replicas"),
+    ("/ledger", "Ledger"),
+    ("/network", "Network"),
+    ("/log", "Log"),
+)
+"""The pages in the order of the navigation."""
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """The person of a request.
+
+    Attributes:
+        session: the session; None for a person who is not signed in.
+        role: the kind of the identity that the chain has for the account now; None if the account has no right now.
+        name: the UUID of the identity; empty without one.
+        why: why a session has no role; empty if it has one.
+    """
+
+    session: SignedIn | None = None
+    role: str | None = None
+    name: str = ""
+    why: str = ""
+
+
+@cache
+def environment() -> Environment:
+    """Return the templates."""
+    found = Environment(
+        loader=PackageLoader("blockota.operations.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible,
+    )
+    found.filters.update(age=age, when=when, count=_count, short=_short, percent=_percent, query=urlencode)
+    return found
+
+
+def render(request: Request, template: str, *, status: int = 200, **values: object) -> HTMLResponse:
+    """Render a page.
+
+    Args:
+        request: the request.
+        template: the template's name.
+        status: status of the response.
+        values: the values of the template.
+    """
+    room: Room = request.app.state.room
+    shared = {
+        "pages": PAGES,
+        "path": request.url.path,
+        "visitor": getattr(request.state, "visitor", Visitor()),
+        "freshness": freshness(room.state),
+        "troubles": room.state.troubles,
+        "is_public": request.app.state.is_public,
+        "now": int(time.time()),
+        "state": room.state,
+    }
+    text = environment().get_template(template).render({**shared, **values})
+    return HTMLResponse(text, status_code=status)
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """How old a page's knowledge of one source is.
+
+    Attributes:
+        name: the source.
+        detail: the block, or the number of logs.
+        time: Unix time of the last successful reading; 0 if there was none.
+        trouble: why it cannot be read now.
+    """
+
+    name: str
+    detail: str
+    time: int
+    trouble: str
+
+
+def freshness(state: RoomState) -> list[Freshness]:
+    """Return how old the readings are, for the end of each page."""
+    found = []
+    blocks = {"gateway-chain": state.city.block.number} if state.city else {}
+    blocks |= {f"producer-chain-{number}": one.block.number for number, one in state.vendors.items()}
+    for part in sorted(set(state.read_at) | set(state.troubles)):
+        name = part.partition("-chain")[0].capitalize() + " chain"
+        detail = f"block {blocks[part]:,}" if part in blocks else "not read yet"
+        found.append(Freshness(name, detail, state.read_at.get(part, 0), state.troubles.get(part, "")))
+    read = [one.read_at or 0 for one in state.logs.values()]
+    if read:
+        trouble = "; ".join(one.trouble for one in state.logs.values() if one.trouble)
+        found.append(Freshness("Logs", f"{len(read)} followed", min(read), trouble))
+    return found
+
+
+def age(moment: int | None) -> Markup:
+    """Return a time as its age, such as ``5 min ago``, with the exact time as its title."""
+    if not moment:
+        return Markup("never")
+    try:
+        exact = datetime.fromtimestamp(moment, UTC)
+    except (OverflowError, ValueError, OSError):
+        return Markup("beyond the calendar")
+    return Markup('<time datetime="{}" title="{}" data-at="{}">{}</time>').format(
+        exact.strftime("%Y-%m-%dT%H:%M:%SZ"), exact.strftime("%Y-%m-%d %H:%M:%S UTC"), moment, _age_words(moment)
+    )
+
+
+def when(moment: int | None) -> Markup:
+    """Return a time exactly, in UTC."""
+    if not moment:
+        return Markup("&ndash;")
+    try:
+        exact = datetime.fromtimestamp(moment, UTC)
+    except (OverflowError, ValueError, OSError):
+        return Markup("beyond the calendar")
+    iso, shown = exact.strftime("%Y-%m-%dT%H:%M:%SZ"), exact.strftime("%Y-%m-%d %H:%M:%S")
+    return Markup('<time datetime="{}">{}</time>').format(iso, shown)
+
+
+def _age_words(moment: int) -> str:
+    seconds = int(time.time()) - moment
+    word = "ago" if seconds >= 0 else "ahead"
+    seconds = abs(seconds)
+    for size, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} {word}"
+    return f"{seconds} s {word}"
+
+
+def _count(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
+
+
+def _short(value: str, length: int = 8) -> str:
+    """Shorten a long identifier in its middle."""
+    return value if len(value) <= 2 * length + 1 else f"{value[:length]}…{value[-4:]}"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.0f} %"
+
+
+def _visible(value: Any) -> Any:
+    """Escape characters that change the direction of text or look blank."""
+    return value if isinstance(value, Markup | Callable) else plain(value)

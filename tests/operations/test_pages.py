@@ -1,0 +1,161 @@
+"""The pages of the operations room, read by an HTTP client."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from blockota.chain import Chain
+from blockota.chain.local import free_port
+from blockota.ledger.trust import TrustedKeys
+from blockota.ledger.verify import verify_proof
+from blockota.model.proof_file import ProofFile
+from blockota.model.receipt import EntryKind
+from tests.conftest import Cast
+from tests.support.city import GATEWAY
+from tests.support.operations_room import RoomScene, make_scene, running_room
+from tests.support.waiting import eventually
+
+PAGES = ("/", "/warnings", "/devices", "/updates", "/ledger", "/log")
+
+
+@pytest.fixture(scope="module")
+def scene(anvil: Chain, cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> RoomScene:
+    """A city with an operations room."""
+    return make_scene(anvil, cast, tmp_path_factory.mktemp("room"))
+
+
+@pytest.fixture(scope="module")
+def url(scene: RoomScene) -> Iterator[str]:
+    """The URL of the running room, which has read the log of the gateway."""
+    with running_room(scene.setup) as found:
+        await_log(found)
+        yield found
+
+
+def get(url: str, path: str, **headers: str) -> str:
+    """Return the text of a page."""
+    with urlopen(Request(url + path, headers=headers), timeout=20) as answer:  # noqa: S310 - our own server
+        return str(answer.read().decode())
+
+
+def await_log(url: str) -> None:
+    """Wait until the room has read the log of the gateway and its own."""
+    eventually(lambda: "Logs</dt><dd>2 followed" in get(url, "/"), what="the logs")
+
+
+def status_of(url: str, path: str, *, data: bytes | None = None, **headers: str) -> tuple[int, str]:
+    """Return the status and the text of an answer that may be a refusal."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    try:
+        with urlopen(Request(url + path, data=data, headers=named), timeout=20) as answer:  # noqa: S310
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_the_overview_counts_devices_by_release(scene: RoomScene, url: str) -> None:
+    """The overview shows the devices by release, the order's progress and the open warnings."""
+    text = get(url, "/")
+    done = len(scene.numbers) * 2 // 3
+    assert f"<b>{len(scene.numbers)}</b><span>devices registered" in text
+    assert f"{done} of {len(scene.numbers)} devices" in text
+    assert "open warnings" in text
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_tells_how_old_it_is(url: str, path: str) -> None:
+    """Each page shows the block of each chain and the age of its readings, and has a strict policy."""
+    with urlopen(url + path, timeout=20) as answer:  # noqa: S310
+        text, headers = answer.read().decode(), answer.headers
+    assert re.search(r"Gateway chain</dt><dd>block [\d,]+, read <time", text)
+    assert "Logs</dt><dd>2 followed, read <time" in text
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
+    assert headers["Cache-Control"] == "no-store"
+    assert "<script>document" not in text
+    assert "\u202e" not in text
+    assert not re.search(r"(?:src|href)=\"https?:", text)
+
+
+def test_a_number_leads_to_a_proof_that_others_can_check(scene: RoomScene, url: str) -> None:
+    """From a device's page, the proof file of its receipt is reached; it verifies with the keys of log and device."""
+    number = scene.numbers[0]
+    page = get(url, f"/devices/{number}")
+    [link] = set(re.findall(rf'href="(/entries/{GATEWAY.uuid}/\d+)">entry', page.partition("Status history")[0]))
+    shown = get(url, link)
+    assert "is anchored in block" in shown
+    assert "the device signed the SHA-256 of the image with its own key" in shown
+
+    file = ProofFile.from_json(get(url, f"{link}/receipt.json").encode())
+    key = scene.gateway.devices[number].key
+    found = verify_proof(file, TrustedKeys((scene.gateway.signer.key,), devices={number: key}))
+    assert found.evidence.is_signed
+    assert found.entry.device == number
+
+
+def test_a_release_names_the_owners_who_signed_it(scene: RoomScene, url: str) -> None:
+    """The evidence of a release is its transaction, with the two owners whose signatures it has."""
+    [link] = re.findall(r'href="(/transactions/[^"]+)">who signed it', get(url, "/updates").partition("1.0.0")[2])[:1]
+    text = get(url, link)
+    assert {scene.city.cast.owner_a.address, scene.city.cast.owner_b.address} <= set(re.findall(r"0x\w{40}\b", text))
+
+
+def test_devices_are_found_by_their_serial(scene: RoomScene, url: str) -> None:
+    """The search finds a device by a part of its serial number, and filters by release."""
+    assert '<p class="fine">1 devices' in get(url, "/devices?q=sn-4001")
+    newest = len(scene.numbers) * 2 // 3
+    assert f'<p class="fine">{newest} devices' in get(url, "/devices?product=acme-thermo2&version=1.1.0")
+    assert "No device matches" in get(url, "/devices?q=nothing")
+
+
+def test_a_new_entry_reaches_the_pages(scene: RoomScene, url: str) -> None:
+    """An entry that the gateway publishes is verified, and appears without a restart."""
+    scene.gateway.state(EntryKind.EVENT, "door opened (severity 5)", time=1_900_000_000, device=scene.numbers[1])
+    scene.gateway.publish()
+    eventually(lambda: "door opened" in get(url, f"/devices/{scene.numbers[1]}"), what="the new entry")
+
+
+def test_the_log_is_exported(url: str) -> None:
+    """The operational log is exported as CSV and as JSON lines; no cell begins as a formula."""
+    lines = [json.loads(line) for line in get(url, "/log/export.jsonl").splitlines()]
+    assert {line["source"] for line in lines} == {"chain", "log"}
+    assert all(line["evidence"].startswith(("/transactions/", "/entries/")) for line in lines)
+    head, *rows = get(url, "/log/export.csv").splitlines()
+    assert head == "time,source,kind,subject,text,evidence"
+    assert len(rows) == len(lines)
+
+
+def test_wrong_paths_and_hosts_are_refused(url: str) -> None:
+    """An unknown page, device, entry or host is refused with a sentence and without a traceback."""
+    for path in ("/nothing", "/devices/999999", f"/entries/{GATEWAY.uuid}/999999", "/transactions/1/2/0x00"):
+        status, text = status_of(url, path)
+        assert status == 404
+        assert "is not here" in text
+        assert "Traceback" not in text
+    assert status_of(url, "/", host="evil.example")[0] == 421
+
+
+def test_a_public_room_names_no_serial_and_no_address(scene: RoomScene, url: str) -> None:
+    """With --public, serial numbers, addresses and texts of entries are on no page and in no export."""
+    del url
+    settings = scene.setup.settings
+    port = free_port()
+    other = replace(
+        settings, folder=scene.folder / "public", listen=("127.0.0.1", port), url=f"http://127.0.0.1:{port}"
+    )
+    with running_room(replace(scene.setup, settings=other, is_public=True)) as public:
+        await_log(public)
+        paths = [*PAGES, "/log/export.csv", "/log/export.jsonl", f"/ledger/{GATEWAY.uuid}", "/devices?q=SN-4001"]
+        paths += [f"/devices/{one}" for one in scene.numbers]
+        paths += [f"/entries/{GATEWAY.uuid}/{one}" for one in range(8)]
+        text = "".join(get(public, path) for path in paths)
+        assert status_of(public, f"/entries/{GATEWAY.uuid}/0/receipt.json")[0] == 404
+    assert "No device matches" in text
+    for secret in ("acme/thermo2/SN", "10.64.0.9", "secret-host", "tamper"):
+        assert secret not in text
