@@ -68,8 +68,9 @@ acl_file {folder}/rules
 use_username_as_clientid true
 max_packet_size {packet}
 set_tcp_nodelay true
-# The gateway gets the requests of all devices in one session, also those from while it was away.
-max_inflight_messages 0
+# The gateway gets the requests of all devices in one session, also those from while it was away. It has at most this
+# number of them at once: it confirms a reading when it has written it.
+max_inflight_messages 2000
 max_queued_messages 100000
 persistence true
 persistence_location {folder}/
@@ -91,9 +92,13 @@ pattern write $aws/things/%u/jobs/+/update
 pattern write $aws/things/%u/shadow/update
 pattern write $aws/things/%u/shadow/get
 pattern write blockota/v1/things/%u/events
+pattern write blockota/v1/things/%u/readings
+pattern write blockota/v1/things/%u/commands/ack
 pattern read $aws/things/%u/jobs/#
 pattern read $aws/things/%u/shadow/#
 pattern read blockota/v1/things/%u/events/ack
+pattern read blockota/v1/things/%u/readings/rejected
+pattern read blockota/v1/things/%u/commands
 """
 
 

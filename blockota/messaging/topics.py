@@ -6,8 +6,12 @@ has the documents of these topics. AWS has no topics for events, so BlockOTA def
     blockota/v1/things/{thing}/events      an event of a device: [seq, previous, kind, severity, time, body, signature]
     blockota/v1/things/{thing}/events/ack  the gateway's answer: [seq, index], or [seq, null, reason] for a refused one
     blockota/v1/cms/{gateway}/events       an entry of the gateway's log: [index, entry]
+    blockota/v1/things/{thing}/readings            a reading of a device (`blockota.messaging.readings`), in JSON
+    blockota/v1/things/{thing}/readings/rejected   why the gateway refused a reading: {"message": …}
+    blockota/v1/things/{thing}/commands            a command for a device (`blockota.model.command`), in JSON
+    blockota/v1/things/{thing}/commands/ack        the device's answer to a command, in JSON
 
-The following three payloads are deterministic CBOR (`blockota.formats.cbor`):
+The first three payloads are deterministic CBOR (`blockota.formats.cbor`):
 
 =========  =======================================================================
 seq        number: the device's counter of events; a missing number shows a gap
@@ -61,10 +65,16 @@ class RequestKind(StrEnum):
     SHADOW_UPDATE = "shadow/update"
     SHADOW_GET = "shadow/get"
     EVENT = "events"
+    READING = "readings"
+    COMMAND_ANSWER = "commands/ack"
+
+
+_OWN = (RequestKind.EVENT, RequestKind.READING, RequestKind.COMMAND_ANSWER)
+_HELD = tuple(f"/{kind}" for kind in (RequestKind.READING, RequestKind.COMMAND_ANSWER))
 
 
 def _prefix(kind: RequestKind) -> str:
-    return "blockota/v1/things/" if kind is RequestKind.EVENT else "$aws/things/"
+    return "blockota/v1/things/" if kind in _OWN else "$aws/things/"
 
 
 SUBSCRIPTIONS = tuple(f"{_prefix(kind)}+/{kind}" for kind in RequestKind)
@@ -116,6 +126,15 @@ class RequestTopic:
         return f"{self}/rejected"
 
 
+def is_held(topic: str) -> bool:
+    """Whether a message is confirmed to the broker only when the gateway has written it.
+
+    A device does not repeat these messages: it has the broker's confirmation. A device that gets no answer to any other
+    request repeats it.
+    """
+    return topic.endswith(_HELD)
+
+
 def notify_next(thing: int | str) -> str:
     """Return the topic of a device's next job.
 
@@ -132,6 +151,16 @@ def shadow_delta(thing: int) -> str:
 def event_answers(thing: int) -> str:
     """Return the topic of the answers to the events of a device."""
     return f"blockota/v1/things/{thing}/events/ack"
+
+
+def reading_rejections(thing: int) -> str:
+    """Return the topic of the reasons why readings of a device were refused."""
+    return f"blockota/v1/things/{thing}/readings/rejected"
+
+
+def device_commands(thing: int) -> str:
+    """Return the topic of the commands for a device."""
+    return f"blockota/v1/things/{thing}/commands"
 
 
 def site_events(gateway: UUID) -> str:

@@ -16,6 +16,7 @@ from blockota.messaging.topics import (
     RequestKind,
     RequestTopic,
     ThingEvent,
+    is_held,
     notify_next,
     parse_object,
     site_event,
@@ -36,9 +37,17 @@ def test_topics_of_requests_are_those_of_aws() -> None:
         "$aws/things/+/shadow/update",
         "$aws/things/+/shadow/get",
         "blockota/v1/things/+/events",
+        "blockota/v1/things/+/readings",
+        "blockota/v1/things/+/commands/ack",
     )
     assert notify_next(256) == "$aws/things/256/jobs/notify-next"
     assert site_events(UUID(int=7)).startswith("blockota/v1/cms/00000000-")
+
+
+def test_messages_that_a_device_does_not_repeat_are_held() -> None:
+    """Readings and answers to commands are confirmed after they were written; all other messages are not held."""
+    held = [topic for topic in SUBSCRIPTIONS if is_held(topic)]
+    assert held == ["blockota/v1/things/+/readings", "blockota/v1/things/+/commands/ack"]
 
 
 @pytest.mark.parametrize("kind", RequestKind)

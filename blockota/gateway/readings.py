@@ -1,0 +1,139 @@
+"""Takes the readings of devices, and keeps them until the validators have them.
+
+`ReadingDesk.receive` returns when the reading is in the outbox on the disk. A face confirms a reading only then, so
+that a gateway that is killed loses no confirmed reading. Readings that arrive while a transaction is written are
+written together in the next one. While the disk fails, no reading is confirmed, and the desk tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from uuid import UUID
+
+from blockota.errors import LimitReachedError, RefusedError, StoreError
+from blockota.gateway.limits import MinuteLimit
+from blockota.identity.request_outbox import RequestOutbox
+from blockota.messaging.readings import read_reading
+from blockota.model.reading import SensorReading
+
+READINGS_PER_MINUTE = 600
+"""The largest number of readings of one device in a minute."""
+MOST_WAITING = 1_000_000
+"""The largest number of readings in the outbox, about 200 MB. Beyond it, readings are refused."""
+_METHOD, _MEMBER = "submit", "readings"
+_COUNTED_FOR = 5.0
+_PAUSE = 1.0
+
+
+class ReadingDesk:
+    """The readings of all devices of a site.
+
+    Args:
+        outbox: the outbox.
+        validators: the receivers. Each of them gets each reading.
+        clock: returns Unix time.
+        note: called with the reason when the outbox cannot be written, and with an empty text when it can be again.
+
+    Attributes:
+        accepted: the number of readings since the start.
+        refused: the number of messages that were refused since the start.
+        last: Unix time of the last accepted reading of each device.
+    """
+
+    def __init__(
+        self,
+        outbox: RequestOutbox,
+        validators: Sequence[UUID],
+        *,
+        clock: Callable[[], int],
+        note: Callable[[str], None],
+    ) -> None:
+        self._outbox, self._validators, self._clock, self._note = outbox, tuple(validators), clock, note
+        self._limit = MinuteLimit(READINGS_PER_MINUTE)
+        self._waiting: list[tuple[SensorReading, asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._counted_at, self._count = float("-inf"), 0
+        self.accepted, self.refused = 0, 0
+        self.last: dict[int, int] = {}
+
+    async def receive(self, thing: int, payload: bytes) -> None:
+        """Take a reading of a device that may send one. Returns when the reading is on the disk.
+
+        Args:
+            thing: number of the device.
+            payload: the message of `blockota.messaging.readings`.
+
+        Raises:
+            LimitReachedError: the device sends too many readings, or the outbox is full.
+            RefusedError: the message is not a reading.
+        """
+        now = self._clock()
+        limit = ""
+        if not self._limit.take(thing, now):
+            limit = f"more than {READINGS_PER_MINUTE} readings in a minute"
+        elif self.waiting() >= MOST_WAITING:
+            limit = f"{MOST_WAITING:,} readings wait for the validators"
+        if limit:
+            self.refused += 1
+            raise LimitReachedError("the reading is refused", why=limit)
+        try:
+            reading = read_reading(payload, thing=thing, now=now)
+        except ValueError as error:
+            self.refused += 1
+            raise RefusedError("the reading is refused", why=str(error)) from error
+        await self._keep(reading)
+        self.accepted += 1
+        self.last[thing] = now
+
+    def put(self, readings: Sequence[SensorReading]) -> None:
+        """Write readings of the gateway itself, in the caller's thread.
+
+        Raises:
+            StoreError: the outbox cannot be written.
+        """
+        for validator in self._validators:
+            self._outbox.put(validator, _METHOD, [one.as_fields() for one in readings], member=_MEMBER)
+
+    def waiting(self) -> int:
+        """Return the number of readings in the outbox, of a few seconds ago."""
+        now = time.monotonic()
+        if now - self._counted_at >= _COUNTED_FOR:
+            self._counted_at = now
+            with suppress(StoreError):  # the next write reports it
+                self._count = self._outbox.waiting()
+        return self._count
+
+    async def _keep(self, reading: SensorReading) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((reading, future))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+        await future
+
+    async def _write(self) -> None:
+        """Write the readings that callers wait for, until none waits."""
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            await self._write_all([reading for reading, _ in waiting])
+            self._count += len(waiting) * len(self._validators)
+            for _, future in waiting:
+                if not future.done():  # a cancelled caller
+                    future.set_result(None)
+        self._writing = None
+
+    async def _write_all(self, readings: Sequence[SensorReading]) -> None:
+        trouble = ""
+        while True:
+            try:
+                await asyncio.to_thread(self.put, readings)
+            except StoreError as error:
+                trouble = f"{error.what}: {error.why}"
+                self._note(trouble)
+                await asyncio.sleep(_PAUSE)
+            else:
+                if trouble:
+                    self._note("")
+                return

@@ -1,0 +1,148 @@
+"""Commands for devices, as the data of a signed `command` request and as the messages to a device. Pure.
+
+The data of the request are exactly:
+
+=============  ==============================================================================
+``thing``      the device: its number in DeviceRegistry, as a number or a text
+``id``         1 to 48 letters, digits and ``_.:-``; another command to the device has another id
+``name``       what the device is to do, such as ``open-valve``; at most 64 characters
+``arguments``  a JSON object of at most 2,048 bytes
+``deadline``   Unix time in seconds after which the device must not begin
+=============  ==============================================================================
+
+The message to the device has the same members without ``thing``. The device answers with ``id``, ``state``, which is
+``done``, ``refused`` or ``failed``, and ``reason`` if it has one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+from blockota.model.reading import MAX_NAME, SensorReading
+
+MAX_ARGUMENTS, MAX_REASON = 2048, 200
+"""The largest size of the arguments in bytes, and the largest number of characters of a reason."""
+OUTCOME = "command/"
+"""The begin of the name of the reading that reports a command's outcome. The id follows. A device cannot use it."""
+_ID = re.compile(r"[A-Za-z0-9_.:-]{1,48}", re.ASCII)
+_THING = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
+_LATEST = 1 << 40
+_MEMBERS = {"thing", "id", "name", "arguments", "deadline"}
+
+
+class CommandState(StrEnum):
+    """The state of a command."""
+
+    WAITING = "waiting"
+    """The gateway has it, and the device was not reached yet."""
+    SENT = "sent"
+    """It was sent to the device once, and is not sent again."""
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+    NO_ANSWER = "no answer"
+    """The device did not answer before the deadline. It may have carried the command out."""
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether a device states it."""
+        return self in {CommandState.DONE, CommandState.REFUSED, CommandState.FAILED}
+
+
+@dataclass(frozen=True)
+class DeviceCommand:
+    """A command for a device.
+
+    Attributes:
+        thing: number of the device.
+        id: the name of this command, which no other command to the device has.
+        name: what the device is to do.
+        arguments: the arguments.
+        deadline: Unix time after which the device must not begin.
+    """
+
+    thing: int
+    id: str
+    name: str
+    arguments: Mapping[str, Any]
+    deadline: int
+
+    @classmethod
+    def of_data(cls, data: Mapping[str, Any]) -> Self:
+        """Read the data of a request.
+
+        Raises:
+            ValueError: the data are not a command.
+        """
+        if set(data) != _MEMBERS:
+            raise ValueError(f"its members are not exactly {', '.join(sorted(_MEMBERS))}")
+        thing, arguments, deadline = str(data["thing"]), data["arguments"], data["deadline"]
+        if type(data["thing"]) not in {int, str} or not _THING.fullmatch(thing):
+            raise ValueError("its thing is not the number of a device")
+        if not isinstance(data["id"], str) or not _ID.fullmatch(data["id"]):
+            raise ValueError("its id does not consist of 1 to 48 letters, digits, and _.:-")
+        name = data["name"]
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
+            raise ValueError(f"its name is not a text of 1 to {MAX_NAME} printable characters")
+        if not isinstance(arguments, dict) or len(_json(arguments)) > MAX_ARGUMENTS:
+            raise ValueError(f"its arguments are not an object of at most {MAX_ARGUMENTS:,} bytes")
+        if type(deadline) is not int or not 0 <= deadline <= _LATEST:
+            raise ValueError("its deadline is not a Unix time in whole seconds")
+        return cls(int(thing), data["id"], name, arguments, deadline)
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the data of the request."""
+        return {"thing": self.thing, **self._members()}
+
+    def message(self) -> bytes:
+        """Return the message to the device."""
+        return _json(self._members())
+
+    def outcome(self, state: CommandState, time: int) -> SensorReading:
+        """Return the reading that reports the outcome."""
+        return SensorReading(str(self.thing), time, f"{OUTCOME}{self.id}", str(state))
+
+    def _members(self) -> dict[str, Any]:
+        return {"id": self.id, "name": self.name, "arguments": self.arguments, "deadline": self.deadline}
+
+
+@dataclass(frozen=True)
+class CommandAnswer:
+    """The answer of a device to a command.
+
+    Attributes:
+        id: the id of the command.
+        state: `CommandState.DONE`, `CommandState.REFUSED` or `CommandState.FAILED`.
+        reason: the device's reason; empty without one.
+    """
+
+    id: str
+    state: CommandState
+    reason: str = ""
+
+    @classmethod
+    def of_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """Read the JSON object of an answer.
+
+        Raises:
+            ValueError: the object is not an answer.
+        """
+        if set(fields) - {"reason"} != {"id", "state"}:
+            raise ValueError("its members are not id, state and, if it has one, reason")
+        state, reason = fields["state"], fields.get("reason", "")
+        if not isinstance(fields["id"], str) or not _ID.fullmatch(fields["id"]):
+            raise ValueError("its id is not that of a command")
+        if not isinstance(state, str) or state not in {str(one) for one in CommandState if one.is_answer}:
+            raise ValueError("its state is not done, refused or failed")
+        if not isinstance(reason, str) or len(reason) > MAX_REASON or not reason.isprintable():
+            raise ValueError(f"its reason is not a text of at most {MAX_REASON} printable characters")
+        return cls(fields["id"], CommandState(state), reason)
+
+
+def _json(fields: Mapping[str, Any]) -> bytes:
+    return json.dumps(fields, separators=(",", ":")).encode()
