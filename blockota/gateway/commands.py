@@ -73,7 +73,8 @@ class CommandDesk:
         self._allowed = {model: frozenset(names) for model, names in allowed.items()}
         self._readings, self._clock = readings, clock
         self._facts = SiteFacts()
-        self._wake: list[Callable[[], None]] = []
+        self._wake: list[Callable[[], object]] = []
+        self._faces: dict[int, str] = {}
 
     def close(self) -> None:
         """Close the file."""
@@ -83,10 +84,23 @@ class CommandDesk:
         """Take the facts of the newest reading of the chains."""
         self._facts = facts
 
-    def add_listener(self, wake: Callable[[], None]) -> Callable[[], None]:
+    def add_listener(self, wake: Callable[[], object]) -> Callable[[], None]:
         """Call a function, in any thread, after each new command. Returns a function that ends this."""
         self._wake.append(wake)
         return lambda: self._wake.remove(wake)
+
+    def set_face(self, thing: int, face: str | None) -> None:
+        """Record through which face a device is reached now, such as a device that registered; None for any."""
+        if face is None:
+            self._faces.pop(thing, None)
+        else:
+            self._faces[thing] = face
+        for wake in list(self._wake):
+            wake()
+
+    def face_of(self, thing: int) -> str | None:
+        """Return the face through which a device is reached now; None for any."""
+        return self._faces.get(thing)
 
     def keep(self, requests: Sequence[SignedRequest]) -> list[Outcome]:
         """Take the commands in accepted requests. They are on the disk when this returns.

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from blockota.gateway.commands import CommandDesk
 from blockota.gateway.core import Clock
+from blockota.gateway.readings import ReadingDesk
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class FaceContext:
         log: writes one line of JSON: ``log("ddi", "refused", device=256, why="…")``.
         identity_key: URI of the identity's private key, which signs documents for devices; None if there is no key.
         entries: reads and returns up to 256 entries of the gateway's log, from a given index on.
+        readings: takes the readings of devices; None if the gateway has no validator.
+        commands: the commands to devices; None if the gateway takes none.
     """
 
     identity: UUID
@@ -29,3 +33,5 @@ class FaceContext:
     log: Callable[..., None]
     identity_key: str | None = None
     entries: Callable[[int], Sequence[bytes]] = lambda _: ()
+    readings: ReadingDesk | None = None
+    commands: CommandDesk | None = None

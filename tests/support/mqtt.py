@@ -16,9 +16,12 @@ from blockota.messaging.mosquitto import GATEWAY, MANAGEMENT
 _DEVICE_WRITES = (
     *("$aws/things/{}/jobs/start-next", "$aws/things/{}/jobs/get", "$aws/things/{}/jobs/+/get"),
     *("$aws/things/{}/jobs/+/update", "$aws/things/{}/shadow/update", "$aws/things/{}/shadow/get"),
-    "blockota/v1/things/{}/events",
+    *("blockota/v1/things/{}/events", "blockota/v1/things/{}/readings", "blockota/v1/things/{}/commands/ack"),
 )
-_DEVICE_READS = ("$aws/things/{}/jobs/#", "$aws/things/{}/shadow/#", "blockota/v1/things/{}/events/ack")
+_DEVICE_READS = (
+    *("$aws/things/{}/jobs/#", "$aws/things/{}/shadow/#", "blockota/v1/things/{}/events/ack"),
+    *("blockota/v1/things/{}/readings/rejected", "blockota/v1/things/{}/commands"),
+)
 _RULES = {GATEWAY: ("$aws/things/#", "blockota/v1/#"), MANAGEMENT: ()}
 
 
@@ -134,6 +137,7 @@ class FakeConnection:
         while (message := await self.queue.get()) is not None:
             if self._is_held(message.topic):
                 self.unconfirmed.append(message)
+                self.broker.changed.set()
             yield message
         raise MessagingError("the broker is out of reach", why="the test cut the connection")
 

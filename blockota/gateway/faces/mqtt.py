@@ -30,6 +30,7 @@ from blockota.gateway.faces.mqtt_jobs import JobDesk, RejectedRequestError
 from blockota.gateway.faces.mqtt_probe import PROBE, check_access
 from blockota.gateway.faces.mqtt_shadows import INVALID, ShadowDesk
 from blockota.gateway.faces.mqtt_state import ThingStore
+from blockota.gateway.faces.mqtt_things import ThingMessages
 from blockota.identity.identity_key import open_identity_key
 from blockota.messaging.client import (
     BrokerAccount,
@@ -50,6 +51,7 @@ from blockota.messaging.topics import (
     event_accepted,
     event_answers,
     event_refused,
+    is_held,
     notify_next,
     parse_object,
     shadow_delta,
@@ -177,6 +179,7 @@ class MqttFace:
             MessagingError: the connection was lost.
             RefusedError: the broker does not keep devices apart.
         """
+        connection.hold(is_held)
         for topic in SUBSCRIPTIONS:
             if not await connection.subscribe(topic):
                 raise MessagingError(
@@ -185,11 +188,13 @@ class MqttFace:
         early = await check_access(connection, self._broker.as_probe, self._broker.as_stranger)
         self._context.log(self.name, "connected")
         session = _Session(core, connection, self._context, self._desks(core), self._limits)
+        things = ThingMessages(core, connection, self._context)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._notify(session, core))
                 tasks.create_task(self._feed(connection))
-                tasks.create_task(session.read(early, tasks))
+                tasks.create_task(session.read(early, things, tasks))
+                tasks.create_task(things.send_commands())
         except ExceptionGroup as errors:
             raise _first(errors) from errors
 
@@ -290,7 +295,7 @@ class _Session:
         fields = {"version": shadow.version, "timestamp": self._context.clock(), "state": shadow.delta}
         return [Message(shadow_delta(number), _json(fields))]
 
-    async def read(self, early: list[Message], tasks: asyncio.TaskGroup) -> None:
+    async def read(self, early: list[Message], things: ThingMessages, tasks: asyncio.TaskGroup) -> None:
         """Answer requests.
 
         The requests of one device are answered in order. Requests of several devices are answered concurrently.
@@ -306,6 +311,9 @@ class _Session:
                 at_work.release()
 
         async def take(message: Message) -> None:
+            if is_held(message.topic):
+                await things.take(message, tasks)
+                return
             topic = await self._admitted(message)
             if topic is None:
                 return

@@ -30,6 +30,7 @@ accounts {{
 """
 _WRITES = ("jobs.start-next", "jobs.get", "jobs.*.get", "jobs.*.update", "shadow.update", "shadow.get")
 _READS = ("jobs", "jobs.>", "shadow", "shadow.>")  # MQTT's jobs/# also matches jobs itself
+_OWN_WRITES, _OWN_READS = ("events", "readings", "commands.ack"), ("events.ack", "readings.rejected", "commands")
 _OWN = ("$MQTT.sub.>",)
 """What a client may subscribe to for messages with QoS 1: its own deliveries, under a random name."""
 
@@ -100,8 +101,9 @@ def _user(name: str, password: str) -> str:
     elif name == MANAGEMENT:
         publish, subscribe = [], ["blockota.v1.cms.*.events"]
     else:
-        publish = [*(f"$aws.things.{name}.{end}" for end in _WRITES), f"blockota.v1.things.{name}.events"]
-        subscribe = [*(f"$aws.things.{name}.{end}" for end in _READS), f"blockota.v1.things.{name}.events.ack"]
+        own = f"blockota.v1.things.{name}"
+        publish = [*(f"$aws.things.{name}.{end}" for end in _WRITES), *(f"{own}.{end}" for end in _OWN_WRITES)]
+        subscribe = [*(f"$aws.things.{name}.{end}" for end in _READS), *(f"{own}.{end}" for end in _OWN_READS)]
     permissions = {"publish": {"allow": publish}, "subscribe": {"allow": [*subscribe, *_OWN]}}
     return json.dumps({"user": name, "password": password, "permissions": permissions})
 

@@ -36,6 +36,7 @@ from tests.support.gateway import (
     site_facts,
 )
 from tests.support.mqtt import FakeBroker, FakeThing, thing, while_running
+from tests.support.thing_desks import ThingDesks
 
 SITE = UUID(int=7)
 KEY = open_identity_key("env:KEY", environment={"KEY": f"{7:064x}"})
@@ -52,6 +53,7 @@ class Site:
         self.log: list[bytes] = []
         self.forgotten: list[int] = []
         self.lines: list[tuple[str, str]] = []
+        self.desks: ThingDesks | None = None
 
     def face(self) -> MqttFace:
         """Start the face again, with the state that it kept on disk."""
@@ -61,6 +63,8 @@ class Site:
             lambda: self.now,
             lambda face, what, **_: self.lines.append((face, what)),
             entries=lambda start: self.log[start : start + 256],
+            readings=self.desks.readings if self.desks else None,
+            commands=self.desks.commands if self.desks else None,
         )
         connect = self.broker.connect
         broker = BrokerAccess(

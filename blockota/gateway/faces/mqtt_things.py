@@ -1,0 +1,141 @@
+"""Readings of devices, commands to devices, and the devices' answers, over MQTT.
+
+The messages of devices are held: the broker has confirmed them to the device, and gets the gateway's own confirmation
+when they are on the disk. A refused reading is confirmed too, with its reason in ``…/readings/rejected``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+
+from blockota.errors import AccessRefusedError, LimitReachedError, RefusedError, StoreError
+from blockota.gateway.commands import CommandDesk
+from blockota.gateway.core import Core
+from blockota.gateway.face import FaceContext
+from blockota.gateway.limits import MinuteLimit
+from blockota.messaging.client import BrokerConnection, Message
+from blockota.messaging.topics import RequestKind, RequestTopic, device_commands, parse_object, reading_rejections
+from blockota.model.command import CommandAnswer, DeviceCommand
+
+NAME = "mqtt"
+ANSWERS_PER_MINUTE = 60
+"""The largest number of answers to commands from one device in a minute."""
+_AT_ONCE = 4096
+"""The largest number of messages that wait for the disk. The broker keeps the others."""
+_PAUSE, _LOOK = 1.0, 5.0
+"""Seconds before a failed write is tried again, and between two looks for commands that nothing announced."""
+
+
+class ThingMessages:
+    """The messages of one connection that must not be lost.
+
+    Args:
+        core: knows the devices.
+        connection: the connection.
+        context: the surroundings of the face.
+    """
+
+    def __init__(self, core: Core, connection: BrokerConnection, context: FaceContext) -> None:
+        self._core, self._connection, self._context = core, connection, context
+        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._answers = MinuteLimit(ANSWERS_PER_MINUTE)
+
+    async def take(self, message: Message, tasks: asyncio.TaskGroup) -> None:
+        """Handle a message in a task. Waits while too many are handled."""
+        await self._room.acquire()
+        task = tasks.create_task(self._handle(message))
+        task.add_done_callback(lambda _: self._room.release())
+
+    async def _handle(self, message: Message) -> None:
+        try:
+            topic = RequestTopic.parse(message.topic)
+            thing = topic.thing
+            # The first reading of the devices may take a while, and no message is lost meanwhile.
+            while self._core.device(thing) is None and next(self._core.numbers(), None) is None:  # noqa: ASYNC110
+                await asyncio.sleep(_PAUSE)
+            await self._admit(thing, message)
+            if topic.kind is RequestKind.READING:
+                await self._reading(thing, message.payload)
+            else:
+                await self._answer(thing, message.payload)
+        except ValueError as error:
+            await self._core.warn(None, str(error))
+        except RefusedError as error:
+            known = self._core.device(thing)
+            what = f"{error.what}: {error.why}"
+            await self._core.warn(thing if known else None, what)
+            # No answer to a flood, which would double it, or to a device that is not served.
+            is_answered = not isinstance(error, LimitReachedError | AccessRefusedError)
+            if topic.kind is RequestKind.READING and is_answered:
+                payload = json.dumps({"message": error.why}).encode()
+                await self._connection.publish(reading_rejections(thing), payload)
+        self._connection.release(message)
+
+    async def _admit(self, thing: int, message: Message) -> None:
+        """Check that a device may send a message.
+
+        Raises:
+            AccessRefusedError: it may not.
+        """
+        device = self._core.device(thing)
+        if device is None:
+            raise AccessRefusedError("a message is refused", why=f"device {thing} is not of this site")
+        if device.is_banned:
+            raise AccessRefusedError("a message is refused", why="the device is banned")
+        if message.is_retained:
+            raise AccessRefusedError("a message is refused", why="it is retained, and would be repeated for ever")
+
+    async def _reading(self, thing: int, payload: bytes) -> None:
+        if self._context.readings is None:
+            raise RefusedError("the reading is refused", why="the gateway's settings name no validator")
+        await self._context.readings.receive(thing, payload)
+
+    async def _answer(self, thing: int, payload: bytes) -> None:
+        if self._context.commands is None:
+            raise RefusedError("the answer is refused", why="the gateway takes no commands")
+        if not self._answers.take(thing, self._context.clock()):
+            why = f"more than {ANSWERS_PER_MINUTE} answers in a minute"
+            raise LimitReachedError("the answer is refused", why=why)
+        try:
+            answer = CommandAnswer.of_fields(parse_object(payload))
+        except ValueError as error:
+            raise RefusedError("the answer is refused", why=str(error)) from error
+        while True:
+            try:
+                await asyncio.to_thread(self._context.commands.answered, thing, answer)
+            except StoreError as error:
+                self._context.log(NAME, "failed", device=thing, why=f"{error.what}: {error.why}")
+                await asyncio.sleep(_PAUSE)
+            else:
+                return
+
+    async def send_commands(self) -> None:
+        """Send commands to devices until the connection is lost. Returns at once if the gateway takes none."""
+        commands = self._context.commands
+        if commands is None:
+            return
+        loop, wake = asyncio.get_running_loop(), asyncio.Event()
+        end = commands.add_listener(lambda: loop.call_soon_threadsafe(wake.set))
+        try:
+            while True:
+                try:
+                    for command in await asyncio.to_thread(commands.waiting):
+                        await self._send(commands, command)
+                except StoreError as error:
+                    self._context.log(NAME, "failed", why=f"{error.what}: {error.why}")
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK):
+                        await wake.wait()
+                wake.clear()
+        finally:
+            end()
+
+    async def _send(self, commands: CommandDesk, command: DeviceCommand) -> None:
+        device = self._core.device(command.thing)
+        if device is None or device.face not in {"", NAME} or commands.face_of(command.thing) not in {None, NAME}:
+            return
+        if await asyncio.to_thread(commands.claim, command):
+            await self._connection.publish(device_commands(command.thing), command.message())
+            self._context.log(NAME, "command sent", device=command.thing, command=command.name, id=command.id)
