@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, func, select
 
 from blockota.model.reading import SensorReading
-from blockota.operations.schema import BATCH, LATEST, MINUTE, READING, REQUEST
+from blockota.operations.schema import ALL_GATEWAYS, BATCH, LATEST, MINUTE, READING, REQUEST
 
 PAGE = 50
 """The number of rows of a page."""
@@ -126,28 +126,31 @@ def requests_of(connection: Connection, gateway: UUID, *, before: int | None = N
     return [StoredRequest(*row) for row in connection.execute(found.order_by(REQUEST.c.number.desc()).limit(PAGE))]
 
 
-def minutes(connection: Connection, since: int, until: int, *, gateway: UUID | None = None) -> list[MinuteCount]:
+def minutes(connection: Connection, since: int, until: int, *, gateway: UUID = ALL_GATEWAYS) -> list[MinuteCount]:
     """Return the numbers of the minutes in a span of time. Minutes without a request are left out.
 
     Args:
         connection: the connection.
         since: Unix time of the first minute.
         until: Unix time before which the last minute starts.
-        gateway: the gateway; None for the sum of all gateways.
+        gateway: the gateway; by default, the sums of all gateways are returned.
     """
     start = MINUTE.c.start
-    found = select(start, func.sum(MINUTE.c.requests), func.sum(MINUTE.c.readings))
-    found = found.where(start >= since, start < until).group_by(start).order_by(start)
-    if gateway is not None:
-        found = found.where(MINUTE.c.gateway == gateway)
-    return [MinuteCount(first, int(requests), int(readings)) for first, requests, readings in connection.execute(found)]
+    found = select(start, MINUTE.c.requests, MINUTE.c.readings).order_by(start)
+    rows = connection.execute(found.where(MINUTE.c.gateway == gateway, start >= since, start < until))
+    return [MinuteCount(*row) for row in rows]
 
 
 def gateway_counts(connection: Connection, since: int, until: int) -> dict[UUID, MinuteCount]:
-    """Return the numbers of each gateway in a span of time; `start` is that of its newest minute."""
+    """Return the numbers of each gateway in a span of time; `start` is that of its newest minute.
+
+    The time of this query grows with the number of gateways and of minutes: 100 gateways and an hour take some
+    milliseconds.
+    """
     start, gateway = MINUTE.c.start, MINUTE.c.gateway
     found = select(gateway, func.max(start), func.sum(MINUTE.c.requests), func.sum(MINUTE.c.readings))
-    rows = connection.execute(found.where(start >= since, start < until).group_by(gateway))
+    found = found.where(start >= since, start < until, gateway != ALL_GATEWAYS).group_by(gateway)
+    rows = connection.execute(found)
     return {one: MinuteCount(newest, int(requests), int(readings)) for one, newest, requests, readings in rows}
 
 

@@ -9,7 +9,7 @@ chains and logs, such as warnings and receipts, is in the room's own archive.
 request      the signed requests of gateways, byte by byte, as evidence of their readings
 reading      the readings in these requests
 latest       the newest reading of each quantity of each device
-minute       the number of requests and readings of each gateway in each minute
+minute       the number of requests and readings of each gateway, and of all, in each minute
 batch        one row for each cloud service: its last group of rows. Every transaction changes this row
 ===========  =========================================================================================
 
@@ -17,6 +17,8 @@ A change of the tables is a new file in ``migrations/versions/``, and a new `VER
 """
 
 from __future__ import annotations
+
+from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
@@ -81,13 +83,17 @@ LATEST = Table(
     Column("unit", String(64), nullable=False),
 )
 
+ALL_GATEWAYS = UUID(int=0)
+"""The gateway of the rows in ``minute`` that have the sums of all gateways."""
+
 MINUTE = Table(
     "minute",
     METADATA,
+    Column("gateway", Uuid, primary_key=True),  # or ALL_GATEWAYS
     Column("start", BigInteger, primary_key=True, autoincrement=False),  # Unix time, a multiple of 60, of the arrival
-    Column("gateway", Uuid, primary_key=True),
     Column("requests", BigInteger, nullable=False),
     Column("readings", BigInteger, nullable=False),
+    Index("minute_by_start", "start"),
 )
 
 BATCH = Table(

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 from blockota.model.reading import SensorReading
-from blockota.operations.schema import BATCH, LATEST, MINUTE, READING, REQUEST
+from blockota.operations.schema import ALL_GATEWAYS, BATCH, LATEST, MINUTE, READING, REQUEST
 
 _MINUTE = 60
 
@@ -108,12 +108,13 @@ def _write_readings(connection: Connection, requests: Sequence[tuple[int, Accept
 
     counts, readings = Counter[UUID](), Counter[UUID]()
     for _, one in requests:
-        counts[one.gateway] += 1
-        readings[one.gateway] += len(one.readings)
+        for gateway in (one.gateway, ALL_GATEWAYS):
+            counts[gateway] += 1
+            readings[gateway] += len(one.readings)
     count = insert(MINUTE)
     sums = {name: MINUTE.c[name] + count.excluded[name] for name in ("requests", "readings")}
     connection.execute(
-        count.on_conflict_do_update(index_elements=["start", "gateway"], set_=sums),
+        count.on_conflict_do_update(index_elements=["gateway", "start"], set_=sums),
         [
             {"start": now - now % _MINUTE, "gateway": one, "requests": counts[one], "readings": readings[one]}
             for one in sorted(counts)

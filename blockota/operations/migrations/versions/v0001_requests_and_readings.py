@@ -45,11 +45,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "minute",
-        sa.Column("start", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("gateway", sa.Uuid, primary_key=True),
+        sa.Column("start", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("requests", sa.BigInteger, nullable=False),
         sa.Column("readings", sa.BigInteger, nullable=False),
     )
+    op.create_index("minute_by_start", "minute", ["start"])
     op.create_table(
         "batch",
         sa.Column("cloud", sa.Uuid, primary_key=True),
