@@ -23,6 +23,7 @@ from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Product, Region, Release, Status, Version
 from blockota.strict_json import load_object
 from tests.support.samples import CONTRACT, NOW, PRODUCT, SAFE, code, release_of
+from tests.support.sampling import sampled
 from tests.support.strategies import addresses, json_values, names, uint64, versions
 
 AGREEMENT = Agreement(
@@ -305,7 +306,8 @@ def test_a_raised_recursion_limit_has_no_effect() -> None:
         sys.setrecursionlimit(before)
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.sampled
+@settings(max_examples=len(sampled(range(200), one_in=4)), deadline=None)
 @given(json_values, st.sampled_from([Proposal.from_json, ChainView.from_json, read_signatures, from_builder]))
 def test_no_json_is_answered_by_a_traceback(value: Any, read: Any) -> None:
     """Arbitrary JSON, even with one of our format names, is refused with a reason."""
@@ -316,7 +318,8 @@ def test_no_json_is_answered_by_a_traceback(value: Any, read: Any) -> None:
         assert refused.value.why
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.sampled
+@settings(max_examples=len(sampled(range(200), one_in=4)), deadline=None)
 @given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
 def test_no_bytes_are_answered_by_a_traceback(raw: bytes) -> None:
     """Arbitrary bytes are either read as a JSON object or refused."""

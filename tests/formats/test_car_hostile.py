@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from blockota.errors import ContentError
 from tests.support.car_samples import Tree, balanced, car, flips, header, section, sections, unpack_car
+from tests.support.sampling import sampled
 
 TREE = balanced([b"vector table", b"\xff\xff", b"code", b"\xff\xff", b"data"], width=3)
 HEADER = header(TREE.root)
@@ -45,14 +46,16 @@ def test_every_truncation_is_refused(*, repeat: bool) -> None:
     assert all(is_safe(right[:size]) for size in range(len(right)))
 
 
-@settings(max_examples=500, deadline=None)
+@pytest.mark.sampled
+@settings(max_examples=len(sampled(range(500), one_in=4)), deadline=None)
 @given(noise=st.binary(max_size=300), has_header=st.booleans())
 def test_noise_is_refused(noise: bytes, *, has_header: bool) -> None:
     """Random bytes are refused, alone or after a valid header."""
     assert is_safe(HEADER + noise if has_header else noise)
 
 
-@settings(max_examples=500, deadline=None)
+@pytest.mark.sampled
+@settings(max_examples=len(sampled(range(500), one_in=4)), deadline=None)
 @given(start=st.integers(0, 2000), length=st.integers(0, 80), other=st.binary(max_size=80), repeat=st.booleans())
 def test_bytes_that_were_exchanged_are_refused(start: int, length: int, other: bytes, *, repeat: bool) -> None:
     """A CAR stream with a replaced part is refused, or gives the exact file."""
@@ -71,7 +74,8 @@ def spoilt(data: st.DataObject, parts: list[bytes]) -> Iterator[bytes]:
             yield part
 
 
-@settings(max_examples=400, deadline=None)
+@pytest.mark.sampled
+@settings(max_examples=len(sampled(range(400), one_in=4)), deadline=None)
 @given(data=st.data(), repeat=st.booleans())
 def test_sections_in_disorder_are_refused(data: st.DataObject, *, repeat: bool) -> None:
     """A CAR with valid blocks in another order is refused."""

@@ -10,39 +10,17 @@ from collections.abc import Iterator
 from typing import BinaryIO, cast
 
 import pytest
-from Crypto.Cipher import ChaCha20
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockota.errors import ContentError, UsageError
 from blockota.formats.cid import CHUNK_SIZE, CID, DAG_PB, MAX_LINKS, RAW, Block, check_block, cid_of, dag, read_file
-from tests.support.sampling import sampled
 
 HELLO = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
 EMPTY = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
 LEAF = bytes(CHUNK_SIZE)
 SIZES = (1, CHUNK_SIZE - 1, CHUNK_SIZE, CHUNK_SIZE + 1, 2 * CHUNK_SIZE, 2 * CHUNK_SIZE + 7)
 any_cid = st.builds(CID, st.sampled_from((RAW, DAG_PB)), st.binary(min_size=32, max_size=32))
-
-
-class KeyStream:
-    """The pseudorandom bytes of Kubo's large test files.
-
-    The bytes are a ChaCha20 key stream, with the seed's SHA-256 as key and a zero nonce.
-
-    Source: ipfs/kubo, test/cli/cid_profiles_test.go.
-    """
-
-    def __init__(self, seed: str, size: int) -> None:
-        """Start at the beginning of the stream."""
-        self._cipher = ChaCha20.new(key=hashlib.sha256(seed.encode()).digest(), nonce=bytes(12))
-        self._left = size
-
-    def read(self, size: int) -> bytes:
-        """Return the next `size` bytes, or fewer at the end of the stream."""
-        size = min(size, self._left)
-        self._left -= size
-        return self._cipher.encrypt(LEAF[:size])
 
 
 class Zeros:
@@ -75,23 +53,6 @@ def read_back(blocks: list[Block]) -> bytes:
 def test_small_vectors(data: bytes, cid: str) -> None:
     """A small file has the CID that Kubo computes."""
     assert str(cid_of(io.BytesIO(data))) == cid
-
-
-@pytest.mark.sampled
-@pytest.mark.parametrize(
-    ("mebibytes", "cid"),
-    sampled(
-        [
-            (1024, "bafybeihmf37wcuvtx4hpu7he5zl5qaf2ineo2lqlfrapokkm5zzw7zyhvm"),
-            (1025, "bafybeihmzokxxjqwxjcryerhp5ezpcog2wcawfryb2xm64xiakgm4a5jue"),
-        ],
-        one_in=2,
-    ),
-)
-def test_large_vectors(mebibytes: int, cid: str) -> None:
-    """Files of 1024 and 1025 leaves have the CIDs that Kubo publishes."""
-    stream = KeyStream("v1-2025-seed", mebibytes << 20)
-    assert str(cid_of(cast("BinaryIO", stream))) == cid
 
 
 @pytest.mark.parametrize("size", SIZES)

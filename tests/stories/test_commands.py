@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 import pytest
@@ -115,21 +112,6 @@ def test_long_output_is_not_cut_when_piped(workshop: Workshop) -> None:
     lines = workshop.run("release", "list").out.splitlines()
     assert len(lines) == 2
     assert "\x1b" not in "".join(lines)
-
-
-def test_the_wheel_needs_no_compiler(tmp_path: Path) -> None:
-    """The wheel contains the contracts' artifacts, the flash hashing program, and the type markers."""
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", str(tmp_path), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True)
-    wheel = next(tmp_path.glob("*.whl"))
-    with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
-        artifact = json.loads(archive.read("blockota/artifacts/BlockOTA.json"))
-    assert artifact["bytecode"].startswith("0x")
-    data = ("chips.toml", "simulator/families.toml", "flashing/stub/stub_v7m.bin", "flashing/stub/stub_v6m.bin")
-    assert {"blockota/py.typed", "firmware_host/py.typed", *(f"firmware_host/{name}" for name in data)} <= names
-    assert {f"blockota/clear-signing/calldata-{name}.json" for name in ("BlockOTA", "FirmwareReplication")} <= names
-    assert not [name for name in names if name.startswith(("tests/", "contracts/"))]
 
 
 def test_a_closed_pipe_is_not_an_error(workshop: Workshop) -> None:

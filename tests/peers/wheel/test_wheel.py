@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,21 @@ def test_the_programs_pass_a_strict_type_checker(python: Path, tmp_path: Path) -
     assert done.returncode == 0, done.stdout
     done = subprocess.run([*mypy, "wrong.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert 'Module has no attribute "Netwrok"' in done.stdout
+
+
+def test_the_wheel_needs_no_compiler(tmp_path: Path) -> None:
+    """The wheel contains the contracts' artifacts, the flash hashing program, and the type markers."""
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    wheel = next(tmp_path.glob("*.whl"))
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        artifact = json.loads(archive.read("blockota/artifacts/BlockOTA.json"))
+    assert artifact["bytecode"].startswith("0x")
+    data = ("chips.toml", "simulator/families.toml", "flashing/stub/stub_v7m.bin", "flashing/stub/stub_v6m.bin")
+    assert {"blockota/py.typed", "firmware_host/py.typed", *(f"firmware_host/{name}" for name in data)} <= names
+    assert {f"blockota/clear-signing/calldata-{name}.json" for name in ("BlockOTA", "FirmwareReplication")} <= names
+    assert not [name for name in names if name.startswith(("tests/", "contracts/"))]
 
 
 def write_programs(folder: Path) -> list[tuple[Path, PageProgram]]:
