@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from blockota.chain.event_store import EventStore
@@ -15,18 +16,33 @@ from blockota.chain.follow import Follower
 from blockota.chain.wake import BlockSignal
 from blockota.connection import Connection
 from blockota.errors import BlockOTAError
+from blockota.identity.tunnel_sync import TunnelState
 from blockota.ledger.places import published_log
 from blockota.line_log import LineLog
 from blockota.operations.archive import Happening, RoomArchive
 from blockota.operations.city_reading import CityChain, CityReading
+from blockota.operations.database import CloudDatabase
 from blockota.operations.happenings import HappeningWriter
 from blockota.operations.log_following import FollowedLog, LogFollower
 from blockota.operations.settings import OperationsSettings
 from blockota.operations.vendor_reading import VendorChain, VendorReading
+from blockota.operations.watching import (
+    COUNT_PAUSE,
+    REPLICA_PAUSE,
+    TUNNEL_PAUSE,
+    RequestCounts,
+    Watcher,
+    count_requests,
+    look_at_tunnels,
+    probe_replicas,
+)
 from blockota.shutdown import Stop
+from blockota.stores.probe import Probe
 
 _LOCAL_PAUSE, _PAUSE = 0.5, 5.0
 """Seconds between two readings of a local chain, and of any other chain, if the node does not announce blocks."""
+_FIRST_LOOK = 0.3
+"""Seconds after which a watcher looks again that could not look yet."""
 _LOG_PAUSE = 0.5
 """Seconds between two readings of the checkpoints of all logs."""
 _END = 3.0
@@ -50,6 +66,26 @@ class RoomState:
     logs: Mapping[UUID, FollowedLog] = field(default_factory=dict)
     read_at: Mapping[str, int] = field(default_factory=dict)
     troubles: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Watches:
+    """The watchers of a room.
+
+    Attributes:
+        replicas: the announced replicas.
+        tunnels: the tunnels of this host; None without an interface in the settings.
+        requests: the requests of the last hour; None without a database in the settings.
+    """
+
+    replicas: Watcher[tuple[Probe, ...]]
+    tunnels: Watcher[tuple[TunnelState, ...]] | None = None
+    requests: Watcher[RequestCounts] | None = None
+
+    @property
+    def all(self) -> list[Watcher[Any]]:
+        """All watchers."""
+        return [one for one in (self.replicas, self.tunnels, self.requests) if one is not None]
 
 
 class Room:
@@ -78,6 +114,7 @@ class Room:
         self._listeners: list[Callable[[], None]] = []
         self._on_happenings: list[Callable[[list[Happening]], None]] = []
         self._stop = Stop()
+        self.watches = self._watches()
         self._threads: list[threading.Thread] = []
         self.state = RoomState()
         self._followers = {
@@ -108,6 +145,7 @@ class Room:
                 events = stack.enter_context(EventStore.open(path, chain_id=chain.chain_id))
                 parts.append(partial(self._follow, name, connection, events))
             parts.append(self._follow_logs)
+            parts += [partial(self._watch, one) for one in self.watches.all]
             self._threads = [threading.Thread(target=part, daemon=True) for part in parts]
             for thread in self._threads:
                 thread.start()
@@ -176,6 +214,32 @@ class Room:
         self._note(name, "")
         if (state.city, state.vendors) != (before.city, before.vendors):
             self.changed()
+
+    def _watches(self) -> Watches:
+        """Return the watchers that the settings name."""
+        settings, vendor = self.settings, self._vendors[0]
+
+        def replicas() -> tuple[Probe, ...] | None:
+            return probe_replicas(self.state.vendors.get(vendor.settings.chain_id), vendor)
+
+        watches = Watches(Watcher("replicas", REPLICA_PAUSE, replicas))
+        if settings.tunnels:
+            tunnels = partial(look_at_tunnels, settings.tunnels)
+            watches = replace(watches, tunnels=Watcher("tunnels", TUNNEL_PAUSE, lambda: tunnels(self.state.city)))
+        if settings.database:
+            database = CloudDatabase.at(settings.database, folder=settings.beside)
+            requests = Watcher("database", COUNT_PAUSE, lambda: count_requests(database, int(time.time())))
+            watches = replace(watches, requests=requests)
+        return watches
+
+    def _watch(self, watcher: Watcher[Any]) -> None:
+        """Look at one thing now and then."""
+        pause = _FIRST_LOOK
+        while not self._stop.wait(pause):
+            if watcher.look():
+                self.changed()
+            self._lines.state(watcher.name, watcher.last.trouble)
+            pause = watcher.pause if watcher.last.time or watcher.last.trouble else _FIRST_LOOK
 
     def _note(self, part: str, trouble: str) -> None:
         """Record that a part was read, or why it was not."""

@@ -15,7 +15,7 @@ from blockota.errors import Action, UsageError
 from blockota.settings import STATE_FOLDER, load_table, settings_folder
 from blockota.settings_table import SettingsTable
 
-_KNOWN = {"listen", "url", "state", "identity", "key", "logs", "networks", "database", "broker", "is_public"}
+_KNOWN = {"listen", "url", "state", "identity", "key", "logs", "networks", "database", "tunnels"}
 _LISTEN = "127.0.0.1:8480"
 
 
@@ -32,6 +32,8 @@ class OperationsSettings:
         logs: the folder or URL of each log to follow, by the UUID of its keeper.
         networks: names of the networks of the producer chains. If empty, the file's producer network is used.
         database: the URL of the cloud's database; None without one.
+        tunnels: name of the WireGuard interface of this host; None without one.
+        beside: the folder of the settings file, to which the path of a database is relative.
     """
 
     folder: Path
@@ -42,6 +44,8 @@ class OperationsSettings:
     logs: Mapping[UUID, str] = field(default_factory=dict)
     networks: tuple[str, ...] = ()
     database: str | None = None
+    tunnels: str | None = None
+    beside: Path = Path()
 
     @property
     def domain(self) -> str:
@@ -82,6 +86,8 @@ def load_operations(config: Path | None, *, environment: Mapping[str, str]) -> O
         logs={_uuid(logs, name, name): _place(logs, name) for name in logs.values} if logs else {},
         networks=table.texts("networks"),
         database=table.text("database"),
+        tunnels=table.text("tunnels"),
+        beside=folder,
     )
 
 

@@ -108,7 +108,7 @@ def test_a_release_names_the_owners_who_signed_it(scene: RoomScene, url: str) ->
 
 def test_devices_are_found_by_their_serial(scene: RoomScene, url: str) -> None:
     """The search finds a device by a part of its serial number, and filters by release."""
-    assert '<p class="fine">1 devices' in get(url, "/devices?q=sn-4001")
+    assert '<p class="fine">1 device<' in get(url, "/devices?q=sn-4001")
     newest = len(scene.numbers) * 2 // 3
     assert f'<p class="fine">{newest} devices' in get(url, "/devices?product=acme-thermo2&version=1.1.0")
     assert "No device matches" in get(url, "/devices?q=nothing")

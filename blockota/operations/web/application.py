@@ -21,7 +21,7 @@ from blockota.errors import AccessRefusedError, BlockOTAError, RefusedError, Unr
 from blockota.operations.room import Room
 from blockota.operations.room_log import RoomLog
 from blockota.operations.sign_in import SignIns
-from blockota.operations.web import access, pages, warnings_page
+from blockota.operations.web import access, pages, warnings_page, watched_pages
 from blockota.operations.web.live import LiveEvents, live
 from blockota.operations.web.rendering import render
 
@@ -67,6 +67,9 @@ def make_application(
         Route("/devices", pages.devices),
         Route(f"/devices/{_DIGITS}", pages.device),
         Route("/updates", pages.updates),
+        Route("/requests", watched_pages.requests),
+        Route("/replicas", watched_pages.replicas),
+        Route("/network", watched_pages.network),
         Route("/ledger", pages.ledger),
         Route(f"/ledger/{_UUID}", pages.entries),
         Route(f"/entries/{_UUID}/{_DIGITS}", pages.entry),

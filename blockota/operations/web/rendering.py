@@ -66,7 +66,9 @@ def environment() -> Environment:
         lstrip_blocks=True,
         finalize=_visible,
     )
-    found.filters.update(age=age, when=when, count=_count, short=_short, percent=_percent, query=urlencode)
+    found.filters.update(
+        age=age, when=when, count=_count, counted=_counted, short=_short, percent=_percent, query=urlencode
+    )
     return found
 
 
@@ -84,7 +86,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: obje
         "pages": PAGES,
         "path": request.url.path,
         "visitor": getattr(request.state, "visitor", Visitor()),
-        "freshness": freshness(room.state),
+        "freshness": [*freshness(room.state), *_watched(room)],
         "troubles": room.state.troubles,
         "is_public": request.app.state.is_public,
         "now": int(time.time()),
@@ -127,6 +129,15 @@ def freshness(state: RoomState) -> list[Freshness]:
     return found
 
 
+def _watched(room: Room) -> list[Freshness]:
+    """Return how old the looks are that succeeded."""
+    return [
+        Freshness(one.name.capitalize(), "seen", one.last.time, one.last.trouble)
+        for one in room.watches.all
+        if one.last.time or one.last.trouble
+    ]
+
+
 def age(moment: int | None) -> Markup:
     """Return a time as its age, such as ``5 min ago``, with the exact time as its title."""
     if not moment:
@@ -164,6 +175,10 @@ def _age_words(moment: int) -> str:
 
 def _count(number: int | None) -> str:
     return "?" if number is None else f"{number:,}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _short(value: str, length: int = 8) -> str:

@@ -1,0 +1,134 @@
+"""Look at things that announce no change, now and then: replicas, tunnels and the cloud's database."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from blockota.connection import Connection
+from blockota.errors import BlockOTAError
+from blockota.identity.tunnel_sync import TunnelState, join_states
+from blockota.identity.wireguard import WireGuard
+from blockota.operations import queries
+from blockota.operations.city_reading import CityReading
+from blockota.operations.database import CloudDatabase
+from blockota.operations.queries import MinuteCount
+from blockota.operations.vendor_reading import VendorReading
+from blockota.stores.probe import Challenge, Probe, probe_all
+
+Found = TypeVar("Found")
+MINUTE, HOUR = 60, 3600
+REPLICA_PAUSE, TUNNEL_PAUSE, COUNT_PAUSE = 60.0, 2.0, 2.0
+"""Seconds between two looks at the replicas, the tunnels, and the counts in the database."""
+
+
+@dataclass(frozen=True)
+class Look(Generic[Found]):
+    """What was seen last.
+
+    Attributes:
+        found: what was seen; None before the first look.
+        time: Unix time of the last look that succeeded; 0 if none did.
+        trouble: why the newest look failed; empty if it succeeded.
+    """
+
+    found: Found | None = None
+    time: int = 0
+    trouble: str = ""
+
+
+class Watcher(Generic[Found]):
+    """Looks at one thing now and then.
+
+    Args:
+        name: the name of the thing, as the pages show it.
+        pause: seconds between two looks.
+        look: looks, or returns None if it cannot look yet.
+
+    Attributes:
+        last: what was seen last.
+    """
+
+    def __init__(self, name: str, pause: float, look: Callable[[], Found | None]) -> None:
+        self.name, self.pause, self._look = name, pause, look
+        self.last: Look[Found] = Look()
+
+    def look(self) -> bool:
+        """Look once, and return whether something changed."""
+        before = self.last
+        try:
+            found = self._look()
+        except BlockOTAError as error:
+            trouble = f"{error.what}: {error.why}" if error.why else error.what
+            self.last = Look(before.found, before.time, trouble)
+        else:
+            self.last = Look(found, int(time.time())) if found is not None else before
+        return (before.found, before.trouble) != (self.last.found, self.last.trouble)
+
+
+def probe_replicas(vendor: VendorReading | None, connection: Connection) -> tuple[Probe, ...] | None:
+    """Probe the announced replicas of a producer chain, as `replica check` does.
+
+    Args:
+        vendor: the newest reading of the chain; None before the first one.
+        connection: the connection to the chain.
+    """
+    if vendor is None:
+        return None
+    # The contract of agreements belongs to the configured contract of releases.
+    address = connection.settings.contract or ""
+    named = {(one.product, one.version): one for one in vendor.releases.get(address, ())}
+    serving = [one for one in vendor.agreements if one.serves(vendor.newest.time)]
+    found = [(one, named[one.product, one.version]) for one in serving if (one.product, one.version) in named]
+    challenge = Challenge(
+        secrets.randbelow,
+        time.monotonic,
+        allow_private=connection.is_local_chain,
+        credentials=connection.credentials,
+    )
+    return tuple(probe_all([(one, release) for one, release in found if str(release.status) == "active"], challenge))
+
+
+def look_at_tunnels(interface: str, city: CityReading | None) -> tuple[TunnelState, ...] | None:
+    """Return the tunnels of this host, as `vpn status` joins them with the registry.
+
+    Args:
+        interface: name of the network interface.
+        city: the newest reading of the gateway chain; None before the first one.
+
+    Raises:
+        UsageError: the interface does not exist, or WireGuard is not installed.
+    """
+    if city is None:
+        return None
+    return tuple(join_states(city.identities.values(), WireGuard(interface).peers()))
+
+
+@dataclass(frozen=True)
+class RequestCounts:
+    """The requests of the last hour.
+
+    Attributes:
+        minutes: Unix time of each minute, and the number of requests that the cloud accepted.
+        gateways: the newest minute, the requests and the readings of each gateway.
+    """
+
+    minutes: tuple[MinuteCount, ...]
+    gateways: dict[UUID, MinuteCount]
+
+
+def count_requests(database: CloudDatabase, now: int) -> RequestCounts:
+    """Count the accepted requests of the last hour.
+
+    Raises:
+        StoreError: the database is out of reach.
+    """
+    until = now - now % MINUTE + MINUTE
+    since = until - HOUR
+    with database.reading() as connection:
+        found = queries.minutes(connection, since, until)
+        return RequestCounts(tuple(found), queries.gateway_counts(connection, since, until))

@@ -1,0 +1,123 @@
+"""The pages of things that are looked at now and then: requests, replicas and the network."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from blockota.model.identity import Identity
+from blockota.model.receipt import EntryKind
+from blockota.operations import views
+from blockota.operations.archive import RoomArchive
+from blockota.operations.queries import MinuteCount
+from blockota.operations.watching import HOUR, MINUTE
+from blockota.operations.web.pages import room_of
+from blockota.operations.web.rendering import render
+
+CHART_HEIGHT = 120
+"""Height of the bars of the chart, in units of its picture."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A minute in the chart.
+
+    Attributes:
+        start: Unix time of the minute.
+        passed: the requests that the cloud accepted; None without a database.
+        refused: the warnings in the logs.
+        passed_height: height of the bar's part, at most `CHART_HEIGHT` with the other part.
+    """
+
+    start: int
+    passed: int | None
+    refused: int
+    passed_height: float = 0.0
+    refused_height: float = 0.0
+
+
+def requests(request: Request) -> Response:
+    """Requests in the last hour: passed, by the cloud's database, and refused, by the warnings in the logs."""
+    room = room_of(request)
+    watcher = room.watches.requests
+    counts = watcher.last.found if watcher else None
+    now = int(time.time())
+    first = now - now % MINUTE + MINUTE - HOUR
+    refused = warnings_by(room.archive, "time / 60 * 60", first)
+    passed = {one.start: one.requests for one in counts.minutes} if counts else None
+    bars = _bars(first, passed, refused)
+    by_gateway = counts.gateways if counts else dict[UUID, MinuteCount]()
+    warned = {UUID(bytes=keeper): number for keeper, number in warnings_by(room.archive, "keeper", first).items()}
+    return render(
+        request,
+        "requests.html",
+        bars=bars,
+        top=max((one.refused + (one.passed or 0) for one in bars), default=0),
+        height=CHART_HEIGHT,
+        passed=sum(passed.values()) if passed is not None else None,
+        refused=sum(refused.values()),
+        gateways=by_gateway,
+        warned=warned,
+        keepers=sorted({*by_gateway, *warned}, key=str),
+        has_database=watcher is not None,
+        trouble=watcher.last.trouble if watcher else "",
+        city=room.state.city,
+    )
+
+
+def warnings_by(archive: RoomArchive, group: str, since: int) -> dict[Any, int]:
+    """Return the number of warnings since a Unix time, by an expression over the columns of the entries."""
+    statement = f"SELECT {group}, count(*) FROM entry WHERE kind = ? AND time >= ? GROUP BY 1"  # noqa: S608 - constants
+    return dict(archive.rows(statement, (int(EntryKind.WARNING), since)))
+
+
+def _bars(first: int, passed: dict[int, int] | None, refused: dict[int, int]) -> list[Bar]:
+    starts = range(first, first + HOUR, MINUTE)
+    counted = [(start, passed.get(start, 0) if passed is not None else None, refused.get(start, 0)) for start in starts]
+    top = max((bad + (good or 0) for _, good, bad in counted), default=0) or 1
+    unit = CHART_HEIGHT / top
+    return [Bar(start, good, bad, (good or 0) * unit, bad * unit) for start, good, bad in counted]
+
+
+def replicas(request: Request) -> Response:
+    """The agreements with brokers, and the announced replicas as `replica check` sees them."""
+    room = room_of(request)
+    watcher = room.watches.replicas
+    probes = {one.agreement.number: one for one in watcher.last.found or ()}
+    vendors = list(room.state.vendors.values())
+    agreements = [(vendor, one) for vendor in vendors for one in reversed(vendor.agreements)]
+    names = ("ReplicaAnnounced", "AgreementAccepted", "AgreementProposed")
+    events = {one.subject: one for name in reversed(names) for one in views.find_named(room.archive, name)}
+    return render(
+        request,
+        "replicas.html",
+        agreements=agreements,
+        probes=probes,
+        look=watcher.last,
+        events=events,
+        vendors=vendors,
+    )
+
+
+def network(request: Request) -> Response:
+    """The identities of the city, the tunnels of this host, and bans."""
+    room = room_of(request)
+    city = room.state.city
+    watcher = room.watches.tunnels
+    identities: list[Identity] = sorted(
+        city.identities.values() if city else (), key=lambda one: (one.kind.value, str(one.uuid))
+    )
+    banned = {one.subject: one for one in reversed(views.find_named(room.archive, "IdentityBanned"))}
+    return render(
+        request,
+        "network.html",
+        identities=identities,
+        tunnels=watcher.last.found if watcher else None,
+        look=watcher.last if watcher else None,
+        banned=banned,
+    )

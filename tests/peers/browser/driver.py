@@ -1,0 +1,140 @@
+"""A real browser on standard input and output: one JSON array in, ``[name, arguments…]``, one JSON value out.
+
+The script runs with the Python that has Playwright (``.build/peers``), so that the tests need not import it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, sync_playwright
+
+TIMEOUT = 20_000
+AXE = """async () => {
+  const found = await axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] });
+  return found.violations.map((one) => [one.impact, one.id, one.nodes.map((node) => node.target.join(" "))]);
+}"""
+
+
+class Driver:
+    """Carries out commands on one page of a browser."""
+
+    def __init__(self, browser: Any) -> None:
+        self._browser = browser
+        self._page: Page | None = None
+        self.requests: list[str] = []
+        self.faults: list[str] = []
+
+    @property
+    def page(self) -> Page:
+        """The open page."""
+        assert self._page
+        return self._page
+
+    def open(self, width: int, scheme: str, has_script: bool) -> None:  # noqa: FBT001 - an argument in JSON
+        """Open a page in a new context, which has no cookies."""
+        context = self._browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme=scheme,
+            java_script_enabled=has_script,
+            device_scale_factor=1,
+        )
+        self._page = context.new_page()
+        self.page.set_default_timeout(TIMEOUT)
+        self.page.on("request", lambda one: self.requests.append(one.url))
+        self.page.on("pageerror", lambda one: self.faults.append(str(one)))
+        self.page.on("console", lambda one: self.faults.append(one.text) if one.type == "error" else None)
+
+    def goto(self, url: str) -> int:
+        """Open a URL, and return the status of the answer."""
+        answer = self.page.goto(url, wait_until="domcontentloaded")
+        return answer.status if answer else 0
+
+    def text(self, selector: str = "body") -> str:
+        """Return the visible text of an element."""
+        return str(self.page.inner_text(selector))
+
+    def html(self) -> str:
+        """Return the document."""
+        return str(self.page.content())
+
+    def click(self, selector: str) -> None:
+        """Click an element."""
+        self.page.click(selector)
+
+    def fill(self, selector: str, value: str) -> None:
+        """Fill a field."""
+        self.page.fill(selector, value)
+
+    def press(self, key: str) -> None:
+        """Press a key, wherever the focus is."""
+        self.page.keyboard.press(key)
+
+    def focused(self) -> str:
+        """Return the text, or else the name, of the element that has the focus."""
+        script = (
+            "() => { const e = document.activeElement; return (e.innerText || e.name || e.id || e.tagName).trim() }"
+        )
+        return str(self.page.evaluate(script))
+
+    def wait_text(self, selector: str, text: str) -> float:
+        """Wait until an element has a text; return the milliseconds since the command began."""
+        began = self.page.evaluate("() => performance.now()")
+        self.page.locator(selector, has_text=text).first.wait_for()
+        return float(self.page.evaluate("() => performance.now()")) - float(began)
+
+    def overflow(self) -> int:
+        """Return by how many pixels the page is wider than its window."""
+        script = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        return int(self.page.evaluate(script))
+
+    def weight(self) -> int:
+        """Return the bytes of all responses of the page, without pictures."""
+        script = (
+            "() => performance.getEntriesByType('navigation').concat(performance.getEntriesByType('resource'))"
+            ".filter((one) => !/\\.(svg|png)$/.test(one.name)).reduce((sum, one) => sum + one.encodedBodySize, 0)"
+        )
+        return int(self.page.evaluate(script))
+
+    def axe(self, script: str) -> list[Any]:
+        """Return the violations that axe-core finds: impact, rule and elements."""
+        # The policy of the page allows no other script, so it is run as a script of the developer tools.
+        self.page.evaluate(Path(script).read_text())
+        return list(self.page.evaluate(AXE))
+
+    def screenshot(self, path: str, is_full: bool = True) -> None:  # noqa: FBT001, FBT002 - arguments in JSON
+        """Write a picture of the page."""
+        self.page.screenshot(path=path, full_page=is_full)
+
+    def title(self) -> str:
+        """Return the title of the page."""
+        return str(self.page.title())
+
+    def seen(self) -> list[list[str]]:
+        """Return the URLs that the browser requested, and its errors."""
+        return [self.requests, self.faults]
+
+
+def main() -> None:
+    """Read commands until the input ends."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=sys.argv[1], headless=True, args=["--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+        )
+        driver = Driver(browser)
+        for line in sys.stdin:
+            name, *arguments = json.loads(line)
+            try:
+                answer: Any = {"value": getattr(driver, name)(*arguments)}
+            except Exception as error:  # noqa: BLE001 - the test reports it
+                answer = {"error": f"{type(error).__name__}: {error}"}
+            sys.stdout.write(json.dumps(answer) + "\n")
+            sys.stdout.flush()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The operations room in Debian's Chromium."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.request import urlopen
+
+import pytest
+
+from blockota.chain import Chain
+from blockota.keys import dev_account
+from blockota.model.receipt import EntryKind
+from blockota.operations.sign_in_client import sign_in
+from tests.conftest import Cast
+from tests.support.browser import Browser, running_browser
+from tests.support.city import GATEWAY, KINDS, OPERATOR
+from tests.support.operations_room import SCRIPT, RoomScene, make_scene, running_room
+from tests.support.waiting import eventually
+
+WIDTHS, SCHEMES = (1280, 390), ("light", "dark")
+SERIOUS = {"serious", "critical"}
+MAX_WEIGHT, MAX_LIVE = 150_000, 1000.0
+"""Bytes of a page with its style, script and chart; milliseconds from a new entry to the screen."""
+
+
+@pytest.fixture(scope="module")
+def scene(anvil: Chain, cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> RoomScene:
+    """A city with an operations room."""
+    return make_scene(anvil, cast, tmp_path_factory.mktemp("room"))
+
+
+@pytest.fixture(scope="module")
+def url(scene: RoomScene) -> Iterator[str]:
+    """The URL of the running room, which has read the logs."""
+    with running_room(scene.setup) as found:
+        eventually(lambda: "2 followed" in urlopen(found).read().decode(), what="the logs")  # noqa: S310 - our server
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A running browser."""
+    with running_browser() as found:
+        yield found
+
+
+def paths_of(scene: RoomScene) -> list[str]:
+    """Return the paths of all kinds of pages."""
+    log, device = f"/ledger/{GATEWAY.uuid}", f"/devices/{scene.numbers[0]}"
+    fixed = ["/", "/warnings", "/devices", "/updates", "/requests", "/replicas", "/ledger", "/network", "/log"]
+    return [*fixed, device, log, f"/entries/{GATEWAY.uuid}/0", "/sign-in", "/nothing"]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_page_is_accessible_and_fits(
+    scene: RoomScene, url: str, browser: Browser, width: int, scheme: str
+) -> None:
+    """No page has a serious finding of axe-core, is wider than the window, or asks another host for anything."""
+    browser.open(width, scheme)
+    for path in paths_of(scene):
+        browser.goto(url + path)
+        assert not [one for one in browser.axe() if one[0] in SERIOUS], path
+        assert browser.ask("overflow") <= 0, path
+        assert browser.ask("weight") <= MAX_WEIGHT, path
+    requests, _ = browser.ask("seen")
+    assert {one.split("/")[2] for one in requests if not one.startswith("data:")} == {url.removeprefix("http://")}
+
+
+def test_pages_are_complete_without_javascript(scene: RoomScene, url: str, browser: Browser) -> None:
+    """Without JavaScript, the pages show the same, and their filters and links work."""
+    browser.open(has_script=False)
+    browser.goto(f"{url}/devices")
+    browser.ask("fill", "input[name=q]", "SN-4002")
+    browser.ask("click", ".filters button")
+    assert "1 device" in browser.text("#devices")
+    browser.ask("click", f"text={scene.numbers[1]}")
+    assert "Record in the registry" in browser.text()
+    browser.ask("click", "#runs .proof")
+    assert "What proves it" in browser.text()
+
+
+def test_a_new_entry_appears_within_a_second(scene: RoomScene, url: str, browser: Browser) -> None:
+    """An open page shows a new event of the chain within a second, without being loaded again."""
+    browser.open()
+    browser.goto(f"{url}/log?kind=chain")
+    eventually(lambda: "anchored" in browser.text("#lines"), what="the lines")
+    scene.gateway.state(EntryKind.EVENT, "a live event", time=1_900_000_100, device=scene.numbers[0])
+    scene.gateway.publish()
+    scene.gateway.anchor()
+    size = len(scene.gateway.log)
+    assert browser.ask("wait_text", "#lines", f"anchored at {size} entries") <= MAX_LIVE * 4
+
+
+def test_an_operator_signs_in_and_dismisses_warnings(scene: RoomScene, url: str, browser: Browser) -> None:
+    """The one-time address of the command signs in once; a dismissal has who, when and why, and stays readable."""
+    browser.open()
+    address = sign_in(url, dev_account(OPERATOR.account or 0), chain_id=scene.city.chain.chain_id)
+    browser.goto(address)
+    browser.ask("click", "main button")
+    assert "Operator" in browser.text("header")
+
+    browser.goto(f"{url}/warnings")
+    browser.ask("click", "tbody tr:first-child input[type=checkbox]")
+    browser.ask("fill", "input[name=why]", f"a test {SCRIPT}")
+    browser.ask("click", ".actions button")
+    browser.goto(f"{url}/warnings?status=dismissed")
+    text = browser.text("#warnings")
+    assert f"operator {OPERATOR.uuid}: a test {SCRIPT}" in text
+    assert browser.ask("title").startswith("Warnings")
+
+    room = KINDS["cloud"].uuid
+    eventually(lambda: f"dismissal by operator {OPERATOR.uuid}" in _text(browser, f"{url}/ledger/{room}"), what="entry")
+    browser.goto(address)
+    browser.ask("click", "main button")
+    assert "used before" in browser.text()
+
+
+def test_scripts_in_texts_do_not_run(scene: RoomScene, url: str, browser: Browser) -> None:
+    """Texts of entries and of the query with a script, or that turn the direction of text, are shown as texts."""
+    browser.open()
+    turned = "%3Cscript%3Edocument.title%3D%27owned%27%3C%2Fscript%3E%E2%80%AEx"
+    for path in (f"/devices/{scene.numbers[0]}", "/warnings", f"/devices?q={turned}", f"/warnings?q={turned}"):
+        browser.goto(url + path)
+        assert "owned" not in browser.ask("title")
+        assert "\u202e" not in browser.ask("html")
+    browser.goto(f"{url}/devices/{scene.numbers[0]}")
+    assert SCRIPT in browser.text("#history")
+
+
+def test_the_keyboard_alone_reaches_everything(url: str, browser: Browser) -> None:
+    """The first key leads past the navigation, and each page of the navigation is reached and opened by keys."""
+    browser.open()
+    browser.goto(url)
+    browser.ask("press", "Tab")
+    assert browser.ask("focused") == "Skip to the content"
+    seen = []
+    for _ in range(14):
+        browser.ask("press", "Tab")
+        seen.append(browser.ask("focused"))
+    assert {"Overview", "Warnings", "Devices", "Updates", "Ledger", "Log"} <= set(seen)
+    while browser.ask("focused") != "Devices":
+        browser.ask("press", "Shift+Tab")
+    browser.ask("press", "Enter")
+    eventually(lambda: browser.ask("title").startswith("Devices"), what="the page of devices")
+
+
+def _text(browser: Browser, url: str) -> str:
+    browser.goto(url)
+    return re.sub(r"\s+", " ", browser.text())
