@@ -78,8 +78,8 @@ class Role(StrEnum):
     """The chain with the city's identities, devices, orders and logs."""
 
 
-_TABLES = {"networks", "tokens", "image_keys", "bench", "trust", "log", "gateway", "vpn", "operations"}
-_KNOWN = {"network", "store", *_TABLES, *(f"{role}_network" for role in Role), *_SOURCES}
+_TABLES = {"networks", "tokens", "image_keys", "bench", "trust", "log", "gateway", "vpn", "operations", "validator"}
+_KNOWN = {"network", "store", "cloud", *_TABLES, *(f"{role}_network" for role in Role), *_SOURCES}
 _KNOWN_NETWORK = {
     *("url", "chain_id", "contract", "replication", "safe", "confirmations", "max_fee_gwei", "max_cost", "first_block"),
     *REGISTRIES,

@@ -32,6 +32,7 @@ _NOUNS = {
     "device": "Devices: registrant, spec, site, register, batch, key, import, transfer, ban, unban, show, list.",
     "order": "Orders of operators: update, configure, cancel, group, list, show.",
     "gateway": "The gateway of a site: init, run, status, devices, device, retry, pause.",
+    "validator": "The service that checks signed requests: init, run, status.",
     "operations": "The operations page: init, run, sign-in.",
     "vpn": "Tunnels between enrolled identities: key, sync, status.",
     "ledger": "Anchored logs: show, installed, suspect, decide.",

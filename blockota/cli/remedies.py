@@ -119,6 +119,8 @@ OPTIONS: dict[Action, str] = {
     Action.INIT_OPERATIONS: "`blockota operations init`",
     Action.RUN_GATEWAY: "`blockota gateway run`",
     Action.SHOW_GATEWAY_DEVICE: "`blockota gateway device {device}`",
+    Action.INIT_VALIDATOR: "`blockota validator init`",
+    Action.RUN_VALIDATOR: "`blockota validator run`",
 }
 
 

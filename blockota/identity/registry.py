@@ -28,6 +28,8 @@ INTERVAL = 0.25
 """Seconds between two questions for the newest block."""
 _AGAIN = 1.0
 """Seconds without questions after a failure."""
+_SILENCE = 2.0
+"""Seconds without an answer to `look` after which a watched reader asks for no record."""
 _MOST = 10_000
 """The largest number of records that are kept for one block. Anyone can ask for records that do not exist."""
 
@@ -37,13 +39,18 @@ class IdentityReader:
 
     Args:
         open_contract: opens the registry. It is called again until the node answers.
+        is_watched: whether a thread calls `look` at intervals. `reading` then never waits for a node that hangs.
         clock: returns monotonic seconds.
     """
 
     def __init__(
-        self, open_contract: Callable[[], IdentitiesContract], *, clock: Callable[[], float] = time.monotonic
+        self,
+        open_contract: Callable[[], IdentitiesContract],
+        *,
+        is_watched: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._open_contract, self._clock = open_contract, clock
+        self._open_contract, self._is_watched, self._clock = open_contract, is_watched, clock
         self._contract: IdentitiesContract | None = None
         self._lock = threading.RLock()
         self._head: BlockHead | None = None
@@ -107,16 +114,17 @@ class IdentityReader:
                     self._owners, self._enrolled = {}, 0
 
     def _newest(self) -> BlockHead:
-        if self._head is None or self._clock() - self._looked_at >= INTERVAL:
+        if not self._is_watched and self._clock() - self._looked_at >= INTERVAL:
             with suppress(ChainError):
                 self.look()
         if self._head is None:
-            raise ChainError("the registry of identities is out of reach", why=self._trouble)
+            raise ChainError("the registry of identities is out of reach", why=self._trouble or "no block is read yet")
         return self._head
 
     def _identity(self, uuid: UUID, head: BlockHead) -> Identity | None:
         if uuid not in self._records:
             contract = self._opened()
+            self._check_watch()
             if len(self._records) >= _MOST:
                 self._records.clear()
             with self._asking():
@@ -137,12 +145,18 @@ class IdentityReader:
 
     def _read_owners(self, head: BlockHead) -> None:
         contract = self._opened()
+        self._check_watch()
         with self._asking():
             count = contract.count(block=head.number)
             if count != self._enrolled:
                 added = islice(contract.identities(block=head.number), count - self._enrolled)
                 self._owners.update({one.virtual_ip: one.uuid for one in added if one.virtual_ip})
         self._enrolled, self._owners_block = count, head.number
+
+    def _check_watch(self) -> None:
+        if self._is_watched and self._clock() - self._looked_at > _SILENCE:
+            why = self._trouble or "the node does not answer"
+            raise ChainError("the registry of identities is out of reach", why=why)
 
     def _opened(self) -> IdentitiesContract:
         if self._contract is None:

@@ -211,15 +211,25 @@ class RequestCourier:
     ) -> None:
         self._outbox, self._receiver, self._signer, self._route = outbox, receiver, signer, route
         self._clock = clock
+        self._refused: Callable[[str], None] = lambda _: None
 
-    def run(self, stop: Stop, *, report: Callable[[str], None], pauses: Sequence[float] = PAUSES) -> None:
+    def run(
+        self,
+        stop: Stop,
+        *,
+        report: Callable[[str], None],
+        refused: Callable[[str], None] = lambda _: None,
+        pauses: Sequence[float] = PAUSES,
+    ) -> None:
         """Send requests until the stop.
 
         Args:
             stop: ends the courier.
             report: called after each try with the reason why it failed; empty if it succeeded.
+            refused: called with the reason when a request was refused for good.
             pauses: seconds before the next try, after each failure in a row. The last value repeats.
         """
+        self._refused = refused
         failures = 0
         while not stop.is_asked:
             try:
@@ -249,6 +259,7 @@ class RequestCourier:
         now = self._clock()
         if shipment.expires is not None and now > shipment.expires:
             self._outbox.set_aside(shipment, "its deadline has passed", now=now)
+            self._refused("its deadline has passed")
             return ""
         try:
             reply = self._route.send(self._signer.request(shipment.parcel, receiver=self._receiver, now=now))
@@ -259,6 +270,7 @@ class RequestCourier:
             return ""
         if reply.is_final:
             self._outbox.set_aside(shipment, reply.sentence, now=now)
+            self._refused(reply.sentence)
             return ""
         return reply.sentence
 

@@ -27,21 +27,10 @@ from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
+from blockota.certificates import make_certificates
 from blockota.errors import UsageError
 from blockota.files import write_durable
 
@@ -52,7 +41,6 @@ MAX_PACKET = 65536
 _ITERATIONS, _SALT_SIZE, _PASSWORD_SIZE = 101, 12, 24
 """The iterations and salt size of mosquitto_passwd, and the size of a random password in bytes. A slower hash would not
 make a random password safer."""
-_YEARS = timedelta(days=3650)
 _SETTINGS = """\
 # Written by BlockOTA. Start the broker with: mosquitto -c {folder}/mosquitto.conf
 user {user}
@@ -224,50 +212,12 @@ def write_broker_files(
 
 def _write_certificates(files: BrokerFiles, hosts: list[str], now: datetime) -> None:
     """Write the certificate of the authority if there is none, and the broker's certificate for these hosts."""
+    known = None
     if (files.folder / "authority.key").exists():
-        key = load_pem_private_key((files.folder / "authority.key").read_bytes(), password=None)
-        authority = x509.load_pem_x509_certificate(files.authority.read_bytes())
-        if not isinstance(key, EllipticCurvePrivateKey):
-            raise UsageError(
-                f"{files.folder / 'authority.key'} cannot be used", why="the file does not have a P-256 key"
-            )
-    else:
-        key = _new_key(files, "authority.key")
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "BlockOTA gateway devices")])
-        basics = x509.BasicConstraints(ca=True, path_length=0)
-        authority = _certificate((name, name), key, now).add_extension(basics, critical=True).sign(key, SHA256())
-        files.write("authority.pem", authority.public_bytes(Encoding.PEM))
-    own = _new_key(files, "server.key")
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:64])])
-    server = (
-        _certificate((name, authority.subject), own, now)
-        .add_extension(x509.SubjectAlternativeName([_host(one) for one in hosts]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
-    )
-    files.write("server.pem", server.sign(key, SHA256()).public_bytes(Encoding.PEM))
-
-
-def _certificate(
-    names: tuple[x509.Name, x509.Name], key: EllipticCurvePrivateKey, now: datetime
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder(names[1], names[0], key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))  # clocks of devices may be slow
-        .not_valid_after(now + _YEARS)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
-
-
-def _new_key(files: BrokerFiles, name: str) -> EllipticCurvePrivateKey:
-    key = generate_private_key(SECP256R1())
-    files.write(name, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return key
-
-
-def _host(text: str) -> x509.GeneralName:
+        known = (files.folder / "authority.key").read_bytes(), files.authority.read_bytes()
     try:
-        return x509.IPAddress(ip_address(text))
-    except ValueError:
-        return x509.DNSName(text)
+        made = make_certificates("BlockOTA gateway devices", hosts, now=now, authority=known)
+    except ValueError as error:
+        raise UsageError(f"{files.folder / 'authority.key'} cannot be used", why=str(error)) from error
+    for name, content in made.items():
+        files.write(name, content)

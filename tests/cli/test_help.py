@@ -10,7 +10,7 @@ import pytest
 
 from blockota.cli.main import cli
 
-WIDTH, HEIGHT, HEIGHT_OF_NOUNS = 80, 40, 58
+WIDTH, HEIGHT, HEIGHT_OF_NOUNS = 80, 40, 60
 
 
 def contexts(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[click.Context]:

@@ -1,0 +1,225 @@
+"""``blockota validator``: the service that checks signed requests at the edge of a city."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import click
+
+from blockota.cli.identity import UUID_TYPE
+from blockota.cli.keys import open_key, password_option
+from blockota.cli.log_verify import counted_entries
+from blockota.cli.session import Session, VerbGroup, with_session
+from blockota.errors import Action, RefusedError, UsageError
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
+
+    from blockota.identity.validator_service import ValidatorSetup
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.group(cls=VerbGroup)
+def validator() -> None:
+    """Check the signed requests of gateways, keep their readings, and act on them by rules.
+
+    The tables [validator] and [log] of the settings describe it, and validator.toml has its rules.
+    """
+
+
+@validator.command()
+@click.option("--identity", type=UUID_TYPE, metavar="UUID", help="UUID of an enrolled validator; random by default.")
+@click.option("--domain", default="validator.local", show_default=True, metavar="NAME", help="Begin of its log's name.")
+@click.option("--key", metavar="URI", help="Account that anchors its log, such as keystore:FILE.")
+@click.option("--identity-key", type=_FILE, metavar="FILE", help="Its private P-256 key; a new one by default.")
+@click.option("--log-key", type=_FILE, metavar="FILE", help="Its log's private key; a new one by default.")
+@click.option(
+    "--requests", default="127.0.0.1:8470", show_default=True, metavar="HOST:PORT", help="Where it receives requests."
+)
+@click.option(
+    "--listen", default="127.0.0.1:8092", show_default=True, metavar="HOST:PORT", help="Where it shows its state."
+)
+@click.option("--host", "hosts", multiple=True, metavar="NAME", help="Make a certificate for this name or address.")
+@with_session
+def init(
+    session: Session,
+    /,
+    identity: UUID | None,
+    domain: str,
+    key: str | None,
+    identity_key: Path | None,
+    log_key: Path | None,
+    requests: str,
+    listen: str,
+    hosts: tuple[str, ...],
+) -> None:
+    """Set up a validator: make its keys, and write its settings.
+
+    The tables of the validator are added to blockota.toml. Nothing is overwritten. The command also writes two public
+    keys, with which the city enrols the validator.
+
+    \b
+    Example:  blockota validator init --domain berlin.example \\
+                  --requests 10.64.0.1:8470 --host 10.64.0.1
+    """
+    from blockota.cli.listening import host_and_port
+    from blockota.identity.founding import NewService
+    from blockota.identity.validator_founding import found_validator
+
+    host_and_port(requests)
+    host_and_port(listen)
+    new = NewService("validator", identity or uuid.uuid4(), domain, key, identity_key, log_key)
+    found, authority = found_validator(session.config, new, places=(requests, listen), hosts=hosts)
+    fields = {
+        "identity": str(new.identity),
+        "origin": new.origin,
+        "folder": str(found.folder),
+        "publicKey": str(found.public_key),
+        "logKey": str(found.log_public_key),
+        "authority": str(authority) if authority else None,
+    }
+    enrol = (
+        f"blockota identity enrol --kind validator --uuid {new.identity} --public-key {found.public_key} "
+        f"--log-key {found.log_public_key} --account ADDRESS --virtual-ip IP -o enrol.json"
+    )
+    then = "Next: `blockota validator run`" if identity else f"Next: the city enrols it with `{enrol}`"
+
+    def show() -> None:
+        session.done(f"the validator {new.identity} is set up in {found.settings}")
+        rows = {"log": new.origin, "public key": fields["publicKey"], "log key": fields["logKey"]}
+        session.fields(rows | ({"authority": f"{authority}, for the gateways"} if authority else {}))
+
+    session.result(fields, show, then=then)
+
+
+@validator.command()
+@click.option("--events", type=_FILE, metavar="FILE", help="Log file, one JSON line per event; else stderr.")
+@password_option
+@with_session
+def run(session: Session, /, events: Path | None, password_fd: int | None) -> None:
+    """Receive requests, until SIGTERM or Ctrl-C.
+
+    Each request is checked against the record of its sender in the registry. A request is answered when its readings
+    are on the disk; they stay there until the cloud has them.
+
+    \b
+    Example:  blockota validator run
+    """
+    from blockota.identity.validator_service import opened_service
+    from blockota.line_log import LineLog
+    from blockota.repository.access_log import open_log
+    from blockota.shutdown import stop_on_signals
+
+    setup = _setup(session, password_fd)
+    settings = setup.settings
+    if settings.accepts_replayable:
+        session.note("accept_legacy is on: anyone who records a request of the old form can send it again.")
+    if settings.cloud is None:
+        session.note("[validator.cloud] is missing: readings are kept in memory, and lost at the end of the program.")
+
+    def show(url: str) -> None:
+        fields = {"identity": str(settings.identity), "url": url, "rules": len(settings.rules)}
+        sentence = f"the validator {settings.identity} receives requests at {url} and has {len(settings.rules)} rules"
+        session.result(fields, lambda: session.done(sentence))
+
+    lines = LineLog(open_log(events))
+    try:
+        with stop_on_signals() as stop, opened_service(setup, lines, stop) as service:
+            service.run(on_ready=show)
+    except UsageError as error:
+        if error.action is Action.LISTEN_ELSEWHERE:  # the addresses of a validator are settings, not options
+            raise error.revised(remedy=f"{error.remedy} in the settings file", action=None) from error
+        raise
+
+
+@validator.command()
+@with_session
+def status(session: Session, /) -> None:
+    """Show whether the validator runs, what waits, and its log.
+
+    \b
+    Example:  blockota validator status
+    """
+    from blockota.identity.request_outbox import RequestOutbox
+    from blockota.identity.validator_service import CLOUD_NAME, COMMANDS_NAME, is_running
+    from blockota.identity.validator_settings import load_validator
+    from blockota.ledger.log import TileLog
+    from blockota.ledger.log_settings import load_log
+
+    settings = load_validator(session.config, environment=os.environ)
+    if not (settings.folder / CLOUD_NAME).exists():
+        raise RefusedError(
+            "the validator has no state yet",
+            why=f"{settings.folder / CLOUD_NAME} does not exist: the validator never ran here",
+            remedy="run it first",
+            action=Action.RUN_VALIDATOR,
+        )
+    log = TileLog(load_log(session.config, environment=os.environ).folder)
+    with (
+        RequestOutbox(settings.folder / CLOUD_NAME, is_owner=False) as to_cloud,
+        RequestOutbox(settings.folder / COMMANDS_NAME, is_owner=False) as commands,
+    ):
+        refused = [*to_cloud.refused(), *commands.refused()]
+        fields: dict[str, Any] = {
+            "identity": str(settings.identity),
+            "running": is_running(settings),
+            "rules": len(settings.rules),
+            "toCloud": to_cloud.waiting(),
+            "commands": commands.waiting(),
+            "refused": [{"receiver": receiver, "why": why, "time": time} for receiver, why, time in refused],
+            "entries": len(log),
+            "published": log.published.head().size,
+        }
+
+    def show() -> None:
+        rows = {
+            "validator": f"{settings.identity}, {'running' if fields['running'] else 'not running'}",
+            "to the cloud": f"{fields['toCloud']:,} requests wait",
+            "commands": f"{fields['commands']:,} wait, {len(settings.rules):,} rules",
+            "log": f"{counted_entries(len(log))}, {fields['published']:,} published",
+        }
+        newest = refused[0][1] if refused else ""
+        session.fields(rows | ({"refused": f"{len(refused):,}, the newest: {newest}"} if refused else {}))
+
+    session.result(fields, show)
+
+
+def _setup(session: Session, password_fd: int | None) -> ValidatorSetup:
+    """Return what the settings of a validator name: its registry, its log and its account."""
+    from blockota.bindings.identities import IdentitiesContract
+    from blockota.bindings.update_ledger import UpdateLedgerContract
+    from blockota.identity.sending import open_signer
+    from blockota.identity.validator_service import ValidatorSetup
+    from blockota.identity.validator_settings import load_validator
+    from blockota.ledger.keys import open_log_key
+    from blockota.ledger.log import TileLog
+    from blockota.ledger.log_anchor import LogAnchor
+    from blockota.ledger.log_settings import load_log
+    from blockota.ledger.recording import LogParts
+
+    settings = load_validator(session.config, environment=os.environ)
+    log = load_log(session.config, environment=os.environ)
+    signer = open_log_key(*log.signing(), environment=os.environ)
+    site, tiles = session.gateway, TileLog(log.folder)
+    account = open_key(site.settings.chain_id, settings.key, password_fd) if settings.key else None
+    if account is None:
+        session.note("key in [validator] is missing: the log is not anchored.")
+
+    def open_anchor(account: BaseAccount) -> LogAnchor:
+        ledger, identities = site.open(UpdateLedgerContract), site.open(IdentitiesContract)
+        return LogAnchor(tiles.published, account, ledger, identities, folder=settings.folder)
+
+    return ValidatorSetup(
+        settings=settings,
+        signer=open_signer(settings.identity, settings.identity_key, environment=os.environ),
+        open_registry=lambda: site.open(IdentitiesContract),
+        log=LogParts(
+            tiles, signer, log.witnesses, partial(open_anchor, account) if account else None, settings.anchor_seconds
+        ),
+    )

@@ -1,0 +1,171 @@
+"""Set up a service of an identity in the folder of a settings file: make its keys, and add its tables to the file.
+
+Nothing is overwritten.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from blockota.errors import UsageError
+from blockota.files import make_folder, read_input, write_new, write_result
+from blockota.formats.notes import check_name
+from blockota.ledger.keys import create_log_key
+from blockota.settings import FILE_NAME
+
+_MAX_SETTINGS, _MAX_PEM = 1 << 16, 1 << 14
+
+
+@dataclass(frozen=True)
+class NewService:
+    """The choices for a new service.
+
+    Attributes:
+        kind: what it is, such as ``gateway``: the name of its table and of its folder.
+        identity: its UUID.
+        domain: the first part of the log's origin.
+        key: URI of the account that anchors the log; None if there is none yet.
+        identity_key: existing PEM file with the identity's private key; None to make one.
+        log_key: existing PEM file with the log's private key; None to make one.
+    """
+
+    kind: str
+    identity: UUID
+    domain: str
+    key: str | None = None
+    identity_key: Path | None = None
+    log_key: Path | None = None
+
+    @property
+    def origin(self) -> str:
+        """The origin of the log."""
+        return f"{self.domain}/{self.kind}/{self.identity.hex}"
+
+
+@dataclass(frozen=True)
+class FoundedService:
+    """The files of a new service.
+
+    Attributes:
+        folder: its folder.
+        settings: the settings file.
+        public_key: PEM file with the identity's public key.
+        log_public_key: PEM file with the log's public key.
+    """
+
+    folder: Path
+    settings: Path
+    public_key: Path
+    log_public_key: Path
+
+
+class ServiceFounding:
+    """Sets up a service in three steps: check, make the keys, and write the settings.
+
+    Args:
+        config: the settings file; None means ``blockota.toml`` in the current folder.
+        new: the service.
+
+    Raises:
+        UsageError: the file already has such a service or a log, a key exists, or the origin cannot be used.
+    """
+
+    def __init__(self, config: Path | None, new: NewService) -> None:
+        self._new, self._path = new, config or Path(FILE_NAME)
+        self._before = read_input(self._path, limit=_MAX_SETTINGS) if self._path.exists() else b""
+        for name in sorted(_tables_of(self._path, self._before) & {new.kind, "log"}):
+            raise UsageError(
+                f"{self._path} has the table [{name}] already",
+                why=f"a settings file is for one {new.kind} and one log, and is never overwritten",
+                remedy=f"use another folder for another {new.kind}",
+            )
+        try:
+            check_name(new.origin)
+        except ValueError as error:
+            raise UsageError(f"{new.domain!r:.60} cannot be the domain of a log", why=str(error)) from error
+        self._folder = folder = self._path.parent / new.kind
+        self._identity_key, self._log_key = (
+            new.identity_key or folder / "identity.pem",
+            new.log_key or folder / "log.pem",
+        )
+        self.found = FoundedService(folder, self._path, folder / "identity.pub", folder / "log.pub")
+        made = [self._identity_key] * (new.identity_key is None) + [self._log_key] * (new.log_key is None)
+        for path in (self.found.public_key, self.found.log_public_key, *made):
+            if path.exists():
+                raise UsageError(
+                    f"{path} already exists", why="a key is never overwritten", remedy="name the existing key"
+                )
+
+    def make_keys(self) -> None:
+        """Make the keys, and write their public parts for the enrolment."""
+        new = self._new
+        make_folder(self._folder)
+        self._folder.chmod(0o700)
+        if new.identity_key is None:
+            private = generate_private_key(SECP256R1())
+            pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            write_new(self._identity_key, pem, mode=0o600)
+        if new.log_key is None:
+            create_log_key(self._log_key)
+        write_new(self.found.public_key, _public(self._identity_key), mode=0o644)
+        write_new(self.found.log_public_key, _public(self._log_key), mode=0o644)
+
+    def write_settings(self, values: Mapping[str, str], tables: Iterable[str] = ()) -> None:
+        """Add the tables to the settings file. This is the last step, so that no command finds a service without keys.
+
+        Args:
+            values: settings of the service's table, in addition to those of its keys.
+            tables: further tables as text.
+        """
+        new = self._new
+        places = [f"file:{beside(one, self._path.parent)}" for one in (self._identity_key, self._log_key)]
+        own = {"identity": str(new.identity), "state": new.kind, "identity_key": places[0]}
+        own |= {"key": new.key} if new.key else {}
+        log = {"folder": f"{new.kind}/log", "origin": new.origin, "key": places[1]}
+        text = "".join([toml_table(new.kind, own | dict(values)), *tables, toml_table("log", log)])
+        write_result(self._path, self._before.rstrip() + b"\n" * bool(self._before.strip()) + text.encode())
+
+
+def toml_table(name: str, values: Mapping[str, str]) -> str:
+    """Return a table of a settings file. Strings in TOML are written as in JSON."""
+    return "\n".join(["", f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""])
+
+
+def beside(path: Path, folder: Path) -> str:
+    """Return a path in the form for the settings. It is relative to their folder if it lies in this folder."""
+    absolute, base = path.absolute(), folder.absolute()
+    return str(absolute.relative_to(base)) if absolute.is_relative_to(base) else str(absolute)
+
+
+def _tables_of(path: Path, text: bytes) -> set[str]:
+    try:
+        return set(tomllib.loads(text.decode("utf-8-sig")))
+    except ValueError as error:
+        raise UsageError(f"{path} cannot be read", why=f"it is not TOML: {error}", remedy="correct the file") from error
+
+
+def _public(path: Path) -> bytes:
+    """Return the public part of a private key in a PEM file.
+
+    Raises:
+        UsageError: the file cannot be read, or does not have a private key of this kind.
+    """
+    try:
+        key = load_pem_private_key(read_input(path, limit=_MAX_PEM), password=None)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{path} is not an unencrypted private key in PEM", why=str(error)) from error
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

@@ -1,0 +1,237 @@
+"""The settings of a validator: the table ``[validator]`` of the settings file, and the file with its rules."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from blockota.errors import Action, UsageError
+from blockota.files import home_path, read_input
+from blockota.identity.request_server import RequestPort
+from blockota.model.rule import COMPARISONS, Rule, check_rules
+from blockota.settings import STATE_FOLDER, load_table, settings_folder
+from blockota.settings_table import SettingsTable
+
+_KNOWN = {
+    *("identity", "identity_key", "key", "state", "listen", "requests", "certificate", "private_key", "anchor_minutes"),
+    *("max_age", "accept_legacy", "keep_readings", "rules", "cloud", "gateways", "mqtt"),
+}
+_RULE = (
+    *("name", "thing", "reading", "comparison", "limit", "for", "target", "device", "command", "arguments"),
+    *("deadline", "pause"),
+)
+_MAX_RULES_FILE, _MAX_ANCHOR_MINUTES = 1 << 20, 1440
+RULES_NAME = "validator.toml"
+COMMAND_PORT = 8471
+"""The port at which gateways receive commands."""
+
+
+@dataclass(frozen=True)
+class PeerReceiver:
+    """Another receiver of requests.
+
+    Attributes:
+        identity: its UUID.
+        url: where it receives requests.
+        authority: PEM file of its certificate authority; None for those of the system.
+    """
+
+    identity: UUID
+    url: str
+    authority: Path | None = None
+
+
+@dataclass(frozen=True)
+class BrokerSettings:
+    """The message broker from which a validator takes requests.
+
+    Attributes:
+        host: its name or address.
+        port: its port.
+        name: the user name; empty without one.
+        password: the place of the password, ``file:PATH``; empty without one.
+        authority: PEM file of its certificate authority; None to connect without TLS.
+    """
+
+    host: str
+    port: int
+    name: str = ""
+    password: Path | None = None
+    authority: Path | None = None
+
+
+@dataclass(frozen=True)
+class ValidatorSettings:
+    """The settings of a validator.
+
+    Attributes:
+        identity: its UUID.
+        identity_key: URI of its P-256 key.
+        folder: the folder of its state.
+        port: where it receives requests.
+        key: URI of the account that anchors its log; None if the log is not anchored.
+        listen: host and port of ``/health``, ``/metrics`` and the log; None if they are not served.
+        anchor_seconds: seconds between two anchors.
+        max_age: the largest age of a block at which an identity was read, in seconds.
+        accepts_replayable: whether requests in the published form without time, nonce and receiver are accepted.
+        keep_readings: seconds for which readings are kept in memory.
+        cloud: the cloud that keeps all readings; None without one.
+        gateways: where gateways receive commands, ``URL`` by UUID; others are reached at their virtual IP.
+        broker: the message broker; None without one.
+        rules: the rules.
+    """
+
+    identity: UUID
+    identity_key: str
+    folder: Path
+    port: RequestPort
+    key: str | None = None
+    listen: tuple[str, int] | None = None
+    anchor_seconds: int = 600
+    max_age: int = 60
+    accepts_replayable: bool = False
+    keep_readings: int = 3600
+    cloud: PeerReceiver | None = None
+    gateways: Mapping[UUID, str] = field(default_factory=dict)
+    broker: BrokerSettings | None = None
+    rules: tuple[Rule, ...] = ()
+
+
+def load_validator(config: Path | None, *, environment: Mapping[str, str]) -> ValidatorSettings:
+    """Read the settings of the validator, and its rules.
+
+    Args:
+        config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
+        environment: the environment, whose ``BLOCKOTA_CONFIG`` can name the file.
+
+    Raises:
+        UsageError: a file cannot be read, has no validator, or a setting or rule is not valid.
+    """
+    values = load_table(config, "validator", known=_KNOWN, environment=environment)
+    folder = settings_folder(config, environment=environment)
+    if not values:
+        raise UsageError(
+            "the settings have no validator",
+            why="the settings file has no table [validator]",
+            remedy="set up a validator in this folder",
+            action=Action.INIT_VALIDATOR,
+        )
+    table = SettingsTable("validator", values, folder)
+    gateways = table.table("gateways")
+    kind, _, place = table.required("identity_key", example="file:validator/identity.pem").partition(":")
+    rules = table.path("rules", RULES_NAME)
+    return ValidatorSettings(
+        identity=_uuid(table, "identity", table.required("identity", example="0f8fad5b-d9cb-469f-a165-70867728950e")),
+        identity_key=f"file:{folder / home_path(place)}" if kind == "file" else f"{kind}:{place}",
+        folder=table.path("state") or folder / STATE_FOLDER / "validator",
+        port=_port(table),
+        key=table.text("key"),
+        listen=table.address("listen", "127.0.0.1:8092") if "listen" in values else None,
+        anchor_seconds=60 * table.number("anchor_minutes", 10, least=1, most=_MAX_ANCHOR_MINUTES),
+        max_age=table.seconds("max_age", 60),
+        accepts_replayable=table.flag("accept_legacy"),
+        keep_readings=table.seconds("keep_readings", 3600),
+        cloud=_cloud(table.table("cloud")),
+        gateways={
+            _uuid(gateways, one, one): gateways.required(one, example="http://10.64.0.7:8471")
+            for one in gateways.values
+        }
+        if gateways
+        else {},
+        broker=_broker(table.table("mqtt")),
+        rules=load_rules(rules) if rules and ("rules" in values or rules.exists()) else (),
+    )
+
+
+def load_rules(path: Path) -> tuple[Rule, ...]:
+    """Read the file with the rules.
+
+    Raises:
+        UsageError: the file cannot be read, or a rule is not valid or not allowed.
+    """
+    try:
+        file = tomllib.loads(read_input(path, limit=_MAX_RULES_FILE).decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} cannot be read", why=f"it is not TOML: {error}", remedy="correct the file") from error
+    table = SettingsTable(path.name, file, path.parent)
+    table.known("commands", "rule")
+    rows = file.get("rule", [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise table.unusable("rule", "rules are written as tables [[rule]]")
+    rules = tuple(
+        _rule(SettingsTable(f"{path.name}, rule {row.get('name', number)}", row, path.parent))
+        for number, row in enumerate(rows, 1)
+    )
+    check_rules(rules, table.texts("commands"))
+    return rules
+
+
+def _rule(table: SettingsTable) -> Rule:
+    table.known(*_RULE)
+    comparison = table.required("comparison", example=">")
+    if comparison not in COMPARISONS:
+        raise table.unusable("comparison", f"{comparison!r:.20} is not one of {' '.join(COMPARISONS)}")
+    limit, arguments = table.values.get("limit"), table.values.get("arguments", {})
+    if isinstance(limit, bool) or not isinstance(limit, int | float):
+        raise table.unusable("limit", f"{limit!r:.40} is not a number")
+    if not isinstance(arguments, dict) or not all(_is_plain(one) for one in arguments.values()):
+        raise table.unusable("arguments", "they are not a table of numbers, texts, true and false")
+    return Rule(
+        name=table.required("name", example="cool the cabinet"),
+        thing=_thing(table, "thing"),
+        reading=table.required("reading", example="temperature"),
+        comparison=comparison,
+        limit=float(limit),
+        duration=table.seconds("for", 0),
+        target=_uuid(table, "target", table.required("target", example="7c9e6679-7425-40de-944b-e07fc1f90ae7")),
+        device=_thing(table, "device"),
+        command=table.required("command", example="fan"),
+        arguments=arguments,
+        deadline=table.seconds("deadline", 60),
+        pause=table.seconds("pause", 60),
+    )
+
+
+def _thing(table: SettingsTable, key: str) -> str:
+    value = table.values.get(key)
+    return str(value) if type(value) is int and value >= 0 else table.required(key, example="256")
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, bool | int | float | str)
+
+
+def _port(table: SettingsTable) -> RequestPort:
+    host, port = table.address("requests", "127.0.0.1:8470")
+    certificate, key = table.path("certificate"), table.path("private_key")
+    for name, file in {"certificate": certificate, "private_key": key}.items():
+        if (file is None) != (certificate is None) or (file and not file.is_file()):
+            raise table.unusable(name, f"{file or 'no file'} is not a PEM file")
+    return RequestPort(host, port, certificate, key)
+
+
+def _cloud(table: SettingsTable | None) -> PeerReceiver | None:
+    if table is None:
+        return None
+    table.known("identity", "url", "authority")
+    identity = _uuid(table, "identity", table.required("identity", example="0f8fad5b-d9cb-469f-a165-70867728950e"))
+    return PeerReceiver(identity, table.required("url", example="https://10.64.0.200:8470"), table.path("authority"))
+
+
+def _broker(table: SettingsTable | None) -> BrokerSettings | None:
+    if table is None:
+        return None
+    table.known("broker", "name", "password", "authority")
+    host, port = table.address("broker", "localhost:8883")
+    return BrokerSettings(host, port, table.text("name", "") or "", table.path("password"), table.path("authority"))
+
+
+def _uuid(table: SettingsTable, key: str, text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise table.unusable(key, f"{text!r:.50} is not a UUID") from error

@@ -1,0 +1,181 @@
+"""Run a validator of the example city, in a thread or as a process, and speak to it as foreign programs do."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from blockota.bindings.identities import IdentitiesContract
+from blockota.identity.founding import NewService
+from blockota.identity.sending import open_signer
+from blockota.identity.validator_founding import found_validator
+from blockota.identity.validator_service import ValidatorSetup, opened_service
+from blockota.identity.validator_settings import load_validator
+from blockota.ledger.keys import open_log_key
+from blockota.ledger.log import TileLog
+from blockota.ledger.log_settings import load_log
+from blockota.ledger.recording import LogParts
+from blockota.line_log import LineLog
+from blockota.model.receipt import LogEntry
+from blockota.model.warning import RequestWarning
+from blockota.shutdown import Stop
+from tests.support import forks
+from tests.support.city import KINDS, City
+from tests.support.waiting import DEADLINE, eventually
+
+VALIDATOR, SENDER, CLOUD = KINDS["validator"].uuid, KINDS["gateway"].uuid, KINDS["cloud"].uuid
+HOST = "127.0.0.1"
+
+
+@dataclass
+class ValidatorRun:
+    """A validator that runs.
+
+    Attributes:
+        url: where it receives requests.
+        folder: the folder of its settings.
+        lines: the lines that it has written.
+    """
+
+    url: str
+    folder: Path
+    lines: list[str] = field(default_factory=list)
+
+    def client(self) -> ValidatorClient:
+        """Return a client with a connection of its own."""
+        return ValidatorClient(self.url, self.folder / "validator" / "authority.pem")
+
+    def warnings(self) -> list[RequestWarning]:
+        """Return the warnings in the log, the oldest first."""
+        log = TileLog(self.folder / "validator" / "log")
+        found = (RequestWarning.parse(LogEntry.decode(raw).source or "") for raw in log.entries())
+        return [one for one in found if one]
+
+    def await_warning(self, identifier: str) -> RequestWarning:
+        """Wait until the log has the warning with an id."""
+        found = eventually(
+            lambda: next((one for one in self.warnings() if one.id == identifier), None), what=f"warning {identifier}"
+        )
+        assert found
+        return found
+
+
+class ValidatorClient:
+    """A keep-alive HTTPS client."""
+
+    def __init__(self, url: str, authority: Path) -> None:
+        place = urlsplit(url)
+        assert place.hostname
+        self._connection: http.client.HTTPConnection
+        if place.scheme == "https":
+            context = ssl.create_default_context(cafile=str(authority))
+            self._connection = http.client.HTTPSConnection(
+                place.hostname, place.port, timeout=DEADLINE, context=context
+            )
+        else:
+            self._connection = http.client.HTTPConnection(place.hostname, place.port, timeout=DEADLINE)
+
+    def post(self, raw: bytes) -> dict[str, Any]:
+        """Send a request, and return the JSON-RPC response."""
+        self._connection.request("POST", "/requests", raw, {"Content-Type": "application/json"})
+        response = self._connection.getresponse()
+        body = response.read()
+        assert response.status == 200, (response.status, body)
+        fields: dict[str, Any] = json.loads(body)
+        return fields
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Return the status and the JSON document of a page."""
+        self._connection.request("GET", path)
+        response = self._connection.getresponse()
+        return response.status, json.loads(response.read())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def write_validator(city: City, folder: Path, *, more: str = "", rules: str = "") -> Path:
+    """Write the settings and keys of the city's validator, and return the settings file.
+
+    Args:
+        city: the city.
+        folder: an empty folder.
+        more: further settings of the table ``[validator]``.
+        rules: the content of ``validator.toml``.
+    """
+    config, key = folder / "blockota.toml", folder / "key.pem"
+    form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    key.write_bytes(KINDS["validator"].key.private_bytes(*form))
+    (folder / "log.pem").write_bytes(KINDS["validator"].log_key.private_bytes(*form))
+    for name in ("key.pem", "log.pem"):
+        (folder / name).chmod(0o600)
+    new = NewService("validator", VALIDATOR, "test", identity_key=key, log_key=folder / "log.pem")
+    found_validator(config, new, places=(f"{HOST}:0", f"{HOST}:0"), hosts=[HOST])
+    text = config.read_text().replace("[validator]\n", f'[validator]\nmax_age = "30d"\n{more}')
+    registries = "".join(f'{name} = "{address}"\n' for name, address in city.deployment.registries.items())
+    network = f'[networks.local]\nurl = "{city.chain.url}"\n{registries}'
+    config.write_text(f"{text}\n{network}")
+    if rules:
+        (folder / "validator.toml").write_text(rules)
+    return config
+
+
+@contextmanager
+def running_validator(city: City, config: Path) -> Iterator[ValidatorRun]:
+    """Run a validator in a thread.
+
+    Args:
+        city: the city, whose chain has the registry.
+        config: the settings file.
+    """
+    settings, log = load_validator(config, environment={}), load_log(config, environment={})
+    setup = ValidatorSetup(
+        settings,
+        open_signer(settings.identity, settings.identity_key, environment={}),
+        lambda: IdentitiesContract(city.chain, city.deployment.registries["identities"]),
+        LogParts(TileLog(log.folder), open_log_key(*log.signing(), environment={})),
+    )
+    run, stop, ready = ValidatorRun("", config.parent), Stop(), threading.Event()
+
+    def note_ready(found: str) -> None:
+        run.url = found
+        ready.set()
+
+    def serve() -> None:
+        with opened_service(setup, LineLog(run.lines.append), stop) as service:
+            service.run(on_ready=note_ready)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        eventually(lambda: ready.is_set() or not thread.is_alive(), what="the validator")
+        assert ready.is_set(), run.lines
+        yield run
+    finally:
+        stop.ask()
+        thread.join()
+
+
+@contextmanager
+def validator_process(config: Path) -> Iterator[tuple[forks.Process, ValidatorRun]]:
+    """Run ``blockota validator run`` as a process. It is killed at the end."""
+    words = ["-m", "blockota", "validator", "run", "--json", "--config", str(config)]
+    with forks.started(words, folder=config.parent) as process:
+        text = ""
+        for line in process.stdout:
+            text += line
+            if line == "}\n":
+                break
+        assert text, process.errors
+        yield process, ValidatorRun(json.loads(text)["url"], config.parent)
