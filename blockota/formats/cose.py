@@ -5,9 +5,8 @@ A statement is the untagged array ``[protected, {}, payload, signature]`` in det
 - protected: the byte string of the map ``{1: -7, 16: type}``. Header 1 is the algorithm, and -7 is ES256. Header 16 is
   the media type of the statement (RFC 9596). It prevents the use of a statement of one type in place of another type.
 - payload: a byte string with the statement.
-- signature: r and s, 32 bytes each, with s at most half of the order of P-256 (low-s). Each ECDSA signature has a
-  second valid form with a high s. Without this rule, anyone could change the bytes of a signed statement.
-  OpenZeppelin's `P256` has the same rule. A signer that computes a high s replaces the s by the order minus s.
+- signature: r and s, 32 bytes each, with a low s (`blockota.formats.p256`). A signer that computes a high s replaces
+  the s by the order minus s.
 
 The signature covers the array ``["Signature1", protected, external_aad, payload]``, whose external_aad is empty.
 """
@@ -17,24 +16,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ec import (
-    ECDSA,
-    SECP256R1,
-    EllipticCurvePublicKey,
-    EllipticCurvePublicNumbers,
-)
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
-
 from blockota.formats import cbor
+from blockota.formats.p256 import is_p256_signature, require_low_s
 
-KEY_SIZE = 64
-"""Size in bytes of a public P-256 key: x and y."""
-ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-"""The order of P-256 (FIPS 186-5)."""
-_HALF = ORDER // 2
-_ITEMS, _SIGNATURE_SIZE = 4, 64
+_ITEMS = 4
 _ALGORITHM, _ES256, _TYPE = 1, -7, 16
 _EXTERNAL = b""
 
@@ -70,11 +55,7 @@ class SignedStatement:
         kind = headers.get(_TYPE) if isinstance(headers, dict) else None
         if not isinstance(kind, str) or headers != {_ALGORITHM: _ES256, _TYPE: kind}:
             raise ValueError("its protected headers are not the algorithm ES256 and a type")
-        if len(signature) != _SIGNATURE_SIZE:
-            raise ValueError(f"its signature has {len(signature)} bytes, an ES256 signature has {_SIGNATURE_SIZE}")
-        r, s = _numbers(signature)
-        if not 0 < r < ORDER or not 0 < s <= _HALF:
-            raise ValueError("its signature does not have r and s in range with a low s")
+        require_low_s(signature)
         return cls(kind, payload, signature)
 
     def encode(self) -> bytes:
@@ -90,13 +71,7 @@ class SignedStatement:
         Raises:
             ValueError: the key is not a point of P-256.
         """
-        try:
-            _public_key(key).verify(
-                encode_dss_signature(*_numbers(self.signature)), to_be_signed(self.type, self.payload), ECDSA(SHA256())
-            )
-        except InvalidSignature:
-            return False
-        return True
+        return is_p256_signature(key, to_be_signed(self.type, self.payload), self.signature)
 
 
 def to_be_signed(kind: str, payload: bytes) -> bytes:
@@ -104,19 +79,5 @@ def to_be_signed(kind: str, payload: bytes) -> bytes:
     return cbor.encode(["Signature1", _protected(kind), _EXTERNAL, payload])
 
 
-def _public_key(key: bytes) -> EllipticCurvePublicKey:
-    if len(key) != KEY_SIZE:
-        raise ValueError(f"a P-256 key has {KEY_SIZE} bytes, not {len(key)}")
-    try:
-        return EllipticCurvePublicNumbers(*_numbers(key), SECP256R1()).public_key()
-    except ValueError as error:
-        raise ValueError("the key is not a point of P-256") from error
-
-
 def _protected(kind: str) -> bytes:
     return cbor.encode({_ALGORITHM: _ES256, _TYPE: kind})
-
-
-def _numbers(pair: bytes) -> tuple[int, int]:
-    half = len(pair) // 2
-    return int.from_bytes(pair[:half]), int.from_bytes(pair[half:])

@@ -305,7 +305,7 @@ class Core:
             except RefusedError as error:
                 raise await self._refused(number, error.why) from error
             counter = signed.counter
-            self._fleet.set_record(work, number, after(self._fleet.record(number), signed, statement))
+            self._fleet.set_record(work, number, after(self._fleet.record(number), signed.counter, statement))
         event = Postponed(until, printable(reason), counter, statement)
         self._fleet.apply(work, device, slot, event)
         await self._finish(work)

@@ -96,7 +96,8 @@ class Report:
         is_confirmed: whether the device has confirmed the image, so that it does not roll back by itself.
         level: B if the device reports the image, C if the face has read the flash. With a signed statement, the level
             becomes A.
-        statement: the device's signed statement, `blockota.formats.cose`.
+        statement: the device's signed statement, `blockota.formats.cose` or `blockota.model.boot_event`.
+        digest: the MCUboot digest of the running image, for a statement that has it in place of the SHA-256.
         hardware: hardware revision.
         unique_id: unique id of the chip.
         is_reinstalled: whether the face has written the image again; only with level C.
@@ -108,6 +109,7 @@ class Report:
     is_confirmed: bool = True
     level: EvidenceLevel = EvidenceLevel.B
     statement: bytes | None = None
+    digest: bytes | None = None
     hardware: str | None = None
     unique_id: bytes | None = None
     is_reinstalled: bool = False

@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 
 from blockota.errors import RefusedError
 from blockota.formats.cose import SignedStatement
+from blockota.formats.p256 import SIGNATURE_SIZE
 from blockota.gateway.exchange import Report
 from blockota.gateway.facts import KnownDevice
 from blockota.gateway.planning import Slot
 from blockota.gateway.state import DeviceRecord
+from blockota.model.boot_event import SignedBootEvent, is_boot_event
 from blockota.model.delivery import Delivery, Reported
 from blockota.model.device_event import EVENT_TYPE, DeviceEvent
 from blockota.model.receipt import RUNS, DeviceStatement, EvidenceLevel
@@ -76,18 +78,18 @@ class Judge:
 
         # An image on trial makes no entry, so that the statement about it is not used up.
         raw = report.statement if report.is_confirmed and report.level is not EvidenceLevel.C else None
-        statement = self.statement(raw, RUNS, image) if raw is not None else None
+        counter = self._counter(raw, image, report.digest) if raw is not None else None
         level = EvidenceLevel.C if report.level is EvidenceLevel.C else EvidenceLevel.B
         event = Reported(
             image=image,
             release=slot.recognise(image, delivery.target),
-            level=EvidenceLevel.A if statement else level,
+            level=level if counter is None else EvidenceLevel.A,
             is_confirmed=report.is_confirmed,
-            counter=statement.counter if statement else None,
+            counter=counter,
             statement=raw,
             is_reinstalled=report.is_reinstalled,
         )
-        return JudgedReport(after(record, statement, raw) if statement and raw else record, event)
+        return JudgedReport(record if counter is None or raw is None else after(record, counter, raw), event)
 
     def is_repeated(self, report: Report, slot: Slot, delivery: Delivery) -> bool:
         """Whether a report repeats the last accepted report, because the answer was lost.
@@ -98,6 +100,8 @@ class Judge:
         raw = report.statement
         if raw is None or not report.is_confirmed or statement_digest(raw) != self.record.last:
             return False
+        if is_boot_event(raw):
+            return True
         signed = SignedStatement.decode(raw)
         if signed.type != RUNS:
             return False
@@ -116,27 +120,52 @@ class Judge:
         Raises:
             RefusedError: the statement is not from this device, is about another image, or is not fresh.
         """
-        if self.device.key is None:
-            raise _refused("the device signed, and it has no key on record")
         try:
             signed = SignedStatement.decode(raw)
             statement = DeviceStatement.decode(signed.payload)
         except ValueError as error:
             raise _refused(f"the device's statement cannot be read: {error}") from error
-        # The signature first: the other reasons are about a statement that this device has made.
-        if not signed.is_signed_by(self.device.key.data):
-            raise _refused("the signature of the statement does not belong to the device's key on record")
+        self._require_signature(signed)
         if signed.type != kind:
             raise _refused(f"the statement has the type {signed.type!r:.60}, not {kind}")
-        if statement.counter <= self.record.counter:
-            raise _refused(
-                f"the statement is replayed: its counter is {statement.counter}, after {self.record.counter}"
-            )
+        self._require_fresh(statement.counter)
         if statement.nonce not in self.nonces:
             raise _refused("the statement has another nonce than the gateway drew for it")
         if statement.image != image:
             raise _refused("the device signed another image than it reports")
         return statement
+
+    def _counter(self, raw: bytes, image: bytes, digest: bytes | None) -> int:
+        """Judge the signed statement of a report, and return its counter.
+
+        Args:
+            raw: a COSE_Sign1 structure, or a signed event of a board.
+            image: SHA-256 of the reported image.
+            digest: MCUboot digest of this image; None if the face does not know it.
+        """
+        if not is_boot_event(raw):
+            return self.statement(raw, RUNS, image).counter
+        try:
+            signed = SignedBootEvent.decode(raw)
+        except ValueError as error:
+            raise _refused(f"the device's event cannot be read: {error}") from error
+        self._require_signature(signed)
+        self._require_fresh(signed.event.number)
+        if not signed.event.shows_running_image or signed.event.digest != digest:
+            raise _refused("the device signed another image than it reports")
+        return signed.event.number
+
+    def _require_signature(self, signed: SignedStatement | SignedBootEvent) -> None:
+        """Require the device's signature. Other reasons for a refusal are about a statement that this device made."""
+        if self.device.key is None:
+            raise _refused("the device signed, and it has no key on record")
+        if not signed.is_signed_by(self.device.key.data):
+            raise _refused("the signature of the statement does not belong to the device's key on record")
+
+    def _require_fresh(self, counter: int) -> None:
+        """Require a counter above that of the newest accepted statement."""
+        if counter <= self.record.counter:
+            raise _refused(f"the statement is replayed: its counter is {counter}, after {self.record.counter}")
 
     def _image(self, report: Report, slot: Slot, running: bytes | None) -> bytes | None:
         """Return the reported image. It must match the stated version."""
@@ -174,26 +203,35 @@ def check_event(device: KnownDevice, raw: bytes, text: str, counter: int | None)
     """
     if device.key is None:
         raise _refused("the device signed an event, and it has no key on record")
+    signed: SignedStatement | SignedBootEvent
     try:
-        signed = SignedStatement.decode(raw)
-        event = DeviceEvent.of_payload(signed.payload)
+        if is_boot_event(raw):
+            signed = SignedBootEvent.decode(raw)
+            stated = (EVENT_TYPE, signed.event.number, signed.event.text)
+        else:
+            signed = SignedStatement.decode(raw)
+            event = DeviceEvent.of_payload(signed.payload)
+            stated = (signed.type, event.seq, event.text)
     except ValueError as error:
         raise _refused(f"the device's statement about an event cannot be read: {error}") from error
     if not signed.is_signed_by(device.key.data):
         raise _refused("the signature of the event does not belong to the device's key on record")
-    if (signed.type, event.seq, event.text) != (EVENT_TYPE, counter, text):
+    if stated != (EVENT_TYPE, counter, text):
         raise _refused("the device signed another event than it sends")
 
 
-def after(record: DeviceRecord, statement: DeviceStatement, raw: bytes) -> DeviceRecord:
-    """Return the known facts about a device after an accepted statement."""
+def after(record: DeviceRecord, counter: int, raw: bytes) -> DeviceRecord:
+    """Return the known facts about a device after an accepted statement with a counter."""
     last = statement_digest(raw)
-    return replace(record, counter=statement.counter, statements=record.statements + 1, last=last)
+    return replace(record, counter=counter, statements=record.statements + 1, last=last)
 
 
 def statement_digest(raw: bytes) -> bytes:
-    """Return the hash by which a repeated statement is recognised."""
-    return hashlib.sha256(raw).digest()
+    """Return the hash by which a repeated statement is recognised.
+
+    A board signs an event again whenever the event is read, so that the signature of a repeated event is another one.
+    """
+    return hashlib.sha256(raw[:-SIGNATURE_SIZE] if is_boot_event(raw) else raw).digest()
 
 
 def _refused(why: str) -> RefusedError:

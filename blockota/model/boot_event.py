@@ -1,13 +1,24 @@
-"""The events that BlockOTA's agent records about the images of its board (docs/device.md, "Commands"). Pure."""
+"""The events that BlockOTA's agent records about the images of its board (docs/device.md, "Commands"). Pure.
+
+A board with a secure element signs its events. All parts of the signed bytes have a fixed width, so that a contract can
+check them: ``blockota-event`` in ASCII, the number (4 bytes, big endian), kind and detail (1 byte each), and the digest
+of the running image (32 bytes). The signature covers their SHA-256. The secure element counts the numbers.
+"""
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Self
 
+from blockota.formats.p256 import is_p256_signature, require_low_s
+
 DIGEST_SIZE = 32
 _NUMBER_BITS, _BYTE = 32, 255
+_PREFIX = b"blockota-event"
+_FIELDS = struct.Struct(">IBB32s")
+_SIGNED_SIZE = len(_PREFIX) + _FIELDS.size
 
 
 class BootEventKind(IntEnum):
@@ -85,6 +96,17 @@ class BootEvent:
         raise ValueError("its items are not number, kind, detail and digest of an event")
 
     @property
+    def signed_bytes(self) -> bytes:
+        """The bytes that the board signs."""
+        return _PREFIX + _FIELDS.pack(self.number, self.kind, self.detail, self.digest)
+
+    @property
+    def shows_running_image(self) -> bool:
+        """Whether the board runs its image permanently when it records the event: the image is not on trial."""
+        is_started = self.kind == BootEventKind.STARTED and not self.detail & BootFlags.TRIAL
+        return is_started or self.kind == BootEventKind.CONFIRMED
+
+    @property
     def text(self) -> str:
         """The event as the log has it."""
         return f"{self._what()}; the running image has the digest {self.digest.hex()}"
@@ -99,3 +121,50 @@ class BootEvent:
             case BootEventKind.CONFIRMED:
                 return "the running image was confirmed"
         return f"event of the kind {self.kind} with the detail {self.detail}"
+
+
+@dataclass(frozen=True)
+class SignedBootEvent:
+    """An event with the signature of the board. It is encoded as the signed bytes, followed by the signature.
+
+    Attributes:
+        event: the event.
+        signature: r and s, 64 bytes, with a low s.
+    """
+
+    event: BootEvent
+    signature: bytes
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Self:
+        """Decode an event with its signature.
+
+        Raises:
+            ValueError: the bytes are not a signed event.
+        """
+        if not is_boot_event(raw) or len(raw) < _SIGNED_SIZE:
+            raise ValueError("it is not a signed event of a board")
+        number, kind, detail, digest = _FIELDS.unpack_from(raw, len(_PREFIX))
+        require_low_s(raw[_SIGNED_SIZE:])
+        event = BootEvent.of_items({"number": number, "kind": kind, "detail": detail, "digest": digest})
+        return cls(event, raw[_SIGNED_SIZE:])
+
+    def encode(self) -> bytes:
+        """Return the signed bytes and the signature."""
+        return self.event.signed_bytes + self.signature
+
+    def is_signed_by(self, key: bytes) -> bool:
+        """Whether the signature verifies under a public key.
+
+        Args:
+            key: the P-256 key: x and y, 64 bytes.
+
+        Raises:
+            ValueError: the key is not a point of P-256.
+        """
+        return is_p256_signature(key, self.event.signed_bytes, self.signature)
+
+
+def is_boot_event(raw: bytes) -> bool:
+    """Whether a statement of a device is a signed event of a board, not a structure of COSE."""
+    return raw.startswith(_PREFIX)

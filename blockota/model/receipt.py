@@ -20,7 +20,7 @@ entry to its log for each installation and each event. The entry of an installat
 13  gateway               16 bytes: UUID of the identity that keeps the log; zeros for a log that is not enrolled
 14  source                text: the source of the image; in an event, postponement, refusal or warning, its text
 15  order                 number of the order that was carried out; or null
-16  signature             the device's statement, `blockota.formats.cose`; or null
+16  signature             the device's statement: `blockota.formats.cose`, or `blockota.model.boot_event`; or null
 ==  ====================  ==================================================================================
 
 The first 45 bytes have fixed positions, so that the contract UpdateLedger can read them without a CBOR decoder. They
@@ -31,6 +31,10 @@ postponement. The payload is the array ``[nonce, counter, image]`` in determinis
 gateway drew for this statement, the device's counter, and the SHA-256 of the image. The version is not signed: a device
 knows its image, and the chain records which version the image has. A statement
 about an event has the type ``application/blockota-event`` and the payload of `blockota.model.device_event`.
+
+A board with BlockOTA's agent signs `blockota.model.boot_event` instead. Such an event is the statement of its own
+entry, and of the entry about the running image. It has the board's number of the event as counter, and the MCUboot
+digest of the image in place of the SHA-256.
 """
 
 from __future__ import annotations
@@ -46,6 +50,7 @@ from blockota.errors import RefusedError, UsageError, plain
 from blockota.ethereum import is_checksum_address, keccak, to_checksum_address
 from blockota.formats import cbor
 from blockota.formats.cose import SignedStatement
+from blockota.model.boot_event import BootEvent, SignedBootEvent, is_boot_event
 from blockota.model.device_event import EVENT_TYPE, DeviceEvent
 from blockota.model.release import Version, product_key
 
@@ -201,7 +206,7 @@ class LogEntry:
             self._check_ranges()
             self._check_kind()
             if self.signature is not None:
-                self._check_statement(SignedStatement.decode(self.signature))
+                self._check_statement(self.signature)
         except ValueError as error:
             raise RefusedError("the log entry cannot be used", why=str(error)) from error
 
@@ -305,11 +310,15 @@ class LogEntry:
         if (self.level is EvidenceLevel.A) != (self.signature is not None):
             raise ValueError("exactly the entries with the evidence level A have a device's signature")
 
-    def _check_statement(self, signed: SignedStatement) -> None:
-        if signed.type != self.kind.statement:
-            raise ValueError(f"a device signs no {signed.type!r:.40} for an entry of the kind {self.kind}")
+    def _check_statement(self, raw: bytes) -> None:
         if not self.device:
             raise ValueError("only a registered device has a key to sign with")
+        if is_boot_event(raw):
+            self._check_boot_event(SignedBootEvent.decode(raw).event)
+            return
+        signed = SignedStatement.decode(raw)
+        if signed.type != self.kind.statement:
+            raise ValueError(f"a device signs no {signed.type!r:.40} for an entry of the kind {self.kind}")
         if self.kind is EntryKind.EVENT:
             event = DeviceEvent.of_payload(signed.payload)
             if (event.seq, printable(event.text)) != (self.counter, self.source):
@@ -318,6 +327,12 @@ class LogEntry:
         statement = DeviceStatement.decode(signed.payload)
         if (statement.counter, statement.image) != (self.counter, self.image):
             raise ValueError("the device signed another counter or another image")
+
+    def _check_boot_event(self, event: BootEvent) -> None:
+        if event.number != self.counter or (self.kind is EntryKind.EVENT and event.text != self.source):
+            raise ValueError("the device signed another event")
+        if self.kind is not EntryKind.EVENT and (self.kind.statement != RUNS or not event.shows_running_image):
+            raise ValueError(f"the device signed an event that is not about an entry of the kind {self.kind}")
 
 
 @dataclass(frozen=True)
@@ -345,8 +360,7 @@ _PROVES = {
     EvidenceLevel.B: "the keeper of the log states that the device reported the image",
     EvidenceLevel.C: "the keeper of the log states that it read the device's flash",
 }
-
-
+_PROVES_BY_EVENT = "the device signed the MCUboot digest of its image with its own key"
 _PROVES_OF_EVENT = {
     None: _PROVES[None],
     EvidenceLevel.A: "the device signed the event with its own key",
@@ -363,12 +377,9 @@ def printable(text: str) -> str:
 
 
 def event_text(raw: bytes) -> str | None:
-    """Return the text of an event.
+    """Return the text of an event; None for an entry of another kind, an event without a text, and other bytes.
 
     This takes a tenth of the time of `LogEntry.decode`, and checks no other item.
-
-    Returns:
-        The text; None for an entry of another kind, for an event without a text, and for other bytes.
     """
     if raw[1:2] != bytes((EntryKind.EVENT,)):
         return None
@@ -394,13 +405,16 @@ def judge(entry: LogEntry, device_key: bytes | None) -> Evidence:
     proves: Mapping[EvidenceLevel | None, str] = _PROVES_OF_EVENT if entry.kind is EntryKind.EVENT else _PROVES
     # (1) A signature under the trusted key: only the device could have made it.
     if entry.signature is not None and device_key is not None:
-        if not SignedStatement.decode(entry.signature).is_signed_by(device_key):
+        is_event = is_boot_event(entry.signature)
+        signed = SignedBootEvent.decode(entry.signature) if is_event else SignedStatement.decode(entry.signature)
+        if not signed.is_signed_by(device_key):
             raise RefusedError(
                 "the device's signature is forged",
                 why=f"it does not verify under the trusted key of device {entry.device}",
                 remedy="do not rely on the receipt; report the log to the city",
             )
-        return Evidence(entry.kind, EvidenceLevel.A, proves[EvidenceLevel.A], is_signed=True)
+        shown = _PROVES_BY_EVENT if is_event and entry.kind is not EntryKind.EVENT else proves[EvidenceLevel.A]
+        return Evidence(entry.kind, EvidenceLevel.A, shown, is_signed=True)
 
     # (2) A signature that cannot be checked proves as much as a report without a signature.
     if entry.signature is not None:

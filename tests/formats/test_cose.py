@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from blockota.formats import cbor
-from blockota.formats.cose import ORDER, SignedStatement, to_be_signed
+from blockota.formats.cose import SignedStatement, to_be_signed
+from blockota.formats.p256 import ORDER
 from blockota.model.receipt import POSTPONES, RUNS
 from tests.support.receipts import SigningDevice
 

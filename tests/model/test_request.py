@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blockota.formats.cose import ORDER
 from blockota.formats.jws import base64url, from_base64url
+from blockota.formats.p256 import ORDER
 from blockota.formats.request_token import make_token
 from blockota.model.identity import Identity, IdentityKind, Keys
 from blockota.model.request import (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,16 +31,20 @@ class EventRing:
         waiting: the events that are not acknowledged.
         in_answer: the maximum number of events in an answer.
         acknowledged: the numbers that the gateway sent, in order.
+        lost: the number of acknowledgements that are lost from now on.
+        count: returns the next number; None to count here.
     """
 
     number: int = 0
     waiting: list[dict[str, Any]] = field(default_factory=list)
     in_answer: int = 4
     acknowledged: list[int] = field(default_factory=list)
+    lost: int = 0
+    count: Callable[[], int] | None = None
 
     def add(self, kind: int, detail: int, digest: bytes) -> None:
         """Add an event; the oldest is lost if the ring is full."""
-        self.number += 1
+        self.number = self.count() if self.count else self.number + 1
         event = {"number": self.number, "kind": kind, "detail": detail, "digest": digest}
         self.waiting = [*self.waiting, event][-RING:]
 
@@ -83,8 +88,11 @@ class AgentDevice(SmpDevice):
         self.restarts_at = self._parts = 0
         self.spoils_patches = self.refuses_patches = False
         self._patch: PatchBeingSent | None = None
-        self.events = EventRing()
+        self.events = self._ring()
         self.events.add(STARTED, 0, self.running or b"")
+
+    def _ring(self) -> EventRing:
+        return EventRing()
 
     def start(self) -> None:
         """Start the board, which records it."""
@@ -116,11 +124,18 @@ class AgentDevice(SmpDevice):
                 return self._take_patch(only(body, keys, optional=("len", "size", "sha", "base")))
             case (2, 0):
                 only(body, {})
-                return {"events": self.events.waiting[: self.events.in_answer]}
+                return {"events": self._listed_events()}
             case (2, 2):
-                self.events.acknowledge(only(body, {"number": int})["number"])
+                number = only(body, {"number": int})["number"]
+                if self.events.lost:
+                    self.events.lost -= 1
+                    return None
+                self.events.acknowledge(number)
                 return {}
         raise ValueError(NOT_SUPPORTED)
+
+    def _listed_events(self) -> list[dict[str, Any]]:
+        return self.events.waiting[: self.events.in_answer]
 
     def _take_patch(self, body: dict[str, Any]) -> dict[str, Any] | None:
         """Take a part of a patch. Another offset than the next one is answered with the next one."""

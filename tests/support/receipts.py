@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, deriv
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from blockota.formats.cose import ORDER, SignedStatement, to_be_signed
+from blockota.formats.cose import SignedStatement, to_be_signed
 from blockota.formats.notes import Checkpoint, NoteAlgorithm, cosign
+from blockota.formats.p256 import ORDER
 from blockota.formats.public_key import KeyKind, PublicKey
 from blockota.formats.tlog import TILE_WIDTH, Tile, TreeEdge, join_entries, leaf_hash
 from blockota.ledger.reader import CHECKPOINT, LogReader

@@ -99,19 +99,19 @@ def serve(tmp_path: Path) -> Callable[..., None]:
         *,
         board: dict[str, Any] | None = None,
         kind: type[SmpDevice] = SmpDevice,
-        images: tuple[bytes, bytes] = (OLD, NEW),
-        deltas: tuple[DeltaOffer, ...] = (),
+        facts: dict[str, Any] | None = None,
     ) -> None:
+        given: dict[str, Any] = {"device": known_device(NUMBER, face="smp"), "images": (OLD, NEW), **(facts or {})}
+
         async def main() -> None:
-            facts = facts_of(tmp_path, device=known_device(NUMBER, face="smp"), images=images, deltas=deltas)
             async with (
-                gateway_core(tmp_path, facts) as gateway,
+                gateway_core(tmp_path, facts_of(tmp_path, **given)) as gateway,
                 appending(gateway),
                 served(gateway, tmp_path, stand_in) as site,
             ):
                 await use(site)
 
-        with kind(tmp_path / "port", images[0], **(board or {})) as stand_in:
+        with kind(tmp_path / "port", given["images"][0], **(board or {})) as stand_in:
             asyncio.run(main())
 
     return run

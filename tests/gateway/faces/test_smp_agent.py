@@ -182,7 +182,7 @@ def test_a_delta_is_sent(serve: Callable[..., None], tmp_path: Path) -> None:
 
     assert 1000 < len(PATCH) < len(TARGET) / 2
     deltas = delta(tmp_path, OLD, PATCH[:9]), delta(tmp_path, patch=PATCH + b"more"), delta(tmp_path)
-    serve(use, kind=AgentDevice, images=(BASE, TARGET), deltas=deltas)
+    serve(use, kind=AgentDevice, facts={"images": (BASE, TARGET), "deltas": deltas})
 
 
 def test_a_board_without_a_base_gets_the_image(serve: Callable[..., None], tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_board_without_a_base_gets_the_image(serve: Callable[..., None], tmp_p
         assert (board.patched, board.written) == (0, len(TARGET))
 
     deltas = delta(tmp_path, NEW), delta(tmp_path, patch=bytes(len(TARGET)))
-    serve(use, kind=AgentDevice, images=(BASE, TARGET), deltas=deltas)
+    serve(use, kind=AgentDevice, facts={"images": (BASE, TARGET), "deltas": deltas})
 
 
 def test_a_program_without_the_agent_gets_the_image(serve: Callable[..., None], tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_program_without_the_agent_gets_the_image(serve: Callable[..., None], 
         await site.until(lambda: site.board.slots[0] == TARGET)
         assert site.board.written == len(TARGET)
 
-    serve(use, images=(BASE, TARGET), deltas=(delta(tmp_path),))
+    serve(use, facts={"images": (BASE, TARGET), "deltas": (delta(tmp_path),)})
 
 
 @pytest.mark.parametrize("fault", ["refused", "wrong result"])
@@ -222,7 +222,7 @@ def test_a_patch_that_the_board_does_not_take(serve: Callable[..., None], tmp_pa
         board_of(site).refuses_patches, board_of(site).spoils_patches = fault == "refused", True
         return use(site)
 
-    serve(start, kind=AgentDevice, images=(BASE, TARGET), deltas=(delta(tmp_path),))
+    serve(start, kind=AgentDevice, facts={"images": (BASE, TARGET), "deltas": (delta(tmp_path),)})
 
 
 def test_an_interrupted_patch(serve: Callable[..., None], tmp_path: Path) -> None:
@@ -237,7 +237,9 @@ def test_an_interrupted_patch(serve: Callable[..., None], tmp_path: Path) -> Non
         board_of(site).lost_parts, board_of(site).restarts_at = {2}, 4
         return use(site)
 
-    serve(start, kind=AgentDevice, images=(BASE, TARGET), deltas=(delta(tmp_path),), board={"buffer": 256})
+    serve(
+        start, kind=AgentDevice, facts={"images": (BASE, TARGET), "deltas": (delta(tmp_path),)}, board={"buffer": 256}
+    )
 
 
 class KilledGateway:

@@ -17,8 +17,9 @@ from smp.header import Header
 from smpclient.exceptions import SMPValidationException
 
 from blockota.errors import BoardError, LinkError, plain
+from blockota.formats.p256 import low_s
 from blockota.gateway.faces.smp.board import SmpBoard
-from blockota.model.boot_event import BootEvent
+from blockota.model.boot_event import BootEvent, SignedBootEvent
 
 GROUP = 64
 _IDENTITY, _PATCH, _EVENTS = 0, 1, 2
@@ -113,6 +114,32 @@ class AgentIdentity:
 
 
 @dataclass(frozen=True)
+class ReportedEvent:
+    """An event as the board reports it.
+
+    Attributes:
+        event: the event.
+        statement: the event with its signature, as `blockota.model.boot_event` encodes it; None if it is not signed.
+    """
+
+    event: BootEvent
+    statement: bytes | None = None
+
+    @classmethod
+    def of_items(cls, items: Any) -> Self:
+        """Return an event with the items of the board's answer. The signature is not checked.
+
+        Raises:
+            ValueError: the items are not the items of an event.
+        """
+        event = BootEvent.of_items(items)
+        signature = items.get("signature")
+        if not isinstance(signature, bytes):
+            return cls(event)
+        return cls(event, SignedBootEvent(event, low_s(signature)).encode())
+
+
+@dataclass(frozen=True)
 class PatchedFile:
     """The file that a patch makes in the second slot.
 
@@ -160,7 +187,7 @@ class BoardAgent:
             async for offset in self._board.send_parts(patch, first, "take the patch"):
                 yield offset
 
-    async def events(self, *, after: int = 0) -> list[BootEvent]:
+    async def events(self, *, after: int = 0) -> list[ReportedEvent]:
         """Return the oldest events that are not acknowledged, in order. The board may have more of them.
 
         Args:
@@ -172,10 +199,10 @@ class BoardAgent:
         """
         answer = await self._board.ask(_EventsRequest(), "list its events", seconds=_SECONDS)
         try:
-            events = [BootEvent.of_items(one) for one in answer.items["events"]]
+            events = [ReportedEvent.of_items(one) for one in answer.items["events"]]
         except (ValueError, LookupError, TypeError) as error:
             raise BoardError("the board's events cannot be used", why=f"they cannot be read: {error}") from error
-        numbers = [after, *(event.number for event in events)]
+        numbers = [after, *(one.event.number for one in events)]
         if numbers != sorted(set(numbers)):
             raise BoardError("the board's events cannot be used", why="their numbers do not rise")
         return events

@@ -20,6 +20,7 @@ import contextlib
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from pathlib import Path
 
 from blockota.errors import (
@@ -32,10 +33,9 @@ from blockota.errors import (
 )
 from blockota.formats.mcuboot import image_digest
 from blockota.gateway.core import Core, DeviceOffer, Report
-from blockota.gateway.faces.smp.agent import BoardAgent, PatchedFile, find_agent
+from blockota.gateway.faces.smp.agent import BoardAgent, PatchedFile, ReportedEvent, find_agent
 from blockota.gateway.faces.smp.board import BoardSlots, SmpBoard
 from blockota.gateway.facts import DeltaOffer
-from blockota.model.boot_event import BootEvent
 from blockota.model.delivery import Stage
 
 _SHA256_SIZE = 32
@@ -44,6 +44,14 @@ _REPORTED_BYTES = 16 * 1024
 """The number of bytes of an upload between two reports of its progress."""
 _LOGGED = 10.0
 """Seconds until an event must be in the log. If the log cannot be written, the board is still updated."""
+
+
+class EventState(Enum):
+    """What became of an event of a board."""
+
+    LOGGED = auto()
+    REFUSED = auto()
+    WAITS = auto()
 
 
 @dataclass
@@ -138,7 +146,7 @@ class SmpVisit:
                 return False
             slots = await self._confirmed(slots)
         if agent := await find_agent(self.board):
-            await self._log_events(agent)  # (3)
+            await self._log_events(agent, slots)  # (3)
         await self._report(slots)  # (4)
         await self._refuse_configurations()
 
@@ -154,51 +162,75 @@ class SmpVisit:
                 reason = "the face smp installs firmware only"
                 await self.core.outcome(self.number, offer.job, succeeded=False, reason=reason, is_refusal=True)
 
-    async def _log_events(self, agent: BoardAgent) -> None:
+    async def _log_events(self, agent: BoardAgent, slots: BoardSlots) -> None:
         """Log the events of the board. An event is acknowledged once its entry is in the log.
 
-        After a failure in between, the event comes again with its number, by which the core recognises it.
+        After a failure in between, the event comes again with its number, by which the core recognises it. An event in
+        which the board signed its running image is also reported, before the board forgets it.
         """
         kept = 0
         try:
             while events := await agent.events(after=kept):
-                before, kept = kept, await self._kept(events, kept)
+                accepted: list[ReportedEvent] = []
+                before = kept
+                for one in events:
+                    state = await self._log_event(one)
+                    if state is EventState.WAITS:
+                        break
+                    kept = one.event.number
+                    accepted += [one] if state is EventState.LOGGED else []
+                await self._report_signed(accepted, slots)
                 if kept > before:
                     await agent.acknowledge(kept)
-                if kept < events[-1].number:
+                if kept < events[-1].event.number:
                     return
         except LinkError:
             raise
         except BoardError as error:  # without its events, the board can still be updated
             await self.core.warn(self.number, f"{error.what}: {error.why}")
 
-    async def _kept(self, events: Sequence[BootEvent], kept: int) -> int:
-        """Log events until one cannot be logged now. Returns the number of the last one that was kept."""
-        for event in events:
-            try:
-                async with asyncio.timeout(_LOGGED):
-                    await self.core.event(self.number, text=event.text, counter=event.number)
-            except (LimitReachedError, TimeoutError):
-                break
-            except AccessRefusedError:
-                raise
-            except RefusedError:
-                # The log has the reason. The board would send the event for ever, and the events behind it would wait.
-                await self.core.warn(self.number, f"the event {event.number} was not accepted: {event.text}")
-            kept = event.number
-        return kept
+    async def _log_event(self, one: ReportedEvent) -> EventState:
+        event, statement = one.event, one.statement if self._has_key else None
+        try:
+            async with asyncio.timeout(_LOGGED):
+                await self.core.event(self.number, text=event.text, counter=event.number, statement=statement)
+        except (LimitReachedError, TimeoutError):
+            return EventState.WAITS
+        except AccessRefusedError:
+            raise
+        except RefusedError:
+            # The log has the reason. The board would send the event for ever, and the events behind it would wait.
+            await self.core.warn(self.number, f"the event {event.number} was not accepted: {event.text}")
+            return EventState.REFUSED
+        return EventState.LOGGED
+
+    async def _report_signed(self, events: Sequence[ReportedEvent], slots: BoardSlots) -> None:
+        """Report the running image with the newest signature of the board for it, if there is one."""
+        active = slots.active
+        for one in reversed(events):
+            if one.statement and one.event.shows_running_image and one.event.digest == active.digest:
+                if self._has_key and active.is_confirmed:
+                    with contextlib.suppress(RefusedError):  # the log has the reason
+                        await self._report(slots, one.statement)
+                return
+
+    @property
+    def _has_key(self) -> bool:
+        device = self.core.device(self.number)
+        return device is not None and device.key is not None
 
     async def _file_of(self, digest: bytes) -> bytes | None:
         return await asyncio.to_thread(self.digests.file_of, digest)
 
-    async def _report(self, slots: BoardSlots) -> None:
-        """Report the running image.
+    async def _report(self, slots: BoardSlots, statement: bytes | None = None) -> None:
+        """Report the running image, with a signed event about it if there is one.
 
         For an unknown image, the start of the board's digest is reported, which no file has.
         """
         active = slots.active
         image = await self._file_of(active.digest) or active.digest[:_SHA256_SIZE]
-        await self.core.reported(self.number, Report(image=image or None, is_confirmed=active.is_confirmed))
+        report = Report(image or None, is_confirmed=active.is_confirmed, statement=statement, digest=active.digest)
+        await self.core.reported(self.number, report)
 
     async def _confirmed(self, before: BoardSlots) -> BoardSlots:
         """Confirm the program on trial after its self-test: it must answer for a while without a reset.

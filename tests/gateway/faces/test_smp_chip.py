@@ -1,0 +1,175 @@
+"""The SMP face and boards with a secure element: signed events, and receipts at level A."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from blockota.formats.p256 import ORDER
+from blockota.formats.public_key import KeyKind, PublicKey
+from blockota.model.boot_event import SignedBootEvent
+from blockota.model.delivery import Stage
+from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry, judge
+from tests.support.agent_device import STARTED
+from tests.support.chip_device import ChipDevice, DeviceChip
+from tests.support.gateway import known_device
+from tests.support.smp_device import digest_of
+from tests.support.smp_face import NEW, NUMBER, OLD, Site, serve
+
+__all__ = ["serve"]
+KEY = DeviceChip().public_key
+FACTS = {"device": known_device(NUMBER, face="smp", key=PublicKey(KeyKind.P256, KEY))}
+OLD_IMAGE, NEW_IMAGE = hashlib.sha256(OLD).digest(), hashlib.sha256(NEW).digest()
+Serve = Callable[..., None]
+
+
+def board_of(site: Site) -> ChipDevice:
+    """Return the board of a site."""
+    assert isinstance(site.board, ChipDevice)
+    return site.board
+
+
+def entries(site: Site, *kinds: EntryKind) -> list[LogEntry]:
+    """Return the entries of kinds that the board caused."""
+    return [entry for entry in site.entries() if entry.kind in kinds and entry.level]
+
+
+async def settled(site: Site) -> None:
+    """Wait until the board runs the new image, and all its events are acknowledged."""
+    board = board_of(site)
+    await site.until(lambda: board.running == digest_of(NEW) and board.is_confirmed and not board.events.waiting)
+    await site.until(lambda: site.stage is Stage.SETTLED and NEW_IMAGE in [entry.image for entry in site.entries()])
+
+
+def warnings(site: Site) -> str:
+    """Return the texts of all warnings."""
+    return "\n".join(entry.source or "" for entry in site.entries() if entry.kind is EntryKind.WARNING)
+
+
+def test_events_and_receipts_are_signed(serve: Serve) -> None:
+    """The events have level A, and so have the receipts, by the events in which the board states its image."""
+
+    async def use(site: Site) -> None:
+        await settled(site)
+        events = entries(site, EntryKind.EVENT)
+        assert [(entry.counter, entry.level) for entry in events] == [(n, EvidenceLevel.A) for n in (1, 2, 3)]
+        receipts = entries(site, EntryKind.INSTALL, EntryKind.CLAIMED)
+        assert [(entry.image, entry.counter) for entry in receipts] == [(OLD_IMAGE, 1), (NEW_IMAGE, 3)]
+        assert {entry.level for entry in receipts} == {EvidenceLevel.A}
+        assert not warnings(site)
+        for entry in (*events, *receipts):
+            assert entry.signature
+            assert SignedBootEvent.decode(entry.signature).event.number == entry.counter
+            assert judge(entry, KEY).is_signed
+        assert judge(receipts[1], KEY).proves == "the device signed the MCUboot digest of its image with its own key"
+
+    serve(use, kind=ChipDevice, facts=FACTS)
+
+
+def test_a_high_s_is_normalised(serve: Serve) -> None:
+    """A signature with a high s is logged in the form with the low s, with which it verifies."""
+
+    async def use(site: Site) -> None:
+        await settled(site)
+        for entry in entries(site, EntryKind.EVENT):
+            assert entry.signature
+            assert int.from_bytes(entry.signature[-32:]) <= ORDER // 2
+            assert judge(entry, KEY).is_signed
+
+    def start(site: Site) -> Awaitable[None]:
+        board, sign = board_of(site), board_of(site).sign
+
+        def high(content: bytes) -> bytes:
+            signature = sign(content)
+            s = int.from_bytes(signature[32:])
+            return signature[:32] + max(s, ORDER - s).to_bytes(32)
+
+        board.sign = high  # type: ignore[method-assign]
+        return use(site)
+
+    serve(start, kind=ChipDevice, facts=FACTS)
+
+
+def test_events_of_another_key(serve: Serve) -> None:
+    """They are not logged as events. Each one is a warning, and the installation is only claimed."""
+
+    async def use(site: Site) -> None:
+        await settled(site)
+        assert not entries(site, EntryKind.EVENT, EntryKind.INSTALL)
+        assert "the signature of the event does not belong to the device's key on record" in warnings(site)
+        assert "the event 3 was not accepted: the running image was confirmed" in warnings(site)
+        assert [entry.image for entry in entries(site, EntryKind.CLAIMED)] == [OLD_IMAGE, NEW_IMAGE]
+
+    def start(site: Site) -> Awaitable[None]:
+        board_of(site).flaws.signs_other = True
+        return use(site)
+
+    serve(start, kind=ChipDevice, facts=FACTS)
+
+
+@pytest.mark.parametrize("facts", [FACTS, {}], ids=["silent chip", "no key on record"])
+def test_events_without_a_signature(serve: Serve, facts: dict[str, Any]) -> None:
+    """They have level B, and the installation is only claimed."""
+
+    async def use(site: Site) -> None:
+        await settled(site)
+        levels = {entry.level for entry in entries(site, EntryKind.EVENT)}
+        assert levels == {EvidenceLevel.B}
+        assert [entry.image for entry in entries(site, EntryKind.CLAIMED)] == [OLD_IMAGE, NEW_IMAGE]
+
+    def start(site: Site) -> Awaitable[None]:
+        board_of(site).flaws.is_silent = bool(facts)
+        return use(site)
+
+    serve(start, kind=ChipDevice, facts=facts)
+
+
+def test_a_replayed_event_is_refused(serve: Serve) -> None:
+    """An old event with its own signature is neither logged again nor a statement about the running image."""
+
+    async def use(site: Site) -> None:
+        await settled(site)
+        board, before = board_of(site), len(entries(site, *EntryKind))
+        replayed = {"number": 1, "kind": STARTED, "detail": 0, "digest": digest_of(OLD)}
+        board.slots.reverse()  # a board that was written with a debugger
+        board.events.waiting = [replayed]
+        await site.until(lambda: not board.events.waiting)
+        assert "the statement is replayed: its counter is 1, after 3" in warnings(site)
+        await site.until(lambda: len(entries(site, EntryKind.CLAIMED)) == 1)
+        assert len(entries(site, EntryKind.EVENT)) == 3
+        assert len(entries(site, *EntryKind)) == before + 1
+
+    serve(use, kind=ChipDevice, facts=FACTS)
+
+
+def test_another_event_with_a_used_number_is_refused(serve: Serve) -> None:
+    """The counter of a secure element never repeats a number."""
+
+    async def use(site: Site) -> None:
+        await settled(site)
+        board = board_of(site)
+        board.events.waiting = [{"number": 2, "kind": STARTED, "detail": 2, "digest": digest_of(NEW)}]
+        await site.until(lambda: not board.events.waiting)
+        assert "the device has sent another event with the number 2" in warnings(site)
+        assert [entry.counter for entry in entries(site, EntryKind.EVENT)] == [1, 2, 3]
+
+    serve(use, kind=ChipDevice, facts=FACTS)
+
+
+def test_an_acknowledgement_that_was_lost(serve: Serve) -> None:
+    """The board signs the same event again with another signature. There is one entry, and one receipt."""
+
+    async def use(site: Site) -> None:
+        await settled(site)
+        assert [entry.counter for entry in entries(site, EntryKind.EVENT)] == [1, 2, 3]
+        assert len(entries(site, EntryKind.INSTALL)) == len(entries(site, EntryKind.INSTALL, EntryKind.CLAIMED)) == 2
+        assert not warnings(site)
+
+    def start(site: Site) -> Awaitable[None]:
+        board_of(site).events.lost = 3
+        return use(site)
+
+    serve(start, kind=ChipDevice, facts=FACTS)
