@@ -52,7 +52,7 @@ class OrdersContract(Contract):
         Raises:
             ContractRefusalError: the account may not define groups, or the group is defined already.
         """
-        return self._send(account, "defineGroup", product_key(group.name), group.kind.value, group.value)
+        return self._send(account, "defineGroup", *group_arguments(group))
 
     def order(
         self, account: BaseAccount, group: str, release: ReleaseId, *, not_before: int, deadline: int
@@ -66,8 +66,8 @@ class OrdersContract(Contract):
             ContractRefusalError: the account may not order, the group or the window is wrong, the model does not allow
                 the product, or an order for the product is already open.
         """
-        named = (*_key(group, release), release.version.packed)
-        receipt = self._send(account, "order", *named, not_before, deadline)
+        arguments = order_arguments(group, release, not_before=not_before, deadline=deadline)
+        receipt = self._send(account, "order", *arguments)
         for log in receipt.logs:
             placed = interface(self.NAME).decode_event(log.topics, log.data)
             if placed and placed.name == "OrderPlaced":
@@ -133,6 +133,16 @@ class OrdersContract(Contract):
                 action=Action.LIST_ORDERS,
             )
         return found
+
+
+def group_arguments(group: Group) -> tuple[Any, ...]:
+    """Return the arguments of ``defineGroup``."""
+    return product_key(group.name), group.kind.value, group.value
+
+
+def order_arguments(group: str, release: ReleaseId, *, not_before: int, deadline: int) -> tuple[Any, ...]:
+    """Return the arguments of ``order``."""
+    return *_key(group, release), release.version.packed, not_before, deadline
 
 
 def _key(group: str, release: ReleaseId) -> tuple[bytes, int, str, bytes]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NONCE_TIME, TICKET_TIME, SESSION_TIME = 300, 120, 12 * 3600
 """Seconds for which a nonce, the one-time address of a sign-in, and a session are valid."""
 STATEMENT = "Sign in to the operations room. This signature sends no transaction and costs no gas."
-_MAX_CHALLENGES = 1000
+_MAX_CHALLENGES, _SIGNATURE_SIZE = 1000, 65
 
 
 @dataclass(frozen=True)
@@ -194,6 +194,8 @@ def _signer(text: str, signature: bytes) -> str:
     from eth_keys.exceptions import BadSignature
     from eth_utils.exceptions import ValidationError
 
+    if len(signature) != _SIGNATURE_SIZE:
+        return ""
     try:
         return str(Account.recover_message(encode_defunct(text=text), signature=signature))
     except (BadSignature, ValidationError, ValueError):

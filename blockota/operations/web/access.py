@@ -169,7 +169,9 @@ async def end_session(request: Request) -> Response:
     if visitor.session and secrets.compare_digest(form.get("csrf", [""])[0].encode(), visitor.session.csrf.encode()):
         _sign_ins(request).close_session(request.cookies.get(cookie_name(request), ""))
     response = RedirectResponse("/", status_code=303)
-    response.delete_cookie(cookie_name(request))
+    response.delete_cookie(
+        cookie_name(request), secure=settings_of(request).is_secure, httponly=True, samesite="strict"
+    )
     return response
 
 

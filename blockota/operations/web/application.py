@@ -21,7 +21,7 @@ from blockota.errors import AccessRefusedError, BlockOTAError, RefusedError, Unr
 from blockota.operations.room import Room
 from blockota.operations.room_log import RoomLog
 from blockota.operations.sign_in import SignIns
-from blockota.operations.web import access, pages, warnings_page, watched_pages
+from blockota.operations.web import access, pages, prepare_page, warnings_page, watched_pages
 from blockota.operations.web.live import LiveEvents, live
 from blockota.operations.web.rendering import render
 
@@ -84,6 +84,8 @@ def make_application(
         Route("/sign-in/{ticket}", access.begin_session, methods=["POST"]),
         Route("/sign-out", access.end_session, methods=["POST"]),
         Route("/live", live),
+        Route("/prepare", prepare_page.prepare),
+        Route("/prepare/{what}", prepare_page.prepared, methods=["POST"]),
         Route("/health", _health),
         Route("/favicon.ico", _favicon),
         Mount("/static", StaticFiles(directory=_STATIC)),

@@ -34,6 +34,7 @@ PAGES = (
     ("/ledger", "Ledger"),
     ("/network", "Network"),
     ("/log", "Log"),
+    ("/prepare", "Order or ban"),
 )
 """The pages in the order of the navigation."""
 
@@ -173,8 +174,8 @@ def _age_words(moment: int) -> str:
     return f"{seconds} s {word}"
 
 
-def _count(number: int | None) -> str:
-    return "?" if number is None else f"{number:,}"
+def _count(number: int | None) -> Markup | str:
+    return Markup("&ndash;") if number is None else f"{number:,}"
 
 
 def _counted(number: int, noun: str) -> str:

@@ -120,4 +120,5 @@ def network(request: Request) -> Response:
         tunnels=watcher.last.found if watcher else None,
         look=watcher.last if watcher else None,
         banned=banned,
+        enrolled={one.subject: one for one in views.find_named(room.archive, "IdentityEnrolled")},
     )

@@ -19,8 +19,8 @@ function draw() {
   const count = (_, value) => (value === null ? "–" : value.toLocaleString("en"));
   const series = [
     { value: (_, value) => (value === null ? "–" : new Date(value * 1000).toISOString().slice(11, 16)), label: "Minute" },
-    { label: "refused", fill: colour("--bad"), width: 0, paths: bars, value: (plot, value, index, at) => count(plot, at === null ? null : plot.data[1][at] - plot.data[2][at]) },
-    { label: "passed", fill: colour("--accent"), width: 0, paths: bars, value: count },
+    { label: "refused", fill: colour("--bad"), width: 0, paths: bars, points: { show: false }, value: (plot, value, index, at) => count(plot, at === null ? null : plot.data[1][at] - plot.data[2][at]) },
+    { label: "passed", fill: colour("--accent"), width: 0, paths: bars, points: { show: false }, value: count },
   ];
   const options = {
     width: figure.clientWidth, height: 220, series, padding: [8, 8, 0, 0], cursor: { drag: { x: false, y: false }, points: { show: false } },

@@ -91,3 +91,25 @@ if (button && window.ethereum) {
 } else if (button) {
   state.textContent = "This browser has no wallet. Use the command.";
 }
+
+// A prepared transaction, sent by a browser wallet.
+const send = document.getElementById("send-button");
+const sent = document.getElementById("send-state");
+if (send && window.ethereum) {
+  send.hidden = false;
+  sent.textContent = "The wallet shows the transaction before it signs.";
+  send.addEventListener("click", async () => {
+    const { chainId, to, data, value } = JSON.parse(send.dataset.transaction);
+    try {
+      await window.ethereum.request({ method: "eth_requestAccounts" });
+      await window.ethereum.request({ method: "wallet_switchEthereumChain", params: [{ chainId: "0x" + chainId.toString(16) }] });
+      const hash = await window.ethereum.request({ method: "eth_sendTransaction", params: [{ from: send.dataset.account, to, data, value }] });
+      sent.textContent = `Sent: ${hash}. The pages show it when its block is confirmed.`;
+      send.disabled = true;
+    } catch (error) {
+      sent.textContent = `Not sent: ${error.message}`;
+    }
+  });
+} else if (send) {
+  sent.textContent = "This browser has no wallet. Use the command.";
+}

@@ -1,0 +1,185 @@
+"""Prepare orders and bans for a signed-in person. The wallet or the command of the person signs; the room has no key.
+
+Each call is checked as the command checks it, and simulated as a call of the person's account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from blockota.approval.proposal import Proposal
+from blockota.bindings.contract import Contract, refusals_in_words
+from blockota.bindings.orders import group_arguments, order_arguments
+from blockota.bindings.producers import ProducersContract
+from blockota.connection import Connection
+from blockota.errors import UsageError
+from blockota.formats.abi import interface
+from blockota.model.identity import ban_reason
+from blockota.model.order import DEFAULT_DEADLINE, Group
+from blockota.model.release import Version
+from blockota.operations.city_reading import CityChain
+from blockota.operations.ordering import (
+    model_group,
+    orderable_release,
+    releases_of,
+    require_allowed,
+    require_operator,
+    site_group,
+)
+from blockota.vendor.propose import Reason, propose_call
+
+_PROPOSAL_TIME = 7 * 86_400
+
+
+@dataclass(frozen=True)
+class PreparedCall:
+    """A transaction that the wallet or the command of a person signs.
+
+    Attributes:
+        words: the effect of the transaction.
+        chain_id: id of the chain.
+        to: address of the contract.
+        data: the calldata.
+        command: the command that sends the same transaction, without its key.
+    """
+
+    words: str
+    chain_id: int
+    to: str
+    data: bytes
+    command: Sequence[str]
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of the transaction, as wallets take it."""
+        return {"chainId": self.chain_id, "to": self.to, "data": f"0x{self.data.hex()}", "value": "0x0"}
+
+
+@dataclass(frozen=True)
+class WantedOrder:
+    """The order that a person wants.
+
+    Attributes:
+        producer: name of the release's producer.
+        product: the product.
+        version: the version.
+        group: name of a defined group.
+        not_before: Unix time before which gateways do not offer the release; 0 for now.
+        deadline: Unix time from which they do not offer it; 0 for thirty days after the begin.
+    """
+
+    producer: str
+    product: str
+    version: Version
+    group: str
+    not_before: int = 0
+    deadline: int = 0
+
+
+def prepare_order(city: CityChain, vendor: Connection, wanted: WantedOrder, account: str) -> PreparedCall:
+    """Prepare an order, as an operator.
+
+    Raises:
+        RefusedError: the account may not order, the group is not defined, or the release may not be ordered.
+        ChainError: a node is out of reach.
+    """
+    require_operator(city.identities, account)
+    group = city.orders.known_group(wanted.group)
+    producers = vendor.open(ProducersContract)
+    contract = releases_of(producers, wanted.producer)
+    release = orderable_release(
+        producers,
+        contract,
+        wanted.product,
+        version=wanted.version,
+        confirmations=vendor.settings.confirmations,
+    )
+    require_allowed(city.devices, group, contract, wanted.product)
+    deadline = wanted.deadline or max(city.orders.chain.head().time, wanted.not_before) + DEFAULT_DEADLINE
+    arguments = order_arguments(group.name, release, not_before=wanted.not_before, deadline=deadline)
+    command = ["order", "update", "--producer", wanted.producer, "--group", group.name, "--product", wanted.product]
+    command += ["--version", str(wanted.version)]
+    words = f"The devices of the group {group.name} are to get {release}"
+    return _prepared(city.orders, "order", arguments, account=account, shown=(words, command))
+
+
+def prepare_group(city: CityChain, name: str, place: str, account: str) -> PreparedCall:
+    """Prepare the definition of a group, as an operator.
+
+    Args:
+        city: the gateway chain.
+        name: name of the new group.
+        place: UUID of a gateway, or the name of a model.
+        account: address of the operator's account.
+
+    Raises:
+        UsageError: the name is not valid.
+        RefusedError: the account may not define groups, or there is no such gateway or model.
+        ChainError: the node is out of reach.
+    """
+    require_operator(city.identities, account)
+    site = _uuid(place)
+    group: Group = site_group(city.identities, name, site) if site else model_group(city.devices, name, place)
+    option = ["--site", str(site)] if site else ["--model", place]
+    words = f"The group {name} has all devices of {f'the gateway {site}' if site else f'the model {place}'}"
+    command = ["order", "group", name, *option]
+    return _prepared(city.orders, "defineGroup", group_arguments(group), account=account, shown=(words, command))
+
+
+def prepare_ban(city: CityChain, uuid: UUID, reason: str, account: str) -> PreparedCall:
+    """Prepare the ban of an identity, as an Administrator.
+
+    Raises:
+        UsageError: the reason is empty, too long, or not printable ASCII.
+        RefusedError: the identity is not enrolled, or the account may not ban it.
+        ChainError: the node is out of reach.
+    """
+    found = city.identities.known_identity(uuid)
+    words = f"The {found.kind} {uuid} is banned at once"
+    command = ["identity", "ban", str(uuid), "--cause", reason]
+    arguments = (uuid.bytes, ban_reason(reason))
+    return _prepared(city.identities, "ban", arguments, account=account, shown=(words, command))
+
+
+def propose_ban(city: CityChain, uuid: UUID, reason: str, *, now: int) -> Proposal:
+    """Prepare a proposal by which the city's Safe bans an identity, such as an Administrator.
+
+    Raises:
+        UsageError: the reason is empty, too long, or not printable ASCII.
+        RefusedError: the identity is not enrolled, or the contract would refuse the ban.
+        ChainError: the node is out of reach.
+    """
+    city.identities.known_identity(uuid)
+    why = Reason(reason, now, _PROPOSAL_TIME)
+    return propose_call(city.identities, "ban", uuid.bytes, ban_reason(reason), reason=why)
+
+
+def _prepared(
+    contract: Contract, function: str, arguments: Sequence[Any], *, account: str, shown: tuple[str, Sequence[str]]
+) -> PreparedCall:
+    """Encode a call, and simulate it as the person's."""
+    data = interface(contract.NAME).encode_call(function, *arguments)
+    with refusals_in_words():
+        contract.chain.call(contract.address, data, sender=account)
+    return PreparedCall(shown[0], contract.chain.chain_id, contract.address, data, tuple(shown[1]))
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def version_of(text: str) -> Version:
+    """Return the version of a form.
+
+    Raises:
+        UsageError: the text is not a version.
+    """
+    try:
+        return Version.parse(text)
+    except ValueError as error:
+        raise UsageError(f"{text!r:.40} is not a version", why="a version is three numbers, such as 1.4.0") from error

@@ -1,0 +1,290 @@
+"""Sign-in, sessions, and what a signed-in person can do."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+
+from blockota.chain import Chain
+from blockota.errors import AccessRefusedError, BlockOTAError, RefusedError
+from blockota.keys import dev_account
+from blockota.ledger.log import TileLog
+from blockota.model.receipt import LogEntry
+from blockota.operations.archive import RoomArchive
+from blockota.operations.sign_in import NONCE_TIME, SESSION_TIME, TICKET_TIME, SignIns, SignInText, sign_text
+from blockota.operations.sign_in_client import sign_in
+from tests.conftest import Cast
+from tests.support.city import GATEWAY, KINDS
+from tests.support.operations_room import RoomScene, make_scene, running_room
+from tests.support.waiting import eventually
+
+OPERATOR, ADMINISTRATOR = (dev_account(KINDS[kind].account or 0) for kind in ("operator", "administrator"))
+STRANGER = dev_account(9)
+URL, NOW = "http://127.0.0.1:8480", 1_795_000_000
+
+
+@pytest.fixture
+def sign_ins(tmp_path: Path) -> Iterator[SignIns]:
+    """The sign-ins of a room without a server."""
+    with RoomArchive.open(tmp_path / "room.sqlite") as archive:
+        yield SignIns(archive, URL, 1337)
+
+
+@pytest.fixture(scope="module")
+def scene(anvil: Chain, cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> RoomScene:
+    """A city with an operations room."""
+    return make_scene(anvil, cast, tmp_path_factory.mktemp("room"))
+
+
+@pytest.fixture(scope="module")
+def url(scene: RoomScene) -> Iterator[str]:
+    """The URL of the running room, which has read the city."""
+    with running_room(scene.setup) as found:
+        eventually(lambda: "2 followed" in Client(found).get("/"), what="the logs")
+        yield found
+
+
+class Client:
+    """A client with a cookie."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.cookie = url, ""
+
+    def ask(self, method: str, path: str, form: dict[str, str] | None = None, **headers: str) -> tuple[int, str]:
+        """Send a request. Returns status and text; a redirection is not followed."""
+        connection = HTTPConnection(urlsplit(self.url).netloc, timeout=20)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        named |= {"Cookie": self.cookie} if self.cookie else {}
+        body = None
+        if form is not None:
+            body = urlencode(form)
+            named["Content-Type"] = "application/x-www-form-urlencoded"
+        connection.request(method, path, body, named)
+        answer = connection.getresponse()
+        if found := answer.headers["Set-Cookie"]:
+            assert "HttpOnly" in found
+            assert "SameSite=strict" in found
+            self.cookie = found.partition(";")[0]
+        text = answer.read().decode()
+        connection.close()
+        return answer.status, text
+
+    def get(self, path: str) -> str:
+        """Return a page."""
+        return self.ask("GET", path)[1]
+
+    def post(self, path: str, **form: str) -> tuple[int, str]:
+        """Send a form with the token of the session."""
+        token = re.search(r'name="csrf" value="([^"]+)"', self.get("/warnings"))
+        return self.ask("POST", path, {"csrf": token[1] if token else "", **form})
+
+
+def signed_in(scene: RoomScene, url: str, account: object) -> Client:
+    """Return a client that signed in as an account."""
+    address = sign_in(url, account, chain_id=scene.city.chain.chain_id)  # type: ignore[arg-type]
+    client = Client(url)
+    assert client.ask("POST", urlsplit(address).path, {})[0] == 303
+    return client
+
+
+def test_a_text_is_accepted_once_and_within_five_minutes(sign_ins: SignIns) -> None:
+    """The account that signed is returned once; the same text is refused later, and an old text is refused."""
+    text = sign_ins.challenge(OPERATOR.address, now=NOW)
+    signature = sign_text(text, OPERATOR)
+    assert sign_ins.accept(str(text), signature, now=NOW + NONCE_TIME - 1) == OPERATOR.address
+    with pytest.raises(AccessRefusedError, match="used before"):
+        sign_ins.accept(str(text), signature, now=NOW + 1)
+    late = sign_ins.challenge(OPERATOR.address, now=NOW)
+    with pytest.raises(AccessRefusedError, match="older than five minutes"):
+        sign_ins.accept(str(late), sign_text(late, OPERATOR), now=NOW + NONCE_TIME)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"url": "http://evil.example"},
+        {"chain_id": 1},
+        {"nonce": "0" * 32},
+        {"issued_at": NOW + 1},
+        {"account": STRANGER.address},
+    ],
+)
+def test_a_changed_text_is_refused(sign_ins: SignIns, changes: dict[str, object]) -> None:
+    """The text of another page, chain, nonce, time or account is refused, even if it is signed."""
+    text = sign_ins.challenge(OPERATOR.address, now=NOW)
+    other = replace(text, **changes)  # type: ignore[arg-type]
+    with pytest.raises(AccessRefusedError):
+        sign_ins.accept(str(other), sign_text(other, STRANGER), now=NOW)
+
+
+def test_another_key_and_broken_signatures_are_refused(sign_ins: SignIns) -> None:
+    """The signature of another account, or bytes that are not a signature, use the text up, and are refused."""
+    for wrong in (None, b"", b"\0" * 65, b"\xff" * 65, b"x" * 64):
+        text = sign_ins.challenge(OPERATOR.address, now=NOW)
+        signature = sign_text(text, STRANGER) if wrong is None else wrong
+        with pytest.raises(AccessRefusedError, match="did not sign"):
+            sign_ins.accept(str(text), signature, now=NOW)
+        with pytest.raises(AccessRefusedError, match="used before"):
+            sign_ins.accept(str(text), sign_text(text, OPERATOR), now=NOW)
+
+
+def test_too_many_texts_are_refused(sign_ins: SignIns) -> None:
+    """A flood of requests for texts cannot fill the archive; after five minutes, texts are given again."""
+    for _ in range(1000):
+        sign_ins.challenge(OPERATOR.address, now=NOW)
+    with pytest.raises(AccessRefusedError, match="too many"):
+        sign_ins.challenge(OPERATOR.address, now=NOW)
+    assert sign_ins.challenge(OPERATOR.address, now=NOW + NONCE_TIME)
+    with pytest.raises(AccessRefusedError, match="not the address"):
+        sign_ins.challenge(OPERATOR.address.lower(), now=NOW + NONCE_TIME)
+
+
+def test_tickets_and_sessions_end(sign_ins: SignIns) -> None:
+    """A one-time address opens one session within two minutes; a session ends by time and by signing out."""
+    ticket = sign_ins.give_ticket(OPERATOR.address, "text", b"signature", now=NOW)
+    assert sign_ins.use_ticket(ticket, now=NOW + TICKET_TIME - 1)[0] == OPERATOR.address
+    old = sign_ins.give_ticket(OPERATOR.address, "text", b"signature", now=NOW)
+    for used, now in ((ticket, NOW), (old, NOW + TICKET_TIME)):
+        with pytest.raises(AccessRefusedError, match="one-time address"):
+            sign_ins.use_ticket(used, now=now)
+    secret = sign_ins.open_session(OPERATOR.address, number=3, now=NOW)
+    assert sign_ins.session(secret, now=NOW + SESSION_TIME - 1)
+    assert sign_ins.session(secret, now=NOW + SESSION_TIME) is None
+    sign_ins.close_session(secret)
+    assert sign_ins.session(secret, now=NOW) is None
+
+
+def test_the_text_is_that_of_eip_4361() -> None:
+    """The text has the lines of EIP-4361 in their order."""
+    text = str(SignInText("https://operations.example", OPERATOR.address, 1337, "ab" * 16, NOW))
+    assert text.split("\n") == [
+        "https://operations.example wants you to sign in with your Ethereum account:",
+        OPERATOR.address,
+        "",
+        "Sign in to the operations room. This signature sends no transaction and costs no gas.",
+        "",
+        "URI: https://operations.example/sign-in",
+        "Version: 1",
+        "Chain ID: 1337",
+        f"Nonce: {'ab' * 16}",
+        "Issued At: 2026-11-18T11:06:40Z",
+        "Expiration Time: 2026-11-18T11:11:40Z",
+    ]
+
+
+def test_the_command_signs_nothing_for_another_room(scene: RoomScene, url: str) -> None:
+    """The command refuses a room whose text names another page or chain, and a room that does not answer."""
+    with pytest.raises(RefusedError, match="another page, account or chain"):
+        sign_in(url, OPERATOR, chain_id=scene.city.chain.chain_id + 1)
+    with pytest.raises(BlockOTAError):
+        sign_in(url.replace("127.0.0.1", "localhost"), OPERATOR, chain_id=scene.city.chain.chain_id)
+    with pytest.raises(BlockOTAError, match="out of reach"):
+        sign_in("http://127.0.0.1:1", OPERATOR, chain_id=1337)
+
+
+def test_a_dismissal_needs_token_site_role_and_reason(scene: RoomScene, url: str) -> None:
+    """Forged tokens, other sites, persons without a role and empty reasons dismiss nothing."""
+    client, path = signed_in(scene, url, OPERATOR), "/warnings/dismiss"
+    named = re.findall(r'name="warning" value="([^"]+)"', client.get("/warnings"))
+    token = re.search(r'name="csrf" value="([^"]+)"', client.get("/warnings"))
+    assert named
+    assert token
+    form = {"csrf": token[1], "why": "a test", "warning": named[0]}
+    for status, changed, headers in (
+        (403, {**form, "csrf": "forged"}, {}),
+        (403, form, {"Sec_Fetch_Site": "cross-site"}),
+        (403, form, {"Origin": "http://evil.example"}),
+        (400, {**form, "why": " "}, {}),
+        (400, {**form, "warning": "../../etc"}, {}),
+    ):
+        assert client.ask("POST", path, changed, **headers)[0] == status
+    assert Client(url).ask("POST", path, form)[0] == 403
+    stranger = signed_in(scene, url, STRANGER)
+    assert "does not list your account" in stranger.get("/warnings")
+    assert stranger.post(path, why="a test", warning=named[0])[0] == 403
+    assert client.get("/warnings").count('type="checkbox"') == len(named)
+
+    assert client.ask("POST", path, form)[0] == 303
+    assert client.get("/warnings").count('type="checkbox"') == len(named) - 1
+
+
+def test_a_dismissal_is_an_entry_of_the_log_of_the_room(scene: RoomScene, url: str) -> None:
+    """Sign-in and dismissal are entries; the dismissal names the entry of its sign-in, which has the signed text."""
+    client = signed_in(scene, url, ADMINISTRATOR)
+    named = re.findall(r'name="warning" value="([^"]+)"', client.get("/warnings"))
+    assert client.post("/warnings/dismiss", why="two at once", warning=named[-1])[0] == 303
+    entries = [LogEntry.decode(raw) for raw in TileLog(scene.folder / "room-log").entries()]
+    number, text = next(
+        (int(m[1]), one.source) for one in entries if (m := re.search(r"session of entry (\d+): two", one.source or ""))
+    )
+    assert "two at once" in (text or "")
+    signed = entries[number].source or ""
+    assert ADMINISTRATOR.address in signed
+    assert "wants you to sign in" in signed
+
+
+def test_a_prepared_order_is_sent_by_the_key_of_the_operator(scene: RoomScene, url: str) -> None:
+    """The room prepares group and order; signed by the operator's key, they are on the chain and on the page."""
+    client = signed_in(scene, url, OPERATOR)
+    for path, form in (
+        ("/prepare/group", {"name": "all-thermo2", "place": "thermo2"}),
+        ("/prepare/order", {"release": "acme acme-thermo2 1.1.0", "group": "all-thermo2"}),
+    ):
+        status, text = client.post(path, **form)
+        assert status == 200, text
+        found = re.search(r'data-transaction="([^"]+)"', text)
+        assert found
+        call = json.loads(found[1].replace("&#34;", '"'))
+        assert call["chainId"] == scene.city.chain.chain_id
+        scene.city.chain.send(OPERATOR, bytes.fromhex(call["data"][2:]), to=call["to"])
+    eventually(lambda: "all-thermo2" in client.get("/updates"), what="the new order")
+
+
+def test_nothing_is_prepared_that_the_contract_refuses(scene: RoomScene, url: str) -> None:
+    """Wrong releases, groups, times and roles are refused with a sentence."""
+    operator, administrator = signed_in(scene, url, OPERATOR), signed_in(scene, url, ADMINISTRATOR)
+    order = {"release": "acme acme-thermo2 1.1.0", "group": "berlin"}
+    wrong = (
+        {**order, "release": "acme acme-thermo2 9.9.9"},
+        {**order, "release": "nobody x 1.0.0"},
+        {**order, "release": "acme"},
+        {**order, "group": "nowhere"},
+        {**order, "deadline": "yesterday"},
+        {**order, "deadline": "2001-01-01T00:00"},
+    )
+    for form in wrong:
+        status, text = operator.post("/prepare/order", **form)
+        assert status in (400, 409), text
+        assert "Traceback" not in text
+    assert administrator.post("/prepare/order", **order)[0] == 403
+    ban = {"identity": str(GATEWAY.uuid), "reason": "stolen"}
+    assert operator.post("/prepare/ban", **ban)[0] == 403
+    status, text = administrator.post("/prepare/ban", identity=str(KINDS["administrator"].uuid), reason="wrong")
+    assert status == 409
+    status, text = administrator.post("/prepare/ban-proposal", **ban)
+    assert status == 200
+    assert json.loads(text)["reason"] == "stolen"
+
+
+def test_a_banned_operator_is_out_at_the_next_block(scene: RoomScene, url: str) -> None:
+    """The session of a banned operator can read, but changes nothing from the block of the ban on."""
+    client, administrator = signed_in(scene, url, OPERATOR), signed_in(scene, url, ADMINISTRATOR)
+    status, text = administrator.post("/prepare/ban", identity=str(KINDS["operator"].uuid), reason="left")
+    assert status == 200
+    found = re.search(r'data-transaction="([^"]+)"', text)
+    assert found
+    call = json.loads(found[1].replace("&#34;", '"'))
+    scene.city.chain.send(ADMINISTRATOR, bytes.fromhex(call["data"][2:]), to=call["to"])
+    shown = client.get("/warnings")
+    assert "Your identity is banned" in shown
+    assert "You can read, but change nothing" in shown
+    assert client.post("/prepare/group", name="x", place="thermo2")[0] == 403
+    assert client.post("/sign-out")[0] == 303
+    assert "Sign in" in client.get("/")
