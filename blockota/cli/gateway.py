@@ -148,6 +148,7 @@ def status(session: Session, /) -> None:
     \b
     Example:  blockota gateway status
     """
+    from blockota.gateway.access import look_at_outbox
     from blockota.gateway.opening import is_running
     from blockota.ledger.log import TileLog
     from blockota.ledger.log_settings import load_log
@@ -165,6 +166,7 @@ def status(session: Session, /) -> None:
         "published": log.published.head().size,
         "waiting": waiting,
         "paused": paused,
+        "submissions": look_at_outbox(settings),
     }
 
     def show() -> None:
@@ -173,6 +175,11 @@ def status(session: Session, /) -> None:
             "deliveries": ", ".join(f"{count} {stage}" for stage, count in sorted(stages.items())) or "none yet",
             "log": f"{counted_entries(len(log))}, {fields['published']:,} published; {waiting:,} wait",
         }
+        if found := fields["submissions"]:
+            rows["readings"] = f"{found['waiting']:,} wait for validators"
+            rows |= (
+                {"refused by a validator": f"{found['refused']:,}, last: {found['why']}"} if found["refused"] else {}
+            )
         session.fields(rows | ({"paused": ", ".join(paused)} if paused else {}))
 
     session.result(fields, show)
@@ -195,7 +202,8 @@ def devices(session: Session, /) -> None:
     known = {number for number, slot, _ in found if not slot}
     found += [(number, "", Delivery()) for number in plans if number not in known]
     names = {one.target.image: str(one.target.release) for _, _, one in found if one.target}
-    columns = ("DEVICE", "NAME", "STAGE", "RUNS", "TARGET", "WHY")
+    has_readings = any(plan.last_reading for plan in plans.values())
+    columns = ("DEVICE", "NAME", "STAGE", "RUNS", "TARGET", *(("READING",) if has_readings else ()), "WHY")
     rows = [
         (
             _label(number, slot),
@@ -203,6 +211,7 @@ def devices(session: Session, /) -> None:
             one.stage,
             _image(one.running, names),
             _target(one),
+            *((_last_reading(plans, number, slot),) if has_readings else ()),
             one.reason or _why(plans, number, slot),
         )
         for number, slot, one in sorted(found, key=lambda each: each[:2])
@@ -458,6 +467,11 @@ def _target(one: Delivery) -> str:
     return f"{one.target.release}" + (f", order {one.target.order}" if one.target.order is not None else "")
 
 
+def _last_reading(plans: Mapping[int, DevicePlan], number: int, slot: str) -> str:
+    plan = plans.get(number)
+    return show_time(plan.last_reading) if plan and plan.last_reading and not slot else ""
+
+
 def _delivery_fields(
     number: int, slot: str, one: Delivery, plans: Mapping[int, DevicePlan] | None = None
 ) -> dict[str, Any]:
@@ -475,4 +489,5 @@ def _delivery_fields(
         "wake": one.wake,
         "reason": one.reason or None,
         "why": _why(plans or {}, number, slot) or None,
+        "lastReading": plans[number].last_reading if plans and number in plans and not slot else None,
     }

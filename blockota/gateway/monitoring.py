@@ -33,6 +33,7 @@ class DevicePlan:
         group: the device's group in the settings.
         is_banned: whether the device is banned.
         why: why the device has this target.
+        last_reading: Unix time of the last reading since the gateway's start; None if there was none.
     """
 
     number: int
@@ -40,6 +41,7 @@ class DevicePlan:
     group: str
     is_banned: bool
     why: str
+    last_reading: int | None = None
 
     def as_fields(self) -> dict[str, Any]:
         """The JSON object of a plan."""
@@ -49,7 +51,51 @@ class DevicePlan:
             "group": self.group,
             "banned": self.is_banned,
             "why": self.why,
+            "lastReading": self.last_reading,
         }
+
+
+@dataclass(frozen=True)
+class AccessStatus:
+    """The readings and commands of a gateway at one moment.
+
+    Attributes:
+        waiting: number of readings in the outbox. A reading counts once for each validator.
+        accepted: number of accepted readings since the start.
+        refused: number of refused readings since the start.
+        last: Unix time of the last accepted reading since the start; None if there was none.
+        open_commands: number of commands without an outcome.
+    """
+
+    waiting: int = 0
+    accepted: int = 0
+    refused: int = 0
+    last: int | None = None
+    open_commands: int = 0
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object in ``/health``."""
+        return {
+            "waiting": self.waiting,
+            "accepted": self.accepted,
+            "refused": self.refused,
+            "last": self.last,
+            "openCommands": self.open_commands,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of ``/metrics``."""
+        gauges: dict[str, tuple[str, float]] = {
+            "submissions": ("Readings that validators do not have yet, for each validator.", self.waiting),
+            "last_reading_timestamp_seconds": ("Unix time of the last reading; 0 without one.", self.last or 0),
+            "open_commands": ("Commands without an outcome.", self.open_commands),
+        }
+        counters: dict[str, tuple[str, float]] = {
+            "readings_total": ("Accepted readings since the start.", self.accepted),
+            "refused_readings_total": ("Refused readings since the start.", self.refused),
+        }
+        yield from gauge_lines("gateway", gauges)
+        yield from gauge_lines("gateway", counters, kind="counter")
 
 
 @dataclass(frozen=True)
@@ -65,6 +111,7 @@ class GatewayStatus:
         entries: number of entries of the log.
         anchored: number of anchored entries; None if it is unknown.
         troubles: the parts that have failed, each with the reason.
+        access: the readings and commands; None if the gateway has no access settings.
     """
 
     devices: int = 0
@@ -75,6 +122,7 @@ class GatewayStatus:
     entries: int = 0
     anchored: int | None = None
     troubles: Mapping[str, str] = field(default_factory=dict)
+    access: AccessStatus | None = None
 
     @property
     def word(self) -> str:
@@ -94,7 +142,7 @@ class GatewayStatus:
             "anchored": self.anchored,
             "waiting": self.waiting,
             "troubles": dict(self.troubles),
-        }
+        } | ({"readings": self.access.as_fields()} if self.access else {})
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of ``/metrics``."""
@@ -108,6 +156,8 @@ class GatewayStatus:
             "troubles": ("Parts of the gateway that are in trouble.", len(self.troubles)),
         }
         yield from gauge_lines("gateway", gauges)
+        if self.access:
+            yield from self.access.lines()
         text = "Components of devices by the stage of their delivery."
         yield from (f"# HELP blockota_gateway_components {text}", "# TYPE blockota_gateway_components gauge")
         for stage, count in sorted(self.stages.items()):
@@ -149,7 +199,10 @@ def ask_plans(address: tuple[str, int]) -> dict[int, DevicePlan]:
     try:
         connection.request("GET", DEVICES)
         found = json.loads(connection.getresponse().read())["devices"]
-        plans = [DevicePlan(one["device"], one["name"], one["group"], one["banned"], one["why"]) for one in found]
+        plans = [
+            DevicePlan(one["device"], one["name"], one["group"], one["banned"], one["why"], one.get("lastReading"))
+            for one in found
+        ]
     except (OSError, HTTPException, ValueError, KeyError, TypeError):
         return {}
     finally:

@@ -27,6 +27,7 @@ from blockota.connection import Connection
 from blockota.errors import UsageError
 from blockota.file_locks import LockHeldError, exclusive_lock
 from blockota.formats.notes import NoteSigner
+from blockota.gateway.access import opened_access
 from blockota.gateway.catalogue import ImageCatalogue
 from blockota.gateway.core import Face
 from blockota.gateway.face import FaceContext
@@ -140,6 +141,9 @@ def opened_parts(setup: GatewaySetup, lines: LineLog, stop: Stop) -> Iterator[Ga
         )
         sources = _sources_by(setup.producers, following)
         log = TileLog(setup.log.folder)
+        access = stack.enter_context(
+            opened_access(settings, lambda: setup.site.open(IdentitiesContract), lines, clock=lambda: int(time.time()))
+        )
         context = FaceContext(
             identity=settings.identity,
             folder=settings.folder,
@@ -147,6 +151,8 @@ def opened_parts(setup: GatewaySetup, lines: LineLog, stop: Stop) -> Iterator[Ga
             log=lines.event,
             identity_key=settings.identity_key,
             entries=lambda start: list(islice(log.entries(start), BATCH)),
+            readings=access.readings if access else None,
+            commands=access.commands if access else None,
         )
         yield GatewayParts(
             settings=settings,
@@ -156,6 +162,7 @@ def opened_parts(setup: GatewaySetup, lines: LineLog, stop: Stop) -> Iterator[Ga
             faces=[_face(name, settings, context) for name in settings.faces],
             signals=_signals([setup.site.settings, *(one.settings for one in setup.producers.values())]),
             clock=context.clock,
+            access=access,
         )
 
 

@@ -8,6 +8,8 @@ follower   reads the chains after each block, and gives the facts to the loop
 finder     finds images and manifests
 appender   appends entries from the outbox to the log
 publisher  publishes checkpoints and anchors the log
+couriers   one for each validator: send it the readings
+commands   reports commands without an answer
 waiters    one for each chain: wait until its node announces a block
 =========  ======================================================================================
 
@@ -29,6 +31,7 @@ from typing import Any
 
 from blockota.chain.wake import BlockSignal
 from blockota.errors import BlockOTAError, UnreachableError, UsageError
+from blockota.gateway.access import ENTRIES, WARNINGS, GatewayAccess, LimitedOutbox
 from blockota.gateway.assembly import Assembly
 from blockota.gateway.core import Clock, Core, Face
 from blockota.gateway.facts import SiteFacts
@@ -60,6 +63,7 @@ class GatewayParts:
         faces: its faces.
         signals: wait for the blocks of the chains.
         clock: its clock.
+        access: its readings and commands; None without them.
     """
 
     settings: GatewaySettings
@@ -69,6 +73,7 @@ class GatewayParts:
     faces: Sequence[Face] = ()
     signals: Sequence[BlockSignal] = ()
     clock: Clock = lambda: int(time.time())
+    access: GatewayAccess | None = None
 
 
 class GatewayService:
@@ -111,15 +116,18 @@ class GatewayService:
         # A device is known from the start, if an earlier run has read it: an answer that it is not would end its tries.
         if assembly := await asyncio.to_thread(parts.following.assemble):
             await self._take(core, assembly)
-        starts = [asyncio.Event() for _ in parts.faces]
+        access = parts.access
+        starts = [asyncio.Event() for _ in (*parts.faces, *((access,) if access else ()))]
         stopped = asyncio.create_task(asyncio.to_thread(self._wait_for_stop))
         tasks = [
             asyncio.create_task(self._run_face(face, core, start))
-            for face, start in zip(parts.faces, starts, strict=True)
+            for face, start in zip(parts.faces, starts, strict=False)
         ]
+        if access:
+            tasks.append(asyncio.create_task(self._serve_commands(access, starts[-1])))
         threads: list[threading.Thread] = []
         try:
-            # The gateway is ready when all its faces are.
+            # The gateway is ready when all its faces and its command port are.
             if not await _ended_before(_all_set(starts), [stopped, *tasks]):
                 threads += self._start_threads(core)
                 tasks += [asyncio.create_task(self._tick(core)), asyncio.create_task(self._show_state(core, on_ready))]
@@ -131,12 +139,24 @@ class GatewayService:
             self._stop.ask()
             self._changed.set()
             self._wanted.set()
+            if access:
+                access.wake()
             for task in tasks:
                 task.cancel()
             await asyncio.wait([stopped, *tasks], timeout=_FACES_END)
+            end = time.monotonic() + _THREADS_END
             for thread in threads:
-                await asyncio.to_thread(thread.join, _THREADS_END)
+                await asyncio.to_thread(thread.join, max(end - time.monotonic(), 0))
             parts.following.save(is_last=True)
+
+    async def _serve_commands(self, access: GatewayAccess, started: asyncio.Event) -> None:
+        """Receive commands, if the settings have an address for them.
+
+        Raises:
+            UsageError: the gateway cannot listen at the address.
+        """
+        await access.serve(started.set)
+        await asyncio.Event().wait()
 
     async def _show_state(self, core: Core, on_ready: Callable[[str], None]) -> None:
         """Serve the state and the log, if the settings have an address for them.
@@ -150,7 +170,7 @@ class GatewayService:
             await asyncio.Event().wait()
             return
         host, port = parts.settings.listen
-        site = GatewaySite(parts.log.log, lambda: self._status(core), lambda: _plans(core))
+        site = GatewaySite(parts.log.log, lambda: self._status(core), lambda: self._plans(core))
         listening = Listening(host, port, stop_seconds=1)
         await serve_until(self._stop, site, listening, log=lambda _: None, on_ready=on_ready)
 
@@ -167,6 +187,8 @@ class GatewayService:
         }
         for number, signal in enumerate(self._parts.signals):
             bodies[f"waiter {number}"] = lambda signal=signal: self._await_blocks(signal)  # type: ignore[misc]
+        if access := self._parts.access:
+            bodies |= access.threads(self._stop)
         # Daemon threads: a name lookup cannot be interrupted, and must not keep the process.
         threads = [
             threading.Thread(target=self._guarded, args=(name, body), name=name, daemon=True)
@@ -208,6 +230,8 @@ class GatewayService:
     async def _take(self, core: Core, assembly: Assembly) -> None:
         """Plan with new facts."""
         self._assembly, self._facts = assembly, assembly.facts
+        if self._parts.access and (commands := self._parts.access.commands):
+            commands.learn(assembly.facts)
         policies = {group.name: group.policy for group in self._parts.settings.groups}
         await core.update(assembly.facts, policies)
 
@@ -221,10 +245,12 @@ class GatewayService:
         self._wanted.wait(self._parts.finder.pause())
 
     def _append(self, core: Core) -> None:
-        found = self._recorder.append(self._state)
+        found = self._recorder.append(LimitedOutbox(self._state, ENTRIES))
         if found:
             self._call(_as_coroutine(lambda: core.appended(found)))
-        else:
+        warnings = self._parts.access.warnings if self._parts.access else None
+        added = self._recorder.append(LimitedOutbox(warnings, WARNINGS)) if warnings else []
+        if not found and not added:
             self._stop.wait(_OUTBOX_PAUSE)
 
     def _publish(self) -> None:
@@ -291,7 +317,16 @@ class GatewayService:
             entries=len(self._parts.log.log),
             anchored=self._recorder.anchored,
             troubles=self._lines.troubles,
+            access=self._parts.access.status() if self._parts.access else None,
         )
+
+    def _plans(self, core: Core) -> Iterator[DevicePlan]:
+        """Yield what the core plans for each device."""
+        last = self._parts.access.readings.last if self._parts.access else {}
+        for number in sorted(core.numbers()):
+            if device := core.device(number):
+                why = core.why(number)
+                yield DevicePlan(number, device.name, device.group, device.is_banned, why, last.get(number))
 
 
 async def _all_set(events: Sequence[asyncio.Event]) -> None:
@@ -305,13 +340,6 @@ async def _ended_before(first: Coroutine[Any, Any, None], others: Sequence[async
     await asyncio.wait([awaited, *others], return_when=asyncio.FIRST_COMPLETED)
     awaited.cancel()
     return any(one.done() for one in others)
-
-
-def _plans(core: Core) -> Iterator[DevicePlan]:
-    """Yield what the core plans for each device."""
-    for number in sorted(core.numbers()):
-        if device := core.device(number):
-            yield DevicePlan(number, device.name, device.group, device.is_banned, core.why(number))
 
 
 def _described(error: Exception) -> str:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from blockota.errors import Action, UsageError
 from blockota.files import home_path
+from blockota.gateway.access_settings import AccessSettings
 from blockota.model.delivery import DeliveryPolicy
 from blockota.model.target import DailyWindow, GroupPolicy, Mode
 from blockota.settings import STATE_FOLDER, load_table, require_address, settings_folder
@@ -24,7 +25,7 @@ FACES = ("ddi", "mqtt", "lwm2m", "smp", "an3155")
 DEFAULT_GROUP = "default"
 """The group of the devices that no other group names."""
 _TEXTS = {"identity", "key", "identity_key", "state", "listen"}
-_KNOWN = {*_TEXTS, "networks", "contracts", "anchor_minutes", "groups", *FACES}
+_KNOWN = {*_TEXTS, "networks", "contracts", "anchor_minutes", "groups", "access", *FACES}
 _GROUP = (
     *("models", "devices", "policy", "window", "pauses", "postponements", "longest_postponement"),
     *("transfer_time", "trial_time", "offers_after_rollback", "configurations", "allow_downgrade"),
@@ -66,6 +67,7 @@ class GatewaySettings:
         anchor_seconds: how often the log is anchored.
         groups: the groups of devices, the default group last.
         faces: the tables of the faces that run, by name.
+        access: the validators and the commands; None if the gateway hands on no readings.
     """
 
     identity: UUID
@@ -78,6 +80,7 @@ class GatewaySettings:
     anchor_seconds: int = 600
     groups: tuple[GroupSettings, ...] = (GroupSettings(),)
     faces: Mapping[str, SettingsTable] = field(default_factory=dict)
+    access: AccessSettings | None = None
 
     def group_of(self, device: int, model: str) -> GroupSettings:
         """Return the group of a device: the group that names its number, or else the group that names its model."""
@@ -141,6 +144,7 @@ def load_gateway(config: Path | None, *, environment: Mapping[str, str]) -> Gate
         anchor_seconds=60 * table.number("anchor_minutes", 10, least=1, most=_MAX_ANCHOR_MINUTES),
         groups=_groups(table.table("groups")),
         faces={name: face for name in FACES if (face := table.table(name))},
+        access=AccessSettings.read(access) if (access := table.table("access")) else None,
     )
     _ = found.bound_devices  # its errors are reported at the start
     return found

@@ -1,0 +1,239 @@
+"""The gateway's part of the access from edge to cloud: readings to validators, and commands from them.
+
+======================  =====================================================================================
+``submissions.sqlite``  readings until each validator has them (`blockota.identity.request_outbox`)
+``commands.sqlite``     commands, and their states (`blockota.gateway.commands`)
+``requests.sqlite``     names of the requests that were received, and entries of warnings about refused ones
+======================  =====================================================================================
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from blockota.bindings.identities import IdentitiesContract
+from blockota.errors import UsageError
+from blockota.gateway.commands import CommandDesk
+from blockota.gateway.monitoring import AccessStatus
+from blockota.gateway.readings import ReadingDesk
+from blockota.gateway.settings import GatewaySettings
+from blockota.identity.intake import RequestIntake
+from blockota.identity.receiving import ReceiverParts, RequestReceiver
+from blockota.identity.registry import IdentityReader
+from blockota.identity.request_outbox import RequestCourier, RequestOutbox
+from blockota.identity.request_server import RequestPort, RequestServer
+from blockota.identity.request_state import RequestState
+from blockota.identity.sending import RequestLine, open_signer
+from blockota.identity.warnings import WarningMaker
+from blockota.ledger.recording import Outbox
+from blockota.line_log import LineLog
+from blockota.model.identity import IdentityKind
+from blockota.model.request import Receiver
+from blockota.shutdown import Stop
+
+OUTBOX_NAME, COMMANDS_NAME, STATE_NAME = "submissions.sqlite", "commands.sqlite", "requests.sqlite"
+METHODS = {"command": frozenset({IdentityKind.VALIDATOR})}
+"""The methods of a gateway, and the kinds of identities that may call them."""
+ENTRIES, WARNINGS = 240, 16
+"""The largest numbers of entries of the state and of warnings about requests that are appended at once. The log
+recognises as many entries as both numbers together, `blockota.ledger.log`."""
+_PAUSE = 1.0
+
+
+@dataclass(frozen=True)
+class CommandPort:
+    """Where validators send commands.
+
+    Attributes:
+        desk: takes the commands.
+        receiver: judges the requests.
+        state: the names of requests, and entries of warnings.
+        place: where the gateway listens.
+    """
+
+    desk: CommandDesk
+    receiver: RequestReceiver
+    state: RequestState
+    place: RequestPort
+
+
+class GatewayAccess:
+    """The readings and commands of a gateway.
+
+    Args:
+        outbox: keeps the readings.
+        readings: takes the readings.
+        couriers: send the readings, one for each validator, by the name of the validator.
+        port: where validators send commands; None if the gateway takes none.
+        lines: receives failures and recoveries.
+    """
+
+    def __init__(
+        self,
+        outbox: RequestOutbox,
+        readings: ReadingDesk,
+        couriers: Mapping[str, RequestCourier],
+        port: CommandPort | None,
+        lines: LineLog,
+    ) -> None:
+        self._outbox, self._couriers, self._port, self._lines = outbox, couriers, port, lines
+        self.readings = readings
+
+    @property
+    def commands(self) -> CommandDesk | None:
+        """Takes the commands; None if the gateway takes none."""
+        return self._port.desk if self._port else None
+
+    @property
+    def warnings(self) -> Outbox | None:
+        """The entries of warnings about refused requests, for the log; None if the gateway receives no requests."""
+        return self._port.state if self._port else None
+
+    def status(self) -> AccessStatus:
+        """Return the numbers of readings and commands."""
+        readings = self.readings
+        return AccessStatus(
+            waiting=readings.waiting(),
+            accepted=readings.accepted,
+            refused=readings.refused,
+            last=max(readings.last.values(), default=None),
+            open_commands=self._port.desk.count_open() if self._port else 0,
+        )
+
+    def threads(self, stop: Stop) -> dict[str, Callable[[], None]]:
+        """Return what the threads do until the stop, by name."""
+        found: dict[str, Callable[[], None]] = {
+            f"courier to {name}": partial(one.run, stop, report=partial(self._lines.state, name))
+            for name, one in self._couriers.items()
+        }
+        if port := self._port:
+            found["commands"] = partial(self._look_after, port, stop)
+        return found
+
+    async def serve(self, on_ready: Callable[[], None]) -> None:
+        """Receive commands until the task is cancelled.
+
+        Args:
+            on_ready: called when the gateway listens, or if it takes no commands.
+
+        Raises:
+            UsageError: the address cannot be used.
+        """
+        if self._port is None:
+            on_ready()
+            return
+        intake = RequestIntake(self._port.receiver)
+        try:
+            await RequestServer(self._port.place, intake).run(on_ready=lambda _: on_ready())
+        finally:
+            intake.close()
+
+    def wake(self) -> None:
+        """End the waits of the threads, after the stop was requested."""
+        self._outbox.wake()
+
+    def _look_after(self, port: CommandPort, stop: Stop) -> None:
+        port.desk.expire()
+        port.receiver.write_due_warnings()
+        stop.wait(_PAUSE)
+
+
+@contextmanager
+def opened_access(
+    settings: GatewaySettings,
+    open_registry: Callable[[], IdentitiesContract],
+    lines: LineLog,
+    *,
+    clock: Callable[[], int],
+) -> Iterator[GatewayAccess | None]:
+    """Open the files, and yield the access; None if the settings have no table for it.
+
+    Args:
+        settings: the settings of the gateway.
+        open_registry: opens the registry of identities. It is called again until the node answers.
+        lines: receives failures and recoveries.
+        clock: returns Unix time.
+
+    Raises:
+        UsageError: a setting cannot be used.
+        RefusedError: another process uses a file, or the key cannot be used.
+        StoreError: a file cannot be used.
+    """
+    access, folder = settings.access, settings.folder
+    if access is None:
+        yield None
+        return
+    if settings.identity_key is None:
+        raise UsageError(
+            "[gateway.access] cannot be used",
+            why="the gateway signs its requests, and [gateway] names no identity_key",
+            remedy='add identity_key = "file:gateway/identity.pem" to [gateway]',
+        )
+    signer = open_signer(settings.identity, settings.identity_key, environment=os.environ)
+    lines_to = {uuid: RequestLine(url, authority=access.authority) for uuid, url in access.validators.items()}
+    with ExitStack() as stack:
+        outbox = stack.enter_context(RequestOutbox(folder / OUTBOX_NAME))
+        readings = ReadingDesk(outbox, list(lines_to), clock=clock, note=partial(lines.state, "readings"))
+        couriers = {
+            f"validator {uuid}": RequestCourier(outbox, uuid, signer, line, clock=clock)
+            for uuid, line in lines_to.items()
+        }
+        port = _command_port(settings, stack, readings, IdentityReader(open_registry), clock)
+        yield GatewayAccess(outbox, readings, couriers, port, lines)
+
+
+def look_at_outbox(settings: GatewaySettings) -> dict[str, Any] | None:
+    """Return the numbers of readings that wait for validators and of refused requests; None without an outbox.
+
+    Raises:
+        StoreError: the file cannot be read.
+    """
+    path = settings.folder / OUTBOX_NAME
+    if not path.exists():
+        return None
+    with RequestOutbox(path, is_owner=False) as outbox:
+        refused = outbox.refused()
+        return {"waiting": outbox.waiting(), "refused": len(refused), "why": refused[0][1] if refused else None}
+
+
+def _command_port(
+    settings: GatewaySettings,
+    stack: ExitStack,
+    readings: ReadingDesk,
+    registry: IdentityReader,
+    clock: Callable[[], int],
+) -> CommandPort | None:
+    access = settings.access
+    if access is None or access.listen is None:
+        return None
+    desk = CommandDesk(settings.folder / COMMANDS_NAME, access.commands, readings=readings, clock=clock)
+    stack.callback(desk.close)
+    state = stack.enter_context(RequestState(settings.folder / STATE_NAME))
+    parts = ReceiverParts(registry, state, WarningMaker(settings.identity), clock)
+    receiver = RequestReceiver(Receiver(settings.identity, METHODS, access.max_age), parts, keep=desk.keep)
+    return CommandPort(desk, receiver, state, RequestPort(*access.listen))
+
+
+class LimitedOutbox:
+    """An outbox that gives at most some entries at once, so that the log recognises those of several outboxes again.
+
+    Args:
+        outbox: the outbox.
+        most: the largest number of entries.
+    """
+
+    def __init__(self, outbox: Outbox, most: int) -> None:
+        self._outbox, self._most = outbox, most
+
+    def outbox(self, limit: int = ENTRIES) -> list[tuple[int, bytes]]:
+        """Return the oldest entries with their sequence numbers."""
+        return self._outbox.outbox(min(limit, self._most))
+
+    def appended(self, positions: Iterable[tuple[int, int]], /) -> None:
+        """Record the indices of entries in the log, by sequence number."""
+        self._outbox.appended(positions)

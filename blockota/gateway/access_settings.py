@@ -1,0 +1,63 @@
+"""The table ``[gateway.access]``: the validators of a gateway, and the commands that it takes from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+from blockota.settings_table import SettingsTable
+
+_MAX_AGE = 60
+
+
+@dataclass(frozen=True)
+class AccessSettings:
+    """The table ``[gateway.access]``.
+
+    Attributes:
+        validators: the URL of each validator that gets the readings.
+        authority: PEM file of the validators' certificate authority; None for those of the system.
+        listen: host and port at which validators send commands; None if the gateway takes none.
+        commands: the names of the commands that devices may get, by the name of their Spec.
+        max_age: the largest age of a block at which an identity was read, in seconds.
+    """
+
+    validators: Mapping[UUID, str] = field(default_factory=dict)
+    authority: Path | None = None
+    listen: tuple[str, int] | None = None
+    commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    max_age: int = _MAX_AGE
+
+    @classmethod
+    def read(cls, table: SettingsTable) -> AccessSettings:
+        """Read the table.
+
+        Raises:
+            UsageError: a setting is not valid.
+        """
+        table.known("validators", "authority", "listen", "commands", "max_age")
+        validators, commands = table.table("validators"), table.table("commands")
+        found = {
+            _uuid(validators, name): validators.required(name, example="https://10.64.0.1:8470")
+            for name in (validators.values if validators else ())
+            if validators
+        }
+        listen = table.address("listen", "127.0.0.1:8471") if "listen" in table.values else None
+        if commands and commands.values and listen is None:
+            raise table.unusable("commands", "the gateway takes no commands without listen")
+        return cls(
+            validators=found,
+            authority=table.path("authority"),
+            listen=listen,
+            commands={name: commands.texts(name) for name in commands.values} if commands else {},
+            max_age=table.seconds("max_age", _MAX_AGE),
+        )
+
+
+def _uuid(table: SettingsTable, name: str) -> UUID:
+    try:
+        return UUID(name)
+    except ValueError as error:
+        raise table.unusable(name, "it is not the UUID of a validator") from error
