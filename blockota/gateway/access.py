@@ -108,7 +108,12 @@ class GatewayAccess:
     def threads(self, stop: Stop) -> dict[str, Callable[[], None]]:
         """Return what the threads do until the stop, by name."""
         found: dict[str, Callable[[], None]] = {
-            f"courier to {name}": partial(one.run, stop, report=partial(self._lines.state, name))
+            f"courier to {name}": partial(
+                one.run,
+                stop,
+                report=partial(self._lines.state, name),
+                refused=lambda why, name=name: self._lines.event(name, "refused", why=why),  # type: ignore[misc]
+            )
             for name, one in self._couriers.items()
         }
         if port := self._port:

@@ -53,12 +53,12 @@ def test_a_command_is_carried_out_once(desks: ThingDesks) -> None:
     assert (state_of(desks), desks.commands.waiting(), desks.commands.count_open()) == ("sent", [], 1)
     for _ in range(2):  # the answer may come twice
         desks.commands.answered(256, CommandAnswer("c-1", CommandState.FAILED, "stuck"))
-    assert desks.written() == [("command/c-1", "failed")]
+    assert desks.written() == [("command:c-1", "failed")]
     assert desks.commands.keep([command_request()]) == [{"id": "c-1", "state": "failed", "reason": "stuck"}]
     assert desks.commands.count_open() == 0
     desks.now += 31
     desks.commands.expire()
-    assert desks.written() == [("command/c-1", "failed")]
+    assert desks.written() == [("command:c-1", "failed")]
 
 
 def test_a_restart_sends_what_waits_and_nothing_twice(desks: ThingDesks) -> None:
@@ -73,7 +73,7 @@ def test_a_restart_sends_what_waits_and_nothing_twice(desks: ThingDesks) -> None
     assert not again.commands.claim(FIRST)
     assert not again.commands.claim(second)
     again.commands.answered(256, CommandAnswer("c-1", CommandState.REFUSED))
-    assert again.written() == [("command/c-2", "done"), ("command/c-1", "refused")]
+    assert again.written() == [("command:c-2", "done"), ("command:c-1", "refused")]
     again.close()
 
 
@@ -88,9 +88,9 @@ def test_a_command_without_an_answer(desks: ThingDesks) -> None:
     assert desks.commands.waiting() == []
     desks.commands.expire()
     desks.commands.expire()
-    assert desks.written() == [("command/c-1", "no answer"), ("command/c-2", "no answer")]
+    assert desks.written() == [("command:c-1", "no answer"), ("command:c-2", "no answer")]
     desks.commands.answered(256, CommandAnswer("c-1", CommandState.DONE))
-    assert desks.written()[-1] == ("command/c-1", "done")
+    assert desks.written()[-1] == ("command:c-1", "done")
     assert state_of(desks) == "done"
 
 
@@ -162,7 +162,7 @@ def test_answers_that_do_not_fit_are_refused(desks: ThingDesks) -> None:
     with pytest.raises(RefusedError) as caught:
         desks.commands.answered(256, CommandAnswer("c-1", CommandState.FAILED))
     assert "answered the command 'c-1' before: done" in caught.value.why
-    assert desks.written() == [("command/c-1", "done")]
+    assert desks.written() == [("command:c-1", "done")]
 
 
 def test_ids_are_forgotten_after_a_month(desks: ThingDesks) -> None:

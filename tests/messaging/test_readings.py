@@ -49,7 +49,7 @@ def test_a_reading_is_read() -> None:
         (payload(unit=None), "unit"),
         (payload(unit=5), "unit"),
         (payload(name=""), "name"),
-        (payload(name="command/c-1"), "only the gateway"),
+        (payload(name="command:c-1"), "only the gateway"),
         (payload(time="now"), "time"),
         (payload(time=NOW - OLDEST - 1), "604,801 seconds before"),
         (payload(time=NOW + LATEST + 1), "301 seconds after"),

@@ -19,7 +19,7 @@ def test_a_command_is_read_and_written() -> None:
     assert DeviceCommand.of_data(DATA | {"thing": "256"}) == command
     assert json.loads(command.message()) == {name: value for name, value in DATA.items() if name != "thing"}
     outcome = command.outcome(CommandState.NO_ANSWER, 7)
-    assert (outcome.thing, outcome.time, outcome.name, outcome.value) == ("256", 7, "command/c-1", "no answer")
+    assert (outcome.thing, outcome.time, outcome.name, outcome.value) == ("256", 7, "command:c-1", "no answer")
 
 
 @pytest.mark.parametrize(

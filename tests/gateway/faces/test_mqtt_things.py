@@ -172,7 +172,7 @@ def test_a_command_is_sent_and_answered(site: Site) -> None:
     assert [one.topic for one in site.broker.published if one.topic.endswith("/commands")] == [
         "blockota/v1/things/256/commands"
     ] * 2
-    assert desks.written() == [("command/c-1", "done")]
+    assert desks.written() == [("command:c-1", "done")]
     assert desks.commands.keep([command_request(id="c-2")]) == [{"id": "c-2", "state": CommandState.SENT}]
     texts = "\n".join(text for _, text in site.warnings())
     assert all(why in texts for why in ("got no command 'c-9'", "not done, refused or failed", "not text"))
