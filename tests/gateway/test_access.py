@@ -33,7 +33,7 @@ from tests.support.validators import (
 from tests.support.waiting import eventually
 
 COMMANDER, BANNED = ForeignSender("ES256", number=1), ForeignSender("ES256", number=2)
-OTHERS = {
+OTHERS: dict[IdentityKind, ForeignSender] = {
     kind: ForeignSender("ES256", number=3 + number)
     for number, kind in enumerate(kind for kind in IdentityKind if kind is not IdentityKind.VALIDATOR)
 }
