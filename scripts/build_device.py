@@ -26,6 +26,8 @@ IMAGES = DEVICE / "images"
 TOOLS = "arm-none-eabi-"
 C_FLAGS = (
     *("-std=c11", "-Os", "-flto", "-ffreestanding", "-fno-ident", "-fno-tree-loop-distribute-patterns"),
+    *("-fno-schedule-insns2", "-fno-inline-functions-called-once", "-fno-tree-tail-merge", "-fno-ipa-cp"),
+    *("-fno-tree-loop-im", "-fno-early-inlining"),
     *("-ffunction-sections", "-fdata-sections", "-Wall", "-Wextra", "-Werror"),
 )
 HOST_FLAGS = ("-std=c11", "-O1", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror")
@@ -35,24 +37,28 @@ CORES = {"stm32f103": "cortex-m3", "microbit": "cortex-m0"}
 SLOTS = {"stm32f103": (0x0800_1000, 0x7000), "microbit": (0x4000, 0x1A000), "host": (0x1000, 0x1000)}
 """The address of slot 0, which programs are linked for, and the size of a slot."""
 
-LOADER = tuple(f"loader/{name}.c" for name in ("bytes", "sha256", "image", "state", "swap", "loader"))
+LOADER = tuple(f"loader/{name}.c" for name in ("bytes", "sha256", "image", "state", "swap", "loader", "functions"))
 CHIP = tuple(f"secure_element/{name}.c" for name in ("atecc608", "image_check"))
 TEST_IMAGE = ("test_image/main.c", *(f"loader/{name}.c" for name in ("bytes", "sha256", "image", "state")))
 AGENT = (
     *(f"agent/{name}.c" for name in ("main", "serial_line", "cbor", "smp", "os_group", "image_group", "device_group")),
-    *("agent/slot_writer.c", "agent/delta.c", "agent/delta_command.c"),
-    *(f"loader/{name}.c" for name in ("bytes", "memory", "sha256", "image", "state")),
+    *("agent/slot_writer.c", "agent/delta.c", "agent/delta_command.c", "agent/event_log.c"),
+    *("agent/loader_calls.c", "loader/memory.c"),
 )
 CORTEX_M = tuple(f"ports/cortex_m/{name}.c" for name in ("image_start", "reset"))
-STM32F103_LOADER = ("ports/stm32f103/loader_start.c", "ports/cortex_m/reset.c", "ports/stm32f103/flash.c")
-STM32F103_IMAGE = (*CORTEX_M, "ports/stm32f103/flash.c", "ports/stm32f103/uart.c")
+STM32F103_LOADER = (
+    *("ports/stm32f103/loader_start.c", "ports/cortex_m/reset.c", "ports/stm32f103/flash.c"),
+    *("ports/stm32f103/clock.c", "loader/memory.c"),
+)
+STM32F103_IMAGE = (*CORTEX_M, "ports/stm32f103/uart.c", "ports/stm32f103/clock.c")
 MICROBIT_LOADER = (
     "ports/microbit/loader_start.c",
     "ports/cortex_m/reset.c",
     "ports/microbit/flash.c",
     "loader/memory.c",
 )
-MICROBIT_IMAGE = (*CORTEX_M, "ports/microbit/flash.c", "ports/microbit/uart.c")
+STM32F103_AGENT = (*STM32F103_IMAGE, "agent/chip.c", "agent/session.c")
+MICROBIT_AGENT = (*CORTEX_M, "ports/microbit/uart.c", "agent/no_chip.c")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +103,7 @@ def _test_image(signature: ImageSignature, *macros: str) -> DeviceProgram:
     """Return a program that prints the version of its signature."""
     return DeviceProgram(
         port="stm32f103",
-        sources=(*TEST_IMAGE, *STM32F103_IMAGE),
+        sources=(*TEST_IMAGE, *STM32F103_IMAGE, "ports/stm32f103/flash.c", "loader/memory.c"),
         linker="image.ld",
         limit=4 * KIB,
         macros=(f'VERSION="{signature.version}"', *macros),
@@ -109,7 +115,7 @@ def _agent(port: str, version: str, *macros: str) -> DeviceProgram:
     """Return the agent for a board. Its minor version changes the program."""
     return DeviceProgram(
         port=port,
-        sources=(*AGENT, *(MICROBIT_IMAGE if port == "microbit" else STM32F103_IMAGE)),
+        sources=(*AGENT, *(MICROBIT_AGENT if port == "microbit" else STM32F103_AGENT)),
         linker="image.ld",
         limit=8 * KIB,
         macros=(f"AGENT_MINOR={version.split('.')[1]}", *macros),
@@ -133,9 +139,10 @@ PROGRAMS = {
     ),
     "stm32f103-loader-chip": DeviceProgram(
         port="stm32f103",
-        sources=(*LOADER, *CHIP, "loader/memory.c", *STM32F103_LOADER, "ports/stm32f103/i2c.c"),
+        sources=(*LOADER, *CHIP, *STM32F103_LOADER, "ports/stm32f103/i2c.c"),
         linker="loader.ld",
         limit=4 * KIB,
+        macros=("HAS_CHIP",),
     ),
     "microbit-loader": DeviceProgram(
         port="microbit",

@@ -94,6 +94,7 @@ void cbor_put_map(struct cbor_writer *writer, const char *fields, ...) {
     if (type == *FIELD_BOOL) cbor_put_head(writer, CBOR_SIMPLE, va_arg(values, int) ? CBOR_TRUE : CBOR_FALSE);
     if (type == *FIELD_TEXT) put_text(writer, va_arg(values, const char *));
     if (type == *FIELD_DIGEST) cbor_put_string(writer, CBOR_BYTES, va_arg(values, const uint8_t *), 32);
+    if (type == *FIELD_SIGNATURE) cbor_put_string(writer, CBOR_BYTES, va_arg(values, const uint8_t *), 64);
   }
   va_end(values);
 }

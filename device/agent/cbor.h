@@ -36,7 +36,8 @@ void cbor_put_string(struct cbor_writer *writer, enum cbor_type type, const uint
 #define FIELD_BOOL "\2"   /* bool */
 #define FIELD_TEXT "\3"   /* const char * */
 #define FIELD_DIGEST "\4" /* const uint8_t *, 32 bytes */
-#define FIELD_LAST "\5"   /* no value: the caller writes it afterwards */
+#define FIELD_SIGNATURE "\5" /* const uint8_t *, 64 bytes */
+#define FIELD_LAST "\6"   /* no value: the caller writes it afterwards */
 
 /* Write a map. `fields` is the names of the fields with their types: "off" FIELD_NUMBER "match" FIELD_BOOL. */
 void cbor_put_map(struct cbor_writer *writer, const char *fields, ...);

@@ -2,6 +2,7 @@
 #include "delta.h"
 #include "image_group.h"
 #include "port.h"
+#include "session.h"
 #include "slot_writer.h"
 
 enum { BLOCK = 64, NO_NUMBER = UINT32_MAX };
@@ -40,6 +41,7 @@ enum smp_error device_delta(struct smp_exchange *exchange) {
   struct cbor_item data;
   uint32_t offset = smp_number(exchange, "off", NO_NUMBER);
   if (!slot_is_free()) return SMP_SLOT_IN_USE;
+  if (!session_allows(0)) return SMP_NO_OFFER;
   if (!cbor_find(exchange->body, "data", CBOR_BYTES, &data)) return SMP_INVALID;
   if (offset == 0) {
     enum smp_error error = begin(exchange);

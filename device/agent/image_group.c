@@ -5,6 +5,7 @@
 #include "bytes.h"
 #include "events.h"
 #include "port.h"
+#include "session.h"
 #include "slot_writer.h"
 #include "state.h"
 
@@ -82,6 +83,7 @@ static enum smp_error request(const uint8_t *hash) {
   struct image image;
   if (!image_read(SLOT_1, &image) || !bytes_are_equal(hash, image.digest, DIGEST_SIZE))
     return SMP_NO_SUCH_HASH;
+  if (!session_allows(image.digest)) return SMP_NO_OFFER;
   if (state_phase() == PHASE_REQUESTED) return SMP_OK;
   if (!slot_is_free()) return SMP_SLOT_IN_USE;
   enum smp_error fault = image_fault(&image);
@@ -124,6 +126,7 @@ enum smp_error image_answer_part(struct smp_exchange *exchange, uint32_t offset,
   if (offset == size) {
     is_same = !slot_file.is_named || slot_has_sha256(SLOT_1, slot_file.size, slot_file.sha256);
     enum smp_error fault = is_same ? image_fault(&image) : SMP_OK;
+    if (is_same && !fault && !session_allows(image.digest)) fault = SMP_NO_OFFER;
     if (!is_same || fault) slot_discard();
     if (fault) return fault;
     fields = "off" FIELD_NUMBER "match" FIELD_BOOL;
@@ -136,6 +139,7 @@ enum smp_error image_upload(struct smp_exchange *exchange) {
   struct cbor_item data;
   uint32_t offset = smp_number(exchange, "off", NO_NUMBER);
   if (!slot_is_free()) return SMP_SLOT_IN_USE;
+  if (!session_allows(0)) return SMP_NO_OFFER;
   if (offset == NO_NUMBER || !cbor_find(exchange->body, "data", CBOR_BYTES, &data)) return SMP_INVALID;
 
   slot_restore();

@@ -21,6 +21,9 @@ static const struct smp_command commands[] = {
     {GROUP_DEVICE, DEVICE_DELTA, true, device_delta},
     {GROUP_DEVICE, DEVICE_EVENTS, false, device_events},
     {GROUP_DEVICE, DEVICE_EVENTS, true, device_acknowledge},
+    {GROUP_DEVICE, DEVICE_SECTORS, false, device_sectors},
+    {GROUP_DEVICE, DEVICE_SESSION, true, device_session},
+    {GROUP_DEVICE, DEVICE_OPEN, true, device_open},
 };
 
 static enum smp_error process(struct smp_exchange *exchange, const uint8_t *packet, uint32_t body_size) {

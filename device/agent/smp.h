@@ -27,7 +27,10 @@
   X(NO_TRIAL, "\6", "no image is on trial")                             \
   X(OTHER_BASE, "\6", "delta for another image")                        \
   X(DAMAGED_DELTA, "\11", "damaged delta")                              \
-  X(SLOT_IN_USE, "\12", "slot 1 is in use")
+  X(SLOT_IN_USE, "\12", "slot 1 is in use")                              \
+  X(NO_OFFER, "\13", "no offer for this image")                         \
+  X(NOT_THE_GATEWAY, "\13", "not signed by the gateway")                \
+  X(NO_CHIP, "\1", "secure element failed")
 
 #define SMP_NAME(name, code, reason) SMP_##name,
 enum smp_error { SMP_OK, SMP_REFUSALS(SMP_NAME) };
@@ -57,6 +60,7 @@ const uint8_t *smp_digest(const struct smp_exchange *exchange, const char *key);
 /* The handlers, in the order of the table in smp.c. */
 smp_handler os_echo, os_reset, os_parameters, os_bootloader;
 smp_handler image_state, image_set_state, image_upload, image_erase;
-smp_handler device_identity, device_delta, device_events, device_acknowledge;
+smp_handler device_identity, device_delta, device_events, device_acknowledge, device_sectors;
+smp_handler device_session, device_open;
 
 #endif

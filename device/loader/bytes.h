@@ -13,6 +13,8 @@ struct unaligned_32 { uint32_t value; } __attribute__((packed));
 static inline uint32_t read_16(const uint8_t *bytes) { return ((const struct unaligned_16 *)(const void *)bytes)->value; }
 static inline uint32_t read_32(const uint8_t *bytes) { return ((const struct unaligned_32 *)(const void *)bytes)->value; }
 
+static inline void write_32(uint8_t *bytes, uint32_t value) { ((struct unaligned_32 *)(void *)bytes)->value = value; }
+
 bool bytes_are_equal(const uint8_t *first, const uint8_t *second, uint32_t size);
 
 /* Return whether bytes of flash are erased. */

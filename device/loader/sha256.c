@@ -22,53 +22,67 @@ static inline uint32_t big_endian(const uint8_t *bytes) {
   return __builtin_bswap32(read_32(bytes));
 }
 
-/* FIPS 180-4 section 6.2.2; the schedule is a ring of the last 16 words. */
+/* FIPS 180-4 section 6.2.2. The working variables a to h move to the next place in each round: as a window of eight words
+ * that moves towards the start of an array, only two of them change. */
 static void compress(uint32_t hash[8], const uint8_t *block) {
-  uint32_t work[8], schedule[16];
+  uint32_t trail[64 + 8], schedule[64], *work = trail + 64;
   for (int i = 0; i < 8; i++) work[i] = hash[i];
 
-  for (int t = 0; t < 64; t++) {
-    uint32_t word;
-    if (t < 16) {
-      word = big_endian(block + 4 * t);
+  for (uint32_t *word = schedule; word < schedule + 64; word++) {
+    if (word < schedule + 16) {
+      *word = big_endian(block);
+      block += 4;
     } else {
-      uint32_t early = schedule[(t + 1) & 15], late = schedule[(t + 14) & 15];
-      word = schedule[t & 15] + (rotated(early, 7) ^ rotated(early, 18) ^ early >> 3) + schedule[(t + 9) & 15] +
-             (rotated(late, 17) ^ rotated(late, 19) ^ late >> 10);
+      uint32_t early = word[-15], late = word[-2];
+      *word = word[-16] + (rotated(early, 7) ^ rotated(early, 18) ^ early >> 3) + word[-7] +
+              (rotated(late, 17) ^ rotated(late, 19) ^ late >> 10);
     }
-    schedule[t & 15] = word;
 
     uint32_t a = work[0], e = work[4];
     uint32_t first = work[7] + (rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25)) +
-                     ((e & work[5]) ^ (~e & work[6])) + ROUND[t] + word;
+                     ((e & work[5]) ^ (~e & work[6])) + ROUND[word - schedule] + *word;
     uint32_t second = (rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22)) +
                       ((a & work[1]) ^ (a & work[2]) ^ (work[1] & work[2]));
-    for (int i = 7; i > 0; i--) work[i] = work[i - 1];
-    work[4] += first;
-    work[0] = first + second;
+    work[3] += first;
+    *--work = first + second;
   }
   for (int i = 0; i < 8; i++) hash[i] += work[i];
 }
 
-void sha256(const uint8_t *data, uint32_t size, uint8_t digest[32]) {
-  uint32_t hash[8] = {
-    0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
-  };
-  uint32_t left = size;
-  for (; left >= BLOCK; left -= BLOCK, data += BLOCK) compress(hash, data);
+static const uint32_t INITIAL[8] = {
+  0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
+};
 
-  /* Padding (section 5.1.1): a one bit, zeros, and the number of bits. */
-  uint8_t last[BLOCK];
-  for (uint32_t i = 0; i < BLOCK; i++) last[i] = i < left ? data[i] : i == left ? 0x80 : 0;
-  if (left >= LENGTH_AT) {
-    compress(hash, last);
-    for (uint32_t i = 0; i < BLOCK; i++) last[i] = 0;
+void sha256_begin(struct sha256 *state) {
+  for (int i = 0; i < 8; i++) state->hash[i] = INITIAL[i];
+  state->size = 0;
+}
+
+void sha256_add(struct sha256 *state, const uint8_t *data, uint32_t size) {
+  while (size--) {
+    state->block[state->size++ % BLOCK] = *data++;
+    if (state->size % BLOCK == 0) compress(state->hash, state->block);
   }
-  /* A size below 2^32 bytes needs five bytes of the length. */
-  last[59] = (uint8_t)(size >> 29);
-  size <<= 3;
-  for (uint32_t i = 0; i < 4; i++) last[63 - i] = (uint8_t)(size >> 8 * i);
-  compress(hash, last);
+}
 
-  for (uint32_t i = 0; i < 32; i++) digest[i] = (uint8_t)(hash[i / 4] >> (24 - 8 * (i & 3)));
+void sha256_end(struct sha256 *state, uint8_t digest[32]) {
+  /* Padding (section 5.1.1): a one bit, zeros, and the number of bits. */
+  uint32_t at = state->size % BLOCK;
+  state->block[at++] = 0x80;
+  for (; at != LENGTH_AT; at = at % BLOCK + 1) {
+    if (at == BLOCK) compress(state->hash, state->block);
+    state->block[at % BLOCK] = 0;
+  }
+  write_32(state->block + LENGTH_AT, __builtin_bswap32(state->size >> 29));
+  write_32(state->block + LENGTH_AT + 4, __builtin_bswap32(state->size << 3));
+  compress(state->hash, state->block);
+
+  for (uint32_t i = 0; i < 8; i++) write_32(digest + 4 * i, __builtin_bswap32(state->hash[i]));
+}
+
+void sha256(const uint8_t *data, uint32_t size, uint8_t digest[32]) {
+  struct sha256 state;
+  sha256_begin(&state);
+  sha256_add(&state, data, size);
+  sha256_end(&state, digest);
 }

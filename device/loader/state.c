@@ -7,7 +7,7 @@ enum { CHECK_AT = DIGEST_SIZE, MARKS_AT = DIGEST_SIZE + 4 };
 
 static const uint32_t ZERO = 0;
 
-static uint32_t crc32(const uint8_t *bytes, uint32_t size) {
+uint32_t crc32(const uint8_t *bytes, uint32_t size) {
   uint32_t crc = 0xFFFFFFFF;
   while (size--) {
     crc ^= *bytes++;
@@ -51,20 +51,15 @@ bool state_request(const uint8_t digest[DIGEST_SIZE]) {
   uint32_t aligned[DIGEST_SIZE / 4], check = crc32(digest, DIGEST_SIZE);
   for (uint32_t i = 0; i < DIGEST_SIZE / 4; i++) aligned[i] = read_32(digest + 4 * i);
   return port_program(STATE, aligned, DIGEST_SIZE) && port_program(STATE + CHECK_AT, &check, sizeof check) &&
-         state_requested() && bytes_are_equal(port_flash(STATE), digest, DIGEST_SIZE);
+         state_requested();
 }
 
 bool state_is_blank(void) {
-  return bytes_are_erased(port_flash(STATE), PAGE_SIZE) && bytes_are_erased(port_flash(JOURNAL_FORWARD), JOURNAL_SIZE) &&
-         bytes_are_erased(port_flash(JOURNAL_BACK), JOURNAL_SIZE);
+  return bytes_are_erased(port_flash(CYCLE), STATE + PAGE_SIZE - CYCLE);
 }
 
 void state_end(void) {
   /* First, so that no request is valid while the journals that belong to it disappear. */
   port_program(STATE + CHECK_AT, &ZERO, sizeof ZERO);
-  for (uint32_t at = 0; at < JOURNAL_SIZE; at += PAGE_SIZE) {
-    port_erase(JOURNAL_FORWARD + at);
-    port_erase(JOURNAL_BACK + at);
-  }
-  port_erase(STATE);
+  for (uint32_t page = CYCLE; page <= STATE; page += PAGE_SIZE) port_erase(page);
 }

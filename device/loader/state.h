@@ -48,15 +48,19 @@ bool state_request(const uint8_t digest[DIGEST_SIZE]);
 /* Return the digest of the requested image; NULL without a request. */
 const uint8_t *state_requested(void);
 
-/* Return whether the state page and both journals are erased. */
+/* Return whether the pages of state and journals are erased. */
 bool state_is_blank(void);
 
-/* End the cycle: set the check to zero, erase both journals, and erase the state page last. Each step is repeatable. */
+/* End the cycle: set the check to zero, and erase the pages of journals and state, that with the check last. Each step
+ * is repeatable. */
 void state_end(void);
 
 /* A word of flash that is written once, such as a mark of the state page or of a journal: return whether it is set,
  * and set it. */
 bool word_is_set(uint32_t address);
 void word_set(uint32_t address);
+
+/* Return the CRC-32 of IEEE 802.3. */
+uint32_t crc32(const uint8_t *bytes, uint32_t size);
 
 #endif

@@ -42,6 +42,8 @@ static bool is_whole(const uint8_t *packet, uint32_t room) {
     && checksum_of(packet, size - CHECKSUM_SIZE) == read_16(packet + size - CHECKSUM_SIZE);
 }
 
+static void put_to_sleep(void) { bus_write(WORD_SLEEP, 0, 0); }
+
 bool chip_wake(void) {
   uint8_t answer[STATUS_PACKET];
   /* After a reset of this controller, the chip may be awake, and then it does not answer to waking: it sleeps first. It
@@ -50,12 +52,15 @@ bool chip_wake(void) {
     bus_wake();
     bus_wait(WAKE_TIME);
     if (bus_read(answer, sizeof answer) && is_whole(answer, sizeof answer) && answer[1] == STATUS_AWAKE) return true;
-    chip_sleep();
+    put_to_sleep();
   }
   return false;
 }
 
-void chip_sleep(void) { bus_write(WORD_SLEEP, 0, 0); }
+void chip_close(void) {
+  put_to_sleep();
+  bus_close();
+}
 
 static bool send(const struct chip_command *command) {
   uint8_t packet[COUNT_SIZE + HEAD_SIZE + CHIP_MAX_DATA + CHECKSUM_SIZE] = {0};

@@ -9,6 +9,7 @@ enum chip_opcode {
   CHIP_READ = 0x02,
   CHIP_MAC = 0x08,
   CHIP_NONCE = 0x16,
+  CHIP_RANDOM = 0x1B,
   CHIP_COUNTER = 0x24,
   CHIP_SIGN = 0x41,
   CHIP_VERIFY = 0x45,
@@ -43,8 +44,8 @@ struct chip_command {
 /* Wake the chip. False if there is none. */
 bool chip_wake(void);
 
-/* Put the chip to sleep; it forgets everything but its memory. */
-void chip_sleep(void);
+/* Put the chip to sleep, and leave the bus; the chip forgets everything but its memory. */
+void chip_close(void);
 
 /* Execute a command, and wait for its answer of `size` bytes; `size` is 0 for a command that answers with a status. */
 enum chip_result chip_run(const struct chip_command *command, uint8_t *answer, uint32_t size);

@@ -1,6 +1,5 @@
 /* The hash authenticator: the secure element decides whether the vendor signed an image. */
 #include "atecc608.h"
-#include "bus.h"
 #include "port.h"
 #include "secure_element.h"
 
@@ -51,7 +50,6 @@ static enum verdict ask_chip(const struct image *image) {
 
 enum verdict secure_element_verify(const struct image *image) {
   enum verdict verdict = chip_wake() ? ask_chip(image) : CHIP_ABSENT;
-  chip_sleep();
-  bus_close();
+  chip_close();
   return verdict;
 }

@@ -11,7 +11,7 @@ from scripts.build_device import HEADER_SIZE, ImageSignature, build_host, sign
 from tests.support.power_cuts import Cut, PowerLostError, Running
 from tests.support.programs import noise
 
-SLOT_0, SLOT_1, SLOT_SIZE, FLASH_SIZE, STATE = 0x1000, 0x2000, 0x1000, 0x3400, 0x3300
+SLOT_0, SLOT_1, SLOT_SIZE, FLASH_SIZE, STATE = 0x1000, 0x2000, 0x1000, 0x3400, 0x3200
 STACK = 0x2000_3000
 RETURNED, REFUSED, STARTED, RESET, POWER_CUT = range(5)
 BEFORE, SOME, MOST, FIRST, NOISE, AFTER = range(6)

@@ -6,8 +6,9 @@
 extern const uint32_t stack_top;
 _Noreturn void reset_handler(void);
 
-/* The loader enables no interrupt. A fault resets, also one of the image, whose vector table the core does not use. */
-__attribute__((section(".vectors"), used)) static const void *const vectors[16] = {
+/* The loader enables no interrupt. A fault resets, also one of the image, whose vector table the core does not use.
+ * The table of functions follows the vectors that the core can use. */
+__attribute__((section(".vectors"), used)) static const void *const vectors[4] = {
   &stack_top, reset_handler, port_reset, port_reset,
 };
 

@@ -10,10 +10,14 @@
 #define SLOT_1 0x08008000u
 #define SLOT_SIZE 0x7000u
 #define SCRATCH 0x0800F000u
-#define JOURNAL_FORWARD 0x0800F400u
-#define JOURNAL_BACK 0x0800F800u
-#define JOURNAL_SIZE 0x400u
+#define EVENTS 0x0800F400u
+#define EVENTS_SIZE 0x800u
+/* The state page also has both journals. */
+#define CYCLE STATE
 #define STATE 0x0800FC00u
+#define JOURNAL_FORWARD 0x0800FC80u
+#define JOURNAL_BACK 0x0800FDD0u
+#define JOURNAL_SIZE 0x150u
 #define RAM 0x20000000u
 #define BOOT_REPORT 0x20004FF0u
 

@@ -112,8 +112,9 @@ def test_events_wait_until_they_are_acknowledged(client: AgentClient) -> None:
     start_trial(client, NEW)
     client.ask(GROUP_IMAGE, 0, body={"confirm": True})
     events = client.ask(GROUP_DEVICE, EVENTS)["events"]
-    assert [(event["kind"], event["detail"]) for event in events] == [(STARTED, TRIAL), (CONFIRMED, 0)]
-    assert {event["digest"] for event in events} == {digest_of(NEW)}
+    expected = [(STARTED, 0, digest_of(OLD)), (STARTED, TRIAL, digest_of(NEW)), (CONFIRMED, 0, digest_of(NEW))]
+    assert [(event["kind"], event["detail"], event["digest"]) for event in events] == expected
+    assert [event["number"] for event in events] == [1, 2, 3]
     assert client.ask(GROUP_DEVICE, EVENTS)["events"] == events
     assert client.ask(GROUP_DEVICE, EVENTS, body={"number": events[0]["number"]}) == {}
     assert client.ask(GROUP_DEVICE, EVENTS)["events"] == events[1:]
@@ -129,7 +130,8 @@ def test_a_rollback_is_reported(client: AgentClient) -> None:
         client.reset()
     identity = client.identity()
     assert (identity["flags"], identity["digest"]) == (ROLLED_BACK, digest_of(OLD))
-    assert client.ask(GROUP_DEVICE, EVENTS)["events"][0]["detail"] == ROLLED_BACK
+    details = [event["detail"] for event in client.ask(GROUP_DEVICE, EVENTS)["events"]]
+    assert details == [0, TRIAL, TRIAL, TRIAL, ROLLED_BACK]
 
 
 def framed(content: bytes, *, length: int | None = None, crc: int | None = None) -> bytes:

@@ -1,0 +1,176 @@
+"""A simulated STM32F103 with the committed loader for a secure element, a chip, and the agent, asked over SMP."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import cbor2
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from smp import packet
+
+from firmware_host.simulator.device import SimulatedBoard
+from firmware_host.simulator.faults import NO_FAULTS, Faults
+from firmware_host.simulator.secure_element.element import SecureElement
+from firmware_host.simulator.secure_element.memory import ElementMemory
+from tests.support.agent_client import DELTA, EVENTS, GROUP_DEVICE, GROUP_IMAGE, HEADER, RESET
+from tests.support.board_device import FLASH_SIZE, LOADER, SLOT_0, SLOT_SIZE, STEP, committed
+from tests.support.chip_bus import GATEWAY_KEY, image_key, provisioned
+
+SECTORS, SESSION, OPEN = 3, 4, 5
+TIMEOUT = 5.0
+"""Seconds of the board's time in which an answer must come: four signatures take less than one."""
+PART = 512
+
+
+class BoardOffError(Exception):
+    """The planned power cut has happened."""
+
+
+class BoardAgent:
+    """A board whose slot 0 has an agent, with a secure element at I2C1.
+
+    Args:
+        image: the image in slot 0.
+        loader: the name of the committed loader; only ``loader-chip`` asks the secure element.
+        memory: the memory of the secure element; by default that of a chip that the maker prepared.
+        file: the file that stores the flash; by default the flash is in memory.
+    """
+
+    def __init__(
+        self,
+        image: bytes,
+        *,
+        loader: str = "loader-chip",
+        memory: ElementMemory | None = None,
+        file: Path | None = None,
+    ) -> None:
+        contents = bytearray(b"\xff" * FLASH_SIZE)
+        for at, program in ((LOADER, committed(loader)), (SLOT_0, image)):
+            contents[at : at + len(program)] = program
+        self._seconds_before, self._sequence, self._received, self._file = 0.0, 0, b"", file
+        if file:
+            file.write_bytes(contents)
+        self.board = SimulatedBoard(flash=file or bytes(contents))
+        self.element = SecureElement(memory, clock=self.clock)
+        if memory is None:
+            provisioned(self.element, image=image_key())
+        self.board.boot0 = False
+        self.board.attach(self.element)
+
+    def clock(self) -> float:
+        """Return the simulated time since the first start, in seconds."""
+        return self._seconds_before + self.board.seconds_run
+
+    def restart(self, flash: bytes = b"", faults: Faults = NO_FAULTS) -> None:
+        """Switch the power off and on. The flash may have other contents, and faults, afterwards."""
+        flash = flash or self.board.flash
+        self._seconds_before, self._received = self.clock(), b""
+        self.board = SimulatedBoard(flash=flash, faults=faults)
+        self.board.boot0 = False
+        self.element.power_cycle()
+        self.board.attach(self.element)
+
+    def spoil(self, at: int) -> None:
+        """Invert a bit of slot 0 while the program runs, as a fault of the flash does. The board must have a file."""
+        assert self._file
+        with self._file.open("r+b") as cells:
+            cells.seek(SLOT_0 + at)
+            byte = cells.read(1)[0]
+            cells.seek(SLOT_0 + at)
+            cells.write(bytes((byte ^ 4,)))
+
+    def slot(self) -> bytes:
+        """Return the contents of slot 0."""
+        return self.board.flash[SLOT_0 : SLOT_0 + SLOT_SIZE]
+
+    def boot(self, timeout: float = TIMEOUT) -> float:
+        """Reset the board, and wait until its agent can receive; return the seconds that this took.
+
+        Raises:
+            BoardOffError: the planned power cut happened.
+            AssertionError: no agent starts.
+        """
+        began, self._received = self.clock(), b""
+        self.board.reset()
+        self._sequence = 0
+        self._receive_line(timeout)
+        return self.clock() - began
+
+    def ask(
+        self, group: int, command: int, *, body: dict[str, Any] | None = None, write: bool = True
+    ) -> dict[str, Any]:
+        """Send a request, which writes if it has a body and `write` is set, and return the body of the answer."""
+        self._sequence = (self._sequence + 1) % 256
+        content, operation = cbor2.dumps(body or {}), 2 if body is not None and write else 0
+        head = HEADER.pack(8 | operation, 0, len(content), group, self._sequence, command)
+        for line in packet.encode(head + content):
+            self.board.feed(line)
+        decoder = packet.decode()
+        next(decoder)
+        while True:
+            line = self._receive_line()
+            if line[:1] not in (b"\x06", b"\x04"):
+                continue
+            try:
+                decoder.send(line)
+            except StopIteration as end:
+                return dict(cbor2.loads(bytes(end.value)[8:]))
+
+    def _receive_line(self, timeout: float = TIMEOUT) -> bytes:
+        """Return the next line; bytes after it wait for the next call."""
+        waited = 0.0
+        while b"\n" not in self._received:
+            assert waited < timeout, "the board does not answer"
+            self._received += self.board.run(STEP)
+            waited += STEP
+            if not self.board.powered:
+                self.restart()
+                raise BoardOffError
+        line, _, self._received = self._received.partition(b"\n")
+        return line + b"\n"
+
+    def reset(self) -> None:
+        """Ask the agent for a reset, and wait until the next program can receive."""
+        assert self.ask(*RESET, body={}) == {}
+        for _ in range(3):
+            self._receive_line()
+
+    def open(self, digest: bytes, *, key: ec.EllipticCurvePrivateKey = GATEWAY_KEY) -> dict[str, Any]:
+        """Begin a session, and offer the image with a digest; return the answer to the offer."""
+        identifier = bytes(16)
+        begun = self.ask(GROUP_DEVICE, SESSION, body={"nonce": bytes(32), "time": 1, "id": identifier})
+        signature = sign(key, b"blockota-offer" + begun["nonce"] + identifier + digest)
+        return self.ask(GROUP_DEVICE, OPEN, body={"digest": digest, "signature": signature})
+
+    def upload(self, image: bytes) -> dict[str, Any]:
+        """Upload an image; return the last answer, or the first refusal."""
+        answer: dict[str, Any] = {"off": 0}
+        while answer["off"] < len(image):
+            body: dict[str, Any] = {"off": answer["off"], "data": image[answer["off"] : answer["off"] + PART]}
+            if not answer["off"]:
+                body |= {"len": len(image), "sha": hashlib.sha256(image).digest()}
+            answer = self.ask(GROUP_IMAGE, 1, body=body)
+            if "rc" in answer:
+                break
+        return answer
+
+    def send_delta(self, base: bytes, patch: bytes, image: bytes) -> dict[str, Any]:
+        """Send a patch in one part; return the answer."""
+        sha, of_base = hashlib.sha256(image).digest(), hashlib.sha256(base).digest()
+        body = {"off": 0, "data": patch, "len": len(patch), "size": len(image), "sha": sha, "base": of_base}
+        return self.ask(GROUP_DEVICE, DELTA, body=body)
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return the entries of one answer."""
+        return list(self.ask(GROUP_DEVICE, EVENTS)["events"])
+
+
+def sign(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
+    """Return R and S of the signature of a message, 64 bytes."""
+    digest = hashlib.sha256(message).digest()
+    r, s = decode_dss_signature(key.sign(digest, ec.ECDSA(Prehashed(SHA256()))))
+    return r.to_bytes(32) + s.to_bytes(32)
