@@ -2,7 +2,7 @@
 
 The rules keep devices apart. A device signs in with its number as the user name, and may send and receive only its own
 messages. The same rule applies to the gateway's probe, which is device 0. The gateway reads and writes the topics of
-all devices. A management system reads the log entries of the gateway.
+all devices. A management system reads the log entries of the gateway and the notices of the operations room.
 
 ==================  ==============================================================================
 File                Content
@@ -12,7 +12,7 @@ rules               the access rules; ``%u`` is the user name
 passwords           hashes of the passwords (PBKDF2 with SHA-512), one line a user
 authority.pem       the certificate that devices trust; ``authority.key`` is its private key
 server.pem          the broker's certificate; ``server.key`` is its private key
-gateway.secret      the password of the gateway; ``0.secret`` is that of its probe
+gateway.secret      the password of the gateway; likewise ``0.secret`` of its probe, and ``operations.secret``
 ==================  ==============================================================================
 """
 
@@ -34,8 +34,8 @@ from blockota.certificates import make_certificates
 from blockota.errors import UsageError
 from blockota.files import write_durable
 
-GATEWAY, PROBE, MANAGEMENT = "gateway", "0", "cms"
-"""The user names of the gateway, of the gateway's probe, and of management systems."""
+GATEWAY, PROBE, MANAGEMENT, OPERATIONS = "gateway", "0", "cms", "operations"
+"""The user names of the gateway, of its probe, of management systems, and of the operations room."""
 MAX_PACKET = 65536
 """The maximum size of a message in bytes. The broker closes the connection of a client that sends a larger message."""
 _ITERATIONS, _SALT_SIZE, _PASSWORD_SIZE = 101, 12, 24
@@ -72,6 +72,10 @@ topic readwrite blockota/v1/#
 
 user {management}
 topic read blockota/v1/cms/+/events
+topic read blockota/v1/notices/#
+
+user {operations}
+topic write blockota/v1/notices/#
 
 pattern write $aws/things/%u/jobs/start-next
 pattern write $aws/things/%u/jobs/get
@@ -112,7 +116,7 @@ class BrokerFiles:
         return self.folder / "authority.pem"
 
     def secret(self, name: str) -> str:
-        """Return the password of the gateway or of its probe.
+        """Return the password of the gateway, of its probe or of the operations room.
 
         Raises:
             UsageError: the file cannot be read.
@@ -201,9 +205,9 @@ def write_broker_files(
     files = BrokerFiles(folder.absolute())
     values = {"folder": files.folder, "port": port, "packet": MAX_PACKET, "user": getpass.getuser()}
     files.write("mosquitto.conf", _SETTINGS.format(**values))
-    files.write("rules", _RULES.format(gateway=GATEWAY, management=MANAGEMENT))
+    files.write("rules", _RULES.format(gateway=GATEWAY, management=MANAGEMENT, operations=OPERATIONS))
     _write_certificates(files, list(hosts), now or datetime.now(UTC))
-    for name in (GATEWAY, PROBE):
+    for name in (GATEWAY, PROBE, OPERATIONS):
         if not (files.folder / f"{name}.secret").exists():
             files.write(f"{name}.secret", files.issue([name])[name] + "\n")
     known = {line.split(":")[0] for line in (files.folder / "passwords").read_text().splitlines()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,10 @@ CREATE TABLE IF NOT EXISTS dismissal (
 CREATE TABLE IF NOT EXISTS challenge (nonce TEXT PRIMARY KEY, text TEXT NOT NULL, until INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS ticket (hash BLOB PRIMARY KEY, account TEXT NOT NULL, text TEXT NOT NULL,
     signature BLOB NOT NULL, until INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS outbox (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, target TEXT NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL,
+    time INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS session (
     hash BLOB PRIMARY KEY, account TEXT NOT NULL, csrf TEXT NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL,
     number INTEGER NOT NULL
@@ -139,6 +143,10 @@ class Happening:
     hash: bytes
 
 
+AnnounceEntry = Callable[[sqlite3.Connection, UUID, int, LogEntry], None]
+AnnounceHappenings = Callable[[sqlite3.Connection, Sequence[Happening]], None]
+
+
 class RoomArchive:
     """The archive.
 
@@ -211,27 +219,45 @@ class RoomArchive:
         found = self.rows("SELECT size, root FROM followed_log WHERE keeper = ?", (keeper.bytes,))
         return TreeHead(*found[0]) if found else EMPTY_TREE
 
-    def add_entries(self, keeper: UUID, entries: Iterable[tuple[int, bytes, LogEntry | None]], head: TreeHead) -> None:
+    def add_entries(
+        self,
+        keeper: UUID,
+        entries: Iterable[tuple[int, bytes, LogEntry | None]],
+        head: TreeHead,
+        announce: AnnounceEntry | None = None,
+    ) -> None:
         """Add the next verified entries of a log.
 
         Args:
             keeper: the keeper of the log.
             entries: number, bytes and values of each entry; values are None for bytes that are not an entry.
             head: size and root of the log with these entries.
+            announce: called for each entry within the transaction.
         """
         with self.changing() as database:
             for number, raw, entry in entries:
                 _add_entry(database, keeper, number, raw, entry)
+                if announce and entry:
+                    announce(database, keeper, number, entry)
             row = (keeper.bytes, head.size, head.root)
             database.execute("INSERT OR REPLACE INTO followed_log VALUES (?, ?, ?)", row)
 
-    def add_happenings(self, happenings: Iterable[Happening]) -> None:
-        """Add events of a chain. An event that the archive has already is replaced."""
+    def add_happenings(self, happenings: Sequence[Happening], announce: AnnounceHappenings | None = None) -> None:
+        """Add events of one chain. An event that the archive has already is replaced.
+
+        Args:
+            happenings: the events in the order of the chain.
+            announce: called with the events that the archive did not have, within the transaction.
+        """
         rows = (
             (one.chain, one.position, one.block, one.time, one.contract, one.name, one.subject, one.text, one.hash)
             for one in happenings
         )
         with self.changing() as database:
+            statement = "SELECT max(position) FROM happening WHERE chain = ?"
+            last = database.execute(statement, (happenings[0].chain,)).fetchone()[0] if happenings else None
+            if announce:
+                announce(database, [one for one in happenings if last is None or one.position > last])
             database.executemany("INSERT OR REPLACE INTO happening VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def drop_happenings(self, chain: int, first_block: int) -> None:

@@ -14,7 +14,7 @@ from blockota.chain.node import Node
 from blockota.errors import UsageError, plain
 from blockota.model.identity import IdentityKind
 from blockota.model.release import Version, product_name
-from blockota.operations.archive import Happening, RoomArchive
+from blockota.operations.archive import AnnounceHappenings, Happening, RoomArchive
 
 Arguments = Mapping[str, Any]
 _KNOWN_TIMES = 4096
@@ -26,13 +26,11 @@ class HappeningWriter:
     Args:
         node: the chain, asked for the times of blocks.
         archive: gets the events.
-        on_written: called with new events, for those who are to be notified.
+        announce: called with new events within the transaction that adds them.
     """
 
-    def __init__(
-        self, node: Node, archive: RoomArchive, on_written: Callable[[list[Happening]], None] = lambda _: None
-    ) -> None:
-        self._node, self._archive, self._on_written = node, archive, on_written
+    def __init__(self, node: Node, archive: RoomArchive, announce: AnnounceHappenings | None = None) -> None:
+        self._node, self._archive, self._announce = node, archive, announce
         self._times: dict[int, int] = {}
 
     def write(self, events: Iterable[DecodedEvent]) -> None:
@@ -44,8 +42,7 @@ class HappeningWriter:
         """
         found = [self._happening(event) for event in events]
         if found:
-            self._archive.add_happenings(found)
-            self._on_written(found)
+            self._archive.add_happenings(found, self._announce)
 
     def drop(self, first_block: int) -> None:
         """Remove the events from a block on, which a reorganisation replaced."""

@@ -22,7 +22,7 @@ from blockota.formats.tlog import TreeEdge, TreeHead, leaf_hash
 from blockota.ledger.reader import LogReader
 from blockota.model.anchored_log import AnchoredLog
 from blockota.model.receipt import LogEntry
-from blockota.operations.archive import RoomArchive
+from blockota.operations.archive import AnnounceEntry, RoomArchive
 
 _AT_ONCE = 4096
 """The number of entries that are verified and archived together."""
@@ -60,10 +60,13 @@ class LogFollower:
         keeper: UUID of the identity that keeps the log.
         reader: reads the log.
         archive: gets the verified entries.
+        announce: called for each new entry within the transaction that adds it.
     """
 
-    def __init__(self, keeper: UUID, reader: LogReader, archive: RoomArchive) -> None:
-        self.keeper, self.reader, self._archive = keeper, reader, archive
+    def __init__(
+        self, keeper: UUID, reader: LogReader, archive: RoomArchive, announce: AnnounceEntry | None = None
+    ) -> None:
+        self.keeper, self.reader, self._archive, self._announce = keeper, reader, archive, announce
         self.state = FollowedLog(keeper, reader.name, archive.log_head(keeper))
 
     def update(self, keys: Sequence[bytes], anchored: AnchoredLog | None, *, clock: Callable[[], float]) -> int:
@@ -134,7 +137,8 @@ class LogFollower:
                 pass
             if edge.head() != step:
                 raise self._contradicts(f"its entries {start} to {step.size - 1} do not belong to its checkpoint")
-            self._archive.add_entries(self.keeper, ((number, raw, _decoded(raw)) for number, raw in found), step)
+            decoded = ((number, raw, _decoded(raw)) for number, raw in found)
+            self._archive.add_entries(self.keeper, decoded, step, self._announce)
 
     def _check_anchor(self, anchored: AnchoredLog | None) -> None:
         """(3) The anchored tree is a tree of this log."""

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import uvicorn
 
 from blockota.connection import Connection
-from blockota.errors import BlockOTAError
 from blockota.formats.notes import NoteSigner
 from blockota.ledger.log import TileLog
 from blockota.ledger.log_settings import LogSettings
 from blockota.ledger.witnesses import Witness, ask_witnesses
 from blockota.line_log import LineLog
 from blockota.operations.archive import RoomArchive
+from blockota.operations.background import background_tasks
 from blockota.operations.room import Room
-from blockota.operations.room_log import RoomLog, anchor_log
+from blockota.operations.room_log import RoomLog
 from blockota.operations.settings import OperationsSettings
 from blockota.operations.sign_in import SignIns
 from blockota.operations.web.application import make_application
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 ARCHIVE_NAME = "operations.sqlite"
 """The file of the archive, in the folder of the room."""
-_ANCHOR_PAUSE = 60.0
 _MAX_CONNECTIONS, _KEEP_ALIVE, _GRACE = 400, 20, 2
 
 
@@ -79,7 +77,7 @@ def run_room(setup: RoomSetup, lines: LineLog, stop: Stop, *, on_ready: Callable
         room_log = _room_log(setup)
         sign_ins = SignIns(archive, settings.url, setup.city.settings.chain_id) if room_log else None
         host, port = settings.listen
-        with listen(Listening(host, port)) as socket, room.running(), _anchoring(setup, room, room_log, lines, stop):
+        with listen(Listening(host, port)) as socket, room.running():
             application, events = make_application(
                 room, room_log=room_log, sign_ins=sign_ins, is_public=setup.is_public
             )
@@ -101,12 +99,15 @@ def run_room(setup: RoomSetup, lines: LineLog, stop: Stop, *, on_ready: Callable
             async def serve() -> None:
                 events.start()
                 serving = asyncio.create_task(server.serve([socket]))
+                tasks = background_tasks(room, room_log, setup.account, lines)
                 stopped = asyncio.create_task(asyncio.to_thread(_wait, stop))
                 on_ready(settings.url)
                 await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
                 server.should_exit = True
                 stop.ask()
                 events.close()
+                for task in tasks:
+                    task.cancel()
                 await serving
 
             asyncio.run(serve())
@@ -135,31 +136,3 @@ def _room_log(setup: RoomSetup) -> RoomLog | None:
     if log.witnesses:
         cosign = lambda note, read: ask_witnesses(log.witnesses, note, read, report=silent.__setitem__)  # noqa: E731
     return RoomLog(TileLog(log.folder), signer, identity, cosign)
-
-
-@contextmanager
-def _anchoring(setup: RoomSetup, room: Room, room_log: RoomLog | None, lines: LineLog, stop: Stop) -> Iterator[None]:
-    """Anchor the log of the room now and then, in a thread."""
-    account = setup.account
-    if account is None or room_log is None:
-        yield
-        return
-
-    def anchor() -> None:
-        while not stop.wait(_ANCHOR_PAUSE):
-            if room.city is None:
-                continue
-            try:
-                anchor_log(room_log, account, room.city.ledger, room.city.identities)
-                lines.state("anchor", "")
-            except BlockOTAError as error:
-                lines.state("anchor", f"{error.what}: {error.why}" if error.why else error.what)
-
-    thread = threading.Thread(target=anchor, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.ask()
-        with suppress(RuntimeError):
-            thread.join(_ANCHOR_PAUSE)

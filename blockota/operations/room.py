@@ -19,11 +19,12 @@ from blockota.errors import BlockOTAError
 from blockota.identity.tunnel_sync import TunnelState
 from blockota.ledger.places import published_log
 from blockota.line_log import LineLog
-from blockota.operations.archive import Happening, RoomArchive
+from blockota.operations.archive import RoomArchive
 from blockota.operations.city_reading import CityChain, CityReading
 from blockota.operations.database import CloudDatabase
 from blockota.operations.happenings import HappeningWriter
 from blockota.operations.log_following import FollowedLog, LogFollower
+from blockota.operations.notices import NoticeOutbox
 from blockota.operations.settings import OperationsSettings
 from blockota.operations.vendor_reading import VendorChain, VendorReading
 from blockota.operations.watching import (
@@ -112,23 +113,28 @@ class Room:
         self._vendors, self._lines = vendors, lines
         self._lock = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
-        self._on_happenings: list[Callable[[list[Happening]], None]] = []
         self._stop = Stop()
         self.watches = self._watches()
         self._threads: list[threading.Thread] = []
         self.state = RoomState()
+        self.outbox = NoticeOutbox(
+            archive, time.time, has_broker=settings.broker is not None, has_log=settings.identity is not None
+        )
         self._followers = {
-            keeper: LogFollower(keeper, published_log(place), archive) for keeper, place in settings.logs.items()
+            keeper: LogFollower(
+                keeper,
+                published_log(place),
+                archive,
+                # The room need not announce what it recorded itself.
+                None if keeper == settings.identity else self.outbox.add_entry,
+            )
+            for keeper, place in settings.logs.items()
         }
         self.city: CityChain | None = None
 
     def listen(self, changed: Callable[[], None]) -> None:
         """Have a function called after each change, in any thread."""
         self._listeners.append(changed)
-
-    def listen_to_happenings(self, take: Callable[[list[Happening]], None]) -> None:
-        """Have a function called with new events, in any thread."""
-        self._on_happenings.append(take)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -190,7 +196,7 @@ class Room:
                         first_block=settings.first_block,
                         store=events,
                     )
-                    writer = HappeningWriter(connection.chain, self.archive, self._tell)
+                    writer = HappeningWriter(connection.chain, self.archive, self.outbox.add_happenings)
                     is_city = connection is self.city_connection and name == "gateway-chain"
                     chain = (CityChain if is_city else VendorChain)(connection, follower, writer)
                 self._take(name, chain)
@@ -252,10 +258,6 @@ class Room:
         self._lines.state(part, trouble)
         if troubles != known.troubles:
             self.changed()
-
-    def _tell(self, happenings: list[Happening]) -> None:
-        for take in self._on_happenings:
-            take(happenings)
 
     def _follow_logs(self) -> None:
         """Read all logs again and again."""

@@ -15,8 +15,27 @@ from blockota.errors import Action, UsageError
 from blockota.settings import STATE_FOLDER, load_table, settings_folder
 from blockota.settings_table import SettingsTable
 
-_KNOWN = {"listen", "url", "state", "identity", "key", "logs", "networks", "database", "tunnels"}
+_KNOWN = {"listen", "url", "state", "identity", "key", "logs", "networks", "database", "tunnels", "broker"}
 _LISTEN = "127.0.0.1:8480"
+
+
+@dataclass(frozen=True)
+class NoticeBroker:
+    """The message broker that gets the notices: the table ``[operations.broker]``.
+
+    Attributes:
+        host: host name or address.
+        port: its port.
+        name: the user name.
+        password: the file with the password; None without a password.
+        authority: PEM file of the broker's certificate authority; None for a connection without TLS.
+    """
+
+    host: str
+    port: int
+    name: str = ""
+    password: Path | None = None
+    authority: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -33,6 +52,7 @@ class OperationsSettings:
         networks: names of the networks of the producer chains. If empty, the file's producer network is used.
         database: the URL of the cloud's database; None without one.
         tunnels: name of the WireGuard interface of this host; None without one.
+        broker: the broker that gets notices; None for no notices.
         beside: the folder of the settings file, to which the path of a database is relative.
     """
 
@@ -45,6 +65,7 @@ class OperationsSettings:
     networks: tuple[str, ...] = ()
     database: str | None = None
     tunnels: str | None = None
+    broker: NoticeBroker | None = None
     beside: Path = Path()
 
     @property
@@ -87,6 +108,7 @@ def load_operations(config: Path | None, *, environment: Mapping[str, str]) -> O
         networks=table.texts("networks"),
         database=table.text("database"),
         tunnels=table.text("tunnels"),
+        broker=_broker(table.table("broker")),
         beside=folder,
     )
 
@@ -105,6 +127,15 @@ def require_identity(settings: OperationsSettings) -> UUID:
             action=Action.INIT_OPERATIONS,
         )
     return settings.identity
+
+
+def _broker(table: SettingsTable | None) -> NoticeBroker | None:
+    if table is None:
+        return None
+    table.known("address", "name", "password", "authority")
+    table.required("address", example="localhost:8883")
+    host, port = table.address("address", "")
+    return NoticeBroker(host, port, table.text("name") or "", table.path("password"), table.path("authority"))
 
 
 def _host(host: str, port: int) -> str:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
@@ -18,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blockota.errors import AccessRefusedError, BlockOTAError, RefusedError, UnreachableError, UsageError
+from blockota.operations.metrics import metrics_text
 from blockota.operations.room import Room
 from blockota.operations.room_log import RoomLog
 from blockota.operations.sign_in import SignIns
@@ -87,6 +89,7 @@ def make_application(
         Route("/prepare", prepare_page.prepare),
         Route("/prepare/{what}", prepare_page.prepared, methods=["POST"]),
         Route("/health", _health),
+        Route("/metrics", _metrics),
         Route("/favicon.ico", _favicon),
         Mount("/static", StaticFiles(directory=_STATIC)),
     ]
@@ -148,6 +151,12 @@ def _health(request: Request) -> Response:
     """Whether the room works, for a monitor."""
     troubles = pages.room_of(request).state.troubles
     return PlainTextResponse("degraded\n" if troubles else "serving\n")
+
+
+def _metrics(request: Request) -> Response:
+    """The metrics for Prometheus."""
+    text = metrics_text(pages.room_of(request), request.app.state.live)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 def _favicon(_: Request) -> Response:

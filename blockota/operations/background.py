@@ -1,0 +1,80 @@
+"""The tasks of a running room beside its pages: notices, the room's own log, and its anchors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from blockota.errors import BlockOTAError
+from blockota.files import read_input
+from blockota.line_log import LineLog
+from blockota.messaging.client import BrokerAccount, connected
+from blockota.operations.notices import NoticeOutbox, publish_notices
+from blockota.operations.room import Room
+from blockota.operations.room_log import RoomLog, anchor_log
+from blockota.operations.settings import NoticeBroker
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
+
+_ANCHOR_PAUSE, _RECORD_PAUSE = 60.0, 0.5
+_MAX_PASSWORD = 1024
+
+
+def background_tasks(
+    room: Room, room_log: RoomLog | None, account: BaseAccount | None, lines: LineLog
+) -> list[asyncio.Task[None]]:
+    """Start the tasks in the event loop that runs now.
+
+    Args:
+        room: the room.
+        room_log: its log; None without one.
+        account: the account that anchors the log; None if the log is not anchored.
+        lines: receives failures and recoveries.
+    """
+    tasks = []
+    if room.settings.broker:
+        account_of_broker = _account(room.settings.broker)
+        connect = partial(connected, account_of_broker)
+        tasks.append(asyncio.create_task(publish_notices(room.outbox, connect, partial(lines.state, "broker"))))
+    if room_log:
+        record = partial(_record, room.outbox, room_log)
+        tasks.append(asyncio.create_task(_repeat(record, _RECORD_PAUSE, partial(lines.state, "log of the room"))))
+    if room_log and account:
+        anchor = partial(_anchor, room, room_log, account)
+        tasks.append(asyncio.create_task(_repeat(anchor, _ANCHOR_PAUSE, partial(lines.state, "anchor"))))
+    return tasks
+
+
+async def _repeat(step: Callable[[], None], pause: float, note: Callable[[str], None]) -> None:
+    """Do a step in a thread, again and again. A failure is noted, and tried again after the pause."""
+    while True:
+        await asyncio.sleep(pause)
+        try:
+            await asyncio.to_thread(step)
+        except BlockOTAError as error:
+            note(f"{error.what}: {error.why}" if error.why else error.what)
+        else:
+            note("")
+
+
+def _record(outbox: NoticeOutbox, log: RoomLog) -> None:
+    """Append the orders and bans on the chain to the room's log.
+
+    After a crash between the two steps, the same entry is appended again, and the log keeps only one.
+    """
+    for number, text, time in outbox.records():
+        log.record(text, now=time)
+        outbox.remove([number])
+
+
+def _anchor(room: Room, log: RoomLog, account: BaseAccount) -> None:
+    if room.city is not None and len(log.log):
+        anchor_log(log, account, room.city.ledger, room.city.identities)
+
+
+def _account(broker: NoticeBroker) -> BrokerAccount:
+    password = read_input(broker.password, limit=_MAX_PASSWORD).decode().strip() if broker.password else ""
+    return BrokerAccount(broker.host, broker.port, broker.name, password, broker.authority)
