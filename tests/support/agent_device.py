@@ -81,6 +81,8 @@ class AgentDevice(SmpDevice):
         restarts_at: number of such a request, before which the board restarts.
     """
 
+    has_group_errors = False
+
     def __init__(self, port: Path, image: bytes, **options: Any) -> None:
         super().__init__(port, image, **options)
         self.patched = 0

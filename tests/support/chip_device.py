@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,12 @@ from firmware_host.simulator.secure_element.provisioning import (
     provision,
 )
 from tests.support.agent_device import AgentDevice, EventRing
+from tests.support.smp_device import BAD_STATE, INVALID, only
+from tests.support.smp_face import GATEWAY_SECRET
 
+ACCESS_DENIED = 11
 _TO_DIGEST, _EXTERNAL_DIGEST, _STORED_DIGEST, _WITH_SERIAL, _INCREMENT = 0x43, 0xA0, 0x20, 0x40, 1
 MAC_SECRET = hashlib.sha256(b"MAC key of the stand-in").digest()
-GATEWAY_SECRET = 0x6A7E
 
 
 def public_key(secret: int) -> bytes:
@@ -88,10 +90,14 @@ class ChipFlaws:
     Attributes:
         is_silent: the secure element does not sign.
         signs_other: the events and sessions are signed by another chip.
+        replayed: the answer of an earlier session, which every later one gets; empty for none.
+        restarts_at: the upload begins to be refused here, because the board restarted; 0 for never.
     """
 
     is_silent: bool = False
     signs_other: bool = False
+    replayed: dict[str, Any] = field(default_factory=dict)
+    restarts_at: int = 0
 
 
 class ChipDevice(AgentDevice):
@@ -100,11 +106,17 @@ class ChipDevice(AgentDevice):
     Attributes:
         chip: the secure element.
         flaws: what is wrong with the board.
+        sessions: how many sessions were opened.
+        opened: the digests of the images that the gateway offered, in order.
     """
 
     def __init__(self, port: Path, image: bytes, **options: Any) -> None:
         self.chip, self._other_chip = DeviceChip(), DeviceChip(b"other!")
         self.flaws = ChipFlaws()
+        self.sessions = 0
+        self.opened: list[bytes] = []
+        self._session: tuple[bytes, bytes] | None = None
+        self._offer: bytes | None = None
         super().__init__(port, image, **options)
 
     def _ring(self) -> EventRing:
@@ -119,6 +131,69 @@ class ChipDevice(AgentDevice):
         if self.flaws.is_silent:
             return events
         return [{**event, "signature": self.sign(signed_bytes(event))} for event in events]
+
+    def start(self) -> None:
+        """Start the board, which forgets its session and its offer."""
+        self._session = self._offer = None
+        super().start()
+
+    def _handle(self, group: int, command: int, operation: int, body: dict[str, Any]) -> dict[str, Any] | None:
+        match group, command, operation:
+            case (64, 4, 2):
+                return self.open_session(only(body, {"nonce": bytes, "id": bytes, "time": int}))
+            case (64, 5, 2):
+                return self._open_offer(only(body, {"digest": bytes, "signature": bytes}))
+            case (64, 1, 2):
+                self._require_offer()
+        return super()._handle(group, command, operation, body)
+
+    def _identity(self) -> dict[str, Any]:
+        return {**super()._identity(), "proof": "integrity only" if self.flaws.is_silent else "authenticated"}
+
+    def open_session(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Answer the request for a session."""
+        sizes = len(body["nonce"]), len(body["id"])
+        if self.flaws.is_silent or sizes != (32, 16) or not 0 <= body["time"] < 1 << 32:
+            raise ValueError(INVALID)
+        self.sessions += 1
+        if self.flaws.replayed:
+            return self.flaws.replayed
+        nonce = self.chip.random()
+        signed = b"blockota-session" + body["nonce"] + body["id"] + body["time"].to_bytes(8) + nonce
+        self._session = nonce, body["id"]
+        return {"nonce": nonce, "signature": self.sign(signed), "serial": self.chip.serial}
+
+    def _open_offer(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Verify the gateway's signature. A session is for one offer only."""
+        if self._session is None:
+            raise ValueError(BAD_STATE)
+        (nonce, session), self._session = self._session, None
+        signed = b"blockota-offer" + nonce + session + body["digest"]
+        if len(body["digest"]) != 32 or len(body["signature"]) != 64:
+            raise ValueError(INVALID)
+        if not self.chip.is_signed_by_gateway(signed, body["signature"]):
+            raise ValueError(ACCESS_DENIED)
+        self._offer = body["digest"]
+        self.opened.append(self._offer)
+        return {}
+
+    def _require_offer(self) -> None:
+        if self._offer is None and not self.flaws.is_silent:
+            raise ValueError(ACCESS_DENIED)
+
+    def _write(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        if 0 < self.flaws.restarts_at <= body["off"]:
+            self.flaws.restarts_at = 0
+            self.start()
+        self._require_offer()
+        return super()._write(body)
+
+    def _mark(self, body: dict[str, Any]) -> dict[str, Any]:
+        if not body.get("confirm"):
+            self._require_offer()
+            if body.get("hash") != self._offer and not self.flaws.is_silent:
+                raise ValueError(ACCESS_DENIED)
+        return super()._mark(body)
 
 
 def signed_bytes(event: dict[str, Any]) -> bytes:

@@ -102,6 +102,9 @@ class SmpDevice:
         written: the number of bytes of uploads that were written. Repeated bytes are counted again.
     """
 
+    has_group_errors = True
+    """Whether refusals have the codes of their group (version 2 of SMP), not those of all groups."""
+
     def __init__(
         self, port: Path, image: bytes, *, slot_size: int = 200_000, buffer: int = 512, keeps_upload: bool = False
     ) -> None:
@@ -214,7 +217,8 @@ class SmpDevice:
             answer: Mapping[str, Any] | None = self._handle(group, command, operation, decoded(body))
         except ValueError as error:
             code = error.args[0] if error.args and isinstance(error.args[0], int) else INVALID
-            answer = {"err": {"group": group, "rc": code}} if version and group else {"rc": code}
+            has_group = version and group and self.has_group_errors
+            answer = {"err": {"group": group, "rc": code}} if has_group else {"rc": code}
         if answer is None:
             return
         self.answers += 1

@@ -35,6 +35,9 @@ from tests.support.smp_device import SmpDevice, mcuboot_image
 OLD, NEW, FOREIGN = mcuboot_image("1.0.0"), mcuboot_image("1.1.0"), mcuboot_image("1.1.0", seed=b"another")
 DEADLINE = 120.0
 NUMBER = 300
+KEY_VARIABLE = "SMP_GATEWAY_KEY"
+GATEWAY_SECRET = 0x6A7E
+"""The private key of the gateway's identity."""
 CONFIGURATION = replace(COMPONENT, product="acme-thermo2-cfg")
 
 
@@ -91,8 +94,9 @@ Use = Callable[[Site], Awaitable[None]]
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Callable[..., None]:
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that runs the face with one board, and calls a function in the gateway's loop."""
+    monkeypatch.setenv(KEY_VARIABLE, f"{GATEWAY_SECRET:064x}")
 
     def run(
         use: Use,
@@ -101,13 +105,22 @@ def serve(tmp_path: Path) -> Callable[..., None]:
         kind: type[SmpDevice] = SmpDevice,
         facts: dict[str, Any] | None = None,
     ) -> None:
+        """Serve a board.
+
+        Args:
+            use: the function.
+            board: options of the board.
+            kind: the class of the board.
+            facts: arguments of `facts_of`, and ``identity_key``.
+        """
         given: dict[str, Any] = {"device": known_device(NUMBER, face="smp"), "images": (OLD, NEW), **(facts or {})}
+        identity_key = given.pop("identity_key", f"env:{KEY_VARIABLE}")
 
         async def main() -> None:
             async with (
                 gateway_core(tmp_path, facts_of(tmp_path, **given)) as gateway,
                 appending(gateway),
-                served(gateway, tmp_path, stand_in) as site,
+                served(gateway, tmp_path, stand_in, identity_key) as site,
             ):
                 await use(site)
 
@@ -140,16 +153,18 @@ def facts_of(
 
 
 @asynccontextmanager
-async def served(gateway: GatewayCore, folder: Path, board: SmpDevice) -> AsyncIterator[Site]:
+async def served(
+    gateway: GatewayCore, folder: Path, board: SmpDevice, identity_key: str | None = None
+) -> AsyncIterator[Site]:
     """Run the face with a stand-in for a board."""
     line = SmpLine(str(board.port), answer=0.3, erase=0.3)
-    async with running_face(gateway, folder, line) as (lines, task):
+    async with running_face(gateway, folder, line, identity_key=identity_key) as (lines, task):
         yield Site(gateway, board, lines, task)
 
 
 @asynccontextmanager
 async def running_face(
-    gateway: GatewayCore, folder: Path, line: SmpLine, **settings: Any
+    gateway: GatewayCore, folder: Path, line: SmpLine, *, identity_key: str | None = None, **settings: Any
 ) -> AsyncIterator[tuple[list[dict[str, Any]], asyncio.Task[None]]]:
     """Run the face with one board.
 
@@ -157,13 +172,14 @@ async def running_face(
         gateway: the core.
         folder: the folder of the gateway.
         line: the connection to the board.
+        identity_key: URI of the key of the gateway's identity.
         settings: changes of the face's settings.
 
     Yields:
         The lines that the face writes to the gateway's operating log, and the task of the face.
     """
     lines: list[dict[str, Any]] = []
-    context = FaceContext(GATEWAY, folder, gateway.clock, lambda *_, **fields: lines.append(fields))
+    context = FaceContext(GATEWAY, folder, gateway.clock, lambda *_, **fields: lines.append(fields), identity_key)
     face = create(SettingsTable("gateway.smp", {"devices": {str(NUMBER): line.port}}, folder), context)
     changes = {"retry": 0.01, "poll": 0.01, "trial": 0.0, **settings}
     face.settings = replace(face.settings, lines={NUMBER: line}, **changes)

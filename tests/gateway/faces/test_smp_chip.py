@@ -1,15 +1,23 @@
-"""The SMP face and boards with a secure element: signed events, and receipts at level A."""
+"""The SMP face and boards with a secure element: authenticated offers, signed events, and receipts at level A."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from blockota.errors import BoardError, RefusedError
 from blockota.formats.p256 import ORDER
 from blockota.formats.public_key import KeyKind, PublicKey
+from blockota.gateway.faces.smp.agent import BoardAgent, PatchedFile, find_agent
+from blockota.gateway.faces.smp.board import SmpBoard, SmpLine, open_board
+from blockota.gateway.faces.smp.session import open_session
+from blockota.identity.identity_key import open_identity_key
 from blockota.model.boot_event import SignedBootEvent
 from blockota.model.delivery import Stage
 from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry, judge
@@ -17,7 +25,7 @@ from tests.support.agent_device import STARTED
 from tests.support.chip_device import ChipDevice, DeviceChip
 from tests.support.gateway import known_device
 from tests.support.smp_device import digest_of
-from tests.support.smp_face import NEW, NUMBER, OLD, Site, serve
+from tests.support.smp_face import GATEWAY_SECRET, NEW, NUMBER, OLD, Site, serve
 
 __all__ = ["serve"]
 KEY = DeviceChip().public_key
@@ -93,21 +101,109 @@ def test_a_high_s_is_normalised(serve: Serve) -> None:
     serve(start, kind=ChipDevice, facts=FACTS)
 
 
-def test_events_of_another_key(serve: Serve) -> None:
-    """They are not logged as events. Each one is a warning, and the installation is only claimed."""
+def test_a_board_with_another_key(serve: Serve) -> None:
+    """It is not the device: it gets no image, its events are warnings, and its image is only claimed."""
 
     async def use(site: Site) -> None:
-        await settled(site)
+        await site.until(lambda: "the board is not the device" in warnings(site))
+        await site.until(lambda: not site.board.faults.lost and site.board.answers > 20)
         assert not entries(site, EntryKind.EVENT, EntryKind.INSTALL)
         assert "the signature of the event does not belong to the device's key on record" in warnings(site)
-        assert "the event 3 was not accepted: the running image was confirmed" in warnings(site)
-        assert [entry.image for entry in entries(site, EntryKind.CLAIMED)] == [OLD_IMAGE, NEW_IMAGE]
+        assert "the event 1 was not accepted: the board started" in warnings(site)
+        assert [entry.image for entry in entries(site, EntryKind.CLAIMED)] == [OLD_IMAGE]
+        assert (site.board.written, board_of(site).opened, site.stage) == (0, [], Stage.OFFERED)
 
     def start(site: Site) -> Awaitable[None]:
         board_of(site).flaws.signs_other = True
         return use(site)
 
     serve(start, kind=ChipDevice, facts=FACTS)
+
+
+def test_a_replayed_session(serve: Serve) -> None:
+    """The signature of an earlier session, recorded from the line, is for another nonce."""
+
+    async def use(site: Site) -> None:
+        await site.until(lambda: "the device's key on record did not sign the session" in warnings(site))
+        assert (site.board.written, board_of(site).opened) == (0, [])
+
+    def start(site: Site) -> Awaitable[None]:
+        board = board_of(site)
+        board.flaws.replayed = board.open_session({"nonce": bytes(32), "id": bytes(16), "time": 1})
+        return use(site)
+
+    serve(start, kind=ChipDevice, facts=FACTS)
+
+
+def test_the_offer_is_authenticated(serve: Serve) -> None:
+    """One session is opened for the one image that the board gets."""
+
+    async def use(site: Site) -> None:
+        await settled(site)
+        board = board_of(site)
+        assert (board.sessions, board.opened) == (1, [digest_of(NEW)])
+
+    serve(use, kind=ChipDevice, facts=FACTS)
+
+
+@pytest.mark.parametrize("key", ["another gateway", None])
+def test_a_gateway_that_is_not_accepted(serve: Serve, monkeypatch: pytest.MonkeyPatch, key: str | None) -> None:
+    """The board refuses the signature of another gateway. No try is used up."""
+    wanted = "takes images only from a gateway that signs" if key is None else "the board does not accept this gateway"
+
+    async def use(site: Site) -> None:
+        await site.until(lambda: wanted in warnings(site))
+        assert (site.board.written, board_of(site).opened, site.stage) == (0, [], Stage.OFFERED)
+
+    monkeypatch.setenv("OTHER_KEY", f"{0xBAD:064x}")
+    serve(use, kind=ChipDevice, facts={**FACTS, "identity_key": key and "env:OTHER_KEY"})
+
+
+def test_a_board_that_restarts_during_the_upload(serve: Serve) -> None:
+    """It has forgotten the session. Another one follows in the same try, and the upload goes on."""
+
+    async def use(site: Site) -> None:
+        await settled(site)
+        board = board_of(site)
+        assert (board.sessions, board.opened, board.written) == (2, [digest_of(NEW)] * 2, len(NEW))
+
+    def start(site: Site) -> Awaitable[None]:
+        board_of(site).flaws.restarts_at = 1000
+        return use(site)
+
+    serve(start, kind=ChipDevice, facts=FACTS, board={"keeps_upload": True})
+
+
+def test_a_board_takes_nothing_without_an_offer(tmp_path: Path) -> None:
+    """The stand-in refuses an upload, a patch and a request for a test without a session, or for another image."""
+    key = open_identity_key("env:KEY", environment={"KEY": f"{GATEWAY_SECRET:064x}"})
+
+    async def refused(board: SmpBoard, agent: BoardAgent) -> None:
+        file = PatchedFile(len(NEW), NEW_IMAGE, OLD_IMAGE)
+        with pytest.raises(BoardError, match=r"error .*11"):
+            await anext(board.upload(NEW))
+        with pytest.raises(BoardError, match=r"error .*11"):
+            await anext(agent.patch(b"patch", file))
+        with pytest.raises(BoardError, match=r"error .*11"):
+            await board.mark(digest_of(NEW) or b"")
+
+    async def main() -> None:
+        async with open_board(SmpLine(str(device.port))) as board:
+            agent = await find_agent(board)
+            assert agent
+            await refused(board, agent)
+            session = await open_session(agent, KEY, time=1)
+            with pytest.raises(RefusedError, match="does not accept this gateway"):
+                await replace(session, nonce=bytes(32)).offer(bytes(32), key)
+            await refused(board, agent)
+            session = await open_session(agent, KEY, time=1)
+            await session.offer(digest_of(OLD) or b"", key)
+            assert [offset async for offset in board.upload(NEW)][-1] == len(NEW)
+            with pytest.raises(BoardError, match=r"error .*11"):
+                await board.mark(digest_of(NEW) or b"")
+
+    with ChipDevice(tmp_path / "port", OLD) as device:
+        asyncio.run(main())
 
 
 @pytest.mark.parametrize("facts", [FACTS, {}], ids=["silent chip", "no key on record"])

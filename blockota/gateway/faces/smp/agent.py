@@ -17,12 +17,14 @@ from smp.header import Header
 from smpclient.exceptions import SMPValidationException
 
 from blockota.errors import BoardError, LinkError, plain
-from blockota.formats.p256 import low_s
+from blockota.formats.p256 import SIGNATURE_SIZE, low_s
 from blockota.gateway.faces.smp.board import SmpBoard
 from blockota.model.boot_event import BootEvent, SignedBootEvent
 
 GROUP = 64
-_IDENTITY, _PATCH, _EVENTS = 0, 1, 2
+_IDENTITY, _PATCH, _EVENTS, _SESSION, _OFFER = 0, 1, 2, 4, 5
+_NONCE_SIZE, _SERIAL_SIZE = 32, 9
+_AUTHENTICATED = "authenticated"
 _SECONDS = 5.0
 """Seconds for an answer with up to eight signatures, each of which takes the secure element 0.1 seconds."""
 
@@ -96,6 +98,21 @@ class _AcknowledgeRequest(_GroupBase, message.WriteRequest):
     number: int
 
 
+class _SessionRequest(_GroupBase, message.WriteRequest):
+    _COMMAND_ID = _SESSION
+
+    nonce: bytes
+    id: bytes
+    time: int
+
+
+class _OfferRequest(_GroupBase, message.WriteRequest):
+    _COMMAND_ID = _OFFER
+
+    digest: bytes
+    signature: bytes
+
+
 @dataclass(frozen=True)
 class AgentIdentity:
     """What the agent reports about its board.
@@ -111,6 +128,26 @@ class AgentIdentity:
     unique_id: bytes
     digest: bytes
     proof: str
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether the board has a secure element in use. It then takes only images that the gateway signed."""
+        return self.proof == _AUTHENTICATED
+
+
+@dataclass(frozen=True)
+class SessionAnswer:
+    """The board's part of a session.
+
+    Attributes:
+        nonce: 32 random bytes of the secure element.
+        signature: r and s, 64 bytes. It is not checked yet.
+        serial: the serial number of the secure element, 9 bytes.
+    """
+
+    nonce: bytes
+    signature: bytes
+    serial: bytes
 
 
 @dataclass(frozen=True)
@@ -215,6 +252,42 @@ class BoardAgent:
             BoardError: the board refuses.
         """
         await self._board.ask(_AcknowledgeRequest(number=number), "forget its events")
+
+    async def open_session(self, nonce: bytes, session: bytes, time: int) -> SessionAnswer:
+        """Let the board sign a session.
+
+        Args:
+            nonce: 32 random bytes.
+            session: 16 random bytes, the id of the session.
+            time: Unix time.
+
+        Raises:
+            LinkError: the board does not answer, or its answer cannot be read.
+            BoardError: the board refuses, for example because its secure element does not sign.
+        """
+        request = _SessionRequest(nonce=nonce, id=session, time=time)
+        answer = await self._board.ask(request, "open a session", seconds=_SECONDS)
+        match answer.items:
+            case {"nonce": bytes(found), "signature": bytes(signature), "serial": bytes(serial)} if (
+                len(found),
+                len(signature),
+                len(serial),
+            ) == (_NONCE_SIZE, SIGNATURE_SIZE, _SERIAL_SIZE):
+                return SessionAnswer(found, signature, serial)
+        raise BoardError("the board did not open a session", why="its answer has no nonce, signature and serial number")
+
+    async def open_offer(self, digest: bytes, signature: bytes) -> None:
+        """Let the board take an image.
+
+        Args:
+            digest: the MCUboot digest of the image, 32 bytes.
+            signature: the gateway's signature for the session, 64 bytes.
+
+        Raises:
+            LinkError: the board does not answer, or its answer cannot be read.
+            BoardError: the board refuses, for example because the signature is not that of its gateway.
+        """
+        await self._board.ask(_OfferRequest(digest=digest, signature=signature), "take the offer", seconds=_SECONDS)
 
 
 async def find_agent(board: SmpBoard) -> BoardAgent | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,8 +12,9 @@ from functools import partial
 from blockota.errors import BlockOTAError, BoardError, UnreachableError, UsageError
 from blockota.gateway.core import Core
 from blockota.gateway.face import FaceContext
-from blockota.gateway.faces.smp.board import SmpLine, open_board, udp_address
+from blockota.gateway.faces.smp.board import SmpBoard, SmpLine, open_board, udp_address
 from blockota.gateway.faces.smp.visit import BoardNotes, ProvenDigests, SmpVisit
+from blockota.identity.identity_key import IdentityKey, open_identity_key
 from blockota.settings_table import SettingsTable
 
 _KNOWN = ("devices", "poll", "trial", "retry", "speed")
@@ -75,12 +77,13 @@ class SmpFace:
     Args:
         settings: the settings.
         context: the gateway around the face.
+        identity_key: the key of the gateway's identity, which signs offers; None if it has none.
     """
 
     name = "smp"
 
-    def __init__(self, settings: SmpSettings, context: FaceContext) -> None:
-        self.settings, self._context = settings, context
+    def __init__(self, settings: SmpSettings, context: FaceContext, identity_key: IdentityKey | None = None) -> None:
+        self.settings, self._context, self._identity_key = settings, context, identity_key
         self._changed = {number: asyncio.Event() for number in settings.lines}
         self._digests = ProvenDigests(context.folder / "images")
         self._notes = {number: BoardNotes(partial(context.log, self.name, device=number)) for number in settings.lines}
@@ -106,8 +109,7 @@ class SmpFace:
             try:
                 if (device := core.device(number)) and not device.is_banned:
                     async with open_board(line) as board:
-                        visit = SmpVisit(core, number, board, self._digests, self._notes[number], self.settings.trial)
-                        pause = _BOOT_PAUSE if await visit.run() else self.settings.poll
+                        pause = _BOOT_PAUSE if await self._visit(core, number, board).run() else self.settings.poll
                 failure = ""
             except (BoardError, UnreachableError) as error:
                 failure = self._note(number, error, failure)
@@ -116,6 +118,10 @@ class SmpFace:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._changed[number].wait()
+
+    def _visit(self, core: Core, number: int, board: SmpBoard) -> SmpVisit:
+        notes, trial = self._notes[number], self.settings.trial
+        return SmpVisit(core, number, board, self._digests, notes, self._identity_key, trial)
 
     def _note(self, number: int, error: BlockOTAError, before: str) -> str:
         """Log an error if it differs from the previous error. Returns its text."""
@@ -130,5 +136,7 @@ def create(table: SettingsTable, context: FaceContext) -> SmpFace:
 
     Raises:
         UsageError: a setting is not valid.
+        RefusedError: the key of the identity cannot be used.
     """
-    return SmpFace(SmpSettings.read(table), context)
+    key = open_identity_key(context.identity_key, environment=os.environ) if context.identity_key else None
+    return SmpFace(SmpSettings.read(table), context, key)

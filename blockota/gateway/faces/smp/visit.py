@@ -7,8 +7,9 @@ A visit has the following steps:
 3. Log the events of BlockOTA's agent, and let the board forget those that are in the log.
 4. Report the running image. The board reports a digest of the MCUboot format, so the digest is looked up among the
    digests of the proven files (`ProvenDigests`).
-5. If there is an offer, send a patch to BlockOTA's agent, or else upload the image. Compare the digest of the second
-   slot, mark the image for a test, and reset the board.
+5. If there is an offer, authenticate a board with a secure element (`blockota.gateway.faces.smp.session`). Send a patch
+   to BlockOTA's agent, or else upload the image. Compare the digest of the second slot, mark the image for a test, and
+   reset the board.
 
 The board's answers decide on the next step. Only a patch that the board did not take is remembered between two visits.
 """
@@ -35,7 +36,9 @@ from blockota.formats.mcuboot import image_digest
 from blockota.gateway.core import Core, DeviceOffer, Report
 from blockota.gateway.faces.smp.agent import BoardAgent, PatchedFile, ReportedEvent, find_agent
 from blockota.gateway.faces.smp.board import BoardSlots, SmpBoard
+from blockota.gateway.faces.smp.session import open_session
 from blockota.gateway.facts import DeltaOffer
+from blockota.identity.identity_key import IdentityKey
 from blockota.model.delivery import Stage
 
 _SHA256_SIZE = 32
@@ -111,6 +114,7 @@ class SmpVisit:
         board: the board.
         digests: the digests of the proven files.
         notes: what the face remembers about the board.
+        identity_key: the key of the gateway's identity; None if it has none.
         trial: seconds for which a program must work before it is confirmed.
     """
 
@@ -119,6 +123,7 @@ class SmpVisit:
     board: SmpBoard
     digests: ProvenDigests
     notes: BoardNotes
+    identity_key: IdentityKey | None
     trial: float
 
     async def run(self) -> bool:
@@ -253,11 +258,11 @@ class SmpVisit:
         """Bring an image to the second slot, compare it, mark it and reset the board. Returns whether it was reset."""
         image = await asyncio.to_thread(offer.path.read_bytes)
         digest = image_digest(image)
+        await self._authorise(agent, digest)
         await self.core.offered(self.number, offer.job)
         try:
             if slots.other is None or slots.other.digest != digest:
-                await self._fill(offer, image, slots, agent)
-                slots = await self.board.slots()
+                slots = await self._stored(offer, image, slots, agent)
             if not self._is_offered(offer):
                 return False
             is_stored = slots.other is not None and slots.other.digest == digest
@@ -274,6 +279,42 @@ class SmpVisit:
         reason = "the second slot of the board has another digest than the release"
         await self.core.outcome(self.number, offer.job, succeeded=False, reason=reason)
         return False
+
+    async def _stored(
+        self, offer: DeviceOffer, image: bytes, slots: BoardSlots, agent: BoardAgent | None
+    ) -> BoardSlots:
+        """Write the second slot, and return the images of the board afterwards."""
+        try:
+            await self._fill(offer, image, slots, agent)
+        except LinkError:
+            raise
+        except BoardError:
+            if not (agent and agent.identity.is_authenticated):
+                raise
+            # A board that restarted meanwhile has forgotten the session, but not what it received.
+            await self._authorise(agent, image_digest(image))
+            await self._fill(offer, image, slots, agent)
+        return await self.board.slots()
+
+    async def _authorise(self, agent: BoardAgent | None, digest: bytes) -> None:
+        """Authenticate the board and the gateway to each other, so that the board takes an image.
+
+        Raises:
+            RefusedError: one of them does not accept the other. The log has the reason.
+        """
+        device = self.core.device(self.number)
+        key = device.key.data if device and device.key else None
+        if agent is None or not agent.identity.is_authenticated:
+            if key is not None:
+                why = "the device has a key on record, and the board has no secure element in use"
+                await self.core.warn(self.number, why)
+            return
+        try:
+            session = await open_session(agent, key, time=self.core.time())
+            await session.offer(digest, self.identity_key)
+        except RefusedError as error:
+            await self.core.warn(self.number, f"{error.what}: {error.why}")
+            raise
 
     async def _fill(self, offer: DeviceOffer, image: bytes, slots: BoardSlots, agent: BoardAgent | None) -> None:
         """Write the second slot by a patch, if there is one for the running image, or else by the whole image."""
