@@ -76,13 +76,24 @@ def account_of(
         return _keystore_key(home_path(name), ask_password, note=note)
     if kind == "ape" and _ALIAS.fullmatch(name) and not _could_be_key(name):
         return _ape_key(name, ask_password, note=note)
-    is_file = _names_a_file(uri) and os.access(home_path(uri), os.R_OK)
-    raise UsageError(
-        "the key cannot be found",
-        why="a key is named as keystore:FILE, ape:ALIAS, env:NAME, pkcs11:…, or dev:N on the local chain",
-        remedy=f"write keystore:{uri}" if is_file else "name the place of the key, not the key, or make a new key",
-        action=None if is_file else Action.MAKE_KEY,
-    )
+    raise _unknown_key(uri)
+
+
+def check_key(uri: str) -> None:
+    """Check a URI before it is written into settings: its form, and that a named keystore exists.
+
+    The key is not opened. Variables, tokens and accounts of Ape may exist only where the service runs.
+
+    Raises:
+        UsageError: the URI is not valid, or its keystore cannot be read.
+    """
+    kind, _, name = uri.partition(":")
+    if kind == "keystore" and _names_a_file(name):
+        _read_keystore(home_path(name))
+        return
+    forms = {"dev": _DEV_NUMBER, "env": _VARIABLE, "ape": _ALIAS, "pkcs11": re.compile(".+")}
+    if kind not in forms or not forms[kind].fullmatch(name) or (kind != "pkcs11" and _could_be_key(name)):
+        raise _unknown_key(uri)
 
 
 def public_key_of(account: BaseAccount) -> bytes:
@@ -238,6 +249,17 @@ def _could_be_key(text: str) -> bool:
     return bool(is_hex) or len(re.findall(r"[a-z]{3,8}", text.lower())) >= _MNEMONIC_WORDS
 
 
+def _unknown_key(uri: str) -> UsageError:
+    """Return the error about a URI of no known form. It contains the URI only if the URI is the name of a file."""
+    is_file = _names_a_file(uri) and os.access(home_path(uri), os.R_OK)
+    return UsageError(
+        "the key cannot be found",
+        why="a key is named as keystore:FILE, ape:ALIAS, env:NAME, pkcs11:…, or dev:N on the local chain",
+        remedy=f"write keystore:{uri}" if is_file else "name the place of the key, not the key, or make a new key",
+        action=None if is_file else Action.MAKE_KEY,
+    )
+
+
 def _names_a_file(name: str) -> bool:
     """Whether an error about a file may contain a name: the file exists, or the name cannot be a key."""
     if not name or "\0" in name:
@@ -264,9 +286,12 @@ def _ape_key(alias: str, ask_password: Callable[[str], str], *, note: Callable[[
     return open_ape_account(alias, note=note)
 
 
-def _keystore_key(path: Path, ask_password: Callable[[str], str], *, note: Callable[[str], None]) -> LocalAccount:
-    from eth_account import Account
+def _read_keystore(path: Path) -> dict[str, Any]:
+    """Read a keystore without decrypting it.
 
+    Raises:
+        UsageError: the file does not exist, cannot be read, or is not a keystore.
+    """
     if not os.path.lexists(path):
         raise UsageError(
             f"{path} cannot be read",
@@ -281,7 +306,13 @@ def _keystore_key(path: Path, ask_password: Callable[[str], str], *, note: Calla
         keystore["crypto" if "crypto" in keystore else "Crypto"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _not_a_keystore(path) from error
+    return keystore
 
+
+def _keystore_key(path: Path, ask_password: Callable[[str], str], *, note: Callable[[str], None]) -> LocalAccount:
+    from eth_account import Account
+
+    keystore = _read_keystore(path)
     if path.stat().st_mode & _OTHERS:
         note(f"Other users of this computer may read {path}. To prevent this, run `chmod 600 {path}`.")
     password = ask_password(f"Password of {path.name}: ")

@@ -8,7 +8,6 @@ without ``blockota.toml``.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -22,7 +21,7 @@ from uuid import UUID
 from blockota.deployment import LOCAL_CHAIN_ID, LOCAL_CHAINS, Deployment
 from blockota.errors import UsageError, shortened
 from blockota.files import home_path, read_input
-from blockota.settings_table import read_paths
+from blockota.settings_table import parse_toml, read_paths
 
 FILE_NAME = "blockota.toml"
 DEFAULT_STORE = "file:.blockota/store"
@@ -351,13 +350,12 @@ def _bench_value(key: str, value: object) -> Any:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        # Editors on Windows begin a file in UTF-8 with a byte order mark.
-        file = tomllib.loads(read_input(path, limit=_MAX_FILE_SIZE).decode("utf-8-sig"))
+        file = parse_toml(read_input(path, limit=_MAX_FILE_SIZE))
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{path} cannot be read", why="it is not text in UTF-8", remedy="save it with the encoding UTF-8"
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         remedy = "correct the file, or copy the vendor's settings file again"
         raise UsageError(f"{path} cannot be read", why=f"it is not TOML: {error}", remedy=remedy) from error
     _refuse_unknown(path.name, file, known=_KNOWN)

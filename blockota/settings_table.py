@@ -6,6 +6,7 @@ Its settings are read by name and type.
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -19,6 +20,8 @@ from blockota.files import home_path
 _DURATION = re.compile(r"([1-9]\d{0,8})([smhd])", re.ASCII)
 _SPANS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _MAX_PORT = 65535
+_DECIMAL = re.compile(r"0|[1-9]\d{0,19}", re.ASCII)
+_MAX_BITS = 256
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,42 @@ class SettingsTable:
         if match:
             return int(match[1]) * _SPANS[match[2]]
         raise self.unusable(key, f'{value!r:.80} is not a duration: write "90s", "10m", "12h" or "7d"')
+
+
+def parse_toml(raw: bytes) -> dict[str, Any]:
+    """Parse the bytes of a TOML file.
+
+    Raises:
+        UnicodeDecodeError: the bytes are not text in UTF-8.
+        ValueError: the text is not TOML, is nested too deeply, or has a number of more than 256 bits.
+    """
+    # Editors on Windows begin a file in UTF-8 with a byte order mark.
+    text = raw.decode("utf-8-sig")
+    try:
+        found = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError as error:
+        raise ValueError("its arrays or tables are nested too deeply") from error
+    except ValueError as error:  # Python's own error for thousands of digits names a function of Python
+        raise ValueError("a number has too many digits") from error
+    if _has_wide_number(found):
+        raise ValueError("a number has too many digits")
+    return found
+
+
+def decimal_number(text: str) -> int | None:
+    """Return the value of a decimal number of at most 20 digits without leading zeros; None for another text."""
+    return int(text) if _DECIMAL.fullmatch(text) else None
+
+
+def _has_wide_number(value: object) -> bool:
+    """Whether a value of a file has a number that cannot be printed. Hexadecimal digits have no limit in TOML."""
+    if isinstance(value, dict):
+        return any(map(_has_wide_number, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_wide_number, value))
+    return isinstance(value, int) and value.bit_length() > _MAX_BITS
 
 
 def read_paths(file: Mapping[str, Any], name: str, *, folder: Path) -> dict[str, Path]:

@@ -73,7 +73,7 @@ def load_object(raw: bytes, *, has_fractions: bool = False) -> dict[str, Any]:
             raise ValueError("its bytes are not text") from error
         check_depth(document)
         fields = json.loads(
-            document, object_pairs_hook=_unique, parse_float=parse_float, parse_int=_whole, parse_constant=_no_number
+            document, object_pairs_hook=_unique, parse_float=parse_float, parse_int=whole, parse_constant=_no_number
         )
     except ValueError as error:
         raise ProposalError("the file cannot be read", why=f"it is not valid JSON ({error})") from error
@@ -236,8 +236,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _whole(text: str) -> int:
-    """Read a whole number. Python's own error for a number of thousands of digits names a function of Python."""
+def whole(text: str) -> int:
+    """Read a whole number of a JSON text, as the argument `parse_int` of `json.loads`.
+
+    Python's own error for a number of thousands of digits names a function of Python.
+
+    Raises:
+        ValueError: the number has more than 100 digits.
+    """
     if len(text) > _MAX_DIGITS:
         raise ValueError(f"a number has {len(text):,} digits, and at most {_MAX_DIGITS} are read")
     return int(text)

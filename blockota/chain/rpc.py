@@ -21,7 +21,7 @@ import urllib3
 from urllib3 import exceptions
 
 from blockota.errors import ChainError, UsageError
-from blockota.strict_json import check_depth
+from blockota.strict_json import check_depth, whole
 from blockota.url_secrets import PrivateUrl
 
 Result = TypeVar("Result")
@@ -228,7 +228,7 @@ class RpcEndpoint:
         try:
             text = content.decode()
             check_depth(text)
-            return json.loads(text)
+            return json.loads(text, parse_int=whole)
         except ValueError as error:
             raise self.unreadable(error) from error
 

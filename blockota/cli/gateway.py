@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import uuid
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import click
 
+from blockota.cli.gateway_devices import delivery_fields, image, label, last_reading, show_device, target, why
 from blockota.cli.identity import UUID_TYPE
 from blockota.cli.keys import open_key, password_option
 from blockota.cli.log_verify import counted_entries
@@ -19,21 +19,18 @@ from blockota.cli.parameters import NumberRange
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import Action, RefusedError, UsageError, plain
 from blockota.model.delivery import Delivery, Stage
-from blockota.model.release import show_time
+from blockota.settings_table import decimal_number
 
 if TYPE_CHECKING:
-    from blockota.gateway.monitoring import DevicePlan
     from blockota.gateway.opening import GatewaySetup
     from blockota.gateway.settings import GatewaySettings
     from blockota.gateway.state import GatewayState
     from blockota.messaging.mosquitto import BrokerFiles
-    from blockota.model.receipt import LogEntry
 
 _FILE = click.Path(path_type=Path)
 _NUMBER = NumberRange(256, (1 << 64) - 1)
 _DEVICE = click.argument("number", metavar="DEVICE", type=_NUMBER)
 _FACES = ("ddi", "mqtt", "lwm2m")
-_SHOWN = 20
 
 
 @click.group(cls=VerbGroup)
@@ -190,13 +187,15 @@ def status(session: Session, /) -> None:
 def devices(session: Session, /) -> None:
     """List the devices, with what they run and what they are offered.
 
-    A gateway that does not run is asked for the devices that have reported something.
+    For a gateway that does not run, the list shows the state in which it stopped.
 
     \b
     Example:  blockota gateway devices
     """
+    from blockota.gateway.opening import device_plans
+
     settings = _settings(session)
-    plans = _plans(settings)
+    plans = device_plans(settings)
     with _state(settings) as state:
         found = list(state.deliveries())
     known = {number for number, slot, _ in found if not slot}
@@ -206,17 +205,17 @@ def devices(session: Session, /) -> None:
     columns = ("DEVICE", "NAME", "STAGE", "RUNS", "TARGET", *(("READING",) if has_readings else ()), "WHY")
     rows = [
         (
-            _label(number, slot),
+            label(number, slot),
             plans[number].name if number in plans else "",
             one.stage,
-            _image(one.running, names),
-            _target(one),
-            *((_last_reading(plans, number, slot),) if has_readings else ()),
-            one.reason or _why(plans, number, slot),
+            image(one.running, names),
+            target(one),
+            *((last_reading(plans, number, slot),) if has_readings else ()),
+            one.reason or why(plans, number, slot),
         )
         for number, slot, one in sorted(found, key=lambda each: each[:2])
     ]
-    fields = {"devices": [_delivery_fields(number, slot, one, plans) for number, slot, one in found]}
+    fields = {"devices": [delivery_fields(number, slot, one, plans) for number, slot, one in found]}
     session.result(fields, lambda: session.table(columns, rows, empty="The gateway has no device yet."))
 
 
@@ -234,6 +233,8 @@ def device(session: Session, /, number: int, face: str | None, *, revoke: bool) 
     Example:  blockota gateway device 256
               blockota gateway device 256 --token ddi
     """
+    from blockota.gateway.opening import device_plans
+
     if face and revoke:
         raise UsageError("--token and --revoke exclude each other", why="one issues what the other revokes")
     settings = _settings(session)
@@ -248,7 +249,7 @@ def device(session: Session, /, number: int, face: str | None, *, revoke: bool) 
             _issue(session, settings, state, (number, face))
             return
         found = list(state.deliveries(number))
-    plans = _plans(settings)
+    plans = device_plans(settings)
     if number in plans and not any(not slot for _, slot, _ in found):
         found.insert(0, (number, "", Delivery()))
     if not found:
@@ -258,7 +259,7 @@ def device(session: Session, /, number: int, face: str | None, *, revoke: bool) 
             remedy="check the number",
             action=Action.LIST_DEVICES,
         )
-    _show_device(session, found, _history(session, number), plans)
+    show_device(session, found, plans)
 
 
 @gateway.command()
@@ -273,7 +274,8 @@ def retry(session: Session, /, number: int, product: str) -> None:
     \b
     Example:  blockota gateway retry 256
     """
-    with _state(_settings(session)) as state:
+    settings = _settings(session)
+    with _state(settings) as state:
         found = next((one for _, slot, one in state.deliveries(number) if slot == product), None)
         if found is None or found.target is None:
             raise RefusedError(
@@ -292,8 +294,9 @@ def retry(session: Session, /, number: int, product: str) -> None:
                 values={"device": number},
             )
         state.request_retry(number, product)
-    target, fields = str(found.target.release), _delivery_fields(number, product, found)
-    session.result(fields, lambda: session.done(f"{target} is offered to device {number} again, within a second"))
+    fields = delivery_fields(number, product, found)
+    sentence = f"{found.target.release} is offered to device {number} again, {_when(settings)}"
+    session.result(fields, lambda: session.done(sentence))
 
 
 @gateway.command()
@@ -311,7 +314,8 @@ def pause(session: Session, /, subject: str, *, resume: bool) -> None:
     """
     settings = _settings(session)
     groups = {one.name for one in settings.groups}
-    if subject not in groups and not (subject.isascii() and subject.isdecimal()):
+    number = None if subject in groups else decimal_number(subject)
+    if subject not in groups and not number:
         raise UsageError(
             f"{plain(subject)!r:.60} is neither a group nor the number of a device",
             why=f"the settings have the groups {', '.join(sorted(groups))}",
@@ -319,8 +323,11 @@ def pause(session: Session, /, subject: str, *, resume: bool) -> None:
         )
     with _state(settings) as state:
         state.pause(subject, is_paused=not resume)
-    what = f"group {subject}" if subject in groups else f"device {subject}"
+    if number:
+        _warn_of_stranger(session, settings, number)
+    what = f"device {number}" if number else f"group {subject}"
     sentence = f"{what} is offered releases again" if resume else f"nothing is offered to {what}"
+    sentence += f", {_when(settings)}"
     then = "" if resume else f"Next: `blockota gateway pause {subject} --resume` ends the pause"
     session.result({"subject": subject, "paused": not resume}, lambda: session.done(sentence), then=then)
 
@@ -375,9 +382,12 @@ def gateway_setup(session: Session, password_fd: int | None) -> GatewaySetup:
 def _issue(session: Session, settings: GatewaySettings, state: GatewayState, whose: tuple[int, str]) -> None:
     """Issue a credential for a device and a face, and show it once."""
     number, face = whose
-    plans = _plans(settings)
-    if plans and number not in plans:
-        session.note(f"Warning: device {number} is not of this site, so the gateway refuses it until it is registered.")
+    _warn_of_stranger(session, settings, number)
+    if face not in settings.faces:
+        missing = f"the settings have no table [gateway.{face}]"
+        session.warn(
+            f"Device {number} cannot use the {face} credential yet: {missing}. Add it, and restart the gateway."
+        )
     if face == "mqtt":
         secret, words = _broker_files(settings).issue([number])[str(number)], "password"
     elif face == "lwm2m":
@@ -388,106 +398,26 @@ def _issue(session: Session, settings: GatewaySettings, state: GatewayState, who
     session.result(fields, lambda: session.fields({"device": number, "face": face, words: secret}))
 
 
+def _warn_of_stranger(session: Session, settings: GatewaySettings, number: int) -> None:
+    """Warn if a device is not of this site, as far as this is known."""
+    from blockota.gateway.opening import device_plans
+
+    plans = device_plans(settings)
+    if not plans:
+        session.warn(f"It was not checked whether device {number} is of this site: the gateway has not read the chain.")
+    elif number not in plans:
+        session.warn(f"Device {number} is not of this site. The gateway refuses it until it is registered here.")
+
+
+def _when(settings: GatewaySettings) -> str:
+    """Return when the gateway carries out a request of the operator."""
+    from blockota.gateway.opening import is_running
+
+    return "within two seconds" if is_running(settings) else "once the gateway runs"
+
+
 def _broker_files(settings: GatewaySettings) -> BrokerFiles:
     from blockota.messaging.mosquitto import BrokerFiles
 
     table = settings.faces.get("mqtt")
     return BrokerFiles((table.path("files") if table else None) or settings.folder / "mqtt")
-
-
-def _history(session: Session, number: int) -> list[tuple[int, LogEntry]]:
-    """Return the entries of a device, oldest first, with their indices."""
-    from blockota.ledger.log import TileLog
-    from blockota.ledger.log_settings import load_log
-    from blockota.model.receipt import LogEntry
-
-    log = TileLog(load_log(session.config, environment=os.environ).folder)
-    of_device = number.to_bytes(8)
-    return [(index, LogEntry.decode(raw)) for index, raw in enumerate(log.entries()) if raw[3:11] == of_device]
-
-
-def _show_device(
-    session: Session,
-    found: list[tuple[int, str, Delivery]],
-    history: list[tuple[int, LogEntry]],
-    plans: Mapping[int, DevicePlan],
-) -> None:
-    names = {entry.image: str(entry.release) for _, entry in history if entry.image and entry.release}
-    fields = {
-        "device": found[0][0],
-        "deliveries": [_delivery_fields(number, slot, one, plans) for number, slot, one in found],
-        "history": [{"index": index, **entry.as_fields()} for index, entry in history],
-    }
-
-    def show() -> None:
-        for number, slot, one in found:
-            target = one.target
-            known = names | ({target.image: str(target.release)} if target else {})
-            rows: dict[str, object] = {
-                "device": f"{_label(number, slot)} {plans[number].name if number in plans else ''}".rstrip(),
-                "runs": _image(one.running, known) or "not reported yet",
-                "stage": f"{one.stage}: {one.reason}" if one.reason else one.stage,
-                "target": _target(one) or "none",
-                "offer": "the target" if one.offer else "nothing",
-            }
-            more = {"why": _why(plans, number, slot), "next step": show_time(one.wake) if one.wake else ""}
-            session.fields(rows | {label: text for label, text in more.items() if text})
-        columns = ("INDEX", "TIME", "ENTRY", "RELEASE", "TEXT")
-        lines = [
-            (index, show_time(one.time), f"{one.kind} {one.level or ''}".strip(), one.release or "", one.source or "")
-            for index, one in history[-_SHOWN:]
-        ]
-        session.table(columns, lines, empty="The log has no entry of this device.")
-
-    session.result(fields, show)
-
-
-def _plans(settings: GatewaySettings) -> dict[int, DevicePlan]:
-    """Return what a gateway that runs plans for its devices; nothing if it does not run, or has no address."""
-    from blockota.gateway.monitoring import ask_plans
-
-    return ask_plans(settings.listen) if settings.listen else {}
-
-
-def _why(plans: Mapping[int, DevicePlan], number: int, slot: str) -> str:
-    return plans[number].why if number in plans and not slot else ""
-
-
-def _label(number: int, slot: str) -> str:
-    return f"{number} {slot}".rstrip()
-
-
-def _image(image: bytes | None, names: dict[bytes, str]) -> str:
-    return "" if image is None else names.get(image, f"SHA-256 {image.hex()[:16]}…")
-
-
-def _target(one: Delivery) -> str:
-    if one.target is None:
-        return ""
-    return f"{one.target.release}" + (f", order {one.target.order}" if one.target.order is not None else "")
-
-
-def _last_reading(plans: Mapping[int, DevicePlan], number: int, slot: str) -> str:
-    plan = plans.get(number)
-    return show_time(plan.last_reading) if plan and plan.last_reading and not slot else ""
-
-
-def _delivery_fields(
-    number: int, slot: str, one: Delivery, plans: Mapping[int, DevicePlan] | None = None
-) -> dict[str, Any]:
-    return {
-        "device": number,
-        "product": slot or None,
-        "stage": str(one.stage),
-        "running": one.running.hex() if one.running else None,
-        "target": str(one.target.release) if one.target else None,
-        "image": one.target.image.hex() if one.target else None,
-        "order": one.target.order if one.target else None,
-        "job": one.job or None,
-        "tries": one.tries,
-        "received": one.received,
-        "wake": one.wake,
-        "reason": one.reason or None,
-        "why": _why(plans or {}, number, slot) or None,
-        "lastReading": plans[number].last_reading if plans and number in plans and not slot else None,
-    }

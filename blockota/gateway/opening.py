@@ -28,10 +28,12 @@ from blockota.errors import UsageError
 from blockota.file_locks import LockHeldError, exclusive_lock
 from blockota.formats.notes import NoteSigner
 from blockota.gateway.access import opened_access
+from blockota.gateway.assembly import known_device
 from blockota.gateway.catalogue import ImageCatalogue
 from blockota.gateway.core import Face
 from blockota.gateway.face import FaceContext
 from blockota.gateway.following import FileFinder, Following
+from blockota.gateway.monitoring import DevicePlan, ask_plans
 from blockota.gateway.producer_chain import ProducerChain
 from blockota.gateway.reconciliation import reconcile
 from blockota.gateway.service import GatewayParts, GatewayService
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
 
 STATE_NAME = "gateway.sqlite"
 """The file of the gateway's state, in its folder."""
+_READINGS_NAME = "readings.json"
 _LOCAL_PAUSE, _PAUSE = 1.0, 12.0
 """Seconds between two readings of a local chain, and of any other chain, if the node does not announce blocks."""
 
@@ -137,7 +140,7 @@ def opened_parts(setup: GatewaySetup, lines: LineLog, stop: Stop) -> Iterator[Ga
             catalogue,
             settings,
             lines,
-            snapshot=SnapshotFile(settings.folder / "readings.json", settings.identity),
+            snapshot=SnapshotFile(settings.folder / _READINGS_NAME, settings.identity),
         )
         sources = _sources_by(setup.producers, following)
         log = TileLog(setup.log.folder)
@@ -176,6 +179,21 @@ def is_running(settings: GatewaySettings) -> bool:
         return True
     except OSError:
         return False
+
+
+def device_plans(settings: GatewaySettings) -> dict[int, DevicePlan]:
+    """Return the gateway's plans for its devices, by number.
+
+    Only a running gateway knows the reasons. If it does not answer, the names come from its last reading of the chain.
+    """
+    if settings.listen and (found := ask_plans(settings.listen)):
+        return found
+    readings = SnapshotFile(settings.folder / _READINGS_NAME, settings.identity).load()
+    if readings is None:
+        return {}
+    why = "the gateway does not answer at its address `listen`" if is_running(settings) else "the gateway does not run"
+    devices = (known_device(one, readings.site, settings) for one in readings.site.devices.values())
+    return {one.number: DevicePlan(one.number, one.name, one.group, one.is_banned, why) for one in devices}
 
 
 def check_setup(setup: GatewaySetup) -> None:

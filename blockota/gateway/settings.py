@@ -18,7 +18,7 @@ from blockota.gateway.access_settings import AccessSettings
 from blockota.model.delivery import DeliveryPolicy
 from blockota.model.target import DailyWindow, GroupPolicy, Mode
 from blockota.settings import STATE_FOLDER, load_table, require_address, settings_folder
-from blockota.settings_table import SettingsTable
+from blockota.settings_table import SettingsTable, decimal_number
 
 FACES = ("ddi", "mqtt", "lwm2m", "smp", "an3155")
 """The faces, by the names of their tables."""
@@ -98,11 +98,12 @@ class GatewaySettings:
         found = {}
         for name, table in self.faces.items():
             devices = table.table("devices")
-            for number in devices.values if devices else ():
-                if devices and number.isascii() and number.isdecimal():
-                    found[int(number)] = name, {"port": devices.required(number, example="/dev/ttyUSB0")}
+            for key in devices.values if devices else ():
+                number = decimal_number(key)
+                if devices and number is not None:
+                    found[number] = name, {"port": devices.required(key, example="/dev/ttyUSB0")}
                 elif devices:
-                    raise devices.unusable(number, "it is not the number of a device")
+                    raise devices.unusable(key, "it is not the number of a device")
         return found
 
 

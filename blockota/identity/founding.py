@@ -6,7 +6,6 @@ Nothing is overwritten.
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,10 @@ from cryptography.hazmat.primitives.serialization import (
 from blockota.errors import UsageError
 from blockota.files import make_folder, read_input, write_new, write_result
 from blockota.formats.notes import check_name
+from blockota.keys import check_key
 from blockota.ledger.keys import create_log_key
 from blockota.settings import FILE_NAME
+from blockota.settings_table import parse_toml
 
 _MAX_SETTINGS, _MAX_PEM = 1 << 16, 1 << 14
 
@@ -81,7 +82,7 @@ class ServiceFounding:
         new: the service.
 
     Raises:
-        UsageError: the file already has such a service or a log, a key exists, or the origin cannot be used.
+        UsageError: the file already has such a service or a log, a key exists, or the origin or a key cannot be used.
     """
 
     def __init__(self, config: Path | None, new: NewService) -> None:
@@ -97,6 +98,10 @@ class ServiceFounding:
             check_name(new.origin)
         except ValueError as error:
             raise UsageError(f"{new.domain!r:.60} cannot be the domain of a log", why=str(error)) from error
+        if new.key:
+            check_key(new.key)
+        for given in filter(None, (new.identity_key, new.log_key)):
+            _public(given)
         self._folder = folder = self._path.parent / new.kind
         self._identity_key, self._log_key = (
             new.identity_key or folder / "identity.pem",
@@ -153,7 +158,7 @@ def beside(path: Path, folder: Path) -> str:
 
 def _tables_of(path: Path, text: bytes) -> set[str]:
     try:
-        return set(tomllib.loads(text.decode("utf-8-sig")))
+        return set(parse_toml(text))
     except ValueError as error:
         raise UsageError(f"{path} cannot be read", why=f"it is not TOML: {error}", remedy="correct the file") from error
 

@@ -18,6 +18,7 @@ The process may be killed at any instant. A request is answered after its effect
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -58,6 +59,7 @@ from blockota.stores.source import is_this_machine
 STATE_NAME, CLOUD_NAME, COMMANDS_NAME = "requests.sqlite", "to-cloud.sqlite", "commands.sqlite"
 """The files in the folder of a validator."""
 _OUTBOX_PAUSE, _PUBLISH_PAUSE, _MOST_SHOWN = 0.2, 2.0, 1000
+_LIMIT = re.compile(r"\d{1,9}", re.ASCII)
 _TASKS_END, _THREADS_END = 2.0, 1.5
 """Seconds in which the tasks must end, and then seconds in which the threads must end."""
 
@@ -300,7 +302,7 @@ class ValidatorService:
         if refusal := await self._stranger(request):
             return refusal
         limit = request.query_params.get("limit", "")
-        most = min(int(limit), _MOST_SHOWN) if limit.isascii() and limit.isdecimal() else _MOST_SHOWN
+        most = min(int(limit), _MOST_SHOWN) if _LIMIT.fullmatch(limit) else _MOST_SHOWN
         found = self._stores.recent.of(request.path_params["thing"], request.path_params.get("name", ""), limit=most)
         return JSONResponse({"readings": [one.as_fields() for one in found]}, headers={"Cache-Control": "no-store"})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from blockota.files import home_path, read_input
 from blockota.identity.request_server import RequestPort
 from blockota.model.rule import COMPARISONS, Rule, check_rules
 from blockota.settings import STATE_FOLDER, load_table, settings_folder
-from blockota.settings_table import SettingsTable
+from blockota.settings_table import SettingsTable, parse_toml
 
 _KNOWN = {
     *("identity", "identity_key", "key", "state", "listen", "requests", "certificate", "private_key", "anchor_minutes"),
@@ -154,8 +153,8 @@ def load_rules(path: Path) -> tuple[Rule, ...]:
         UsageError: the file cannot be read, or a rule is not valid or not allowed.
     """
     try:
-        file = tomllib.loads(read_input(path, limit=_MAX_RULES_FILE).decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        file = parse_toml(read_input(path, limit=_MAX_RULES_FILE))
+    except ValueError as error:
         raise UsageError(f"{path} cannot be read", why=f"it is not TOML: {error}", remedy="correct the file") from error
     table = SettingsTable(path.name, file, path.parent)
     table.known("commands", "rule")

@@ -16,6 +16,7 @@ from blockota.errors import Action, UsageError
 from blockota.formats.notes import NoteAlgorithm, VerifierKey
 from blockota.formats.public_key import KeyKind, read_pem
 from blockota.settings import load_table
+from blockota.settings_table import decimal_number
 
 _KNOWN = {"logs", "witnesses", "quorum", "devices"}
 
@@ -88,9 +89,10 @@ def _devices(table: object) -> dict[int, bytes]:
     if not isinstance(table, dict):
         raise _unusable("devices", 'it is not a table with lines NUMBER = "KEY"')
     keys = {}
-    for number, text in table.items():
-        if not (number.isascii() and number.isdecimal() and number == str(int(number)) and int(number)):
-            raise _unusable("devices", f"{number!r:.40} is not the number of a device")
+    for name, text in table.items():
+        number = decimal_number(name)
+        if not number:
+            raise _unusable("devices", f"{name!r:.40} is not the number of a device")
         if not isinstance(text, str):
             raise _unusable("devices", f"the key of device {number} is not a text")
         try:
@@ -99,7 +101,7 @@ def _devices(table: object) -> dict[int, bytes]:
             raise _unusable("devices", f"the key of device {number}: {error.what}, {error.why}") from error
         if key.kind is not KeyKind.P256:
             raise _unusable("devices", f"the key of device {number} is of the kind {key}, not P-256")
-        keys[int(number)] = key.data
+        keys[number] = key.data
     return keys
 
 

@@ -7,6 +7,7 @@ shows two histories therefore cannot get signatures of the same witness on both 
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,6 +21,7 @@ from blockota.url_secrets import shown_url
 
 _LIMITS = Limits(connect=5.0, silence=10.0, total=30.0)
 _MAX_ANSWER = 1 << 14
+_SIZE = re.compile(r"\d{1,19}", re.ASCII)
 _REASONS: Mapping[int, str] = {
     HTTPStatus.NOT_FOUND: "it does not know a log with this origin",
     HTTPStatus.FORBIDDEN: "it does not know the log, or knows it with another key",
@@ -122,7 +124,7 @@ def _post(client: HttpClient, note: Note, seen: int, proof: list[bytes]) -> tupl
 
 def _size_in(witness: Witness, answer: bytes) -> int:
     text = answer.decode("ascii", "replace").removesuffix("\n")
-    if not (text.isascii() and text.isdecimal()):
+    if not _SIZE.fullmatch(text):
         raise StoreError(f"{witness.key.name} does not sign", why="it does not answer with the size that it has seen")
     return int(text)
 

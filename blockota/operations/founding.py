@@ -6,7 +6,6 @@ Nothing is overwritten.
 from __future__ import annotations
 
 import json
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -23,8 +22,10 @@ from cryptography.hazmat.primitives.serialization import (
 from blockota.errors import UsageError
 from blockota.files import make_folder, read_input, write_new, write_result
 from blockota.formats.notes import check_name
+from blockota.keys import check_key
 from blockota.ledger.keys import create_log_key
 from blockota.settings import FILE_NAME
+from blockota.settings_table import parse_toml
 
 FOLDER = "operations"
 """The folder of the room's archive, log and keys, beside the settings file."""
@@ -70,7 +71,7 @@ def found_room(config: Path | None, new: NewRoom) -> FoundedRoom:
     """Make the keys of an operations room, and add its tables to the settings file.
 
     Raises:
-        UsageError: the file already has a room or a log, a key exists, or the origin cannot be used.
+        UsageError: the file already has a room or a log, a key exists, or the origin or a named key cannot be used.
     """
     # (1) Everything that can be refused is checked before anything is written.
     path = config or Path(FILE_NAME)
@@ -85,6 +86,10 @@ def found_room(config: Path | None, new: NewRoom) -> FoundedRoom:
         check_name(new.origin)
     except ValueError as error:
         raise UsageError(f"{new.domain!r:.60} cannot be the domain of a log", why=str(error)) from error
+    if new.key:
+        check_key(new.key)
+    if new.log_key:
+        _public(new.log_key)
     folder = path.parent / FOLDER
     log_key = new.log_key or folder / "log.pem"
     found = FoundedRoom(path, folder / "identity.pub", folder / "log.pub")
@@ -118,7 +123,7 @@ def found_room(config: Path | None, new: NewRoom) -> FoundedRoom:
 
 def _tables_of(path: Path, text: bytes) -> set[str]:
     try:
-        return set(tomllib.loads(text.decode("utf-8-sig")))
+        return set(parse_toml(text))
     except ValueError as error:
         raise UsageError(f"{path} cannot be read", why=f"it is not TOML: {error}", remedy="correct the file") from error
 

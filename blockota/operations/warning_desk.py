@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from blockota.operations.archive import ENTRY_COLUMNS, ArchivedEntry, RoomArchiv
 from blockota.operations.views import PAGE
 
 _WARNING = int(EntryKind.WARNING)
+_NUMBER = re.compile(r"\d{1,20}", re.ASCII)
 _JOINED = "LEFT JOIN dismissal USING (keeper, number)"
 
 
@@ -74,7 +76,7 @@ def find_warnings(archive: RoomArchive, query: WarningQuery, *, with_texts: bool
     clauses, values = ["kind = ?"], list[Any]([_WARNING])
     if query.status in ("open", "dismissed"):
         clauses.append(f"dismissal.who IS {'NOT ' if query.status == 'dismissed' else ''}NULL")
-    if query.text.isascii() and query.text.isdecimal():
+    if _NUMBER.fullmatch(query.text):
         clauses, values = [*clauses, "device = ?"], [*values, int(query.text)]
     elif query.text and with_texts:
         clauses, values = [*clauses, "instr(lower(text), ?)"], [*values, query.text.lower()]

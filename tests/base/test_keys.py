@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockota.errors import RefusedError, UsageError
-from blockota.keys import DEV_MNEMONIC, account_of, dev_account
+from blockota.keys import DEV_MNEMONIC, account_of, check_key, dev_account
 
 PASSWORD = "correct horse"  # noqa: S105 - opens only the keystores that this file creates
 SECRET = "4f3edf983ac636a65a842ce7c78d9aa706d3b113bce9c46f30d7d21715b23b1d"  # noqa: S105 - a public test key
@@ -273,3 +273,27 @@ def test_any_uri_is_an_account_or_an_error(uri: str) -> None:
     """Any text given as a key URI opens an account or raises an error of BlockOTA."""
     with contextlib.suppress(UsageError, RefusedError):
         assert opened(uri, is_local_chain=True).address.startswith("0x")
+
+
+def test_a_key_is_checked_before_it_is_needed(keystore: Callable[..., str], tmp_path: Path) -> None:
+    """A keystore must exist and be one. What only the service has, such as a variable, is not needed."""
+    for uri in (keystore(), "dev:3", f"env:{VARIABLE}", "ape:owner", "pkcs11:token=a"):
+        check_key(uri)
+    for uri, words in {
+        f"keystore:{tmp_path / 'none.json'}": "none.json cannot be read: the file does not exist",
+        keystore("{}"): "owner_a.json is not a keystore",
+        "dev:x": "a key is named as",
+        "owner_a.json": "a key is named as",
+        "env:": "a key is named as",
+        "": "a key is named as",
+    }.items():
+        with pytest.raises(UsageError, match=words):
+            check_key(uri)
+
+
+@pytest.mark.parametrize("kind", ["", "env:", "ape:", "keystore:", "dev:"])
+def test_an_error_of_the_check_contains_no_key(kind: str) -> None:
+    """A key in place of its name is refused, and is not repeated."""
+    with pytest.raises(UsageError) as caught:
+        check_key(f"{kind}{SECRET}")
+    assert SECRET not in str(caught.value)

@@ -201,10 +201,12 @@ def test_a_token_in_the_settings_is_refused_unread(write: Write, text: str) -> N
 WRONG_FILES = {
     "no TOML": ("network = ", "is not TOML"),
     "no UTF-8": ("\udcff", "it is not text in UTF-8. Save it with the encoding UTF-8"),
+    "a number without end": ("a = " + "9" * 5000, r"it is not TOML: a number has too many digits\. Correct"),
+    "a hexadecimal number without end": ("networks = [0x" + "f" * 5000 + "]", "a number has too many digits"),
     "nested without end": ("a = " + "[" * 30_000, "is not TOML"),
     "an unknown key": (
         'netwrok = "x"',
-        "unknown setting 'netwrok': the known settings are bench, gateway, gateway_network, .* Write network",
+        "unknown setting 'netwrok': the known settings are bench, .*gateway_network, .* Write network",
     ),
     "an unknown key of a network": (
         "[networks.x]\nchain = 5",

@@ -116,6 +116,15 @@ def test_a_node_that_does_not_answer_is_not_waited_for_long(monkeypatch: pytest.
         Chain(f"http://127.0.0.1:{port}")
 
 
+def test_a_number_without_end_is_refused_in_our_words() -> None:
+    """Python's own error for a number of thousands of digits names a function of Python."""
+    body = b'{"jsonrpc": "2.0", "id": 1, "result": ' + b"9" * 10_000 + b"}"
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    with listener([], answer) as port, pytest.raises(ChainError, match=r"a number has 10,000 digits") as caught:
+        Chain(f"http://127.0.0.1:{port}")
+    assert "sys." not in str(caught.value)
+
+
 @pytest.mark.parametrize(("limit", "words"), [("_WHOLE_TIMEOUT", "-1 s"), ("_MAX_RESPONSE", "-1 bytes")])
 def test_a_response_that_does_not_end_is_cut(limit: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A response that goes on for too long, or has too many bytes, is not read to its end."""

@@ -73,4 +73,15 @@ def test_what_cannot_be_used_leaves_no_trace(tmp_path: Path) -> None:
     config.write_text("[gate")
     with pytest.raises(UsageError, match="it is not TOML"):
         found_gateway(config, NEW)
+    config.write_text("")
+    for changed in (
+        replace(NEW, identity_key=tmp_path / "wrong.pem"),
+        replace(NEW, log_key=tmp_path / "none.pem"),
+        replace(NEW, key=f"keystore:{tmp_path / 'none.json'}"),
+        replace(NEW, key=f"keystore:{tmp_path / 'wrong.pem'}"),
+        replace(NEW, key="gateway.json"),
+    ):
+        with pytest.raises(UsageError):
+            found_gateway(config, changed)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["blockota.toml", "wrong.pem"]
+    assert not config.read_text()

@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
+from http import HTTPStatus
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,15 @@ def test_an_attack_is_refused_with_its_code(run: ValidatorRun, sender: ForeignSe
     assert answer.get("result") is None
     assert accepted(run) == before
     assert run.await_warning(warning).is_proven is False
+
+
+def test_a_limit_without_end_is_ignored(run: ValidatorRun) -> None:
+    """A number of thousands of digits, which Python does not read, does not fail the request."""
+    client = run.client()
+    try:
+        assert client.get(f"/readings/256?limit={'9' * 5000}")[0] == HTTPStatus.OK
+    finally:
+        client.close()
 
 
 def test_both_forms_of_an_ecdsa_signature_are_one_request(run: ValidatorRun) -> None:

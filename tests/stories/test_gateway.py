@@ -195,8 +195,24 @@ def test_an_operator_looks_after_a_device(site: Workshop) -> None:
         assert done(site, "gateway", "status")["paused"] == ["default"]
         secrets = {done(site, "gateway", "device", "256", "--token", face)["secret"] for face in ("ddi", "lwm2m")}
         assert len(secrets) == 2
+        issued = site.run("gateway", "device", "256", "--token", "mqtt")
+        assert "cannot use the mqtt credential yet: the settings have no table [gateway.mqtt]" in issued.err
         assert done(site, "gateway", "device", "256", "--revoke") == {"device": 256}
+        resumed = site.run("gateway", "pause", "default", "--resume")
+        assert "group default is offered releases again, within two seconds" in resumed.out
+        refused(site.run("gateway", "pause", "0256"), USAGE, "'0256' is neither a group nor the number")
+        eventually(Path("gateway/readings.json").exists, what="the last readings")
     assert not done(site, "gateway", "status")["running"]
+
+    # A gateway that does not run still knows the names of its devices.
+    [listed] = done(site, "gateway", "devices")["devices"]
+    assert listed["why"] == "the gateway does not run"
+    assert DEVICE in site.run("gateway", "devices").out
+    assert DEVICE in site.run("gateway", "device", "256").out
+    assert "once the gateway runs" in site.run("gateway", "pause", "256").out
+    for words in (("device", "300", "--token", "ddi"), ("pause", "300")):
+        warned = site.run("gateway", *words)
+        assert (warned.status, "Device 300 is not of this site" in warned.err) == (0, True)
 
 
 def test_a_gateway_that_cannot_listen_does_not_report_that_it_runs(site: Workshop) -> None:

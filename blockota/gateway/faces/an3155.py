@@ -32,7 +32,7 @@ from blockota.model.manifest import Description
 from blockota.model.receipt import EvidenceLevel
 from blockota.model.release import Release
 from blockota.model.verification import prove_release
-from blockota.settings_table import SettingsTable
+from blockota.settings_table import SettingsTable, decimal_number
 from blockota.shutdown import Stop
 from firmware_host.bench.port import open_port
 from firmware_host.bootloader.entry import BoardLine
@@ -71,12 +71,12 @@ class FlashSettings:
         devices, wiring = table.table("devices"), table.text("wiring", "dtr-rts") or ""
         lines: dict[int, BoardLine] = {}
         for name in devices.values if devices else ():
-            if devices is None or not (name.isascii() and name.isdigit() and name == str(int(name))):
+            if devices is None or (number := decimal_number(name)) is None:
                 raise table.unusable("devices", f"{name!r:.40} is not the number of a device")
             url = devices.text(name) or ""
             if any(url == line.url for line in lines.values()):
                 raise table.unusable("devices", f"two devices have the port {url:.60}")
-            lines[int(name)] = BoardLine.parse(url, wiring=wiring)
+            lines[number] = BoardLine.parse(url, wiring=wiring)
         if not lines:
             raise UsageError(
                 "[gateway.an3155] has no devices",

@@ -50,6 +50,7 @@ _MAX_CONNECTIONS, _MAX_HEADERS, _KEEP_ALIVE, _STALL = 2000, 1 << 14, 75, 60
 _INTRODUCTION = 3600
 """Seconds after which a device is asked for its attributes again, even if it ended no action in the meantime."""
 _NUMBER = re.compile(r"[1-9][0-9]{0,19}", re.ASCII)
+_LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _PAUSE = re.compile(r"[0-9]{2}:[0-5][0-9]:[0-5][0-9]", re.ASCII)
 _TOKENS = ("TargetToken", "GatewayToken")
@@ -416,7 +417,7 @@ async def _body(request: Request) -> bytes:
     if request.headers.get("content-type", "").partition(";")[0].strip() not in _JSON_TYPES:
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON")
     length = request.headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > _MAX_BODY:
+    if not _LENGTH.fullmatch(length) or int(length) > _MAX_BODY:
         raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {_MAX_BODY} bytes are taken")
     parts, size = [], 0
     try:

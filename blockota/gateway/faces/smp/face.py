@@ -15,7 +15,7 @@ from blockota.gateway.face import FaceContext
 from blockota.gateway.faces.smp.board import SmpBoard, SmpLine, open_board, udp_address
 from blockota.gateway.faces.smp.visit import BoardNotes, ProvenDigests, SmpVisit
 from blockota.identity.identity_key import IdentityKey, open_identity_key
-from blockota.settings_table import SettingsTable
+from blockota.settings_table import SettingsTable, decimal_number
 
 _KNOWN = ("devices", "poll", "trial", "retry", "speed")
 _BOOT_PAUSE = 0.2
@@ -49,14 +49,14 @@ class SmpSettings:
         devices, speed = table.table("devices"), table.number("speed", 115_200, least=1200)
         ports: dict[int, str] = {}
         for name in devices.values if devices else ():
-            if devices is None or not (name.isascii() and name.isdigit() and name == str(int(name))):
+            if devices is None or (number := decimal_number(name)) is None:
                 raise table.unusable("devices", f"{name!r:.40} is not the number of a device")
             port = devices.text(name) or ""
             if port in ports.values():
                 raise table.unusable("devices", f"two devices have the port {port:.60}")
             if port.startswith("udp:"):
                 udp_address(port)
-            ports[int(name)] = port
+            ports[number] = port
         if not ports:
             raise UsageError(
                 "[gateway.smp] has no devices",
