@@ -126,6 +126,8 @@ def listen(listening: Listening) -> Iterator[socket.socket]:
     except (OSError, OverflowError) as error:
         raise listen_error(listening.host, listening.port, error) from error
     with contextlib.closing(listener):
+        # asyncio does not set this for these sockets, and a response in two parts would wait 40 ms for the client.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listener
 
 
