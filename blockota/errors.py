@@ -162,6 +162,7 @@ class Action(Enum):
     SHOW_GATEWAY_DEVICE = auto()
     # The cloud
     INIT_CLOUD = auto()
+    RUN_CLOUD = auto()
     # The validator
     INIT_VALIDATOR = auto()
     RUN_VALIDATOR = auto()

@@ -33,6 +33,7 @@ _NOUNS = {
     "order": "Orders of operators: update, configure, cancel, group, list, show.",
     "gateway": "The gateway of a site: init, run, status, devices, device, retry, pause.",
     "validator": "The service that checks signed requests: init, run, status.",
+    "cloud": "The database of a city's readings: init, run, status.",
     "operations": "The operations page: init, run, sign-in.",
     "vpn": "Tunnels between enrolled identities: key, sync, status.",
     "ledger": "Anchored logs: show, installed, suspect, decide.",

@@ -116,6 +116,7 @@ OPTIONS: dict[Action, str] = {
     Action.NAME_TRUST: "[trust] in blockota.toml, or --trust FILE",
     Action.INIT_GATEWAY: "`blockota gateway init`",
     Action.INIT_CLOUD: "`blockota cloud init`",
+    Action.RUN_CLOUD: "`blockota cloud run`",
     Action.INIT_OPERATIONS: "`blockota operations init`",
     Action.RUN_GATEWAY: "`blockota gateway run`",
     Action.SHOW_GATEWAY_DEVICE: "`blockota gateway device {device}`",

@@ -78,9 +78,11 @@ def is_signed_by(token: RequestToken, key: PublicKey) -> bool:
     algorithms = ALGORITHMS.get(key.kind, ())
     if token.algorithm not in algorithms:
         return False
+    registry = jws.JWSRegistry(algorithms=[*algorithms])
+    registry.max_payload_length = len(token.text)  # 128,000 by default; the receiver has limited the size already
     try:
         opened = jws.deserialize_compact(
-            token.text, JWKRegistry.import_key(key.pem, _JWK_KINDS[key.kind]), algorithms=[*algorithms]
+            token.text, JWKRegistry.import_key(key.pem, _JWK_KINDS[key.kind]), registry=registry
         )
     except JoseError:
         return False

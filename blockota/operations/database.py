@@ -194,8 +194,8 @@ class CloudDatabase:
             raise RefusedError(
                 f"the database {self.place} cannot be used",
                 why=f"its tables are version {found}, and not {VERSION}" if found else "it has no tables of the cloud",
-                remedy="set up the database",
-                action=Action.INIT_CLOUD,
+                remedy="run the cloud, which creates and updates its tables",
+                action=Action.RUN_CLOUD,
             )
 
     @contextmanager

@@ -28,7 +28,7 @@ _TROUBLES = {
     sqlite3.SQLITE_READONLY: ("it cannot be written", "correct the permissions of the file and its folder"),
     sqlite3.SQLITE_CANTOPEN: (
         "the file is missing, or its folder cannot be read",
-        "restore the file, or set up a new database",
+        "restore the file; a new one is created by the cloud when it starts",
     ),
 }
 """Reason and remedy by SQLite's primary error code."""

@@ -19,6 +19,7 @@ from blockota.formats.request_token import make_token
 from blockota.model.identity import Identity, IdentityKind, Keys
 from blockota.model.request import (
     MAX_SIZE,
+    MAX_STORE_SIZE,
     WINDOW,
     Fault,
     Receiver,
@@ -304,3 +305,14 @@ def test_reasons_name_the_kind() -> None:
     assert Fault.WRONG_KEY.reason() == "Public key verification failed"
     assert Fault.BANNED.reason(IdentityKind.GATEWAY) == "Gateway is banned"
     assert Fault.BANNED.code == -32002
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_signature_of_a_large_request_is_checked(algorithm: str) -> None:
+    """A `store` request of the largest size passes its check, and not with another key."""
+    data = {"requests": ["x" * (MAX_STORE_SIZE * 3 // 4 - 1000)]}
+    raw = request(algorithm, method="store", data=data)
+    assert MAX_STORE_SIZE - 2000 < len(raw) <= MAX_STORE_SIZE
+    found = read_request(raw, max_size=MAX_STORE_SIZE)
+    assert found.is_signed_by(public_key(algorithm))
+    assert not found.is_signed_by(public_key(algorithm, 1))

@@ -1,0 +1,148 @@
+"""The settings of the cloud: the table ``[cloud]`` of the settings file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+from blockota.errors import Action, UsageError
+from blockota.files import home_path, read_input
+from blockota.identity.request_server import RequestPort
+from blockota.model.request import MAX_STORE_SIZE
+from blockota.operations.database import CloudDatabase
+from blockota.settings import STATE_FOLDER, load_table, settings_folder
+from blockota.settings_table import SettingsTable
+
+_KNOWN = {
+    *("identity", "identity_key", "key", "state", "listen", "requests", "certificate", "private_key", "anchor_minutes"),
+    *("max_age", "database"),
+}
+_MAX_ANCHOR_MINUTES = 1440
+_MAX_URL = 1 << 12
+_PASSWORD = re.compile(r"[^/?#]*://[^/?#]*:.*@|.*[?&](ssl)?password=", re.IGNORECASE | re.DOTALL)
+DATABASE = "sqlite:///cloud/cloud.db"
+"""The default database."""
+REQUESTS, LISTEN = "127.0.0.1:8470", "127.0.0.1:8093"
+"""The default addresses for requests and for the state."""
+
+
+@dataclass(frozen=True)
+class CloudSettings:
+    """The settings of a cloud.
+
+    Attributes:
+        identity: its UUID.
+        folder: the folder of its state.
+        port: where it receives requests.
+        database: URL of the database, or where the URL is: ``env:NAME`` or ``file:PATH``.
+        database_folder: the folder to which the path of a database file is relative.
+        key: URI of the account that anchors its log; None if the log is not anchored.
+        listen: host and port of ``/health``, ``/metrics`` and the log; None if they are not served.
+        anchor_seconds: seconds between two anchors.
+        max_age: the largest age of a block at which an identity was read, in seconds.
+    """
+
+    identity: UUID
+    folder: Path
+    port: RequestPort
+    database: str = field(default=DATABASE, repr=False)
+    database_folder: Path = Path()
+    key: str | None = None
+    listen: tuple[str, int] | None = None
+    anchor_seconds: int = 600
+    max_age: int = 60
+
+
+def load_cloud(config: Path | None, *, environment: Mapping[str, str]) -> CloudSettings:
+    """Read the settings of the cloud.
+
+    Args:
+        config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
+        environment: the environment, whose ``BLOCKOTA_CONFIG`` can name the file.
+
+    Raises:
+        UsageError: the file cannot be read, has no cloud, or a setting is not valid.
+    """
+    values = load_table(config, "cloud", known=_KNOWN, environment=environment)
+    folder = settings_folder(config, environment=environment)
+    if not values:
+        raise UsageError(
+            "the settings have no cloud",
+            why="the settings file has no table [cloud]",
+            remedy="set up a cloud in this folder",
+            action=Action.INIT_CLOUD,
+        )
+    table = SettingsTable("cloud", values, folder)
+    identity = table.required("identity", example="0f8fad5b-d9cb-469f-a165-70867728950e")
+    try:
+        uuid = UUID(identity)
+    except ValueError as error:
+        raise table.unusable("identity", f"{identity!r:.60} is not a UUID") from error
+    if not isinstance(values.get("database", DATABASE), str):  # the value may have a password, and is not shown
+        raise table.unusable("database", "it is not a text in quotes")
+    return CloudSettings(
+        identity=uuid,
+        folder=table.path("state") or folder / STATE_FOLDER / "cloud",
+        port=_port(table),
+        database=values.get("database", DATABASE),
+        database_folder=folder,
+        key=table.text("key"),
+        listen=table.address("listen", LISTEN) if "listen" in values else None,
+        anchor_seconds=60 * table.number("anchor_minutes", 10, least=1, most=_MAX_ANCHOR_MINUTES),
+        max_age=table.seconds("max_age", 60),
+    )
+
+
+def open_database(place: str, *, folder: Path, environment: Mapping[str, str]) -> CloudDatabase:
+    """Return the database that a setting names. Nothing is opened yet.
+
+    Args:
+        place: the URL, or where it is: ``env:NAME`` or ``file:PATH``.
+        folder: the folder of the settings file, to which paths are relative.
+        environment: the environment variables for ``env:NAME``.
+
+    Raises:
+        UsageError: the URL cannot be found, or is not of a form that `CloudDatabase.at` knows.
+    """
+    kind, _, name = place.partition(":")
+    if kind == "env":
+        url = environment.get(name, "").strip()
+        if not url:
+            raise UsageError(
+                f"the URL of the database is not in {place:.80}",
+                why="the variable is not set",
+                remedy="export the variable",
+            )
+        return CloudDatabase.at(url, folder=folder)
+    if kind == "file":
+        path = folder / home_path(name)
+        return CloudDatabase.at(read_input(path, limit=_MAX_URL).decode(errors="replace").strip(), folder=folder)
+    return CloudDatabase.at(place, folder=folder)
+
+
+def check_place(place: str) -> None:
+    """Check where the database is, as a person types it. Other users can read the words of a command.
+
+    Raises:
+        UsageError: the URL has a password, or is not of a form that `CloudDatabase.at` knows.
+    """
+    if _PASSWORD.match(place):
+        raise UsageError(
+            "the URL of the database has a password",
+            why="other users of this machine can read the words of a command",
+            remedy="write the URL into a file that only the cloud's user can read, and name it as file:PATH",
+        )
+    if not place.startswith(("env:", "file:")):
+        CloudDatabase.at(place, folder=Path())
+
+
+def _port(table: SettingsTable) -> RequestPort:
+    host, port = table.address("requests", REQUESTS)
+    certificate, key = table.path("certificate"), table.path("private_key")
+    for name, file in {"certificate": certificate, "private_key": key}.items():
+        if (file is None) != (certificate is None) or (file and not file.is_file()):
+            raise table.unusable(name, f"{file or 'no file'} is not a PEM file")
+    return RequestPort(host, port, certificate, key, max_size=MAX_STORE_SIZE)
