@@ -22,7 +22,7 @@ from aiocoap.numbers.codes import (
     REQUEST_ENTITY_INCOMPLETE,
     REQUEST_ENTITY_TOO_LARGE,
 )
-from aiocoap.resource import ObservableResource, PathCapable, Site
+from aiocoap.resource import ObservableResource, PathCapable, Resource, Site
 
 IDLE, DOWNLOADING, DOWNLOADED, UPDATING = range(4)
 LINKS = b"</1/0>,</3/0>,</5/0>"
@@ -47,6 +47,8 @@ class Lwm2mDevice(ObservableResource, PathCapable):
         server: the URI of the gateway's port for devices.
         image: the running image, which the object 26241 reports; None for a device without this object.
         sign: signs the image together with the gateway's nonce; None for a device that does not sign.
+        commands: the payloads of the commands that arrived.
+        command_answer: the code and the payload with which commands are answered.
     """
 
     def __init__(self) -> None:
@@ -65,6 +67,8 @@ class Lwm2mDevice(ObservableResource, PathCapable):
         self.most = 1 << 20
         self.image: bytes | None = None
         self.sign: Callable[[bytes, bytes], bytes] | None = None
+        self.commands: list[bytes] = []
+        self.command_answer = CHANGED, b""
         self._statement = b""
         self.location: tuple[str, ...] = ()
         self.executed = asyncio.Event()
@@ -82,6 +86,7 @@ class Lwm2mDevice(ObservableResource, PathCapable):
         site = Site()
         for number in ("3", "5", "26241"):
             site.add_resource([number], _Object(device, number))
+        site.add_resource(["commands"], _Commands(device))
         device._context = await Context.create_server_context(
             site, bind=("127.0.0.1", 0), transports=["simplesocketserver"]
         )
@@ -253,3 +258,18 @@ class _Object(ObservableResource, PathCapable):
     async def render(self, request: Message) -> Message:
         """Answer a request."""
         return self._device.answer(request, "/".join((self._number, *request.opt.uri_path)))
+
+
+class _Commands(Resource):
+    """The resource to which the gateway sends commands."""
+
+    def __init__(self, device: Lwm2mDevice) -> None:
+        super().__init__()
+        self._device = device
+
+    async def render_post(self, request: Message) -> Message:
+        """Answer a command."""
+        self._device.commands.append(request.payload)
+        self._device.heard.set()
+        code, payload = self._device.command_answer
+        return Message(code=code, payload=payload)

@@ -29,6 +29,7 @@ from blockota.model.delivery import (
 from blockota.model.delivery_rules import advance
 from blockota.settings_table import SettingsTable
 from tests.support.gateway import FakeCore, device_offer
+from tests.support.thing_desks import ThingDesks
 
 IMAGE = bytes(range(251)) * 3
 OLD, NEW = "1.0.0", "1.1.0"
@@ -138,8 +139,8 @@ class DeliveringCore(FakeCore):
 
 
 @asynccontextmanager
-async def serving(core: Core, folder: Path) -> AsyncIterator[tuple[Lwm2mFace, int]]:
-    """Run the face without DTLS. Yields the face and its first port."""
+async def serving(core: Core, folder: Path, desks: ThingDesks | None = None) -> AsyncIterator[tuple[Lwm2mFace, int]]:
+    """Run the face. Yields the face and its first port."""
     port = free_ports()
     ready = asyncio.Event()
 
@@ -148,6 +149,8 @@ async def serving(core: Core, folder: Path) -> AsyncIterator[tuple[Lwm2mFace, in
             ready.set()
 
     context = FaceContext(UUID(int=1), folder, clock=core.time, log=log)
+    if desks:
+        context = replace(context, readings=desks.readings, commands=desks.commands)
     face = create(SettingsTable("gateway.lwm2m", {"listen": f"127.0.0.1:{port}"}, folder), context)
     face.settings = replace(face.settings, poll=0.01, trial=0.02)
     task = asyncio.create_task(face.run(core))

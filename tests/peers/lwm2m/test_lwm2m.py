@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import subprocess
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ from blockota.gateway.faces.lwm2m.server import Lwm2mFace
 from blockota.model.delivery import Stage
 from tests.support import gateway
 from tests.support.lwm2m_face import DeliveringCore, serving
+from tests.support.thing_desks import NOW, ThingDesks
 
 HERE = Path(__file__).parent
 JARS = HERE.parent.parent.parent / ".build" / "leshan"
@@ -93,6 +95,28 @@ def test_libcoap_fetches_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert (tmp_path / "fetched").read_bytes() == IMAGE
 
     play(tmp_path, story)
+
+
+@pytest.mark.parametrize("program", ["coap-client-gnutls", "coap-client-openssl"])
+def test_libcoap_posts_a_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """A client of libcoap with the key of a device posts readings over DTLS: what is taken is in the outbox's file."""
+    monkeypatch.setattr(gateway, "SHARED_KEY", KEY)
+    (tmp_path / "images").mkdir()
+    desks = ThingDesks(tmp_path)
+    reading = json.dumps({"time": NOW, "name": "temperature", "value": 21.5, "unit": "Cel"})
+
+    async def main() -> None:
+        core = DeliveringCore(tmp_path / "images", IMAGE)
+        async with serving(core, tmp_path, desks) as (_, port):
+            target = uri(f"127.0.0.1:{port + 1}/readings", is_secure=True)
+            for text in (reading, reading.replace("21.5", "NaN"), reading.replace("21.5", "22")):
+                credentials = ["-u", "256", "-k", KEY.decode()]
+                await run(program, "-B", "20", *credentials, "-m", "post", "-t", "50", "-e", text, target)
+        assert [number for number, _ in core.warnings()] == [256]
+
+    asyncio.run(main())
+    assert desks.written() == [("temperature", 21.5), ("temperature", 22)]
+    desks.close()
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from blockota.formats.lwm2m import OPAQUE, TEXT
 
 Path = tuple[int, ...]
 """The numbers of an object, an instance and a resource."""
+JSON = 50
+"""The content format of JSON (RFC 7252, section 12.3)."""
 LARGEST_VALUE = 1024
 """The maximum size in bytes of a value that is read."""
 _LONGEST_EXCHANGE = 93
@@ -106,6 +108,15 @@ class DeviceClient:
             NoAnswerError: the device does not answer.
         """
         return (await self._ask(Message(code=POST, uri_path=_texts(path)))).code
+
+    async def post(self, path: tuple[str, ...], payload: bytes) -> tuple[Code, bytes]:
+        """Send a JSON document to a path of the device, and return the code and the payload of the answer.
+
+        Raises:
+            NoAnswerError: the device does not answer.
+        """
+        answer = await self._ask(Message(code=POST, uri_path=path, payload=payload, content_format=JSON))
+        return answer.code, bytes(answer.payload)
 
     async def observe(self, path: Path, changed: Callable[[], None]) -> None:
         """Ask for notifications of a resource.

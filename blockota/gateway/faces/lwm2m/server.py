@@ -13,6 +13,7 @@ runs only on a loopback address.
 ``DELETE /rd/{id}``    ends it
 ``GET /fw/{sha256}``   serves an image in blocks
 ``POST /events``       logs an event, and answers with its index in the log
+``POST /readings``     takes a reading (`things`)
 =====================  =====================================================================================
 """
 
@@ -50,6 +51,7 @@ from blockota.gateway.faces.lwm2m.client import DeviceClient, ServerContext
 from blockota.gateway.faces.lwm2m.images import FOLDER, WRONG_BLOCK, ImageBlocks, ImageSocket
 from blockota.gateway.faces.lwm2m.registration import VERSIONS, DeviceRegistration, device_of, parameters_of
 from blockota.gateway.faces.lwm2m.session import DeviceSession, SessionSettings
+from blockota.gateway.faces.lwm2m.things import CommandSender, take_reading
 from blockota.messaging.topics import ThingEvent, event_accepted
 from blockota.repository.server import listen_error
 from blockota.settings_table import SettingsTable
@@ -117,6 +119,7 @@ class _Registered:
     session: DeviceSession
     task: asyncio.Task[None]
     host: str
+    client: DeviceClient
 
 
 class Lwm2mFace:
@@ -149,7 +152,7 @@ class Lwm2mFace:
         where = self._listening
         # aiocoap's own messages go to the service's log only if they are defects.
         logging.getLogger("coap-server").setLevel(logging.ERROR)
-        loop = asyncio.get_running_loop()
+        loop, sending = asyncio.get_running_loop(), None
         try:
             plain, _ = await loop.create_datagram_endpoint(
                 lambda: ImageSocket(self._blocks, self._note_served), local_addr=(where.host, where.port)
@@ -161,10 +164,15 @@ class Lwm2mFace:
             scheme = "coaps" if where.is_secure else "coap, without DTLS"
             self._context.log(NAME, "listening", host=where.host, images=where.port, devices=where.port + 1, by=scheme)
             on_ready()
+            sending = asyncio.create_task(CommandSender(self._context, self._awake_client).run())
             while True:
                 await asyncio.sleep(_SWEEP)
                 self._end_expired()
+                if sending.done():
+                    sending.result()  # a defect is reported, and the face starts again
         finally:
+            if sending:
+                sending.cancel()
             plain.close()
             sessions = [known.task for known in self._registered.values()]
             for number in list(self._registered):
@@ -189,6 +197,7 @@ class Lwm2mFace:
         site.add_resource(["rd"], _Handled(shared, self._register, self._refuse_block))
         site.add_resource(["rd"], _HandledBelow(shared, self._change, self._refuse_block))
         site.add_resource(["events"], _Handled(shared, self._log_event, self._refuse_block))
+        site.add_resource(["readings"], _Handled(shared, self._take_reading, self._refuse_block))
         site.add_resource([FOLDER], _HandledBelow(shared, self._serve_image, self._refuse_block))
         host, port = self._listening.host, self._listening.port
         try:
@@ -234,8 +243,10 @@ class Lwm2mFace:
         session.pushing = before.session.pushing if before else None
         task = asyncio.create_task(session.run(), name=f"LwM2M device {number}")
         host = request.remote.hostinfo.rpartition(":")[0].strip("[]")
-        known = _Registered(secrets.token_hex(4), registration, session, task, host)
+        known = _Registered(secrets.token_hex(4), registration, session, task, host, client)
         self._registered[number] = known
+        if self._context.commands:
+            self._context.commands.set_face(number, NAME)
         task.add_done_callback(lambda done: self._note_end(number, done))
         return Message(code=CREATED, location_path=("rd", known.id))
 
@@ -278,6 +289,16 @@ class Lwm2mFace:
         except RefusedError as error:
             return Message(code=TOO_MANY_REQUESTS, payload=error.what.encode())
         return Message(code=CHANGED, payload=event_accepted(event.seq, index), content_format=CBOR)
+
+    async def _take_reading(self, request: Message) -> Message:
+        if request.code is not POST:
+            return Message(code=METHOD_NOT_ALLOWED)
+        number = self._sender(request)
+        if number is None:
+            return await self._refuse(None, "reading refused: the device is not registered", FORBIDDEN)
+        if refusal := await self._check_identity(request, number):
+            return refusal
+        return await take_reading(self._core, self._context, number, request.payload)
 
     async def _serve_image(self, request: Message) -> Message:
         answer, number = self._blocks.answer(request, request.opt.uri_path), self._sender(request)
@@ -365,6 +386,17 @@ class Lwm2mFace:
     def _end(self, number: int) -> None:
         if known := self._registered.pop(number, None):
             known.task.cancel()
+            if self._context.commands:
+                self._context.commands.set_face(number, None)
+
+    def _awake_client(self, number: int) -> DeviceClient | None:
+        """Return the client for a device that is registered, and is not asleep."""
+        known, now = self._registered.get(number), self._core.time()
+        if known is None or known.registration.is_over(now):
+            return None
+        heard = known.registration.heard
+        is_asleep = known.registration.is_queued and (heard is None or now - heard >= self.settings.awake)
+        return None if is_asleep else known.client
 
     def _end_expired(self) -> None:
         now = self._core.time()

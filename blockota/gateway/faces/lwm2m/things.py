@@ -1,0 +1,114 @@
+"""Readings of devices and commands to devices, over CoAP. The payloads are those of the MQTT face, in JSON.
+
+``POST /readings`` is answered with 2.04 when the reading is on the disk. A command is a ``POST /commands`` to a device
+that is registered and listens; its answer is the outcome: 2.xx is *done*, 4.xx *refused* and 5.xx *failed*. The text in
+an answer of the other two is the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from aiocoap import CHANGED, Message
+from aiocoap.numbers.codes import BAD_REQUEST, SERVICE_UNAVAILABLE, TOO_MANY_REQUESTS, Code
+
+from blockota.errors import LimitReachedError, NoAnswerError, RefusedError, StoreError
+from blockota.gateway.commands import CommandDesk
+from blockota.gateway.core import Core
+from blockota.gateway.face import FaceContext
+from blockota.gateway.faces.lwm2m.client import DeviceClient
+from blockota.model.command import MAX_REASON, CommandAnswer, CommandState, DeviceCommand
+
+NAME = "lwm2m"
+_LOOK, _PAUSE = 5.0, 1.0
+"""Seconds between two looks for commands that nothing announced, such as to a device that sleeps; and before a failed
+write is tried again."""
+_CLIENT_ERROR = 4
+
+
+async def take_reading(core: Core, context: FaceContext, number: int, payload: bytes) -> Message:
+    """Take a reading of a device that may send one, and return the answer."""
+    if context.readings is None:
+        await core.warn(number, "reading refused: the gateway's settings name no validator")
+        return Message(code=SERVICE_UNAVAILABLE, payload=b"the gateway's settings name no validator")
+    try:
+        await context.readings.receive(number, payload)
+    except RefusedError as error:
+        await core.warn(number, f"{error.what}: {error.why}")
+        code = TOO_MANY_REQUESTS if isinstance(error, LimitReachedError) else BAD_REQUEST
+        return Message(code=code, payload=error.why.encode())
+    return Message(code=CHANGED)
+
+
+class CommandSender:
+    """Sends commands to registered devices.
+
+    Args:
+        context: the surroundings of the face.
+        listening: returns the client for a device that listens now; None for any other device.
+    """
+
+    def __init__(self, context: FaceContext, listening: Callable[[int], DeviceClient | None]) -> None:
+        self._context, self._listening = context, listening
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Send commands until the task is cancelled. Returns at once if the gateway takes none."""
+        commands = self._context.commands
+        if commands is None:
+            return
+        loop, wake = asyncio.get_running_loop(), asyncio.Event()
+        end = commands.add_listener(lambda: loop.call_soon_threadsafe(wake.set))
+        try:
+            while True:
+                try:
+                    for command in await asyncio.to_thread(commands.waiting):
+                        await self._begin(commands, command)
+                except StoreError as error:
+                    self._context.log(NAME, "failed", why=f"{error.what}: {error.why}")
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK):
+                        await wake.wait()
+                wake.clear()
+        finally:
+            end()
+            for task in self._sending:
+                task.cancel()
+
+    async def _begin(self, commands: CommandDesk, command: DeviceCommand) -> None:
+        client = self._listening(command.thing)
+        if client is None or not await asyncio.to_thread(commands.claim, command):
+            return
+        task = asyncio.create_task(self._send(commands, command, client))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _send(self, commands: CommandDesk, command: DeviceCommand, client: DeviceClient) -> None:
+        self._context.log(NAME, "command sent", device=command.thing, command=command.name, id=command.id)
+        try:
+            code, payload = await client.post(("commands",), command.message())
+        except NoAnswerError as error:
+            self._context.log(NAME, "no answer", device=command.thing, id=command.id, why=error.why)
+            return
+        answer = CommandAnswer(command.id, _state(code), "" if code.is_successful() else _reason(code, payload))
+        while True:
+            try:
+                await asyncio.to_thread(commands.answered, command.thing, answer)
+            except StoreError as error:
+                self._context.log(NAME, "failed", device=command.thing, why=f"{error.what}: {error.why}")
+                await asyncio.sleep(_PAUSE)
+            else:
+                return
+
+
+def _state(code: Code) -> CommandState:
+    if code.is_successful():
+        return CommandState.DONE
+    return CommandState.REFUSED if code.class_ == _CLIENT_ERROR else CommandState.FAILED
+
+
+def _reason(code: Code, payload: bytes) -> str:
+    text = payload.decode(errors="replace")[:MAX_REASON]
+    return text if text and text.isprintable() else code.dotted
