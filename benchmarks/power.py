@@ -28,11 +28,13 @@ from firmware_host.simulator.profiles import STM32F103C8
 from firmware_host.simulator.silicon import Silicon
 from scripts.build_device import PROGRAMS, compile_program, sign
 from tests.support import board_device, host_device
+from tests.support.agent_cuts import LOADERS, cut_update
+from tests.support.agent_cuts import operations as operations_of_update
 from tests.support.board_device import BoardDevice, board_images
 from tests.support.host_device import built_host, hashed_size, host_images
 from tests.support.power_cuts import SCENARIOS, Cut, Scenario, UpdatableDevice, find_fault, play
 
-RANDOM_ON_HOST, RANDOM_ON_BOARD = 2000, 250
+RANDOM_ON_HOST, RANDOM_ON_BOARD, DELTAS_ON_BOARD = 2000, 250, 300
 EVERY = 50
 """On the simulated board, every 50th operation of each scenario is cut off."""
 FAULTY_CUTS = 6
@@ -100,6 +102,27 @@ def on_the_simulated_stm32f103(seed: int) -> Iterator[Figure]:
     yield _found("stm32f103", _judged_on_board("loader-faulty", swaps))
 
 
+def on_the_simulated_stm32f103_with_deltas(seed: int) -> Iterator[Figure]:
+    """Yield the results of boards whose agent makes the new image from a delta, with and without secure element.
+
+    Of three updates, two are cut off while the delta is applied; up to two more cuts happen while the board recovers.
+    """
+    draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
+    updates = []
+    for _ in range(DELTAS_ON_BOARD):
+        loader = draw.choice(LOADERS)
+        whole, made = operations_of_update(loader)
+        limits = [draw.choice([whole, made, made]), *[made] * draw.randint(0, 2)]
+        cuts = tuple(
+            Cut(draw.randint(1, one), draw.choice(board_device.TORN), draw.randrange(1 << 32)) for one in limits
+        )
+        updates.append((loader, cuts))
+    with ProcessPoolExecutor() as pool:
+        results = [*pool.map(cut_update, *zip(*updates, strict=True), chunksize=10)]
+    faults = [f"{fault}: {update}" for update, (fault, _) in zip(updates, results, strict=True) if fault]
+    yield from _figures("stm32f103 with deltas", Result(sum(number for _, number in results), faults))
+
+
 def the_loader(_seed: int) -> Iterator[Figure]:
     """Yield size and times of the committed loader of the STM32F103, in the board's time."""
     loader = board_device.committed("loader")
@@ -119,7 +142,8 @@ def the_loader(_seed: int) -> Iterator[Figure]:
 
 
 PARTS: tuple[Callable[[int], Iterator[Figure]], ...] = (
-    *(the_loader, on_this_computer, on_the_simulated_stm32f103, on_qemu, on_qemu_with_deltas),
+    *(the_loader, on_this_computer, on_the_simulated_stm32f103, on_the_simulated_stm32f103_with_deltas),
+    *(on_qemu, on_qemu_with_deltas),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from smp import packet
 
 from firmware_host.simulator.device import SimulatedBoard
+from firmware_host.simulator.emulator import SCB_VTOR
 from firmware_host.simulator.faults import NO_FAULTS, Faults
+from firmware_host.simulator.line import TimeModel
 from firmware_host.simulator.secure_element.element import SecureElement
 from firmware_host.simulator.secure_element.memory import ElementMemory
 from tests.support.agent_client import DELTA, EVENTS, GROUP_DEVICE, GROUP_IMAGE, HEADER, RESET
@@ -21,9 +24,14 @@ from tests.support.board_device import FLASH_SIZE, LOADER, SLOT_0, SLOT_SIZE, ST
 from tests.support.chip_bus import GATEWAY_KEY, image_key, provisioned
 
 SECTORS, SESSION, OPEN = 3, 4, 5
+SLOT_0_ADDRESS, HEADER_SIZE, TICK = 0x0800_1000, 0x200, 1e-4
+BOOT_TIMEOUT = 2.0
 TIMEOUT = 5.0
 """Seconds of the board's time in which an answer must come: four signatures take less than one."""
+MOST_RESETS = 8
+"""Resets of a board while it is waited for: a loader without an image to start resets again and again."""
 PART = 512
+RESTARTS_PER_COLLECTION = 8
 
 
 class BoardOffError(Exception):
@@ -38,7 +46,11 @@ class BoardAgent:
         loader: the name of the committed loader; only ``loader-chip`` asks the secure element.
         memory: the memory of the secure element; by default that of a chip that the maker prepared.
         file: the file that stores the flash; by default the flash is in memory.
+        times: the speed of the core; by default it executes an instruction in each clock cycle.
     """
+
+    restarts = 0
+    """The number of restarts of all boards."""
 
     def __init__(
         self,
@@ -47,6 +59,7 @@ class BoardAgent:
         loader: str = "loader-chip",
         memory: ElementMemory | None = None,
         file: Path | None = None,
+        times: TimeModel | None = None,
     ) -> None:
         contents = bytearray(b"\xff" * FLASH_SIZE)
         for at, program in ((LOADER, committed(loader)), (SLOT_0, image)):
@@ -54,7 +67,8 @@ class BoardAgent:
         self._seconds_before, self._sequence, self._received, self._file = 0.0, 0, b"", file
         if file:
             file.write_bytes(contents)
-        self.board = SimulatedBoard(flash=file or bytes(contents))
+        self._times = times
+        self.board = SimulatedBoard(flash=file or bytes(contents), times=times)
         self.element = SecureElement(memory, clock=self.clock)
         if memory is None:
             provisioned(self.element, image=image_key())
@@ -67,9 +81,13 @@ class BoardAgent:
 
     def restart(self, flash: bytes = b"", faults: Faults = NO_FAULTS) -> None:
         """Switch the power off and on. The flash may have other contents, and faults, afterwards."""
+        # The emulator of each boot has megabytes in reference cycles, of which Python's collector knows nothing.
+        BoardAgent.restarts += 1
+        if BoardAgent.restarts % RESTARTS_PER_COLLECTION == 0:
+            gc.collect()
         flash = flash or self.board.flash
         self._seconds_before, self._received = self.clock(), b""
-        self.board = SimulatedBoard(flash=flash, faults=faults)
+        self.board = SimulatedBoard(flash=flash, faults=faults, times=self._times)
         self.board.boot0 = False
         self.element.power_cycle()
         self.board.attach(self.element)
@@ -87,7 +105,7 @@ class BoardAgent:
         """Return the contents of slot 0."""
         return self.board.flash[SLOT_0 : SLOT_0 + SLOT_SIZE]
 
-    def boot(self, timeout: float = TIMEOUT) -> float:
+    def boot(self, timeout: float = BOOT_TIMEOUT) -> float:
         """Reset the board, and wait until its agent can receive; return the seconds that this took.
 
         Raises:
@@ -98,6 +116,15 @@ class BoardAgent:
         self.board.reset()
         self._sequence = 0
         self._receive_line(timeout)
+        return self.clock() - began
+
+    def seconds_to_image(self) -> float:
+        """Reset the board, and return the seconds until the loader starts an image, which is when VTOR changes."""
+        self.board.reset()
+        began = self.clock()
+        assert self.board.application
+        while self.board.application.peripherals[SCB_VTOR] != SLOT_0_ADDRESS + HEADER_SIZE:
+            self.board.run(TICK)
         return self.clock() - began
 
     def ask(
@@ -122,11 +149,14 @@ class BoardAgent:
 
     def _receive_line(self, timeout: float = TIMEOUT) -> bytes:
         """Return the next line; bytes after it wait for the next call."""
-        waited = 0.0
+        waited, resets, running = 0.0, 0, self.board.application
         while b"\n" not in self._received:
             assert waited < timeout, "the board does not answer"
+            assert resets < MOST_RESETS, "the board does not answer, and resets again and again"
             self._received += self.board.run(STEP)
             waited += STEP
+            if self.board.application is not running:
+                resets, running = resets + 1, self.board.application
             if not self.board.powered:
                 self.restart()
                 raise BoardOffError
