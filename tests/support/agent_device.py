@@ -20,6 +20,7 @@ GROUP = 64
 STARTED, REFUSED, CONFIRMED = 1, 2, 3
 TRIAL, ROLLED_BACK = 1, 2
 RING = 16
+PAGE_SIZE = 1024
 
 
 @dataclass
@@ -77,6 +78,7 @@ class AgentDevice(SmpDevice):
         patched: the number of bytes of patches that the board took.
         spoils_patches: whether all patches make a wrong file.
         refuses_patches: whether all patches are refused.
+        spoiled_at: offset of a wrong byte in the flash of the first slot, which an exchange of the slots repairs.
         lost_parts: numbers of the requests with parts of a patch that get no answer.
         restarts_at: number of such a request, before which the board restarts.
     """
@@ -86,6 +88,7 @@ class AgentDevice(SmpDevice):
     def __init__(self, port: Path, image: bytes, **options: Any) -> None:
         super().__init__(port, image, **options)
         self.patched = 0
+        self.spoiled_at: int | None = None
         self.lost_parts: set[int] = set()
         self.restarts_at = self._parts = 0
         self.spoils_patches = self.refuses_patches = False
@@ -100,6 +103,8 @@ class AgentDevice(SmpDevice):
         """Start the board, which records it."""
         before, was_pending = self.running, self.is_pending
         self._patch = None
+        if self.is_pending:
+            self.spoiled_at = None
         super().start()
         flags = (0 if self.is_confirmed else TRIAL) | (ROLLED_BACK if self._has_returned(before, was_pending) else 0)
         self.events.add(STARTED, flags, self.running or b"")
@@ -118,23 +123,37 @@ class AgentDevice(SmpDevice):
         if group != GROUP:
             return super()._handle(group, command, operation, body)
         match command, operation:
-            case (0, 0):
-                only(body, {})
+            case (0, 0) if not body:
                 return self._identity()
             case (1, 2):
                 keys = {"off": int, "data": bytes, "len": int, "size": int, "sha": bytes, "base": bytes}
                 return self._take_patch(only(body, keys, optional=("len", "size", "sha", "base")))
-            case (2, 0):
-                only(body, {})
+            case (2, 0) if not body:
                 return {"events": self._listed_events()}
             case (2, 2):
-                number = only(body, {"number": int})["number"]
-                if self.events.lost:
-                    self.events.lost -= 1
-                    return None
-                self.events.acknowledge(number)
-                return {}
+                return self._acknowledge(only(body, {"number": int})["number"])
+            case (3, 0):
+                return self._hash_pages(only(body, {"nonce": bytes, "sectors": bytes}))
         raise ValueError(NOT_SUPPORTED)
+
+    def _acknowledge(self, number: int) -> dict[str, Any] | None:
+        if self.events.lost:
+            self.events.lost -= 1
+            return None
+        self.events.acknowledge(number)
+        return {}
+
+    def _hash_pages(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Answer for pages that have bytes of the file; what follows the file is not specified."""
+        flash = bytearray(self.slots[0])
+        count = -(-len(flash) // PAGE_SIZE)
+        if len(body["nonce"]) != 32 or not 1 <= len(body["sectors"]) <= 8 or max(body["sectors"]) >= count:
+            raise ValueError(INVALID)
+        if self.spoiled_at is not None:
+            flash[self.spoiled_at] ^= 4
+        content = bytes(flash).ljust(count * PAGE_SIZE, b"\xff")
+        pages = (content[page * PAGE_SIZE : (page + 1) * PAGE_SIZE] for page in body["sectors"])
+        return {"digest": hashlib.sha256(body["nonce"] + b"".join(pages)).digest()}
 
     def _listed_events(self) -> list[dict[str, Any]]:
         return self.events.waiting[: self.events.in_answer]

@@ -90,12 +90,14 @@ class ChipFlaws:
     Attributes:
         is_silent: the secure element does not sign.
         signs_other: the events and sessions are signed by another chip.
+        macs_other: the MACs are made by another chip.
         replayed: the answer of an earlier session, which every later one gets; empty for none.
         restarts_at: the upload begins to be refused here, because the board restarted; 0 for never.
     """
 
     is_silent: bool = False
     signs_other: bool = False
+    macs_other: bool = False
     replayed: dict[str, Any] = field(default_factory=dict)
     restarts_at: int = 0
 
@@ -146,6 +148,12 @@ class ChipDevice(AgentDevice):
             case (64, 1, 2):
                 self._require_offer()
         return super()._handle(group, command, operation, body)
+
+    def _hash_pages(self, body: dict[str, Any]) -> dict[str, Any]:
+        answer = super()._hash_pages(body)
+        if self.flaws.is_silent:
+            return answer
+        return {**answer, "mac": (self._other_chip if self.flaws.macs_other else self.chip).mac(answer["digest"])}
 
     def _identity(self) -> dict[str, Any]:
         return {**super()._identity(), "proof": "integrity only" if self.flaws.is_silent else "authenticated"}

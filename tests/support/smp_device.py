@@ -278,12 +278,12 @@ class SmpDevice:
         digest, confirm = body.get("hash"), body.get("confirm", False)
         if digest is None and not confirm:
             raise ValueError(INVALID)
-        if digest is not None and digest == digest_of(self.slots[1]):
+        if confirm and digest in (None, self.running):
+            self.is_confirmed = True
+        elif digest is not None and digest == digest_of(self.slots[1]):
             if not self.is_confirmed:
                 raise ValueError(BAD_STATE)
             self.is_pending, self.is_permanent = True, confirm
-        elif digest in (None, self.running) and confirm:
-            self.is_confirmed = True
         else:
             raise ValueError(NO_ENTRY)
         return self._states()

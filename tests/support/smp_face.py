@@ -111,16 +111,16 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
             use: the function.
             board: options of the board.
             kind: the class of the board.
-            facts: arguments of `facts_of`, and ``identity_key``.
+            facts: arguments of `facts_of`, and ``identity_key`` and ``settings`` of the face.
         """
         given: dict[str, Any] = {"device": known_device(NUMBER, face="smp"), "images": (OLD, NEW), **(facts or {})}
-        identity_key = given.pop("identity_key", f"env:{KEY_VARIABLE}")
+        identity_key, settings = given.pop("identity_key", f"env:{KEY_VARIABLE}"), given.pop("settings", {})
 
         async def main() -> None:
             async with (
                 gateway_core(tmp_path, facts_of(tmp_path, **given)) as gateway,
                 appending(gateway),
-                served(gateway, tmp_path, stand_in, identity_key) as site,
+                served(gateway, tmp_path, stand_in, identity_key, **settings) as site,
             ):
                 await use(site)
 
@@ -154,11 +154,11 @@ def facts_of(
 
 @asynccontextmanager
 async def served(
-    gateway: GatewayCore, folder: Path, board: SmpDevice, identity_key: str | None = None
+    gateway: GatewayCore, folder: Path, board: SmpDevice, identity_key: str | None = None, **settings: Any
 ) -> AsyncIterator[Site]:
     """Run the face with a stand-in for a board."""
     line = SmpLine(str(board.port), answer=0.3, erase=0.3)
-    async with running_face(gateway, folder, line, identity_key=identity_key) as (lines, task):
+    async with running_face(gateway, folder, line, identity_key=identity_key, **settings) as (lines, task):
         yield Site(gateway, board, lines, task)
 
 

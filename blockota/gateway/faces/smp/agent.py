@@ -22,7 +22,7 @@ from blockota.gateway.faces.smp.board import SmpBoard
 from blockota.model.boot_event import BootEvent, SignedBootEvent
 
 GROUP = 64
-_IDENTITY, _PATCH, _EVENTS, _SESSION, _OFFER = 0, 1, 2, 4, 5
+_IDENTITY, _PATCH, _EVENTS, _SECTORS, _SESSION, _OFFER = range(6)
 _NONCE_SIZE, _SERIAL_SIZE = 32, 9
 _AUTHENTICATED = "authenticated"
 _SECONDS = 5.0
@@ -96,6 +96,13 @@ class _AcknowledgeRequest(_GroupBase, message.WriteRequest):
     _COMMAND_ID = _EVENTS
 
     number: int
+
+
+class _SectorsRequest(_GroupBase, message.ReadRequest):
+    _COMMAND_ID = _SECTORS
+
+    nonce: bytes
+    sectors: bytes
 
 
 class _SessionRequest(_GroupBase, message.WriteRequest):
@@ -252,6 +259,23 @@ class BoardAgent:
             BoardError: the board refuses.
         """
         await self._board.ask(_AcknowledgeRequest(number=number), "forget its events")
+
+    async def sectors(self, nonce: bytes, pages: bytes) -> tuple[bytes, bytes | None]:
+        """Return the digest of a nonce and pages of the running image, and its MAC; None without a secure element.
+
+        Args:
+            nonce: 32 random bytes.
+            pages: the numbers of up to eight pages of 1 KiB.
+
+        Raises:
+            LinkError: the board does not answer, or its answer cannot be read.
+            BoardError: the board refuses.
+        """
+        answer = await self._board.ask(_SectorsRequest(nonce=nonce, sectors=pages), "hash its pages", seconds=_SECONDS)
+        digest, mac = answer.items.get("digest"), answer.items.get("mac")
+        if not isinstance(digest, bytes) or not isinstance(mac, bytes | None):
+            raise BoardError("the board did not hash its pages", why="its answer has no digest")
+        return digest, mac
 
     async def open_session(self, nonce: bytes, session: bytes, time: int) -> SessionAnswer:
         """Let the board sign a session.

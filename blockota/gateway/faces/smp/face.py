@@ -6,18 +6,19 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from blockota.errors import BlockOTAError, BoardError, UnreachableError, UsageError
 from blockota.gateway.core import Core
 from blockota.gateway.face import FaceContext
 from blockota.gateway.faces.smp.board import SmpBoard, SmpLine, open_board, udp_address
-from blockota.gateway.faces.smp.visit import BoardNotes, ProvenDigests, SmpVisit
+from blockota.gateway.faces.smp.sectors import read_mac_keys
+from blockota.gateway.faces.smp.visit import BoardNotes, ProvenDigests, SmpVisit, VisitRules
 from blockota.identity.identity_key import IdentityKey, open_identity_key
 from blockota.settings_table import SettingsTable, decimal_number
 
-_KNOWN = ("devices", "poll", "trial", "retry", "speed")
+_KNOWN = ("devices", "poll", "trial", "retry", "speed", "check", "mac_keys")
 _BOOT_PAUSE = 0.2
 """Seconds between two attempts to reach a board that starts."""
 
@@ -31,12 +32,16 @@ class SmpSettings:
         poll: seconds between two visits to a board without an offer.
         trial: seconds for which a program must work before it is confirmed.
         retry: seconds until the next visit to a board after a failure of its link.
+        check: seconds between two checks of pages of a board.
+        mac_keys: the MAC keys of secure elements, by the number of the device, as far as they are known.
     """
 
     lines: Mapping[int, SmpLine]
     poll: float = 60.0
     trial: float = 10.0
     retry: float = 5.0
+    check: float = 3600.0
+    mac_keys: Mapping[int, bytes] = field(default_factory=dict)
 
     @classmethod
     def read(cls, table: SettingsTable) -> SmpSettings:
@@ -44,6 +49,7 @@ class SmpSettings:
 
         Raises:
             UsageError: a setting is not valid, or two devices have one port.
+            RefusedError: other users can read a MAC key.
         """
         table.known(*_KNOWN)
         devices, speed = table.table("devices"), table.number("speed", 115_200, least=1200)
@@ -68,6 +74,8 @@ class SmpSettings:
             poll=table.seconds("poll", 60),
             trial=table.seconds("trial", 10),
             retry=table.seconds("retry", 5),
+            check=table.seconds("check", 3600),
+            mac_keys=read_mac_keys(folder, ports) if (folder := table.path("mac_keys")) else {},
         )
 
 
@@ -120,8 +128,9 @@ class SmpFace:
                     await self._changed[number].wait()
 
     def _visit(self, core: Core, number: int, board: SmpBoard) -> SmpVisit:
-        notes, trial = self._notes[number], self.settings.trial
-        return SmpVisit(core, number, board, self._digests, notes, self._identity_key, trial)
+        settings = self.settings
+        rules = VisitRules(settings.trial, settings.check, self._identity_key, settings.mac_keys.get(number))
+        return SmpVisit(core, number, board, self._digests, self._notes[number], rules)
 
     def _note(self, number: int, error: BlockOTAError, before: str) -> str:
         """Log an error if it differs from the previous error. Returns its text."""
@@ -136,7 +145,7 @@ def create(table: SettingsTable, context: FaceContext) -> SmpFace:
 
     Raises:
         UsageError: a setting is not valid.
-        RefusedError: the key of the identity cannot be used.
+        RefusedError: the key of the identity, or a MAC key, cannot be used.
     """
     key = open_identity_key(context.identity_key, environment=os.environ) if context.identity_key else None
     return SmpFace(SmpSettings.read(table), context, key)

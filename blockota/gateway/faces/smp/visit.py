@@ -4,7 +4,8 @@ A visit has the following steps:
 
 1. Read the board's images, and finish a test that was begun. An image that is marked for a test is started by a reset.
 2. If an image is on trial, is the one to be installed, and its program works for a while, confirm it.
-3. Log the events of BlockOTA's agent, and let the board forget those that are in the log.
+3. Check pages of the running image if it is time (`blockota.gateway.faces.smp.sectors`). Log the events of BlockOTA's
+   agent, and let the board forget those that are in the log.
 4. Report the running image. The board reports a digest of the MCUboot format, so the digest is looked up among the
    digests of the proven files (`ProvenDigests`).
 5. If there is an offer, authenticate a board with a secure element (`blockota.gateway.faces.smp.session`). Send a patch
@@ -36,6 +37,7 @@ from blockota.formats.mcuboot import image_digest
 from blockota.gateway.core import Core, DeviceOffer, Report
 from blockota.gateway.faces.smp.agent import BoardAgent, PatchedFile, ReportedEvent, find_agent
 from blockota.gateway.faces.smp.board import BoardSlots, SmpBoard
+from blockota.gateway.faces.smp.sectors import draw_pages, fault_of_pages
 from blockota.gateway.faces.smp.session import open_session
 from blockota.gateway.facts import DeltaOffer
 from blockota.identity.identity_key import IdentityKey
@@ -64,10 +66,31 @@ class BoardNotes:
     Attributes:
         log: writes a line of JSON about the board: ``log("patch refused", why="…")``.
         refused_patches: SHA-256 of the patches that the board did not take.
+        checked: digest of the image whose pages were checked last, and the Unix time of the check.
+        wrong_pages: the pages of the last check, if the board did not have the content of this image there.
     """
 
     log: Callable[..., None]
     refused_patches: set[bytes] = field(default_factory=set)
+    checked: tuple[bytes, int] | None = None
+    wrong_pages: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class VisitRules:
+    """The settings for a board.
+
+    Attributes:
+        trial: seconds for which a program must work before it is confirmed.
+        check: seconds between two checks of pages.
+        identity_key: the key of the gateway's identity; None if it has none.
+        mac_key: the MAC key of the board's secure element; None if it is not known.
+    """
+
+    trial: float
+    check: float
+    identity_key: IdentityKey | None = None
+    mac_key: bytes | None = None
 
 
 class ProvenDigests:
@@ -81,6 +104,14 @@ class ProvenDigests:
         self._folder = folder
         self._seen: set[str] = set()
         self._files: dict[bytes, bytes] = {}
+
+    def image_of(self, digest: bytes) -> bytes | None:
+        """Return the proven file with a digest; None if there is none. The method reads files."""
+        name = self.file_of(digest)
+        try:
+            return (self._folder / name.hex()).read_bytes() if name else None
+        except OSError:
+            return None
 
     def file_of(self, digest: bytes) -> bytes | None:
         """Return the SHA-256 of the file with a digest; None if no proven file has this digest.
@@ -114,8 +145,7 @@ class SmpVisit:
         board: the board.
         digests: the digests of the proven files.
         notes: what the face remembers about the board.
-        identity_key: the key of the gateway's identity; None if it has none.
-        trial: seconds for which a program must work before it is confirmed.
+        rules: the settings for the board.
     """
 
     core: Core
@@ -123,8 +153,7 @@ class SmpVisit:
     board: SmpBoard
     digests: ProvenDigests
     notes: BoardNotes
-    identity_key: IdentityKey | None
-    trial: float
+    rules: VisitRules
 
     async def run(self) -> bool:
         """Take the next step for the board.
@@ -144,6 +173,8 @@ class SmpVisit:
         if slots.other and slots.other.is_pending and is_ours and await self._file_of(slots.other.digest) == wanted:
             return await self._reset(delivery.job)
 
+        if not slots.active.is_confirmed:  # the slots were exchanged after the last check
+            self.notes.checked, self.notes.wrong_pages = None, ()
         running = await self._file_of(slots.active.digest)
         if not slots.active.is_confirmed and running == wanted and wanted is not None:  # (2)
             await self._report(slots)
@@ -151,6 +182,7 @@ class SmpVisit:
                 return False
             slots = await self._confirmed(slots)
         if agent := await find_agent(self.board):
+            await self._check_pages(agent, slots)
             await self._log_events(agent, slots)  # (3)
         await self._report(slots)  # (4)
         await self._refuse_configurations()
@@ -166,6 +198,43 @@ class SmpVisit:
             if offer.is_configuration:
                 reason = "the face smp installs firmware only"
                 await self.core.outcome(self.number, offer.job, succeeded=False, reason=reason, is_refusal=True)
+
+    async def _check_pages(self, agent: BoardAgent, slots: BoardSlots) -> None:
+        """Check pages of the running image, if it is time, or if the last check failed.
+
+        Pages with another content are checked at every visit, until the board has the content of the image there.
+        """
+        notes, digest, now = self.notes, slots.active.digest, self.core.time()
+        is_same = notes.checked is not None and notes.checked[0] == digest
+        is_due = notes.checked is None or not is_same or now - notes.checked[1] >= self.rules.check
+        if not (is_due or notes.wrong_pages) or not slots.active.is_confirmed:
+            return
+        image = await asyncio.to_thread(self.digests.image_of, digest)
+        if image is None:
+            return
+        pages = notes.wrong_pages if is_same and notes.wrong_pages else draw_pages(len(image))
+        try:
+            fault = await self._fault_of_pages(agent, image, pages)
+        except LinkError:
+            raise
+        except BoardError as error:  # a board without this command
+            fault = ""
+            if not is_same:
+                notes.log("pages not checked", why=f"{error.what}: {error.why}")
+        if fault and not notes.wrong_pages:
+            await self.core.warn(self.number, f"the board does not count as running the release: {fault}")
+        notes.checked, notes.wrong_pages = (digest, now), pages if fault else ()
+
+    async def _fault_of_pages(self, agent: BoardAgent, image: bytes, pages: Sequence[int]) -> str:
+        mac_key, serial = self.rules.mac_key, b""
+        if mac_key is not None:
+            try:
+                serial = (await open_session(agent, self._key, time=self.core.time())).serial
+            except LinkError:
+                raise
+            except (BoardError, RefusedError) as error:
+                return f"{error.what}: {error.why}"
+        return await fault_of_pages(agent, image, pages, mac_key=mac_key, serial=serial)
 
     async def _log_events(self, agent: BoardAgent, slots: BoardSlots) -> None:
         """Log the events of the board. An event is acknowledged once its entry is in the log.
@@ -195,7 +264,7 @@ class SmpVisit:
             await self.core.warn(self.number, f"{error.what}: {error.why}")
 
     async def _log_event(self, one: ReportedEvent) -> EventState:
-        event, statement = one.event, one.statement if self._has_key else None
+        event, statement = one.event, one.statement if self._key else None
         try:
             async with asyncio.timeout(_LOGGED):
                 await self.core.event(self.number, text=event.text, counter=event.number, statement=statement)
@@ -214,15 +283,16 @@ class SmpVisit:
         active = slots.active
         for one in reversed(events):
             if one.statement and one.event.shows_running_image and one.event.digest == active.digest:
-                if self._has_key and active.is_confirmed:
+                if self._key and active.is_confirmed and not self.notes.wrong_pages:
                     with contextlib.suppress(RefusedError):  # the log has the reason
                         await self._report(slots, one.statement)
                 return
 
     @property
-    def _has_key(self) -> bool:
+    def _key(self) -> bytes | None:
+        """The device's key on record: x and y; None if it has none."""
         device = self.core.device(self.number)
-        return device is not None and device.key is not None
+        return device.key.data if device and device.key else None
 
     async def _file_of(self, digest: bytes) -> bytes | None:
         return await asyncio.to_thread(self.digests.file_of, digest)
@@ -230,10 +300,12 @@ class SmpVisit:
     async def _report(self, slots: BoardSlots, statement: bytes | None = None) -> None:
         """Report the running image, with a signed event about it if there is one.
 
-        For an unknown image, the start of the board's digest is reported, which no file has.
+        For an unknown image, and for one whose pages have another content, the start of the board's digest is reported,
+        which no file has.
         """
         active = slots.active
-        image = await self._file_of(active.digest) or active.digest[:_SHA256_SIZE]
+        known = None if self.notes.wrong_pages else await self._file_of(active.digest)
+        image = known or active.digest[:_SHA256_SIZE]
         report = Report(image or None, is_confirmed=active.is_confirmed, statement=statement, digest=active.digest)
         await self.core.reported(self.number, report)
 
@@ -243,7 +315,7 @@ class SmpVisit:
         Returns:
             The images of the board after the confirmation, as the board reports them.
         """
-        await asyncio.sleep(self.trial)
+        await asyncio.sleep(self.rules.trial)
         if not await self.board.echo(f"blockota {self.core.nonce(self.number).hex()}"):
             raise BoardError(
                 "the program on trial is not confirmed", why="the program does not return the text of an echo"
@@ -302,16 +374,14 @@ class SmpVisit:
         Raises:
             RefusedError: one of them does not accept the other. The log has the reason.
         """
-        device = self.core.device(self.number)
-        key = device.key.data if device and device.key else None
         if agent is None or not agent.identity.is_authenticated:
-            if key is not None:
+            if self._key is not None:
                 why = "the device has a key on record, and the board has no secure element in use"
                 await self.core.warn(self.number, why)
             return
         try:
-            session = await open_session(agent, key, time=self.core.time())
-            await session.offer(digest, self.identity_key)
+            session = await open_session(agent, self._key, time=self.core.time())
+            await session.offer(digest, self.rules.identity_key)
         except RefusedError as error:
             await self.core.warn(self.number, f"{error.what}: {error.why}")
             raise
