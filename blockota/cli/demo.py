@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
-from blockota.cli.layout import print_sentence
+from blockota.cli.demo_page import register_boards, show_page
+from blockota.cli.demo_walk import DemoWalk, demo_environment
 from blockota.cli.session import Session, with_session
-from blockota.errors import BlockOTAError, UsageError
+from blockota.errors import UsageError
 
 _IMAGES = Path("examples/bluepill/images")
 _PRODUCT = "acme-thermo2"
 """The product of `blockota dev up`."""
 _REFUSED = 3
-_RESULT = re.compile(r"(✓ (?P<number>[ \d]\d  )?|board says: )")
-"""The beginning of a line that states a result, with the number of a check that passed."""
+_BOARDS = ("424c4f434b4f544100000001", "424c4f434b4f544100000002", "424c4f434b4f544100000003")
+"""The unique ids of the boards behind the page; the first is that of the simulator."""
 
 
 @click.command()
 @click.option("--keep", is_flag=True, help="Keep the folder of the demonstration.")
+@click.option("--page", is_flag=True, help="At the end, show the operations page of its devices until Ctrl-C.")
 @click.option("--verbose", is_flag=True, help="Print the whole output of each command.")
 @with_session
-def demo(session: Session, /, *, keep: bool, verbose: bool) -> None:
+def demo(session: Session, /, *, keep: bool, page: bool, verbose: bool) -> None:
     """Publish two releases, flash a simulated board twice, and have a tampered image refused.
 
     The demonstration runs in a temporary folder, on its own local chain. It prints the commands and their results.
@@ -48,9 +47,11 @@ def demo(session: Session, /, *, keep: bool, verbose: bool) -> None:
             "the example images are missing", why=f"{_IMAGES} is not here", remedy="run `demo` in a clone of BlockOTA"
         )
     folder = Path(tempfile.mkdtemp(prefix="blockota-demo-"))
-    walk = _Walk(session, folder, is_verbose=verbose)
+    walk = DemoWalk(session, folder, is_verbose=verbose)
     try:
-        _publish_and_flash(walk, images)
+        _publish_and_flash(walk, images, boards=_BOARDS if page else ())
+        if page:
+            show_page(walk)
     finally:
         walk.stop_chain()  # the node would outlive this process
         if keep:
@@ -60,61 +61,23 @@ def demo(session: Session, /, *, keep: bool, verbose: bool) -> None:
     session.result({"steps": walk.steps}, lambda: session.done("the demonstration is complete"))
 
 
-class _Walk:
-    """Runs commands in the folder of the demonstration, prints them with their results, and records their output."""
+def _publish_and_flash(walk: DemoWalk, images: Path, *, boards: Sequence[str]) -> None:
+    """Run the demonstration.
 
-    def __init__(self, session: Session, folder: Path, *, is_verbose: bool) -> None:
-        from blockota.chain.local import free_port
-
-        self.session, self.folder, self.port, self.is_verbose = session, folder, free_port(), is_verbose
-        self.steps: list[dict[str, Any]] = []
-
-    def heading(self, text: str) -> None:
-        """Print the heading of a part of the demonstration, unless the result is JSON."""
-        if not self.session.as_json:
-            self.session.out.print()
-            print_sentence(self.session.out, text, style="bold")
-
-    def run(self, *words: str, expect: int = 0, result: bool = True) -> None:
-        """Run ``blockota``, print the lines that state a result unless `result` is False, and check its exit status."""
-        self.say(f"blockota {' '.join(words)}", mark="$ ", style="bold cyan")
-        done = subprocess.run(
-            [sys.executable, "-m", "blockota", *words],
-            cwd=self.folder,
-            env=_environment(),
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-        )
-        self.steps.append({"command": ["blockota", *words], "exitStatus": done.returncode, "output": done.stdout})
-        for line in done.stdout.splitlines():
-            found = _RESULT.match(line)
-            if self.is_verbose or (result and found and not found["number"]):
-                mark = found[0] if found else ""
-                self.say(line.removeprefix(mark), mark=mark, style="green")
-        if done.returncode:
-            self.say(done.stderr.strip().splitlines()[-1])
-            self.say(f"(exit status {done.returncode})")
-        if done.returncode != expect:
-            why = done.stderr.strip(" .\n")
-            raise BlockOTAError("the demonstration failed", why=why, remedy="run that command by hand")
-
-    def stop_chain(self) -> None:
-        """Stop the local chain of the demonstration."""
-        from blockota.chain.local import LocalChain
-
-        LocalChain(self.folder / ".blockota", self.port).stop()
-
-    def say(self, line: str, *, mark: str = "", style: str = "") -> None:
-        """Print a line of text after a mark, unless the result is JSON."""
-        if not self.session.as_json:
-            print_sentence(self.session.out, line, mark=mark, mark_style=style)
-
-
-def _publish_and_flash(walk: _Walk, images: Path) -> None:
+    Args:
+        walk: runs the commands.
+        images: the folder with the images.
+        boards: the unique ids of boards that are registered and flashed too.
+    """
     walk.heading("A local chain: a 2-of-3 Safe, the contract it owns, one product")
     walk.run("dev", "up", "--port", str(walk.port))
+    if boards:
+        register_boards(walk, boards)
     _publish(walk, images, version="1.0.0")
+    for board in boards[1:]:
+        with _simulated_board(walk.folder, board) as port:
+            walk.heading(f"A technician flashes the board {board}")
+            _flash(walk, port)
     with _simulated_board(walk.folder) as port:
         walk.heading("A technician flashes a simulated STM32F103")
         _flash(walk, port)
@@ -131,18 +94,16 @@ def _publish_and_flash(walk: _Walk, images: Path) -> None:
         _flash(walk, port, "--version", "1.0.0", expect=_REFUSED)
 
 
-def _publish(walk: _Walk, images: Path, *, version: str) -> None:
+def _publish(walk: DemoWalk, images: Path, *, version: str) -> None:
     file = f"{version}.json"
     walk.heading(f"The vendor publishes {version}: one proposes, two owners sign, anyone executes")
     words = ("--product", _PRODUCT, "--version", version, "-o", file)
     image = shutil.copy(images / f"bluepill-{version}.bin", walk.folder)
     walk.run("release", "publish", Path(image).name, *words)
-    walk.run("proposal", "sign", file, "--key", "dev:1", "--yes", result=False)
-    walk.run("proposal", "sign", file, "--key", "dev:2", "--yes", result=False)
-    walk.run("proposal", "execute", file, "--key", "dev:0")
+    walk.approve(file)
 
 
-def _flash(walk: _Walk, port: str, *options: str, expect: int = 0) -> None:
+def _flash(walk: DemoWalk, port: str, *options: str, expect: int = 0) -> None:
     walk.run("flash", "--product", _PRODUCT, "--port", port, *options, expect=expect)
 
 
@@ -165,19 +126,21 @@ def _digest(file: Path) -> str:
 
 
 @contextmanager
-def _simulated_board(folder: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "firmware_host.simulator", "--tcp", "0", "--flash", str(folder / "board.flash")]
+def _simulated_board(folder: Path, unique_id: str = "") -> Iterator[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "firmware_host.simulator",
+        "--tcp",
+        "0",
+        "--flash",
+        str(folder / f"board{unique_id}.flash"),
+    ]
+    command += ["--unique-id", unique_id] if unique_id else []
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=_environment()
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=demo_environment()
     ) as board:
         try:
             yield board.stdout.readline().strip() if board.stdout else ""
         finally:
             board.send_signal(signal.SIGTERM)
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment without the user's BLOCKOTA_* settings, and with this package on the module path."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("BLOCKOTA_")}
-    here = str(Path(__file__).resolve().parents[2])
-    return kept | {"PYTHONUTF8": "1", "PYTHONPATH": os.pathsep.join(filter(None, (here, kept.get("PYTHONPATH"))))}

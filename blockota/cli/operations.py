@@ -62,11 +62,12 @@ def init(
                   --key keystore:operations.json
     """
     from blockota.cli.listening import host_and_port
-    from blockota.operations.founding import NewRoom, found_room
+    from blockota.identity.founding import NewService
+    from blockota.operations.founding import KIND, found_room
 
     host_and_port(listen)
-    new = NewRoom(identity or uuid.uuid4(), domain, key, listen, url, log_key)
-    found = found_room(session.config, new)
+    new = NewService(KIND, identity or uuid.uuid4(), domain, key, log_key=log_key)
+    found = found_room(session.config, new, listen=listen, url=url)
     fields = {
         "identity": str(new.identity),
         "origin": new.origin,

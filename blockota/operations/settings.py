@@ -15,7 +15,19 @@ from blockota.errors import Action, UsageError
 from blockota.settings import STATE_FOLDER, load_table, settings_folder
 from blockota.settings_table import SettingsTable
 
-_KNOWN = {"listen", "url", "state", "identity", "key", "logs", "networks", "database", "tunnels", "broker"}
+_KNOWN = {
+    "identity_key",
+    "listen",
+    "url",
+    "state",
+    "identity",
+    "key",
+    "logs",
+    "networks",
+    "database",
+    "tunnels",
+    "broker",
+}
 _LISTEN = "127.0.0.1:8480"
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from blockota.errors import BlockOTAError
 from blockota.model.device import Device
 from blockota.model.order import Group, GroupKind, Order, OrderStatus
 from blockota.model.receipt import EntryKind
@@ -23,6 +24,7 @@ from blockota.operations.archive import (
 )
 from blockota.operations.city_reading import CityReading
 from blockota.operations.room import RoomState
+from blockota.strict_json import load_object
 
 PAGE = 50
 """The number of rows on a page."""
@@ -334,12 +336,25 @@ def entry_link(one: ArchivedEntry | Running) -> str:
     return f"/entries/{one.keeper}/{one.number}"
 
 
+def _bench_words(text: str) -> str:
+    """Return the text of an entry; of a line of a bench, which is JSON, its result and reason."""
+    if not text.startswith("{"):
+        return text
+    try:
+        fields = load_object(text.encode(), has_fractions=True)
+    except BlockOTAError:
+        return text
+    words = [str(fields[name]) for name in ("result", "why", "failure") if fields.get(name)]
+    operator = fields.get("operator")
+    return ", ".join([*words, *([f"by {operator}"] if operator else [])]) or text
+
+
 def entry_words(one: ArchivedEntry, *, with_texts: bool) -> str:
     """Return an entry in words."""
     release = f"{one.product} {one.version}" if one.product else ""
     if one.kind.names_running_image:
         return release
-    text = (one.text or "") if with_texts else ""
+    text = _bench_words(one.text or "") if with_texts else ""
     return ": ".join(filter(None, (release, text))) or str(one.kind)
 
 

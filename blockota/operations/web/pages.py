@@ -21,7 +21,7 @@ from blockota.operations.web.rendering import render
 
 _NUMBER = re.compile(r"[1-9]\d{0,18}", re.ASCII)
 _MAX_TEXT = 200
-_EXPORTED, _LINES = 10_000, 100
+_EXPORTED, _LINES, _NEWEST = 10_000, 100, 8
 _KINDS = ("", "chain", "log")
 
 
@@ -29,13 +29,16 @@ def overview(request: Request) -> Response:
     """The overview: numbers of devices, updates, warnings, chains and anchors."""
     room = room_of(request)
     archive, state = room.archive, room.state
+    lines = views.log_lines(archive, before=1 << 40, limit=3 * _NEWEST, with_texts=not is_public(request))
+    # The room's own log repeats the orders and bans on the chain.
+    lines = [one for one in lines if one.source == "chain" or "; transaction 0x" not in one.text]
     return render(
         request,
         "overview.html",
         shares=views.release_shares(state, archive),
         updates=views.update_progress(state, archive, is_open=True),
         warnings=count_open(archive),
-        lines=views.log_lines(archive, before=1 << 40, limit=8, with_texts=not is_public(request)),
+        lines=lines[:_NEWEST],
         logs=log_rows(room),
     )
 

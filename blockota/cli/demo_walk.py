@@ -1,0 +1,95 @@
+"""Runs the commands of the demonstration, and prints them with their results."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from blockota.cli.layout import print_sentence
+from blockota.cli.session import Session
+from blockota.errors import BlockOTAError
+
+_RESULT = re.compile(r"(✓ (?P<number>[ \d]\d  )?|board says: )")
+"""The beginning of a line that states a result, with the number of a check that passed."""
+
+
+class DemoWalk:
+    """Runs commands in the folder of the demonstration, prints them with their results, and records their output."""
+
+    def __init__(self, session: Session, folder: Path, *, is_verbose: bool) -> None:
+        from blockota.chain.local import free_port
+
+        self.session, self.folder, self.port, self.is_verbose = session, folder, free_port(), is_verbose
+        self.steps: list[dict[str, Any]] = []
+
+    def heading(self, text: str) -> None:
+        """Print the heading of a part of the demonstration, unless the result is JSON."""
+        if not self.session.as_json:
+            self.session.out.print()
+            print_sentence(self.session.out, text, style="bold")
+
+    def run(self, *words: str, expect: int = 0, result: bool = True, place: str = "") -> str:
+        """Run ``blockota``, print the lines that state a result unless `result` is False, and check its exit status.
+
+        Args:
+            words: the command.
+            expect: the exit status.
+            result: whether results are printed.
+            place: a folder in the folder of the demonstration; empty for the folder itself.
+
+        Returns:
+            The output.
+
+        Raises:
+            BlockOTAError: the exit status is another one.
+        """
+        self.say(f"blockota {' '.join(words)}", mark="$ ", style="bold cyan")
+        done = subprocess.run(
+            [sys.executable, "-m", "blockota", *words],
+            cwd=self.folder / place,
+            env=demo_environment(),
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        self.steps.append({"command": ["blockota", *words], "exitStatus": done.returncode, "output": done.stdout})
+        for line in done.stdout.splitlines():
+            found = _RESULT.match(line)
+            if self.is_verbose or (result and found and not found["number"]):
+                mark = found[0] if found else ""
+                self.say(line.removeprefix(mark), mark=mark, style="green")
+        if done.returncode:
+            self.say(done.stderr.strip().splitlines()[-1])
+            self.say(f"(exit status {done.returncode})")
+        if done.returncode != expect:
+            why = done.stderr.strip(" .\n")
+            raise BlockOTAError("the demonstration failed", why=why, remedy="run that command by hand")
+        return done.stdout
+
+    def approve(self, file: str) -> None:
+        """Sign a proposal as two owners, and execute it."""
+        self.run("proposal", "sign", file, "--key", "dev:1", "--yes", result=False)
+        self.run("proposal", "sign", file, "--key", "dev:2", "--yes", result=False)
+        self.run("proposal", "execute", file, "--key", "dev:0")
+
+    def stop_chain(self) -> None:
+        """Stop the local chain of the demonstration."""
+        from blockota.chain.local import LocalChain
+
+        LocalChain(self.folder / ".blockota", self.port).stop()
+
+    def say(self, line: str, *, mark: str = "", style: str = "") -> None:
+        """Print a line of text after a mark, unless the result is JSON."""
+        if not self.session.as_json:
+            print_sentence(self.session.out, line, mark=mark, mark_style=style)
+
+
+def demo_environment() -> dict[str, str]:
+    """Return the environment without the user's BLOCKOTA_* settings, and with this package on the module path."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BLOCKOTA_")}
+    here = str(Path(__file__).resolve().parents[2])
+    return kept | {"PYTHONUTF8": "1", "PYTHONPATH": os.pathsep.join(filter(None, (here, kept.get("PYTHONPATH"))))}

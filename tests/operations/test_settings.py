@@ -1,0 +1,62 @@
+"""The settings of the operations room, and the command that writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from blockota.errors import UsageError
+from blockota.identity.founding import NewService
+from blockota.operations.founding import KIND, found_room
+from blockota.operations.settings import load_operations, require_identity
+
+ROOM = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
+
+
+def test_a_new_room_has_the_settings_that_were_chosen(tmp_path: Path) -> None:
+    """The tables that init writes are read as chosen; the room follows its own log, and nothing is overwritten."""
+    file = tmp_path / "blockota.toml"
+    new = NewService(KIND, ROOM, "operations.example", "dev:7")
+    found = found_room(file, new, listen="127.0.0.1:9001", url="https://operations.example")
+    assert found.public_key.exists()
+    settings = load_operations(file, environment={})
+    assert (settings.identity, settings.key, settings.listen) == (ROOM, "dev:7", ("127.0.0.1", 9001))
+    assert (settings.domain, settings.is_secure) == ("operations.example", True)
+    assert settings.logs == {ROOM: str(tmp_path / "operations/log")}
+    with pytest.raises(UsageError, match="already"):
+        found_room(file, new, listen="127.0.0.1:9001", url=None)
+
+
+def test_without_a_table_the_room_can_be_read_only(tmp_path: Path) -> None:
+    """Without [operations], the page is on this machine, and a missing identity is reported."""
+    file = tmp_path / "blockota.toml"
+    file.write_text("")
+    settings = load_operations(file, environment={})
+    assert settings.url == "http://127.0.0.1:8480"
+    with pytest.raises(UsageError, match="no identity"):
+        require_identity(settings)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('url = "https://operations.example/path"', "not a URL"),
+        ('url = "ftp://operations.example"', "not a URL"),
+        ('listen = "8480"', "listen"),
+        ('identity = "room"', "not a UUID"),
+        ('lisen = "127.0.0.1:1"', "unknown setting"),
+        ('[operations.logs]\nroom = "log"', "not a UUID"),
+        (f'[operations.logs]\n{ROOM} = ""', "empty"),
+        ('[operations.broker]\nname = "x"', "address"),
+        ('[operations.broker]\naddress = "localhost:1883"\nuser = "x"', "unknown setting"),
+    ],
+)
+def test_wrong_settings_are_refused(tmp_path: Path, line: str, words: str) -> None:
+    """A setting that cannot be used is reported with its name or reason."""
+    file = tmp_path / "blockota.toml"
+    file.write_text(f"[operations]\n{line}\n")
+    with pytest.raises(UsageError) as caught:
+        load_operations(file, environment={})
+    assert words in str(caught.value)
