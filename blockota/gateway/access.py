@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 from blockota.bindings.identities import IdentitiesContract
@@ -26,7 +27,6 @@ from blockota.identity.intake import RequestIntake
 from blockota.identity.receiving import ReceiverParts, RequestReceiver
 from blockota.identity.registry import IdentityReader
 from blockota.identity.request_outbox import RequestCourier, RequestOutbox
-from blockota.identity.request_server import RequestPort, RequestServer
 from blockota.identity.request_state import RequestState
 from blockota.identity.sending import RequestLine, open_signer
 from blockota.identity.warnings import WarningMaker
@@ -42,6 +42,7 @@ METHODS = {"command": frozenset({IdentityKind.VALIDATOR})}
 ENTRIES, WARNINGS = 240, 16
 """The largest numbers of entries of the state and of warnings about requests that are appended at once. The log
 recognises as many entries as both numbers together, `blockota.ledger.log`."""
+_LIBRARIES = ("starlette", "uvicorn", "joserfc")
 _PAUSE = 1.0
 
 
@@ -53,13 +54,13 @@ class CommandPort:
         desk: takes the commands.
         receiver: judges the requests.
         state: the names of requests, and entries of warnings.
-        place: where the gateway listens.
+        place: host and port at which the gateway listens.
     """
 
     desk: CommandDesk
     receiver: RequestReceiver
     state: RequestState
-    place: RequestPort
+    place: tuple[str, int]
 
 
 class GatewayAccess:
@@ -132,9 +133,12 @@ class GatewayAccess:
         if self._port is None:
             on_ready()
             return
+        # Only a gateway with a command port needs the libraries of the server.
+        from blockota.identity.request_server import RequestPort, RequestServer  # noqa: PLC0415
+
         intake = RequestIntake(self._port.receiver)
         try:
-            await RequestServer(self._port.place, intake).run(on_ready=lambda _: on_ready())
+            await RequestServer(RequestPort(*self._port.place), intake).run(on_ready=lambda _: on_ready())
         finally:
             intake.close()
 
@@ -216,12 +220,18 @@ def _command_port(
     access = settings.access
     if access is None or access.listen is None:
         return None
+    if missing := [name for name in _LIBRARIES if find_spec(name) is None]:
+        raise UsageError(
+            "the gateway cannot receive commands",
+            why=f"the package {missing[0]} is not installed",
+            remedy="install BlockOTA with its extras: pip install 'blockota[gateway,access]'",
+        )
     desk = CommandDesk(settings.folder / COMMANDS_NAME, access.commands, readings=readings, clock=clock)
     stack.callback(desk.close)
     state = stack.enter_context(RequestState(settings.folder / STATE_NAME))
     parts = ReceiverParts(registry, state, WarningMaker(settings.identity), clock)
     receiver = RequestReceiver(Receiver(settings.identity, METHODS, access.max_age), parts, keep=desk.keep)
-    return CommandPort(desk, receiver, state, RequestPort(*access.listen))
+    return CommandPort(desk, receiver, state, access.listen)
 
 
 class LimitedOutbox:
