@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import os
+import select
+import threading
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +25,9 @@ from firmware_host.simulator.faults import NO_FAULTS, Faults
 from firmware_host.simulator.line import TimeModel
 from firmware_host.simulator.secure_element.element import SecureElement
 from firmware_host.simulator.secure_element.memory import ElementMemory
+from firmware_host.simulator.server import CHUNK, serving_thread
 from tests.support.agent_client import DELTA, EVENTS, GROUP_DEVICE, GROUP_IMAGE, HEADER, RESET
-from tests.support.board_device import FLASH_SIZE, LOADER, SLOT_0, SLOT_SIZE, STEP, committed
+from tests.support.board_device import FLASH_SIZE, LOADER, SLOT_0, SLOT_1, SLOT_SIZE, STEP, committed
 from tests.support.chip_bus import GATEWAY_KEY, image_key, provisioned
 
 SECTORS, SESSION, OPEN = 3, 4, 5
@@ -101,9 +108,10 @@ class BoardAgent:
             cells.seek(SLOT_0 + at)
             cells.write(bytes((byte ^ 4,)))
 
-    def slot(self) -> bytes:
-        """Return the contents of slot 0."""
-        return self.board.flash[SLOT_0 : SLOT_0 + SLOT_SIZE]
+    def slot(self, number: int = 0) -> bytes:
+        """Return the contents of a slot."""
+        start = (SLOT_0, SLOT_1)[number]
+        return self.board.flash[start : start + SLOT_SIZE]
 
     def boot(self, timeout: float = BOOT_TIMEOUT) -> float:
         """Reset the board, and wait until its agent can receive; return the seconds that this took.
@@ -204,3 +212,29 @@ def sign(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
     digest = hashlib.sha256(message).digest()
     r, s = decode_dss_signature(key.sign(digest, ec.ECDSA(Prehashed(SHA256()))))
     return r.to_bytes(32) + s.to_bytes(32)
+
+
+@contextmanager
+def agent_on_terminal(agent: BoardAgent) -> Iterator[Path]:
+    """Start a board, and connect its serial line to a pseudo-terminal; yield the path of the terminal.
+
+    Opening the terminal does not reset the board. Do not use the board meanwhile.
+    """
+    master, terminal = os.openpty()
+    tty.setraw(terminal)
+    os.set_blocking(master, False)
+
+    def serve(ended: threading.Event) -> None:
+        agent.boot()
+        while not ended.is_set():
+            if select.select([master], [], [], STEP)[0]:
+                agent.board.feed(os.read(master, CHUNK))
+            if sent := agent.board.run(STEP):
+                os.write(master, sent)
+
+    try:
+        with serving_thread(serve):
+            yield Path(os.ttyname(terminal))
+    finally:
+        os.close(terminal)
+        os.close(master)
