@@ -275,8 +275,19 @@ class Core:
             succeeded: whether the device states that the image is installed.
             reason: the reason for a failure.
             is_refusal: whether another try would be useless.
+
+        Returns:
+            Whether the outcome was recorded, now or by the same message before, whose answer was lost.
         """
-        return await self._answered(number, job, Outcome(succeeded, printable(reason), is_refusal))
+        words = printable(reason)
+        if await self._answered(number, job, Outcome(succeeded, words, is_refusal)):
+            return True
+        device = self.device(number)
+        slots = self._fleet.plan.slots(device) if device else ()
+        if succeeded or not any(self._fleet.delivery(number, name).ended_by(job, words) for name in slots):
+            return False
+        await self._finish(FleetWork(self._time()), always=True)  # the first message may not be written yet
+        return True
 
     async def postponed(
         self, number: int, job: int, *, until: int, reason: str = "", statement: bytes | None = None

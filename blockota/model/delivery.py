@@ -26,7 +26,7 @@ If a target is withheld, for example while a daily window is closed, the deliver
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from blockota.model.receipt import EntryKind, EvidenceLevel, ReleaseId
@@ -34,6 +34,9 @@ from blockota.model.receipt import EntryKind, EvidenceLevel, ReleaseId
 _JOB_BITS = 31
 """The number of bits of a job's number. SWUpdate reads the number as a signed 32-bit integer and misreads larger
 numbers."""
+
+
+NO_REASON = "the device gives no reason"
 
 
 class Stage(StrEnum):
@@ -147,6 +150,16 @@ class Delivery:
             return 0
         named = b"%b %d" % (self.target.release.digest, self.attempt)
         return int.from_bytes(hashlib.sha256(named).digest()) % ((1 << _JOB_BITS) - 1) + 1
+
+    def ended_by(self, job: int, reason: str) -> bool:
+        """Whether the last try ended with a given answer of the device, which the device then repeats.
+
+        Args:
+            job: number of the try.
+            reason: the reason for its failure.
+        """
+        is_over = self.stage in (Stage.PAUSED, Stage.STOPPED) and self.reason == (reason or NO_REASON)
+        return is_over and job == replace(self, attempt=self.attempt - 1).job
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from blockota.model.delivery import (
+    NO_REASON,
     Delivery,
     DeliveryPolicy,
     EntryFacts,
@@ -185,7 +186,7 @@ def _progress(situation: _Situation, event: Progress) -> DeliveryStep:
 def _outcome(situation: _Situation, event: Outcome) -> DeliveryStep:
     if not event.succeeded:
         kind = EntryKind.REFUSAL if event.is_refusal else EntryKind.EVENT
-        return situation.failed(event.reason or "the device gives no reason", is_final=event.is_refusal, kind=kind)
+        return situation.failed(event.reason or NO_REASON, is_final=event.is_refusal, kind=kind)
     return DeliveryStep(_on_trial(situation))
 
 
@@ -209,7 +210,7 @@ def _postponed(situation: _Situation, event: Postponed) -> DeliveryStep:
         return DeliveryStep(delivery, (situation.entry(EntryKind.WARNING, text=why.rstrip(": ")),))
     until = min(max(event.until, situation.now), latest)
     entry = replace(
-        situation.entry(EntryKind.POSTPONEMENT, text=event.reason or "the device gives no reason"),
+        situation.entry(EntryKind.POSTPONEMENT, text=event.reason or NO_REASON),
         level=EvidenceLevel.A if event.statement else None,
         counter=event.counter,
         statement=event.statement,

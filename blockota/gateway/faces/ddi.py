@@ -47,6 +47,7 @@ from blockota.settings_table import SettingsTable
 _MAX_BODY, _BODY_TIME = 1 << 16, 30
 """The largest body of a request in bytes, and the number of seconds within which the body must arrive."""
 _MAX_CONNECTIONS, _MAX_HEADERS, _KEEP_ALIVE, _STALL = 2000, 1 << 14, 75, 60
+_WITHDRAWN = "the device reports the success of an update that is no longer offered; its attributes show what it runs"
 _INTRODUCTION = 3600
 """Seconds after which a device is asked for its attributes again, even if it ended no action in the meantime."""
 _NUMBER = re.compile(r"[1-9][0-9]{0,19}", re.ASCII)
@@ -281,7 +282,9 @@ class DdiFace:
             is_over = feedback.is_success or feedback.is_over
             known = self._actions.device(number)
             is_known = action in (known.begun, core.state(number).job)
-            if is_known and feedback.is_over and not feedback.is_success:  # it can end a trial, else it is too late
+            if is_known and feedback.is_success and action == known.begun:
+                await core.warn(number, _WITHDRAWN)
+            elif is_known and feedback.is_over:  # it can end a trial, or repeat a message, else it is too late
                 is_known = await self._failed(core, number, action, feedback)
             # A device may also refuse to cancel an action, and go on with it.
             is_repeated = known.ended == action and known.feedback in (feedback, None)
