@@ -14,16 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from blockota.errors import BlockOTAError, RefusedError
 from blockota.formats.notes import Checkpoint, Note, NoteAlgorithm, VerifierKey
-from blockota.formats.tlog import TreeEdge, TreeHead, leaf_hash
+from blockota.formats.tlog import HASH_SIZE, TILE_WIDTH, Tile, TreeEdge, TreeHead, leaf_hash
 from blockota.ledger.reader import LogReader
 from blockota.model.anchored_log import AnchoredLog
 from blockota.model.receipt import LogEntry
 from blockota.operations.archive import AnnounceEntry, RoomArchive
 
+_TILE_HEIGHT = TILE_WIDTH.bit_length() - 1
 _AT_ONCE = 4096
 """The number of entries that are verified and archived together."""
 
@@ -126,7 +128,7 @@ class LogFollower:
             raise self._contradicts(f"it had {before.size} entries before, and its checkpoint states {head.size}")
         if self.reader.head_at(head.size) != head:
             raise self._contradicts(f"its hashes do not have the root of its checkpoint of size {head.size}")
-        edge = TreeEdge.read(self.reader.read_tile, before.size)
+        edge = TreeEdge.read(partial(self._read_tile, head.size), before.size)
         if edge.head() != before:
             raise self._contradicts(f"its first {before.size} entries are not those that it had before")
         for start in range(before.size, head.size, _AT_ONCE):
@@ -139,6 +141,15 @@ class LogFollower:
                 raise self._contradicts(f"its entries {start} to {step.size - 1} do not belong to its checkpoint")
             decoded = ((number, raw, _decoded(raw)) for number, raw in found)
             self._archive.add_entries(self.keeper, decoded, step, self._announce)
+
+    def _read_tile(self, size: int, tile: Tile) -> bytes:
+        """Return the hashes of a partial tile from the tile at its place in a larger tree of some size.
+
+        A log need not keep the partial tiles of earlier sizes.
+        """
+        level = tile.level or 0
+        width = min((size >> _TILE_HEIGHT * level) - tile.index * TILE_WIDTH, TILE_WIDTH)
+        return self.reader.read_tile(Tile(tile.level, tile.index, width))[: tile.width * HASH_SIZE]
 
     def _check_anchor(self, anchored: AnchoredLog | None) -> None:
         """(3) The anchored tree is a tree of this log."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from blockota.ledger.places import published_log
 from blockota.line_log import LineLog
 from blockota.operations.archive import RoomArchive
 from blockota.operations.city_reading import CityChain, CityReading
-from blockota.operations.database import CloudDatabase
+from blockota.operations.cloud_settings import open_database
 from blockota.operations.happenings import HappeningWriter
 from blockota.operations.log_following import FollowedLog, LogFollower
 from blockota.operations.notices import NoticeOutbox
@@ -233,7 +234,7 @@ class Room:
             tunnels = partial(look_at_tunnels, settings.tunnels)
             watches = replace(watches, tunnels=Watcher("tunnels", TUNNEL_PAUSE, lambda: tunnels(self.state.city)))
         if settings.database:
-            database = CloudDatabase.at(settings.database, folder=settings.beside)
+            database = open_database(settings.database, folder=settings.beside, environment=os.environ)
             requests = Watcher("database", COUNT_PAUSE, lambda: count_requests(database, int(time.time())))
             watches = replace(watches, requests=requests)
         return watches

@@ -1,0 +1,156 @@
+"""The room verifies logs as they come, and reports a log that lies."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from blockota.errors import RefusedError
+from blockota.formats.tlog import TreeHead
+from blockota.ledger.log import TileLog
+from blockota.model.anchored_log import AnchoredLog, LogState
+from blockota.model.receipt import EntryKind, LogEntry
+from blockota.operations.archive import RoomArchive
+from blockota.operations.log_following import FollowedLog, LogFollower
+from tests.support.logs import note_signer
+
+KEEPER = UUID("21b678da-28f7-5ce7-bc02-28b5567c1cd7")
+SIGNER = note_signer(f"city.example/gateway/{KEEPER.hex}")
+KEYS = (SIGNER.key.key,)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[RoomArchive]:
+    """An empty archive."""
+    with RoomArchive.open(tmp_path / "room.sqlite") as found:
+        yield found
+
+
+def write(folder: Path, start: int, stop: int, *, text: str = "event") -> TileLog:
+    """Append events to a log, and publish them."""
+    log = TileLog(folder)
+    log.append(
+        LogEntry(EntryKind.EVENT, 1_795_000_000 + one, gateway=KEEPER, source=f"{text} {one}").encode()
+        for one in range(start, stop)
+    )
+    log.publish(SIGNER)
+    return log
+
+
+def follow(log: TileLog, archive: RoomArchive, anchored: AnchoredLog | None = None) -> FollowedLog:
+    """Read a log once, and return its state."""
+    follower = LogFollower(KEEPER, log.published, archive)
+    follower.update(KEYS, anchored, clock=lambda: 1_795_100_000)
+    return follower.state
+
+
+def anchor_of(head: TreeHead) -> AnchoredLog:
+    """Return an anchor."""
+    return AnchoredLog(KEEPER, head.root, head.size, 1_795_000_000, LogState.GROWING, None)
+
+
+def count(archive: RoomArchive) -> int:
+    """Return the number of entries in the archive."""
+    number: int = archive.rows("SELECT count(*) FROM entry")[0][0]
+    return number
+
+
+def test_a_growing_log_is_read_step_by_step(tmp_path: Path, archive: RoomArchive) -> None:
+    """Each reading adds the new entries only; sizes around full tiles and a restart make no difference."""
+    for start, stop in ((0, 1), (1, 255), (255, 256), (256, 257), (257, 700)):
+        log = write(tmp_path / "log", start, stop)
+        state = follow(log, archive)
+        assert (state.trouble, state.head, count(archive)) == ("", log.published.head(), stop)
+
+
+def test_a_log_need_not_keep_its_earlier_partial_tiles(tmp_path: Path, archive: RoomArchive) -> None:
+    """A served log may have removed the partial tiles of earlier sizes (C2SP tlog-tiles)."""
+    assert not follow(write(tmp_path / "log", 0, 44), archive).trouble
+    log = write(tmp_path / "log", 44, 144)
+    for path in [*(tmp_path / "log").rglob("*.p/44")]:
+        path.unlink()
+    assert not follow(log, archive).trouble
+    assert count(archive) == 144
+
+
+def test_a_log_signed_by_another_key_is_not_read(tmp_path: Path, archive: RoomArchive) -> None:
+    """The keys come from the registry: a log whose checkpoint none of them signed is reported."""
+    log = write(tmp_path / "log", 0, 3)
+    follower = LogFollower(KEEPER, log.published, archive)
+    follower.update((b"\1" * 32,), None, clock=lambda: 0)
+    assert follower.state.is_lie
+    assert "does not belong to" in follower.state.trouble
+    assert count(archive) == 0
+    follower.update((), None, clock=lambda: 0)
+    assert follower.state.is_lie
+
+
+def test_a_rewritten_log_is_reported(tmp_path: Path, archive: RoomArchive) -> None:
+    """A log with another history, or with fewer entries than before, is a lie; what was read stays."""
+    assert not follow(write(tmp_path / "log", 0, 300), archive).trouble
+    other = write(tmp_path / "other", 0, 400, text="rewritten")
+    state = follow(other, archive)
+    assert state.is_lie
+    assert "not those that it had before" in state.trouble
+    shorter = follow(write(tmp_path / "shorter", 0, 100), archive)
+    assert shorter.is_lie
+    assert "it had 300 entries before" in shorter.trouble
+    assert count(archive) == 300
+
+
+def test_a_changed_entry_is_reported(tmp_path: Path, archive: RoomArchive) -> None:
+    """One changed byte of an entry that was not read yet: nothing of the reading is archived."""
+    log = write(tmp_path / "log", 0, 40)
+    [bundle] = (tmp_path / "log" / "tile" / "entries").rglob("*.p/*")
+    raw = bytearray(bundle.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    bundle.write_bytes(raw)
+    state = follow(log, archive)
+    assert "do not belong to its checkpoint" in state.trouble
+    assert count(archive) == 0
+
+
+def test_a_log_that_is_not_the_anchored_one_is_reported(tmp_path: Path, archive: RoomArchive) -> None:
+    """An anchor of another root, or of more entries than the log shows, is a lie of the keeper."""
+    log = write(tmp_path / "log", 0, 20)
+    assert not follow(log, archive, anchor_of(log.published.head_at(7))).trouble
+    wrong = follow(log, archive, anchor_of(TreeHead(7, b"\1" * 32)))
+    assert wrong.is_lie
+    assert "not the anchored root" in wrong.trouble
+    ahead = follow(log, archive, anchor_of(TreeHead(21, b"\1" * 32)))
+    assert "21 entries were anchored, and it shows 20" in ahead.trouble
+
+
+def test_a_log_that_is_gone_keeps_its_entries(tmp_path: Path, archive: RoomArchive) -> None:
+    """Missing files are a trouble that ends when they return."""
+    log = write(tmp_path / "log", 0, 20)
+    assert not follow(log, archive).trouble
+    write(tmp_path / "log", 20, 30)
+    shutil.move(tmp_path / "log" / "tile", tmp_path / "away")
+    assert follow(log, archive).trouble
+    assert count(archive) == 20
+    shutil.move(tmp_path / "away", tmp_path / "log" / "tile")
+    assert not follow(log, archive).trouble
+    assert count(archive) == 30
+
+
+def test_bytes_that_are_no_entry_are_shown_as_such(tmp_path: Path, archive: RoomArchive) -> None:
+    """A log may have bytes that are not an entry; they are archived, and count as verified."""
+    log = TileLog(tmp_path / "log")
+    log.append([b"anything", b"\x91"])
+    log.publish(SIGNER)
+    assert not follow(log, archive).trouble
+    assert archive.rows("SELECT text FROM entry") == [("not a log entry",)] * 2
+
+
+def test_an_archive_of_another_program_is_refused(tmp_path: Path) -> None:
+    """The room does not touch the file of another program."""
+    foreign = tmp_path / "foreign.sqlite"
+    with RoomArchive.open(foreign) as archive, archive.changing() as database:
+        database.execute("PRAGMA application_id = 1")
+    with pytest.raises(RefusedError, match="another program wrote it"):
+        RoomArchive.open(foreign)

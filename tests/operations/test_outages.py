@@ -1,0 +1,133 @@
+"""A chain, a database or an archive that is gone, late or reorganised: pages say what they know, and how old it is."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+from uuid import UUID
+
+import pytest
+
+from blockota.chain import Chain
+from blockota.chain.local import find_anvil, free_port
+from blockota.deployment import LOCAL_CHAIN_ID
+from blockota.model.reading import SensorReading
+from blockota.operations.database import CloudDatabase
+from blockota.operations.opening import ARCHIVE_NAME
+from blockota.operations.writing import AcceptedRequest, write_requests
+from tests.conftest import Cast, wait_for_chain
+from tests.support.city import GATEWAY
+from tests.support.operations_room import RoomScene, make_scene, running_room
+from tests.support.waiting import eventually
+
+
+class OwnChain:
+    """An anvil chain that a test may stop."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        command = [str(find_anvil()), "--chain-id", str(LOCAL_CHAIN_ID), "--port", str(self.port)]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self.chain: Chain = wait_for_chain(f"http://127.0.0.1:{self.port}")
+
+    def stop(self) -> None:
+        """Stop the chain for good."""
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def own() -> Iterator[OwnChain]:
+    """A chain of this test alone."""
+    found = OwnChain()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def scene(own: OwnChain, cast: Cast, tmp_path: Path) -> RoomScene:
+    """A city on the test's own chain."""
+    return make_scene(own.chain, cast, tmp_path)
+
+
+def get(url: str, path: str = "/") -> str:
+    """Return a page, which may be an error."""
+    try:
+        with urlopen(url + path, timeout=30) as answer:  # noqa: S310 - our own server
+            return str(answer.read().decode())
+    except HTTPError as error:
+        return str(error.read().decode())
+
+
+def test_pages_stay_when_the_chain_is_gone(own: OwnChain, scene: RoomScene) -> None:
+    """Without its chain, the room shows what it read before, and says since when; a restart reads the archive."""
+    with running_room(scene.setup) as url:
+        eventually(lambda: "2 followed" in get(url), what="the logs")
+        own.stop()
+        eventually(lambda: "cannot be read now" in get(url), what="the report of the outage")
+        text = get(url, f"/devices/{scene.numbers[0]}")
+        assert "1.1.0" in text
+        assert "Traceback" not in text
+        assert "degraded" in get(url, "/health")
+    with running_room(scene.setup) as url:
+        eventually(lambda: "cannot be read now" in get(url), what="the report of the outage")
+        assert "acme-thermo2 1.1.0" in get(url)
+        assert "not read yet" in get(url)
+
+
+def test_a_reorganisation_removes_what_it_replaced(own: OwnChain, scene: RoomScene) -> None:
+    """Events of replaced blocks disappear from the pages, and the new ones appear."""
+    endpoint = own.chain._endpoint  # noqa: SLF001 - only the node can take blocks back
+    with running_room(scene.setup) as url:
+        eventually(lambda: "2 followed" in get(url), what="the logs")
+        snapshot = endpoint.request("evm_snapshot")
+        scene.city.order("replaced", scene.city.release_id("1.0.0"))
+        eventually(lambda: "replaced" in get(url, "/updates"), what="the order")
+        endpoint.request("evm_revert", snapshot)
+        for _ in range(4):
+            own.chain.mine()
+        eventually(lambda: "replaced" not in get(url, "/updates"), what="the end of the order")
+        assert "group replaced" not in get(url, "/log/export.csv")
+        assert "group berlin" in get(url, "/log/export.csv")
+
+
+def test_a_locked_or_damaged_archive_is_a_sentence(scene: RoomScene) -> None:
+    """While another program holds the archive, and if it is damaged, the page gives the reason and no traceback."""
+    path = scene.setup.settings.folder / ARCHIVE_NAME
+    with running_room(scene.setup) as url:
+        eventually(lambda: "2 followed" in get(url), what="the logs")
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        text = get(url, "/sign-in")
+        assert "With the command" in text
+        other.execute("ROLLBACK")
+        other.close()
+        assert "devices registered" in get(url)
+    path.write_bytes(b"\0" * 4096)
+    with pytest.raises(Exception, match=r"is damaged|another program"), running_room(scene.setup):
+        pass
+
+
+def test_requests_come_from_the_database_of_the_cloud(scene: RoomScene, tmp_path: Path) -> None:
+    """The page counts accepted requests; without the database it says since when it does not know."""
+    now = int(time.time())
+    with CloudDatabase.at("sqlite:///cloud.db", folder=tmp_path) as database:
+        database.migrate()
+        readings = (SensorReading("256", now, "temperature", 20.5, "Cel"),)
+        accepted = [AcceptedRequest(b"%d" % one, GATEWAY.uuid, UUID(int=7), now, readings) for one in range(5)]
+        with database.writing() as connection:
+            write_requests(connection, accepted, cloud=UUID(int=8), now=now)
+    settings = replace(scene.setup.settings, database="sqlite:///cloud.db", beside=tmp_path)
+    with running_room(replace(scene.setup, settings=settings)) as url:
+        eventually(lambda: "<b>5</b><span>passed in the last hour" in get(url, "/requests"), what="the counts")
+        for file in tmp_path.glob("cloud.db*"):
+            file.unlink()
+        (tmp_path / "cloud.db").mkdir()
+        eventually(lambda: "cannot be read now" in get(url, "/requests"), what="the report of the outage")
+        assert "<b>5</b><span>passed in the last hour" in get(url, "/requests")
