@@ -43,11 +43,13 @@ class AgentClient:
         assert HEADER.unpack_from(answer) == (9 | operation, 0, len(answer) - 8, group, self._sequence, command)
         return dict(cbor2.loads(answer[8:]))
 
-    def start_asking(self, group: int, command: int, *, body: dict[str, Any] | None = None) -> int:
-        """Send a request, and return its operation."""
+    def start_asking(
+        self, group: int, command: int, *, body: dict[str, Any] | None = None, is_read: bool = False
+    ) -> int:
+        """Send a request, which writes if it has a body and is not marked as a read; return its operation."""
         self._sequence = (self._sequence + 1) % 256
         content = cbor2.dumps(body or {})
-        operation = 0 if body is None else 2
+        operation = 0 if body is None or is_read else 2
         self.send(HEADER.pack(8 | operation, 0, len(content), group, self._sequence, command) + content)
         return operation
 

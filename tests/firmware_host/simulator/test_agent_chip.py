@@ -256,6 +256,24 @@ def test_a_chip_that_fails_later_signs_nothing(agent: BoardAgent) -> None:
     assert agent.open(digest_of(NEW)) == {}
 
 
+def test_random_requests_do_not_stop_the_board(agent: BoardAgent) -> None:
+    """Requests with missing, wrong and random items are answered, and the board takes the right ones afterwards."""
+    draw = random.Random(SEED)  # noqa: S311 - a draw that can be repeated
+    sizes = (0, 1, 8, 9, 16, 31, 32, 63, 64, 200)
+    for _ in range(60):
+        names = draw.sample(["nonce", "sectors", "id", "time", "digest", "signature", "number"], draw.randint(0, 5))
+        body: dict[str, object] = {}
+        for name in names:
+            content = draw.randbytes(draw.choice(sizes))
+            body[name] = draw.choice([content, content, draw.randrange(1 << 32), "text", True])
+        command, write = draw.choice([SECTORS, SESSION, OPEN, EVENTS]), draw.random() < 0.8
+        answer = agent.ask(GROUP_DEVICE, command, body=body, write=write)
+        assert answer.get("rc") != 0
+        assert not (command == OPEN and write and "rc" not in answer)
+    assert agent.open(digest_of(NEW)) == {}
+    assert agent.slot().startswith(OLD)
+
+
 def numbers_waiting(agent: BoardAgent) -> Iterator[int]:
     """Read and acknowledge all entries; yield their numbers."""
     while events := agent.events():

@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import cbor2
 import pytest
 
 from blockota.formats.delta import make_patch
@@ -121,6 +122,30 @@ def test_events_wait_until_they_are_acknowledged(client: AgentClient) -> None:
     assert client.ask(GROUP_DEVICE, EVENTS, body={"number": 9})["rc"] == 3
 
 
+def test_events_survive_a_power_cut(board: QemuBoard, client: AgentClient) -> None:
+    """Entries and their acknowledgement stay; the numbers go on."""
+    cut(board)
+    before = client.ask(GROUP_DEVICE, EVENTS)["events"]
+    assert [event["number"] for event in before] == [*range(1, len(before) + 1)]
+    assert not any("signature" in event for event in before)
+    assert client.ask(GROUP_DEVICE, EVENTS, body={"number": 1}) == {}
+    cut(board)
+    after = client.ask(GROUP_DEVICE, EVENTS)["events"]
+    assert after[: len(before) - 1] == before[1:]
+    assert [event["number"] for event in after] == [*range(2, len(after) + 2)]
+    assert len(after) >= len(before) > 1
+
+
+def test_sectors_without_a_secure_element(client: AgentClient) -> None:
+    """The digest has no MAC, and sessions and offers are not supported."""
+    pages = b"\x03\x00\x07"
+    content = b"".join(OLD[1024 * page : 1024 * (page + 1)].ljust(1024, b"\xff") for page in pages)
+    client.start_asking(GROUP_DEVICE, 3, body={"nonce": bytes(32), "sectors": pages}, is_read=True)
+    assert cbor2.loads(client.receive()[8:]) == {"digest": hashlib.sha256(bytes(32) + content).digest()}
+    body = {"nonce": bytes(32), "time": 1, "id": bytes(16), "digest": bytes(32), "signature": bytes(64)}
+    assert [client.ask(GROUP_DEVICE, command, body=body) for command in (4, 5)] == [{"rc": 8}] * 2
+
+
 def test_a_rollback_is_reported(client: AgentClient) -> None:
     """The boot report tells that the image before was not confirmed."""
     client.send_delta(OLD, PATCH, NEW)
@@ -195,7 +220,7 @@ def test_random_bytes_do_not_stop_the_board(client: AgentClient) -> None:
     for _ in range(200):
         content = draw.randbytes(draw.randint(0, 60))
         head = bytes((draw.choice([8, 10]), 0)) + len(content).to_bytes(2) + b"\0"
-        head += bytes((draw.choice([0, 1, 64]), 1, draw.choice([0, 1, 2, 6, 8])))
+        head += bytes((draw.choice([0, 1, 64]), 1, draw.choice([0, 1, 2, 3, 4, 5, 6, 8])))
         client.send_raw(draw.choice([content, framed(content), framed(head + content)]) + b"\n")
     client.send(ECHO[:-1] + b"!")
     while not client.receive().endswith(b"!"):
