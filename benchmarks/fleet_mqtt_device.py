@@ -276,7 +276,7 @@ class MqttDevice(FleetDevice):
     async def _event(self, text: str, *, count: int) -> int | None:
         self._events += 1
         event = ThingEvent(self._events, "alarm", 3, body=text)
-        _, index, *_ = await self._send_event(event, count)
+        index: int | None = (await self._send_event(event, count))[1]
         if index is not None:
             self.note_text(EntryKind.EVENT, event.text, index)
         return index

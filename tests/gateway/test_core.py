@@ -405,27 +405,6 @@ def test_revoked_releases_are_replaced_at_once(tmp_path: Path, old: ReleaseFacts
     run(tmp_path, site([known_device(256)], old, new), use)
 
 
-@pytest.mark.parametrize("is_refusal", [False, True])
-@pytest.mark.parametrize("reason", ["no  space", ""])
-def test_a_repeated_failure_is_acknowledged_once_more(
-    tmp_path: Path, new: ReleaseFacts, reason: str, *, is_refusal: bool
-) -> None:
-    """A device whose answer was lost repeats its message. The repetition is recognised, and makes no entry."""
-
-    async def use(gateway: GatewayCore) -> None:
-        core, offer = gateway.core, gateway.core.offer(256)
-        assert offer
-        for _ in range(2):
-            assert await core.outcome(256, offer.job, succeeded=False, reason=reason, is_refusal=is_refusal)
-        assert kinds(gateway) == ["refusal" if is_refusal else "event"]
-        assert not await core.outcome(256, offer.job, succeeded=False, reason="another one")
-        assert not await core.outcome(256, offer.job + 1, succeeded=False, reason=reason)
-        assert not await core.outcome(256, offer.job, succeeded=True)
-        assert len(kinds(gateway)) == 1
-
-    run(tmp_path, site([known_device(256)], new), use)
-
-
 def test_operators_pause_and_retry(tmp_path: Path, new: ReleaseFacts) -> None:
     """A pause withholds offers, and a retry gives new tries. Another process writes both to the state file."""
 
