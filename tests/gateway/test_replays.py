@@ -6,17 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from blockota.gateway.facts import ReleaseFacts
 from tests.gateway.test_core import kinds, run
 from tests.support.gateway import GatewayCore, known_device
+from tests.support.gateway import release_facts as release
 from tests.support.gateway import site_facts as site
 
 
 @pytest.mark.parametrize("is_refusal", [False, True])
 @pytest.mark.parametrize("reason", ["no  space", ""])
-def test_a_repeated_failure_is_acknowledged_once_more(
-    tmp_path: Path, new: ReleaseFacts, reason: str, *, is_refusal: bool
-) -> None:
+def test_a_repeated_failure_is_acknowledged_once_more(tmp_path: Path, reason: str, *, is_refusal: bool) -> None:
     """A device whose answer was lost repeats its message. The repetition is recognised, and makes no entry."""
 
     async def use(gateway: GatewayCore) -> None:
@@ -30,4 +28,4 @@ def test_a_repeated_failure_is_acknowledged_once_more(
         assert not await core.outcome(256, offer.job, succeeded=True)
         assert len(kinds(gateway)) == 1
 
-    run(tmp_path, site([known_device(256)], new), use)
+    run(tmp_path, site([known_device(256)], release(tmp_path, "1.1.0")), use)
