@@ -8,7 +8,7 @@ define BOOTSTRAP
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test peers check docs kubo clique witness cometbft nats slither halmos clear-signing mutants coverage fuzz deep bench bench-flash bench-gateway device power gas format artifacts lock clean runtime tests
+.PHONY: help demo test peers check docs city kubo clique witness cometbft nats slither halmos clear-signing mutants coverage fuzz deep bench bench-flash bench-gateway device power gas format artifacts lock clean runtime tests
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,9 @@ check: tests slither clear-signing docs ## Check style, types, generated files, 
 docs: ## Build the site from docs/ and the library's docstrings into .build/site; every link is checked
 	@$(BOOTSTRAP) docs
 	@NO_MKDOCS_2_WARNING=1 .build/docs/bin/mkdocs build # --quiet would also ignore the warnings about broken links
+
+city: tests ## Run a city in network namespaces: SIZE sensors, gateways and validators, 20 by default (needs root and make clique)
+	@$(PY) -m tests.peers.city --size $(or $(SIZE),20)
 
 kubo: ## Build Kubo, the IPFS node for some tests, if none is installed (needs Go; takes some minutes once)
 	@$(PYTHON) -m scripts.install_kubo

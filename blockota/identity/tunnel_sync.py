@@ -1,7 +1,8 @@
 """Keep the tunnels of this host equal to the registry.
 
 The interface starts without peers. Whenever the registry has an event, all records are read at that block, and the
-peers are replaced; WireGuard keeps the sessions of those that stay. A ban is carried out before the records are read.
+peers that changed are replaced. The others are not named to WireGuard: ``wg syncconf`` would remove the address of each
+peer for a moment, and packets of this moment would be lost. A ban is carried out before the records are read.
 Blocks need no confirmation here: if a reorganisation takes a ban back, the peer returns with the next reading.
 
 While the chain is out of reach, the last peers stay for `TunnelSettings.max_age`, because a chain that is down should
@@ -11,7 +12,7 @@ not stop a city; then all are removed, because a ban could be missing. They are 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Protocol
@@ -43,8 +44,11 @@ class TunnelInterface(Protocol):
     def set_configuration(self, text: str, addresses: Sequence[IPv4Address]) -> None:
         """Replace key and peers."""
 
-    def remove_peer(self, key: str) -> None:
-        """Remove one peer at once."""
+    def add_peers(self, text: str, addresses: Sequence[IPv4Address]) -> None:
+        """Add peers, or replace those that have the same keys."""
+
+    def remove_peers(self, keys: Sequence[str]) -> None:
+        """Remove peers at once."""
 
 
 @dataclass(frozen=True)
@@ -158,9 +162,13 @@ class TunnelSync:
         names = {contract.address: "IdentityRegistry"}
         events = list(read_events(follower.events(*names, first_block=self._next_block), names))
         if events or not self._next_block:
-            banned = [UUID(bytes=event.arguments["uuid"]) for event in events if event.name == "IdentityBanned"]
+            before = self._peers
+            banned = {UUID(bytes=event.arguments["uuid"]) for event in events if event.name == "IdentityBanned"}
             self._remove(banned)
-            self._apply(read_tunnels(contract, self._settings, block=position.block.number))
+            view = read_tunnels(contract, self._settings, block=position.block.number)
+            self._apply(view)
+            if self._peers != before:
+                self._report(f"{len(self._peers)} peers in block {view.block}.")
             follower.check()
         self._next_block = position.block.number + 1
         follower.acknowledge()
@@ -178,19 +186,31 @@ class TunnelSync:
             self._set(())
             self._next_block = 0  # the next reading is a whole one
 
-    def _remove(self, banned: Iterable[UUID]) -> None:
-        for peer in [one for one in self._peers if one.uuid in set(banned)]:
-            self._interface.remove_peer(peer.encoded_key)
+    def _remove(self, banned: Collection[UUID]) -> None:
+        if removed := [peer for peer in self._peers if peer.uuid in banned]:
+            self._interface.remove_peers([peer.encoded_key for peer in removed])
+            self._peers = tuple(peer for peer in self._peers if peer.uuid not in banned)
+        for peer in removed:
             self._report(f"The {peer.kind} {peer.uuid} at {peer.address} is banned: its tunnel is closed.")
 
     def _apply(self, view: TunnelView) -> None:
-        if not self._is_open and view.own.virtual_ip:
+        is_new = not self._is_open
+        if is_new and view.own.virtual_ip:
             self._interface.open(view.own.virtual_ip)
             self._interface.load_rules(render_rules(self._settings.interface, view.own.kind, self._settings.ports))
             self._is_open = True
-        if view.peers != self._peers or not self._next_block:
+        if is_new or not view.peers:
             self._set(view.peers)
-            self._report(f"{len(view.peers)} peers in block {view.block}.")
+        else:
+            self._change(view.peers)
+
+    def _change(self, peers: tuple[Peer, ...]) -> None:
+        """Replace the peers that changed, the removed ones first, because a new peer may have the address of one."""
+        if removed := sorted({one.encoded_key for one in self._peers} - {one.encoded_key for one in peers}):
+            self._interface.remove_peers(removed)
+        if added := [one for one in peers if one not in self._peers]:
+            self._interface.add_peers(render_peers(added), [one.address for one in added])
+        self._peers = peers
 
     def _set(self, peers: tuple[Peer, ...]) -> None:
         text = render_interface(self._key, self._settings.listen_port) + render_peers(peers)

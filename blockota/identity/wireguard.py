@@ -13,6 +13,8 @@ from blockota.errors import Action, UnreachableError, UsageError
 _PROGRAMS = {"wg": "wireguard-tools", "ip": "iproute2", "nft": "nftables", "wireguard-go": "wireguard-go"}
 """The programs with their Debian packages."""
 _TIMEOUT = 60
+_MOST_REMOVED = 1000
+"""The number of peers that one command removes. The arguments of a command have a limited size."""
 _COLUMNS = 8
 """The columns of a peer in ``wg show INTERFACE dump``; the line of the interface has four."""
 
@@ -63,20 +65,37 @@ class WireGuard:
         _run("nft", "-f", "-", given=rules)
 
     def set_configuration(self, text: str, addresses: Sequence[IPv4Address]) -> None:
-        """Replace key and peers; the sessions of unchanged peers go on. Then route the addresses of the peers.
+        """Replace key and peers. Then route the addresses of the peers.
+
+        The sessions of unchanged peers go on, but each peer has no address for a moment, in which its packets are lost.
 
         Args:
             text: a configuration file of wg(8).
             addresses: the virtual IPs of the peers.
         """
         _run("wg", "syncconf", self.interface, "/dev/stdin", given=text)
+        self._route(addresses)
+
+    def add_peers(self, text: str, addresses: Sequence[IPv4Address]) -> None:
+        """Add peers, or replace those that have the same keys. Nothing changes for the other peers.
+
+        Args:
+            text: the sections of the peers in a configuration file of wg(8).
+            addresses: their virtual IPs.
+        """
+        _run("wg", "addconf", self.interface, "/dev/stdin", given=text)
+        self._route(addresses)
+
+    def remove_peers(self, keys: Sequence[str]) -> None:
+        """Remove peers at once. Nothing changes for the other peers."""
+        for first in range(0, len(keys), _MOST_REMOVED):
+            words = [word for key in keys[first : first + _MOST_REMOVED] for word in ("peer", key, "remove")]
+            _run("wg", "set", self.interface, *words)
+
+    def _route(self, addresses: Sequence[IPv4Address]) -> None:
         batch = "".join(f"route replace {address}/32 dev {self.interface}\n" for address in addresses)
         if batch:
             _run("ip", "-batch", "-", given=batch)
-
-    def remove_peer(self, key: str) -> None:
-        """Remove one peer at once."""
-        _run("wg", "set", self.interface, "peer", key, "remove")
 
     def peers(self) -> list[PeerState]:
         """Return the state of the peers.

@@ -17,6 +17,7 @@ from blockota.keys import dev_account
 from blockota.vendor.deploy import deploy
 from tests.conftest import IMAGES, Cast
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.support.namespaces import NamespaceHost
 from tests.support.networks import call
 
 KEYS = {"PAYER": 0, "OWNER_1": 1, "OWNER_2": 2}
@@ -26,11 +27,12 @@ REGION = ("--oem", "acme", "--chip", "0x410", "--region", "0x08000000:64K")
 
 @dataclass
 class Node:
-    """An Ethereum node on loopback.
+    """An Ethereum node on loopback, or on a host of its own.
 
     Attributes:
         program: the executable of the node.
         folder: the node's data folder, which also contains its log.
+        host: the network namespace in which the node runs; None for loopback.
         p2p_port: port for connections from other nodes.
         rpc_port: port of the node's JSON-RPC API.
         process: the node's process; None while the node is stopped.
@@ -38,14 +40,20 @@ class Node:
 
     program: Path
     folder: Path
+    host: NamespaceHost | None = field(default=None, kw_only=True)
     p2p_port: int = field(default_factory=free_port, kw_only=True)
     rpc_port: int = field(default_factory=free_port, kw_only=True)
     process: subprocess.Popen[bytes] | None = field(default=None, kw_only=True)
 
     @property
+    def address(self) -> str:
+        """The address at which the node listens."""
+        return self.host.address if self.host else "127.0.0.1"
+
+    @property
     def url(self) -> str:
         """The URL of the node's JSON-RPC API."""
-        return f"http://127.0.0.1:{self.rpc_port}"
+        return f"http://{self.address}:{self.rpc_port}"
 
     @property
     def head(self) -> int:
@@ -54,8 +62,11 @@ class Node:
 
     def launch(self, *words: str | Path) -> None:
         """Start the node with these arguments. Its output is appended to the log."""
+        command = [str(self.program), *map(str, words)]
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen([self.program, *words], stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                self.host.command(*command) if self.host else command, stdout=log, stderr=log
+            )
 
     def answers(self) -> bool:
         """Return whether the node's API answers. If the node has ended, fail with the end of its log."""
@@ -65,6 +76,13 @@ class Node:
             has_ended = self.process is None or self.process.poll() is not None
             assert not has_ended, (self.folder / "log").read_text()[-2000:]
             return False
+
+    def kill(self) -> None:
+        """Kill the node, as a power cut does, and keep its data."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
 
     def stop(self) -> None:
         """Stop the node, and keep its data."""

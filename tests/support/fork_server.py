@@ -122,6 +122,8 @@ class ForkServer:
         except ConnectionError:  # the client was killed
             client.close()
             return None
+        for module in fields.pop("preloaded"):
+            import_module(module)
         gc.freeze()
         if pid := os.fork():
             for descriptor in descriptors:

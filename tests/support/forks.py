@@ -120,6 +120,7 @@ def started(
     folder: Path | None = None,
     environment: Mapping[str, str | None] | None = None,
     streams: dict[int, int] | None = None,
+    preloaded: Sequence[str] = (),
 ) -> Iterator[Process]:
     """Run a Python program, and kill it at the end of the `with` block.
 
@@ -130,6 +131,7 @@ def started(
         streams: descriptors for stdin (0), stdout (1) and stderr (2). By default, stdin is empty, stdout is
             `Process.stdout`, and stderr is `Process.errors`. If stdin is a terminal, it becomes the program's
             controlling terminal.
+        preloaded: modules that the server imports first, and keeps for later programs.
     """
     read, write = os.pipe()
     with (
@@ -143,6 +145,7 @@ def started(
         changed = {**os.environ, **(environment or {})}
         variables = {name: value for name, value in changed.items() if value is not None}
         request = {"words": list(words), "folder": str(folder or Path.cwd()), "environment": variables}
+        request["preloaded"] = list(preloaded)
         connection.settimeout(DEADLINE)
         connection.connect(os.environ[ADDRESS])
         socket.send_fds(connection, [json.dumps(request).encode() + b"\n"], [given[number] for number in range(3)])

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 _NUMBERS = itertools.count(1)
 
@@ -95,3 +96,6 @@ def lan() -> Iterator[Lan]:
                 subprocess.run(["kill", "-9", pid], capture_output=True, check=False)
             subprocess.run(["ip", "netns", "del", host.namespace], capture_output=True, check=False)
         run("ip", "link", "del", found.name)
+        # wireguard-go was killed, and leaves the sockets of its interfaces.
+        for place in Path("/var/run/wireguard").glob(f"{found.name}*.sock"):
+            place.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from eth_account.signers.local import LocalAccount
 from blockota.chain.local import free_port
 from blockota.keys import dev_account
 from tests.support.consortium import Node
+from tests.support.namespaces import NamespaceHost
 from tests.support.networks import call
 from tests.support.waiting import eventually
 
@@ -57,8 +58,10 @@ class Sealer(Node):
         """Start the node and wait until its API answers."""
         self.launch(
             *("--datadir", self.folder, "--networkid", str(CHAIN_ID)),
-            *("--port", str(self.p2p_port), "--nat", "none", "--nodiscover", "--netrestrict", "127.0.0.0/8"),
-            *("--http", "--http.addr", "127.0.0.1", "--http.port", str(self.rpc_port)),
+            *("--port", str(self.p2p_port), "--nat", "none", "--nodiscover"),
+            *("--netrestrict", "10.0.0.0/8" if self.host else "127.0.0.0/8"),
+            *("--http", "--http.addr", self.address, "--http.port", str(self.rpc_port)),
+            *("--ws", "--ws.addr", self.address, "--ws.port", str(self.rpc_port)),
             *("--http.api", "eth,net,web3,clique,admin,miner,txpool", "--authrpc.port", str(free_port())),
             *("--mine", "--miner.etherbase", self.account.address, "--miner.gasprice", "0"),
             *("--unlock", self.account.address, "--password", self.folder / "password"),
@@ -82,7 +85,7 @@ class Sealer(Node):
     def enode(self) -> str:
         """Return the address by which other nodes connect to this node."""
         key = call(self.url, "admin_nodeInfo")["enode"].partition("@")[0]
-        return f"{key}@127.0.0.1:{self.p2p_port}"
+        return f"{key}@{self.address}:{self.p2p_port}"
 
 
 @dataclass(frozen=True)
@@ -113,11 +116,24 @@ class CliqueNetwork:
 
 
 @contextmanager
-def clique_network(program: Path, folder: Path) -> Iterator[CliqueNetwork]:
-    """Run a fresh network, on which accounts of the test mnemonic have ether."""
+def clique_network(
+    program: Path, folder: Path, hosts: Sequence[NamespaceHost] = (), *, funded: Sequence[str] = ()
+) -> Iterator[CliqueNetwork]:
+    """Run a fresh network, on which accounts of the test mnemonic have ether.
+
+    Args:
+        program: geth.
+        folder: the folder of the nodes.
+        hosts: the host of each node; by default, all run on loopback.
+        funded: addresses of further accounts with ether.
+    """
     accounts = [dev_account(20 + number) for number in range(SEALERS)]
-    sealers = tuple(Sealer(program, folder / f"sealer-{number}", account) for number, account in enumerate(accounts))
-    genesis = genesis_of([account.address for account in accounts])
+    places: Sequence[NamespaceHost | None] = hosts or [None] * SEALERS
+    sealers = tuple(
+        Sealer(program, folder / f"sealer-{number}", account, host=host)
+        for number, (account, host) in enumerate(zip(accounts, places, strict=True))
+    )
+    genesis = genesis_of([account.address for account in accounts], funded)
     network = CliqueNetwork(sealers)
     try:
         for sealer in sealers:
@@ -131,12 +147,13 @@ def clique_network(program: Path, folder: Path) -> Iterator[CliqueNetwork]:
             sealer.stop()
 
 
-def genesis_of(sealers: list[str]) -> dict[str, Any]:
+def genesis_of(sealers: list[str], funded: Sequence[str]) -> dict[str, Any]:
     """Return the genesis block.
 
     EIP-225 requires the sealers' addresses, in ascending order, between 32 and 65 zero bytes.
     """
     listed = "".join(sorted(address[2:].lower() for address in sealers))
+    rich = [*(dev_account(number).address for number in range(FUNDED)), *funded]
     forks = ("homestead", "eip150", "eip155", "eip158", "byzantium", "constantinople", "petersburg", "istanbul")
     return {
         "config": {
@@ -147,5 +164,5 @@ def genesis_of(sealers: list[str]) -> dict[str, Any]:
         "difficulty": "1",
         "gasLimit": "30000000",
         "extradata": "0x" + "00" * 32 + listed + "00" * 65,
-        "alloc": {dev_account(number).address[2:]: {"balance": hex(10**24)} for number in range(FUNDED)},
+        "alloc": {address[2:]: {"balance": hex(10**24)} for address in rich},
     }
