@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from blockota.formats.jws import base64url, from_base64url
@@ -71,22 +72,42 @@ def read_token(text: str) -> RequestToken:
 
 def is_signed_by(token: RequestToken, key: PublicKey) -> bool:
     """Return whether a token is signed by a key, with an algorithm of the kind of the key."""
+    return _is_signed(token.text, token.algorithm, token.key_id, key)
+
+
+@lru_cache(maxsize=256)
+def _is_signed(text: str, algorithm: str, key_id: str, key: PublicKey) -> bool:
+    """Check a signature. The newest results are kept: a service checks early, and judges later."""
     from joserfc import jws  # noqa: PLC0415 - 70 ms, and only services that judge requests need it
     from joserfc.errors import JoseError  # noqa: PLC0415
-    from joserfc.jwk import JWKRegistry  # noqa: PLC0415
 
     algorithms = ALGORITHMS.get(key.kind, ())
-    if token.algorithm not in algorithms:
+    if algorithm not in algorithms:
         return False
     registry = jws.JWSRegistry(algorithms=[*algorithms])
-    registry.max_payload_length = len(token.text)  # 128,000 by default; the receiver has limited the size already
+    registry.max_payload_length = len(text)  # 128,000 by default; the receiver has limited the size already
     try:
-        opened = jws.deserialize_compact(
-            token.text, JWKRegistry.import_key(key.pem, _JWK_KINDS[key.kind]), registry=registry
-        )
+        opened = jws.deserialize_compact(text, _imported(key), registry=registry)
     except JoseError:
         return False
-    return opened.headers() == {"alg": token.algorithm, "kid": token.key_id}
+    return opened.headers() == {"alg": algorithm, "kid": key_id}
+
+
+def load_verifier() -> None:
+    """Load joserfc now, so that the first request does not wait for it.
+
+    Raises:
+        ModuleNotFoundError: joserfc is not installed.
+    """
+    from joserfc import jwk, jws  # noqa: F401, PLC0415
+
+
+@lru_cache(maxsize=4096)
+def _imported(key: PublicKey) -> Any:
+    """Return a key in the form of joserfc. Reading it takes as long as checking a signature."""
+    from joserfc.jwk import JWKRegistry  # noqa: PLC0415
+
+    return JWKRegistry.import_key(key.pem, _JWK_KINDS[key.kind])
 
 
 def make_token(claims: Mapping[str, Any], *, algorithm: str, key_id: str, sign: Sign) -> str:

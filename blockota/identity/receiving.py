@@ -64,6 +64,23 @@ class Received:
 
 
 @dataclass(frozen=True)
+class Arrival:
+    """A request that arrived, and has been read but not judged.
+
+    Attributes:
+        address: the network address that it came from, or `MQTT`.
+        request: the request; None if it could not be read.
+        fault: why it could not be read.
+        detail: the fault in detail.
+    """
+
+    address: str
+    request: SignedRequest | None
+    fault: Fault = Fault.NOT_JSON
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class ReceiverParts:
     """The parts of a receiver.
 
@@ -122,13 +139,31 @@ class RequestReceiver:
             raw: the bytes of the JSON-RPC request.
             address: the network address that they came from, or `MQTT`.
         """
-        return self.receive_all([(raw, address)])[0]
+        return self.receive_all([self.read(raw, address=address)])[0]
 
-    def receive_all(self, arrivals: Sequence[tuple[bytes, str]]) -> list[Received]:
+    def read(self, raw: bytes, *, address: str) -> Arrival:
+        """Read one request, which `receive_all` then receives.
+
+        If the record of the sender is in memory, the signature is checked already, and the result is kept for the
+        judgement. This is most of the work, and needs no lock.
+
+        Args:
+            raw: the bytes of the JSON-RPC request.
+            address: the network address that they came from, or `MQTT`.
+        """
+        try:
+            request = read_request(raw, max_size=self._receiver.max_size)
+        except RequestFaultError as error:
+            return Arrival(address, None, error.fault, error.why)
+        if identity := self._parts.registry.known(request.sender):
+            request.is_signed_by(identity.keys.key)
+        return Arrival(address, request)
+
+    def receive_all(self, arrivals: Sequence[Arrival]) -> list[Received]:
         """Receive several requests with one flush to the disk.
 
         Args:
-            arrivals: the bytes of each request, and the address that they came from.
+            arrivals: the requests.
 
         Returns:
             What was received, in the order of the requests.
@@ -137,7 +172,7 @@ class RequestReceiver:
             now = self._parts.clock()
             # (1) Each request is judged; of two with the same name, the second was seen before.
             taken: dict[RequestName, _Case] = {}
-            cases = [self._judged(raw, address, now, taken) for raw, address in arrivals]
+            cases = [self._judged(arrival, now, taken) for arrival in arrivals]
             # (2) The accepted ones are carried out.
             self._carry_out([case for case in cases if case.fault is None])
             for case in cases:
@@ -165,14 +200,14 @@ class RequestReceiver:
         now = self._parts.clock()
         self._parts.state.commit((), self._parts.warnings.due(now=now), now=now)
 
-    def _judged(self, raw: bytes, address: str, now: int, taken: dict[RequestName, _Case]) -> _Case:
-        case = _Case(address)
-        try:
-            case.request = request = read_request(raw, max_size=self._receiver.max_size)
-            reading = self._parts.registry.reading(request.sender, address)
-        except RequestFaultError as error:
-            case.refuse(error.fault, error.why)
+    def _judged(self, arrival: Arrival, now: int, taken: dict[RequestName, _Case]) -> _Case:
+        case = _Case(arrival.address, arrival.request)
+        request = arrival.request
+        if request is None:
+            case.refuse(arrival.fault, arrival.detail)
             return case
+        try:
+            reading = self._parts.registry.reading(request.sender, arrival.address)
         except ChainError as error:
             case.refuse(Fault.REGISTRY_STALE, error.why)
             return case

@@ -85,6 +85,10 @@ class IdentityReader:
             identity = self._identity(sender, head)
             return RegistryReading(identity, head.time, self._owner(address, identity, head))
 
+    def known(self, uuid: UUID) -> Identity | None:
+        """Return a record without asking the node; None if it is not in memory. It may be out of date."""
+        return self._records.get(uuid)
+
     def identity_at(self, address: str) -> Identity | None:
         """Return the identity with a virtual IP; None if there is none.
 

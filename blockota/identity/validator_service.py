@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -60,6 +61,9 @@ STATE_NAME, CLOUD_NAME, COMMANDS_NAME = "requests.sqlite", "to-cloud.sqlite", "c
 """The files in the folder of a validator."""
 _OUTBOX_PAUSE, _PUBLISH_PAUSE, _MOST_SHOWN = 0.2, 2.0, 1000
 _LIMIT = re.compile(r"\d{1,9}", re.ASCII)
+_SWITCH = 0.0005
+"""Seconds after which a busy thread lets another one run. Each check of a signature and each write gives up the
+interpreter, and would otherwise wait for 5 ms to go on while the event loop is busy."""
 _TASKS_END, _THREADS_END = 2.0, 1.5
 """Seconds in which the tasks must end, and then seconds in which the threads must end."""
 
@@ -192,6 +196,7 @@ class ValidatorService:
             UsageError: an address or another setting cannot be used.
         """
         couriers = self._couriers()
+        sys.setswitchinterval(_SWITCH)
         asyncio.run(self._serve(couriers, on_ready))
 
     async def _serve(self, couriers: Mapping[str, RequestCourier], on_ready: Callable[[str], None]) -> None:
