@@ -35,7 +35,7 @@ from tests.support.foreign_requests import ALGORITHMS, ForeignSender
 from tests.support.validators import CLOUD, VALIDATOR, validator_process, write_validator
 
 VERDICTS, BATCH, READS = 4000, 64, 200
-SECONDS = 20
+SECONDS = 10
 
 
 def figures(*, is_quick: bool) -> Iterator[Figure]:
