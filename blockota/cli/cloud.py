@@ -200,18 +200,30 @@ def _setup(session: Session, password_fd: int | None) -> CloudSetup:
     """Return what the settings of a cloud name: its database, its registry, its log and its account."""
     from blockota.bindings.identities import IdentitiesContract
     from blockota.bindings.update_ledger import UpdateLedgerContract
+    from blockota.formats.request_token import load_library
     from blockota.ledger.keys import open_log_key
     from blockota.ledger.log import TileLog
     from blockota.ledger.log_anchor import LogAnchor
     from blockota.ledger.log_settings import load_log
     from blockota.ledger.recording import LogParts
+    from blockota.ledger.verify import keeper_in
     from blockota.operations.cloud_service import CloudSetup
     from blockota.operations.cloud_settings import load_cloud, open_database
 
+    load_library()
     settings = load_cloud(session.config, environment=os.environ)
     log = load_log(session.config, environment=os.environ)
     signer = open_log_key(*log.signing(), environment=os.environ)
     site, tiles = session.gateway, TileLog(log.folder)
+    # A missing setting ends the command before the service starts.
+    for contract in (IdentitiesContract, *((UpdateLedgerContract,) if settings.key else ())):
+        site.registry_address(contract.SETTING)
+    if keeper_in(signer.key.name) != settings.identity:
+        raise UsageError(
+            f"the log {signer.key.name} does not belong to this cloud",
+            why=f"the origin of an enrolled log ends with the UUID of its keeper, {settings.identity.hex}",
+            remedy="correct origin in [log], or identity in [cloud]",
+        )
     account = open_key(site.settings.chain_id, settings.key, password_fd) if settings.key else None
     if account is None:
         session.note("key in [cloud] is missing: the log is not anchored.")

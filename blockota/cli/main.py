@@ -53,6 +53,8 @@ _NOUNS = {
     "dev": "A local chain for development: up, status, down.",
     "demo": "Run the whole procedure once, from publishing to a flashed board.",
 }
+_EXTRAS = {"gateway": "gateway", "validator": "access", "cloud": "operations", "operations": "operations"}
+"""The extra with the libraries of a noun that runs a service."""
 _INTERRUPTED = 130
 _OFFERS = "Did you mean one of these?"
 """The words of click-didyoumean before its list of similar commands, which has one command on each line."""
@@ -170,7 +172,7 @@ def _report(failure: BaseException | None, words: list[str]) -> int:
         text = _usage_text(failure)
         error: BlockOTAError = UsageError(text.rstrip("."))
     else:
-        error = _translated(failure)
+        error = _translated(failure, words)
         text = sentence_of(error)
     print_sentence(console(stderr=True), text, mark="Error: ", mark_style="bold red")
     if "--debug" in words:
@@ -205,9 +207,16 @@ def _usage_text(failure: click.UsageError) -> str:
     return text if text.endswith((".", "?")) else f"{text}."
 
 
-def _translated(failure: BaseException) -> BlockOTAError:
+def _translated(failure: BaseException, words: list[str]) -> BlockOTAError:
     if isinstance(failure, BlockOTAError):
         return failure
+    extra = next((_EXTRAS[word] for word in words if word in _EXTRAS), "")
+    if isinstance(failure, ModuleNotFoundError) and extra:
+        return UsageError(
+            "the command cannot run",
+            why=f"the package {failure.name} is not installed",
+            remedy=f"install BlockOTA with its extra {extra}: pip install 'blockota[{extra}]'",
+        )
     if isinstance(failure, OSError) and failure.filename is None:
         # Errors of files and devices are translated where these are opened, so this one comes from writing the output.
         return UsageError(

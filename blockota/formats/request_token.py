@@ -70,6 +70,15 @@ def read_token(text: str) -> RequestToken:
     return RequestToken(text, fields["alg"], fields["kid"], load_object(claims, has_fractions=True))
 
 
+def load_library() -> None:
+    """Load the library that checks signatures, so that a service without it ends when it starts.
+
+    Raises:
+        ModuleNotFoundError: joserfc is not installed.
+    """
+    from joserfc import jws  # noqa: F401, PLC0415
+
+
 def is_signed_by(token: RequestToken, key: PublicKey) -> bool:
     """Return whether a token is signed by a key, with an algorithm of the kind of the key."""
     return _is_signed(token.text, token.algorithm, token.key_id, key)
