@@ -59,7 +59,7 @@ def boots(image: bytes) -> Iterator[Figure]:
     size = f"{hashed_size(image):,} bytes"
     first, later = (board.seconds_to_image() for _ in range(2))
     yield Figure(f"boot with hash of {size} and secure element, known image", 1000 * later, "ms", 200)
-    yield Figure(f"boot with hash of {size} and secure element, signature verified", 1000 * first, "ms")
+    yield Figure(f"boot with hash of {size} and secure element, signature verified", 1000 * first, "ms", 200)
 
 
 def drawn_checks() -> Iterator[Figure]:

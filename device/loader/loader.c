@@ -11,9 +11,10 @@
 /* Return why the image of a slot may not run; add what the secure element answered to the report. */
 static enum refusal find_fault(uint32_t slot, struct image *image, struct boot_report *report) {
   if (!image_read(slot, image)) return REFUSED_INCOMPLETE;
+  bool was_asked = secure_element_ask(image);
   if (!image_is_intact(image)) return REFUSED_DAMAGED;
   if (!image_fits(image)) return REFUSED_OTHER_BOARD;
-  enum verdict verdict = secure_element_verify(image);
+  enum verdict verdict = secure_element_verify(image, was_asked);
   report->flags &= (uint16_t)~(BOOT_CHIP_PRESENT | BOOT_SIGNATURE_CHECKED);
   if (verdict != CHIP_ABSENT) report->flags |= BOOT_CHIP_PRESENT;
   if (verdict == CHIP_ACCEPTED) report->flags |= BOOT_SIGNATURE_CHECKED;

@@ -12,7 +12,12 @@ enum verdict {
   CHIP_REFUSED,  /* it refused them, or the image has no signature */
 };
 
-/* Verify the signature of an intact image: called with slot 1 before the exchange, and with slot 0 at each boot. */
-enum verdict secure_element_verify(const struct image *image);
+/* Ask whether the digest of an image is the kept one, which the secure element finds out while the loader computes the
+ * digest. False if there is none. */
+bool secure_element_ask(const struct image *image);
+
+/* Verify the signature of an intact image: called with slot 1 before the exchange, and with slot 0 at each boot.
+ * `was_asked` is what secure_element_ask returned for this image. */
+enum verdict secure_element_verify(const struct image *image, bool was_asked);
 
 #endif

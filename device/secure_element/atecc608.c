@@ -62,7 +62,7 @@ void chip_close(void) {
   bus_close();
 }
 
-static bool send(const struct chip_command *command) {
+bool chip_send(const struct chip_command *command) {
   uint8_t packet[COUNT_SIZE + HEAD_SIZE + CHIP_MAX_DATA + CHECKSUM_SIZE] = {0};
   uint32_t size = COUNT_SIZE;
   packet[size++] = command->opcode;
@@ -78,10 +78,9 @@ static bool send(const struct chip_command *command) {
   return bus_write(WORD_COMMAND, packet, size);
 }
 
-enum chip_result chip_run(const struct chip_command *command, uint8_t *answer, uint32_t size) {
+enum chip_result chip_receive(uint8_t *answer, uint32_t size) {
   uint8_t packet[COUNT_SIZE + CHIP_MAX_ANSWER + CHECKSUM_SIZE];
   uint32_t wanted = size ? COUNT_SIZE + size + CHECKSUM_SIZE : STATUS_PACKET;
-  if (!send(command)) return CHIP_FAILED;
 
   /* (1) The chip does not acknowledge its address while it is busy. */
   int waited = 0;
@@ -95,12 +94,17 @@ enum chip_result chip_run(const struct chip_command *command, uint8_t *answer, u
   }
   /* (3) A status in place of data means that the command failed. */
   if (packet[0] == STATUS_PACKET) {
+    if (packet[1] == STATUS_AWAKE) return CHIP_FAILED; /* the answer to waking: the chip has not got the command */
     if (packet[1] == STATUS_MISMATCH) return CHIP_MISMATCH;
     return size == 0 && packet[1] == STATUS_DONE ? CHIP_DONE : CHIP_REJECTED;
   }
   if (packet[0] != wanted) return CHIP_FAILED;
   for (uint32_t i = 0; i < size; i++) answer[i] = packet[COUNT_SIZE + i];
   return CHIP_DONE;
+}
+
+enum chip_result chip_run(const struct chip_command *command, uint8_t *answer, uint32_t size) {
+  return chip_send(command) ? chip_receive(answer, size) : CHIP_FAILED;
 }
 
 /* Read an INTEGER of at most 32 bytes at `at`; return the place after it, 0 if there is none. */

@@ -47,7 +47,13 @@ bool chip_wake(void);
 /* Put the chip to sleep, and leave the bus; the chip forgets everything but its memory. */
 void chip_close(void);
 
-/* Execute a command, and wait for its answer of `size` bytes; `size` is 0 for a command that answers with a status. */
+/* Let the chip begin a command. False if it does not take it. */
+bool chip_send(const struct chip_command *command);
+
+/* Wait for the answer of `size` bytes to the last command; `size` is 0 for a command that answers with a status. */
+enum chip_result chip_receive(uint8_t *answer, uint32_t size);
+
+/* Execute a command: send it, and receive its answer. */
 enum chip_result chip_run(const struct chip_command *command, uint8_t *answer, uint32_t size);
 
 /* Read a signature in DER (RFC 3279, section 2.2.3) into r and s, 32 bytes each. False if it is not one. */

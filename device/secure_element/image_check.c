@@ -9,7 +9,8 @@ enum {
   READ_32_BYTES = 0x82, /* of the data zone */
 };
 
-static enum chip_result secure_boot(uint8_t mode, const struct image *image, const uint8_t *signature) {
+/* Let the chip begin. If it does not take the command, there is no answer to it. */
+static void begin_secure_boot(uint8_t mode, const struct image *image, const uint8_t *signature) {
   struct chip_command command = {
     .opcode = CHIP_SECURE_BOOT,
     .mode = mode,
@@ -18,7 +19,7 @@ static enum chip_result secure_boot(uint8_t mode, const struct image *image, con
     .more = signature,
     .more_size = signature ? 64 : 0,
   };
-  return chip_run(&command, 0, 0);
+  chip_send(&command);
 }
 
 /* Return whether the chip has never accepted an image. */
@@ -30,16 +31,17 @@ static bool has_kept_nothing(void) {
   return !bits;
 }
 
-static enum verdict ask_chip(const struct image *image) {
+static enum verdict find_verdict(const struct image *image) {
   uint8_t signature[64];
   /* (1) The image that the chip accepted last is recognised by its digest, without the slower verification. */
-  enum chip_result result = secure_boot(BOOT_KEPT_DIGEST, image, 0);
+  enum chip_result result = chip_receive(0, 0);
   if (result == CHIP_DONE) return CHIP_ACCEPTED;
   if (result == CHIP_REJECTED) return CHIP_UNUSED;
   if (result == CHIP_FAILED) return CHIP_SILENT;
   /* (2) Another image needs the vendor's signature; its digest is then kept in place of the former one. */
   if (image->signature && chip_read_signature(image->signature, image->signature_size, signature)) {
-    result = secure_boot(BOOT_FULL_COPY, image, signature);
+    begin_secure_boot(BOOT_FULL_COPY, image, signature);
+    result = chip_receive(0, 0);
     if (result == CHIP_DONE) return CHIP_ACCEPTED;
     if (result == CHIP_FAILED) return CHIP_SILENT;
   }
@@ -48,8 +50,14 @@ static enum verdict ask_chip(const struct image *image) {
   return image->slot == SLOT_0 && has_kept_nothing() ? CHIP_UNUSED : CHIP_REFUSED;
 }
 
-enum verdict secure_element_verify(const struct image *image) {
-  enum verdict verdict = chip_wake() ? ask_chip(image) : CHIP_ABSENT;
+bool secure_element_ask(const struct image *image) {
+  if (!chip_wake()) return false;
+  begin_secure_boot(BOOT_KEPT_DIGEST, image, 0);
+  return true;
+}
+
+enum verdict secure_element_verify(const struct image *image, bool was_asked) {
+  enum verdict verdict = was_asked ? find_verdict(image) : CHIP_ABSENT;
   chip_close();
   return verdict;
 }
