@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import uuid
 from functools import partial
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from blockota.identity.validator_service import ValidatorSetup
 
 _FILE = click.Path(path_type=Path)
+_PACKAGES = ("joserfc", "starlette", "uvicorn", "paho")
+"""The packages of the extra access."""
 
 
 @click.group(cls=VerbGroup)
@@ -31,6 +34,13 @@ def validator() -> None:
 
     The tables [validator] and [log] of the settings describe it, and validator.toml has its rules.
     """
+    for package in _PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            raise UsageError(
+                "the validator cannot run",
+                why=f"the package {package} is not installed",
+                remedy="install BlockOTA with its extra access: pip install 'blockota[access]'",
+            )
 
 
 @validator.command()
