@@ -10,7 +10,7 @@ import asyncio
 import json
 from contextlib import suppress
 
-from blockota.errors import AccessRefusedError, LimitReachedError, RefusedError, StoreError
+from blockota.errors import AccessRefusedError, LimitReachedError, MessagingError, RefusedError, StoreError
 from blockota.gateway.commands import CommandDesk
 from blockota.gateway.core import Core
 from blockota.gateway.face import FaceContext
@@ -71,6 +71,10 @@ class ThingMessages:
             if topic.kind is RequestKind.READING and is_answered:
                 payload = json.dumps({"message": error.why}).encode()
                 await self._connection.publish(reading_rejections(thing), payload)
+        except MessagingError:  # the broker delivers the message again
+            raise
+        except Exception as error:  # noqa: BLE001 - a message that meets a defect must not come again and again
+            self._context.log(NAME, "failed", topic=message.topic, why=f"{type(error).__name__}: {error}")
         self._connection.release(message)
 
     async def _admit(self, thing: int, message: Message) -> None:

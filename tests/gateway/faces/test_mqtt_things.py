@@ -149,6 +149,27 @@ def test_a_gateway_without_validators_refuses_readings(tmp_path: Path) -> None:
     site.serve(work)
 
 
+def test_a_defect_stops_neither_the_device_nor_the_others(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that meets a defect is confirmed, and does not come again for ever. The next one is taken."""
+    receive = desks_of(site).readings.receive
+
+    async def failing(number: int, payload: bytes) -> None:
+        assert b"666" not in payload, "a defect"
+        await receive(number, payload)
+
+    monkeypatch.setattr(desks_of(site).readings, "receive", failing)
+
+    async def work(device: FakeThing) -> None:
+        await device.connection.publish(READINGS, reading(666))
+        await device.connection.publish(READINGS, reading(1))
+        await site.broker.until(lambda: desks_of(site).written())
+        await settled(site)
+
+    site.serve(work)
+    assert ("mqtt", "failed") in site.lines
+    assert desks_of(site).written() == [("temperature", 1)]
+
+
 def test_a_command_is_sent_and_answered(site: Site) -> None:
     """A command that waits before the connection and one that comes later are sent once; the answer is an outcome."""
     desks = desks_of(site)
