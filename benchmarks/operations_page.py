@@ -37,6 +37,7 @@ KEEPER = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 PAGES = (
     "/",
     "/warnings",
+    "/warnings?q=256",
     "/warnings?status=all&page=20",
     "/warnings?status=all&q=device+77",
     "/warnings?status=all&q=nothing+has+this",
