@@ -36,7 +36,7 @@ class BoardDevice:
     """A board that runs the loader and one of the test images, and is controlled by their commands of one byte.
 
     Args:
-        loader: the name of the committed loader.
+        loader: the name of the committed loader, or another loader.
 
     Attributes:
         seconds: the board's time that the last command or boot took.
@@ -45,8 +45,8 @@ class BoardDevice:
     boards = 0
     """The number of boards that all devices had."""
 
-    def __init__(self, loader: str = "loader") -> None:
-        self._loader = committed(loader)
+    def __init__(self, loader: str | bytes = "loader") -> None:
+        self._loader = committed(loader) if isinstance(loader, str) else loader
         self._cut: Cut | None = None
         self._done = 0
         self.seconds = 0.0

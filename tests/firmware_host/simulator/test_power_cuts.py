@@ -14,6 +14,8 @@ from tests.support.board_device import TORN, BoardDevice, board_images, committe
 from tests.support.power_cuts import SCENARIOS, Cut, Running, Scenario, find_fault, play
 from tests.support.sampling import SEED
 
+TABLE, ROLLED_BACK = 16, 2
+"""The offset of the loader's table of functions, which begins with a magic number; a flag of the boot report."""
 CUTS = 60
 WORKERS = 4
 """Tests among which the cuts are divided, so that they run at the same time."""
@@ -69,3 +71,18 @@ def test_a_lower_security_counter_is_refused() -> None:
     device.request()
     assert device.boot() == Running(4, 5)
     assert device.slot(0).startswith(committed("test-2.0.0"))
+
+
+def test_an_agent_for_another_loader_is_rolled_back() -> None:
+    """An agent that does not find its table of functions resets, so that its trial ends with the former image."""
+    loader = bytearray(committed("loader"))
+    assert loader[TABLE : TABLE + 4] == bytes.fromhex("01004c42")
+    loader[TABLE] += 1
+    device = BoardDevice(bytes(loader))
+    device.load(committed("test-1.0.0"), committed("agent-1.0.0"))
+    assert device.boot() == Running(0)
+    assert device.request()
+    # The exchanges take longer than a boot is waited for.
+    boots = (device.boot() for _ in range(20))
+    assert next(filter(None, boots)) == Running(ROLLED_BACK)
+    assert device.slot(0).startswith(committed("test-1.0.0"))
