@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from scripts.peers import find_program
 from tests.support.gateway import GatewayCore
 from tests.support.mqtt import FakeThing
 from tests.support.receipts import GATEWAY
+from tests.support.thing_desks import ThingDesks
 
 _TOPICS = ("$aws/things/{}/jobs/#", "$aws/things/{}/shadow/#", "blockota/v1/things/{}/events/ack")
 IDENTITY_KEY = "env:GATEWAY_IDENTITY_KEY"
@@ -117,13 +119,17 @@ class Lines:
 
 
 @asynccontextmanager
-async def face(gateway: GatewayCore, broker: Mosquitto, folder: Path, log: list[bytes]) -> AsyncIterator[Lines]:
+async def face(
+    gateway: GatewayCore, broker: Mosquitto, folder: Path, log: list[bytes], desks: ThingDesks | None = None
+) -> AsyncIterator[Lines]:
     """Run the face of a gateway. A list serves as the gateway's log, to which the outbox is appended."""
     lines = Lines()
     settings = {"broker": f"localhost:{broker.port}", "files": str(broker.files.folder), "images": "https://images"}
     context = FaceContext(
         GATEWAY, folder, gateway.clock, lines, IDENTITY_KEY, entries=lambda start: log[start : start + 256]
     )
+    if desks:
+        context = replace(context, readings=desks.readings, commands=desks.commands)
     found: MqttFace = create(SettingsTable("gateway.mqtt", settings, folder), context)
     gateway.core.add_face(found)
     tasks = [asyncio.create_task(found.run(gateway.core)), asyncio.create_task(_append(gateway, log))]
