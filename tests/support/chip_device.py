@@ -102,7 +102,7 @@ class ChipFlaws:
     restarts_at: int = 0
 
 
-class ChipDevice(AgentDevice):
+class ChipAgentDevice(AgentDevice):
     """A board whose agent asks a secure element.
 
     Attributes:

@@ -63,6 +63,7 @@ class Faults:
         cut_at: the power fails before the byte of an upload with this offset is written.
         spoil_at: the byte of the upload with this offset is written wrongly.
         lost: numbers of answers that are lost, counted from 1.
+        spoiled: numbers of answers whose checksum is wrong, counted from 1.
         noise: bytes that the program prints before each answer.
         crashing: digests of images that crash when they are started; the watchdog resets the board.
         deaf: digests of images that never answer.
@@ -73,6 +74,7 @@ class Faults:
     cut_at: int | None = None
     spoil_at: int | None = None
     lost: set[int] = field(default_factory=set)
+    spoiled: set[int] = field(default_factory=set)
     noise: bytes = b""
     crashing: set[bytes] = field(default_factory=set)
     deaf: set[bytes] = field(default_factory=set)
@@ -230,7 +232,8 @@ class SmpDevice:
             self.start()
 
     def _send(self, packet: bytes) -> None:
-        frame = (len(packet) + 2).to_bytes(2) + packet + binascii.crc_hqx(packet, 0).to_bytes(2)
+        check = binascii.crc_hqx(packet, 0) ^ (self.answers in self.faults.spoiled)
+        frame = (len(packet) + 2).to_bytes(2) + packet + check.to_bytes(2)
         text, lines, start = base64.b64encode(frame), b"", _FIRST
         while text:
             lines, text, start = lines + start + text[:_LINE] + b"\n", text[_LINE:], _NEXT

@@ -113,6 +113,17 @@ def test_every_lost_answer_is_overcome(serve: Callable[..., None]) -> None:
     serve(use)
 
 
+def test_answers_with_a_wrong_checksum(serve: Callable[..., None]) -> None:
+    """They are errors of the link: another visit follows, and the face goes on to serve all boards."""
+
+    async def use(site: Site) -> None:
+        site.board.faults.spoiled = {2, 5, 9}
+        await installed(site)
+        assert any("CRC" in line["why"] for line in site.lines)
+
+    serve(use)
+
+
 def test_a_board_is_unplugged_and_connected_again(serve: Callable[..., None]) -> None:
     """The lost port is logged once, and the update continues when the board is back."""
 

@@ -22,7 +22,7 @@ from blockota.model.boot_event import SignedBootEvent
 from blockota.model.delivery import Stage
 from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry, judge
 from tests.support.agent_device import STARTED
-from tests.support.chip_device import ChipDevice, DeviceChip
+from tests.support.chip_device import ChipAgentDevice, DeviceChip
 from tests.support.gateway import known_device
 from tests.support.smp_device import digest_of
 from tests.support.smp_face import GATEWAY_SECRET, NEW, NUMBER, OLD, Site, serve
@@ -34,9 +34,9 @@ OLD_IMAGE, NEW_IMAGE = hashlib.sha256(OLD).digest(), hashlib.sha256(NEW).digest(
 Serve = Callable[..., None]
 
 
-def board_of(site: Site) -> ChipDevice:
+def board_of(site: Site) -> ChipAgentDevice:
     """Return the board of a site."""
-    assert isinstance(site.board, ChipDevice)
+    assert isinstance(site.board, ChipAgentDevice)
     return site.board
 
 
@@ -74,7 +74,7 @@ def test_events_and_receipts_are_signed(serve: Serve) -> None:
             assert judge(entry, KEY).is_signed
         assert judge(receipts[1], KEY).proves == "the device signed the MCUboot digest of its image with its own key"
 
-    serve(use, kind=ChipDevice, facts=FACTS)
+    serve(use, kind=ChipAgentDevice, facts=FACTS)
 
 
 def test_a_high_s_is_normalised(serve: Serve) -> None:
@@ -98,7 +98,7 @@ def test_a_high_s_is_normalised(serve: Serve) -> None:
         board.sign = high  # type: ignore[method-assign]
         return use(site)
 
-    serve(start, kind=ChipDevice, facts=FACTS)
+    serve(start, kind=ChipAgentDevice, facts=FACTS)
 
 
 def test_a_board_with_another_key(serve: Serve) -> None:
@@ -117,7 +117,7 @@ def test_a_board_with_another_key(serve: Serve) -> None:
         board_of(site).flaws.signs_other = True
         return use(site)
 
-    serve(start, kind=ChipDevice, facts=FACTS)
+    serve(start, kind=ChipAgentDevice, facts=FACTS)
 
 
 def test_a_replayed_session(serve: Serve) -> None:
@@ -132,7 +132,7 @@ def test_a_replayed_session(serve: Serve) -> None:
         board.flaws.replayed = board.open_session({"nonce": bytes(32), "id": bytes(16), "time": 1})
         return use(site)
 
-    serve(start, kind=ChipDevice, facts=FACTS)
+    serve(start, kind=ChipAgentDevice, facts=FACTS)
 
 
 def test_the_offer_is_authenticated(serve: Serve) -> None:
@@ -143,7 +143,7 @@ def test_the_offer_is_authenticated(serve: Serve) -> None:
         board = board_of(site)
         assert (board.sessions, board.opened) == (1, [digest_of(NEW)])
 
-    serve(use, kind=ChipDevice, facts=FACTS)
+    serve(use, kind=ChipAgentDevice, facts=FACTS)
 
 
 @pytest.mark.parametrize("key", ["another gateway", None])
@@ -156,7 +156,7 @@ def test_a_gateway_that_is_not_accepted(serve: Serve, monkeypatch: pytest.Monkey
         assert (site.board.written, board_of(site).opened, site.stage) == (0, [], Stage.OFFERED)
 
     monkeypatch.setenv("OTHER_KEY", f"{0xBAD:064x}")
-    serve(use, kind=ChipDevice, facts={**FACTS, "identity_key": key and "env:OTHER_KEY"})
+    serve(use, kind=ChipAgentDevice, facts={**FACTS, "identity_key": key and "env:OTHER_KEY"})
 
 
 def test_a_board_that_restarts_during_the_upload(serve: Serve) -> None:
@@ -171,7 +171,7 @@ def test_a_board_that_restarts_during_the_upload(serve: Serve) -> None:
         board_of(site).flaws.restarts_at = 1000
         return use(site)
 
-    serve(start, kind=ChipDevice, facts=FACTS, board={"keeps_upload": True})
+    serve(start, kind=ChipAgentDevice, facts=FACTS, board={"keeps_upload": True})
 
 
 def test_a_board_takes_nothing_without_an_offer(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_board_takes_nothing_without_an_offer(tmp_path: Path) -> None:
             with pytest.raises(BoardError, match=r"error .*11"):
                 await board.mark(digest_of(NEW) or b"")
 
-    with ChipDevice(tmp_path / "port", OLD) as device:
+    with ChipAgentDevice(tmp_path / "port", OLD) as device:
         asyncio.run(main())
 
 
@@ -220,7 +220,7 @@ def test_events_without_a_signature(serve: Serve, facts: dict[str, Any]) -> None
         board_of(site).flaws.is_silent = bool(facts)
         return use(site)
 
-    serve(start, kind=ChipDevice, facts=facts)
+    serve(start, kind=ChipAgentDevice, facts=facts)
 
 
 def test_a_replayed_event_is_refused(serve: Serve) -> None:
@@ -238,7 +238,7 @@ def test_a_replayed_event_is_refused(serve: Serve) -> None:
         assert len(entries(site, EntryKind.EVENT)) == 3
         assert len(entries(site, *EntryKind)) == before + 1
 
-    serve(use, kind=ChipDevice, facts=FACTS)
+    serve(use, kind=ChipAgentDevice, facts=FACTS)
 
 
 def test_another_event_with_a_used_number_is_refused(serve: Serve) -> None:
@@ -252,7 +252,7 @@ def test_another_event_with_a_used_number_is_refused(serve: Serve) -> None:
         assert "the device has sent another event with the number 2" in warnings(site)
         assert [entry.counter for entry in entries(site, EntryKind.EVENT)] == [1, 2, 3]
 
-    serve(use, kind=ChipDevice, facts=FACTS)
+    serve(use, kind=ChipAgentDevice, facts=FACTS)
 
 
 def test_an_acknowledgement_that_was_lost(serve: Serve) -> None:
@@ -268,4 +268,4 @@ def test_an_acknowledgement_that_was_lost(serve: Serve) -> None:
         board_of(site).events.lost = 3
         return use(site)
 
-    serve(start, kind=ChipDevice, facts=FACTS)
+    serve(start, kind=ChipAgentDevice, facts=FACTS)

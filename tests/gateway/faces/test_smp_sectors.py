@@ -16,7 +16,7 @@ from blockota.gateway.faces.smp.sectors import PAGES_AT_ONCE, draw_pages, read_m
 from blockota.model.delivery import Stage
 from blockota.model.receipt import EntryKind
 from tests.support.agent_device import AgentDevice
-from tests.support.chip_device import MAC_SECRET, ChipDevice, DeviceChip
+from tests.support.chip_device import MAC_SECRET, ChipAgentDevice, DeviceChip
 from tests.support.gateway import known_device
 from tests.support.smp_device import digest_of, encoded, mcuboot_image
 from tests.support.smp_face import NUMBER, OLD, Site, serve
@@ -52,7 +52,7 @@ def test_pages_are_drawn() -> None:
     assert all(len(set(draw_pages(64 * 1024))) == PAGES_AT_ONCE for _ in range(20))
 
 
-@pytest.mark.parametrize(("kind", "facts"), [(AgentDevice, {}), (ChipDevice, WITH_KEY), (ChipDevice, {})])
+@pytest.mark.parametrize(("kind", "facts"), [(AgentDevice, {}), (ChipAgentDevice, WITH_KEY), (ChipAgentDevice, {})])
 def test_a_right_board_passes(serve: Serve, kind: type[AgentDevice], facts: dict[str, Any]) -> None:
     """The pages of the running image are right, before and after an update, so that nothing is logged."""
 
@@ -122,11 +122,11 @@ def test_a_board_with_a_known_mac_key_must_prove_itself(serve: Serve, flaw: str,
         assert installed(site) == []
 
     def start(site: Site) -> Awaitable[None]:
-        assert isinstance(site.board, ChipDevice)
+        assert isinstance(site.board, ChipAgentDevice)
         setattr(site.board.flaws, flaw, True)
         return use(site)
 
-    serve(start, kind=ChipDevice, facts=WITH_KEY)
+    serve(start, kind=ChipAgentDevice, facts=WITH_KEY)
 
 
 @pytest.mark.parametrize("answer", [{"rc": 8}, {}, {"digest": 7}, {"digest": bytes(32), "mac": "text"}])

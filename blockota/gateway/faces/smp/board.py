@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cbor2 import CBORError
+from smp.exceptions import SMPException
 from smpclient import SMPClient
 from smpclient.exceptions import SMPClientException, SMPUploadError
 from smpclient.generics import success
@@ -41,7 +42,7 @@ _SMP_FIELDS = {"header", "version", "sequence", "smp_data"}
 _MAX_REPEATS = 8
 """The number of consecutive answers without progress after which an upload ends."""
 _FOREIGN: tuple[type[Exception], ...] = (
-    *(OSError, SMPClientException, CBORError, EOFError, ValueError),
+    *(OSError, SMPClientException, SMPException, CBORError, EOFError, ValueError),
     *(struct.error, LookupError, TypeError, OverflowError),
 )
 """The exceptions of smpclient for a lost port, a late answer, and an invalid answer. OSError includes pyserial's
