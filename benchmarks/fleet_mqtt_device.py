@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -217,7 +218,7 @@ class MqttDevice(FleetDevice):
             self.diary.given_up.add(bytes.fromhex(document["sha256"]))
 
     async def _postpone(self, job: str, document: Mapping[str, Any]) -> None:
-        text, details = self.text(Fault.POSTPONEMENT), {"postponedUntil": "1"}
+        text, details = self.text(Fault.POSTPONEMENT), {"postponedUntil": str(int(time.time()) + 2)}
         if self.draw.random() < 1 / 2:
             nonce, image = from_base64url(document["nonce"]), bytes.fromhex(document["sha256"])
             details["receipt"] = base64url(self.signer.state(image, nonce=nonce, kind=POSTPONES)[1])

@@ -200,7 +200,8 @@ def _on_trial(situation: _Situation) -> Delivery:
 def _postponed(situation: _Situation, event: Postponed) -> DeliveryStep:
     """Postpone the delivery, up to the limits of the policy.
 
-    A request beyond the limits is refused, and the offer stays.
+    A request beyond the limits is refused, and the offer stays. So is a request whose time has passed: a device repeats
+    it if the answer was lost, and by then the postponement may be over.
     """
     delivery, policy = situation.delivery, situation.policy
     since = situation.now if delivery.postponed_since is None else delivery.postponed_since
@@ -208,7 +209,10 @@ def _postponed(situation: _Situation, event: Postponed) -> DeliveryStep:
     if delivery.postponements >= policy.postponements or situation.now >= latest:
         why = f"the device asks for another postponement, after {delivery.postponements}: {event.reason}"
         return DeliveryStep(delivery, (situation.entry(EntryKind.WARNING, text=why.rstrip(": ")),))
-    until = min(max(event.until, situation.now), latest)
+    if event.until <= situation.now:
+        why = f"the device asks for a postponement until the Unix time {event.until}, which has passed"
+        return DeliveryStep(delivery, (situation.entry(EntryKind.WARNING, text=why),))
+    until = min(event.until, latest)
     entry = replace(
         situation.entry(EntryKind.POSTPONEMENT, text=event.reason or NO_REASON),
         level=EvidenceLevel.A if event.statement else None,

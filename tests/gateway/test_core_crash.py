@@ -16,7 +16,7 @@ from blockota.gateway.core import Report
 from blockota.gateway.facts import KnownDevice, ReleaseFacts
 from blockota.ledger.log import LogDisk, TileLog
 from blockota.model.receipt import POSTPONES, EntryKind, LogEntry
-from tests.support.gateway import GatewayCore, SteppedClock, known_device
+from tests.support.gateway import NOW, GatewayCore, SteppedClock, known_device
 from tests.support.gateway import release_facts as release
 from tests.support.gateway import site_facts as site
 from tests.support.receipts import SigningDevice
@@ -124,7 +124,9 @@ class Update:
         yield lambda: core.event(256, text="smoke", counter=1)
         yield lambda: gateway.clock.advance(core, 70)
         yield takes_offer
-        yield lambda: core.postponed(256, self._job, until=0, statement=self._signed(gateway, self._new, POSTPONES))
+        yield lambda: core.postponed(
+            256, self._job, until=NOW + 74, statement=self._signed(gateway, self._new, POSTPONES)
+        )
         yield lambda: gateway.clock.advance(core, 5)
         yield takes_offer
         yield lambda: core.outcome(256, self._job, succeeded=True)

@@ -29,3 +29,20 @@ def test_a_repeated_failure_is_acknowledged_once_more(tmp_path: Path, reason: st
         assert len(kinds(gateway)) == 1
 
     run(tmp_path, site([known_device(256)], release(tmp_path, "1.1.0")), use)
+
+
+def test_a_repeated_postponement_is_logged_once(tmp_path: Path) -> None:
+    """A device repeats its request if the answer was lost. By then, the time to which it postponed may have passed."""
+
+    async def use(gateway: GatewayCore) -> None:
+        core, offer, until = gateway.core, gateway.core.offer(256), gateway.clock.now + 2
+        assert offer
+        assert await core.postponed(256, offer.job, until=until, reason="in use")
+        assert await core.postponed(256, offer.job, until=until, reason="in use")
+        await gateway.clock.advance(core, 3)
+        assert core.offer(256)
+        assert not await core.postponed(256, offer.job, until=until, reason="in use")
+        assert kinds(gateway) == ["postponement", "warning"]
+        assert core.state(256).postponements == 1
+
+    run(tmp_path, site([known_device(256)], release(tmp_path, "1.1.0")), use)

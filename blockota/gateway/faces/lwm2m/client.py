@@ -21,6 +21,8 @@ JSON = 50
 """The content format of JSON (RFC 7252, section 12.3)."""
 LARGEST_VALUE = 1024
 """The maximum size in bytes of a value that is read."""
+_IDS_PER_SECOND, _LAST_ID = 160, 0xFFFF
+"""The ids of 247 seconds are fewer than all ids, so that they are not reached from below either."""
 _LONGEST_EXCHANGE = 93
 """Seconds after which an answer is no longer expected: MAX_TRANSMIT_WAIT in RFC 7252, section 4.8.2."""
 
@@ -43,6 +45,19 @@ class ServerContext(Context):
     async def find_remote_and_interface(self, message: Message) -> Any:  # noqa: ARG002 - aiocoap's method
         """Return the only transport."""
         return self.request_interfaces[0]
+
+    def continue_message_ids(self, now: int) -> None:
+        """Choose the first message id, so that a restarted gateway does not repeat the ids of the process before it.
+
+        A device takes a message with an id of the last 247 seconds for a repetition, and answers it with its old
+        answer (RFC 7252, sections 4.2 and 4.8.2). aiocoap's random first id may lie among them. The first id here
+        rises with the time, and faster than messages are sent.
+
+        Args:
+            now: Unix time in seconds.
+        """
+        for interface in self.request_interfaces:
+            interface.token_interface.message_id = now * _IDS_PER_SECOND & _LAST_ID
 
 
 class DeviceClient:

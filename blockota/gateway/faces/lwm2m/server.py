@@ -29,7 +29,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from aiocoap import CHANGED, CONTINUE, CREATED, DELETE, DELETED, POST, Context, Message
+from aiocoap import CHANGED, CONTINUE, CREATED, DELETE, DELETED, POST, Message
 from aiocoap.numbers.codes import (
     BAD_OPTION,
     BAD_REQUEST,
@@ -139,7 +139,7 @@ class Lwm2mFace:
         self._counts: dict[int, tuple[int, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._blocks = ImageBlocks(self._find_image)
-        self._coap: Context | None = None
+        self._coap: ServerContext | None = None
         self._core: Core
 
     async def run(self, core: Core, *, on_ready: Callable[[], None] = lambda: None) -> None:
@@ -192,7 +192,7 @@ class Lwm2mFace:
         else:
             found.session.wake()
 
-    async def _listen(self) -> Context:
+    async def _listen(self) -> ServerContext:
         site, shared = Site(), BlockBodies()
         site.add_resource(["rd"], _Handled(shared, self._register, self._refuse_block))
         site.add_resource(["rd"], _HandledBelow(shared, self._change, self._refuse_block))
@@ -200,20 +200,17 @@ class Lwm2mFace:
         site.add_resource(["readings"], _Handled(shared, self._take_reading, self._refuse_block))
         site.add_resource([FOLDER], _HandledBelow(shared, self._serve_image, self._refuse_block))
         host, port = self._listening.host, self._listening.port
+        # The DTLS transport adds 1 to the port, the distance of the two registered ports.
+        transport: dict[str, Any] = {"bind": (host, port + 1), "transports": ["simplesocketserver"]}
+        if self._listening.is_secure:
+            keys = _SharedKeys(self._core, self._warn_later)
+            transport = {"bind": (host, port), "transports": ["tinydtls_server"], "server_credentials": keys}
         try:
-            if not self._listening.is_secure:
-                return await ServerContext.create_server_context(
-                    site, bind=(host, port + 1), transports=["simplesocketserver"]
-                )
-            # The transport adds 1 to the port, the distance of the two registered ports.
-            return await ServerContext.create_server_context(
-                site,
-                bind=(host, port),
-                transports=["tinydtls_server"],
-                server_credentials=_SharedKeys(self._core, self._warn_later),
-            )
+            context: ServerContext = await ServerContext.create_server_context(site, **transport)
         except OSError as error:
             raise listen_error(host, port + 1, error) from error
+        context.continue_message_ids(self._context.clock())
+        return context
 
     async def _register(self, request: Message) -> Message:
         """Register a device. A new registration replaces the previous registration."""
