@@ -63,6 +63,10 @@ class RequestState:
         """Whether a request with this sender and name was accepted before."""
         return name in self._seen
 
+    def names(self) -> list[RequestName]:
+        """Return the names that are remembered, the oldest first."""
+        return list(self._seen)
+
     def commit(self, names: Iterable[RequestName], entries: Iterable[bytes], *, now: int) -> None:
         """Remember names and entries. They are on the disk when this returns.
 

@@ -1,0 +1,165 @@
+"""Records are read at one block, a ban is seen at the next one, and without the node nobody new is accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+import pytest
+
+from blockota.bindings.identities import IdentitiesContract, enrolment_argument
+from blockota.chain import Chain
+from blockota.errors import ChainError
+from blockota.formats.public_key import read_pem
+from blockota.identity.receiving import Received, ReceiverParts, RequestReceiver
+from blockota.identity.registry import IdentityReader
+from blockota.identity.request_state import RequestState
+from blockota.identity.validator import METHODS
+from blockota.identity.warnings import WarningMaker
+from blockota.model.identity import Enrolment, IdentityKind, Keys
+from blockota.model.request import Fault, Receiver
+from tests.support.city import City
+from tests.support.foreign_requests import ForeignSender
+from tests.support.relay import Relay, relayed
+from tests.support.validators import VALIDATOR
+
+KNOWN = ForeignSender("ES256", number=30)
+PLACE = IPv4Address("10.64.1.30")
+
+
+class Clock:
+    """Monotonic seconds that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _enrolled(city: City) -> None:
+    """Enrol a gateway with a virtual IP."""
+    enrol(city, KNOWN, PLACE)
+
+
+def enrol(city: City, sender: ForeignSender, address: IPv4Address | None = None) -> None:
+    """Enrol a gateway."""
+    enrolment = Enrolment(sender.uuid, IdentityKind.GATEWAY, Keys(read_pem(sender.pem.decode())), address)
+    city.decide("identities", "enrol", enrolment_argument(enrolment))
+
+
+@pytest.fixture
+def relay(city: City) -> Iterator[Relay]:
+    """A relay in front of the node."""
+    with relayed(urlsplit(city.chain.url).port or 0) as found:
+        yield found
+
+
+def reader_of(city: City, relay: Relay, clock: Clock, *, is_watched: bool = False) -> IdentityReader:
+    """Return a reader that reaches the node through a relay."""
+
+    def open_contract() -> IdentitiesContract:
+        chain = Chain(f"http://127.0.0.1:{relay.port}", chain_id=city.chain.chain_id)
+        return IdentitiesContract(chain, city.deployment.registries["identities"])
+
+    return IdentityReader(open_contract, is_watched=is_watched, clock=clock)
+
+
+def test_a_record_is_valid_for_its_block(city: City, relay: Relay) -> None:
+    """A ban is seen with the next question for a block. Two readings within the interval are of one block."""
+    sender, clock = ForeignSender("ES256", number=31), Clock()
+    enrol(city, sender)
+    reader = reader_of(city, relay, clock)
+    assert not is_banned(reader, sender.uuid)
+    city.decide("identities", "ban", sender.uuid.bytes, b"test".ljust(32, b"\0"))
+    assert not is_banned(reader, sender.uuid)
+    clock.now += 0.25
+    assert is_banned(reader, sender.uuid)
+
+
+def is_banned(reader: IdentityReader, uuid: UUID) -> bool:
+    """Return whether a record says that an identity is banned."""
+    identity = reader.reading(uuid, "").identity
+    assert identity
+    return identity.banned
+
+
+def test_a_virtual_ip_belongs_to_one_identity(city: City, relay: Relay) -> None:
+    """The owner of an address is known, also if it was enrolled later. Other addresses belong to nobody."""
+    clock = Clock()
+    reader = reader_of(city, relay, clock)
+    assert reader.reading(uuid4(), str(PLACE)).address_owner == KNOWN.uuid
+    assert reader.reading(KNOWN.uuid, f"::ffff:{PLACE}").address_owner == KNOWN.uuid
+    later, place = ForeignSender("ES256", number=32), IPv4Address("10.64.1.32")
+    assert reader.reading(KNOWN.uuid, str(place)).address_owner is None
+    enrol(city, later, place)
+    clock.now += 0.25
+    assert reader.reading(KNOWN.uuid, str(place)).address_owner == later.uuid
+    assert [reader.reading(KNOWN.uuid, one).address_owner for one in ("192.0.2.1", "mqtt", "::1", "")] == [None] * 4
+    found = reader.identity_at(str(place))
+    assert found
+    assert found.uuid == later.uuid
+
+
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_without_the_node_known_records_stay_and_others_are_unknown(
+    city: City, relay: Relay, *, is_watched: bool
+) -> None:
+    """A record that was read stays with the time of its block. Others cannot be read, until the node is back."""
+    clock = Clock()
+    reader = reader_of(city, relay, clock, is_watched=is_watched)
+    reader.look()
+    before = reader.reading(KNOWN.uuid, "")
+    relay.cut()
+    for _ in range(5):
+        clock.now += 5
+        if is_watched:
+            with pytest.raises(ChainError):
+                reader.look()
+        assert reader.reading(KNOWN.uuid, "") == before
+        with pytest.raises(ChainError, match="out of reach"):
+            reader.reading(uuid4(), "")
+    relay.restore()
+    clock.now += 5
+    reader.look()
+    assert reader.reading(uuid4(), "").identity is None
+
+
+def test_a_reader_opens_the_registry_when_the_node_is_there(city: City, relay: Relay) -> None:
+    """A service starts although the node is out of reach."""
+    clock = Clock()
+    relay.cut()
+    reader = reader_of(city, relay, clock)
+    with pytest.raises(ChainError, match="out of reach"):
+        reader.reading(KNOWN.uuid, "")
+    relay.restore()
+    clock.now += 5
+    assert reader.reading(KNOWN.uuid, "").identity
+
+
+def test_an_old_block_refuses_every_request(city: City, relay: Relay, tmp_path: Path) -> None:
+    """A receiver accepts requests at the largest age of a block, and refuses all of them one second later.
+
+    This is the receiver's own failure, so that it leaves no warning.
+    """
+    reader = reader_of(city, relay, Clock())
+    reader.look()
+    head = reader.head
+    assert head
+    time = [head.time + 60]
+    with RequestState(tmp_path / "state.sqlite") as state:
+        parts = ReceiverParts(reader, state, WarningMaker(VALIDATOR), lambda: time[0])
+        receiver = RequestReceiver(Receiver(VALIDATOR, METHODS, max_age=60), parts, keep=lambda some: [{}] * len(some))
+
+        def receive() -> Received:
+            return receiver.receive(KNOWN.request(iat=time[0]), address="")
+
+        assert receive().fault is None
+        time[0] += 1
+        refused = receive()
+        assert (refused.fault, refused.warning, state.waiting()) == (Fault.REGISTRY_STALE, "", 0)
