@@ -236,9 +236,12 @@ class ValidatorService:
             account = BrokerAccount(
                 broker.host, broker.port, broker.name, password, broker.authority, is_persistent=bool(broker.name)
             )
-            yield MqttIntake(
-                settings.identity, intake, lambda: connected(account), lambda why: self._lines.state("mqtt", why)
-            ).run()
+            yield MqttIntake(settings.identity, intake, lambda: connected(account), self._report_mqtt).run()
+
+    def _report_mqtt(self, why: str) -> None:
+        self._lines.state("mqtt", why)
+        if not why:
+            self._lines.event("mqtt", "connected")
 
     def _wait_for_stop(self) -> None:
         while not self._stop.wait(1.0):

@@ -226,7 +226,7 @@ def _broker(table: SettingsTable | None) -> BrokerSettings | None:
         return None
     table.known("broker", "name", "password", "authority")
     host, port = table.address("broker", "localhost:8883")
-    return BrokerSettings(host, port, table.text("name", "") or "", table.path("password"), table.path("authority"))
+    return BrokerSettings(host, port, table.text("name") or "", table.path("password"), table.path("authority"))
 
 
 def _uuid(table: SettingsTable, key: str, text: str) -> UUID:
