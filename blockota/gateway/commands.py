@@ -8,7 +8,7 @@ an outcome     stated by the device, or *no answer* after the deadline; put into
 
 A command therefore leaves the gateway at most once. If the gateway is killed between ``sent`` and the sending, the
 device does not get it, and the outcome is *no answer*. A request with the id of an earlier command is answered with the
-state of this command, and refused if it has another content.
+state of this command, whose deadline stays. It is refused if it has another sender, name or arguments.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -184,7 +185,9 @@ class CommandDesk:
             return RefusedError("the command cannot be read", why=str(error))
         statement = f"SELECT {_COLUMNS}, sender, state, reason FROM command WHERE thing = ? AND id = ?"  # noqa: S608
         if row := database.execute(statement, (command.thing, command.id)).fetchone():
-            if (_command(row[:5]), UUID(bytes=row[5])) != (command, request.sender):
+            known = _command(row[:5])
+            # A rule that fires again for the same reading gives the same id and another deadline.
+            if (replace(known, deadline=command.deadline), UUID(bytes=row[5])) != (command, request.sender):
                 return RefusedError("the command is refused", why=f"the id {command.id!r} names another command")
             return {"id": command.id, "state": row[6]} | ({"reason": row[7]} if row[7] else {})
 
