@@ -48,8 +48,8 @@ from blockota.shutdown import Stop
 STATE_NAME = "requests.sqlite"
 """The file in the folder of a cloud with the names of requests, and with entries for the log."""
 _OUTBOX_PAUSE, _PUBLISH_PAUSE = 0.2, 2.0
-_TASKS_END, _THREADS_END = 2.0, 1.5
-"""Seconds in which the tasks must end, and then seconds in which the threads must end."""
+_TASKS_END, _COMMIT_END, _THREADS_END = 1.0, 1.0, 1.0
+"""Seconds in which the tasks, then the last commit, and then the threads must end."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,10 @@ class CloudService:
             for task in tasks:
                 task.cancel()
             await asyncio.wait([stopped, *tasks], timeout=_TASKS_END)
-            await asyncio.to_thread(intake.close)
+            closing = asyncio.create_task(asyncio.to_thread(intake.close))
+            if not (await asyncio.wait([closing], timeout=_COMMIT_END))[0]:
+                self._setup.database.interrupt()  # the commit waits for a standby that is gone
+            await closing
             await asyncio.to_thread(self._threads.join, _THREADS_END)
 
     def _tasks(self, intake: RequestIntake, on_ready: Callable[[str], None]) -> Iterator[Coroutine[Any, Any, None]]:

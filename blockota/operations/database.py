@@ -68,6 +68,9 @@ class Server(Protocol):
             StoreError: it may not be.
         """
 
+    def interrupt(self) -> None:
+        """End a commit that waits, with an error. Any thread may call this."""
+
     def translated(self, error: Exception) -> BlockOTAError:
         """Return the error for an error of the driver."""
 
@@ -116,6 +119,10 @@ class CloudDatabase:
     def __exit__(self, *_: object) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+    def interrupt(self) -> None:
+        """End a commit that waits, for example for a standby, with an error. Any thread may call this."""
+        self._server.interrupt()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -26,7 +28,7 @@ password can be taken for a host, and be shown."""
 _SECRET_OPTIONS = frozenset({"password", "sslpassword"})
 _DEFAULTS = {
     "application_name": "blockota",
-    "connect_timeout": "5",
+    "connect_timeout": "2",
     # The server among several that is not a standby.
     "target_session_attrs": "read-write",
     # A server whose machine is gone is given up after 10 s, also while an answer is awaited.
@@ -88,6 +90,7 @@ class PostgresServer:
         self._options = {name: value for name, value in _DEFAULTS.items() if name not in options}
         self.place = f"postgresql://{match['hosts']}/{match['name'] or ''}"
         secrets = [match["password"] or "", *(options[name] for name in _SECRET_OPTIONS & options.keys())]
+        self._committing: Any = None
         self._secrets = [PrivateUrl(f"postgresql://:{one}@host") for one in secrets if one]
 
     def create_engine(self) -> Engine:
@@ -123,9 +126,11 @@ class PostgresServer:
 
         driver: Any = connection.connection.driver_connection
         driver.add_notice_handler(note)
+        self._committing = driver
         try:
             yield
         finally:
+            self._committing = None
             driver.remove_notice_handler(note)
         if warned:
             raise StoreError(
@@ -133,6 +138,12 @@ class PostgresServer:
                 why=self._shown(warned[0]),
                 remedy="check the standby",
             )
+
+    def interrupt(self) -> None:
+        """Close the line on which a commit waits. Whether the server commits is then unknown."""
+        if driver := self._committing:
+            with suppress(OSError), socket.socket(fileno=os.dup(driver.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
 
     def translated(self, error: Exception) -> BlockOTAError:
         """Return the error for an error of psycopg or of the system."""

@@ -19,7 +19,7 @@ from blockota.sqlite_file import is_damaged
 
 _APPLICATION = 0x424F5443
 """The application id in the file's header (the letters BOTC)."""
-LOCKED_SECONDS = 5.0
+LOCKED_SECONDS = 2.0
 """Seconds for which a transaction waits for one of another process."""
 _TROUBLES = {
     sqlite3.SQLITE_BUSY: ("another program has locked it", "end the program that uses the file"),
@@ -120,6 +120,9 @@ class SqliteServer:
                 why="the file was deleted or replaced while it was open",
                 remedy="restore the file",
             )
+
+    def interrupt(self) -> None:
+        """Do nothing: a transaction waits for at most `LOCKED_SECONDS`."""
 
     def translated(self, error: Exception) -> BlockOTAError:
         """Return the error for an error of SQLite or of the system."""
