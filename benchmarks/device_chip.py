@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.figure import Figure, options, report
+from blockota.gateway.faces.smp.sectors import draw_pages
 from firmware_host.simulator.line import TimeModel
 from scripts.build_device import PROGRAMS, compile_program, sign
 from tests.support.agent_client import EVENTS, GROUP_DEVICE
@@ -24,7 +25,7 @@ from tests.support.host_device import digest_of, hashed_size
 PAGE, PAGES, ASKED, CHECKS, SHARE = 1024, 64, 8, 35, 0.99
 """Bytes of a page; the pages of an image of which one is spoiled, and those of one check; the checks after which it
 must be found, and the probability of this."""
-DRAWN, BOARDS = 100_000, 40
+DRAWN, BOARDS, SLACK = 20_000, 40, 0.002
 LARGEST = 27_776
 """Bytes that the digest of an image of 28 KiB covers, as in `benchmarks.power`."""
 PROGRAM_END = 9 * PAGE
@@ -65,12 +66,12 @@ def boots(image: bytes) -> Iterator[Figure]:
 def drawn_checks() -> Iterator[Figure]:
     """Yield the share of spoiled pages that are found, computed and drawn."""
     computed = 1 - (1 - ASKED / PAGES) ** CHECKS
-    draw = random.Random(2)  # noqa: S311 - a draw that can be repeated
-    pages = range(PAGES)
-    found = sum(any(0 in draw.sample(pages, ASKED) for _ in range(CHECKS)) for _ in range(DRAWN))
+    found = sum(any(0 in draw_pages(PAGES * PAGE) for _ in range(CHECKS)) for _ in range(DRAWN))
     name = f"one spoiled page of {PAGES} is found by {CHECKS} checks of {ASKED} pages"
     yield Figure(f"{name}, computed", 100 * computed, "%", 100 * SHARE, is_minimum=True)
-    yield Figure(f"{name}, {DRAWN:,} draws", 100 * found / DRAWN, "%", 100 * SHARE, is_minimum=True)
+    # The draws are those of the gateway, and cannot be repeated: the limit leaves room for four standard deviations.
+    drawn = f"{name}, {DRAWN:,} times the gateway's draw"
+    yield Figure(drawn, 100 * found / DRAWN, "%", 100 * (SHARE - SLACK), is_minimum=True)
 
 
 def checks_on_boards(image: bytes, folder: Path) -> Iterator[Figure]:
