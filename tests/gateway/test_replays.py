@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from blockota.errors import RefusedError
+from blockota.formats.public_key import KeyKind, PublicKey
+from blockota.gateway.core import Report
+from blockota.messaging.topics import ThingEvent
 from tests.gateway.test_core import kinds, run
-from tests.support.gateway import GatewayCore, known_device
+from tests.support.gateway import GatewayCore, appending, gateway_core, known_device
 from tests.support.gateway import release_facts as release
 from tests.support.gateway import site_facts as site
+from tests.support.receipts import SigningDevice
 
 
 @pytest.mark.parametrize("is_refusal", [False, True])
@@ -46,3 +52,62 @@ def test_a_repeated_postponement_is_logged_once(tmp_path: Path) -> None:
         assert core.state(256).postponements == 1
 
     run(tmp_path, site([known_device(256)], release(tmp_path, "1.1.0")), use)
+
+
+def test_a_replayed_signed_report_is_refused_after_a_restart(tmp_path: Path) -> None:
+    """The counter in the statement has to rise. The gateway keeps the newest counter on the disk."""
+    thing, old, new = SigningDevice(), release(tmp_path, "1.0.0"), release(tmp_path, "1.1.0")
+    key = PublicKey(KeyKind.P256, thing.key)
+    facts, statements = site([known_device(256, key=key)], old, new), list[bytes]()
+
+    async def report(gateway: GatewayCore) -> None:
+        for one in (old, new, old):
+            sha256 = one.release.sha256
+            statements.append(thing.state(sha256, nonce=gateway.core.nonce(256))[1])
+            assert await gateway.core.reported(256, Report(image=sha256, statement=statements[-1]))
+
+    async def replay(gateway: GatewayCore) -> None:
+        entries = len(gateway.entries())
+        for raw, one in zip(statements, (old, new, old), strict=True):
+            report = Report(image=one.release.sha256, statement=raw)
+            if raw == statements[-1]:  # it is the last report, whose answer was lost
+                assert await gateway.core.reported(256, report)
+                continue
+            with pytest.raises(RefusedError, match="the statement is replayed: its counter is"):
+                await gateway.core.reported(256, report)
+        assert gateway.core.state(256).running == old.release.sha256
+        assert kinds(gateway)[entries:] == ["warning", "warning"]
+
+    run(tmp_path, facts, report)
+    run(tmp_path, facts, replay)
+
+
+def test_a_replayed_signed_event_is_logged_once(tmp_path: Path) -> None:
+    """A repeated event gets the index of its entry, also after a restart. One that is no longer kept is refused."""
+    thing = SigningDevice()
+    facts = site([known_device(256, key=PublicKey(KeyKind.P256, thing.key))])
+    events = [thing.event(ThingEvent(number, "tamper", 1, body=f"opened {number}")) for number in range(1, 80)]
+
+    async def send(gateway: GatewayCore, event: ThingEvent) -> int:
+        while True:
+            try:
+                return await gateway.core.event(256, text=event.text, statement=event.statement, counter=event.seq)
+            except RefusedError as error:
+                if "too many entries" not in error.why:
+                    raise
+                gateway.clock.now += 60  # the limit of entries in a minute
+
+    async def use() -> None:
+        async with gateway_core(tmp_path, facts) as gateway, appending(gateway):
+            first = await send(gateway, events[0])
+            assert await send(gateway, events[0]) == first
+        async with gateway_core(tmp_path, facts) as gateway, appending(gateway):
+            assert await send(gateway, events[0]) == first
+            assert gateway.log == []
+            for event in events[1:]:
+                await send(gateway, event)
+            with pytest.raises(RefusedError, match="the event 1 is too old: it is replayed"):
+                await send(gateway, events[0])
+            assert sum(one.counter == 1 for one in gateway.appended()) == 0
+
+    asyncio.run(use())
