@@ -171,9 +171,10 @@ class Lwm2mFace:
                 if sending.done():
                     sending.result()  # a defect is reported, and the face starts again
         finally:
+            plain.close()
             if sending:
                 sending.cancel()
-            plain.close()
+                await asyncio.wait([sending])
             sessions = [known.task for known in self._registered.values()]
             for number in list(self._registered):
                 self._end(number)

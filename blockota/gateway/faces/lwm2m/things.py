@@ -76,6 +76,7 @@ class CommandSender:
             end()
             for task in self._sending:
                 task.cancel()
+            await asyncio.gather(*self._sending, return_exceptions=True)
 
     async def _begin(self, commands: CommandDesk, command: DeviceCommand) -> None:
         client = self._listening(command.thing)
