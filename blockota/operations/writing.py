@@ -23,6 +23,8 @@ from blockota.model.reading import SensorReading
 from blockota.operations.schema import ALL_GATEWAYS, BATCH, LATEST, MINUTE, READING, REQUEST
 
 _MINUTE = 60
+_ROWS = 500
+"""The number of rows in a statement. SQLite and PostgreSQL limit the number of its values."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,11 @@ def write_requests(connection: Connection, requests: Iterable[AcceptedRequest], 
         }
         for digest, one in by_digest.items()
     ]
-    added = insert(REQUEST).values(rows).on_conflict_do_nothing(index_elements=["digest"])
-    numbers = {
-        bytes(digest): number
-        for number, digest in connection.execute(added.returning(REQUEST.c.number, REQUEST.c.digest))
-    }
+    numbers: dict[bytes, int] = {}
+    for start in range(0, len(rows), _ROWS):
+        added = insert(REQUEST).values(rows[start : start + _ROWS]).on_conflict_do_nothing(index_elements=["digest"])
+        found = connection.execute(added.returning(REQUEST.c.number, REQUEST.c.digest))
+        numbers |= {bytes(digest): number for number, digest in found}
     if numbers:
         _write_readings(connection, [(number, by_digest[digest]) for digest, number in numbers.items()], now=now)
     return set(numbers)

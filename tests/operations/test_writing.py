@@ -19,7 +19,7 @@ from tests.support.cloud import CLOUD, GATEWAY, START, VALIDATOR, accepted
 from tests.support.identities import UUIDS
 
 URL = "sqlite:///cloud.db"
-KILLS = 4
+KILLS = 2
 
 
 @pytest.fixture
@@ -77,6 +77,12 @@ def test_every_transaction_changes_a_row(database: CloudDatabase) -> None:
         write(database, accepted(1), now=START + number)
         with database.reading() as connection:
             assert queries.last_batches(connection) == {CLOUD: START + number}
+
+
+def test_any_number_of_requests_is_written_together(database: CloudDatabase) -> None:
+    """Requests of many validators, which arrive during one commit, are more than one statement can have."""
+    assert write(database, *(accepted(number) for number in range(12_000))) == 12_000
+    assert write(database, *(accepted(number) for number in range(11_000, 12_001))) == 1
 
 
 def test_values_return_as_they_were_measured(database: CloudDatabase) -> None:

@@ -19,6 +19,7 @@ SAME = [
     test_writing.test_requests_are_written_once,
     test_writing.test_a_transaction_that_fails_writes_nothing,
     test_writing.test_every_transaction_changes_a_row,
+    test_writing.test_any_number_of_requests_is_written_together,
     test_writing.test_values_return_as_they_were_measured,
     test_writing.test_pages_follow_each_other,
 ]
