@@ -28,7 +28,7 @@ INTERVAL = 0.25
 """Seconds between two questions for the newest block."""
 _AGAIN = 1.0
 """Seconds without questions after a failure."""
-_SILENCE = 2.0
+_SILENCE = 1.0
 """Seconds without an answer to `look` after which a watched reader asks for no record."""
 _MOST = 10_000
 """The largest number of records that are kept for one block. Anyone can ask for records that do not exist."""

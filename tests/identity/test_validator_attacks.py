@@ -302,18 +302,10 @@ def test_a_virtual_ip_stands_for_its_identity(city: City, tmp_path: Path) -> Non
 
 
 def post(run: ValidatorRun, raw: bytes) -> dict[str, Any]:
-    """Send a request over a new connection."""
-    client = run.client()
-    try:
-        return client.post(raw)
-    finally:
-        client.close()
+    """Send a request."""
+    return run.kept_client.post(raw)
 
 
 def accepted(run: ValidatorRun) -> int:
     """Return the number of readings that the validator has."""
-    client = run.client()
-    try:
-        return len(client.get("/readings/256?limit=1000")[1]["readings"])
-    finally:
-        client.close()
+    return len(run.kept_client.get("/readings/256?limit=1000")[1]["readings"])

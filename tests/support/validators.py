@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,6 +55,11 @@ class ValidatorRun:
     def client(self) -> ValidatorClient:
         """Return a client with a connection of its own."""
         return ValidatorClient(self.url, self.folder / "validator" / "authority.pem")
+
+    @cached_property
+    def kept_client(self) -> ValidatorClient:
+        """A client that keeps its connection."""
+        return self.client()
 
     def warnings(self) -> list[RequestWarning]:
         """Return the warnings in the log, the oldest first."""
