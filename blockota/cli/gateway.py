@@ -66,7 +66,7 @@ def init(
     """Set up a gateway: make its keys, and write its settings.
 
     The tables of the gateway are added to blockota.toml. Nothing is overwritten. The command also writes two public
-    keys, with which the city enrols the gateway.
+    keys, with which the city enrols the gateway. With --mqtt alone, a gateway that exists gets a message broker.
 
     \b
     Example:  blockota gateway init --domain berlin.example \\
@@ -76,6 +76,8 @@ def init(
     from blockota.gateway.founding import NewGateway, found_gateway
 
     host_and_port(listen)
+    if mqtt and not (identity or key or identity_key or log_key) and _add_broker(session, mqtt):
+        return
     new = NewGateway(identity or uuid.uuid4(), domain, key, identity_key, log_key, listen, mqtt)
     found = found_gateway(session.config, new)
     fields = {
@@ -330,6 +332,26 @@ def pause(session: Session, /, subject: str, *, resume: bool) -> None:
     sentence += f", {_when(settings)}"
     then = "" if resume else f"Next: `blockota gateway pause {subject} --resume` ends the pause"
     session.result({"subject": subject, "paused": not resume}, lambda: session.done(sentence), then=then)
+
+
+def _add_broker(session: Session, host: str) -> bool:
+    """Add a message broker to the gateway of the settings. Returns False if they have none."""
+    from blockota.gateway.founding import add_broker
+
+    try:
+        settings = _settings(session)
+    except UsageError:  # without a gateway, one is made; an error in its table is reported then
+        return False
+    broker, passwords = add_broker(session.config, settings, host)
+    fields = {"broker": str(broker), "passwords": dict(passwords)}
+
+    def show() -> None:
+        session.done("the gateway has the face mqtt")
+        rows = {"broker": f"mosquitto -c {broker}"}
+        session.fields(rows | {f"password of {name}": one for name, one in passwords.items()})
+
+    session.result(fields, show, then="Next: run the broker, and restart the gateway")
+    return True
 
 
 def _settings(session: Session) -> GatewaySettings:

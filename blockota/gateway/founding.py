@@ -10,8 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
+from blockota.errors import UsageError
+from blockota.files import write_result
+from blockota.gateway.settings import GatewaySettings
 from blockota.identity.founding import NewService, ServiceFounding, toml_table
 from blockota.messaging.mosquitto import write_broker_files
+from blockota.settings import FILE_NAME
 
 _FACES = """
 # [gateway.groups.default]           # how devices are updated; see docs/gateway.md
@@ -85,8 +89,37 @@ def found_gateway(config: Path | None, new: NewGateway) -> FoundedGateway:
     found, passwords, tables = founding.found, dict[str, str](), [_FACES]
     if new.mqtt:
         passwords = write_broker_files(found.folder / "mqtt", (), hosts=[new.mqtt, "localhost"])
-        face = {"broker": "localhost:8883", "images": f"https://{new.mqtt}:8443/images/"}
-        tables.append(toml_table("gateway.mqtt", face))
+        tables.append(_mqtt_table(new.mqtt))
     founding.write_settings({"listen": new.listen}, tables)
     broker = found.folder / "mqtt" / "mosquitto.conf" if new.mqtt else None
     return FoundedGateway(found.folder, found.settings, found.public_key, found.log_public_key, broker, passwords)
+
+
+def add_broker(config: Path | None, settings: GatewaySettings, host: str) -> tuple[Path, Mapping[str, str]]:
+    """Add a message broker to a gateway that has none: its files, and the table ``[gateway.mqtt]``.
+
+    Args:
+        config: the settings file; None means ``blockota.toml`` in the current folder.
+        settings: the settings of the gateway.
+        host: name or address at which devices reach the broker.
+
+    Returns:
+        The broker's settings file, and the new passwords of its users. They are not stored.
+
+    Raises:
+        UsageError: the gateway has the face already, or a file cannot be written.
+    """
+    path, folder = config or Path(FILE_NAME), settings.folder / "mqtt"
+    if "mqtt" in settings.faces:
+        raise UsageError(
+            f"{path} has the table [gateway.mqtt] already",
+            why="the files of a message broker are never overwritten",
+            remedy="edit the table, or the files in its folder",
+        )
+    passwords = write_broker_files(folder, (), hosts=[host, "localhost"])
+    write_result(path, path.read_bytes().rstrip() + f"\n{_mqtt_table(host)}".encode())
+    return folder / "mosquitto.conf", passwords
+
+
+def _mqtt_table(host: str) -> str:
+    return toml_table("gateway.mqtt", {"broker": "localhost:8883", "images": f"https://{host}:8443/images/"})

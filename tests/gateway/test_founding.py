@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from blockota.errors import UsageError
-from blockota.gateway.founding import NewGateway, found_gateway
+from blockota.gateway.founding import NewGateway, add_broker, found_gateway
 from blockota.gateway.settings import load_gateway
 from blockota.ledger.keys import open_log_key
 from blockota.ledger.log_settings import load_log
@@ -62,6 +62,22 @@ def test_a_message_broker_gets_its_files(tmp_path: Path) -> None:
     assert list(found.passwords) == ["cms"]
     table = load_gateway(found.settings, environment={}).faces["mqtt"]
     assert table.text("images") == "https://broker.example:8443/images/"
+
+
+def test_a_gateway_gets_a_message_broker_later(tmp_path: Path) -> None:
+    """The files and the table are added to a gateway that exists, once. Everything else stays as it was."""
+    config = tmp_path / "blockota.toml"
+    found_gateway(config, NEW)
+    before = config.read_text()
+    broker, passwords = add_broker(config, load_gateway(config, environment={}), "broker.example")
+    assert config.read_text().startswith(before.rstrip())
+    assert broker.read_text().count("8883")
+    assert list(passwords) == ["cms"]
+    settings = load_gateway(config, environment={})
+    assert settings.faces["mqtt"].text("images") == "https://broker.example:8443/images/"
+    assert settings.identity == IDENTITY
+    with pytest.raises(UsageError, match=r"has the table \[gateway.mqtt\] already"):
+        add_broker(config, settings, "broker.example")
 
 
 def test_what_cannot_be_used_leaves_no_trace(tmp_path: Path) -> None:
