@@ -19,6 +19,7 @@ from blockota.chain.local import free_port
 from blockota.errors import UsageError
 from blockota.identity.sending import Parcel
 from blockota.operations.cloud_settings import check_place, load_cloud, open_database
+from tests.support import forks
 from tests.support.city import City
 from tests.support.clouds import CLOUD, VALIDATOR, CloudRun, cloud_process, running_cloud, signer_of, write_cloud
 from tests.support.foreign_requests import data
@@ -31,8 +32,7 @@ KILL_AFTER = 30
 
 def blockota(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder."""
-    command = [sys.executable, "-m", "blockota", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return forks.run(["-m", "blockota", *words], folder=folder)
 
 
 def test_a_kill_loses_no_acknowledged_request(city: City, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_readings_reach_the_cloud_through_a_validator(city: City, tmp_path: Path
             eventually(lambda: arrived(2.0), what="the reading")
 
 
-@pytest.mark.parametrize("package", ["sqlalchemy", "joserfc", "uvicorn"])
+@pytest.mark.parametrize("package", ["sqlalchemy", "joserfc"])
 def test_a_missing_extra_is_named(city: City, tmp_path: Path, package: str) -> None:
     """Without a library of the extra, the command exits with 2 and names the extra."""
     write_cloud(city, tmp_path)
