@@ -76,6 +76,23 @@ class Lan:
         host.run("ip", "link", "set", "lo", "up")
         return host
 
+    def add_behind(self, router: NamespaceHost, addresses: tuple[str, str]) -> NamespaceHost:
+        """Add a host that only a cable to another host connects.
+
+        Args:
+            router: the other host.
+            addresses: the addresses of the other host and of the new host on the cable.
+        """
+        host = NamespaceHost(f"{self.name}n{len(self.hosts) + 2}", addresses[1])
+        run("ip", "netns", "add", host.namespace)
+        self.hosts.append(host)
+        router.run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "eth0", "netns", host.namespace)
+        for end, interface, address in ((router, "eth1", addresses[0]), (host, "eth0", addresses[1])):
+            end.run("ip", "address", "add", f"{address}/30", "dev", interface)
+            end.run("ip", "link", "set", interface, "up")
+        host.run("ip", "link", "set", "lo", "up")
+        return host
+
 
 @contextmanager
 def lan() -> Iterator[Lan]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -23,6 +24,7 @@ def main() -> int:
     if obstacles := find_obstacles():
         print(obstacles, file=sys.stderr)
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that all processes and networks are removed
     with tempfile.TemporaryDirectory() as folder, forks.server():
         run_city(Path(folder), size, lambda line: print(line, flush=True))
     return 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tests.peers.city.ledger import watched_blocks
 from tests.peers.city.members import Member
-from tests.peers.city.world import World, wait_ended
+from tests.peers.city.world import World, end_all
 from tests.support import forks
 from tests.support.waiting import eventually
 
@@ -50,14 +50,13 @@ def pinging(member: Member, others: Sequence[Member], interval: float) -> Iterat
 
 def ban_gateway(world: World, banned: Member) -> BanOutcome:
     """Ban a gateway whose owner is a thief: it keeps its tunnels open, and goes on to send."""
-    others = [one for one in world.gateways if one is not banned]
     with ExitStack() as stack:
         blocks = stack.enter_context(watched_blocks(world.ledger.networks.city_urls))
         pings = {
             one.number: stack.enter_context(
                 pinging(one, world.validators, _SECONDS_OF_BANNED if one is banned else _SECONDS)
             )
-            for one in world.gateways
+            for one in (*world.gateways, banned)
         }
         for process in pings.values():
             assert process.stdout.readline() == "ready\n", process.errors
@@ -67,12 +66,11 @@ def ban_gateway(world: World, banned: Member) -> BanOutcome:
         eventually(lambda: block in blocks.found, what=f"block {block}")
         world.stack.callback(world.tunnels[banned.number].send_signal, signal.SIGCONT)
         eventually(lambda: time.monotonic() > blocks.found[block] + _QUIET, what="the end of the measurement")
-        for process in pings.values():
-            process.send_signal(signal.SIGTERM)
-        counts = {number: json.loads(wait_ended(process)) for number, process in pings.items()}
+        outputs = end_all(list(pings.values()))
 
+    counts = {number: json.loads(out) for number, out in zip(pings, outputs, strict=True)}
     silent = [one["last"] - blocks.found[block] for one in counts[banned.number].values()]
-    kept = [one for member in others for one in counts[member.number].values()]
+    kept = [one for member in world.gateways for one in counts[member.number].values()]
     return BanOutcome(
         silent_after=sorted(silent),
         sent=sum(one["sent"] for one in kept),

@@ -109,7 +109,9 @@ class Member:
 
 PRELOADED = (
     *("blockota.cli.vpn", "blockota.cli.gateway", "blockota.identity.tunnel_sync", "blockota.identity.receiving"),
-    *("blockota.gateway.opening", "blockota.gateway.faces.mqtt", "websockets.sync.client", "tests.peers.city.inside"),
+    *("blockota.cli.validator", "blockota.cli.cloud", "blockota.identity.validator_service", "blockota.line_log"),
+    *("blockota.operations.cloud_service", "blockota.identity.asgi_server", "sqlalchemy", "alembic", "aiomqtt"),
+    *("blockota.gateway.opening", "blockota.gateway.faces.mqtt", "websockets.sync.client"),
 )
 """The modules that the fork server imports before it forks a process of the city."""
 
@@ -158,8 +160,8 @@ def tunnel_settings(member: Member, others: Sequence[Member]) -> str:
 
 
 def new_members(hosts: Iterator[NamespaceHost], size: int, folder: Path) -> list[Member]:
-    """Return the cloud, and an equal number of validators and gateways, each with new keys."""
-    kinds = [IdentityKind.CLOUD, *[IdentityKind.VALIDATOR] * size, *[IdentityKind.GATEWAY] * size]
+    """Return the cloud, the validators, the gateways and one more gateway that will be stolen, each with new keys."""
+    kinds = [IdentityKind.CLOUD, *[IdentityKind.VALIDATOR] * size, *[IdentityKind.GATEWAY] * (size + 1)]
     members = []
     for number, (kind, host) in enumerate(zip(kinds, hosts, strict=False)):
         member = Member(number, kind, host, folder / f"{kind}-{number}", uuid4())

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.peers.city.bans import ban_gateway
+from tests.peers.city.kills import await_all, kill_in_turn
+from tests.peers.city.services import Services
+from tests.peers.city.trials import refuse_requests
 from tests.peers.city.world import PhaseClock, Report, city
+from tests.support.waiting import eventually
 
 BAN_LIMIT = 1.0
 """Seconds within which a banned gateway must be silent at all validators."""
@@ -18,11 +23,13 @@ def run_city(folder: Path, size: int, report: Report) -> dict[str, float]:
         AssertionError: the city does not do what it must.
     """
     clock = PhaseClock(report)
-    with city(folder, size, clock) as world:
+    with city(folder, size, clock) as world, ThreadPoolExecutor(1) as background:
+        services = Services(world)
+        registered = background.submit(services.register_devices)
         world.open_tunnels()
         clock(f"{len(world.members)} hosts follow the registry with `blockota vpn sync --watch`")
 
-        banned = ban_gateway(world, world.gateways[-1])
+        banned = ban_gateway(world, world.stolen)
         last = banned.silent_after[-1]
         clock(
             f"a banned gateway is silent at {size} of {size} validators {last:.3f} s after the block;"
@@ -31,6 +38,21 @@ def run_city(folder: Path, size: int, report: Report) -> dict[str, float]:
         assert last <= BAN_LIMIT, f"the banned gateway was silent only after {last:.3f} s"
         assert banned.lost == 0, f"the other gateways lost {banned.lost} packets"
         world.figures |= {"ban_seconds": last, "lost_packets": banned.lost, "sent_packets": banned.sent}
+        registered.result()
+        clock(f"a registrant, and {size} sensors registered")
+        services.set_up()
+        services.start_all()
+        clock(f"the cloud, {size} validators and {size} gateways run")
+        services.start_sensors()
+        first = eventually(lambda: all(services.received().values()), what="a reading of each sensor")
+        assert first
+        clock(f"the weather of {size} of {size} sensors is in the cloud")
+        codes = refuse_requests(world)
+        clock(", ".join(f"{name} {code}" for name, code in codes.items()) + ": each refused with a warning")
+        kill_in_turn(services)
+        clock("a validator, the cloud and a node of the ledger were killed, and run again")
+        world.figures["readings"] = await_all(services)
+        clock(f"{world.figures['readings']:,} confirmed readings, all of them in the cloud")
         figures = world.figures
     clock("all processes ended")
     return {**figures, "seconds": clock.seconds}

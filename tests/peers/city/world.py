@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,8 +58,13 @@ class World:
 
     @property
     def gateways(self) -> list[Member]:
-        """The gateways."""
-        return self.of(IdentityKind.GATEWAY)
+        """The gateways, without the stolen one."""
+        return self.of(IdentityKind.GATEWAY)[:-1]
+
+    @property
+    def stolen(self) -> Member:
+        """The gateway that is stolen, and is banned."""
+        return self.members[-1]
 
     def open_tunnels(self) -> None:
         """Start ``blockota vpn sync --watch`` on each host, and wait until all interfaces have their peers."""
@@ -112,7 +117,7 @@ def city(folder: Path, size: int, clock: PhaseClock) -> Iterator[World]:
     with ExitStack() as stack:
         network = stack.enter_context(lan())
         nodes = [network.add() for _ in range(3)]
-        members = new_members((network.add() for _ in range(1 + 2 * size)), size, folder)
+        members = new_members((network.add() for _ in range(2 + 2 * size)), size, folder)
         clock(f"{len(network.hosts)} hosts with network namespaces of their own")
         funded = [member.account.address for member in members]
         ledger = stack.enter_context(city_ledger(folder, network, nodes, funded))
@@ -124,9 +129,13 @@ def city(folder: Path, size: int, clock: PhaseClock) -> Iterator[World]:
             yield World(folder, network, ledger, members, processes)
 
 
-def wait_ended(process: forks.Process) -> str:
-    """Ask a process to end, and return the rest of its output."""
-    process.send_signal(signal.SIGTERM)
-    out, errors = process.communicate(DEADLINE)
-    assert process.returncode == 0, errors
-    return out
+def end_all(processes: Sequence[forks.Process]) -> list[str]:
+    """Ask processes to end, and return the rest of the output of each."""
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    outputs = []
+    for process in processes:
+        out, errors = process.communicate(DEADLINE)
+        assert process.returncode == 0, f"{process.returncode} {errors}"
+        outputs.append(out)
+    return outputs

@@ -32,6 +32,8 @@ FUNDED = 10
 """Number of the test mnemonic's accounts that have ether."""
 WITHOUT_TRANSACTIONS = (False,)
 """Last argument of ``eth_getBlockByNumber``, which requests hashes instead of whole transactions."""
+_IV_DIGITS = 32
+"""eth-account omits the leading zeros of an initialisation vector, and geth panics if it is shorter than this."""
 PASSWORD = "sealer"  # noqa: S105 - the keys exist for one test
 
 
@@ -50,6 +52,8 @@ class Sealer(Node):
         keys.mkdir()
         # One round is enough, because the key has no value; more rounds would delay each start by a second.
         sealed = Account.encrypt(self.account.key, PASSWORD, kdf="pbkdf2", iterations=1)
+        while len(sealed["crypto"]["cipherparams"]["iv"]) < _IV_DIGITS:
+            sealed = Account.encrypt(self.account.key, PASSWORD, kdf="pbkdf2", iterations=1)
         (keys / "sealer.json").write_text(json.dumps(sealed))
         place = ("--datadir", str(self.folder))
         subprocess.run([self.program, *place, "init", self.folder / "genesis.json"], check=True, capture_output=True)

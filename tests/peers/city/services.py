@@ -1,0 +1,186 @@
+"""The services of the city: the cloud, the validators, and the gateways with their brokers and sensors."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, derive_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from blockota.gateway.founding import NewGateway, found_gateway
+from blockota.identity.founding import NewService
+from blockota.identity.validator_founding import found_validator
+from blockota.keys import dev_account
+from blockota.messaging.mosquitto import BrokerFiles
+from blockota.model.device import registration_of
+from blockota.model.release import product_key
+from blockota.operations.cloud_founding import found_cloud
+from scripts.peers import find_program
+from tests.peers.city.members import Member
+from tests.peers.city.world import World, end_all, read_object
+from tests.support import forks
+from tests.support.city import MODEL, REGISTRANT
+from tests.support.namespaces import run
+from tests.support.waiting import eventually
+
+REQUESTS = 8470
+_BROKER_ADDRESS, _SENSOR_ADDRESS = "192.168.0.1", "192.168.0.2"
+"""The ends of the cable between a gateway and its sensor."""
+
+
+@dataclass
+class Services:
+    """The services that run, and the devices of the gateways.
+
+    Attributes:
+        world: the city.
+        devices: the number of the device of each gateway, by the number of the member.
+        running: the running services, by the number of the member, each with what ends it.
+        sensors: the processes of the sensors, by the number of the gateway.
+    """
+
+    world: World
+    devices: dict[int, int] = field(default_factory=dict)
+    running: dict[int, tuple[forks.Process, ExitStack]] = field(default_factory=dict)
+    sensors: dict[int, forks.Process] = field(default_factory=dict)
+
+    def register_devices(self) -> None:
+        """Admit a registrant, give each gateway numbers, and register a sensor for each."""
+        city, account = self.world.ledger.city(), dev_account(REGISTRANT)
+        key = derive_private_key(int.from_bytes(account.key), SECP256K1()).public_key()
+        compressed = key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+        city.decide("devices", "admitRegistrant", product_key("acme"), compressed, account.address)
+        city.devices.register_spec(account, MODEL, data="")
+        for gateway in self.world.gateways:
+            city.decide("devices", "giveBlocks", gateway.uuid.bytes, 1)
+            serial = f"SN-{gateway.number}"
+            registration = registration_of(
+                [f"acme/{MODEL}/{serial}"], nonce=serial.encode(), data="", site=gateway.uuid, key=None
+            )
+            self.devices[gateway.number] = city.devices.register(account, registration, payer=account).number
+
+    def set_up(self) -> None:
+        """Write the settings of all services beside those of the tunnels."""
+        cloud = self.world.cloud
+        values = {"requests": f"{cloud.address}:{REQUESTS}", "database": "sqlite:///cloud/cloud.db"}
+        found_cloud(_config(cloud), _service(cloud), values, hosts=[str(cloud.address)], now=datetime.now(UTC))
+        for validator in self.world.validators:
+            self._set_up_validator(validator)
+        for gateway, validator in zip(self.world.gateways, self.world.validators, strict=True):
+            self._set_up_gateway(gateway, validator)
+
+    def start(self, member: Member) -> None:
+        """Start the service of a member, and wait until it is ready."""
+        self.launch(member)
+        read_object(self.running[member.number][0])
+
+    def start_all(self) -> None:
+        """Start all services and brokers, and wait until they are ready."""
+        for gateway in self.world.gateways:
+            self._start_broker(gateway)
+        for member in self.world.members:
+            if member is not self.world.stolen:
+                self.launch(member)
+        for process, _ in self.running.values():
+            read_object(process)
+
+    def launch(self, member: Member) -> None:
+        """Start the service of a member."""
+        stack = self.world.stack.enter_context(ExitStack())
+        process = stack.enter_context(member.run(str(member.kind), "run", "--json", "--events", "events.jsonl"))
+        self.running[member.number] = process, stack
+
+    def kill(self, member: Member) -> None:
+        """Kill the service of a member by SIGKILL."""
+        process, stack = self.running.pop(member.number)
+        process.kill()
+        stack.close()
+
+    def start_sensors(self) -> None:
+        """Start a sensor for each gateway, on a host that only a cable to the gateway connects."""
+        for gateway in self.world.gateways:
+            host = self.world.network.add_behind(gateway.host, (_BROKER_ADDRESS, _SENSOR_ADDRESS))
+            number, files = self.devices[gateway.number], BrokerFiles(gateway.folder / "gateway" / "mqtt")
+            place = {"host": _BROKER_ADDRESS, "authority": str(files.authority)}
+            place["password"] = files.issue([number])[str(number)]
+            (gateway.folder / "sensor.json").write_text(json.dumps(place))
+            words = ["tests.peers.city.inside", host.namespace, "tests.peers.city.sensor", str(number), "sensor.json"]
+            process = forks.started(["-m", *words], folder=gateway.folder, preloaded=["paho.mqtt.client"])
+            self.sensors[gateway.number] = self.world.stack.enter_context(process)
+        for sensor in self.sensors.values():
+            assert sensor.stdout.readline() == "ready\n", sensor.errors
+
+    def received(self) -> dict[str, set[float]]:
+        """Return the values in the cloud's database, by the number of the device."""
+        found: dict[str, set[float]] = {str(number): set() for number in self.devices.values()}
+        with closing(sqlite3.connect(self.world.cloud.folder / "cloud" / "cloud.db")) as database:
+            for thing, value in database.execute("SELECT thing, value FROM reading WHERE name = 'temperature'"):
+                found[thing].add(value)
+        return found
+
+    def stop_sensors(self) -> dict[str, int]:
+        """Stop the sensors, and return how many values were confirmed to each, by the number of its device."""
+        outputs = end_all(list(self.sensors.values()))
+        return {str(self.devices[number]): int(out) for number, out in zip(self.sensors, outputs, strict=True)}
+
+    def _set_up_validator(self, validator: Member) -> None:
+        cloud = self.world.cloud
+        found_validator(
+            _config(validator),
+            _service(validator),
+            places=(f"0.0.0.0:{REQUESTS}", "127.0.0.1:8092"),
+            hosts=[str(validator.address), validator.host.address],
+        )
+        table = {"identity": str(cloud.uuid), "url": f"https://{cloud.address}:{REQUESTS}"}
+        table["authority"] = str(cloud.folder / "cloud" / "authority.pem")
+        _add(validator, "validator.cloud", table)
+
+    def _set_up_gateway(self, gateway: Member, validator: Member) -> None:
+        new = NewGateway(
+            gateway.uuid,
+            "city.example",
+            identity_key=gateway.folder / "identity.pem",
+            log_key=gateway.folder / "log.pem",
+            mqtt=_BROKER_ADDRESS,
+        )
+        found_gateway(_config(gateway), new)
+        authority = str(validator.folder / "validator" / "authority.pem")
+        _add(gateway, "gateway.access", {"authority": authority, "listen": f"{gateway.address}:8471"})
+        _add(gateway, "gateway.access.validators", {str(validator.uuid): f"https://{validator.address}:{REQUESTS}"})
+
+    def _start_broker(self, gateway: Member) -> None:
+        files = gateway.folder / "gateway" / "mqtt" / "mosquitto.conf"
+        command = gateway.host.command(find_program("mosquitto"), "-c", str(files))
+        with (gateway.folder / "mosquitto.txt").open("wb") as log:
+            broker = subprocess.Popen(command, stdout=log, stderr=log)
+        self.world.stack.callback(broker.wait)
+        self.world.stack.callback(broker.terminate)
+        listening = gateway.host.command("ss", "-Htln", "sport = :8883")
+        eventually(lambda: run(*listening).strip() or broker.poll() is not None, what="the broker")
+        assert broker.poll() is None, (gateway.folder / "mosquitto.txt").read_text()
+
+
+def _config(member: Member) -> Path:
+    return member.folder / "blockota.toml"
+
+
+def _service(member: Member) -> NewService:
+    return NewService(
+        str(member.kind),
+        member.uuid,
+        "city.example",
+        identity_key=member.folder / "identity.pem",
+        log_key=member.folder / "log.pem",
+    )
+
+
+def _add(member: Member, table: str, values: dict[str, str]) -> None:
+    text = "\n".join(["", f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""])
+    with _config(member).open("a") as config:
+        config.write(text)
