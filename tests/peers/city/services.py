@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -57,13 +58,17 @@ class Services:
         compressed = key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
         city.decide("devices", "admitRegistrant", product_key("acme"), compressed, account.address)
         city.devices.register_spec(account, MODEL, data="")
-        for gateway in self.world.gateways:
-            city.decide("devices", "giveBlocks", gateway.uuid.bytes, 1)
-            serial = f"SN-{gateway.number}"
-            registration = registration_of(
-                [f"acme/{MODEL}/{serial}"], nonce=serial.encode(), data="", site=gateway.uuid, key=None
-            )
-            self.devices[gateway.number] = city.devices.register(account, registration, payer=account).number
+        # A registration needs the numbers of its site only, so it is sent while the Safe decides about the next site.
+        with ThreadPoolExecutor() as pool:
+            made = {}
+            for gateway in self.world.gateways:
+                city.decide("devices", "giveBlocks", gateway.uuid.bytes, 1)
+                serial = f"SN-{gateway.number}"
+                registration = registration_of(
+                    [f"acme/{MODEL}/{serial}"], nonce=serial.encode(), data="", site=gateway.uuid, key=None
+                )
+                made[gateway.number] = pool.submit(city.devices.register, account, registration, payer=gateway.account)
+        self.devices = {number: one.result().number for number, one in made.items()}
 
     def set_up(self) -> None:
         """Write the settings of all services beside those of the tunnels."""
