@@ -18,7 +18,7 @@ PAGES = {
     "SECURITY.md": "security.md",
 }
 """The pages in the root of the repository, and their names on the site."""
-_LINK = re.compile(r"\]\((?:\.\./)?([\w./-]+\.md)(#[\w-]+)?\)")
+_LINK = re.compile(r"\]\((?:\.\./)?([\w./-]+\.(?:md|png))(#[\w-]+)?\)")
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -31,7 +31,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Rewrite the links of a page to the names on the site."""
+    """Rewrite the links of a page, also to pictures, to the names on the site."""
     return _LINK.sub(lambda link: f"]({site_name(link[1])}{link[2] or ''})", markdown)
 
 
