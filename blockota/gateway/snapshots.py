@@ -96,7 +96,7 @@ class SnapshotFile:
 
 
 def _kept(producers: Mapping[str, ProducerReading]) -> dict[str, ProducerReading]:
-    """Return readings without their contracts, which are open connections."""
+    """Return the readings without their contract objects, because an open connection cannot be stored."""
     return {name: replace(reading, replications={}) for name, reading in producers.items()}
 
 

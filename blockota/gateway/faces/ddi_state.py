@@ -72,17 +72,17 @@ class ActionStore:
         return self._devices.get(number, _UNKNOWN)
 
     def begin(self, number: int, action: int) -> None:
-        """Keep that a device opened an action."""
+        """Record that a device opened an action."""
         self._put(number, replace(self.device(number), begun=action))
 
     def end(self, number: int, action: int, feedback: Feedback | None) -> None:
-        """Keep that an action ended; without feedback, it was cancelled."""
+        """Record the end of an action. None as the feedback means that the action was cancelled."""
         known = self.device(number)
         begun = None if known.begun == action else known.begun
         self._put(number, replace(known, begun=begun, ended=action, feedback=feedback))
 
     def note_image(self, number: int) -> None:
-        """Keep that a device names its running image."""
+        """Record that a device reports the SHA-256 of its running image."""
         self._put(number, replace(self.device(number), names_image=True))
 
     def close(self) -> None:
@@ -90,7 +90,7 @@ class ActionStore:
         self._database.close()
 
     def _put(self, number: int, device: DdiDevice) -> None:
-        """Keep a device, if it changed.
+        """Store the data of a device, if they changed.
 
         Raises:
             StoreError: the file cannot be written. The device is kept in memory all the same.

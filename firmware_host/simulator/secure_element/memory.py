@@ -164,13 +164,13 @@ class ElementMemory:
         return bytes(self.config + self.otp + b"".join(self.slots)) + counters
 
     def tear(self, before: bytes, share: float) -> None:
-        """Undo a part of the changes since an image was made, as a loss of power in a command does.
+        """Restore a part of the memory to its contents before a command, as a loss of power during the command does.
 
-        Only slots and the OTP zone can be torn: locks, counters and rules change in one step.
+        Only slots and the OTP zone can be written in part: locks, counters and rules change in one step.
 
         Args:
-            before: the image from before the command.
-            share: the share of the changed bytes that remain, from 0 for none to 1 for all.
+            before: the result of `image` before the command.
+            share: the share of the changed bytes that keep their new value, from 0 for none to 1 for all.
         """
         after = self.image()
         if share >= 1 or before == after:
