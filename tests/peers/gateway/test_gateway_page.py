@@ -1,4 +1,4 @@
-"""The commands of docs/gateway.md lead from an empty folder to an anchored receipt. curl acts as the device."""
+"""The examples of docs/gateway.md and docs/access.md run from their first line to their last, with curl as client."""
 
 from __future__ import annotations
 
@@ -10,27 +10,65 @@ from pathlib import Path
 from blockota.chain.local import find_anvil, free_port
 from tests.conftest import IMAGES, ROOT
 
-PAGE, START, END = ROOT / "docs" / "gateway.md", "## Try it on one machine", "## Settings"
+START = "## Try it on one machine"
 
 
 def test_the_page_leads_to_an_anchored_receipt(tmp_path: Path) -> None:
-    """The section is run from its first line to its last, on free ports."""
+    """The example of the gateway ends with a receipt whose anchor is checked."""
     (tmp_path / "app.bin").write_bytes((IMAGES / "bluepill-1.0.0.bin").read_bytes())
-    section = PAGE.read_text("utf-8").partition(START)[2].partition(END)[0]
+    printed = run_example(
+        tmp_path,
+        page="gateway.md",
+        end="## Settings",
+        replaced={
+            "blockota dev up": f"blockota dev up --port {free_port()}",
+            "127.0.0.1:8443": f"127.0.0.1:{free_port()}",
+            "blockota gateway init": f"blockota gateway init --listen 127.0.0.1:{free_port()}",
+        },
+    )
+    assert "the local chain is stopped" in printed
+    assert "anchored in block" in printed
+    assert "device 256 claimed" in printed or "level B" in printed
+
+
+def test_the_page_leads_to_refused_requests(tmp_path: Path) -> None:
+    """The example of the validator accepts a request, and refuses the repeated, the forged and the banned one."""
+    requests = f"127.0.0.1:{free_port()}"
+    listen = f"--requests {requests} --listen 127.0.0.1:{free_port()}"
+    printed = run_example(
+        tmp_path,
+        page="access.md",
+        end="## Tunnels",
+        replaced={
+            "blockota dev up": f"blockota dev up --port {free_port()}",
+            "127.0.0.1:8470": requests,
+            "blockota validator init": f"blockota validator init {listen}",
+        },
+    )
+    answers = [word for word in ('"value":21.5', "-32003", "-32001", "is banned since", "-32002") if word in printed]
+    assert answers == ['"value":21.5', "-32003", "-32001", "is banned since", "-32002"], printed
+    assert "the local chain is stopped" in printed
+
+
+def run_example(folder: Path, *, page: str, end: str, replaced: dict[str, str]) -> str:
+    """Run the lines of an example in a shell, and return what they print.
+
+    Args:
+        folder: the folder in which they are run.
+        page: the page in docs/.
+        end: the heading after the example.
+        replaced: addresses and commands of the page, and what is run in their place to have free ports.
+    """
+    section = (ROOT / "docs" / page).read_text("utf-8").partition(START)[2].partition(end)[0]
     script = "\n".join(line[4:] for line in section.splitlines() if line.startswith("    "))
-    for typed, run in (
-        ("blockota dev up", f"blockota dev up --port {free_port()}"),
-        ("127.0.0.1:8443", f"127.0.0.1:{free_port()}"),
-        ("blockota gateway init", f"blockota gateway init --listen 127.0.0.1:{free_port()}"),
-    ):
+    for typed, run in replaced.items():
         assert typed in script
         script = script.replace(typed, run)
-
     folders = (Path(sys.executable).parent, find_anvil().parent, os.environ["PATH"])
     environment = {**os.environ, "PATH": os.pathsep.join(map(str, folders)), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
-        cwd=tmp_path,
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
@@ -38,6 +76,4 @@ def test_the_page_leads_to_an_anchored_receipt(tmp_path: Path) -> None:
         timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "the local chain is stopped" in done.stdout
-    assert "anchored in block" in done.stdout
-    assert "device 256 claimed" in done.stdout or "level B" in done.stdout
+    return done.stdout
