@@ -95,9 +95,9 @@ def init(
 def run(session: Session, /, *, is_public: bool, events: Path | None, password_fd: int | None) -> None:
     """Serve the page, until SIGTERM or Ctrl-C.
 
-    The room follows both chains and the logs of [operations.logs], and verifies the logs as they come. Everybody who
-    reaches the address may read, so serve it on this machine or in the tunnel only, or with --public. Without an
-    identity in [operations], nobody can sign in.
+    The room follows both chains and the logs of [operations.logs], and verifies the logs as they come. Everyone who
+    can reach the address can read the pages: serve them on this machine only, behind a proxy that authenticates its
+    users, or with --public. Without an identity in [operations], nobody can sign in.
 
     \b
     Example:  blockota operations run
