@@ -5,8 +5,8 @@ condition has been true for the duration, by the times of the readings. It fires
 false, and not before `Rule.pause` has passed.
 
 `check_rules` refuses rules that could act on themselves: the things that rules read and the things that they command
-must not form a circle, and nobody can see in advance whether such a circle comes to rest. It also refuses commands
-that are not listed.
+must not form a circle, because it cannot be determined in advance whether such a circle ends. It also refuses
+commands that are not listed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pages that everybody may read: each is a function from a request to a response."""
+"""The pages that are shown without a sign-in: each is a function from a request to a response."""
 
 from __future__ import annotations
 
