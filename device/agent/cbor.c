@@ -34,7 +34,7 @@ bool cbor_is_flat_map(const uint8_t *bytes, uint32_t size) {
 static bool is_key(const struct cbor_item *item, const char *key) {
   if (item->type != CBOR_TEXT) return false;
   uint32_t size = 0;
-  while (size < item->value && item->data[size] == (uint8_t)key[size]) size++;
+  while (size < item->value && key[size] && item->data[size] == (uint8_t)key[size]) size++;
   return size == item->value && !key[size];
 }
 

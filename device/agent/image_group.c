@@ -167,6 +167,8 @@ enum smp_error image_erase(struct smp_exchange *exchange) {
   if (smp_number(exchange, "slot", 1) != 1) return SMP_RUNNING_SLOT;
   if (phase == PHASE_TRIAL || phase == PHASE_REVERTING)
     return SMP_SLOT_IN_USE;
+  /* Without this, anyone on the line could take away the image to return to, or withdraw the gateway's request. */
+  if (!session_allows(0)) return SMP_NO_OFFER;
   if (!slot_erase()) return SMP_UNKNOWN;
   cbor_put_map(&exchange->answer, "");
   return SMP_OK;

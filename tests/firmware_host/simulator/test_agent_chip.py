@@ -30,6 +30,7 @@ OLD, NEW = committed("agent-1.0.0"), committed("agent-1.1.0")
 STARTED, CONFIRMED = 1, 3
 PAGE = 1024
 ACCESS_DENIED, INVALID, NOTHING_BEGUN, UNKNOWN = 11, 3, 6, 1
+ERASE = 5
 AUTHENTICATED = "authenticated"
 ID = bytes(range(16))
 
@@ -172,6 +173,24 @@ def test_nothing_is_taken_without_an_offer(agent: BoardAgent) -> None:
     agent.reset()
     assert agent.ask(GROUP_IMAGE, 0, body={"hash": digest_of(NEW)}) == refusal
     assert agent.slot().startswith(OLD)
+
+
+def test_nothing_is_erased_without_an_offer(agent: BoardAgent) -> None:
+    """The image to return to, and one that was requested, can be erased only after an offer."""
+    assert agent.open(digest_of(NEW)) == {}
+    assert agent.upload(NEW)["match"]
+    assert "rc" not in agent.ask(GROUP_IMAGE, 0, body={"hash": digest_of(NEW)})
+    assert agent.ask(GROUP_DEVICE, OPEN, body={"digest": bytes(32), "signature": bytes(64)})["rc"] == ACCESS_DENIED
+    refusal = {"rc": ACCESS_DENIED, "rsn": "no offer for this image"}
+    assert agent.ask(GROUP_IMAGE, ERASE, body={}) == refusal
+    assert agent.slot(1).startswith(NEW)
+    agent.reset()
+    assert "rc" not in agent.ask(GROUP_IMAGE, 0, body={"confirm": True})
+    assert agent.ask(GROUP_IMAGE, ERASE, body={}) == refusal
+    assert (agent.slot().startswith(NEW), agent.slot(1).startswith(OLD)) == (True, True)
+    assert agent.open(digest_of(OLD)) == {}
+    assert agent.ask(GROUP_IMAGE, ERASE, body={}) == {}
+    assert not agent.slot(1).startswith(OLD)
 
 
 def test_an_offer_by_another_is_refused(agent: BoardAgent) -> None:
