@@ -5,6 +5,7 @@ Each value carries the place of its evidence: an entry of a log, or a transactio
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,8 @@ PAGE = 50
 """The number of rows on a page."""
 _HAPPENING = "chain, position, block, time, contract, name, subject, text, hash"
 _RUNNING = "device, product, version, level, kind, time, update_order, keeper, number"
+# The text and signature of a sign-in stay in the entry, where they can be checked.
+_SIGNATURE = re.compile(r"(?<=^sign-in of 0x[0-9a-fA-F]{40}), signature 0x[0-9a-f]+.*", re.DOTALL)
 _TEXT_LIMIT, _NAMED = 100, 1000
 
 
@@ -354,7 +357,7 @@ def entry_words(one: ArchivedEntry, *, with_texts: bool) -> str:
     release = f"{one.product} {one.version}" if one.product else ""
     if one.kind.names_running_image:
         return release
-    text = _bench_words(one.text or "") if with_texts else ""
+    text = _SIGNATURE.sub("", _bench_words(one.text or "")) if with_texts else ""
     return ": ".join(filter(None, (release, text))) or str(one.kind)
 
 

@@ -151,11 +151,34 @@ def test_a_public_room_names_no_serial_and_no_address(scene: RoomScene, url: str
     )
     with running_room(replace(scene.setup, settings=other, is_public=True)) as public:
         await_log(public)
-        paths = [*PAGES, "/log/export.csv", "/log/export.jsonl", f"/ledger/{GATEWAY.uuid}", "/devices?q=SN-4001"]
+        paths = [
+            *PAGES,
+            "/network",
+            "/replicas",
+            "/requests",
+            "/log/export.csv",
+            "/log/export.jsonl",
+            f"/ledger/{GATEWAY.uuid}",
+            "/devices?q=SN-4001",
+        ]
         paths += [f"/devices/{one}" for one in scene.numbers]
         paths += [f"/entries/{GATEWAY.uuid}/{one}" for one in range(8)]
+        paths += re.findall(
+            r'href="(/transactions/[^"]+)">(?:who|enrol)', get(public, "/updates") + get(public, "/network")
+        )
+        paths += ["/metrics"]
         text = "".join(get(public, path) for path in paths)
         assert status_of(public, f"/entries/{GATEWAY.uuid}/0/receipt.json")[0] == 404
     assert "No device matches" in text
     for secret in ("acme/thermo2/SN", "10.64.0.9", "secret-host", "tamper"):
         assert secret not in text
+    assert not re.search(r"\b0x[0-9a-fA-F]{40}\b|\b0x[0-9a-fA-F]{6}…", text)
+
+
+def test_identities_are_shown_short(url: str) -> None:
+    """A page shows the kind and a short form of an identity; the whole UUID is in the title and in links."""
+    for path in ("/", "/log", "/ledger", "/network", f"/ledger/{GATEWAY.uuid}"):
+        text = get(url, path)
+        shown = re.sub(r"<[^>]*>", "", text.partition("<main")[2])
+        assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-", shown), path
+    assert f'<span class="kind">gateway</span> <code title="{GATEWAY.uuid}">' in get(url, "/log")

@@ -17,7 +17,7 @@ from blockota.operations import views
 from blockota.operations.evidence import EntryEvidence, TransactionView
 from blockota.operations.room import Room
 from blockota.operations.warning_desk import count_open
-from blockota.operations.web.rendering import render
+from blockota.operations.web.rendering import render, without_addresses
 
 _NUMBER = re.compile(r"[1-9]\d{0,18}", re.ASCII)
 _MAX_TEXT = 200
@@ -160,7 +160,7 @@ def entry(request: Request) -> Response:
     if evidence.entry:
         fields = {name: value for name, value in evidence.entry.as_fields().items() if value is not None}
     if is_public(request):
-        for name in ("uniqueId", "source", "signature"):
+        for name in ("uniqueId", "source", "signature", "text"):
             fields.pop(name, None)
     return render(request, "entry.html", evidence=evidence, fields=fields)
 
@@ -214,6 +214,8 @@ def export(request: Request) -> Response:
             yield csv_line(names)
         for line in lines:
             fields = line.as_fields()
+            if is_public(request):
+                fields |= {name: without_addresses(fields[name]) for name in ("subject", "text")}
             yield csv_line([fields[name] for name in names]) if form == "csv" else json.dumps(fields) + "\n"
 
     kind = "text/csv; charset=utf-8" if form == "csv" else "application/jsonl"

@@ -6,6 +6,7 @@ direction of text, look blank, or control a terminal.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -20,9 +22,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from blockota.errors import plain
+from blockota.operations.city_reading import CityReading
 from blockota.operations.room import Room, RoomState
 from blockota.operations.sign_in import SignedIn
 
+_IDENTIFIER = re.compile(
+    r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|\b0x[0-9a-f]{40}(?:[0-9a-f]{24})?\b", re.ASCII | re.IGNORECASE
+)
+_ADDRESS = re.compile(r"\b0x[0-9a-f]{40}\b|\b(?:\d{1,3}\.){3}\d{1,3}\b", re.ASCII | re.IGNORECASE)
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 PAGES = (
     ("/", "Overview"),
@@ -68,7 +75,7 @@ def environment() -> Environment:
         finalize=_visible,
     )
     found.filters.update(
-        age=age, when=when, count=_count, counted=_counted, short=_short, percent=_percent, query=urlencode
+        age=age, when=when, count=_count, counted=_counted, short=_short, percent=_percent, query=urlencode, named=named
     )
     return found
 
@@ -94,7 +101,42 @@ def render(request: Request, template: str, *, status: int = 200, **values: obje
         "state": room.state,
     }
     text = environment().get_template(template).render({**shared, **values})
+    # The forms of a signed-in person need the addresses of contracts.
+    if request.app.state.is_public and not template.startswith("prepare"):
+        text = without_addresses(text)
     return HTMLResponse(text, status_code=status)
+
+
+def without_addresses(text: str) -> str:
+    """Return a text without the addresses of accounts and networks, for a public page."""
+    return _ADDRESS.sub("(address left out)", text)
+
+
+def named(text: str, city: CityReading | None, limit: int = 2000) -> Markup:
+    """Return a text whose UUIDs, addresses and hashes are short, with the full value as their title.
+
+    Args:
+        text: the text, which is escaped.
+        city: the registry, which knows the kind of an identity; None if it was not read yet.
+        limit: the number of characters that are shown, without the identifiers.
+    """
+    shown, at = Markup(), 0
+    for found in _IDENTIFIER.finditer(text):
+        if found.start() > limit:
+            break
+        before = text[at : found.start()]
+        shown += plain(before) + _identifier(found[0], city, before)
+        at = found.end()
+    rest = text[at : max(limit, at)]
+    return shown + plain(rest) + ("…" if len(text) > at + len(rest) else "")
+
+
+def _identifier(value: str, city: CityReading | None, before: str) -> Markup:
+    identity = city.identities.get(UUID(value)) if city and not value.startswith("0x") else None
+    # A text such as "by operator UUID" names the kind already.
+    is_named = identity is None or before.endswith(f"{identity.kind} ")
+    kind = Markup() if is_named else Markup('<span class="kind">{}</span> ').format(identity.kind)
+    return kind + Markup('<code title="{}">{}</code>').format(value, _short(value))
 
 
 @dataclass(frozen=True)
