@@ -22,7 +22,7 @@ from blockota.gateway.entries import EntryMaker
 from blockota.gateway.exchange import Clock, DeviceOffer, Report
 from blockota.gateway.facts import ComponentFacts, KnownDevice, SiteFacts
 from blockota.gateway.fleet import Fleet, FleetWork
-from blockota.gateway.judgement import Judge, after
+from blockota.gateway.judgement import Judge, after, statement_digest
 from blockota.gateway.planning import FIRMWARE, Slot
 from blockota.gateway.state import GatewayState, StateChanges
 from blockota.gateway.steady_time import SteadyTime
@@ -309,6 +309,8 @@ class Core:
         delivery = self._fleet.delivery(number, slot.name) if slot else Delivery()
         if slot is None or delivery.offer is None:
             return delivery.stage is Stage.POSTPONED  # a repeated message
+        if statement is not None and statement_digest(statement) == self._fleet.record(number).last:
+            return delivery.stage is Stage.POSTPONED  # repeated, and its time may have passed
         work, counter = FleetWork(self._time()), None
         if statement is not None:
             try:

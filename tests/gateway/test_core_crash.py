@@ -16,7 +16,7 @@ from blockota.gateway.core import Report
 from blockota.gateway.facts import KnownDevice, ReleaseFacts
 from blockota.ledger.log import LogDisk, TileLog
 from blockota.model.receipt import POSTPONES, EntryKind, LogEntry
-from tests.support.gateway import NOW, GatewayCore, SteppedClock, known_device
+from tests.support.gateway import GatewayCore, SteppedClock, known_device
 from tests.support.gateway import release_facts as release
 from tests.support.gateway import site_facts as site
 from tests.support.receipts import SigningDevice
@@ -77,7 +77,7 @@ class Update:
         self._device: KnownDevice = known_device(256, key=key)
         self._old, self._new = release(folder, "1.0.0"), release(folder, "1.1.0")
         self._statements: dict[str, bytes] = {}
-        self._job = 0
+        self._job = self._until = 0
         self._next = 0
         self._clock = SteppedClock()
 
@@ -117,6 +117,11 @@ class Update:
             assert offer
             self._job = offer.job
 
+        async def postpones() -> None:
+            self._until = self._until or gateway.clock.now + 4  # the same in the repeated message
+            statement = self._signed(gateway, self._new, POSTPONES)
+            await core.postponed(256, self._job, until=self._until, statement=statement)
+
         yield lambda: core.reported(256, Report(image=old, unique_id=b"chip"))
         yield takes_offer
         yield lambda: core.progress(256, self._job, 3)
@@ -124,9 +129,7 @@ class Update:
         yield lambda: core.event(256, text="smoke", counter=1)
         yield lambda: gateway.clock.advance(core, 70)
         yield takes_offer
-        yield lambda: core.postponed(
-            256, self._job, until=NOW + 74, statement=self._signed(gateway, self._new, POSTPONES)
-        )
+        yield postpones
         yield lambda: gateway.clock.advance(core, 5)
         yield takes_offer
         yield lambda: core.outcome(256, self._job, succeeded=True)

@@ -11,6 +11,7 @@ from blockota.errors import RefusedError
 from blockota.formats.public_key import KeyKind, PublicKey
 from blockota.gateway.core import Report
 from blockota.messaging.topics import ThingEvent
+from blockota.model.receipt import POSTPONES
 from tests.gateway.test_core import kinds, run
 from tests.support.gateway import GatewayCore, appending, gateway_core, known_device
 from tests.support.gateway import release_facts as release
@@ -111,3 +112,22 @@ def test_a_replayed_signed_event_is_logged_once(tmp_path: Path) -> None:
             assert sum(one.counter == 1 for one in gateway.appended()) == 0
 
     asyncio.run(use())
+
+
+def test_a_repeated_signed_postponement_is_no_replay(tmp_path: Path) -> None:
+    """The signed request of an honest device comes again after its time: it is not granted, and makes no warning."""
+    thing, new = SigningDevice(), release(tmp_path, "1.1.0")
+    device = known_device(256, key=PublicKey(KeyKind.P256, thing.key))
+
+    async def use(gateway: GatewayCore) -> None:
+        core, offer, until = gateway.core, gateway.core.offer(256), gateway.clock.now + 2
+        assert offer
+        statement = thing.state(new.release.sha256, nonce=core.nonce(256), kind=POSTPONES)[1]
+        assert await core.postponed(256, offer.job, until=until, statement=statement)
+        assert await core.postponed(256, offer.job, until=until, statement=statement)
+        await gateway.clock.advance(core, 3)
+        assert core.offer(256)
+        assert not await core.postponed(256, offer.job, until=until, statement=statement)
+        assert kinds(gateway) == ["postponement"]
+
+    run(tmp_path, site([device], new), use)

@@ -56,6 +56,6 @@ def test_a_password_is_removed(tmp_path: Path) -> None:
     files.forget(256)
     files.forget(999)
     names = [line.split(":")[0] for line in (tmp_path / "passwords").read_text().splitlines()]
-    assert names == ["gateway", "0", "257", "cms"]
+    assert names == ["gateway", "0", "operations", "257", "cms"]
     with pytest.raises(UsageError, match="cannot be read"):
         files.secret("missing")
