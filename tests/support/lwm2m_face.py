@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -164,13 +165,17 @@ async def serving(core: Core, folder: Path, desks: ThingDesks | None = None) -> 
 
 
 def free_ports() -> int:
-    """Return a free port whose successor is also free."""
+    """Return a port that is free for UDP and TCP, as is its successor.
+
+    The port is below those that Linux gives to programs that ask for none, so that no other test takes it meanwhile.
+    """
     while True:
-        with socket.socket(type=socket.SOCK_DGRAM) as first, socket.socket(type=socket.SOCK_DGRAM) as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
+        port = random.SystemRandom().randrange(20_000, 32_000, 2)
+        with ExitStack() as taken:
             try:
-                second.bind(("127.0.0.1", port + 1))
+                for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                    for number in (port, port + 1):
+                        taken.enter_context(socket.socket(type=kind)).bind(("127.0.0.1", number))
             except OSError:
                 continue
             return port

@@ -134,8 +134,9 @@ def named(text: str, city: CityReading | None, limit: int = 2000) -> Markup:
 def _identifier(value: str, city: CityReading | None, before: str) -> Markup:
     identity = city.identities.get(UUID(value)) if city and not value.startswith("0x") else None
     # A text such as "by operator UUID" names the kind already.
-    is_named = identity is None or before.endswith(f"{identity.kind} ")
-    kind = Markup() if is_named else Markup('<span class="kind">{}</span> ').format(identity.kind)
+    kind = Markup()
+    if identity is not None and not before.endswith(f"{identity.kind} "):
+        kind = Markup('<span class="kind">{}</span> ').format(identity.kind)
     return kind + Markup('<code title="{}">{}</code>').format(value, _short(value))
 
 
