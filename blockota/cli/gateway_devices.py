@@ -59,7 +59,7 @@ def show_device(session: Session, found: Sequence[tuple[int, str, Delivery]], pl
 def next_step(number: int, slot: str, one: Delivery) -> str:
     """Return what happens next in a delivery, with the time at which the gateway stops waiting for it."""
     if one.offer is None and one.is_withheld and one.stage in (Stage.OFFERED, Stage.TRANSFER):
-        return "the target is offered when it is no longer withheld"
+        return "the target is offered when its obstacle is removed"
     if one.stage is Stage.STOPPED:
         product = f" --product {slot}" if slot else ""
         return f"nothing, until `blockota gateway retry {number}{product}`"

@@ -97,7 +97,7 @@ def run(session: Session, /, *, is_public: bool, events: Path | None, password_f
 
     The room follows both chains and the logs of [operations.logs], and verifies the logs as they come. Everyone who
     can reach the address can read the pages: serve them on this machine only, behind a proxy that authenticates its
-    users, or with --public. Without an identity in [operations], nobody can sign in.
+    users, or with --public. Signing in needs an identity in [operations].
 
     \b
     Example:  blockota operations run
@@ -170,7 +170,7 @@ def _setup(session: Session, password_fd: int | None, *, is_public: bool) -> Roo
     ]
     setup = RoomSetup(settings, city, vendors, is_public=is_public)
     if settings.identity is None:
-        session.note("Nobody can sign in: [operations] names no identity.")
+        session.note("Signing in is disabled: [operations] has no identity.")
         return setup
     log = load_log(session.config, environment=os.environ)
     signer = open_log_key(*log.signing(), environment=os.environ)

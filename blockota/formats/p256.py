@@ -1,7 +1,7 @@
 """ECDSA signatures on P-256 as 64 bytes: r and s, 32 bytes each. Pure.
 
 Each signature has a second valid form, whose s is the order minus s. Stored signatures have the form with the low s, at
-most half of the order, so that nobody else can change their bytes. OpenZeppelin's `P256` has the same rule.
+most half of the order, so that their bytes cannot be changed without the key. OpenZeppelin's `P256` has the same rule.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class NewService:
     """The choices for a new service.
 
     Attributes:
-        kind: what it is, such as ``gateway``: the name of its table and of its folder.
+        kind: kind of the service, such as ``gateway``; also the name of its table and of its folder.
         identity: its UUID.
         domain: the first part of the log's origin.
         key: URI of the account that anchors the log; None if there is none yet.

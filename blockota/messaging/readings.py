@@ -1,7 +1,7 @@
 """The readings that devices send to their gateway. Pure.
 
 The message is a JSON object with exactly ``time``, ``name``, ``value`` and ``unit``, as in `blockota.model.reading`.
-The topic or the key of the device says which device sends it. The unit of a quantity without one is ``""``.
+The topic or the key identifies the device that sends it. The unit of a quantity without one is ``""``.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class RoomCollector(Collector):
         open_orders = len(views.update_progress(state, archive, is_open=True))
         yield _gauge("open_orders", "Orders that are open.", open_orders)
         yield _gauge("troubles", "Chains, logs and other sources that cannot be read now.", len(self._troubles()))
-        yield _gauge("viewers", "Open pages that are told about changes.", self._live.viewers)
+        yield _gauge("viewers", "Open pages that receive live events.", self._live.viewers)
         yield _gauge("waiting_notices", "Notices that the message broker does not have yet.", room.outbox.waiting())
 
         blocks = _family("block_age_seconds", "Seconds since the newest block of a chain.", "chain")

@@ -164,7 +164,7 @@ class Room:
                     thread.join(_END)
 
     def changed(self) -> None:
-        """Tell the listeners that something changed."""
+        """Notify the listeners of a change."""
         for listener in self._listeners:
             listener()
 

@@ -33,7 +33,7 @@ def test_a_step_without_a_timeout_has_no_time() -> None:
     offered = Delivery(Stage.OFFERED, Target(RELEASE, bytes(32)))
     assert next_step(256, "", offered) == "the device fetches the image"
     withheld = Delivery(Stage.OFFERED, Target(RELEASE, bytes(32)), is_withheld=True)
-    assert next_step(256, "", withheld) == "the target is offered when it is no longer withheld"
+    assert next_step(256, "", withheld) == "the target is offered when its obstacle is removed"
 
 
 def test_the_retry_of_a_configuration_names_its_product() -> None:

@@ -84,7 +84,7 @@ def test_a_replayed_signed_report_is_refused_after_a_restart(tmp_path: Path) -> 
 
 
 def test_a_replayed_signed_event_is_logged_once(tmp_path: Path) -> None:
-    """A repeated event gets the index of its entry, also after a restart. One that is no longer kept is refused."""
+    """A repeated event gets the index of its entry, also after a restart. One that was forgotten is refused."""
     thing = SigningDevice()
     facts = site([known_device(256, key=PublicKey(KeyKind.P256, thing.key))])
     events = [thing.event(ThingEvent(number, "tamper", 1, body=f"opened {number}")) for number in range(1, 80)]

@@ -1,4 +1,4 @@
-"""Records are read at one block, a ban is seen at the next one, and without the node nobody new is accepted."""
+"""Records are read at one block, a ban is seen at the next one, and without the node no new sender is accepted."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ def test_a_record_is_valid_for_its_block(city: City, relay: Relay) -> None:
 
 
 def is_banned(reader: IdentityReader, uuid: UUID) -> bool:
-    """Return whether a record says that an identity is banned."""
+    """Return whether the record of an identity is banned."""
     identity = reader.reading(uuid, "").identity
     assert identity
     return identity.banned
 
 
 def test_a_virtual_ip_belongs_to_one_identity(city: City, relay: Relay) -> None:
-    """The owner of an address is known, also if it was enrolled later. Other addresses belong to nobody."""
+    """The owner of an address is known, also if it was enrolled later. Other addresses have no owner."""
     clock = Clock()
     reader = reader_of(city, relay, clock)
     assert reader.reading(uuid4(), str(PLACE)).address_owner == KNOWN.uuid

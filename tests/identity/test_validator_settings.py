@@ -73,7 +73,7 @@ def test_a_new_validator_loads(tmp_path: Path) -> None:
 
 
 def test_a_validator_that_never_ran_has_no_state(tmp_path: Path) -> None:
-    """Each command says what is missing, and which command makes it."""
+    """Each command names the missing setting and the command that writes it."""
     status, _, errors = run(tmp_path, "validator", "status")
     assert (status, "blockota validator init" in errors) == (2, True)
     init(tmp_path)

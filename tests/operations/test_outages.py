@@ -1,4 +1,4 @@
-"""A chain, a database or an archive that is gone, late or reorganised: pages say what they know, and how old it is."""
+"""A chain, a database or an archive that is gone, late or reorganised: pages show the last reading and its age."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def get(url: str, path: str = "/") -> str:
 
 
 def test_pages_stay_when_the_chain_is_gone(own: OwnChain, scene: RoomScene) -> None:
-    """Without its chain, the room shows what it read before, and says since when; a restart reads the archive."""
+    """Without its chain, the room shows its last reading and its time; a restart reads the archive."""
     with running_room(scene.setup) as url:
         eventually(lambda: "2 followed" in get(url), what="the logs")
         own.stop()
@@ -98,7 +98,7 @@ def test_a_reorganisation_removes_what_it_replaced(own: OwnChain, scene: RoomSce
 
 
 def test_a_locked_or_damaged_archive_is_a_sentence(scene: RoomScene) -> None:
-    """While another program holds the archive, and if it is damaged, the page gives the reason and no traceback."""
+    """While another program locks the archive, and if it is damaged, the page gives the reason and no traceback."""
     path = scene.setup.settings.folder / ARCHIVE_NAME
     with running_room(scene.setup) as url:
         eventually(lambda: "2 followed" in get(url), what="the logs")
@@ -115,7 +115,7 @@ def test_a_locked_or_damaged_archive_is_a_sentence(scene: RoomScene) -> None:
 
 
 def test_requests_come_from_the_database_of_the_cloud(scene: RoomScene, tmp_path: Path) -> None:
-    """The page counts accepted requests; without the database it says since when it does not know."""
+    """The page counts accepted requests; without the database it shows since when the count is missing."""
     now = int(time.time())
     with CloudDatabase.at("sqlite:///cloud.db", folder=tmp_path) as database:
         database.migrate()

@@ -47,7 +47,7 @@ from blockota.settings_table import SettingsTable
 _MAX_BODY, _BODY_TIME = 1 << 16, 30
 """The largest body of a request in bytes, and the number of seconds within which the body must arrive."""
 _MAX_CONNECTIONS, _MAX_HEADERS, _KEEP_ALIVE, _STALL = 2000, 1 << 14, 75, 60
-_WITHDRAWN = "the device reports the success of an update that is no longer offered; its attributes show what it runs"
+_WITHDRAWN = "the device reports the success of a withdrawn update; its attributes show what it runs"
 _INTRODUCTION = 3600
 """Seconds after which a device is asked for its attributes again, even if it ended no action in the meantime."""
 _NUMBER = re.compile(r"[1-9][0-9]{0,19}", re.ASCII)

@@ -1,6 +1,6 @@
 """Readings of devices, commands to devices, and the devices' answers, over MQTT.
 
-The messages of devices are held: the broker has confirmed them to the device, and gets the gateway's own confirmation
+The confirmations of devices' messages are delayed: the broker has confirmed them to the device, and gets the gateway's own confirmation
 when they are on the disk. A refused reading is confirmed too, with its reason in ``…/readings/rejected``.
 """
 

@@ -179,7 +179,7 @@ def _sign_ins(request: Request) -> SignIns:
     sign_ins: SignIns | None = request.app.state.sign_ins
     if sign_ins is None:
         raise AccessRefusedError(
-            "nobody can sign in here",
+            "signing in is disabled here",
             why="the room has no identity, so nothing that a person does could be recorded",
             remedy="ask the operator of the room to set up its identity",
         )

@@ -58,7 +58,7 @@ def make_application(
 
     Args:
         room: the room.
-        room_log: the room's log; None if the room has no identity, and nobody can sign in.
+        room_log: the room's log; None if the room has no identity; signing in is then disabled.
         sign_ins: challenges and sessions; None without a log.
         is_public: whether serial numbers and addresses are left out everywhere.
     """

@@ -1,6 +1,6 @@
 """Live updates by server-sent events.
 
-An event says only that something changed. The page then asks for itself again, and replaces its parts; so a page shows
+An event has no content. The page then loads itself again, and replaces its parts; so a page shows
 the same with and without JavaScript.
 """
 
@@ -19,7 +19,7 @@ _MAX_VIEWERS = 200
 
 
 class LiveEvents:
-    """Tells viewers that something changed.
+    """Notifies viewers of changes.
 
     Attributes:
         version: the number of changes since the start.
@@ -36,7 +36,7 @@ class LiveEvents:
         self._loop = asyncio.get_running_loop()
 
     def tell(self) -> None:
-        """Tell all viewers. Any thread may call this."""
+        """Notify all viewers. Any thread may call this."""
         if self._loop and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._tell)
 

@@ -68,7 +68,7 @@ def test_a_restart_between_any_two_steps_of_a_cancellation_changes_nothing(tmp_p
 
 
 def test_a_success_of_a_withdrawn_update_is_logged(tmp_path: Path) -> None:
-    """It is no proof of what the device runs, but the operator sees why the device may be offered the release again."""
+    """It is not a proof of what the device runs, but the operator sees why the device may be offered the release again."""
     core = FakeCore()
     core.now_offered[256] = [device_offer(tmp_path, IMAGE)]
 
@@ -82,7 +82,7 @@ def test_a_success_of_a_withdrawn_update_is_logged(tmp_path: Path) -> None:
     serve(tmp_path, core, install)
     assert [call for call in core.calls if call[0] in ("outcome", "reported")] == []
     [(_, number, text)] = [call for call in core.calls if call[0] == "warn"]
-    assert (number, "no longer offered" in text) == (256, True)
+    assert (number, "withdrawn update" in text) == (256, True)
 
 
 def test_a_state_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
