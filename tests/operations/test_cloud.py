@@ -198,7 +198,7 @@ def test_only_validators_may_store(
 def test_a_locked_database_is_a_failure_that_passes(
     run: CloudRun, signers: dict[str, RequestSigner], submit: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the database cannot be written, the answer asks the validator to repeat; the repeated request is then stored."""
+    """While the database cannot be written, the answer asks for a repetition, which is then stored."""
     monkeypatch.setattr(sqlite, "LOCKED_SECONDS", 0.05)
     text = submit(55.5)
     request = store(signers["validator"], text, name="locked")

@@ -1,7 +1,7 @@
 """Readings of devices, commands to devices, and the devices' answers, over MQTT.
 
-The confirmations of devices' messages are delayed: the broker has confirmed them to the device, and gets the gateway's own confirmation
-when they are on the disk. A refused reading is confirmed too, with its reason in ``…/readings/rejected``.
+The broker confirms a message to the device, and the gateway confirms it to the broker when the message is on the disk.
+A refused reading is confirmed too, with its reason in ``…/readings/rejected``.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def test_a_restart_between_any_two_steps_of_a_cancellation_changes_nothing(tmp_p
 
 
 def test_a_success_of_a_withdrawn_update_is_logged(tmp_path: Path) -> None:
-    """It is not a proof of what the device runs, but the operator sees why the device may be offered the release again."""
+    """The entry does not prove what the device runs. It explains why the release may be offered again."""
     core = FakeCore()
     core.now_offered[256] = [device_offer(tmp_path, IMAGE)]
 
