@@ -67,6 +67,22 @@ def is_damaged(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", None) in _DAMAGED
 
 
+def is_owned(path: Path) -> bool:
+    """Whether a process has opened an SQLite file as its owner."""
+    try:
+        with exclusive_lock(lock_of(path), timeout=0):
+            return False
+    except LockHeldError:
+        return True
+    except OSError:
+        return False
+
+
+def lock_of(path: Path) -> Path:
+    """Return the file that the owner of an SQLite file locks."""
+    return path.with_name(f"{path.name}.lock")
+
+
 class SqliteFile:
     """An SQLite file that one process uses. Several threads may share it, one transaction at a time.
 
@@ -87,7 +103,7 @@ class SqliteFile:
         with self._translated():
             path.parent.mkdir(parents=True, exist_ok=True)
             if is_owner:
-                self._stack.enter_context(exclusive_lock(path.with_name(f"{path.name}.lock"), timeout=0))
+                self._stack.enter_context(exclusive_lock(lock_of(path), timeout=0))
             self._database = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
             self._stack.callback(self._database.close)
             prepare_file(self._database, path, mark)

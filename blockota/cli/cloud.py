@@ -6,7 +6,6 @@ import os
 import time
 import uuid
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -14,15 +13,13 @@ from uuid import UUID
 import click
 
 from blockota.cli.identity import UUID_TYPE
-from blockota.cli.keys import open_key, password_option
+from blockota.cli.keys import password_option
 from blockota.cli.log_verify import counted_entries
+from blockota.cli.services import addresses_from_settings, open_log_parts, show_foundation
 from blockota.cli.session import Session, VerbGroup, with_session
-from blockota.errors import Action, UsageError
 from blockota.model.release import show_time
 
 if TYPE_CHECKING:
-    from eth_account.signers.base import BaseAccount
-
     from blockota.operations.cloud_service import CloudSetup
 
 _FILE = click.Path(path_type=Path)
@@ -81,8 +78,7 @@ def init(
                   --requests 10.64.0.200:8470 --host 10.64.0.200
     """
     from blockota.cli.listening import host_and_port
-    from blockota.identity.founding import NewService
-    from blockota.operations.cloud_founding import found_cloud
+    from blockota.identity.founding import NewService, found_receiver
     from blockota.operations.cloud_settings import check_place
 
     host_and_port(requests)
@@ -90,27 +86,8 @@ def init(
     check_place(database)
     new = NewService("cloud", identity or uuid.uuid4(), domain, key, identity_key, log_key)
     values = {"requests": requests, "listen": listen, "database": database}
-    found, authority = found_cloud(session.config, new, values, hosts=hosts, now=datetime.now(UTC))
-    fields = {
-        "identity": str(new.identity),
-        "origin": new.origin,
-        "folder": str(found.folder),
-        "publicKey": str(found.public_key),
-        "logKey": str(found.log_public_key),
-        "authority": str(authority) if authority else None,
-    }
-    enrol = (
-        f"blockota identity enrol --kind cloud --uuid {new.identity} --public-key {found.public_key} "
-        f"--log-key {found.log_public_key} --account ADDRESS --virtual-ip IP -o enrol.json"
-    )
-    then = "Next: `blockota cloud run`" if identity else f"Next: the city enrols it with `{enrol}`"
-
-    def show() -> None:
-        session.done(f"the cloud {new.identity} is set up in {found.settings}")
-        rows = {"log": new.origin, "public key": fields["publicKey"], "log key": fields["logKey"]}
-        session.fields(rows | ({"authority": f"{authority}, for the validators"} if authority else {}))
-
-    session.result(fields, show, then=then)
+    found, authority = found_receiver(session.config, new, values, hosts=hosts, now=datetime.now(UTC))
+    show_foundation(session, new, found, authority=(authority, "validators"), is_enrolled=identity is not None)
 
 
 @cloud.command()
@@ -141,13 +118,8 @@ def run(session: Session, /, events: Path | None, password_fd: int | None) -> No
         )
 
     lines = LineLog(open_log(events))
-    try:
-        with stop_on_signals() as stop, opened_cloud(setup, lines, stop) as service:
-            service.run(on_ready=show)
-    except UsageError as error:
-        if error.action is Action.LISTEN_ELSEWHERE:  # the addresses of a cloud are settings, not options
-            raise error.revised(remedy=f"{error.remedy} in the settings file", action=None) from error
-        raise
+    with addresses_from_settings(), stop_on_signals() as stop, opened_cloud(setup, lines, stop) as service:
+        service.run(on_ready=show)
 
 
 @cloud.command()
@@ -161,8 +133,9 @@ def status(session: Session, /) -> None:
     from blockota.ledger.log import TileLog
     from blockota.ledger.log_settings import load_log
     from blockota.operations import queries
-    from blockota.operations.cloud_service import is_running
+    from blockota.operations.cloud_service import STATE_NAME
     from blockota.operations.cloud_settings import load_cloud, open_database
+    from blockota.sqlite_file import is_owned
 
     settings = load_cloud(session.config, environment=os.environ)
     log = TileLog(load_log(session.config, environment=os.environ).folder)
@@ -174,7 +147,7 @@ def status(session: Session, /) -> None:
             day = queries.minutes(connection, until - _DAY, until)
     fields: dict[str, Any] = {
         "identity": str(settings.identity),
-        "running": is_running(settings),
+        "running": is_owned(settings.folder / STATE_NAME),
         "database": database.place,
         "written": written,
         "requests": sum(one.requests for one in day),
@@ -199,44 +172,16 @@ def status(session: Session, /) -> None:
 def _setup(session: Session, password_fd: int | None) -> CloudSetup:
     """Return what the settings of a cloud name: its database, its registry, its log and its account."""
     from blockota.bindings.identities import IdentitiesContract
-    from blockota.bindings.update_ledger import UpdateLedgerContract
     from blockota.formats.request_token import load_library
-    from blockota.ledger.keys import open_log_key
-    from blockota.ledger.log import TileLog
-    from blockota.ledger.log_anchor import LogAnchor
-    from blockota.ledger.log_settings import load_log
-    from blockota.ledger.recording import LogParts
-    from blockota.ledger.verify import keeper_in
     from blockota.operations.cloud_service import CloudSetup
     from blockota.operations.cloud_settings import load_cloud, open_database
 
     load_library()
-    settings = load_cloud(session.config, environment=os.environ)
-    log = load_log(session.config, environment=os.environ)
-    signer = open_log_key(*log.signing(), environment=os.environ)
-    site, tiles = session.gateway, TileLog(log.folder)
-    # A missing setting ends the command before the service starts.
-    for contract in (IdentitiesContract, *((UpdateLedgerContract,) if settings.key else ())):
-        site.registry_address(contract.SETTING)
-    if keeper_in(signer.key.name) != settings.identity:
-        raise UsageError(
-            f"the log {signer.key.name} does not belong to this cloud",
-            why=f"the origin of an enrolled log ends with the UUID of its keeper, {settings.identity.hex}",
-            remedy="correct origin in [log], or identity in [cloud]",
-        )
-    account = open_key(site.settings.chain_id, settings.key, password_fd) if settings.key else None
-    if account is None:
-        session.note("key in [cloud] is missing: the log is not anchored.")
-
-    def open_anchor(account: BaseAccount) -> LogAnchor:
-        ledger, identities = site.open(UpdateLedgerContract), site.open(IdentitiesContract)
-        return LogAnchor(tiles.published, account, ledger, identities, folder=settings.folder)
-
+    settings, site = load_cloud(session.config, environment=os.environ), session.gateway
+    log = open_log_parts(session, settings, password_fd, table="cloud")
     return CloudSetup(
         settings=settings,
         database=open_database(settings.database, folder=settings.database_folder, environment=os.environ),
         open_registry=lambda: site.open(IdentitiesContract),
-        log=LogParts(
-            tiles, signer, log.witnesses, partial(open_anchor, account) if account else None, settings.anchor_seconds
-        ),
+        log=log,
     )

@@ -16,6 +16,7 @@ from blockota.cli.identity import UUID_TYPE
 from blockota.cli.keys import open_key, password_option
 from blockota.cli.log_verify import counted_entries
 from blockota.cli.parameters import NumberRange
+from blockota.cli.services import addresses_from_settings
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import Action, RefusedError, UsageError, plain
 from blockota.model.delivery import Delivery, Stage
@@ -130,13 +131,8 @@ def run(session: Session, /, events: Path | None, password_fd: int | None) -> No
         at = f"; its state is at {url}/health" if url else ""
         session.result(fields, lambda: session.done(f"the gateway {setup.settings.identity} runs with {faces}{at}"))
 
-    try:
-        with stop_on_signals() as stop:
-            run_gateway(setup, LineLog(open_log(events)), stop, on_ready=show)
-    except UsageError as error:
-        if error.action is Action.LISTEN_ELSEWHERE:  # the addresses of a gateway are settings, not options
-            raise error.revised(remedy=f"{error.remedy} in the settings file", action=None) from error
-        raise
+    with addresses_from_settings(), stop_on_signals() as stop:
+        run_gateway(setup, LineLog(open_log(events)), stop, on_ready=show)
 
 
 @gateway.command()

@@ -13,8 +13,8 @@ import click
 
 from blockota.cli.identity import UUID_TYPE
 from blockota.cli.keys import open_key, password_option
+from blockota.cli.services import addresses_from_settings
 from blockota.cli.session import Session, VerbGroup, with_session
-from blockota.errors import Action, UsageError
 
 if TYPE_CHECKING:
     from blockota.operations.opening import RoomSetup
@@ -113,13 +113,8 @@ def run(session: Session, /, *, is_public: bool, events: Path | None, password_f
         fields = {"url": url, "identity": str(setup.settings.identity) if setup.settings.identity else None}
         session.result(fields, lambda: session.done(f"the operations room is at {url}"))
 
-    try:
-        with stop_on_signals() as stop:
-            run_room(setup, LineLog(open_log(events)), stop, on_ready=show)
-    except UsageError as error:
-        if error.action is Action.LISTEN_ELSEWHERE:  # the address of a room is a setting, not an option
-            raise error.revised(remedy=f"{error.remedy} in the settings file", action=None) from error
-        raise
+    with addresses_from_settings(), stop_on_signals() as stop:
+        run_room(setup, LineLog(open_log(events)), stop, on_ready=show)
 
 
 @operations.command("sign-in")
@@ -155,7 +150,7 @@ def _setup(session: Session, password_fd: int | None, *, is_public: bool) -> Roo
     """Return what the settings of a room name: its chains, its log and its account."""
     from blockota.connection import Connection
     from blockota.ledger.keys import open_log_key
-    from blockota.ledger.log_settings import load_log
+    from blockota.ledger.log_settings import check_keeper, load_log
     from blockota.operations.opening import RoomSetup
     from blockota.operations.settings import load_operations
     from blockota.settings import Role, load_settings
@@ -174,6 +169,7 @@ def _setup(session: Session, password_fd: int | None, *, is_public: bool) -> Roo
         return setup
     log = load_log(session.config, environment=os.environ)
     signer = open_log_key(*log.signing(), environment=os.environ)
+    check_keeper(signer.key.name, settings.identity, table="operations")
     account = open_key(city.settings.chain_id, settings.key, password_fd) if settings.key else None
     if account is None:
         session.note("The log of the room is not anchored: [operations] names no key.")

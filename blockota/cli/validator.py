@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import uuid
-from functools import partial
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -13,14 +13,13 @@ from uuid import UUID
 import click
 
 from blockota.cli.identity import UUID_TYPE
-from blockota.cli.keys import open_key, password_option
+from blockota.cli.keys import password_option
 from blockota.cli.log_verify import counted_entries
+from blockota.cli.services import addresses_from_settings, open_log_parts, show_foundation
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import Action, RefusedError, UsageError
 
 if TYPE_CHECKING:
-    from eth_account.signers.base import BaseAccount
-
     from blockota.identity.validator_service import ValidatorSetup
 
 _FILE = click.Path(path_type=Path)
@@ -79,33 +78,14 @@ def init(
                   --requests 10.64.0.1:8470 --host 10.64.0.1
     """
     from blockota.cli.listening import host_and_port
-    from blockota.identity.founding import NewService
-    from blockota.identity.validator_founding import found_validator
+    from blockota.identity.founding import NewService, found_receiver
 
     host_and_port(requests)
     host_and_port(listen)
     new = NewService("validator", identity or uuid.uuid4(), domain, key, identity_key, log_key)
-    found, authority = found_validator(session.config, new, places=(requests, listen), hosts=hosts)
-    fields = {
-        "identity": str(new.identity),
-        "origin": new.origin,
-        "folder": str(found.folder),
-        "publicKey": str(found.public_key),
-        "logKey": str(found.log_public_key),
-        "authority": str(authority) if authority else None,
-    }
-    enrol = (
-        f"blockota identity enrol --kind validator --uuid {new.identity} --public-key {found.public_key} "
-        f"--log-key {found.log_public_key} --account ADDRESS --virtual-ip IP -o enrol.json"
-    )
-    then = "Next: `blockota validator run`" if identity else f"Next: the city enrols it with `{enrol}`"
-
-    def show() -> None:
-        session.done(f"the validator {new.identity} is set up in {found.settings}")
-        rows = {"log": new.origin, "public key": fields["publicKey"], "log key": fields["logKey"]}
-        session.fields(rows | ({"authority": f"{authority}, for the gateways"} if authority else {}))
-
-    session.result(fields, show, then=then)
+    values = {"requests": requests, "listen": listen}
+    found, authority = found_receiver(session.config, new, values, hosts=hosts, now=datetime.now(UTC))
+    show_foundation(session, new, found, authority=(authority, "gateways"), is_enrolled=identity is not None)
 
 
 @validator.command()
@@ -139,13 +119,8 @@ def run(session: Session, /, events: Path | None, password_fd: int | None) -> No
         session.result(fields, lambda: session.done(sentence))
 
     lines = LineLog(open_log(events))
-    try:
-        with stop_on_signals() as stop, opened_service(setup, lines, stop) as service:
-            service.run(on_ready=show)
-    except UsageError as error:
-        if error.action is Action.LISTEN_ELSEWHERE:  # the addresses of a validator are settings, not options
-            raise error.revised(remedy=f"{error.remedy} in the settings file", action=None) from error
-        raise
+    with addresses_from_settings(), stop_on_signals() as stop, opened_service(setup, lines, stop) as service:
+        service.run(on_ready=show)
 
 
 @validator.command()
@@ -157,10 +132,11 @@ def status(session: Session, /) -> None:
     Example:  blockota validator status
     """
     from blockota.identity.request_outbox import RequestOutbox
-    from blockota.identity.validator_service import CLOUD_NAME, COMMANDS_NAME, is_running
+    from blockota.identity.validator_service import CLOUD_NAME, COMMANDS_NAME, STATE_NAME
     from blockota.identity.validator_settings import load_validator
     from blockota.ledger.log import TileLog
     from blockota.ledger.log_settings import load_log
+    from blockota.sqlite_file import is_owned
 
     settings = load_validator(session.config, environment=os.environ)
     if not (settings.folder / CLOUD_NAME).exists():
@@ -178,7 +154,7 @@ def status(session: Session, /) -> None:
         refused = [*to_cloud.refused(), *commands.refused()]
         fields: dict[str, Any] = {
             "identity": str(settings.identity),
-            "running": is_running(settings),
+            "running": is_owned(settings.folder / STATE_NAME),
             "rules": len(settings.rules),
             "toCloud": to_cloud.waiting(),
             "commands": commands.waiting(),
@@ -203,33 +179,14 @@ def status(session: Session, /) -> None:
 def _setup(session: Session, password_fd: int | None) -> ValidatorSetup:
     """Return what the settings of a validator name: its registry, its log and its account."""
     from blockota.bindings.identities import IdentitiesContract
-    from blockota.bindings.update_ledger import UpdateLedgerContract
     from blockota.identity.sending import open_signer
     from blockota.identity.validator_service import ValidatorSetup
     from blockota.identity.validator_settings import load_validator
-    from blockota.ledger.keys import open_log_key
-    from blockota.ledger.log import TileLog
-    from blockota.ledger.log_anchor import LogAnchor
-    from blockota.ledger.log_settings import load_log
-    from blockota.ledger.recording import LogParts
 
-    settings = load_validator(session.config, environment=os.environ)
-    log = load_log(session.config, environment=os.environ)
-    signer = open_log_key(*log.signing(), environment=os.environ)
-    site, tiles = session.gateway, TileLog(log.folder)
-    account = open_key(site.settings.chain_id, settings.key, password_fd) if settings.key else None
-    if account is None:
-        session.note("key in [validator] is missing: the log is not anchored.")
-
-    def open_anchor(account: BaseAccount) -> LogAnchor:
-        ledger, identities = site.open(UpdateLedgerContract), site.open(IdentitiesContract)
-        return LogAnchor(tiles.published, account, ledger, identities, folder=settings.folder)
-
+    settings, site = load_validator(session.config, environment=os.environ), session.gateway
     return ValidatorSetup(
         settings=settings,
         signer=open_signer(settings.identity, settings.identity_key, environment=os.environ),
         open_registry=lambda: site.open(IdentitiesContract),
-        log=LogParts(
-            tiles, signer, log.witnesses, partial(open_anchor, account) if account else None, settings.anchor_seconds
-        ),
+        log=open_log_parts(session, settings, password_fd, table="validator"),
     )

@@ -25,7 +25,6 @@ from blockota.chain.follow import Follower
 from blockota.chain.wake import BlockSignal
 from blockota.connection import Connection
 from blockota.errors import UsageError
-from blockota.file_locks import LockHeldError, exclusive_lock
 from blockota.formats.notes import NoteSigner
 from blockota.gateway.access import opened_access
 from blockota.gateway.assembly import known_device
@@ -43,13 +42,13 @@ from blockota.gateway.snapshots import SnapshotFile
 from blockota.gateway.state import GatewayState
 from blockota.ledger.log import TileLog
 from blockota.ledger.log_anchor import LogAnchor
-from blockota.ledger.log_settings import LogSettings
+from blockota.ledger.log_settings import LogSettings, check_keeper
 from blockota.ledger.recording import BATCH, LogParts
-from blockota.ledger.verify import keeper_in
 from blockota.line_log import LineLog
 from blockota.model.target import Component
 from blockota.settings import Settings
 from blockota.shutdown import Stop
+from blockota.sqlite_file import is_owned
 from blockota.stores.search import ImageSources
 
 if TYPE_CHECKING:
@@ -171,14 +170,7 @@ def opened_parts(setup: GatewaySetup, lines: LineLog, stop: Stop) -> Iterator[Ga
 
 def is_running(settings: GatewaySettings) -> bool:
     """Whether a process runs the gateway."""
-    path = settings.folder / STATE_NAME
-    try:
-        with exclusive_lock(path.with_name(f"{path.name}.lock"), timeout=0):
-            return False
-    except LockHeldError:
-        return True
-    except OSError:
-        return False
+    return is_owned(settings.folder / STATE_NAME)
 
 
 def device_plans(settings: GatewaySettings) -> dict[int, DevicePlan]:
@@ -204,13 +196,7 @@ def check_setup(setup: GatewaySetup) -> None:
     """
     for name in ("identities", "devices", "orders", *(("ledger",) if setup.account else ())):
         setup.site.registry_address(name)
-    origin = setup.signer.key.name
-    if keeper_in(origin) != setup.settings.identity:
-        raise UsageError(
-            f"the log {origin} does not belong to this gateway",
-            why=f"the origin of an enrolled log ends with the UUID of its keeper, {setup.settings.identity.hex}",
-            remedy="correct origin in [log], or identity in [gateway]",
-        )
+    check_keeper(setup.signer.key.name, setup.settings.identity, table="gateway")
 
 
 def _site_opener(setup: GatewaySetup, follower: Callable[[], Follower]) -> Callable[[], SiteChain]:

@@ -6,8 +6,9 @@ Nothing is overwritten.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from blockota.certificates import make_certificates
 from blockota.errors import UsageError
 from blockota.files import make_folder, read_input, write_new, write_result
 from blockota.formats.notes import check_name
@@ -29,6 +31,15 @@ from blockota.settings import FILE_NAME
 from blockota.settings_table import parse_toml
 
 _MAX_SETTINGS, _MAX_PEM = 1 << 16, 1 << 14
+_HINTS = {
+    "validator": """
+# [validator.cloud]                  # where readings are kept; see docs/access.md
+# identity = "UUID"
+# url = "https://10.64.0.200:8470"
+# authority = "cloud-authority.pem"
+"""
+}
+"""Tables that the operator completes, as comments of the settings file, by the kind of the service."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +154,37 @@ class ServiceFounding:
         log = {"folder": f"{new.kind}/log", "origin": new.origin, "key": places[1]}
         text = "".join([toml_table(new.kind, own | dict(values)), *tables, toml_table("log", log)])
         write_result(self._path, self._before.rstrip() + b"\n" * bool(self._before.strip()) + text.encode())
+
+
+def found_receiver(
+    config: Path | None, new: NewService, values: Mapping[str, str], *, hosts: Sequence[str], now: datetime
+) -> tuple[FoundedService, Path | None]:
+    """Make the keys of a service that receives requests, and add its tables to the settings file.
+
+    Args:
+        config: the settings file; None means ``blockota.toml`` in the current folder.
+        new: the service.
+        values: settings of its table, in addition to those of its keys.
+        hosts: names and addresses for which a certificate is made; without them, the service receives plain HTTP.
+        now: the time from which the certificate is valid.
+
+    Returns:
+        The files, and the certificate of the authority for the senders; None without a certificate.
+
+    Raises:
+        UsageError: the file already has such a service or a log, a key exists, or the origin or a key cannot be used.
+    """
+    founding, hints = ServiceFounding(config, new), [_HINTS[new.kind]] if new.kind in _HINTS else []
+    founding.make_keys()
+    folder = founding.found.folder
+    if not hosts:
+        founding.write_settings(values, hints)
+        return founding.found, None
+    for name, content in make_certificates(f"BlockOTA {new.kind} {new.identity}", hosts, now=now).items():
+        write_new(folder / name, content, mode=0o600)
+    certificate = {"certificate": f"{new.kind}/server.pem", "private_key": f"{new.kind}/server.key"}
+    founding.write_settings({**values, **certificate}, hints)
+    return founding.found, folder / "authority.pem"
 
 
 def toml_table(name: str, values: Mapping[str, str]) -> str:

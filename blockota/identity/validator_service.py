@@ -33,7 +33,6 @@ from starlette.routing import Route as WebRoute
 
 from blockota.bindings.identities import IdentitiesContract
 from blockota.errors import ChainError
-from blockota.file_locks import LockHeldError, exclusive_lock
 from blockota.identity.intake import RequestIntake
 from blockota.identity.mqtt_intake import MqttIntake
 from blockota.identity.receiving import ReceiverParts, RequestReceiver
@@ -358,15 +357,3 @@ def opened_service(setup: ValidatorSetup, lines: LineLog, stop: Stop) -> Iterato
         commands = stack.enter_context(RequestOutbox(settings.folder / COMMANDS_NAME))
         recent = RecentReadings(settings.keep_readings, clock=lambda: int(time.time()))
         yield ValidatorService(setup, ValidatorStores(recent, to_cloud, commands), state, lines, stop)
-
-
-def is_running(settings: ValidatorSettings) -> bool:
-    """Whether a process runs the validator."""
-    path = settings.folder / STATE_NAME
-    try:
-        with exclusive_lock(path.with_name(f"{path.name}.lock"), timeout=0):
-            return False
-    except LockHeldError:
-        return True
-    except OSError:
-        return False

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 from blockota.errors import UsageError
 from blockota.files import home_path
 from blockota.formats.notes import NoteAlgorithm, VerifierKey, check_name
+from blockota.ledger.verify import keeper_in
 from blockota.ledger.witnesses import Witness
 from blockota.settings import STATE_FOLDER, load_table, settings_folder
 
@@ -47,6 +49,25 @@ class LogSettings:
                 remedy='add origin = "log.example/NAME" and key = "file:PATH"',
             )
         return self.key, self.origin
+
+
+def check_keeper(origin: str, identity: UUID, *, table: str) -> None:
+    """Check that the log of the settings is that of a service.
+
+    Args:
+        origin: the log's origin.
+        identity: the identity of the service.
+        table: the service's table in the settings.
+
+    Raises:
+        UsageError: the origin names another keeper, or none.
+    """
+    if keeper_in(origin) != identity:
+        raise UsageError(
+            f"the log {origin} does not belong to the identity in [{table}]",
+            why=f"the origin of an enrolled log ends with the UUID of its keeper, {identity.hex}",
+            remedy=f"correct origin in [log], or identity in [{table}]",
+        )
 
 
 def load_log(config: Path | None, *, environment: Mapping[str, str]) -> LogSettings:

@@ -26,7 +26,6 @@ from uuid import UUID
 
 from blockota.bindings.identities import IdentitiesContract
 from blockota.errors import BlockOTAError, ChainError
-from blockota.file_locks import LockHeldError, exclusive_lock
 from blockota.formats.public_key import PublicKey
 from blockota.identity.intake import RequestIntake
 from blockota.identity.receiving import Outcome, ReceiverParts, RequestReceiver
@@ -269,15 +268,3 @@ def opened_cloud(setup: CloudSetup, lines: LineLog, stop: Stop) -> Iterator[Clou
     """
     with RequestState(setup.settings.folder / STATE_NAME) as state, setup.database:
         yield CloudService(setup, state, lines, stop)
-
-
-def is_running(settings: CloudSettings) -> bool:
-    """Whether a process runs the cloud."""
-    path = settings.folder / STATE_NAME
-    try:
-        with exclusive_lock(path.with_name(f"{path.name}.lock"), timeout=0):
-            return False
-    except LockHeldError:
-        return True
-    except OSError:
-        return False

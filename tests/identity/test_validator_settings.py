@@ -153,6 +153,7 @@ def test_a_wrong_setting_ends_the_command(tmp_path: Path) -> None:
     """The command ends with status 2 and one sentence, without a traceback."""
     init(tmp_path)
     config = tmp_path / "blockota.toml"
-    config.write_text(config.read_text().replace("127.0.0.1:8470", "192.0.2.1:8470"))
+    registry = f'[networks.local]\nurl = "http://127.0.0.1:1"\nidentities = "0x{"5" * 40}"\n'
+    config.write_text(f"{config.read_text().replace('127.0.0.1:8470', '192.0.2.1:8470')}\n{registry}")
     status, _, errors = run(tmp_path, "validator", "run")
     assert (status, "cannot listen on 192.0.2.1 port 8470" in errors, "Traceback" in errors) == (2, True, False), errors

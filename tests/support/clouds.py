@@ -14,7 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from blockota.bindings.identities import IdentitiesContract
-from blockota.identity.founding import NewService
+from blockota.identity.founding import NewService, found_receiver
 from blockota.identity.sending import RequestSigner, open_signer
 from blockota.ledger.keys import open_log_key
 from blockota.ledger.log import TileLog
@@ -23,7 +23,6 @@ from blockota.ledger.recording import LogParts
 from blockota.line_log import LineLog
 from blockota.model.receipt import LogEntry
 from blockota.model.warning import RequestWarning
-from blockota.operations.cloud_founding import found_cloud
 from blockota.operations.cloud_service import CloudSetup, opened_cloud
 from blockota.operations.cloud_settings import load_cloud, open_database
 from blockota.shutdown import Stop
@@ -86,7 +85,7 @@ def write_cloud(city: City, folder: Path, *, database: str = "sqlite:///cloud.db
     config = folder / "blockota.toml"
     new = NewService("cloud", CLOUD, "test", identity_key=folder / "cloud.pem", log_key=log_key)
     values = {"requests": f"{HOST}:0", "listen": listen, "database": database, "max_age": "30d"}
-    found_cloud(config, new, values, hosts=[HOST], now=datetime.now(UTC))
+    found_receiver(config, new, values, hosts=[HOST], now=datetime.now(UTC))
     registries = "".join(f'{name} = "{address}"\n' for name, address in city.deployment.registries.items())
     config.write_text(f'{config.read_text()}\n[networks.local]\nurl = "{city.chain.url}"\n{registries}')
     return config

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,8 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from blockota.bindings.identities import IdentitiesContract
-from blockota.identity.founding import NewService
+from blockota.identity.founding import NewService, found_receiver
 from blockota.identity.sending import open_signer
-from blockota.identity.validator_founding import found_validator
 from blockota.identity.validator_service import ValidatorSetup, opened_service
 from blockota.identity.validator_settings import load_validator
 from blockota.ledger.keys import open_log_key
@@ -127,7 +127,8 @@ def write_validator(city: City, folder: Path, *, more: str = "", rules: str = ""
     for name in ("key.pem", "log.pem"):
         (folder / name).chmod(0o600)
     new = NewService("validator", VALIDATOR, "test", identity_key=key, log_key=folder / "log.pem")
-    found_validator(config, new, places=(f"{HOST}:0", f"{HOST}:0"), hosts=[HOST])
+    values = {"requests": f"{HOST}:0", "listen": f"{HOST}:0"}
+    found_receiver(config, new, values, hosts=[HOST], now=datetime.now(UTC))
     text = config.read_text().replace("[validator]\n", f'[validator]\nmax_age = "30d"\n{more}')
     registries = "".join(f'{name} = "{address}"\n' for name, address in city.deployment.registries.items())
     network = f'[networks.local]\nurl = "{city.chain.url}"\n{registries}'

@@ -15,13 +15,11 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, derive_priva
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from blockota.gateway.founding import NewGateway, found_gateway
-from blockota.identity.founding import NewService
-from blockota.identity.validator_founding import found_validator
+from blockota.identity.founding import NewService, found_receiver
 from blockota.keys import dev_account
 from blockota.messaging.mosquitto import BrokerFiles
 from blockota.model.device import registration_of
 from blockota.model.release import product_key
-from blockota.operations.cloud_founding import found_cloud
 from scripts.peers import find_program
 from tests.peers.city.members import Member
 from tests.peers.city.world import World, end_all, read_object
@@ -74,7 +72,7 @@ class Services:
         """Write the settings of all services beside those of the tunnels."""
         cloud = self.world.cloud
         values = {"requests": f"{cloud.address}:{REQUESTS}", "database": "sqlite:///cloud/cloud.db"}
-        found_cloud(_config(cloud), _service(cloud), values, hosts=[str(cloud.address)], now=datetime.now(UTC))
+        found_receiver(_config(cloud), _service(cloud), values, hosts=[str(cloud.address)], now=datetime.now(UTC))
         for validator in self.world.validators:
             self._set_up_validator(validator)
         for gateway, validator in zip(self.world.gateways, self.world.validators, strict=True):
@@ -136,11 +134,12 @@ class Services:
 
     def _set_up_validator(self, validator: Member) -> None:
         cloud = self.world.cloud
-        found_validator(
+        found_receiver(
             _config(validator),
             _service(validator),
-            places=(f"0.0.0.0:{REQUESTS}", "127.0.0.1:8092"),
+            {"requests": f"0.0.0.0:{REQUESTS}", "listen": "127.0.0.1:8092"},
             hosts=[str(validator.address), validator.host.address],
+            now=datetime.now(UTC),
         )
         table = {"identity": str(cloud.uuid), "url": f"https://{cloud.address}:{REQUESTS}"}
         table["authority"] = str(cloud.folder / "cloud" / "authority.pem")
