@@ -1,18 +1,12 @@
-"""``blockota validator run``: the threads and tasks of a validator, and how they start and end.
+"""``blockota validator run``: the threads and tasks of a validator, beside those of every `ReceivingService`.
 
 =========  ======================================================================================
 part       what it does
 =========  ======================================================================================
-loop       takes requests over HTTP and MQTT, and answers questions for readings
-receiver   judges the requests in batches (the thread of `RequestIntake`)
-registry   asks for the newest block of the gateway chain
+loop       takes requests over MQTT too, and answers questions for readings
 cloud      sends accepted requests to the cloud
 gateway …  sends commands, one thread for each gateway that rules name
-log        appends entries of warnings to the log
-publisher  publishes checkpoints and anchors the log
 =========  ======================================================================================
-
-The process may be killed at any instant. A request is answered after its effect is on the disk.
 """
 
 from __future__ import annotations
@@ -21,10 +15,11 @@ import asyncio
 import re
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
 from uuid import UUID
 
 from starlette.requests import Request
@@ -35,36 +30,30 @@ from blockota.bindings.identities import IdentitiesContract
 from blockota.errors import ChainError
 from blockota.identity.intake import RequestIntake
 from blockota.identity.mqtt_intake import MqttIntake
-from blockota.identity.receiving import ReceiverParts, RequestReceiver
+from blockota.identity.receiving import Outcome
+from blockota.identity.receiving_service import ReceivingService, ReceivingSetup, ReceivingStatus
 from blockota.identity.recent_readings import RecentReadings
-from blockota.identity.registry import INTERVAL, IdentityReader
 from blockota.identity.request_outbox import RequestCourier, RequestOutbox, Route
-from blockota.identity.request_server import RequestServer, client_address
+from blockota.identity.request_server import client_address
 from blockota.identity.request_state import RequestState
 from blockota.identity.sending import RequestLine, RequestSigner
 from blockota.identity.validator import METHODS, GatewayRoute, Validator, ValidatorStores
 from blockota.identity.validator_settings import ValidatorSettings
-from blockota.identity.warnings import WarningMaker
-from blockota.ledger.recording import LogParts, LogRecorder
+from blockota.ledger.recording import LogParts
 from blockota.line_log import LineLog
 from blockota.messaging.client import BrokerAccount, connected
-from blockota.model.request import MAX_STORE_SIZE, Fault, Receiver
+from blockota.model.request import MAX_STORE_SIZE, Receiver, SignedRequest
 from blockota.model.rule import RuleBook
-from blockota.repository.server import Listening, serve_until
-from blockota.repository.status_site import StatusSite, gauge_lines
-from blockota.service_threads import ServiceThreads
 from blockota.shutdown import Stop
 from blockota.stores.source import is_this_machine
 
 STATE_NAME, CLOUD_NAME, COMMANDS_NAME = "requests.sqlite", "to-cloud.sqlite", "commands.sqlite"
 """The files in the folder of a validator."""
-_OUTBOX_PAUSE, _PUBLISH_PAUSE, _MOST_SHOWN = 0.2, 2.0, 1000
+_MOST_SHOWN = 1000
 _LIMIT = re.compile(r"\d{1,9}", re.ASCII)
 _SWITCH = 0.0005
 """Seconds after which a busy thread lets another one run. Each check of a signature and each write gives up the
 interpreter, and would otherwise wait for 5 ms to go on while the event loop is busy."""
-_TASKS_END, _THREADS_END = 2.0, 1.5
-"""Seconds in which the tasks must end, and then seconds in which the threads must end."""
 
 
 @dataclass(frozen=True)
@@ -85,80 +74,38 @@ class ValidatorSetup:
 
 
 @dataclass(frozen=True)
-class ValidatorStatus:
+class ValidatorStatus(ReceivingStatus):
     """The state of a validator at one moment.
 
     Attributes:
-        block: the newest block of the gateway chain that was read.
-        block_age: its age in seconds.
-        accepted: the number of accepted requests since the start.
-        refused: the number of refused requests since the start, by fault.
         readings: the number of accepted readings since the start.
         to_cloud: the number of requests that the cloud does not have yet.
         commands: the number of commands that gateways do not have yet.
-        entries: the number of entries of the log.
-        anchored: the number of anchored entries; None if it is unknown.
-        troubles: the parts that have failed, each with the reason.
     """
 
-    block: int = 0
-    block_age: int = 0
-    accepted: int = 0
-    refused: Mapping[str, int] = field(default_factory=dict)
+    SERVICE: ClassVar[str] = "validator"
+
     readings: int = 0
     to_cloud: int = 0
     commands: int = 0
-    entries: int = 0
-    anchored: int | None = None
-    troubles: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def word(self) -> str:
-        """``serving``, ``degraded`` if something is in trouble, or ``starting`` before the first reading."""
-        if not self.block:
-            return "starting"
-        return "degraded" if self.troubles else "serving"
+    def own_fields(self) -> dict[str, Any]:
+        """Return the number of readings, and what waits."""
+        return {"readings": self.readings, "toCloud": self.to_cloud, "commands": self.commands}
 
-    def as_fields(self) -> dict[str, Any]:
-        """The JSON object of ``/health``."""
+    def own_gauges(self) -> dict[str, tuple[str, float]]:
+        """Return what waits."""
         return {
-            "status": self.word,
-            "block": self.block,
-            "blockAge": self.block_age,
-            "accepted": self.accepted,
-            "refused": dict(self.refused),
-            "readings": self.readings,
-            "toCloud": self.to_cloud,
-            "commands": self.commands,
-            "entries": self.entries,
-            "anchored": self.anchored,
-            "troubles": dict(self.troubles),
-        }
-
-    def lines(self) -> Iterator[str]:
-        """Yield the lines of ``/metrics``."""
-        gauges: dict[str, tuple[str, float]] = {
-            "newest_block": ("Newest block of the gateway chain that was read.", self.block),
-            "block_age_seconds": ("Seconds since the newest block.", self.block_age),
             "cloud_outbox_requests": ("Requests that the cloud does not have yet.", self.to_cloud),
             "command_outbox_commands": ("Commands that gateways do not have yet.", self.commands),
-            "log_entries": ("Entries of the log.", self.entries),
-            "anchored_entries": ("Anchored entries of the log.", self.anchored or 0),
-            "troubles": ("Parts of the validator that are in trouble.", len(self.troubles)),
         }
-        counters: dict[str, tuple[str, float]] = {
-            "accepted_requests_total": ("Accepted requests since the start.", self.accepted),
-            "readings_total": ("Accepted readings since the start.", self.readings),
-        }
-        yield from gauge_lines("validator", gauges)
-        yield from gauge_lines("validator", counters, kind="counter")
-        name = "blockota_validator_refused_requests_total"
-        yield from (f"# HELP {name} Refused requests since the start, by fault.", f"# TYPE {name} counter")
-        for fault, count in sorted(self.refused.items()):
-            yield f'{name}{{fault="{fault}"}} {count}'
+
+    def own_counters(self) -> dict[str, tuple[str, float]]:
+        """Return the number of readings."""
+        return {"readings_total": ("Accepted readings since the start.", self.readings)}
 
 
-class ValidatorService:
+class ValidatorService(ReceivingService):
     """Runs a validator.
 
     Args:
@@ -173,17 +120,13 @@ class ValidatorService:
         self, setup: ValidatorSetup, stores: ValidatorStores, state: RequestState, lines: LineLog, stop: Stop
     ) -> None:
         settings = setup.settings
-        self._setup, self._stores, self._state, self._lines, self._stop = setup, stores, state, lines, stop
-        self._clock: Callable[[], int] = lambda: int(time.time())
+        receiver = Receiver(settings.identity, METHODS, settings.max_age, settings.accepts_replayable)
+        super().__init__(ReceivingSetup(settings, receiver, setup.open_registry, setup.log, state), lines, stop)
+        self._settings, self._signer, self._stores = settings, setup.signer, stores
         self._rules = RuleBook(settings.rules)
-        self._registry = IdentityReader(setup.open_registry, is_watched=True)
         cloud = settings.cloud.identity if settings.cloud else None
         self._validator = Validator(stores, cloud, self._rules, lines, clock=self._clock)
-        parts = ReceiverParts(self._registry, state, WarningMaker(settings.identity), self._clock)
-        receiver = Receiver(settings.identity, METHODS, settings.max_age, settings.accepts_replayable)
-        self._receiver = RequestReceiver(receiver, parts, keep=self._validator.keep)
-        self._recorder = LogRecorder(setup.log, lines, clock=self._clock, owns=lambda _: False)
-        self._threads = ServiceThreads(lines, stop)
+        self._more_tasks, self._wake = self._mqtt_tasks, self._wake_couriers
 
     def run(self, *, on_ready: Callable[[str], None]) -> None:
         """Run until the stop is requested.
@@ -194,57 +137,41 @@ class ValidatorService:
         Raises:
             UsageError: an address or another setting cannot be used.
         """
-        couriers = self._couriers()
         sys.setswitchinterval(_SWITCH)
-        asyncio.run(self._serve(couriers, on_ready))
+        super().run(on_ready=on_ready)
 
-    async def _serve(self, couriers: Mapping[str, RequestCourier], on_ready: Callable[[str], None]) -> None:
-        intake = RequestIntake(self._receiver)
-        stopped = asyncio.create_task(asyncio.to_thread(self._wait_for_stop))
-        tasks = [asyncio.create_task(one) for one in self._tasks(intake, on_ready)]
-        self._start_threads(couriers)
-        try:
-            await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks:
-                if task.done():
-                    task.result()  # an address that cannot be used ends the validator
-        finally:
-            self._stop.ask()
-            self._stores.to_cloud.wake()
-            self._stores.commands.wake()
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait([stopped, *tasks], timeout=_TASKS_END)
-            await asyncio.to_thread(intake.close)
-            await asyncio.to_thread(self._threads.join, _THREADS_END)
+    def _keep(self, requests: Sequence[SignedRequest]) -> list[Outcome]:
+        return self._validator.keep(requests)
 
-    def _tasks(self, intake: RequestIntake, on_ready: Callable[[str], None]) -> Iterator[Coroutine[Any, Any, None]]:
-        settings = self._setup.settings
-        routes = [
+    def _workers(self) -> dict[str, Callable[[], object]]:
+        carrying: dict[str, Callable[[], object]] = {
+            f"courier to {name}": partial(self._carry, name, courier) for name, courier in self._couriers().items()
+        }
+        return {**super()._workers(), **carrying}
+
+    def _routes(self) -> Sequence[WebRoute]:
+        return (
             WebRoute("/readings", self._list_readings),
             WebRoute("/readings/{thing}", self._show_readings),
             WebRoute("/readings/{thing}/{name}", self._show_readings),
-        ]
-        yield RequestServer(settings.port, intake, routes).run(on_ready=on_ready)
-        if settings.listen:
-            site = StatusSite(self._setup.log.log, self._status)
-            place = Listening(*settings.listen, stop_seconds=1)
-            yield serve_until(self._stop, site, place, log=lambda _: None, on_ready=lambda _: None)
-        if broker := settings.broker:
+        )
+
+    def _mqtt_tasks(self, intake: RequestIntake) -> Iterator[Coroutine[Any, Any, None]]:
+        if broker := self._settings.broker:
             password = broker.password.read_text().strip() if broker.password else ""
             account = BrokerAccount(
                 broker.host, broker.port, broker.name, password, broker.authority, is_persistent=bool(broker.name)
             )
-            yield MqttIntake(settings.identity, intake, lambda: connected(account), self._report_mqtt).run()
+            yield MqttIntake(self._settings.identity, intake, lambda: connected(account), self._report_mqtt).run()
 
     def _report_mqtt(self, why: str) -> None:
         self._lines.state("mqtt", why)
         if not why:
             self._lines.event("mqtt", "connected")
 
-    def _wait_for_stop(self) -> None:
-        while not self._stop.wait(1.0):
-            pass
+    def _wake_couriers(self) -> None:
+        self._stores.to_cloud.wake()
+        self._stores.commands.wake()
 
     def _couriers(self) -> dict[str, RequestCourier]:
         """Return the couriers by the names of their threads.
@@ -252,45 +179,19 @@ class ValidatorService:
         Raises:
             UsageError: an address cannot be used.
         """
-        settings, stores = self._setup.settings, self._stores
+        settings, stores = self._settings, self._stores
         routes: list[tuple[str, RequestOutbox, UUID, Route]] = []
         if cloud := settings.cloud:
             line = RequestLine(cloud.url, authority=cloud.authority)
             routes.append(("cloud", stores.to_cloud, cloud.identity, line))
         # Commands of rules that were removed since are sent too, until their deadline.
         for target in dict.fromkeys([*self._rules.targets, *stores.commands.receivers()]):
-            way = GatewayRoute(target, self._registry, url=settings.gateways.get(target, ""))
+            way = GatewayRoute(target, self.registry, url=settings.gateways.get(target, ""))
             routes.append((f"gateway {target}", stores.commands, target, way))
         return {
-            name: RequestCourier(outbox, receiver, self._setup.signer, route, clock=self._clock)
+            name: RequestCourier(outbox, receiver, self._signer, route, clock=self._clock)
             for name, outbox, receiver, route in routes
         }
-
-    def _start_threads(self, couriers: Mapping[str, RequestCourier]) -> None:
-        self._threads.start("registry", self._look)
-        self._threads.start("log", self._append)
-        self._threads.start("publisher", self._publish)
-        for name, courier in couriers.items():
-            self._threads.start(f"courier to {name}", lambda name=name, one=courier: self._carry(name, one))  # type: ignore[misc]
-
-    def _look(self) -> None:
-        try:
-            self._registry.look()
-        except ChainError as error:
-            self._lines.state("gateway chain", error.why)
-        else:
-            self._lines.state("gateway chain", "")
-        self._stop.wait(INTERVAL)
-
-    def _append(self) -> None:
-        self._receiver.write_due_warnings()
-        if not self._recorder.append(self._state):
-            self._stop.wait(_OUTBOX_PAUSE)
-
-    def _publish(self) -> None:
-        self._recorder.publish()
-        self._recorder.anchor()
-        self._stop.wait(_PUBLISH_PAUSE)
 
     def _carry(self, name: str, courier: RequestCourier) -> None:
         courier.run(
@@ -319,7 +220,7 @@ class ValidatorService:
         if is_this_machine(address):
             return None
         try:
-            identity = await asyncio.to_thread(self._registry.identity_at, address)
+            identity = await asyncio.to_thread(self.registry.identity_at, address)
         except ChainError:
             return JSONResponse({"error": "the registry of identities is out of reach"}, 503)
         if identity and identity.is_active:
@@ -327,18 +228,11 @@ class ValidatorService:
         return JSONResponse({"error": "readings are shown to active identities, at their virtual IPs"}, 403)
 
     def _status(self) -> ValidatorStatus:
-        head, counts = self._registry.head, self._receiver.counts
         return ValidatorStatus(
-            block=head.number if head else 0,
-            block_age=max(self._clock() - head.time, 0) if head else 0,
-            accepted=counts[None],
-            refused={fault.name: count for fault, count in counts.items() if isinstance(fault, Fault)},
+            **self._common(),
             readings=self._validator.readings,
             to_cloud=self._stores.to_cloud.waiting(),
             commands=self._stores.commands.waiting(),
-            entries=len(self._setup.log.log),
-            anchored=self._recorder.anchored,
-            troubles=self._lines.troubles,
         )
 
 

@@ -1,54 +1,33 @@
-"""``blockota cloud run``: the threads and tasks of a cloud, and how they start and end.
+"""``blockota cloud run``: a `ReceivingService` that writes the requests of validators into a database.
 
-=========  ======================================================================================
-part       what it does
-=========  ======================================================================================
-loop       takes requests over HTTP
-receiver   judges the requests in batches, and writes them (the thread of `RequestIntake`)
-registry   asks for the newest block of the gateway chain
-log        appends entries of warnings to the log
-publisher  publishes checkpoints and anchors the log
-=========  ======================================================================================
-
-The process may be killed at any instant. A request is answered after its rows are committed, and after its name is on
-the disk. A request whose name was not written is repeated, and its rows are then there already.
+A request is answered after its rows are committed, and after its name is on the disk. A request whose name was not
+written is repeated, and its rows are then there already.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 from uuid import UUID
 
 from blockota.bindings.identities import IdentitiesContract
-from blockota.errors import BlockOTAError, ChainError
+from blockota.errors import BlockOTAError
 from blockota.formats.public_key import PublicKey
-from blockota.identity.intake import RequestIntake
-from blockota.identity.receiving import Outcome, ReceiverParts, RequestReceiver
-from blockota.identity.registry import INTERVAL, IdentityReader
-from blockota.identity.request_server import RequestServer
+from blockota.identity.receiving import Outcome
+from blockota.identity.receiving_service import ReceivingService, ReceivingSetup, ReceivingStatus
 from blockota.identity.request_state import RequestState
-from blockota.identity.warnings import WarningMaker
-from blockota.ledger.recording import LogParts, LogRecorder
+from blockota.ledger.recording import LogParts
 from blockota.line_log import LineLog, sentence
-from blockota.model.request import MAX_STORE_SIZE, Fault, Receiver, SignedRequest
+from blockota.model.request import MAX_STORE_SIZE, Receiver, SignedRequest
 from blockota.operations.cloud import METHODS, CloudStore
 from blockota.operations.cloud_settings import CloudSettings
 from blockota.operations.database import CloudDatabase
-from blockota.repository.server import Listening, serve_until
-from blockota.repository.status_site import StatusSite, gauge_lines
-from blockota.service_threads import ServiceThreads
 from blockota.shutdown import Stop
 
 STATE_NAME = "requests.sqlite"
 """The file in the folder of a cloud with the names of requests, and with entries for the log."""
-_OUTBOX_PAUSE, _PUBLISH_PAUSE = 0.2, 2.0
-_TASKS_END, _COMMIT_END, _THREADS_END = 1.0, 1.0, 1.0
-"""Seconds in which the tasks, then the last commit, and then the threads must end."""
 
 
 @dataclass(frozen=True)
@@ -69,76 +48,32 @@ class CloudSetup:
 
 
 @dataclass(frozen=True)
-class CloudStatus:
+class CloudStatus(ReceivingStatus):
     """The state of a cloud at one moment.
 
     Attributes:
-        block: the newest block of the gateway chain that was read.
-        block_age: its age in seconds.
-        accepted: the number of accepted requests of validators since the start.
-        refused: the number of refused requests since the start, by fault.
         stored: the number of stored requests of gateways since the start.
         readings: the number of readings in them.
-        entries: the number of entries of the log.
-        anchored: the number of anchored entries; None if it is unknown.
-        troubles: the parts that have failed, each with the reason.
     """
 
-    block: int = 0
-    block_age: int = 0
-    accepted: int = 0
-    refused: Mapping[str, int] = field(default_factory=dict)
+    SERVICE: ClassVar[str] = "cloud"
+
     stored: int = 0
     readings: int = 0
-    entries: int = 0
-    anchored: int | None = None
-    troubles: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def word(self) -> str:
-        """``serving``, ``degraded`` if something is in trouble, or ``starting`` before the first reading."""
-        if not self.block:
-            return "starting"
-        return "degraded" if self.troubles else "serving"
+    def own_fields(self) -> dict[str, Any]:
+        """Return the numbers of requests and readings."""
+        return {"stored": self.stored, "readings": self.readings}
 
-    def as_fields(self) -> dict[str, Any]:
-        """The JSON object of ``/health``."""
+    def own_counters(self) -> dict[str, tuple[str, float]]:
+        """Return the numbers of requests and readings."""
         return {
-            "status": self.word,
-            "block": self.block,
-            "blockAge": self.block_age,
-            "accepted": self.accepted,
-            "refused": dict(self.refused),
-            "stored": self.stored,
-            "readings": self.readings,
-            "entries": self.entries,
-            "anchored": self.anchored,
-            "troubles": dict(self.troubles),
-        }
-
-    def lines(self) -> Iterator[str]:
-        """Yield the lines of ``/metrics``."""
-        gauges: dict[str, tuple[str, float]] = {
-            "newest_block": ("Newest block of the gateway chain that was read.", self.block),
-            "block_age_seconds": ("Seconds since the newest block.", self.block_age),
-            "log_entries": ("Entries of the log.", self.entries),
-            "anchored_entries": ("Anchored entries of the log.", self.anchored or 0),
-            "troubles": ("Parts of the cloud that are in trouble.", len(self.troubles)),
-        }
-        yield from gauge_lines("cloud", gauges)
-        counters: dict[str, tuple[str, float]] = {
-            "accepted_requests_total": ("Accepted requests of validators since the start.", self.accepted),
             "stored_requests_total": ("Stored requests of gateways since the start.", self.stored),
             "stored_readings_total": ("Stored readings since the start.", self.readings),
         }
-        yield from gauge_lines("cloud", counters, kind="counter")
-        name = "blockota_cloud_refused_requests_total"
-        yield from (f"# HELP {name} Refused requests since the start, by fault.", f"# TYPE {name} counter")
-        for fault, count in sorted(self.refused.items()):
-            yield f'{name}{{fault="{fault}"}} {count}'
 
 
-class CloudService:
+class CloudService(ReceivingService):
     """Runs a cloud.
 
     Args:
@@ -150,17 +85,13 @@ class CloudService:
 
     def __init__(self, setup: CloudSetup, state: RequestState, lines: LineLog, stop: Stop) -> None:
         settings = setup.settings
-        self._setup, self._state, self._lines, self._stop = setup, state, lines, stop
-        self._clock: Callable[[], int] = lambda: int(time.time())
-        self._registry = IdentityReader(setup.open_registry, is_watched=True)
-        self._store = CloudStore(
-            settings.identity, setup.database, self._registry, earlier_keys=self._earlier_keys, clock=self._clock
-        )
-        parts = ReceiverParts(self._registry, state, WarningMaker(settings.identity), self._clock)
         receiver = Receiver(settings.identity, METHODS, settings.max_age, max_size=MAX_STORE_SIZE)
-        self._receiver = RequestReceiver(receiver, parts, keep=self._keep)
-        self._recorder = LogRecorder(setup.log, lines, clock=self._clock, owns=lambda _: False)
-        self._threads = ServiceThreads(lines, stop)
+        super().__init__(ReceivingSetup(settings, receiver, setup.open_registry, setup.log, state), lines, stop)
+        self._database = setup.database
+        self._interrupt = setup.database.interrupt  # the last commit may wait for a standby that is gone
+        self._store = CloudStore(
+            settings.identity, setup.database, self.registry, earlier_keys=self._earlier_keys, clock=self._clock
+        )
 
     def run(self, *, on_ready: Callable[[str], None]) -> None:
         """Run until the stop is requested.
@@ -173,43 +104,9 @@ class CloudService:
             RefusedError: the database is that of another program or of a newer version.
             StoreError: the database cannot be used.
         """
-        if self._setup.database.migrate():
+        if self._database.migrate():
             self._lines.event("database", "migrated")
-        asyncio.run(self._serve(on_ready))
-
-    async def _serve(self, on_ready: Callable[[str], None]) -> None:
-        intake = RequestIntake(self._receiver)
-        stopped = asyncio.create_task(asyncio.to_thread(self._wait_for_stop))
-        tasks = [asyncio.create_task(one) for one in self._tasks(intake, on_ready)]
-        for name, work in {"registry": self._look, "log": self._append, "publisher": self._publish}.items():
-            self._threads.start(name, work)
-        try:
-            await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks:
-                if task.done():
-                    task.result()  # an address that cannot be used ends the cloud
-        finally:
-            self._stop.ask()
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait([stopped, *tasks], timeout=_TASKS_END)
-            closing = asyncio.create_task(asyncio.to_thread(intake.close))
-            if not (await asyncio.wait([closing], timeout=_COMMIT_END))[0]:
-                self._setup.database.interrupt()  # the commit waits for a standby that is gone
-            await closing
-            await asyncio.to_thread(self._threads.join, _THREADS_END)
-
-    def _tasks(self, intake: RequestIntake, on_ready: Callable[[str], None]) -> Iterator[Coroutine[Any, Any, None]]:
-        settings = self._setup.settings
-        yield RequestServer(settings.port, intake).run(on_ready=on_ready)
-        if settings.listen:
-            site = StatusSite(self._setup.log.log, self._status)
-            place = Listening(*settings.listen, stop_seconds=1)
-            yield serve_until(self._stop, site, place, log=lambda _: None, on_ready=lambda _: None)
-
-    def _wait_for_stop(self) -> None:
-        while not self._stop.wait(1.0):
-            pass
+        super().run(on_ready=on_ready)
 
     def _keep(self, requests: Sequence[SignedRequest]) -> list[Outcome]:
         """Write requests, and report a database that fails or works again."""
@@ -224,38 +121,8 @@ class CloudService:
     def _earlier_keys(self, gateway: UUID) -> list[PublicKey]:
         return [one.keys.key for one in self._setup.open_registry().generations(gateway)]
 
-    def _look(self) -> None:
-        try:
-            self._registry.look()
-        except ChainError as error:
-            self._lines.state("gateway chain", error.why)
-        else:
-            self._lines.state("gateway chain", "")
-        self._stop.wait(INTERVAL)
-
-    def _append(self) -> None:
-        self._receiver.write_due_warnings()
-        if not self._recorder.append(self._state):
-            self._stop.wait(_OUTBOX_PAUSE)
-
-    def _publish(self) -> None:
-        self._recorder.publish()
-        self._recorder.anchor()
-        self._stop.wait(_PUBLISH_PAUSE)
-
     def _status(self) -> CloudStatus:
-        head, counts = self._registry.head, self._receiver.counts
-        return CloudStatus(
-            block=head.number if head else 0,
-            block_age=max(self._clock() - head.time, 0) if head else 0,
-            accepted=counts[None],
-            refused={fault.name: count for fault, count in counts.items() if isinstance(fault, Fault)},
-            stored=self._store.stored,
-            readings=self._store.readings,
-            entries=len(self._setup.log.log),
-            anchored=self._recorder.anchored,
-            troubles=self._lines.troubles,
-        )
+        return CloudStatus(**self._common(), stored=self._store.stored, readings=self._store.readings)
 
 
 @contextmanager

@@ -1,0 +1,278 @@
+"""What the services that receive signed requests have in common: their threads and tasks, and their log.
+
+=========  ======================================================================================
+part       what it does
+=========  ======================================================================================
+loop       takes requests over HTTP
+receiver   judges the requests in batches, and keeps them (the thread of `RequestIntake`)
+registry   asks for the newest block of the gateway chain
+log        appends entries of warnings to the log
+publisher  publishes checkpoints and anchors the log
+=========  ======================================================================================
+
+The process may be killed at any instant. A request is answered after its effect is on the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from starlette.routing import Route as WebRoute
+
+from blockota.bindings.identities import IdentitiesContract
+from blockota.errors import ChainError
+from blockota.identity.intake import RequestIntake
+from blockota.identity.receiving import Outcome, ReceiverParts, RequestReceiver
+from blockota.identity.registry import INTERVAL, IdentityReader
+from blockota.identity.request_server import RequestPort, RequestServer
+from blockota.identity.request_state import RequestState
+from blockota.identity.warnings import WarningMaker
+from blockota.ledger.recording import LogParts, LogRecorder
+from blockota.line_log import LineLog
+from blockota.model.request import Fault, Receiver, SignedRequest
+from blockota.repository.server import Listening, serve_until
+from blockota.repository.status_site import StatusPages, StatusSite, gauge_lines
+from blockota.service_threads import ServiceThreads
+from blockota.shutdown import Stop
+
+_OUTBOX_PAUSE, _PUBLISH_PAUSE = 0.2, 2.0
+_TASKS_END, _KEEPING_END, _THREADS_END = 1.5, 1.0, 1.5
+"""Seconds in which the tasks, then the keeping of the last requests, and then the threads must end."""
+
+
+class ReceivingSettings(Protocol):
+    """The settings of a service that receives requests."""
+
+    @property
+    def port(self) -> RequestPort:
+        """Where it receives requests."""
+
+    @property
+    def listen(self) -> tuple[str, int] | None:
+        """Where it shows its state; None if it does not."""
+
+
+@dataclass(frozen=True)
+class ReceivingSetup:
+    """The parts from which a service is assembled.
+
+    Attributes:
+        settings: the addresses.
+        receiver: the identity, and the methods that it receives.
+        open_registry: opens the registry of identities. It is called again until the node answers.
+        log: the log.
+        state: the names of requests that it has seen, and entries for the log.
+    """
+
+    settings: ReceivingSettings
+    receiver: Receiver
+    open_registry: Callable[[], IdentitiesContract]
+    log: LogParts
+    state: RequestState
+
+
+@dataclass(frozen=True)
+class ReceivingStatus:
+    """The state of a service at one moment.
+
+    Attributes:
+        block: the newest block of the gateway chain that was read.
+        block_age: its age in seconds.
+        accepted: the number of accepted requests since the start.
+        refused: the number of refused requests since the start, by fault.
+        entries: the number of entries of the log.
+        anchored: the number of anchored entries; None if it is unknown.
+        troubles: the parts that have failed, each with the reason.
+    """
+
+    SERVICE: ClassVar[str] = ""
+    """The name of the service, which is part of the names of its metrics."""
+
+    block: int = 0
+    block_age: int = 0
+    accepted: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
+    entries: int = 0
+    anchored: int | None = None
+    troubles: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def word(self) -> str:
+        """``serving``, ``degraded`` if something is in trouble, or ``starting`` before the first reading."""
+        if not self.block:
+            return "starting"
+        return "degraded" if self.troubles else "serving"
+
+    def own_fields(self) -> dict[str, Any]:
+        """Return the fields of the kind of service, for ``/health``."""
+        return {}
+
+    def own_gauges(self) -> dict[str, tuple[str, float]]:
+        """Return description and value of the gauges of the kind of service, by name."""
+        return {}
+
+    def own_counters(self) -> dict[str, tuple[str, float]]:
+        """Return description and value of the counters of the kind of service, by name."""
+        return {}
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of ``/health``."""
+        return {
+            "status": self.word,
+            "block": self.block,
+            "blockAge": self.block_age,
+            "accepted": self.accepted,
+            "refused": dict(self.refused),
+            **self.own_fields(),
+            "entries": self.entries,
+            "anchored": self.anchored,
+            "troubles": dict(self.troubles),
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of ``/metrics``."""
+        gauges: dict[str, tuple[str, float]] = {
+            "newest_block": ("Newest block of the gateway chain that was read.", self.block),
+            "block_age_seconds": ("Seconds since the newest block.", self.block_age),
+            **self.own_gauges(),
+            "log_entries": ("Entries of the log.", self.entries),
+            "anchored_entries": ("Anchored entries of the log.", self.anchored or 0),
+            "troubles": (f"Parts of the {self.SERVICE} that are in trouble.", len(self.troubles)),
+        }
+        counters: dict[str, tuple[str, float]] = {
+            "accepted_requests_total": ("Accepted requests since the start.", self.accepted),
+            **self.own_counters(),
+        }
+        yield from gauge_lines(self.SERVICE, gauges)
+        yield from gauge_lines(self.SERVICE, counters, kind="counter")
+        name = f"blockota_{self.SERVICE}_refused_requests_total"
+        yield from (f"# HELP {name} Refused requests since the start, by fault.", f"# TYPE {name} counter")
+        for fault, count in sorted(self.refused.items()):
+            yield f'{name}{{fault="{fault}"}} {count}'
+
+
+class ReceivingService(ABC):
+    """Runs a service that receives requests.
+
+    Args:
+        setup: the parts of the service.
+        lines: receives events, failures and recoveries.
+        stop: ends the service.
+
+    Attributes:
+        registry: reads the records of identities.
+    """
+
+    def __init__(self, setup: ReceivingSetup, lines: LineLog, stop: Stop) -> None:
+        self._setup, self._lines, self._stop = setup, lines, stop
+        self._clock: Callable[[], int] = lambda: int(time.time())
+        self.registry = IdentityReader(setup.open_registry, is_watched=True)
+        parts = ReceiverParts(self.registry, setup.state, WarningMaker(setup.receiver.uuid), self._clock)
+        self._receiver = RequestReceiver(setup.receiver, parts, keep=self._keep)
+        self._recorder = LogRecorder(setup.log, lines, clock=self._clock, owns=lambda _: False)
+        self._threads = ServiceThreads(lines, stop)
+        # A kind of service sets those of the following that it needs: further tasks of the event loop, what wakes its
+        # threads at the stop, and what interrupts the keeping of requests that does not end in time.
+        self._more_tasks: Callable[[RequestIntake], Iterable[Coroutine[Any, Any, None]]] = lambda _: ()
+        self._wake: Callable[[], None] = lambda: None
+        self._interrupt: Callable[[], None] = lambda: None
+
+    def run(self, *, on_ready: Callable[[str], None]) -> None:
+        """Run until the stop is requested.
+
+        Args:
+            on_ready: called with the URL at which requests are received, when the service serves.
+
+        Raises:
+            UsageError: an address or another setting cannot be used.
+        """
+        asyncio.run(self._serve(self._workers(), on_ready))
+
+    @abstractmethod
+    def _keep(self, requests: Sequence[SignedRequest]) -> list[Outcome]:
+        """Carry out accepted requests, and return their outcomes when these are on the disk."""
+
+    @abstractmethod
+    def _status(self) -> StatusPages:
+        """Return the present state."""
+
+    def _workers(self) -> dict[str, Callable[[], object]]:
+        """Return what one thread each repeats, by name."""
+        return {"registry": self._look, "log": self._append, "publisher": self._publish}
+
+    def _routes(self) -> Sequence[WebRoute]:
+        """Return further pages at the address of the requests."""
+        return ()
+
+    def _common(self) -> dict[str, Any]:
+        """Return the fields of `ReceivingStatus`."""
+        head, counts = self.registry.head, self._receiver.counts
+        return {
+            "block": head.number if head else 0,
+            "block_age": max(self._clock() - head.time, 0) if head else 0,
+            "accepted": counts[None],
+            "refused": {fault.name: count for fault, count in counts.items() if isinstance(fault, Fault)},
+            "entries": len(self._setup.log.log),
+            "anchored": self._recorder.anchored,
+            "troubles": self._lines.troubles,
+        }
+
+    async def _serve(self, workers: Mapping[str, Callable[[], object]], on_ready: Callable[[str], None]) -> None:
+        intake = RequestIntake(self._receiver)
+        stopped = asyncio.create_task(asyncio.to_thread(self._wait_for_stop))
+        tasks = [asyncio.create_task(one) for one in self._tasks(intake, on_ready)]
+        for name, work in workers.items():
+            self._threads.start(name, work)
+        try:
+            await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()  # an address that cannot be used ends the service
+        finally:
+            self._stop.ask()
+            self._wake()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait([stopped, *tasks], timeout=_TASKS_END)
+            closing = asyncio.create_task(asyncio.to_thread(intake.close))
+            if not (await asyncio.wait([closing], timeout=_KEEPING_END))[0]:
+                self._interrupt()
+            await closing
+            await asyncio.to_thread(self._threads.join, _THREADS_END)
+
+    def _tasks(self, intake: RequestIntake, on_ready: Callable[[str], None]) -> Iterator[Coroutine[Any, Any, None]]:
+        settings = self._setup.settings
+        yield RequestServer(settings.port, intake, self._routes()).run(on_ready=on_ready)
+        if settings.listen:
+            site = StatusSite(self._setup.log.log, self._status)
+            place = Listening(*settings.listen, stop_seconds=1)
+            yield serve_until(self._stop, site, place, log=lambda _: None, on_ready=lambda _: None)
+        yield from self._more_tasks(intake)
+
+    def _wait_for_stop(self) -> None:
+        while not self._stop.wait(1.0):
+            pass
+
+    def _look(self) -> None:
+        try:
+            self.registry.look()
+        except ChainError as error:
+            self._lines.state("gateway chain", error.why)
+        else:
+            self._lines.state("gateway chain", "")
+        self._stop.wait(INTERVAL)
+
+    def _append(self) -> None:
+        self._receiver.write_due_warnings()
+        if not self._recorder.append(self._setup.state):
+            self._stop.wait(_OUTBOX_PAUSE)
+
+    def _publish(self) -> None:
+        self._recorder.publish()
+        self._recorder.anchor()
+        self._stop.wait(_PUBLISH_PAUSE)
