@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from blockota.errors import UsageError
 from blockota.files import home_path
@@ -79,6 +80,25 @@ class SettingsTable:
         if (value := self.text(key)) is not None:
             return value
         raise UsageError(f"[{self.name}] has no {key}", why="it has no default", remedy=f'add {key} = "{example}"')
+
+    def uuid(self, key: str, *, example: str = "0f8fad5b-d9cb-469f-a165-70867728950e") -> UUID:
+        """Return a UUID that the table must have.
+
+        Raises:
+            UsageError: the UUID is missing, or is not a UUID.
+        """
+        return self.as_uuid(key, self.required(key, example=example))
+
+    def as_uuid(self, key: str, text: str) -> UUID:
+        """Return a UUID from the key or the value of a setting.
+
+        Raises:
+            UsageError: the text is not a UUID.
+        """
+        try:
+            return UUID(text)
+        except ValueError as error:
+            raise self.unusable(key, f"{text!r:.60} is not a UUID") from error
 
     def path(self, key: str, default: str | None = None) -> Path | None:
         """Return a path.

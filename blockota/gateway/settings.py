@@ -127,15 +127,10 @@ def load_gateway(config: Path | None, *, environment: Mapping[str, str]) -> Gate
             action=Action.INIT_GATEWAY,
         )
     table = SettingsTable("gateway", values, folder)
-    identity = table.required("identity", example="8f14e45f-ceea-467f-a8a0-c2d5b1e7d301")
-    try:
-        uuid = UUID(identity)
-    except ValueError as error:
-        raise table.unusable("identity", f"{identity!r:.60} is not a UUID") from error
     kind, _, place = (table.text("identity_key") or "").partition(":")
     state = table.path("state") or folder / STATE_FOLDER / "gateway"
     found = GatewaySettings(
-        identity=uuid,
+        identity=table.uuid("identity"),
         folder=state,
         key=table.text("key"),
         identity_key=f"file:{folder / home_path(place)}" if kind == "file" else table.text("identity_key"),

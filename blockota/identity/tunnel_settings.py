@@ -67,7 +67,7 @@ def load_tunnels(config: Path | None, *, environment: Mapping[str, str]) -> Tunn
         raise table.unusable("interface", f"{interface!r:.40} is not a name of at most 15 letters, digits and _")
     endpoints = table.table("endpoints")
     return TunnelSettings(
-        identity=_uuid(table, "identity", table.required("identity", example="0f8fad5b-d9cb-469f-a165-70867728950e")),
+        identity=table.uuid("identity"),
         key_file=folder / home_path(table.required("key", example="vpn.key")),
         interface=interface,
         listen_port=table.port("listen_port", 51820) if "listen_port" in values else None,
@@ -77,16 +77,9 @@ def load_tunnels(config: Path | None, *, environment: Mapping[str, str]) -> Tunn
     )
 
 
-def _uuid(table: SettingsTable, key: str, text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise table.unusable(key, f"{text!r:.50} is not a UUID") from error
-
-
 def _endpoint(table: SettingsTable, name: str) -> tuple[UUID, str]:
     place = table.required(name, example="192.0.2.7:51820")
     match = _ENDPOINT.fullmatch(place)
     if not match or int(match[2]) >= 1 << 16:
         raise table.unusable(name, f"{place!r:.80} is not an address: write HOST:PORT, such as 192.0.2.7:51820")
-    return _uuid(table, name, name), place
+    return table.as_uuid(name, name), place

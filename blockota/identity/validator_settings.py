@@ -124,7 +124,7 @@ def load_validator(config: Path | None, *, environment: Mapping[str, str]) -> Va
     kind, _, place = table.required("identity_key", example="file:validator/identity.pem").partition(":")
     rules = table.path("rules", RULES_NAME)
     return ValidatorSettings(
-        identity=_uuid(table, "identity", table.required("identity", example="0f8fad5b-d9cb-469f-a165-70867728950e")),
+        identity=table.uuid("identity"),
         identity_key=f"file:{folder / home_path(place)}" if kind == "file" else f"{kind}:{place}",
         folder=table.path("state") or folder / STATE_FOLDER / "validator",
         port=_port(table),
@@ -136,7 +136,7 @@ def load_validator(config: Path | None, *, environment: Mapping[str, str]) -> Va
         keep_readings=table.seconds("keep_readings", 3600),
         cloud=_cloud(table.table("cloud")),
         gateways={
-            _uuid(gateways, one, one): gateways.required(one, example="http://10.64.0.7:8471")
+            gateways.as_uuid(one, one): gateways.required(one, example="http://10.64.0.7:8471")
             for one in gateways.values
         }
         if gateways
@@ -186,7 +186,7 @@ def _rule(table: SettingsTable) -> Rule:
         comparison=comparison,
         limit=float(limit),
         duration=table.seconds("for", 0),
-        target=_uuid(table, "target", table.required("target", example="7c9e6679-7425-40de-944b-e07fc1f90ae7")),
+        target=table.uuid("target", example="7c9e6679-7425-40de-944b-e07fc1f90ae7"),
         device=_thing(table, "device"),
         command=table.required("command", example="fan"),
         arguments=arguments,
@@ -217,7 +217,7 @@ def _cloud(table: SettingsTable | None) -> PeerReceiver | None:
     if table is None:
         return None
     table.known("identity", "url", "authority")
-    identity = _uuid(table, "identity", table.required("identity", example="0f8fad5b-d9cb-469f-a165-70867728950e"))
+    identity = table.uuid("identity")
     return PeerReceiver(identity, table.required("url", example="https://10.64.0.200:8470"), table.path("authority"))
 
 
@@ -227,10 +227,3 @@ def _broker(table: SettingsTable | None) -> BrokerSettings | None:
     table.known("broker", "name", "password", "authority")
     host, port = table.address("broker", "localhost:8883")
     return BrokerSettings(host, port, table.text("name") or "", table.path("password"), table.path("authority"))
-
-
-def _uuid(table: SettingsTable, key: str, text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise table.unusable(key, f"{text!r:.50} is not a UUID") from error

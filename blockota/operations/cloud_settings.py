@@ -76,15 +76,10 @@ def load_cloud(config: Path | None, *, environment: Mapping[str, str]) -> CloudS
             action=Action.INIT_CLOUD,
         )
     table = SettingsTable("cloud", values, folder)
-    identity = table.required("identity", example="0f8fad5b-d9cb-469f-a165-70867728950e")
-    try:
-        uuid = UUID(identity)
-    except ValueError as error:
-        raise table.unusable("identity", f"{identity!r:.60} is not a UUID") from error
     if not isinstance(values.get("database", DATABASE), str):  # the value may have a password, and is not shown
         raise table.unusable("database", "it is not a text in quotes")
     return CloudSettings(
-        identity=uuid,
+        identity=table.uuid("identity"),
         folder=table.path("state") or folder / STATE_FOLDER / "cloud",
         port=_port(table),
         database=values.get("database", DATABASE),

@@ -114,9 +114,9 @@ def load_operations(config: Path | None, *, environment: Mapping[str, str]) -> O
         folder=table.path("state") or folder / STATE_FOLDER / "operations",
         listen=listen,
         url=f"{parts.scheme}://{parts.netloc}",
-        identity=_uuid(table, "identity", table.text("identity")) if "identity" in values else None,
+        identity=table.uuid("identity") if "identity" in values else None,
         key=table.text("key"),
-        logs={_uuid(logs, name, name): _place(logs, name) for name in logs.values} if logs else {},
+        logs={logs.as_uuid(name, name): _place(logs, name) for name in logs.values} if logs else {},
         networks=table.texts("networks"),
         database=table.text("database"),
         tunnels=table.text("tunnels"),
@@ -152,13 +152,6 @@ def _broker(table: SettingsTable | None) -> NoticeBroker | None:
 
 def _host(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _uuid(table: SettingsTable, key: str, value: str | None) -> UUID:
-    try:
-        return UUID(value or "")
-    except ValueError as error:
-        raise table.unusable(key, f"{value!r:.60} is not a UUID") from error
 
 
 def _place(table: SettingsTable, name: str) -> str:

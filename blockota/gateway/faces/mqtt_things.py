@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
 
-from blockota.errors import AccessRefusedError, LimitReachedError, MessagingError, RefusedError, StoreError
+from blockota.errors import AccessRefusedError, LimitReachedError, MessagingError, RefusedError
+from blockota.gateway.command_sending import keep_answer, send_waiting
 from blockota.gateway.commands import CommandDesk
 from blockota.gateway.core import Core
 from blockota.gateway.face import FaceContext
@@ -24,8 +24,8 @@ ANSWERS_PER_MINUTE = 60
 """The largest number of answers to commands from one device in a minute."""
 _AT_ONCE = 4096
 """The largest number of messages that wait for the disk. The broker keeps the others."""
-_PAUSE, _LOOK = 1.0, 5.0
-"""Seconds before a failed write is tried again, and between two looks for commands that nothing announced."""
+_PAUSE = 1.0
+"""Seconds before a failed write is tried again."""
 
 
 class ThingMessages:
@@ -106,35 +106,11 @@ class ThingMessages:
             answer = CommandAnswer.of_fields(parse_object(payload))
         except ValueError as error:
             raise RefusedError("the answer is refused", why=str(error)) from error
-        while True:
-            try:
-                await asyncio.to_thread(self._context.commands.answered, thing, answer)
-            except StoreError as error:
-                self._context.log(NAME, "failed", device=thing, why=f"{error.what}: {error.why}")
-                await asyncio.sleep(_PAUSE)
-            else:
-                return
+        await keep_answer(self._context, NAME, self._context.commands, thing, answer)
 
     async def send_commands(self) -> None:
         """Send commands to devices until the connection is lost. Returns at once if the gateway takes none."""
-        commands = self._context.commands
-        if commands is None:
-            return
-        loop, wake = asyncio.get_running_loop(), asyncio.Event()
-        end = commands.add_listener(lambda: loop.call_soon_threadsafe(wake.set))
-        try:
-            while True:
-                try:
-                    for command in await asyncio.to_thread(commands.waiting):
-                        await self._send(commands, command)
-                except StoreError as error:
-                    self._context.log(NAME, "failed", why=f"{error.what}: {error.why}")
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK):
-                        await wake.wait()
-                wake.clear()
-        finally:
-            end()
+        await send_waiting(self._context, NAME, self._send)
 
     async def _send(self, commands: CommandDesk, command: DeviceCommand) -> None:
         device = self._core.device(command.thing)

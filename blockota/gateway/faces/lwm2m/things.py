@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
 from aiocoap import CHANGED, Message
 from aiocoap.numbers.codes import BAD_REQUEST, SERVICE_UNAVAILABLE, TOO_MANY_REQUESTS, Code
 
-from blockota.errors import LimitReachedError, NoAnswerError, RefusedError, StoreError
+from blockota.errors import LimitReachedError, NoAnswerError, RefusedError
+from blockota.gateway.command_sending import keep_answer, send_waiting
 from blockota.gateway.commands import CommandDesk
 from blockota.gateway.core import Core
 from blockota.gateway.face import FaceContext
@@ -22,9 +22,6 @@ from blockota.gateway.faces.lwm2m.client import DeviceClient
 from blockota.model.command import MAX_REASON, CommandAnswer, CommandState, DeviceCommand
 
 NAME = "lwm2m"
-_LOOK, _PAUSE = 5.0, 1.0
-"""Seconds between two looks for commands that nothing announced, such as to a device that sleeps; and before a failed
-write is tried again."""
 _CLIENT_ERROR = 4
 
 
@@ -56,24 +53,9 @@ class CommandSender:
 
     async def run(self) -> None:
         """Send commands until the task is cancelled. Returns at once if the gateway takes none."""
-        commands = self._context.commands
-        if commands is None:
-            return
-        loop, wake = asyncio.get_running_loop(), asyncio.Event()
-        end = commands.add_listener(lambda: loop.call_soon_threadsafe(wake.set))
         try:
-            while True:
-                try:
-                    for command in await asyncio.to_thread(commands.waiting):
-                        await self._begin(commands, command)
-                except StoreError as error:
-                    self._context.log(NAME, "failed", why=f"{error.what}: {error.why}")
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK):
-                        await wake.wait()
-                wake.clear()
+            await send_waiting(self._context, NAME, self._begin)
         finally:
-            end()
             for task in self._sending:
                 task.cancel()
             await asyncio.gather(*self._sending, return_exceptions=True)
@@ -94,14 +76,7 @@ class CommandSender:
             self._context.log(NAME, "no answer", device=command.thing, id=command.id, why=error.why)
             return
         answer = CommandAnswer(command.id, _state(code), "" if code.is_successful() else _reason(code, payload))
-        while True:
-            try:
-                await asyncio.to_thread(commands.answered, command.thing, answer)
-            except StoreError as error:
-                self._context.log(NAME, "failed", device=command.thing, why=f"{error.what}: {error.why}")
-                await asyncio.sleep(_PAUSE)
-            else:
-                return
+        await keep_answer(self._context, NAME, commands, command.thing, answer)
 
 
 def _state(code: Code) -> CommandState:
