@@ -17,7 +17,7 @@ demo: runtime ## Publish and sign a release, flash a simulated board, and refuse
 	@$(PY) -m blockota demo
 
 test: tests ## Run all tests that need only Python and Node
-	@$(PY) -m pytest -q -n 6 --dist loadgroup --no-loadscope-reorder --ignore tests/peers tests
+	@$(PY) -m pytest -q -n 8 --dist loadgroup --no-loadscope-reorder --ignore tests/peers --ignore tests/test_architecture.py tests
 
 peers: ## Run the tests with third-party programs; lists missing programs (ONLY=kubo,nginx runs some)
 	@$(BOOTSTRAP) peers

@@ -25,6 +25,14 @@ from typing import Any
 PRELOADED = (
     *("blockota.cli.main", "blockota.cli.broker", "blockota.cli.flash", "blockota.cli.proposal"),
     *("blockota.cli.release", "blockota.cli.repository", "blockota.connection", "blockota.repository.server"),
+    *(
+        "blockota.cli.bench",
+        "blockota.broker.agreements",
+        "blockota.chain.follow",
+        "blockota.desk",
+        "blockota.vendor.pack",
+    ),
+    *("coincurve", "encodings.utf_8_sig", "firmware_host.bench.log_folder", "rich._unicode_data.unicode17-0-0"),
     *("eth_account", "filelock", "requests", "rich.progress", "tests.support.fetch_samples"),
     *("ethpm_types", "pydantic_settings", "web3", "yaml"),  # of Ape, which itself reads HOME when it is imported
 )
@@ -123,7 +131,8 @@ class ForkServer:
             client.close()
             return None
         for module in fields.pop("preloaded"):
-            import_module(module)
+            with suppress(ImportError):  # the program reports it, and the server goes on
+                import_module(module)
         gc.freeze()
         if pid := os.fork():
             for descriptor in descriptors:

@@ -148,7 +148,7 @@ def _programs() -> int:
 def test_a_run_that_is_cut_anywhere_is_resumed(fault: str, proof: Proof, tmp_path: Path) -> None:
     """A run that loses power or its cable at any byte can be resumed."""
     # A board that is hashed on the chip sends only 130 to 150 bytes while its image is half written.
-    step = 31 if fault == "unplug_after_sent" and proof is Proof.STUB else 163
+    step = 31 if fault == "unplug_after_sent" and proof is Proof.STUB else 251
     outcomes = ladder(fault, step=step, folder=tmp_path, proof=proof)
     assert outcomes["will not start a half written image"] > 3
 

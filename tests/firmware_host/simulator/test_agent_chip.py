@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from tests.support.board_agent import OPEN, SECTORS, SESSION, BoardAgent, BoardO
 from tests.support.board_device import SLOT_0, TORN, committed
 from tests.support.chip_bus import GATEWAY_KEY, MAC_KEY, image_key, provisioned
 from tests.support.qemu_images import digest_of
-from tests.support.sampling import SEED
+from tests.support.sampling import SEED, sampled
 
 OLD, NEW = committed("agent-1.0.0"), committed("agent-1.1.0")
 STARTED, CONFIRMED = 1, 3
@@ -116,7 +117,8 @@ def test_a_wrong_question_about_sectors_is_refused(agent: BoardAgent, body: dict
     assert agent.ask(GROUP_DEVICE, SECTORS, body=body, write=False) == {"rc": INVALID}
 
 
-@pytest.mark.parametrize("page", range(len(OLD) // PAGE + 1))
+@pytest.mark.sampled
+@pytest.mark.parametrize("page", sampled(range(len(OLD) // PAGE + 1), one_in=4))
 def test_each_spoiled_page_is_found_at_the_boot(page: int) -> None:
     """The loader hashes all pages at each boot: an image with a wrong byte in any page is not started."""
     agent = BoardAgent(OLD)
@@ -323,8 +325,8 @@ def after(boots: int) -> tuple[bytes, bytes]:
     return agent.board.flash, agent.element.memory.image()
 
 
-@pytest.mark.parametrize("boots", [4, 16, 32])
-@pytest.mark.parametrize("torn", TORN)
+@pytest.mark.sampled
+@pytest.mark.parametrize(("torn", "boots"), sampled([*product(TORN, (4, 16, 32))], one_in=4))
 def test_a_torn_entry_costs_at_most_itself(torn: int, boots: int) -> None:
     """A power cut in an operation of an entry, or of the erase before it, leaves the entries before it."""
     (flash, memory), cuts = after(boots), 0
