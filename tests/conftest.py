@@ -9,7 +9,7 @@ import signal
 import subprocess
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,9 +80,16 @@ def cast() -> Cast:
 @pytest.fixture(scope="session")
 def anvil() -> Iterator[Chain]:
     """A real anvil chain for each test worker; all tests of a worker share the chain, but not products."""
+    with running_anvil() as chain:
+        yield chain
+
+
+@contextmanager
+def running_anvil(*options: str) -> Iterator[Chain]:
+    """Run anvil with further options, and yield its chain."""
     port = free_port()
     command = [str(find_anvil()), "--chain-id", str(LOCAL_CHAIN_ID), "--prune-history", "256", "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL) as process:
         try:
             yield wait_for_chain(f"http://127.0.0.1:{port}")
         finally:

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from blockota.bindings.identities import enrolment_argument
+from blockota.chain import Chain
 from blockota.formats.public_key import read_pem
 from blockota.identity.sending import Parcel, RequestSigner
 from blockota.model.identity import Enrolment, IdentityKind, Keys
 from blockota.model.request import WINDOW
 from blockota.operations import queries, sqlite
 from blockota.operations.database import CloudDatabase
+from tests.conftest import running_anvil
 from tests.support.city import City
 from tests.support.clouds import CLOUD, GATEWAY, VALIDATOR, CloudRun, running_cloud, signer_of, write_cloud
 from tests.support.foreign_requests import ForeignSender
@@ -27,6 +29,13 @@ BANNED, ROTATED = ForeignSender("ES256", number=21), ForeignSender("ES256", numb
 OLD_KEY = 23
 STRANGER = ForeignSender("ES256", number=24)
 VALUE = {"thing": "256", "time": 1_800_000_000, "name": "temperature", "value": 21.5, "unit": "Cel"}
+
+
+@pytest.fixture(scope="module")
+def anvil() -> Iterator[Chain]:
+    """A chain that is an hour late, so that its blocks, one in a second at least, do not lie in the future."""
+    with running_anvil("--timestamp", str(int(time.time()) - 3600)) as chain:
+        yield chain
 
 
 @pytest.fixture(scope="module")
