@@ -190,7 +190,7 @@ def test_the_command_signs_nothing_for_another_room(scene: RoomScene, url: str) 
 
 
 def test_a_dismissal_needs_token_site_role_and_reason(scene: RoomScene, url: str) -> None:
-    """Forged tokens, other sites, persons without a role and empty reasons dismiss nothing."""
+    """Forged tokens, other sites, persons without a session and empty reasons dismiss nothing."""
     client, path = signed_in(scene, url, OPERATOR), "/warnings/dismiss"
     named = re.findall(r'name="warning" value="([^"]+)"', client.get("/warnings"))
     token = re.search(r'name="csrf" value="([^"]+)"', client.get("/warnings"))
@@ -206,13 +206,19 @@ def test_a_dismissal_needs_token_site_role_and_reason(scene: RoomScene, url: str
     ):
         assert client.ask("POST", path, changed, **headers)[0] == status
     assert Client(url).ask("POST", path, form)[0] == 403
-    stranger = signed_in(scene, url, STRANGER)
-    assert "does not list your account" in stranger.get("/warnings")
-    assert stranger.post(path, why="a test", warning=named[0])[0] == 403
     assert client.get("/warnings").count('type="checkbox"') == len(named)
 
     assert client.ask("POST", path, form)[0] == 303
     assert client.get("/warnings").count('type="checkbox"') == len(named) - 1
+
+
+def test_an_account_without_a_role_leaves_no_entry(scene: RoomScene, url: str) -> None:
+    """Only Operators and Administrators sign in: the accounts of strangers cannot fill the log of the room."""
+    before = len(TileLog(scene.folder / "room-log"))
+    for account in (STRANGER, dev_account(1), dev_account(KINDS["technician"].account or 0)):
+        with pytest.raises(RefusedError, match="does not list your account as an Operator or Administrator"):
+            signed_in(scene, url, account)
+    assert len(TileLog(scene.folder / "room-log")) == before
 
 
 def test_a_dismissal_is_an_entry_of_the_log_of_the_room(scene: RoomScene, url: str) -> None:
@@ -284,6 +290,8 @@ def test_a_banned_operator_is_out_at_the_next_block(scene: RoomScene, url: str) 
     scene.city.chain.send(ADMINISTRATOR, bytes.fromhex(call["data"][2:]), to=call["to"])
     shown = client.get("/warnings")
     assert "Your identity is banned" in shown
+    with pytest.raises(RefusedError, match="your identity is banned"):
+        signed_in(scene, url, OPERATOR)
     assert "You can read, but change nothing" in shown
     assert client.post("/prepare/group", name="x", place="thermo2")[0] == 403
     assert client.post("/sign-out")[0] == 303

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -30,20 +32,33 @@ def visitor_of(request: Request) -> Visitor:
     sign_ins: SignIns | None = request.app.state.sign_ins
     secret = request.cookies.get(cookie_name(request), "")
     session = sign_ins.session(secret, now=int(time.time())) if sign_ins and secret else None
-    if session is None:
-        return Visitor()
+    return replace(_listed(request, session.account), session=session) if session else Visitor()
+
+
+def _listed(request: Request, account: str) -> Visitor:
+    """Return the role of an account, or why it has none."""
     room = room_of(request)
     try:
-        found = room.city.identities.identity_of(session.account) if room.city else None
+        found = room.city.identities.identity_of(account) if room.city else None
     except BlockOTAError as error:
-        return Visitor(session, why=f"your role cannot be read: {error.what}")
+        return Visitor(why=f"your role cannot be read: {error.what}")
     if room.city is None:
-        return Visitor(session, why="your role cannot be read: the gateway chain was not read yet")
-    if found is None or found.keys.account != session.account or found.kind not in _ROLES:
-        return Visitor(session, why="the registry does not list your account as an Operator or Administrator")
+        return Visitor(why="your role cannot be read: the gateway chain was not read yet")
+    if found is None or found.keys.account != account or found.kind not in _ROLES:
+        return Visitor(why="the registry does not list your account as an Operator or Administrator")
     if not found.is_active:
-        return Visitor(session, name=str(found.uuid), why=f"your identity is {found.status}")
-    return Visitor(session, str(found.kind), str(found.uuid))
+        return Visitor(name=str(found.uuid), why=f"your identity is {found.status}")
+    return Visitor(role=str(found.kind), name=str(found.uuid))
+
+
+def _require_listed(request: Request, account: str) -> None:
+    """Refuse to sign in an account without a role: each sign-in is an entry of the room's log.
+
+    Raises:
+        AccessRefusedError: the account has no role now.
+    """
+    if why := _listed(request, account).why:
+        raise AccessRefusedError("the sign-in is refused", why=why, remedy="ask the city to enrol your account")
 
 
 def cookie_name(request: Request) -> str:
@@ -116,8 +131,9 @@ async def challenge(request: Request) -> Response:
     """Return the values of a new sign-in text for the account in the JSON body."""
     try:
         check_origin(request)
-        fields = await _json(request)
-        text = _sign_ins(request).challenge(str(fields.get("account", "")), now=int(time.time()))
+        sign_ins, account = _sign_ins(request), str((await _json(request)).get("account", ""))
+        await asyncio.to_thread(_require_listed, request, account)
+        text = sign_ins.challenge(account, now=int(time.time()))
     except BlockOTAError as error:
         return _json_error(error)
     values = {"url": text.url, "account": text.account, "chainId": text.chain_id}
@@ -146,6 +162,7 @@ async def begin_session(request: Request) -> Response:
     check_origin(request)
     sign_ins, now = _sign_ins(request), int(time.time())
     account, text, signature = sign_ins.use_ticket(request.path_params["ticket"], now=now)
+    await asyncio.to_thread(_require_listed, request, account)
     signed = text.replace("\n", "\\n")
     number = _log(request).record(f"sign-in of {account}, signature 0x{signature.hex()}, text: {signed}")
     secret = sign_ins.open_session(account, number=number, now=now)
