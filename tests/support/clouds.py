@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,16 +18,13 @@ from blockota.ledger.keys import open_log_key
 from blockota.ledger.log import TileLog
 from blockota.ledger.log_settings import load_log
 from blockota.ledger.recording import LogParts
-from blockota.line_log import LineLog
-from blockota.model.receipt import LogEntry
 from blockota.model.warning import RequestWarning
 from blockota.operations.cloud_service import CloudSetup, opened_cloud
 from blockota.operations.cloud_settings import load_cloud, open_database
-from blockota.shutdown import Stop
 from tests.support import forks
 from tests.support.city import KINDS, City
+from tests.support.receiving_runs import running, service_process, warnings_in
 from tests.support.validators import HOST, ValidatorClient
-from tests.support.waiting import eventually
 
 CLOUD, VALIDATOR, GATEWAY = (KINDS[kind].uuid for kind in ("cloud", "validator", "gateway"))
 
@@ -63,9 +58,7 @@ class CloudRun:
 
     def warnings(self) -> list[RequestWarning]:
         """Return the warnings in the log, the oldest first."""
-        log = TileLog(self.folder / "cloud" / "log")
-        found = (RequestWarning.parse(LogEntry.decode(raw).source or "") for raw in log.entries())
-        return [one for one in found if one]
+        return warnings_in(self.folder / "cloud" / "log")
 
 
 def signer_of(kind: str, folder: Path) -> RequestSigner:
@@ -101,36 +94,13 @@ def running_cloud(city: City, config: Path) -> Iterator[CloudRun]:
         lambda: IdentitiesContract(city.chain, city.deployment.registries["identities"]),
         LogParts(TileLog(log.folder), open_log_key(*log.signing(), environment={})),
     )
-    run, stop, ready = CloudRun("", config.parent), Stop(), threading.Event()
-
-    def note_ready(found: str) -> None:
-        run.url = found
-        ready.set()
-
-    def serve() -> None:
-        with opened_cloud(setup, LineLog(run.lines.append), stop) as service:
-            service.run(on_ready=note_ready)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        eventually(lambda: ready.is_set() or not thread.is_alive(), what="the cloud")
-        assert ready.is_set(), run.lines
+    run = CloudRun("", config.parent)
+    with running(lambda lines, stop: opened_cloud(setup, lines, stop), run.lines) as run.url:
         yield run
-    finally:
-        stop.ask()
-        thread.join()
 
 
 @contextmanager
 def cloud_process(config: Path) -> Iterator[tuple[forks.Process, CloudRun]]:
     """Run ``blockota cloud run`` as a process. It is killed at the end."""
-    words = ["-m", "blockota", "cloud", "run", "--json", "--config", str(config)]
-    with forks.started(words, folder=config.parent) as process:
-        text = ""
-        for line in process.stdout:
-            text += line
-            if line == "}\n":
-                break
-        assert text, process.errors
-        yield process, CloudRun(json.loads(text)["url"], config.parent)
+    with service_process("cloud", config) as (process, url):
+        yield process, CloudRun(url, config.parent)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,12 +25,10 @@ from blockota.ledger.keys import open_log_key
 from blockota.ledger.log import TileLog
 from blockota.ledger.log_settings import load_log
 from blockota.ledger.recording import LogParts
-from blockota.line_log import LineLog
-from blockota.model.receipt import LogEntry
 from blockota.model.warning import RequestWarning
-from blockota.shutdown import Stop
 from tests.support import forks
 from tests.support.city import KINDS, City
+from tests.support.receiving_runs import running, service_process, warnings_in
 from tests.support.waiting import DEADLINE, eventually
 
 VALIDATOR, SENDER, CLOUD = KINDS["validator"].uuid, KINDS["gateway"].uuid, KINDS["cloud"].uuid
@@ -63,9 +60,7 @@ class ValidatorRun:
 
     def warnings(self) -> list[RequestWarning]:
         """Return the warnings in the log, the oldest first."""
-        log = TileLog(self.folder / "validator" / "log")
-        found = (RequestWarning.parse(LogEntry.decode(raw).source or "") for raw in log.entries())
-        return [one for one in found if one]
+        return warnings_in(self.folder / "validator" / "log")
 
     def await_warning(self, identifier: str) -> RequestWarning:
         """Wait until the log has the warning with an id."""
@@ -153,36 +148,13 @@ def running_validator(city: City, config: Path) -> Iterator[ValidatorRun]:
         lambda: IdentitiesContract(city.chain, city.deployment.registries["identities"]),
         LogParts(TileLog(log.folder), open_log_key(*log.signing(), environment={})),
     )
-    run, stop, ready = ValidatorRun("", config.parent), Stop(), threading.Event()
-
-    def note_ready(found: str) -> None:
-        run.url = found
-        ready.set()
-
-    def serve() -> None:
-        with opened_service(setup, LineLog(run.lines.append), stop) as service:
-            service.run(on_ready=note_ready)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        eventually(lambda: ready.is_set() or not thread.is_alive(), what="the validator")
-        assert ready.is_set(), run.lines
+    run = ValidatorRun("", config.parent)
+    with running(lambda lines, stop: opened_service(setup, lines, stop), run.lines) as run.url:
         yield run
-    finally:
-        stop.ask()
-        thread.join()
 
 
 @contextmanager
 def validator_process(config: Path) -> Iterator[tuple[forks.Process, ValidatorRun]]:
     """Run ``blockota validator run`` as a process. It is killed at the end."""
-    words = ["-m", "blockota", "validator", "run", "--json", "--config", str(config)]
-    with forks.started(words, folder=config.parent) as process:
-        text = ""
-        for line in process.stdout:
-            text += line
-            if line == "}\n":
-                break
-        assert text, process.errors
-        yield process, ValidatorRun(json.loads(text)["url"], config.parent)
+    with service_process("validator", config) as (process, url):
+        yield process, ValidatorRun(url, config.parent)
