@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -38,15 +38,17 @@ from blockota.operations.watching import (
     look_at_tunnels,
     probe_replicas,
 )
+from blockota.service_threads import ServiceThreads
 from blockota.shutdown import Stop
 from blockota.stores.probe import Probe
 
+_GATEWAY_CHAIN = "gateway-chain"
 _LOCAL_PAUSE, _PAUSE = 0.5, 5.0
 """Seconds between two readings of a local chain, and of any other chain, if the node does not announce blocks."""
 _FIRST_LOOK = 0.3
 """Seconds after which a watcher looks again that could not look yet."""
 _LOG_PAUSE = 0.5
-"""Seconds between two readings of the checkpoints of all logs."""
+"""Seconds between two readings of the checkpoint of a log."""
 _END = 3.0
 """Seconds for which the end of a thread is awaited."""
 
@@ -116,7 +118,6 @@ class Room:
         self._listeners: list[Callable[[], None]] = []
         self._stop = Stop()
         self.watches = self._watches()
-        self._threads: list[threading.Thread] = []
         self.state = RoomState()
         self.outbox = NoticeOutbox(
             archive, time.time, has_broker=settings.broker is not None, has_log=settings.identity is not None
@@ -145,23 +146,27 @@ class Room:
             RefusedError: a file of events is in use, or belongs to another chain.
         """
         with ExitStack() as stack:
-            parts: list[Callable[[], None]] = []
+            threads = ServiceThreads(self._lines, self._stop)
             for name, connection in self._chains():
                 chain = connection.settings
                 path = self.settings.folder / f"{name}.sqlite"
                 events = stack.enter_context(EventStore.open(path, chain_id=chain.chain_id))
-                parts.append(partial(self._follow, name, connection, events))
-            parts.append(self._follow_logs)
-            parts += [partial(self._watch, one) for one in self.watches.all]
-            self._threads = [threading.Thread(target=part, daemon=True) for part in parts]
-            for thread in self._threads:
-                thread.start()
+                pause = _LOCAL_PAUSE if chain.confirmations == 0 else _PAUSE
+                signal = stack.enter_context(closing(BlockSignal(chain.url, pause=pause)))
+                opened: list[CityChain | VendorChain] = []
+                threads.start(f"thread of {name}", partial(self._follow, name, connection, (events, signal), opened))
+            # Each log has a thread, because a host that does not answer must not delay the others.
+            for keeper, follower in self._followers.items():
+                threads.start(f"thread of log {keeper}", partial(self._follow_log, follower))
+            for one in self.watches.all:
+                threads.start(f"thread of {one.name}", partial(self._watch, one))
             try:
                 yield
             finally:
                 self._stop.ask()
-                for thread in self._threads:
-                    thread.join(_END)
+                threads.join(_END)
+                for connection in self.connections:
+                    connection.close()
 
     def changed(self) -> None:
         """Notify the listeners of a change."""
@@ -178,34 +183,41 @@ class Room:
         return self._followers.get(keeper)
 
     def _chains(self) -> Iterator[tuple[str, Connection]]:
-        yield "gateway-chain", self.city_connection
+        yield _GATEWAY_CHAIN, self.city_connection
         for one in self._vendors:
             yield f"producer-chain-{one.settings.chain_id}", one
 
-    def _follow(self, name: str, connection: Connection, events: EventStore) -> None:
-        """Read one chain after each block."""
+    def _follow(
+        self,
+        name: str,
+        connection: Connection,
+        source: tuple[EventStore, BlockSignal],
+        opened: list[CityChain | VendorChain],
+    ) -> None:
+        """Read one chain, and wait for its next block.
+
+        Args:
+            name: the name of the chain.
+            connection: the connection, for this thread alone.
+            source: where its events are kept, and what announces blocks.
+            opened: the opened chain; empty until the node answers.
+        """
+        events, signal = source
+        try:
+            if not opened:
+                opened.append(self._open(name, connection, events))
+            self._take(name, opened[0])
+        except BlockOTAError as error:
+            self._note(name, f"{error.what}: {error.why}" if error.why else error.what)
+        signal.wait(self._stop)
+
+    def _open(self, name: str, connection: Connection, events: EventStore) -> CityChain | VendorChain:
         settings = connection.settings
-        pause = _LOCAL_PAUSE if settings.confirmations == 0 else _PAUSE
-        signal = BlockSignal(settings.url, pause=pause)
-        chain: CityChain | VendorChain | None = None
-        while not self._stop.is_asked:
-            try:
-                if chain is None:
-                    follower = Follower(
-                        connection.chain,
-                        confirmations=settings.confirmations,
-                        first_block=settings.first_block,
-                        store=events,
-                    )
-                    writer = HappeningWriter(connection.chain, self.archive, self.outbox.add_happenings)
-                    is_city = connection is self.city_connection and name == "gateway-chain"
-                    chain = (CityChain if is_city else VendorChain)(connection, follower, writer)
-                self._take(name, chain)
-            except BlockOTAError as error:
-                self._note(name, f"{error.what}: {error.why}" if error.why else error.what)
-            signal.wait(self._stop)
-        signal.close()
-        connection.close()
+        follower = Follower(
+            connection.chain, confirmations=settings.confirmations, first_block=settings.first_block, store=events
+        )
+        writer = HappeningWriter(connection.chain, self.archive, self.outbox.add_happenings)
+        return (CityChain if name == _GATEWAY_CHAIN else VendorChain)(connection, follower, writer)
 
     def _take(self, name: str, chain: CityChain | VendorChain) -> None:
         """Read a chain, and keep the reading."""
@@ -240,13 +252,13 @@ class Room:
         return watches
 
     def _watch(self, watcher: Watcher[Any]) -> None:
-        """Look at one thing now and then."""
-        pause = _FIRST_LOOK
-        while not self._stop.wait(pause):
-            if watcher.look():
-                self.changed()
-            self._lines.state(watcher.name, watcher.last.trouble)
-            pause = watcher.pause if watcher.last.time or watcher.last.trouble else _FIRST_LOOK
+        """Wait, and look at one thing."""
+        has_looked = watcher.last.time or watcher.last.trouble
+        if self._stop.wait(watcher.pause if has_looked else _FIRST_LOOK):
+            return
+        if watcher.look():
+            self.changed()
+        self._lines.state(watcher.name, watcher.last.trouble)
 
     def _note(self, part: str, trouble: str) -> None:
         """Record that a part was read, or why it was not."""
@@ -260,22 +272,16 @@ class Room:
         if troubles != known.troubles:
             self.changed()
 
-    def _follow_logs(self) -> None:
-        """Read all logs again and again."""
-        while not self._stop.wait(_LOG_PAUSE):
-            city = self.state.city
-            if city is None:
-                continue
-            found = dict[UUID, FollowedLog]()
-            has_changed = False
-            for keeper, follower in self._followers.items():
-                before = follower.state
-                with suppress(BlockOTAError):  # the archive is locked or gone: the log keeps its old age
-                    follower.update(city.log_keys.get(keeper, ()), city.logs.get(keeper), clock=time.time)
-                found[keeper] = follower.state
-                has_changed |= replace(before, read_at=None) != replace(follower.state, read_at=None)
-                self._lines.state(f"log {keeper}", follower.state.trouble)
-            with self._lock:
-                self.state = replace(self.state, logs=found)
-            if has_changed:
-                self.changed()
+    def _follow_log(self, follower: LogFollower) -> None:
+        """Wait, and read one log."""
+        city = self.state.city
+        if self._stop.wait(_LOG_PAUSE) or city is None:
+            return
+        keeper, before = follower.keeper, follower.state
+        with suppress(BlockOTAError):  # the archive is locked or gone: the log keeps its old age
+            follower.update(city.log_keys.get(keeper, ()), city.logs.get(keeper), clock=time.time)
+        self._lines.state(f"log {keeper}", follower.state.trouble)
+        with self._lock:
+            self.state = replace(self.state, logs={**self.state.logs, keeper: follower.state})
+        if replace(before, read_at=None) != replace(follower.state, read_at=None):
+            self.changed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 import subprocess
 import time
@@ -18,13 +19,14 @@ from blockota.chain import Chain
 from blockota.chain.local import find_anvil, free_port
 from blockota.deployment import LOCAL_CHAIN_ID
 from blockota.model.reading import SensorReading
+from blockota.model.receipt import EntryKind
 from blockota.operations.database import CloudDatabase
 from blockota.operations.opening import ARCHIVE_NAME
 from blockota.operations.writing import AcceptedRequest, write_requests
 from tests.conftest import Cast, wait_for_chain
-from tests.support.city import GATEWAY
+from tests.support.city import GATEWAY, KINDS
 from tests.support.operations_room import RoomScene, make_scene, running_room
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE, eventually
 
 
 class OwnChain:
@@ -131,3 +133,20 @@ def test_requests_come_from_the_database_of_the_cloud(scene: RoomScene, tmp_path
         (tmp_path / "cloud.db").mkdir()
         eventually(lambda: "cannot be read now" in get(url, "/requests"), what="the report of the outage")
         assert "<b>5</b><span>passed in the last hour" in get(url, "/requests")
+
+
+def test_a_host_that_does_not_answer_delays_no_other_log(scene: RoomScene) -> None:
+    """A new entry of one log is shown before the room gives up waiting for the checkpoint of another log."""
+    lines = list[str]()
+    keeper = KINDS["validator"].uuid
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(DEADLINE)
+        logs = {keeper: f"http://127.0.0.1:{silent.getsockname()[1]}", **scene.setup.settings.logs}
+        setup = replace(scene.setup, settings=replace(scene.setup.settings, logs=logs))
+        with running_room(setup, lines) as url:
+            waiting, _ = silent.accept()
+            with waiting:
+                scene.gateway.state(EntryKind.WARNING, "written meanwhile", time=int(time.time()))
+                scene.gateway.publish()
+                eventually(lambda: "written meanwhile" in get(url, "/warnings"), what="the entry")
+                assert not [line for line in lines if str(keeper) in line]
