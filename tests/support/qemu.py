@@ -49,7 +49,7 @@ class Machine:
         self.line, line = socket.socketpair()
         self.monitor, monitor = socket.socketpair()
         self.monitor.settimeout(TIMEOUT)
-        self._lines = self.monitor.makefile("r", encoding="utf-8")
+        self._received = b""
         self.has_reset = self.is_up = False
         command = [
             *("qemu-system-arm", "-M", "microbit", "-nodefaults", "-display", "none", "-S"),
@@ -64,7 +64,7 @@ class Machine:
             command += ["-chardev", f"socket,id=debugger,fd={debugger.fileno()}", "-gdb", "chardev:debugger"]
         with line, monitor:
             self._process = subprocess.Popen(command, pass_fds=passed)
-        self._lines.readline()  # the greeting
+        self._read_message()  # the greeting
         self._ask("qmp_capabilities")
         if not debugger:
             self._ask("cont")
@@ -77,9 +77,14 @@ class Machine:
             self.is_up = True
         return self.line.recv(4096)
 
+    @property
+    def has_event(self) -> bool:
+        """Whether an event arrived together with an answer. The monitor is then not readable."""
+        return b"\n" in self._received
+
     def read_event(self) -> None:
         """Read the event that the monitor has received."""
-        self._note(json.loads(self._lines.readline()))
+        self._note(self._read_message())
 
     def end(self) -> bytes:
         """Stop the processor, kill the process, and return the content of the flash at this instant."""
@@ -92,13 +97,23 @@ class Machine:
         """Kill the process."""
         self._process.kill()
         self._process.wait()
-        for end in (self._lines, self.line, self.monitor):
+        for end in (self.line, self.monitor):
             end.close()
 
     def _ask(self, command: str, **arguments: Any) -> None:
         self.monitor.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
-        while "return" not in (answer := json.loads(self._lines.readline())):
+        while "return" not in (answer := self._read_message()):
             self._note(answer)
+
+    def _read_message(self) -> dict[str, Any]:
+        while not self.has_event:
+            data = self.monitor.recv(1 << 16)
+            if not data:
+                raise RuntimeError("QEMU has ended")
+            self._received += data
+        line, _, self._received = self._received.partition(b"\n")
+        message: dict[str, Any] = json.loads(line)
+        return message
 
     def _note(self, message: dict[str, Any]) -> None:
         if "error" in message:
@@ -197,7 +212,7 @@ class QemuBoard:
             sources: list[socket.socket | int] = [line, monitor, self._wake]
             if self._machine.is_up:
                 sources.append(self._near)
-            ready, _, _ = select.select(sources, [], [])
+            ready, _, _ = select.select(sources, [], [], 0 if self._machine.has_event else None)
             if self._near in ready:
                 self._relay(os.read(self._near, 4096))
             if line in ready:
@@ -207,7 +222,7 @@ class QemuBoard:
                     self._readiness.notify_all()
                 with contextlib.suppress(BlockingIOError):  # nobody reads the port
                     os.write(self._near, data)
-            if monitor in ready:
+            if monitor in ready or self._machine.has_event:
                 self._machine.read_event()
                 if self._machine.has_reset:
                     self._flash = self._machine.end()

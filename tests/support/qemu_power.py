@@ -106,12 +106,13 @@ class DebuggedMachine:
         self._send("c")
         while b"#" not in self._rest:
             sources = [self._socket, self.machine.line, self.machine.monitor]
-            ready, _, _ = select.select(sources, [], [], TIMEOUT)
+            has_event = self.machine.has_event
+            ready, _, _ = select.select(sources, [], [], 0 if has_event else TIMEOUT)
             if self._socket in ready:
                 self._rest += self._socket.recv(4096)
-            elif self.machine.monitor in ready:
+            elif has_event or self.machine.monitor in ready:
                 self.machine.read_event()
-            if not ready or self.machine.line in ready or self.machine.has_reset:
+            if not (ready or has_event) or self.machine.line in ready or self.machine.has_reset:
                 return None
         self._receive()
         registers = self._ask("g")
