@@ -6,14 +6,12 @@ It is written from docs/device.md, and is stricter than the agent in C.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import detools
-
+from blockota.formats.delta import apply_patch
 from tests.support.smp_device import BAD_STATE, BUSY, INVALID, NOT_SUPPORTED, TOO_LARGE, SmpDevice, only
 
 GROUP = 64
@@ -190,9 +188,9 @@ class AgentDevice(SmpDevice):
         if size < patch.head["len"]:
             return {"off": size}
         self._patch = None
-        made = io.BytesIO()
-        detools.apply_patch(io.BytesIO(self.slots[0]), io.BytesIO(patch.content), made)
-        image = made.getvalue()[: -1 if self.spoils_patches else None]
+        kind = "crle" if patch.content[:1] == b"\x02" else "heatshrink"
+        made = apply_patch(self.slots[0], patch.content, compression=kind, limit=self._slot_size)
+        image = made[: -1 if self.spoils_patches else None]
         is_same = hashlib.sha256(image).digest() == patch.head["sha"]
         self.slots[1] = image if is_same else b""
         return {"off": size, "match": is_same}
