@@ -1,20 +1,25 @@
 """Sign-in by a text that an enrolled person signs with the key of her account (EIP-4361).
 
 The server writes no text for a client to sign blindly: both sides make the text from the same few values, and compare
-the whole. So nothing parses a text, and a command never signs what a server made up. A nonce is valid once, for five
-minutes.
+the whole. So nothing parses a text, and a command never signs what a server made up.
+
+The room stores nothing for a text that is not signed: its nonce ends with a MAC over the text, so that any number of
+requests for texts leaves no trace. A text opens one sign-in, within five minutes and before the next start of the room.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
+import re
 import secrets
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from blockota.errors import AccessRefusedError
-from blockota.ethereum import is_checksum_address
+from blockota.ethereum import is_address, is_checksum_address, to_checksum_address
 from blockota.operations.archive import RoomArchive
 
 if TYPE_CHECKING:
@@ -23,7 +28,10 @@ if TYPE_CHECKING:
 NONCE_TIME, TICKET_TIME, SESSION_TIME = 300, 120, 12 * 3600
 """Seconds for which a nonce, the one-time address of a sign-in, and a session are valid."""
 STATEMENT = "Sign in to the operations room. This signature sends no transaction and costs no gas."
-_MAX_CHALLENGES, _SIGNATURE_SIZE = 1000, 65
+_SALT_SIZE, _MAC_SIZE, _SIGNATURE_SIZE = 16, 16, 65
+_NONCE = re.compile(rf"[0-9a-f]{{{2 * (_SALT_SIZE + _MAC_SIZE)}}}", re.ASCII)
+_MAX_USED = 100_000
+"""The number of used nonces that are remembered. Only enrolled persons use nonces up, far fewer in five minutes."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class SignInText:
         url: the URL of the operations room, without a path.
         account: the address of the person's account, checksummed.
         chain_id: id of the gateway chain.
-        nonce: 32 hexadecimal digits.
+        nonce: 64 lower-case hexadecimal digits.
         issued_at: Unix time.
     """
 
@@ -63,6 +71,11 @@ class SignInText:
             )
         )
 
+    @property
+    def has_nonce(self) -> bool:
+        """Whether the nonce has the form of a nonce, so that it adds no line to the text."""
+        return _NONCE.fullmatch(self.nonce) is not None
+
 
 @dataclass(frozen=True)
 class SignedIn:
@@ -82,7 +95,9 @@ class SignedIn:
 
 
 class SignIns:
-    """Challenges, one-time addresses and sessions, in the archive. The archive has hashes, not the secrets.
+    """Texts, one-time addresses and sessions. The archive has the hashes of their secrets, not the secrets.
+
+    The key of the texts is in memory alone, so a text that was signed before a restart is never accepted again.
 
     Args:
         archive: the archive.
@@ -92,49 +107,58 @@ class SignIns:
 
     def __init__(self, archive: RoomArchive, url: str, chain_id: int) -> None:
         self._archive, self._url, self._chain_id = archive, url, chain_id
+        self._key = secrets.token_bytes(32)
+        self._used: dict[str, None] = {}
+        self._lock = threading.Lock()
 
     def challenge(self, account: str, *, now: int) -> SignInText:
-        """Return a new text for an account.
+        """Return a new text for an account. Wallets write addresses in lower case too.
 
         Raises:
-            AccessRefusedError: the address is not valid, or too many texts are open.
+            AccessRefusedError: the address is not valid.
         """
+        if is_address(account) and account == account.lower():
+            account = to_checksum_address(account)
         if not is_checksum_address(account):
             raise _refused(f"{account!r:.60} is not the address of an account")
-        text = SignInText(self._url, account, self._chain_id, secrets.token_hex(16), now)
-        with self._archive.changing() as database:
-            database.execute("DELETE FROM challenge WHERE until <= ?", (now,))
-            if database.execute("SELECT count(*) FROM challenge").fetchone()[0] >= _MAX_CHALLENGES:
-                raise _refused("too many sign-ins were begun within five minutes")
-            database.execute("INSERT INTO challenge VALUES (?, ?, ?)", (text.nonce, str(text), now + NONCE_TIME))
-        return text
+        salted = self.text(account, secrets.token_hex(_SALT_SIZE), now)
+        return replace(salted, nonce=salted.nonce + self._mac(salted))
 
-    def accept(self, text: str, signature: bytes, *, now: int) -> str:
-        """Check a signed text, whose nonce is then used up.
+    def text(self, account: str, nonce: str, issued_at: int) -> SignInText:
+        """Return the text of this room that has some values, which a client sent."""
+        return SignInText(self._url, account, self._chain_id, nonce, issued_at)
 
-        Returns:
-            The address of the account that signed the text.
+    def accept(self, text: SignInText, signature: bytes, *, now: int) -> None:
+        """Check a signed text. `give_ticket` uses it up.
 
         Raises:
-            AccessRefusedError: the text is not an open one, or the account that it names did not sign it.
+            AccessRefusedError: this room did not write the text since its start, the text is too old, or the account
+                that it names did not sign it.
         """
-        with self._archive.changing() as database:
-            found = database.execute(
-                "DELETE FROM challenge WHERE text = ? AND until > ? RETURNING text", (text, now)
-            ).fetchone()
-        if found is None:
-            raise _refused("its text was not written by this room, is older than five minutes, or was used before")
-        account = text.split("\n")[1]
-        if _signer(text, signature) != account:
-            raise _refused(f"the account {account} did not sign the text")
-        return account
+        is_open = abs(now - text.issued_at) < NONCE_TIME and text.has_nonce
+        salted = replace(text, nonce=text.nonce[: 2 * _SALT_SIZE])
+        if not is_open or not hmac.compare_digest(text.nonce[2 * _SALT_SIZE :], self._mac(salted)):
+            raise _refused("the room did not write its text since its last start, or wrote it over five minutes ago")
+        if _signer(str(text), signature) != text.account:
+            raise _refused(f"the account {text.account} did not sign the text")
 
-    def give_ticket(self, account: str, text: str, signature: bytes, *, now: int) -> str:
-        """Return the secret of a one-time address, which opens one session."""
+    def give_ticket(self, text: SignInText, signature: bytes, *, now: int) -> str:
+        """Return the secret of a one-time address, which opens one session. An accepted text gives one.
+
+        Raises:
+            AccessRefusedError: the text was used before.
+        """
+        with self._lock:
+            if text.nonce in self._used:
+                raise _refused("its text was used before")
+            self._used[text.nonce] = None
+            # By number and not by age: a text in the log of the room stays used, also if the clock is set back.
+            if len(self._used) > _MAX_USED:
+                del self._used[next(iter(self._used))]
         ticket = secrets.token_urlsafe(24)
         with self._archive.changing() as database:
             database.execute("DELETE FROM ticket WHERE until <= ?", (now,))
-            row = (_hash(ticket), account, text, signature, now + TICKET_TIME)
+            row = (_hash(ticket), text.account, str(text), signature, now + TICKET_TIME)
             database.execute("INSERT INTO ticket VALUES (?, ?, ?, ?, ?)", row)
         return ticket
 
@@ -177,6 +201,10 @@ class SignIns:
         """End a session."""
         with self._archive.changing() as database:
             database.execute("DELETE FROM session WHERE hash = ?", (_hash(secret),))
+
+    def _mac(self, salted: SignInText) -> str:
+        """Return the second half of a nonce: the MAC over the text with the first half alone."""
+        return hmac.new(self._key, str(salted).encode("utf-8", "surrogatepass"), "sha256").hexdigest()[: 2 * _MAC_SIZE]
 
 
 def sign_text(text: SignInText, account: BaseAccount) -> bytes:

@@ -48,16 +48,16 @@ def sign_in(url: str, account: BaseAccount, *, chain_id: int) -> str:
     asked = _post(place, "/sign-in/text", {"account": account.address})
     try:
         wanted = SignInText(place, account.address, chain_id, text(asked, "nonce"), integer(asked, "issuedAt"))
-        is_same = text(asked, "text") == str(wanted)
-    except (KeyError, TypeError, ValueError) as error:
+        is_same = wanted.has_nonce and text(asked, "text") == str(wanted)
+    except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
         raise _strange(place, str(error)) from error
     if not is_same:
         raise _strange(place, f"its text names another page, account or chain than {place} and chain {chain_id}")
     if abs(wanted.issued_at - time.time()) > NONCE_TIME:
         raise _strange(place, "its clock and the clock of this machine differ by more than five minutes")
 
-    signed = {"text": str(wanted), "signature": f"0x{sign_text(wanted, account).hex()}"}
-    found = _post(place, "/sign-in/answer", signed)
+    signed = {"account": wanted.account, "nonce": wanted.nonce, "issuedAt": wanted.issued_at}
+    found = _post(place, "/sign-in/answer", {**signed, "signature": f"0x{sign_text(wanted, account).hex()}"})
     address = found.get("address")
     if not isinstance(address, str) or not address.startswith(f"{place}/sign-in/"):
         raise _strange(place, "its one-time address belongs to another page")

@@ -20,7 +20,8 @@ from blockota.operations.settings import OperationsSettings
 from blockota.operations.sign_in import SESSION_TIME, SignIns
 from blockota.operations.web.pages import room_of
 from blockota.operations.web.rendering import Visitor, render
-from blockota.strict_json import load_object
+from blockota.strict_json import integer, load_object
+from blockota.strict_json import text as text_field
 
 _MAX_BODY = 1 << 20
 _ROLES = (IdentityKind.OPERATOR, IdentityKind.ADMINISTRATOR)
@@ -128,33 +129,43 @@ def sign_in_page(request: Request) -> Response:
 
 
 async def challenge(request: Request) -> Response:
-    """Return the values of a new sign-in text for the account in the JSON body."""
+    """Return the values of a new sign-in text for the account in the JSON body.
+
+    It reads neither the chain nor the archive, so that a flood of such requests costs little.
+    """
     try:
         check_origin(request)
-        sign_ins, account = _sign_ins(request), str((await _json(request)).get("account", ""))
-        await asyncio.to_thread(_require_listed, request, account)
-        text = sign_ins.challenge(account, now=int(time.time()))
+        text = _sign_ins(request).challenge(str((await _json(request)).get("account", "")), now=int(time.time()))
     except BlockOTAError as error:
         return _json_error(error)
-    values = {"url": text.url, "account": text.account, "chainId": text.chain_id}
-    values |= {"nonce": text.nonce, "issuedAt": text.issued_at}
-    return JSONResponse({**values, "text": str(text)}, headers={"Cache-Control": "no-store"})
+    values = {"account": text.account, "nonce": text.nonce, "issuedAt": text.issued_at, "text": str(text)}
+    return JSONResponse(values, headers={"Cache-Control": "no-store"})
 
 
 async def answer(request: Request) -> Response:
-    """Check a signed sign-in text, and return a one-time address."""
+    """Check the signature of a sign-in text, and return a one-time address."""
     try:
         check_origin(request)
         fields = await _json(request)
-        sign_ins, now = _sign_ins(request), int(time.time())
-        text, signature = str(fields.get("text", "")), _hexadecimal(fields.get("signature"))
-        account = sign_ins.accept(text, signature, now=now)
-        ticket = sign_ins.give_ticket(account, text, signature, now=now)
+        ticket = await asyncio.to_thread(_ticket_for, request, fields)
     except BlockOTAError as error:
         return _json_error(error)
     return JSONResponse(
         {"address": f"{settings_of(request).url}/sign-in/{ticket}"}, headers={"Cache-Control": "no-store"}
     )
+
+
+def _ticket_for(request: Request, fields: Mapping[str, Any]) -> str:
+    """Return a ticket for the values of a text and their signature."""
+    sign_ins, now = _sign_ins(request), int(time.time())
+    try:
+        text = sign_ins.text(text_field(fields, "account"), text_field(fields, "nonce"), integer(fields, "issuedAt"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError("the sign-in is not complete", why="account, nonce and issuedAt are needed") from error
+    signature = _hexadecimal(fields.get("signature"))
+    sign_ins.accept(text, signature, now=now)
+    _require_listed(request, text.account)
+    return sign_ins.give_ticket(text, signature, now=now)
 
 
 async def begin_session(request: Request) -> Response:

@@ -80,9 +80,9 @@ if (button && window.ethereum) {
   button.addEventListener("click", async () => {
     try {
       const [account] = await window.ethereum.request({ method: "eth_requestAccounts" });
-      const { text } = await post("/sign-in/text", { account });
+      const { text, ...values } = await post("/sign-in/text", { account });
       const signature = await window.ethereum.request({ method: "personal_sign", params: [hex(text), account] });
-      const { address } = await post("/sign-in/answer", { text, signature });
+      const { address } = await post("/sign-in/answer", { ...values, signature });
       location.href = new URL(address).pathname;
     } catch (error) {
       state.textContent = `The sign-in failed: ${error.message}`;
