@@ -72,7 +72,7 @@ HOMES = {
     "sqlalchemy": ("blockota.operations",),
     "alembic": ("blockota.operations",),
     "psycopg": ("blockota.operations.postgresql",),
-    "prometheus_client": ("blockota.operations",),
+    "prometheus_client": ("blockota.repository.metrics",),
     "h11": ("blockota.repository", "blockota.stores.http"),
     "smpclient": ("blockota.gateway.faces.smp",),
     "joserfc": ("blockota.formats.request_token",),

@@ -97,13 +97,16 @@ class GatewayAccess:
 
     def status(self) -> AccessStatus:
         """Return the numbers of readings and commands."""
-        readings = self.readings
+        readings, port = self.readings, self._port
+        counts = dict(port.receiver.counts) if port else {}
         return AccessStatus(
             waiting=readings.waiting(),
             accepted=readings.accepted,
             refused=readings.refused,
             last=max(readings.last.values(), default=None),
-            open_commands=self._port.desk.count_open() if self._port else 0,
+            open_commands=port.desk.count_open() if port else 0,
+            accepted_requests=counts.pop(None, 0),
+            refused_requests={fault.name: count for fault, count in counts.items() if fault},
         )
 
     def threads(self, stop: Stop) -> dict[str, Callable[[], None]]:

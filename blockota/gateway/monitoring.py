@@ -1,4 +1,4 @@
-"""The pages for the gateway's operator: ``/health``, ``/metrics`` (in Prometheus' text format), and the log.
+"""The pages for the gateway's operator: ``/health``, ``/metrics``, and the log.
 
 ``/devices`` and ``/devices/NUMBER`` are for commands on the same machine. They show the plans for devices, and the
 reasons.
@@ -7,20 +7,23 @@ reasons.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
 from blockota.ledger.log import TileLog
+from blockota.ledger.recording import LogStatus
 from blockota.repository.answers import HttpAnswer, text_response
+from blockota.repository.metrics import Metrics, ServiceMetrics
 from blockota.repository.request import HttpRequest
-from blockota.repository.status_site import StatusSite, fresh, gauge_lines
+from blockota.repository.status_site import StatusSite, fresh
 from blockota.stores.source import is_this_machine
 
 DEVICES = "/devices"
 _TIMEOUT = 5.0
+_METRICS = ServiceMetrics("gateway")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class AccessStatus:
         refused: number of refused readings since the start.
         last: Unix time of the last accepted reading since the start; None if there was none.
         open_commands: number of commands without an outcome.
+        accepted_requests: number of accepted requests with commands since the start.
+        refused_requests: number of refused requests since the start, by fault.
     """
 
     waiting: int = 0
@@ -72,6 +77,8 @@ class AccessStatus:
     refused: int = 0
     last: int | None = None
     open_commands: int = 0
+    accepted_requests: int = 0
+    refused_requests: Mapping[str, int] = field(default_factory=dict)
 
     def as_fields(self) -> dict[str, Any]:
         """The JSON object in ``/health``."""
@@ -83,19 +90,19 @@ class AccessStatus:
             "openCommands": self.open_commands,
         }
 
-    def lines(self) -> Iterator[str]:
-        """Yield the lines of ``/metrics``."""
-        gauges: dict[str, tuple[str, float]] = {
-            "submissions": ("Readings that validators do not have yet, for each validator.", self.waiting),
-            "last_reading_timestamp_seconds": ("Unix time of the last reading; 0 without one.", self.last or 0),
-            "open_commands": ("Commands without an outcome.", self.open_commands),
-        }
-        counters: dict[str, tuple[str, float]] = {
-            "readings_total": ("Accepted readings since the start.", self.accepted),
-            "refused_readings_total": ("Refused readings since the start.", self.refused),
-        }
-        yield from gauge_lines("gateway", gauges)
-        yield from gauge_lines("gateway", counters, kind="counter")
+    def metrics(self) -> Metrics:
+        """Return the metrics of ``/metrics``."""
+        text = "Readings that validators do not have yet, for each validator."
+        yield _METRICS.gauge("submissions", text, self.waiting)
+        text = "Unix time of the last reading; 0 without one."
+        yield _METRICS.gauge("last_reading_timestamp_seconds", text, self.last or 0)
+        yield _METRICS.gauge("open_commands", "Commands without an outcome.", self.open_commands)
+        yield _METRICS.counter("readings", "Accepted readings since the start.", self.accepted)
+        yield _METRICS.counter("refused_readings", "Refused readings since the start.", self.refused)
+        text = "Accepted requests of validators since the start."
+        yield _METRICS.counter("accepted_requests", text, self.accepted_requests)
+        text = "Refused requests since the start, by fault."
+        yield _METRICS.counters("refused_requests", text, "fault", self.refused_requests)
 
 
 @dataclass(frozen=True)
@@ -108,8 +115,7 @@ class GatewayStatus:
         block: the last confirmed block of the gateway chain that was read.
         block_age: age in seconds of the newest block that was seen.
         waiting: number of entries that are not in the log yet.
-        entries: number of entries of the log.
-        anchored: number of anchored entries; None if it is unknown.
+        log: the log.
         troubles: the parts that have failed, each with the reason.
         access: the readings and commands; None if the gateway has no access settings.
     """
@@ -119,8 +125,7 @@ class GatewayStatus:
     block: int = 0
     block_age: int = 0
     waiting: int = 0
-    entries: int = 0
-    anchored: int | None = None
+    log: LogStatus = field(default_factory=LogStatus)
     troubles: Mapping[str, str] = field(default_factory=dict)
     access: AccessStatus | None = None
 
@@ -138,30 +143,25 @@ class GatewayStatus:
             "devices": self.devices,
             "block": self.block,
             "blockAge": self.block_age,
-            "entries": self.entries,
-            "anchored": self.anchored,
+            "entries": self.log.entries,
+            "anchored": self.log.anchored,
             "waiting": self.waiting,
             "troubles": dict(self.troubles),
         } | ({"readings": self.access.as_fields()} if self.access else {})
 
-    def lines(self) -> Iterator[str]:
-        """Yield the lines of ``/metrics``."""
-        gauges = {
-            "devices": ("Devices of the site.", self.devices),
-            "confirmed_block": ("Confirmed block of the gateway chain that was read last.", self.block),
-            "block_age_seconds": ("Seconds since the newest block that was seen.", self.block_age),
-            "outbox_entries": ("Entries that are not in the log yet.", self.waiting),
-            "log_entries": ("Entries of the log.", self.entries),
-            "anchored_entries": ("Anchored entries of the log.", self.anchored or 0),
-            "troubles": ("Parts of the gateway that are in trouble.", len(self.troubles)),
-        }
-        yield from gauge_lines("gateway", gauges)
-        if self.access:
-            yield from self.access.lines()
+    def metrics(self) -> Metrics:
+        """Return the metrics of ``/metrics``."""
+        yield _METRICS.gauge("devices", "Devices of the site.", self.devices)
         text = "Components of devices by the stage of their delivery."
-        yield from (f"# HELP blockota_gateway_components {text}", "# TYPE blockota_gateway_components gauge")
-        for stage, count in sorted(self.stages.items()):
-            yield f'blockota_gateway_components{{stage="{stage}"}} {count}'
+        yield _METRICS.gauges("components", text, "stage", dict(sorted(self.stages.items())))
+        text = "Confirmed block of the gateway chain that was read last; 0 before the first reading."
+        yield _METRICS.gauge("confirmed_block", text, self.block)
+        yield _METRICS.gauge("block_age_seconds", "Seconds since the newest block that was seen.", self.block_age)
+        yield _METRICS.gauge("outbox_entries", "Entries that are not in the log yet.", self.waiting)
+        yield _METRICS.gauge("troubles", "Parts of the gateway that are in trouble.", len(self.troubles))
+        yield from _METRICS.log(self.log)
+        if self.access:
+            yield from self.access.metrics()
 
 
 class GatewaySite(StatusSite):
@@ -176,7 +176,7 @@ class GatewaySite(StatusSite):
     def __init__(
         self, log: TileLog, status: Callable[[], GatewayStatus], plans: Callable[[], Iterable[DevicePlan]]
     ) -> None:
-        super().__init__(log, status)
+        super().__init__(log, _METRICS.service, status)
         self._plans = plans
 
     def answer(self, request: HttpRequest) -> HttpAnswer:

@@ -314,8 +314,7 @@ class GatewayService:
             block=facts.block,
             block_age=max(self._parts.clock() - facts.time, 0) if facts.time else 0,
             waiting=self._state.waiting(),
-            entries=len(self._parts.log.log),
-            anchored=self._recorder.anchored,
+            log=self._recorder.status(),
             troubles=self._lines.troubles,
             access=self._parts.access.status() if self._parts.access else None,
         )

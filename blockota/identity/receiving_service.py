@@ -32,11 +32,12 @@ from blockota.identity.registry import INTERVAL, IdentityReader
 from blockota.identity.request_server import RequestPort, RequestServer
 from blockota.identity.request_state import RequestState
 from blockota.identity.warnings import WarningMaker
-from blockota.ledger.recording import LogParts, LogRecorder
+from blockota.ledger.recording import LogParts, LogRecorder, LogStatus
 from blockota.line_log import LineLog
 from blockota.model.request import Fault, Receiver, SignedRequest
+from blockota.repository.metrics import Metrics, ServiceMetrics
 from blockota.repository.server import Listening, serve_until
-from blockota.repository.status_site import StatusPages, StatusSite, gauge_lines
+from blockota.repository.status_site import StatusSite
 from blockota.service_threads import ServiceThreads
 from blockota.shutdown import Stop
 
@@ -85,20 +86,18 @@ class ReceivingStatus:
         block_age: its age in seconds.
         accepted: the number of accepted requests since the start.
         refused: the number of refused requests since the start, by fault.
-        entries: the number of entries of the log.
-        anchored: the number of anchored entries; None if it is unknown.
+        log: the log.
         troubles: the parts that have failed, each with the reason.
     """
 
-    SERVICE: ClassVar[str] = ""
-    """The name of the service, which is part of the names of its metrics."""
+    METRICS: ClassVar[ServiceMetrics]
+    """Makes the metrics of the kind of service."""
 
     block: int = 0
     block_age: int = 0
     accepted: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
-    entries: int = 0
-    anchored: int | None = None
+    log: LogStatus = field(default_factory=LogStatus)
     troubles: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -112,13 +111,9 @@ class ReceivingStatus:
         """Return the fields of the kind of service, for ``/health``."""
         return {}
 
-    def own_gauges(self) -> dict[str, tuple[str, float]]:
-        """Return description and value of the gauges of the kind of service, by name."""
-        return {}
-
-    def own_counters(self) -> dict[str, tuple[str, float]]:
-        """Return description and value of the counters of the kind of service, by name."""
-        return {}
+    def own_metrics(self) -> Metrics:
+        """Return the metrics of the kind of service."""
+        return ()
 
     def as_fields(self) -> dict[str, Any]:
         """The JSON object of ``/health``."""
@@ -129,31 +124,23 @@ class ReceivingStatus:
             "accepted": self.accepted,
             "refused": dict(self.refused),
             **self.own_fields(),
-            "entries": self.entries,
-            "anchored": self.anchored,
+            "entries": self.log.entries,
+            "anchored": self.log.anchored,
             "troubles": dict(self.troubles),
         }
 
-    def lines(self) -> Iterator[str]:
-        """Yield the lines of ``/metrics``."""
-        gauges: dict[str, tuple[str, float]] = {
-            "newest_block": ("Newest block of the gateway chain that was read.", self.block),
-            "block_age_seconds": ("Seconds since the newest block.", self.block_age),
-            **self.own_gauges(),
-            "log_entries": ("Entries of the log.", self.entries),
-            "anchored_entries": ("Anchored entries of the log.", self.anchored or 0),
-            "troubles": (f"Parts of the {self.SERVICE} that are in trouble.", len(self.troubles)),
-        }
-        counters: dict[str, tuple[str, float]] = {
-            "accepted_requests_total": ("Accepted requests since the start.", self.accepted),
-            **self.own_counters(),
-        }
-        yield from gauge_lines(self.SERVICE, gauges)
-        yield from gauge_lines(self.SERVICE, counters, kind="counter")
-        name = f"blockota_{self.SERVICE}_refused_requests_total"
-        yield from (f"# HELP {name} Refused requests since the start, by fault.", f"# TYPE {name} counter")
-        for fault, count in sorted(self.refused.items()):
-            yield f'{name}{{fault="{fault}"}} {count}'
+    def metrics(self) -> Metrics:
+        """Return the metrics of ``/metrics``."""
+        make = self.METRICS
+        text = "Newest block of the gateway chain that was read; 0 before the first reading."
+        yield make.gauge("newest_block", text, self.block)
+        yield make.gauge("block_age_seconds", "Seconds since the newest block.", self.block_age)
+        yield make.counter("accepted_requests", "Accepted requests since the start.", self.accepted)
+        text = "Refused requests since the start, by fault."
+        yield make.counters("refused_requests", text, "fault", dict(sorted(self.refused.items())))
+        yield from self.own_metrics()
+        yield make.gauge("troubles", f"Parts of the {make.service} that are in trouble.", len(self.troubles))
+        yield from make.log(self.log)
 
 
 class ReceivingService(ABC):
@@ -198,7 +185,7 @@ class ReceivingService(ABC):
         """Carry out accepted requests, and return their outcomes when these are on the disk."""
 
     @abstractmethod
-    def _status(self) -> StatusPages:
+    def _status(self) -> ReceivingStatus:
         """Return the present state."""
 
     def _workers(self) -> dict[str, Callable[[], object]]:
@@ -217,8 +204,7 @@ class ReceivingService(ABC):
             "block_age": max(self._clock() - head.time, 0) if head else 0,
             "accepted": counts[None],
             "refused": {fault.name: count for fault, count in counts.items() if isinstance(fault, Fault)},
-            "entries": len(self._setup.log.log),
-            "anchored": self._recorder.anchored,
+            "log": self._recorder.status(),
             "troubles": self._lines.troubles,
         }
 
@@ -249,7 +235,8 @@ class ReceivingService(ABC):
         settings = self._setup.settings
         yield RequestServer(settings.port, intake, self._routes()).run(on_ready=on_ready)
         if settings.listen:
-            site = StatusSite(self._setup.log.log, self._status)
+            service = self._status().METRICS.service
+            site = StatusSite(self._setup.log.log, service, self._status)
             place = Listening(*settings.listen, stop_seconds=1)
             yield serve_until(self._stop, site, place, log=lambda _: None, on_ready=lambda _: None)
         yield from self._more_tasks(intake)

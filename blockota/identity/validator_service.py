@@ -44,6 +44,7 @@ from blockota.line_log import LineLog
 from blockota.messaging.client import BrokerAccount, connected
 from blockota.model.request import MAX_STORE_SIZE, Receiver, SignedRequest
 from blockota.model.rule import RuleBook
+from blockota.repository.metrics import Metrics, ServiceMetrics
 from blockota.shutdown import Stop
 from blockota.stores.source import is_this_machine
 
@@ -83,7 +84,7 @@ class ValidatorStatus(ReceivingStatus):
         commands: the number of commands that gateways do not have yet.
     """
 
-    SERVICE: ClassVar[str] = "validator"
+    METRICS: ClassVar[ServiceMetrics] = ServiceMetrics("validator")
 
     readings: int = 0
     to_cloud: int = 0
@@ -93,16 +94,13 @@ class ValidatorStatus(ReceivingStatus):
         """Return the number of readings, and what waits."""
         return {"readings": self.readings, "toCloud": self.to_cloud, "commands": self.commands}
 
-    def own_gauges(self) -> dict[str, tuple[str, float]]:
-        """Return what waits."""
-        return {
-            "cloud_outbox_requests": ("Requests that the cloud does not have yet.", self.to_cloud),
-            "command_outbox_commands": ("Commands that gateways do not have yet.", self.commands),
-        }
-
-    def own_counters(self) -> dict[str, tuple[str, float]]:
-        """Return the number of readings."""
-        return {"readings_total": ("Accepted readings since the start.", self.readings)}
+    def own_metrics(self) -> Metrics:
+        """Return the number of readings, and what waits."""
+        yield self.METRICS.counter("readings", "Accepted readings since the start.", self.readings)
+        text = "Requests that the cloud does not have yet."
+        yield self.METRICS.gauge("cloud_outbox_requests", text, self.to_cloud)
+        text = "Commands that gateways do not have yet."
+        yield self.METRICS.gauge("command_outbox_commands", text, self.commands)
 
 
 class ValidatorService(ReceivingService):

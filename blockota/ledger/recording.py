@@ -7,8 +7,9 @@ that is killed in between appends the entry again, and the log then returns the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from blockota.errors import BlockOTAError, UnreachableError
@@ -56,6 +57,24 @@ class LogParts:
     period: int = 600
 
 
+@dataclass(frozen=True)
+class LogStatus:
+    """The log of a service at one moment.
+
+    Attributes:
+        entries: number of entries.
+        anchored: number of anchored entries; None if it is unknown.
+        unanchored_since: Unix time of the oldest published entry that is not anchored; None if there is none, or if it
+            is unknown.
+        appended: number of entries that were appended since the start, by kind.
+    """
+
+    entries: int = 0
+    anchored: int | None = None
+    unanchored_since: int | None = None
+    appended: Mapping[str, int] = field(default_factory=dict)
+
+
 class LogRecorder:
     """Writes and publishes the log.
 
@@ -75,11 +94,17 @@ class LogRecorder:
         self._tried_at = 0
         self._anchor: LogAnchor | None = None
         self._anchored: int | None = None
+        self._unanchored_since: int | None = None
+        self._appended: Counter[str] = Counter()
 
     @property
     def anchored(self) -> int | None:
         """The anchored size; None until it was read."""
         return self._anchored
+
+    def status(self) -> LogStatus:
+        """Return the present state of the log. Any thread may call this."""
+        return LogStatus(len(self._parts.log), self._anchored, self._unanchored_since, dict(self._appended))
 
     def append(self, outbox: Outbox) -> list[tuple[int, int]]:
         """Append entries of the outbox.
@@ -104,6 +129,7 @@ class LogRecorder:
 
     def _note(self, raw: bytes, index: int) -> None:
         entry = LogEntry.decode(raw)
+        self._appended[str(entry.kind)] += 1
         release = str(entry.release) if entry.release else None
         self._lines.event(
             "log",
@@ -144,7 +170,7 @@ class LogRecorder:
             self._anchor = anchor = self._anchor or parts.open_anchor()
             if self._anchored is None:
                 self._anchored = anchor.size()
-            since = anchor.waiting_since(self._anchored)
+            self._unanchored_since = since = anchor.waiting_since(self._anchored)
             every = due_multiple(now=now, period=parts.period, tried_at=self._tried_at, waiting_since=since)
             if every is None:
                 return

@@ -24,6 +24,7 @@ from blockota.model.request import MAX_STORE_SIZE, Receiver, SignedRequest
 from blockota.operations.cloud import METHODS, CloudStore
 from blockota.operations.cloud_settings import CloudSettings
 from blockota.operations.database import CloudDatabase
+from blockota.repository.metrics import Metrics, ServiceMetrics
 from blockota.shutdown import Stop
 
 STATE_NAME = "requests.sqlite"
@@ -56,7 +57,7 @@ class CloudStatus(ReceivingStatus):
         readings: the number of readings in them.
     """
 
-    SERVICE: ClassVar[str] = "cloud"
+    METRICS: ClassVar[ServiceMetrics] = ServiceMetrics("cloud")
 
     stored: int = 0
     readings: int = 0
@@ -65,12 +66,11 @@ class CloudStatus(ReceivingStatus):
         """Return the numbers of requests and readings."""
         return {"stored": self.stored, "readings": self.readings}
 
-    def own_counters(self) -> dict[str, tuple[str, float]]:
+    def own_metrics(self) -> Metrics:
         """Return the numbers of requests and readings."""
-        return {
-            "stored_requests_total": ("Stored requests of gateways since the start.", self.stored),
-            "stored_readings_total": ("Stored readings since the start.", self.readings),
-        }
+        text = "Stored requests of gateways since the start."
+        yield self.METRICS.counter("stored_requests", text, self.stored)
+        yield self.METRICS.counter("stored_readings", "Stored readings since the start.", self.readings)
 
 
 class CloudService(ReceivingService):

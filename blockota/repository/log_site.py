@@ -7,25 +7,22 @@ request can therefore not name another file of the log's folder, or a file outsi
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 
-from blockota.errors import BlockOTAError
 from blockota.formats.tlog import Tile
 from blockota.ledger.log import TileLog
 from blockota.ledger.reader import CHECKPOINT
-from blockota.repository.answers import HttpAnswer, Piece, text_response
-from blockota.repository.blocks import PART_SIZE
+from blockota.repository.answers import HttpAnswer, text_response
 from blockota.repository.request import HttpRequest, has_etag
-from blockota.repository.site import CROSS_ORIGIN, HEALTH, METHODS, PREFLIGHT, Refresh
+from blockota.repository.site import CROSS_ORIGIN, HEALTH, METHODS, PREFLIGHT, PlainSite
 
 _SHORTLY = "public, max-age=1"
 """Caches may keep a checkpoint for one second. C2SP asks for a few seconds at most, because a checkpoint changes."""
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 
-class LogSite:
+class LogSite(PlainSite):
     """The published files of a log."""
 
     def __init__(self, log: TileLog) -> None:
@@ -40,31 +37,6 @@ class LogSite:
         """
         found = self._route(request)
         return replace(found, headers={**found.headers, **CROSS_ORIGIN})
-
-    def holder(self, request: HttpRequest) -> str | None:
-        """Return None: a log is public."""
-        del request
-        return None
-
-    async def stream(
-        self, pieces: Sequence[bytes | Piece], *, part_size: int = PART_SIZE
-    ) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes of a file in parts."""
-        for piece in pieces:
-            if isinstance(piece, bytes):
-                for first in range(0, len(piece), part_size):
-                    yield piece[first : first + part_size]
-
-    def explain(self, error: BlockOTAError) -> str:
-        """Describe an error for the access log."""
-        return str(error)
-
-    def refreshes(self) -> Iterator[Refresh]:
-        """Yield nothing.
-
-        The files are read when they are requested.
-        """
-        yield from ()
 
     def _route(self, request: HttpRequest) -> HttpAnswer:
         if request.method not in METHODS:

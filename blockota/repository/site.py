@@ -11,6 +11,7 @@ from typing import Protocol
 
 from blockota.errors import BlockOTAError
 from blockota.repository.answers import HttpAnswer, Piece
+from blockota.repository.blocks import PART_SIZE
 from blockota.repository.request import HttpRequest
 
 HEALTH = "/health"
@@ -71,3 +72,32 @@ class ServedSite(Protocol):
 
     def refreshes(self) -> Iterator[Refresh]:
         """Yield the periodic readings."""
+
+
+class PlainSite:
+    """What sites have in common that need no token, and whose bodies are bytes in memory."""
+
+    def holder(self, request: HttpRequest) -> str | None:
+        """Return None: the pages are public."""
+        del request
+        return None
+
+    async def stream(
+        self, pieces: Sequence[bytes | Piece], *, part_size: int = PART_SIZE
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of a body in parts."""
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                for first in range(0, len(piece), part_size):
+                    yield piece[first : first + part_size]
+
+    def explain(self, error: BlockOTAError) -> str:
+        """Describe an error for the access log."""
+        return str(error)
+
+    def refreshes(self) -> Iterator[Refresh]:
+        """Yield nothing.
+
+        The pages are made when they are requested.
+        """
+        yield from ()

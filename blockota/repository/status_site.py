@@ -1,19 +1,31 @@
-"""The pages for the operator of a service: ``/health``, ``/metrics`` (in Prometheus' text format), and its log."""
+"""The pages for the operator of a service: ``/health``, ``/metrics``, and its log.
+
+A service that keeps a log serves them with it, by `StatusSite`. Another service serves them at an address of their own,
+by `monitored`.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import queue
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Protocol
 
+from blockota.errors import BlockOTAError
 from blockota.ledger.log import TileLog
-from blockota.repository.answers import HttpAnswer
+from blockota.repository.answers import HttpAnswer, text_response
 from blockota.repository.log_site import LogSite
+from blockota.repository.metrics import METRICS, METRICS_TYPE, Metrics, MetricsPage
 from blockota.repository.request import HttpRequest
-from blockota.repository.site import HEALTH
+from blockota.repository.server import Listening, serve_until
+from blockota.repository.site import HEALTH, PlainSite
+from blockota.shutdown import Stop
 
-METRICS = "/metrics"
+_CLIENTS = 8
 
 
 class StatusPages(Protocol):
@@ -22,8 +34,33 @@ class StatusPages(Protocol):
     def as_fields(self) -> Mapping[str, Any]:
         """Return the JSON object of ``/health``."""
 
-    def lines(self) -> Iterator[str]:
-        """Yield the lines of ``/metrics``."""
+    def metrics(self) -> Metrics:
+        """Return the metrics of ``/metrics``."""
+
+
+class MonitorSite(PlainSite):
+    """The state of a service.
+
+    Args:
+        service: the service, such as ``broker``.
+        status: returns the state.
+    """
+
+    def __init__(self, service: str, status: Callable[[], StatusPages]) -> None:
+        self._status = status
+        self._page = MetricsPage(service, lambda: status().metrics())
+
+    def answer(self, request: HttpRequest) -> HttpAnswer:
+        """Return the response to a request, which may be a refusal."""
+        if request.method not in ("GET", "HEAD"):
+            sentence = "Only GET and HEAD are supported."
+            return text_response(HTTPStatus.METHOD_NOT_ALLOWED, sentence, {"Allow": "GET, HEAD"})
+        if request.path == METRICS:
+            return fresh(self._page.text(), METRICS_TYPE)
+        if request.path == HEALTH:
+            # A monitor restarts a service whose answer is an error, and that helps against no trouble of the service.
+            return fresh(json.dumps(self._status().as_fields(), indent=2).encode() + b"\n", "application/json")
+        return text_response(HTTPStatus.NOT_FOUND, "Only /health and /metrics are served.")
 
 
 class StatusSite(LogSite):
@@ -31,12 +68,13 @@ class StatusSite(LogSite):
 
     Args:
         log: the log.
+        service: the service, such as ``gateway``.
         status: returns the state.
     """
 
-    def __init__(self, log: TileLog, status: Callable[[], StatusPages]) -> None:
+    def __init__(self, log: TileLog, service: str, status: Callable[[], StatusPages]) -> None:
         super().__init__(log)
-        self._status = status
+        self._monitor = MonitorSite(service, status)
 
     def answer(self, request: HttpRequest) -> HttpAnswer:
         """Return the response to a request, which may be a refusal.
@@ -45,29 +83,49 @@ class StatusSite(LogSite):
             ContentError: the checkpoint is damaged.
             StoreError: the folder of the log cannot be read.
         """
-        if request.method not in ("GET", "HEAD") or request.path not in (HEALTH, METRICS):
-            return super().answer(request)
-        if request.path == METRICS:
-            body = "\n".join((*self._status().lines(), "")).encode()
-            return fresh(body, "text/plain; version=0.0.4; charset=utf-8")
-        # A monitor restarts a service whose answer is an error, and that helps against nothing that is in trouble here.
-        return fresh(json.dumps(self._status().as_fields(), indent=2).encode() + b"\n", "application/json")
+        is_monitor = request.method in ("GET", "HEAD") and request.path in (HEALTH, METRICS)
+        return self._monitor.answer(request) if is_monitor else super().answer(request)
+
+
+@contextmanager
+def monitored(address: tuple[str, int] | None, site: MonitorSite) -> Iterator[str]:
+    """Serve the state of a service in a thread of its own.
+
+    Args:
+        address: host and port; None serves nothing.
+        site: the state.
+
+    Yields:
+        The URL; empty if nothing is served.
+
+    Raises:
+        UsageError: the address cannot be used.
+    """
+    if address is None:
+        yield ""
+        return
+    stop, ready = Stop(), queue.SimpleQueue[str | BlockOTAError]()
+    place = Listening(*address, clients=_CLIENTS, stop_seconds=0)
+
+    def serve() -> None:
+        try:
+            asyncio.run(serve_until(stop, site, place, log=lambda _: None, on_ready=ready.put))
+        except BlockOTAError as error:
+            ready.put(error)
+
+    thread = threading.Thread(target=serve, name="monitor", daemon=True)
+    thread.start()
+    try:
+        found = ready.get()
+        if isinstance(found, BlockOTAError):
+            raise found
+        yield found
+    finally:
+        stop.ask()
+        thread.join()
 
 
 def fresh(body: bytes, kind: str) -> HttpAnswer:
     """Return the response with a page that caches must not keep."""
     headers = {"Content-Type": kind, "Cache-Control": "no-store", "Content-Length": str(len(body))}
     return HttpAnswer(HTTPStatus.OK, headers, (body,))
-
-
-def gauge_lines(service: str, gauges: Mapping[str, tuple[str, float]], *, kind: str = "gauge") -> Iterator[str]:
-    """Yield the lines of metrics.
-
-    Args:
-        service: the service, such as ``gateway``, which is part of the names.
-        gauges: description and value by name.
-        kind: the type of the metrics, ``gauge`` or ``counter``.
-    """
-    for name, (text, value) in gauges.items():
-        yield from (f"# HELP blockota_{service}_{name} {text}", f"# TYPE blockota_{service}_{name} {kind}")
-        yield f"blockota_{service}_{name} {value}"

@@ -252,7 +252,7 @@ def test_a_validator_that_stops_ends_in_time(city: City, tmp_path: Path) -> None
         health, metrics = page(listen, "/health"), page(listen, "/metrics").decode()
         fields = json.loads(health)
         assert (fields["accepted"], fields["refused"], fields["readings"]) == (1, {"UNKNOWN_IDENTITY": 1}, 1)
-        assert "blockota_validator_accepted_requests_total 1\n" in metrics
+        assert "blockota_validator_accepted_requests_total 1.0\n" in metrics
         assert page(listen, "/checkpoint").startswith(b"test/validator/")
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)

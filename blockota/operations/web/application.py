@@ -7,7 +7,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
@@ -19,13 +18,14 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blockota.errors import AccessRefusedError, BlockOTAError, RefusedError, UnreachableError, UsageError
-from blockota.operations.metrics import metrics_text
+from blockota.operations.metrics import SERVICE, room_metrics
 from blockota.operations.room import Room
 from blockota.operations.room_log import RoomLog
 from blockota.operations.sign_in import SignIns
 from blockota.operations.web import access, pages, prepare_page, warnings_page, watched_pages
 from blockota.operations.web.live import LiveEvents, live
 from blockota.operations.web.rendering import render
+from blockota.repository.metrics import METRICS, METRICS_TYPE, MetricsPage
 
 _STATIC = Path(__file__).parent / "static"
 _POLICY = (
@@ -89,7 +89,7 @@ def make_application(
         Route("/prepare", prepare_page.prepare),
         Route("/prepare/{what}", prepare_page.prepared, methods=["POST"]),
         Route("/health", _health),
-        Route("/metrics", _metrics),
+        Route(METRICS, _metrics),
         Route("/favicon.ico", _favicon),
         Mount("/static", StaticFiles(directory=_STATIC)),
     ]
@@ -99,6 +99,7 @@ def make_application(
     app.add_middleware(_Headers, host=room.settings.domain)
     events = LiveEvents()
     room.listen(events.tell)
+    app.state.metrics = MetricsPage(SERVICE, lambda: room_metrics(room, lambda: events.viewers))
     app.state.room, app.state.live, app.state.is_public = room, events, is_public
     app.state.room_log, app.state.sign_ins = room_log, sign_ins
     return app, events
@@ -155,8 +156,7 @@ def _health(request: Request) -> Response:
 
 def _metrics(request: Request) -> Response:
     """The metrics for Prometheus."""
-    text = metrics_text(pages.room_of(request), request.app.state.live)
-    return Response(text, media_type=CONTENT_TYPE_LATEST)
+    return Response(request.app.state.metrics.text(), media_type=METRICS_TYPE)
 
 
 def _favicon(_: Request) -> Response:
