@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,9 @@ from blockota.errors import ChainError
 from blockota.model.release import show_time
 
 if TYPE_CHECKING:
-    from blockota.bindings.identities import IdentitiesContract
     from blockota.identity.tunnel_settings import TunnelSettings
-    from blockota.identity.tunnel_sync import TunnelView
+    from blockota.identity.tunnel_sync import TunnelSync, TunnelView
+    from blockota.shutdown import Stop
 
 _PAUSE = 0.5
 """Seconds between two looks at the chain, if its node does not announce blocks: a ban takes effect within a second."""
@@ -69,57 +70,71 @@ def sync(session: Session, /, *, watch: bool, printed: bool) -> None:
     """
     from blockota.bindings.identities import IdentitiesContract
     from blockota.identity.tunnel_keys import read_private_key
-    from blockota.identity.tunnel_sync import read_tunnels
+    from blockota.identity.tunnel_sync import TunnelSync, check_age, follow_alone, read_tunnels
     from blockota.identity.tunnels import render_interface, render_peers
+    from blockota.identity.wireguard import WireGuard
+    from blockota.shutdown import stop_on_signals
 
     settings = _settings(session)
     private_key = read_private_key(settings.key_file)
-    contract = session.gateway.open(IdentitiesContract)
     if printed or not sys.platform.startswith("linux"):
+        contract = session.gateway.open(IdentitiesContract)
+        check_age(contract.chain.head().time, settings, now=int(time.time()))
         view = read_tunnels(contract, settings)
         head = render_interface(private_key, settings.listen_port, address=view.own.virtual_ip)
         fields = {**_fields(settings, view), "configuration": head + render_peers(view.peers)}
         session.result(fields, lambda: click.echo(fields["configuration"], nl=False))
         return
-    _sync(session, contract, settings, private_key, watch=watch)
+    tunnels = TunnelSync(settings, private_key, WireGuard(settings.interface), session.note)
+    if not watch:
+        _sync_once(session, settings, tunnels)
+        session.note("A ban takes effect here at the next `blockota vpn sync`; --watch follows the registry.")
+        return
+    with follow_alone(settings), stop_on_signals() as stop:
+        tunnels.start_closed()
+        try:
+            _follow(session, _sync_once(session, settings, tunnels), tunnels, stop)
+        finally:
+            tunnels.close()
 
 
-def _sync(
-    session: Session, contract: IdentitiesContract, settings: TunnelSettings, private_key: str, *, watch: bool
-) -> None:
+def _sync_once(session: Session, settings: TunnelSettings, tunnels: TunnelSync) -> Callable[[], None]:
+    """Read the registry, show the number of peers, and return what reads the registry again."""
+    from blockota.bindings.identities import IdentitiesContract
     from blockota.chain.follow import Follower
-    from blockota.chain.wake import BlockSignal
-    from blockota.identity.tunnel_sync import TunnelSync
-    from blockota.identity.wireguard import WireGuard
-    from blockota.shutdown import stop_on_signals
 
-    interface = WireGuard(settings.interface)
-    tunnels = TunnelSync(settings, private_key, interface, session.note)
+    contract = session.gateway.open(IdentitiesContract)
     follower = Follower(contract.chain, first_block=contract.first_block)
-    tunnels.update(contract, follower, now=int(time.time()))
+
+    def update() -> None:
+        tunnels.update(contract, follower, now=int(time.time()))
+
+    update()
     fields = {"identity": str(settings.identity), "interface": settings.interface, "peers": len(tunnels.peers)}
     sentence = f"{settings.interface} has {len(tunnels.peers)} peers"
     session.result(fields, lambda: session.done(sentence))
-    if not watch:
-        session.note("A ban takes effect here at the next `blockota vpn sync`; --watch follows the registry.")
-        return
+    return update
+
+
+def _follow(session: Session, update: Callable[[], None], tunnels: TunnelSync, stop: Stop) -> None:
+    """Keep the tunnels equal to the registry until the stop."""
+    from blockota.chain.wake import BlockSignal
 
     signal, failure = BlockSignal(session.gateway.settings.url, pause=_PAUSE), ""
-    with stop_on_signals() as stop:
-        try:
-            while not stop.is_asked:
-                signal.wait(stop)
-                try:
-                    tunnels.update(contract, follower, now=int(time.time()))
-                    failure = ""
-                except ChainError as error:
-                    tunnels.expire(now=int(time.time()))
-                    if error.what != failure:
-                        session.warn(f"{error.what}: {error.why}")
-                    failure = error.what
-        finally:
-            signal.close()
-            tunnels.close()
+    try:
+        while not stop.is_asked:
+            signal.wait(stop)
+            tunnels.repair(now=int(time.time()))
+            try:
+                update()
+                failure = ""
+            except ChainError as error:
+                tunnels.expire(now=int(time.time()))
+                if error.what != failure:
+                    session.warn(f"{error.what}: {error.why}")
+                failure = error.what
+    finally:
+        signal.close()
 
 
 @vpn.command()

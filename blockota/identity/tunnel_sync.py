@@ -1,27 +1,33 @@
 """Keep the tunnels of this host equal to the registry.
 
-The interface starts without peers. Whenever the registry has an event, all records are read at that block, and the
-peers that changed are replaced. The others are not named to WireGuard: ``wg syncconf`` would remove the address of each
-peer for a moment, and packets of this moment would be lost. A ban is carried out before the records are read.
-Blocks need no confirmation here: if a reorganisation takes a ban back, the peer returns with the next reading.
+The interface starts without peers, also if a killed process left some. Whenever the registry has an event, all records
+are read at that block, and the peers that changed are replaced. The others are not named to WireGuard: ``wg syncconf``
+would remove the address of each peer for a moment, and packets of this moment would be lost. A ban is carried out
+before the records are read. Blocks need no confirmation here: if a reorganisation takes a ban back, the peer returns
+with the next reading.
 
 While the chain is out of reach, the last peers stay for `TunnelSettings.max_age`, because a chain that is down should
 not stop a city; then all are removed, because a ban could be missing. They are also removed when the program ends.
+
+Other programs of the host can remove what this one has made: a restart of Debian's nftables.service flushes all rules.
+`TunnelSync.repair` finds this without the chain.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Protocol
 from uuid import UUID
 
-from blockota.bindings.events import read_events
+from blockota.bindings.events import DecodedEvent, read_events
 from blockota.bindings.identities import IdentitiesContract
 from blockota.chain.follow import Follower
-from blockota.errors import ChainError, RefusedError
+from blockota.errors import ChainError, RefusedError, UsageError
+from blockota.file_locks import LockHeldError, exclusive_lock
 from blockota.identity.tunnel_settings import TunnelSettings
 from blockota.identity.tunnels import Peer, find_peers, render_interface, render_peers, render_rules
 from blockota.identity.wireguard import PeerState
@@ -30,13 +36,26 @@ from blockota.model.release import show_time
 
 Report = Callable[[str], None]
 """Shows one sentence."""
+_RESOLVE_PAUSE = 30
+"""Seconds after which the host name of an endpoint that could not be resolved is tried again."""
+_REPAIR_PAUSE = 5
+"""Seconds between two looks at the rules of nftables."""
 
 
 class TunnelInterface(Protocol):
     """A network interface with tunnels; `blockota.identity.wireguard.WireGuard` is one."""
 
+    def exists(self) -> bool:
+        """Whether the interface exists."""
+
     def open(self, address: IPv4Address) -> None:
         """Create the interface without peers."""
+
+    def has_rules(self) -> bool:
+        """Whether the rules of nftables are loaded."""
+
+    def resolves(self, endpoint: str) -> bool:
+        """Whether the host of an endpoint has an address."""
 
     def load_rules(self, rules: str) -> None:
         """Load rules of nftables."""
@@ -91,6 +110,42 @@ def read_tunnels(contract: IdentitiesContract, settings: TunnelSettings, *, bloc
     return TunnelView(own, find_peers(records, own, settings.endpoints), number)
 
 
+def check_age(block_time: int, settings: TunnelSettings, *, now: int) -> None:
+    """Check that the newest block is not too old: a ban could be missing.
+
+    Raises:
+        ChainError: it is older than the settings allow.
+    """
+    if (age := now - block_time) > settings.max_age:
+        raise ChainError("the node is behind", why=f"its newest block is {age} s old", remedy="use another node")
+
+
+@contextmanager
+def follow_alone(settings: TunnelSettings) -> Iterator[None]:
+    """Let no second process follow the registry for these settings while the ``with`` block runs.
+
+    The second one would remove all peers at its end, and the first one would not notice.
+
+    Raises:
+        RefusedError: another process follows it.
+        UsageError: the lock file beside the key cannot be written.
+    """
+    path = settings.key_file.with_name(f"{settings.key_file.name}.lock")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive_lock(path, timeout=0))
+        except LockHeldError as error:
+            what, why = (
+                f"the tunnels of {settings.interface} are in use",
+                "another process follows the registry for them",
+            )
+            raise RefusedError(what, why=why, remedy="stop the other process") from error
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise UsageError(f"{path} cannot be written", why=why, remedy="move the key to another folder") from error
+        yield
+
+
 @dataclass(frozen=True)
 class TunnelState:
     """A tunnel of this host.
@@ -136,11 +191,18 @@ class TunnelSync:
         self._next_block = 0
         self._fresh_at: int | None = None
         self._is_open = False
+        self._rules, self._checked_at = "", 0
+        self._is_partial, self._resolved_at = False, 0
 
     @property
     def peers(self) -> tuple[Peer, ...]:
         """The peers that the interface has."""
         return self._peers
+
+    def start_closed(self) -> None:
+        """Remove the peers that a killed process left, because the registry may have banned one since."""
+        if self._interface.exists():
+            self._set(())
 
     def update(self, contract: IdentitiesContract, follower: Follower, *, now: int) -> None:
         """Read the registry as far as the chain has grown, and change the tunnels.
@@ -155,18 +217,17 @@ class TunnelSync:
             RefusedError: this end is not enrolled, or has no virtual IP or tunnel key.
         """
         position = follower.advance()
-        if (age := now - position.newest.time) > self._settings.max_age:
-            raise ChainError("the node is behind", why=f"its newest block is {age} s old", remedy="use another node")
-        if position.reorganised_from is not None:
+        check_age(position.newest.time, self._settings, now=now)
+        is_retry = self._is_partial and now - self._resolved_at >= _RESOLVE_PAUSE
+        if position.reorganised_from is not None or is_retry:
             self._next_block = 0
         names = {contract.address: "IdentityRegistry"}
         events = list(read_events(follower.events(*names, first_block=self._next_block), names))
         if events or not self._next_block:
             before = self._peers
-            banned = {UUID(bytes=event.arguments["uuid"]) for event in events if event.name == "IdentityBanned"}
-            self._remove(banned)
+            self._remove(_banned_by(events))
             view = read_tunnels(contract, self._settings, block=position.block.number)
-            self._apply(view)
+            self._apply(view, now)
             if self._peers != before:
                 self._report(f"{len(self._peers)} peers in block {view.block}.")
             follower.check()
@@ -180,9 +241,25 @@ class TunnelSync:
             self._report(f"No block has been read for more than {self._settings.max_age} s: all peers are removed.")
             self.close()
 
+    def repair(self, *, now: int) -> None:
+        """Load the rules again if another program removed them. If it removed the interface, `update` makes it anew.
+
+        Args:
+            now: Unix time. The rules are looked at every few seconds.
+        """
+        if not self._is_open or 0 <= now - self._checked_at < _REPAIR_PAUSE:
+            return
+        self._checked_at = now
+        if not self._interface.exists():
+            self._report(f"The interface {self._settings.interface} was removed, and is made again.")
+            self._peers, self._next_block, self._is_open = (), 0, False
+        elif not self._interface.has_rules():
+            self._interface.load_rules(self._rules)
+            self._report("The rules of nftables were removed, and are loaded again.")
+
     def close(self) -> None:
         """Remove all peers."""
-        if self._is_open:
+        if self._is_open and self._interface.exists():
             self._set(())
             self._next_block = 0  # the next reading is a whole one
 
@@ -193,16 +270,32 @@ class TunnelSync:
         for peer in removed:
             self._report(f"The {peer.kind} {peer.uuid} at {peer.address} is banned: its tunnel is closed.")
 
-    def _apply(self, view: TunnelView) -> None:
+    def _apply(self, view: TunnelView, now: int) -> None:
         is_new = not self._is_open
         if is_new and view.own.virtual_ip:
             self._interface.open(view.own.virtual_ip)
-            self._interface.load_rules(render_rules(self._settings.interface, view.own.kind, self._settings.ports))
+            self._rules = render_rules(self._settings.interface, view.own.kind, self._settings.ports)
+            self._interface.load_rules(self._rules)
             self._is_open = True
-        if is_new or not view.peers:
-            self._set(view.peers)
+        peers = self._reachable(view.peers, now)
+        if is_new or not peers:
+            self._set(peers)
         else:
-            self._change(view.peers)
+            self._change(peers)
+
+    def _reachable(self, peers: Iterable[Peer], now: int) -> tuple[Peer, ...]:
+        """Remove the endpoints that cannot be resolved. WireGuard would refuse all peers because of one."""
+        found, before = [], {one.uuid: one for one in self._peers}
+        for peer in peers:
+            is_known = not peer.endpoint or before.get(peer.uuid) == peer
+            if is_known or self._interface.resolves(peer.endpoint):
+                found.append(peer)
+                continue
+            found.append(replace(peer, endpoint=""))
+            if found[-1] != before.get(peer.uuid):
+                self._report(f"The endpoint {peer.endpoint} of the {peer.kind} {peer.uuid} cannot be resolved.")
+        self._is_partial, self._resolved_at = [*found] != [*peers], now
+        return tuple(found)
 
     def _change(self, peers: tuple[Peer, ...]) -> None:
         """Replace the peers that changed, the removed ones first, because a new peer may have the address of one."""
@@ -216,3 +309,14 @@ class TunnelSync:
         text = render_interface(self._key, self._settings.listen_port) + render_peers(peers)
         self._interface.set_configuration(text, [peer.address for peer in peers])
         self._peers = peers
+
+
+def _banned_by(events: Iterable[DecodedEvent]) -> set[UUID]:
+    """Return the identities that events banned, without those whose ban was lifted: a whole reading has old bans."""
+    banned: set[UUID] = set()
+    for event in events:
+        if event.name == "IdentityBanned":
+            banned.add(UUID(bytes=event.arguments["uuid"]))
+        elif event.name == "IdentityUnbanned":
+            banned.discard(UUID(bytes=event.arguments["uuid"]))
+    return banned

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,6 +50,13 @@ class WireGuard:
     def __init__(self, interface: str) -> None:
         self.interface = interface
 
+    def exists(self) -> bool:
+        """Whether the interface exists."""
+        try:
+            return bool(socket.if_nametoindex(self.interface))
+        except OSError:
+            return False
+
     def open(self, address: IPv4Address) -> None:
         """Create the interface if it does not exist, without peers, and give it an address.
 
@@ -55,7 +64,7 @@ class WireGuard:
             UsageError: a program is missing, or this user may not change the network.
         """
         # A kernel without WireGuard refuses the type; wireguard-go then makes the same interface.
-        if not self._exists() and not _succeeds("ip", "link", "add", self.interface, "type", "wireguard"):
+        if not self.exists() and not _succeeds("ip", "link", "add", self.interface, "type", "wireguard"):
             _run("wireguard-go", self.interface)
         _run("ip", "address", "replace", f"{address}/32", "dev", self.interface)
         _run("ip", "link", "set", self.interface, "up")
@@ -63,6 +72,18 @@ class WireGuard:
     def load_rules(self, rules: str) -> None:
         """Load rules of nftables."""
         _run("nft", "-f", "-", given=rules)
+
+    def has_rules(self) -> bool:
+        """Whether the rules of `blockota.identity.tunnels.render_rules` for this interface are loaded."""
+        return _succeeds("nft", "list", "table", "inet", f"blockota_{self.interface}")
+
+    def resolves(self, endpoint: str) -> bool:
+        """Whether the host of an endpoint, ``HOST:PORT``, has an address."""
+        host, _, port = endpoint.rpartition(":")
+        try:
+            return bool(socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_DGRAM))
+        except (OSError, UnicodeError):
+            return False
 
     def set_configuration(self, text: str, addresses: Sequence[IPv4Address]) -> None:
         """Replace key and peers. Then route the addresses of the peers.
@@ -103,7 +124,7 @@ class WireGuard:
         Raises:
             UsageError: the interface does not exist, or a program is missing.
         """
-        if not self._exists():
+        if not self.exists():
             raise UsageError(
                 f"the interface {self.interface} does not exist",
                 why="no tunnels have been opened since this host was started",
@@ -116,9 +137,6 @@ class WireGuard:
             for row in rows
             if len(row) == _COLUMNS
         ]
-
-    def _exists(self) -> bool:
-        return _succeeds("ip", "link", "show", self.interface)
 
 
 def _program(name: str) -> str:
@@ -139,7 +157,14 @@ def _run(name: str, *arguments: str, given: str = "") -> str:
     """
     try:
         done = subprocess.run(
-            [_program(name), *arguments], input=given, capture_output=True, text=True, check=False, timeout=_TIMEOUT
+            [_program(name), *arguments],
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_TIMEOUT,
+            # By default, wg(8) repeats a failed resolution for minutes, in which no ban would be carried out.
+            env={**os.environ, "WG_ENDPOINT_RESOLUTION_RETRIES": "0"},
         )
     except subprocess.TimeoutExpired as error:
         raise UnreachableError(f"{name} does not end", why=f"it has been running for {_TIMEOUT} seconds") from error

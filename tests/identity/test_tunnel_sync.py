@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -16,7 +17,7 @@ from blockota.chain.follow import Follower
 from blockota.errors import ChainError, RefusedError, UsageError
 from blockota.identity.tunnel_keys import create_key, read_private_key
 from blockota.identity.tunnel_settings import TunnelSettings, load_tunnels
-from blockota.identity.tunnel_sync import TunnelSync, join_states, read_tunnels
+from blockota.identity.tunnel_sync import TunnelSync, follow_alone, join_states, read_tunnels
 from blockota.identity.wireguard import PeerState
 from blockota.model.identity import IdentityKind, ban_reason
 from tests.support.city import City
@@ -33,13 +34,29 @@ class RecordedInterface:
         self.done: list[str] = []
         self.text = ""
         self.addresses: list[str] = []
+        self.is_there = self.has_table = False
+        self.unknown_hosts: set[str] = set()
+
+    def exists(self) -> bool:
+        """Whether the interface was opened."""
+        return self.is_there
+
+    def has_rules(self) -> bool:
+        """Whether rules are loaded."""
+        return self.has_table
+
+    def resolves(self, endpoint: str) -> bool:
+        """Whether the host is not one of the unknown ones."""
+        return endpoint.partition(":")[0] not in self.unknown_hosts
 
     def open(self, address: IPv4Address) -> None:
         """Record an opened interface."""
+        self.is_there = True
         self.done.append(f"open {address}")
 
     def load_rules(self, rules: str) -> None:
         """Record loaded rules."""
+        self.has_table = True
         self.done.append(f"rules {'8470' in rules}")
 
     def set_configuration(self, text: str, addresses: Sequence[IPv4Address]) -> None:
@@ -159,6 +176,69 @@ def test_a_chain_out_of_reach_closes_the_tunnels_after_a_while(host: Host) -> No
     host.city.chain.mine()
     host.update()
     assert host.interface.done[-1] == f"add {of_gateways(host.city)}"
+
+
+def test_the_peers_of_a_killed_process_are_removed_first(host: Host) -> None:
+    """An interface that exists when the program starts loses its peers, and gets them after the registry is read."""
+    host.sync.start_closed()
+    assert host.interface.done == []
+    host.interface.is_there = True
+    host.sync.start_closed()
+    assert host.interface.done == ["set 0"]
+    host.update()
+    assert host.interface.done[-1] == f"set {of_gateways(host.city)}"
+
+
+def test_rules_that_another_program_removed_are_loaded_again(host: Host) -> None:
+    """A restart of nftables.service flushes all rules. The chain is not needed to load them again."""
+    host.update()
+    host.sync.repair(now=100)
+    host.interface.has_table = False
+    host.sync.repair(now=104)
+    assert len(host.interface.done) == 3
+    host.sync.repair(now=105)
+    assert host.interface.done[3:] == ["rules True"]
+    host.sync.repair(now=200)
+    assert len(host.interface.done) == 4
+
+
+def test_an_interface_that_was_removed_is_made_again(host: Host) -> None:
+    """The interface is gone, for example because wireguard-go was killed. The next reading makes it again."""
+    host.update()
+    host.interface.is_there = False
+    host.sync.repair(now=100)
+    assert host.sync.peers == ()
+    host.sync.close()
+    host.update()
+    assert host.interface.done[3:] == ["open 10.64.0.21", "rules True", f"set {of_gateways(host.city)}"]
+
+
+def test_an_endpoint_that_cannot_be_resolved_does_not_harm_the_others(host: Host) -> None:
+    """The peer has no endpoint until its host name is known. All others have their tunnels."""
+    host.settings = replace(host.settings, endpoints={UUIDS[22]: "lost.example:51820", UUIDS[23]: "other.example:7"})
+    host.sync = TunnelSync(host.settings, "a2V5", host.interface, host.said.append)
+    host.interface.unknown_hosts = {"lost.example"}
+    host.update()
+    assert host.interface.done[2:] == [f"set {of_gateways(host.city)}"]
+    assert "lost.example" not in host.interface.text
+    assert "Endpoint = other.example:7" in host.interface.text
+    host.update(later=29)
+    host.interface.unknown_hosts = set()
+    host.update(later=30)
+    assert host.interface.done[3:] == ["add 1"]
+    assert "Endpoint = lost.example:51820" in host.interface.text
+    host.update(later=90)
+    assert len(host.interface.done) == 4
+    assert len([one for one in host.said if "cannot be resolved" in one]) == 1
+
+
+def test_one_process_follows_the_registry(tmp_path: Path) -> None:
+    """A second process would remove the peers of the first one at its end."""
+    own = TunnelSettings(UUIDS[OWN], tmp_path / "vpn.key")
+    with follow_alone(own), pytest.raises(RefusedError, match="in use"), follow_alone(own):
+        pass
+    with pytest.raises(UsageError, match="cannot be written"), follow_alone(replace(own, key_file=Path("/absent/a"))):
+        pass
 
 
 def test_an_identity_without_tunnel_is_refused(host: Host) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from functools import partial
 
 from blockota.model.identity import ban_reason
+from tests.conftest import ROOT
 from tests.peers.wireguard.conftest import End, TunnelCity, status_of
 from tests.support.waiting import eventually
 
@@ -122,6 +124,14 @@ def test_the_printed_file_is_one_of_wireguard(tunnels: TunnelCity) -> None:
     gateway.host.run("wg", "syncconf", gateway.interface, str(gateway.folder / "stripped.conf"))
     gateway.comes_to_reach(tunnels.validators[0])
 
+    settings = gateway.folder / "blockota.toml"
+    text = settings.read_text()
+    settings.write_text(text.replace("[vpn]\n", '[vpn]\nmax_age = "1s"\n'))
+    eventually(lambda: tunnels.city.chain.head().time + 1 < int(time.time()), what="an old block")
+    refused = subprocess.run(gateway.blockota("vpn", "sync", "--print"), capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stdout, "the node is behind" in refused.stderr) == (5, "", True)
+    settings.write_text(text)
+
 
 def test_the_tunnels_close_when_the_program_stops(tunnels: TunnelCity) -> None:
     """After SIGTERM, no peer is left. The next start opens the tunnels again."""
@@ -132,3 +142,77 @@ def test_the_tunnels_close_when_the_program_stops(tunnels: TunnelCity) -> None:
     assert not gateway.reaches(validator)
     gateway.start()
     gateway.comes_to_reach(validator)
+
+
+def reach_by_force(end: End, other: End, way: End) -> None:
+    """Let an end send packets for another end to a validator: a gateway may configure its own end as it likes."""
+    rows = [line.split() for line in end.host.run("wg", "show", end.interface, "allowed-ips").splitlines()]
+    key = next(row[0] for row in rows if f"{way.address}/32" in row)
+    allowed = f"{way.address}/32,{other.address}/32"
+    end.host.run("wg", "set", end.interface, "peer", key, "allowed-ips", allowed)
+    end.host.run("ip", "route", "replace", f"{other.address}/32", "dev", end.interface)
+
+
+def test_no_gateway_reaches_another_through_a_validator(tunnels: TunnelCity) -> None:
+    """A validator that forwards packets drops those between tunnels, also after another program flushed all rules."""
+    validator, (first, second) = tunnels.validators[0], tunnels.gateways
+    for gateway, other in ((first, second), (second, first)):
+        gateway.comes_to_reach(validator)
+        reach_by_force(gateway, other, validator)
+    validator.host.run("sysctl", "-w", "net.ipv4.ip_forward=1")
+    assert not first.reaches(second)
+    validator.host.run("nft", "flush", "ruleset")
+    eventually(lambda: "dport 8470" in validator.host.run("nft", "list", "ruleset"), what="the rules")
+    assert not first.reaches(second)
+    assert first.reaches(validator)
+    validator.host.run("sysctl", "-w", "net.ipv4.ip_forward=0")
+    for gateway in (first, second):
+        gateway.stop()
+        gateway.start()
+
+
+def test_a_start_without_chain_is_closed(tunnels: TunnelCity) -> None:
+    """A killed process leaves its peers. The next one removes them before it reads the registry."""
+    validator, gateway = tunnels.validators[0], tunnels.gateways[0]
+    gateway.comes_to_reach(validator)
+    assert validator.process
+    validator.process.kill()
+    validator.process.communicate()
+    assert validator.host.run("wg", "show", validator.interface, "peers")
+    settings = validator.folder / "blockota.toml"
+    text = settings.read_text()
+    settings.write_text(text.replace("http://", "http://127.0.0.1:9/"))
+    command = validator.blockota("vpn", "sync", "--watch")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, "does not answer" in done.stderr) == (5, True), done.stderr
+    assert not validator.host.run("wg", "show", validator.interface, "peers")
+    settings.write_text(text)
+    validator.start()
+    gateway.comes_to_reach(validator)
+
+
+def test_a_lost_interface_and_a_second_process(tunnels: TunnelCity) -> None:
+    """A removed interface is made again. A second process for the same tunnels is refused."""
+    validator, gateway = tunnels.validators[0], tunnels.gateways[0]
+    validator.host.run("ip", "link", "del", validator.interface)
+    gateway.comes_to_reach(validator)
+    command = validator.blockota("vpn", "sync", "--watch")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert "another process follows the registry" in done.stderr
+    assert gateway.reaches(validator)
+
+
+def test_an_unknown_host_name_costs_one_tunnel(tunnels: TunnelCity) -> None:
+    """WireGuard refuses a configuration with a host name that it cannot resolve. The other tunnels open."""
+    gateway, (first, second) = tunnels.gateways[1], tunnels.validators
+    gateway.stop()
+    settings = gateway.folder / "blockota.toml"
+    text = settings.read_text()
+    settings.write_text(text.replace(f'"{first.host.address}:', '"no-such-host.invalid:'))
+    gateway.start()
+    gateway.comes_to_reach(second)
+    assert not gateway.reaches(first)
+    gateway.stop()
+    settings.write_text(text)
+    gateway.start()
+    gateway.comes_to_reach(first)
