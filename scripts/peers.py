@@ -20,6 +20,10 @@ from scripts.bootstrap import COMPILING
 
 CLONE = Path(__file__).resolve().parent.parent
 TESTS = CLONE / "tests" / "peers"
+DATABASE = dict.fromkeys(
+    ("createdb", "initdb", "pg_basebackup", "pg_ctl", "pg_isready", "postgres", "psql"), "postgresql"
+)
+"""The programs of a server of PostgreSQL and its standby, with their Debian package."""
 PARTS = {
     "arm_gcc": {
         "arm-none-eabi-gcc": "gcc-arm-none-eabi",
@@ -28,10 +32,12 @@ PARTS = {
     },
     "browser": {"chromium": "chromium", "promtool": "prometheus"},
     "city": {
+        **DATABASE,
         "geth": "",
         "ip": "iproute2",
         "mosquitto": "mosquitto",
         "nft": "nftables",
+        "setpriv": "util-linux",
         "wg": "wireguard-tools",
         "wireguard-go": "wireguard-go",
     },
@@ -67,13 +73,7 @@ PARTS = {
     "mcuboot": {"imgtool": ""},
     "mqtt": {"mosquitto": "mosquitto", "softhsm2-util": "softhsm2"},
     "nginx": {"nginx": "nginx-light", "curl": "curl"},
-    "postgresql": {
-        "initdb": "postgresql",
-        "pg_basebackup": "postgresql",
-        "pg_ctl": "postgresql",
-        "postgres": "postgresql",
-        "psql": "postgresql",
-    },
+    "postgresql": DATABASE,
     "receipts": {"go": ""},
     "secure_element": {},
     "smp": {"smpmgr": ""},

@@ -1,25 +1,32 @@
-"""Kill a validator, a node of the ledger and the cloud in turn, while the sensors go on."""
+"""Kill a validator, the cloud, the primary of its database and a node of the ledger in turn; the sensors go on."""
 
 from __future__ import annotations
 
-from tests.peers.city.services import Services
+from tests.peers.city.services import QUANTITY, Services
+from tests.peers.city.storage import FailOver
 from tests.support.waiting import eventually
 
 
-def kill_in_turn(services: Services) -> None:
-    """Kill each by SIGKILL, start it again, and wait until readings pass it again."""
+def kill_in_turn(services: Services) -> FailOver:
+    """Kill each by SIGKILL, and wait until readings of all sensors arrive again.
+
+    All but the primary of the database are started again; its standby takes its place.
+    """
     world = services.world
     nodes = world.ledger.network
     for member in (world.validators[0], world.cloud):
         services.kill(member)
         services.start(member)
         await_progress(services)
+    outcome = world.storage.fail_over(QUANTITY)
+    await_progress(services)
     nodes.sealers[-1].kill()
     nodes.sealers[-1].start()
     nodes.connect()
     head = nodes.sealers[0].head
     eventually(lambda: nodes.sealers[-1].head > head, what="a new block at the node that was killed")
     await_progress(services)
+    return outcome
 
 
 def await_progress(services: Services) -> None:

@@ -110,8 +110,14 @@ class Member:
 PRELOADED = (
     *("blockota.cli.vpn", "blockota.cli.gateway", "blockota.identity.tunnel_sync", "blockota.identity.receiving"),
     *("blockota.cli.validator", "blockota.cli.cloud", "blockota.identity.validator_service", "blockota.line_log"),
-    *("blockota.operations.cloud_service", "blockota.identity.asgi_server", "sqlalchemy", "alembic"),
-    *("paho.mqtt.client", "blockota.gateway.opening", "blockota.gateway.faces.mqtt", "websockets.sync.client"),
+    *("blockota.operations.cloud_service", "blockota.identity.asgi_server", "sqlalchemy", "psycopg"),
+    *(
+        "alembic",
+        "paho.mqtt.client",
+        "blockota.gateway.opening",
+        "blockota.gateway.faces.mqtt",
+        "websockets.sync.client",
+    ),
 )
 """The modules that the fork server imports before it forks a process of the city."""
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +28,8 @@ from tests.support.namespaces import run
 from tests.support.waiting import eventually
 
 REQUESTS = 8470
+QUANTITY = "temperature"
+"""The quantity that the sensors send."""
 _BROKER_ADDRESS, _SENSOR_ADDRESS = "192.168.0.1", "192.168.0.2"
 """The ends of the cable between a gateway and its sensor."""
 
@@ -71,7 +72,7 @@ class Services:
     def set_up(self) -> None:
         """Write the settings of all services beside those of the tunnels."""
         cloud = self.world.cloud
-        values = {"requests": f"{cloud.address}:{REQUESTS}", "database": "sqlite:///cloud/cloud.db"}
+        values = {"requests": f"{cloud.address}:{REQUESTS}", "database": self.world.storage.write_place(cloud)}
         found_receiver(_config(cloud), _service(cloud), values, hosts=[str(cloud.address)], now=datetime.now(UTC))
         for validator in self.world.validators:
             self._set_up_validator(validator)
@@ -121,11 +122,8 @@ class Services:
 
     def received(self) -> dict[str, set[float]]:
         """Return the values in the cloud's database, by the number of the device."""
-        found: dict[str, set[float]] = {str(number): set() for number in self.devices.values()}
-        with closing(sqlite3.connect(self.world.cloud.folder / "cloud" / "cloud.db")) as database:
-            for thing, value in database.execute("SELECT thing, value FROM reading WHERE name = 'temperature'"):
-                found[thing].add(value)
-        return found
+        found = self.world.storage.values(QUANTITY)
+        return {str(number): found[str(number)] for number in self.devices.values()}
 
     def stop_sensors(self) -> dict[str, int]:
         """Stop the sensors, and return how many values were confirmed to each, by the number of its device."""

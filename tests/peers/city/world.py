@@ -5,13 +5,16 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from blockota.model.identity import IdentityKind
 from tests.peers.city.ledger import CityLedger, city_ledger
 from tests.peers.city.members import Member, new_members, tunnel_settings
+from tests.peers.city.storage import CloudStorage
+from tests.peers.postgresql.cluster import postgres_pair
 from tests.support import forks
 from tests.support.namespaces import Lan, lan
 from tests.support.waiting import DEADLINE
@@ -28,6 +31,7 @@ class World:
         folder: the folder of all members, nodes and programs.
         network: the network of the hosts.
         ledger: the chains.
+        storage: the cloud's database.
         members: the cloud, the validators and the gateways.
         stack: ends the processes.
         tunnels: the processes of ``blockota vpn sync --watch``, by the number of the member.
@@ -37,6 +41,7 @@ class World:
     folder: Path
     network: Lan
     ledger: CityLedger
+    storage: CloudStorage
     members: list[Member]
     stack: ExitStack
     tunnels: dict[int, forks.Process] = field(default_factory=dict)
@@ -107,7 +112,7 @@ class PhaseClock:
 
 @contextmanager
 def city(folder: Path, size: int, clock: PhaseClock) -> Iterator[World]:
-    """Make the hosts, the ledger and the members of a city with enrolled identities.
+    """Make the hosts, the ledger, the cloud's database, and the members of a city with enrolled identities.
 
     Args:
         folder: an empty folder.
@@ -116,17 +121,22 @@ def city(folder: Path, size: int, clock: PhaseClock) -> Iterator[World]:
     """
     with ExitStack() as stack:
         network = stack.enter_context(lan())
-        nodes = [network.add() for _ in range(3)]
+        nodes, servers = [network.add() for _ in range(3)], [network.add() for _ in range(2)]
         members = new_members((network.add() for _ in range(2 + 2 * size)), size, folder)
         clock(f"{len(network.hosts)} hosts with network namespaces of their own")
+        databases = stack.enter_context(ExitStack())
+        background = stack.enter_context(ThreadPoolExecutor(1))
+        started = background.submit(databases.enter_context, postgres_pair(servers))
         funded = [member.account.address for member in members]
         ledger = stack.enter_context(city_ledger(folder, network, nodes, funded))
         clock("a ledger of 3 Clique nodes with the city's contracts, and the vendor's chain")
         ledger.enrol(members)
         clock(f"{len(members)} identities enrolled by the city's Safe")
+        storage = databases.enter_context(closing(CloudStorage(started.result())))
+        clock("the cloud's database: PostgreSQL with a synchronous standby on another host")
         # The processes end before the ledger does.
         with ExitStack() as processes:
-            yield World(folder, network, ledger, members, processes)
+            yield World(folder, network, ledger, storage, members, processes)
 
 
 def end_all(processes: Sequence[forks.Process]) -> list[str]:

@@ -15,18 +15,24 @@ from pathlib import Path
 
 from blockota.chain.local import free_port
 from scripts.peers import find_program
+from tests.support.namespaces import NamespaceHost
 from tests.support.waiting import eventually
 
 PASSWORD = "geheim@/x"  # noqa: S105 - a password with the separators of URLs
 ENCODED = "geheim%40%2Fx"
 USER, NAME = "blockota", "blockota"
 SETTINGS = """
-listen_addresses = '127.0.0.1'
+listen_addresses = '{address}'
 port = {port}
 unix_socket_directories = '{folder}'
 wal_receiver_status_interval = 1s
 wal_retrieve_retry_interval = 200ms
 """
+ACCESS = f"""
+host all {USER} samenet scram-sha-256
+host replication {USER} samenet scram-sha-256
+"""
+"""Lines of pg_hba.conf: the user connects from the hosts of the server's network, also as a standby."""
 
 
 @dataclass
@@ -35,17 +41,24 @@ class PostgresNode:
 
     Attributes:
         folder: the folder of its data.
+        host: the host on which it runs; None for this machine, where it listens on 127.0.0.1.
         port: its port.
         process: the server; None while it does not run.
     """
 
     folder: Path
+    host: NamespaceHost | None = None
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def address(self) -> str:
+        """The address at which it listens."""
+        return self.host.address if self.host else "127.0.0.1"
+
     def configure(self) -> None:
-        """Write the address, and the name of the standby, into the settings."""
-        text = SETTINGS.format(port=self.port, folder=self.folder.parent)
+        """Write the address of the server into the settings."""
+        text = SETTINGS.format(address=self.address, port=self.port, folder=self.folder.parent)
         run(["tee", "-a", str(self.folder / "postgresql.auto.conf")], text=text)
 
     def start(self) -> None:
@@ -53,8 +66,13 @@ class PostgresNode:
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
             command = [program("postgres"), "-D", str(self.folder)]
             user, group = server_ids()
+            if self.host:  # only root may enter a namespace, so the user changes afterwards
+                command = self.host.command(
+                    "setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", *command
+                )
+                user = group = None
             self.process = subprocess.Popen(command, stdout=log, stderr=log, user=user, group=group)
-        ready = [program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        ready = [program("pg_isready"), "-q", "-h", self.address, "-p", str(self.port)]
         eventually(lambda: subprocess.run(ready, check=False).returncode == 0, what=f"the server in {self.folder}")
 
     def kill(self) -> None:
@@ -69,8 +87,13 @@ class PostgresNode:
 
     def ask(self, statement: str) -> str:
         """Return the answer of the server to a statement."""
-        words = ["-h", "127.0.0.1", "-p", str(self.port), "-U", USER, "-d", NAME, "-At", "-c", statement]
+        words = [*self.login, "-d", NAME, "-At", "-c", statement]
         return run([program("psql"), *words]).strip()
+
+    @property
+    def login(self) -> list[str]:
+        """The options with which PostgreSQL's programs connect to the server."""
+        return ["-h", self.address, "-p", str(self.port), "-U", USER]
 
 
 @dataclass
@@ -88,7 +111,7 @@ class PostgresPair:
     @property
     def url(self) -> str:
         """The URL of the database, with both servers."""
-        hosts = f"127.0.0.1:{self.primary.port},127.0.0.1:{self.standby.port}"
+        hosts = ",".join(f"{one.address}:{one.port}" for one in (self.primary, self.standby))
         return f"postgresql://{USER}:{ENCODED}@{hosts}/{NAME}"
 
     def await_standby(self) -> None:
@@ -106,24 +129,40 @@ class PostgresPair:
 
 
 @contextmanager
-def postgres_pair() -> Iterator[PostgresPair]:
-    """Make and run a primary with its synchronous standby."""
+def postgres_pair(hosts: Sequence[NamespaceHost | None] = (None, None)) -> Iterator[PostgresPair]:
+    """Make and run a primary with its synchronous standby.
+
+    Args:
+        hosts: the hosts of primary and standby; None for this machine.
+    """
     # The server does not run as root, and its user cannot enter the folders of pytest.
     folder = Path(tempfile.mkdtemp(prefix="blockota-postgresql-"))
     user, group = server_ids()
     os.chown(folder, -1 if user is None else user, -1 if group is None else group)
-    pair = PostgresPair(PostgresNode(folder / "primary"), PostgresNode(folder / "standby"))
+    pair = PostgresPair(PostgresNode(folder / "primary", hosts[0]), PostgresNode(folder / "standby", hosts[1]))
     try:
         secret = folder / "password"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
         data = str(pair.primary.folder)
         run([program("initdb"), "-D", data, "-U", USER, "-A", "scram-sha-256", "--pwfile", str(secret), "-E", "UTF8"])
+        run(["tee", "-a", str(pair.primary.folder / "pg_hba.conf")], text=ACCESS)
         pair.primary.configure()
         pair.primary.start()
-        words = ["-h", "127.0.0.1", "-p", str(pair.primary.port), "-U", USER]
-        run([program("createdb"), *words, NAME])
-        run([program("pg_basebackup"), *words, "-D", str(pair.standby.folder), "-R", "-X", "stream", "-c", "fast"])
+        run([program("createdb"), *pair.primary.login, NAME])
+        run(
+            [
+                program("pg_basebackup"),
+                *pair.primary.login,
+                "-D",
+                str(pair.standby.folder),
+                "-R",
+                "-X",
+                "stream",
+                "-c",
+                "fast",
+            ]
+        )
         pair.standby.configure()
         pair.standby.start()
         # From now on, each commit waits for the standby. The standby does not have this setting when it is promoted.

@@ -1,0 +1,86 @@
+"""The cloud's database in the city: a primary of PostgreSQL and its synchronous standby, each on a host of its own."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+
+import psycopg
+
+from tests.peers.city.members import Member
+from tests.peers.postgresql.cluster import PostgresPair
+from tests.support.waiting import eventually
+
+_TIMEOUT = 10
+"""Seconds within which a server must accept a connection."""
+_FILE = "database"
+
+
+@dataclass(frozen=True)
+class FailOver:
+    """What the death of the primary did.
+
+    Attributes:
+        seconds: the time from the kill to the first value that the cloud wrote on the promoted standby.
+        kept: the number of values that the primary had when it was killed. The standby has all of them.
+    """
+
+    seconds: float
+    kept: int
+
+
+class CloudStorage:
+    """The database, read by psycopg and not by BlockOTA's own code.
+
+    Args:
+        pair: the servers.
+    """
+
+    def __init__(self, pair: PostgresPair) -> None:
+        self._pair = pair
+        self._connection = _connect(pair)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def write_place(self, cloud: Member) -> str:
+        """Write the URL, which has a password, into a file of the cloud, and return the value of its setting."""
+        file = cloud.folder / _FILE
+        file.touch(0o600)
+        file.write_text(f"{self._pair.url}\n")
+        return f"file:{_FILE}"
+
+    def values(self, name: str) -> dict[str, set[float]]:
+        """Return the values of a quantity, by the number of the device."""
+        found = defaultdict[str, set[float]](set)
+        for thing, value in self._connection.execute("SELECT thing, value FROM reading WHERE name = %s", [name]):
+            found[thing].add(value)
+        return found
+
+    def fail_over(self, name: str) -> FailOver:
+        """Kill the primary, promote the standby, and wait until the cloud writes there.
+
+        A commit becomes visible on the primary when the standby has acknowledged it, and the cloud acknowledges its
+        rows later than this. So the standby must have each value that the primary showed.
+
+        Args:
+            name: a quantity whose values arrive all the time.
+        """
+        before = self.values(name)
+        self._pair.primary.kill()
+        killed = time.monotonic()
+        self._pair.promote()
+        self.close()
+        self._connection = _connect(self._pair)
+        after = self.values(name)
+        lost = {thing: values - after[thing] for thing, values in before.items() if values - after[thing]}
+        assert not lost, f"the promoted standby lacks {lost}"
+        eventually(lambda: self.values(name) != after, what="a new value on the promoted standby")
+        return FailOver(time.monotonic() - killed, sum(map(len, before.values())))
+
+
+def _connect(pair: PostgresPair) -> psycopg.Connection[tuple[str, float]]:
+    """Connect to the server that takes rows."""
+    return psycopg.connect(pair.url, target_session_attrs="read-write", connect_timeout=_TIMEOUT, autocommit=True)
