@@ -1,6 +1,7 @@
 """Put the events of contracts into words, and write them into the archive.
 
-The words name neither serial numbers nor network addresses, so a public page may show them.
+The words name neither serial numbers nor network addresses, except in the reason after the colon, which a public page
+leaves out.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from blockota.operations.archive import (
     entry_of,
 )
 from blockota.operations.city_reading import CityReading
+from blockota.operations.public_text import without_reason
 from blockota.operations.room import RoomState
 from blockota.strict_json import load_object
 
@@ -306,7 +307,7 @@ def log_lines(archive: RoomArchive, *, before: int, limit: int, kind: str = "", 
         before: only lines whose Unix time is not later.
         limit: the number of lines.
         kind: only ``chain``, only ``log``, or empty for both.
-        with_texts: whether lines show the texts of entries, which can have serial numbers and addresses.
+        with_texts: whether lines show the texts of entries and reasons, which can have serial numbers and addresses.
     """
     lines = list[LogLine]()
     if kind != "log":
@@ -314,7 +315,7 @@ def log_lines(archive: RoomArchive, *, before: int, limit: int, kind: str = "", 
             f"SELECT {_HAPPENING} FROM happening WHERE time <= ? ORDER BY time DESC, position DESC LIMIT ?",  # noqa: S608
             (before, limit),
         )
-        lines += [_line_of_happening(Happening(*row)) for row in rows]
+        lines += [_line_of_happening(Happening(*row), with_texts=with_texts) for row in rows]
     if kind != "chain":
         rows = archive.rows(
             f"SELECT {ENTRY_COLUMNS} FROM entry WHERE time <= ? ORDER BY time DESC LIMIT ?",  # noqa: S608
@@ -324,9 +325,10 @@ def log_lines(archive: RoomArchive, *, before: int, limit: int, kind: str = "", 
     return sorted(lines, key=lambda one: one.time, reverse=True)[:limit]
 
 
-def _line_of_happening(one: Happening) -> LogLine:
+def _line_of_happening(one: Happening, *, with_texts: bool) -> LogLine:
     link = f"/transactions/{one.chain}/{one.block}/0x{one.hash.hex()}"
-    return LogLine(one.time, "chain", one.name, one.subject, one.text, link)
+    text = one.text if with_texts else without_reason(one.text)
+    return LogLine(one.time, "chain", one.name, one.subject, text, link)
 
 
 def _line_of_entry(one: ArchivedEntry, *, with_texts: bool) -> LogLine:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
 
 from blockota.chain import Chain
-from blockota.chain.local import free_port
 from blockota.ledger.trust import TrustedKeys
 from blockota.ledger.verify import verify_proof
 from blockota.model.proof_file import ProofFile
@@ -139,40 +137,6 @@ def test_wrong_paths_and_hosts_are_refused(url: str) -> None:
         assert "is not here" in text
         assert "Traceback" not in text
     assert status_of(url, "/", host="evil.example")[0] == 421
-
-
-def test_a_public_room_names_no_serial_and_no_address(scene: RoomScene, url: str) -> None:
-    """With --public, serial numbers, addresses and texts of entries are on no page and in no export."""
-    del url
-    settings = scene.setup.settings
-    port = free_port()
-    other = replace(
-        settings, folder=scene.folder / "public", listen=("127.0.0.1", port), url=f"http://127.0.0.1:{port}"
-    )
-    with running_room(replace(scene.setup, settings=other, is_public=True)) as public:
-        await_log(public)
-        paths = [
-            *PAGES,
-            "/network",
-            "/replicas",
-            "/requests",
-            "/log/export.csv",
-            "/log/export.jsonl",
-            f"/ledger/{GATEWAY.uuid}",
-            "/devices?q=SN-4001",
-        ]
-        paths += [f"/devices/{one}" for one in scene.numbers]
-        paths += [f"/entries/{GATEWAY.uuid}/{one}" for one in range(8)]
-        paths += re.findall(
-            r'href="(/transactions/[^"]+)">(?:who|enrol)', get(public, "/updates") + get(public, "/network")
-        )
-        paths += ["/metrics"]
-        text = "".join(get(public, path) for path in paths)
-        assert status_of(public, f"/entries/{GATEWAY.uuid}/0/receipt.json")[0] == 404
-    assert "No device matches" in text
-    for secret in ("acme/thermo2/SN", "10.64.0.9", "secret-host", "tamper"):
-        assert secret not in text
-    assert not re.search(r"\b0x[0-9a-fA-F]{40}\b|\b0x[0-9a-fA-F]{6}…", text)
 
 
 def test_identities_are_shown_short(url: str) -> None:

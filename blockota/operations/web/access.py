@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
 
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
@@ -125,7 +126,8 @@ def require_role(request: Request, form: Mapping[str, list[str]], *roles: str) -
 
 def sign_in_page(request: Request) -> Response:
     """The page that explains how to sign in, or with a one-time address, asks to go on."""
-    return render(request, "sign_in.html", url=settings_of(request).url, ticket=request.path_params.get("ticket", ""))
+    url = Markup.escape(settings_of(request).url)  # shown on public pages too: the command needs it
+    return render(request, "sign_in.html", url=url, ticket=request.path_params.get("ticket", ""))
 
 
 async def challenge(request: Request) -> Response:

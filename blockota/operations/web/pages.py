@@ -15,9 +15,10 @@ from starlette.responses import Response, StreamingResponse
 
 from blockota.operations import views
 from blockota.operations.evidence import EntryEvidence, TransactionView
+from blockota.operations.public_text import without_addresses
 from blockota.operations.room import Room
 from blockota.operations.warning_desk import count_open
-from blockota.operations.web.rendering import render, without_addresses
+from blockota.operations.web.rendering import render
 
 _NUMBER = re.compile(r"[1-9]\d{0,18}", re.ASCII)
 _MAX_TEXT = 200

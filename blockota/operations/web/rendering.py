@@ -23,14 +23,16 @@ from starlette.responses import HTMLResponse
 
 from blockota.errors import plain
 from blockota.operations.city_reading import CityReading
+from blockota.operations.public_text import without_addresses, without_reason
 from blockota.operations.room import Room, RoomState
 from blockota.operations.sign_in import SignedIn
 
 _IDENTIFIER = re.compile(
     r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|\b0x[0-9a-f]{40}(?:[0-9a-f]{24})?\b", re.ASCII | re.IGNORECASE
 )
-_ADDRESS = re.compile(r"\b0x[0-9a-f]{40}\b|\b(?:\d{1,3}\.){3}\d{1,3}\b", re.ASCII | re.IGNORECASE)
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_LIMIT, _LENGTH = 2000, 8
+"""The characters of a text, and of each end of an identifier, that are shown."""
 PAGES = (
     ("/", "Overview"),
     ("/warnings", "Warnings"),
@@ -64,19 +66,33 @@ class Visitor:
 
 
 @cache
-def environment() -> Environment:
-    """Return the templates."""
+def environment(*, is_public: bool) -> Environment:
+    """Return the templates.
+
+    Args:
+        is_public: whether addresses and free texts are left out of all values.
+    """
     found = Environment(
         loader=PackageLoader("blockota.operations.web"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_visible,
+        finalize=_visible_in_public if is_public else _visible,
     )
     found.filters.update(
         age=age, when=when, count=_count, counted=_counted, short=_short, percent=_percent, query=urlencode, named=named
     )
+    found.filters.update(private=str, worded=str, sentence=_sentence)
+    if is_public:
+        found.filters.update(
+            # An address is left out before it is shortened, because the short form shows a part of it.
+            short=lambda value, length=_LENGTH: _short(without_addresses(value), length),
+            named=lambda text, city, limit=_LIMIT: named(without_addresses(text), city, limit),
+            sentence=lambda text: _sentence(without_addresses(text)),
+            private=lambda _: "",
+            worded=without_reason,
+        )
     return found
 
 
@@ -100,19 +116,13 @@ def render(request: Request, template: str, *, status: int = 200, **values: obje
         "now": int(time.time()),
         "state": room.state,
     }
-    text = environment().get_template(template).render({**shared, **values})
-    # The forms of a signed-in person need the addresses of contracts.
-    if request.app.state.is_public and not template.startswith("prepare"):
-        text = without_addresses(text)
+    # The transaction of a signed-in person has the address of its contract.
+    is_public = request.app.state.is_public and template != "prepared.html"
+    text = environment(is_public=is_public).get_template(template).render({**shared, **values})
     return HTMLResponse(text, status_code=status)
 
 
-def without_addresses(text: str) -> str:
-    """Return a text without the addresses of accounts and networks, for a public page."""
-    return _ADDRESS.sub("(address left out)", text)
-
-
-def named(text: str, city: CityReading | None, limit: int = 2000) -> Markup:
+def named(text: str, city: CityReading | None, limit: int = _LIMIT) -> Markup:
     """Return a text whose UUIDs, addresses and hashes are short, with the full value as their title.
 
     Args:
@@ -225,9 +235,14 @@ def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _short(value: str, length: int = 8) -> str:
+def _short(value: str, length: int = _LENGTH) -> str:
     """Shorten a long identifier in its middle."""
     return value if len(value) <= 2 * length + 1 else f"{value[:length]}…{value[-4:]}"
+
+
+def _sentence(text: str) -> str:
+    """Return a text with a capital letter at its beginning."""
+    return text[:1].upper() + text[1:]
 
 
 def _percent(share: float) -> str:
@@ -237,3 +252,8 @@ def _percent(share: float) -> str:
 def _visible(value: Any) -> Any:
     """Escape characters that change the direction of text or look blank."""
     return value if isinstance(value, Markup | Callable) else plain(value)
+
+
+def _visible_in_public(value: Any) -> Any:
+    """Leave addresses out too."""
+    return value if isinstance(value, Markup | Callable) else plain(without_addresses(str(value)))
