@@ -5,7 +5,10 @@ answer, the last records stay: `blockota.model.request.judge` refuses them as so
 that was not read before cannot be read then, and `IdentityReader.reading` raises an error.
 
 Blocks need no confirmation here: a ban counts at once, and if a reorganisation takes a record back, the next reading
-shows this.
+shows this. A node that lags behind the newest block, such as one of several behind a load balancer, is not asked for
+records: it might not have a ban.
+
+A node can accept a question and never answer. `reading` waits for `PATIENCE` at most, and then fails.
 """
 
 from __future__ import annotations
@@ -13,9 +16,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from ipaddress import AddressValueError, IPv4Address
 from itertools import islice
+from typing import Any, TypeVar
 from uuid import UUID
 
 from blockota.bindings.identities import IdentitiesContract
@@ -24,8 +29,11 @@ from blockota.errors import BlockOTAError, ChainError
 from blockota.model.identity import Identity
 from blockota.model.request import RegistryReading
 
+Answer = TypeVar("Answer")
 INTERVAL = 0.25
 """Seconds between two questions for the newest block."""
+PATIENCE = 2.0
+"""Seconds for which `IdentityReader.reading` waits for the node."""
 _AGAIN = 1.0
 """Seconds without questions after a failure."""
 _SILENCE = 1.0
@@ -55,8 +63,9 @@ class IdentityReader:
         self._lock = threading.RLock()
         self._head: BlockHead | None = None
         self._records: dict[UUID, Identity | None] = {}
-        self._owners: dict[IPv4Address, UUID] = {}
-        self._enrolled, self._owners_block = 0, -1
+        self._owners: dict[IPv4Address, UUID] | None = None
+        self._enrolled, self._owners_block = 0, b""
+        self._asked: Future[Any] | None = None
         self._looked_at, self._failed_at = float("-inf"), float("-inf")
         self._trouble = ""
 
@@ -108,14 +117,19 @@ class IdentityReader:
         """
         contract = self._opened()
         with self._asking():
-            head = contract.chain.head()
+            head = contract.chain.head() if self._is_watched else self._patiently(contract.chain.head)
         with self._lock:
+            known = self._head
+            if known and head.number < known.number and head.time <= known.time:
+                why = f"its newest block is {head.number}, and block {known.number} was read before"
+                raise ChainError("the node is behind", why=why, remedy="wait, or use another node")
             self._looked_at = self._clock()
-            if self._head is None or head.hash != self._head.hash:
-                is_later = self._head is not None and head.number > self._head.number
+            if known is None or head.hash != known.hash:
                 self._head, self._records = head, {}
-                if not is_later:  # a reorganisation can remove an enrolment
-                    self._owners, self._enrolled = {}, 0
+                if known is None or head.number <= known.number:  # a reorganisation can remove an enrolment
+                    self._enrolled = 0
+        if self._is_watched:
+            self._read_owners(head)
 
     def _newest(self) -> BlockHead:
         if not self._is_watched and self._clock() - self._looked_at >= INTERVAL:
@@ -132,7 +146,7 @@ class IdentityReader:
             if len(self._records) >= _MOST:
                 self._records.clear()
             with self._asking():
-                self._records[uuid] = contract.identity(uuid, block=head.number)
+                self._records[uuid] = self._patiently(lambda: contract.identity(uuid, block=head.number))
         return self._records[uuid]
 
     def _owner(self, address: str, sender: Identity | None, head: BlockHead) -> UUID | None:
@@ -143,19 +157,26 @@ class IdentityReader:
             return None
         if sender and sender.virtual_ip == place:
             return sender.uuid
-        if self._owners_block != head.number:
+        if not self._is_watched:
             self._read_owners(head)
+        if self._owners is None:
+            raise ChainError("the registry of identities is out of reach", why="its virtual IPs are not read yet")
         return self._owners.get(place)
 
     def _read_owners(self, head: BlockHead) -> None:
+        """Read the virtual IPs of new identities. With many of them, this takes seconds; `look` does not lock then."""
+        if self._owners_block == head.hash:
+            return
         contract = self._opened()
-        self._check_watch()
         with self._asking():
-            count = contract.count(block=head.number)
-            if count != self._enrolled:
-                added = islice(contract.identities(block=head.number), count - self._enrolled)
-                self._owners.update({one.virtual_ip: one.uuid for one in added if one.virtual_ip})
-        self._enrolled, self._owners_block = count, head.number
+            count, before = contract.count(block=head.number), self._enrolled
+            if count < before:  # a reorganisation that is longer than the former branch
+                before = 0
+            added = islice(contract.identities(block=head.number), count - before) if count != before else ()
+            found = {one.virtual_ip: one.uuid for one in added if one.virtual_ip}
+        with self._lock:
+            self._owners = {**(self._owners or {}), **found} if before else found
+            self._enrolled, self._owners_block = count, head.hash
 
     def _check_watch(self) -> None:
         if self._is_watched and self._clock() - self._looked_at > _SILENCE:
@@ -165,8 +186,31 @@ class IdentityReader:
     def _opened(self) -> IdentitiesContract:
         if self._contract is None:
             with self._asking():
-                self._contract = self._open_contract()
+                opening = self._open_contract
+                self._contract = opening() if self._is_watched else self._patiently(opening)
         return self._contract
+
+    def _patiently(self, question: Callable[[], Answer]) -> Answer:
+        """Ask the node in a thread, which is left alone if it does not end in time: a request cannot be interrupted.
+
+        Raises:
+            ChainError: the node does not answer in time, or has not answered an earlier question yet.
+        """
+        if self._asked and not self._asked.done():
+            raise ChainError("the node does not answer", why="an earlier question has no answer yet")
+        self._asked = asked = Future[Answer]()
+
+        def ask() -> None:
+            try:
+                asked.set_result(question())
+            except BaseException as error:  # noqa: BLE001 - the caller gets it
+                asked.set_exception(error)
+
+        threading.Thread(target=ask, name="registry question", daemon=True).start()
+        try:
+            return asked.result(PATIENCE)
+        except TimeoutError as error:
+            raise ChainError("the node does not answer", why=f"no answer within {PATIENCE:.0f} s") from error
 
     @contextmanager
     def _asking(self) -> Iterator[None]:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import pytest
 
 from blockota.bindings.identities import IdentitiesContract, enrolment_argument
-from blockota.chain import Chain
+from blockota.chain import BlockHead, Chain
 from blockota.errors import ChainError
 from blockota.formats.public_key import read_pem
+from blockota.identity import registry as registry_module
 from blockota.identity.receiving import Received, ReceiverParts, RequestReceiver
 from blockota.identity.registry import IdentityReader
 from blockota.identity.request_state import RequestState
 from blockota.identity.validator import METHODS
 from blockota.identity.warnings import WarningMaker
-from blockota.model.identity import Enrolment, IdentityKind, Keys
+from blockota.model.identity import Enrolment, Identity, IdentityKind, Keys
 from blockota.model.request import Fault, Receiver
 from tests.support.city import City
 from tests.support.foreign_requests import ForeignSender
 from tests.support.relay import Relay, relayed
 from tests.support.validators import VALIDATOR
+from tests.support.waiting import DEADLINE, eventually
 
 KNOWN = ForeignSender("ES256", number=30)
 PLACE = IPv4Address("10.64.1.30")
@@ -128,6 +132,110 @@ def test_without_the_node_known_records_stay_and_others_are_unknown(
     clock.now += 5
     reader.look()
     assert reader.reading(uuid4(), "").identity is None
+
+
+class ScriptedRegistry:
+    """A registry on a node whose newest block and answers a test sets; it is its own chain."""
+
+    def __init__(self, *blocks: BlockHead) -> None:
+        self.blocks, self.records = list(blocks), [record_of(KNOWN.uuid, PLACE)]
+        self.released = threading.Event()
+        self.released.set()
+        self.asked: list[int | None] = []
+
+    @property
+    def chain(self) -> ScriptedRegistry:
+        """The node."""
+        return self
+
+    def head(self) -> BlockHead:
+        """Return the next block; the last one stays."""
+        return self.blocks.pop(0) if len(self.blocks) > 1 else self.blocks[0]
+
+    def identity(self, uuid: UUID, *, block: int | None = None) -> Identity | None:
+        """Return a record, when the test releases it."""
+        assert self.released.wait(DEADLINE)
+        self.asked.append(block)
+        return next((one for one in self.records if one.uuid == uuid), None)
+
+    def count(self, *, block: int | None = None) -> int:
+        """Return the number of records."""
+        return len(self.records) if block is not None else 0
+
+    def identities(self, *, block: int | None = None) -> Iterator[Identity]:
+        """Yield the records, the newest first."""
+        return reversed(self.records if block is not None else [])
+
+    def reader(self, clock: Clock) -> IdentityReader:
+        """Return a watched reader of this registry."""
+        return IdentityReader(lambda: cast(IdentitiesContract, self), is_watched=True, clock=clock)
+
+
+def record_of(uuid: UUID, address: IPv4Address) -> Identity:
+    """Return the record of a gateway."""
+    keys = Keys(read_pem(KNOWN.pem.decode()))
+    return Identity(uuid, IdentityKind.GATEWAY, keys, address, False, None, False, 0, 0, None)  # noqa: FBT003
+
+
+def block(number: int, time: int, branch: bytes = b"a") -> BlockHead:
+    """Return a block of a branch."""
+    return BlockHead(number, time, branch + bytes([number]))
+
+
+def test_a_node_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node answers one question and not the next one: the record is refused. Later questions are refused at once."""
+    monkeypatch.setattr(registry_module, "PATIENCE", 0.05)
+    registry, clock = ScriptedRegistry(block(7, 70)), Clock()
+    reader = registry.reader(clock)
+    reader.look()
+    registry.released.clear()
+    with pytest.raises(ChainError, match="out of reach") as refused:
+        reader.reading(KNOWN.uuid, "")
+    assert refused.value.why.startswith("no answer within")
+    clock.now += 1
+    reader.look()
+    with pytest.raises(ChainError) as refused:
+        reader.reading(KNOWN.uuid, "")
+    assert refused.value.why == "an earlier question has no answer yet"
+    assert registry.asked == []
+    registry.released.set()
+    eventually(lambda: registry.asked == [7], what="the end of the first question")
+    clock.now += 1
+    reader.look()
+    eventually(lambda: reader.reading(KNOWN.uuid, "").identity, what="the record")
+
+
+def test_a_node_that_lags_behind_is_not_followed() -> None:
+    """Of two nodes behind one address, the slower one does not have the newest bans. A new chain is followed."""
+    registry, clock = ScriptedRegistry(block(9, 90), block(7, 70), block(2, 95, b"new")), Clock()
+    reader = registry.reader(clock)
+    reader.look()
+    with pytest.raises(ChainError, match="behind"):
+        reader.look()
+    assert reader.reading(KNOWN.uuid, "").block_time == 90
+    assert registry.asked == [9]
+    reader.look()
+    assert reader.reading(KNOWN.uuid, "").block_time == 95
+
+
+def test_virtual_ips_follow_a_reorganisation() -> None:
+    """A branch without an enrolment replaces one with it, also if it is longer. The address then has no owner."""
+    registry, clock = ScriptedRegistry(block(7, 70), block(8, 80, b"b"), block(8, 80, b"c")), Clock()
+    other, place = uuid4(), IPv4Address("10.64.1.99")
+    registry.records.append(record_of(other, place))
+    reader = registry.reader(clock)
+    with pytest.raises(ChainError, match="out of reach"):
+        reader.reading(KNOWN.uuid, str(place))
+    reader.look()
+    assert reader.reading(KNOWN.uuid, str(place)).address_owner == other
+    registry.records.pop()
+    reader.look()
+    assert reader.reading(KNOWN.uuid, str(place)).address_owner is None
+    assert reader.reading(uuid4(), str(PLACE)).address_owner == KNOWN.uuid
+    registry.records[0] = record_of(KNOWN.uuid, place)
+    reader.look()
+    assert reader.reading(uuid4(), str(PLACE)).address_owner is None
+    assert reader.reading(uuid4(), str(place)).address_owner == KNOWN.uuid
 
 
 def test_a_reader_opens_the_registry_when_the_node_is_there(city: City, relay: Relay) -> None:
