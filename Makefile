@@ -8,13 +8,16 @@ define BOOTSTRAP
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test peers check docs city kubo clique witness cometbft nats slither halmos clear-signing mutants coverage fuzz deep bench bench-flash bench-gateway device power gas format artifacts lock clean runtime tests
+.PHONY: help demo demo-city test peers check docs city kubo clique witness cometbft nats slither halmos clear-signing mutants coverage fuzz deep bench bench-flash bench-gateway device power gas format artifacts lock clean runtime tests
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
 
 demo: runtime ## Publish and sign a release, flash a simulated board, and refuse a tampered image
 	@$(PY) -m blockota demo
+
+demo-city: tests ## Update 1,000 simulated devices (or SIZE), and show the operations page until Ctrl-C
+	@$(PY) -m blockota demo --city $(or $(SIZE),1000)
 
 test: tests ## Run all tests that need only Python and Node
 	@$(PY) -m pytest -q -n 8 --dist loadgroup --no-loadscope-reorder --ignore tests/peers --ignore tests/test_architecture.py tests

@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("blockota.chain", "blockota.approval"),
     ("blockota.model",),
     ("blockota.formats", "firmware_host.bootloader"),
-    ("firmware_host.line", "firmware_host.simulator"),
+    ("firmware_host.line", "firmware_host.simulator", "firmware_host.fleet"),
     ("blockota",),
 )
 """Packages from the command line down to the base; a package may import from every floor below its own."""

@@ -14,10 +14,13 @@ from pathlib import Path
 
 import click
 
+from blockota.cli.demo_city import LEAST, MOST, CityDemo
 from blockota.cli.demo_page import register_boards, show_page
 from blockota.cli.demo_walk import DemoWalk, demo_environment
+from blockota.cli.parameters import NumberRange
 from blockota.cli.session import Session, with_session
 from blockota.errors import UsageError
+from blockota.shutdown import stop_on_signals
 
 _IMAGES = Path("examples/bluepill/images")
 _PRODUCT = "acme-thermo2"
@@ -30,16 +33,25 @@ _BOARDS = ("424c4f434b4f544100000001", "424c4f434b4f544100000002", "424c4f434b4f
 @click.command()
 @click.option("--keep", is_flag=True, help="Keep the folder of the demonstration.")
 @click.option("--page", is_flag=True, help="At the end, show the operations page of its devices until Ctrl-C.")
+@click.option(
+    "--city",
+    type=NumberRange(LEAST, MOST),
+    metavar="COUNT",
+    help="Instead, update COUNT simulated devices of a city, and show the operations page until Ctrl-C.",
+)
 @click.option("--verbose", is_flag=True, help="Print the whole output of each command.")
 @with_session
-def demo(session: Session, /, *, keep: bool, page: bool, verbose: bool) -> None:
+def demo(session: Session, /, *, keep: bool, page: bool, city: int | None, verbose: bool) -> None:
     """Publish two releases, flash a simulated board twice, and have a tampered image refused.
 
     The demonstration runs in a temporary folder, on its own local chain. It prints the commands and their results.
 
     \b
     Example:  blockota demo
+              blockota demo --city 1000
     """
+    if page and city:
+        raise UsageError("--page and --city exclude each other", why="--city shows the page of its own devices")
     folders = (Path.cwd(), Path(__file__).resolve().parents[2])
     images = next((folder / _IMAGES for folder in folders if (folder / _IMAGES).is_dir()), None)
     if images is None:
@@ -49,11 +61,15 @@ def demo(session: Session, /, *, keep: bool, page: bool, verbose: bool) -> None:
     folder = Path(tempfile.mkdtemp(prefix="blockota-demo-"))
     walk = DemoWalk(session, folder, is_verbose=verbose)
     try:
-        _publish_and_flash(walk, images, boards=_BOARDS if page else ())
+        if city:
+            CityDemo(walk, city).run(lambda version: _publish(walk, images, version=version))
+        else:
+            _publish_and_flash(walk, images, boards=_BOARDS if page else ())
         if page:
             show_page(walk)
     finally:
-        walk.stop_chain()  # the node would outlive this process
+        with stop_on_signals():  # a second Ctrl-C must not interrupt this
+            walk.stop_chain()  # the node would outlive this process
         if keep:
             session.note(f"The folder of the demonstration is {folder}")
         else:

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import suppress
+from uuid import UUID
 
-from blockota.cli.demo_walk import DemoWalk, demo_environment
+from blockota.cli.demo_walk import DemoWalk
 from blockota.settings import FILE_NAME
 
-_ALIAS, _MODEL, _PRODUCT = "acme/thermo2", "thermo2", "acme-thermo2"
-_REGISTRANT = "dev:3"
-_PAGE = "page"
-"""The folder of the page in the folder of the demonstration. A settings file has one log, and the bench has one too."""
-_LOGS = "[operations.logs]\n"
+ALIAS, PRODUCT = "acme/thermo2", "acme-thermo2"
+"""The beginning of the devices' names, and the product of `blockota dev up`."""
+REGISTRANT = "dev:3"
+PAGE = "page"
+"""The folder of the page in the folder of the demonstration. A settings file has one log, and the page has its own."""
+ROOM = ("blockota", "operations", "run", "--events", "events.jsonl")
+"""The module and the arguments of the operations room."""
+_MODEL, _LOGS, _TICK = "thermo2", "[operations.logs]\n", 0.5
+
+
+def admit_registrant(walk: DemoWalk, *, blocks: int = 1) -> None:
+    """Let the city admit a registrant with a model of devices, and give its gateway numbers for them.
+
+    Args:
+        walk: runs the commands.
+        blocks: the quantity of blocks of 256 numbers.
+    """
+    (walk.folder / PAGE).mkdir()
+    (walk.folder / PAGE / FILE_NAME).write_bytes((walk.folder / FILE_NAME).read_bytes())
+    key = walk.run("key", "public", REGISTRANT, result=False).split()[-1]
+    walk.run("device", "registrant", "admit", "acme", "--public-key", key, "-o", "admit.json", result=False)
+    walk.approve("admit.json")
+    given = ("--blocks", str(blocks)) if blocks > 1 else ()
+    walk.run("device", "site", "give", str(identity("gateway")), *given, "-o", "numbers.json", result=False)
+    walk.approve("numbers.json")
+    walk.run("device", "spec", "add", _MODEL, "--key", REGISTRANT, result=False)
+    walk.run("device", "spec", "allow", _MODEL, "--product", PRODUCT, "--key", REGISTRANT, result=False)
 
 
 def register_boards(walk: DemoWalk, boards: Sequence[str]) -> None:
@@ -25,26 +45,15 @@ def register_boards(walk: DemoWalk, boards: Sequence[str]) -> None:
         walk: runs the commands.
         boards: the unique ids of the boards.
     """
-    from blockota.vendor.example import IDENTITIES
-
-    uuids = {one.kind: one.uuid for one in IDENTITIES}
     walk.heading("The city admits a registrant, who registers the boards as devices")
-    (walk.folder / _PAGE).mkdir()
-    (walk.folder / _PAGE / FILE_NAME).write_bytes((walk.folder / FILE_NAME).read_bytes())
-    key = walk.run("key", "public", _REGISTRANT, result=False).split()[-1]
-    walk.run("device", "registrant", "admit", "acme", "--public-key", key, "-o", "admit.json", result=False)
-    walk.approve("admit.json")
-    walk.run("device", "site", "give", str(uuids["gateway"]), "-o", "numbers.json", result=False)
-    walk.approve("numbers.json")
-    walk.run("device", "spec", "add", _MODEL, "--key", _REGISTRANT, result=False)
-    walk.run("device", "spec", "allow", _MODEL, "--product", _PRODUCT, "--key", _REGISTRANT, result=False)
+    admit_registrant(walk)
     for board in boards:
-        walk.run("device", "register", f"{_ALIAS}/{board}", "--site", str(uuids["gateway"]), "--key", _REGISTRANT)
-    technician = uuids["technician"]
+        walk.run("device", "register", f"{ALIAS}/{board}", "--site", str(identity("gateway")), "--key", REGISTRANT)
+    technician = identity("technician")
     settings = f"""
 [bench]
 identity = "{technician}"
-device_alias = "{_ALIAS}"
+device_alias = "{ALIAS}"
 
 [log]
 folder = ".blockota/log"
@@ -57,41 +66,64 @@ key = "file:.blockota/identities/technician.log.pem"
 
 def show_page(walk: DemoWalk) -> None:
     """Anchor the log of the bench, and run the operations room until Ctrl-C."""
-    from blockota.chain.local import free_port
-    from blockota.vendor.example import IDENTITIES
+    from blockota.shutdown import stop_on_signals
 
-    example = {one.kind: one for one in IDENTITIES}
     walk.heading("The log of the bench is anchored, and the operator orders the update")
-    walk.run("log", "anchor", "--all", "--key", f"dev:{example['technician'].account}")
-    operator = f"dev:{example['operator'].account}"
-    walk.run("order", "group", "berlin", "--site", str(example["gateway"].uuid), "--key", operator)
-    order = ("--group", "berlin", "--product", _PRODUCT, "--version", "1.1.0", "--key", operator)
-    walk.run("order", "update", "--producer", "acme", *order)
+    walk.run("log", "anchor", "--all", "--key", account("technician"))
+    order_update(walk, "1.1.0")
 
     walk.heading("The operations page")
-    url = f"127.0.0.1:{free_port()}"
-    cloud = example["cloud"]
-    options = ("--identity", str(cloud.uuid), "--key", f"dev:{cloud.account}", "--listen", url)
+    url = make_room(walk, identity("technician"), "../.blockota/log")
+    with stop_on_signals() as stop, suppress(KeyboardInterrupt), walk.service(*ROOM, place=PAGE) as room:
+        show_address(walk, url)
+        while not stop.wait(_TICK):
+            room.check()
+
+
+def order_update(walk: DemoWalk, version: str) -> None:
+    """Let the operator order a release for all devices of the gateway."""
+    walk.run("order", "group", "berlin", "--site", str(identity("gateway")), "--key", account("operator"))
+    order = ("--group", "berlin", "--product", PRODUCT, "--version", version, "--key", account("operator"))
+    walk.run("order", "update", "--producer", "acme", *order)
+
+
+def make_room(walk: DemoWalk, keeper: UUID, log: str) -> str:
+    """Set up an operations room that follows a log.
+
+    Args:
+        walk: runs the commands.
+        keeper: who keeps the log.
+        log: the log's folder or URL.
+
+    Returns:
+        The URL of the page.
+    """
+    from blockota.chain.local import free_port
+
+    place = f"127.0.0.1:{free_port()}"
+    options = ("--identity", str(identity("cloud")), "--key", account("cloud"), "--listen", place)
     log_key = ("--log-key", "../.blockota/identities/cloud.log.pem")
-    walk.run("operations", "init", "--domain", "city.example", *options, *log_key, place=_PAGE)
-    file = walk.folder / _PAGE / FILE_NAME
-    place = f'"{example["technician"].uuid}" = "../.blockota/log"\n'
-    file.write_text(file.read_text().replace(_LOGS, _LOGS + place))
-    walk.say("blockota operations run", mark="$ ", style="bold cyan")
-    _run(walk, file.parent, f"http://{url}", operator)
+    walk.run("operations", "init", "--domain", "city.example", *options, *log_key, place=PAGE)
+    file = walk.folder / PAGE / FILE_NAME
+    file.write_text(file.read_text().replace(_LOGS, f'{_LOGS}"{keeper}" = "{log}"\n'))
+    return f"http://{place}"
 
 
-def _run(walk: DemoWalk, folder: Path, url: str, operator: str) -> None:
-    """Run the room, and print its address when it serves."""
-    command = [sys.executable, "-m", "blockota", "operations", "run", "--events", "events.jsonl"]
-    with subprocess.Popen(
-        command, cwd=folder, env=demo_environment(), stdout=subprocess.PIPE, text=True, encoding="utf-8"
-    ) as room:
-        try:
-            line = room.stdout.readline() if room.stdout else ""
-            if "operations room is at" in line:
-                walk.say(f"the operations page is at {url}; Ctrl-C ends it", mark="✓ ", style="green")
-                walk.say(f"To sign in, run in {folder}: blockota operations sign-in --key {operator}")
-            room.wait()
-        finally:
-            room.send_signal(signal.SIGTERM)
+def show_address(walk: DemoWalk, url: str) -> None:
+    """Print the address of the page, and how to sign in."""
+    walk.say(f"the operations page is at {url}; Ctrl-C ends it", mark="✓ ", style="green")
+    walk.say(f"To sign in, run in {walk.folder / PAGE}: blockota operations sign-in --key {account('operator')}")
+
+
+def identity(kind: str) -> UUID:
+    """Return the UUID of an identity of `blockota dev up`."""
+    from blockota.vendor.example import IDENTITIES
+
+    return next(one.uuid for one in IDENTITIES if one.kind == kind)
+
+
+def account(kind: str) -> str:
+    """Return the URI of the account of an identity of `blockota dev up`."""
+    from blockota.vendor.example import IDENTITIES
+
+    return f"dev:{next(one.account for one in IDENTITIES if one.kind == kind)}"

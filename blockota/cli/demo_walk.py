@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +17,37 @@ from blockota.cli.layout import print_sentence
 from blockota.cli.session import Session
 from blockota.errors import BlockOTAError
 
+_END, _STOPPED = 15, (0, 130)
+"""Seconds in which a service must end, and the exit statuses of a service or a command that a signal stopped."""
 _RESULT = re.compile(r"(✓ (?P<number>[ \d]\d  )?|board says: )")
 """The beginning of a line that states a result, with the number of a check that passed."""
+
+
+@dataclass(frozen=True)
+class DemoService:
+    """A service that a demonstration runs.
+
+    Attributes:
+        process: its process.
+        notes: the file with its standard error.
+    """
+
+    process: subprocess.Popen[str]
+    notes: Path
+
+    def check(self) -> None:
+        """Check that the service runs.
+
+        Raises:
+            BlockOTAError: it ended by itself.
+            KeyboardInterrupt: a signal ended it. A terminal sends Ctrl-C to all processes of the command.
+        """
+        status = self.process.poll()
+        if status in _STOPPED:
+            raise KeyboardInterrupt
+        if status is not None:
+            lines = self.notes.read_text(errors="replace").strip(" .\n").splitlines()
+            raise _failure(lines[-1] if lines else f"a service ended with the status {status}")
 
 
 class DemoWalk:
@@ -46,6 +79,7 @@ class DemoWalk:
 
         Raises:
             BlockOTAError: the exit status is another one.
+            KeyboardInterrupt: a signal, which its whole process group received, ended the command.
         """
         self.say(f"blockota {' '.join(words)}", mark="$ ", style="bold cyan")
         done = subprocess.run(
@@ -62,13 +96,57 @@ class DemoWalk:
             if self.is_verbose or (result and found and not found["number"]):
                 mark = found[0] if found else ""
                 self.say(line.removeprefix(mark), mark=mark, style="green")
+        if done.returncode == _STOPPED[1]:
+            raise KeyboardInterrupt
         if done.returncode:
             self.say(done.stderr.strip().splitlines()[-1])
             self.say(f"(exit status {done.returncode})")
         if done.returncode != expect:
-            why = done.stderr.strip(" .\n")
-            raise BlockOTAError("the demonstration failed", why=why, remedy="run that command by hand")
+            raise _failure(done.stderr.strip(" .\n"))
         return done.stdout
+
+    @contextmanager
+    def service(self, module: str, *words: str, place: str = "") -> Iterator[DemoService]:
+        """Run a service while the ``with`` block runs; the block begins when the service prints its first line.
+
+        Args:
+            module: the Python module that is run.
+            words: the arguments.
+            place: a folder in the folder of the demonstration; empty for the folder itself.
+
+        Raises:
+            BlockOTAError: the service ended before it was ready.
+            KeyboardInterrupt: a signal ended the service before it was ready.
+        """
+        name = module
+        if module == "blockota":
+            name = words[0]
+            self.say(f"blockota {' '.join(words)}", mark="$ ", style="bold cyan")
+        command, notes = [sys.executable, "-m", module, *words], self.folder / f"{name}.notes"
+        with (
+            notes.open("w") as stderr,
+            subprocess.Popen(
+                command,
+                cwd=self.folder / place,
+                env=demo_environment(),
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                encoding="utf-8",
+            ) as process,
+        ):
+            service = DemoService(process, notes)
+            try:
+                if not (process.stdout and process.stdout.readline()):
+                    process.wait(_END)
+                    service.check()
+                yield service
+            finally:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(_END)
+                except subprocess.TimeoutExpired:
+                    process.kill()
 
     def approve(self, file: str) -> None:
         """Sign a proposal as two owners, and execute it."""
@@ -86,6 +164,10 @@ class DemoWalk:
         """Print a line of text after a mark, unless the result is JSON."""
         if not self.session.as_json:
             print_sentence(self.session.out, line, mark=mark, mark_style=style)
+
+
+def _failure(why: str) -> BlockOTAError:
+    return BlockOTAError("the demonstration failed", why=why, remedy="run that command by hand")
 
 
 def demo_environment() -> dict[str, str]:

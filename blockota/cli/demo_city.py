@@ -1,0 +1,239 @@
+"""``blockota demo --city``: a gateway updates simulated devices, and the operations page shows them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from urllib.request import urlopen
+
+from blockota.cli.demo_page import (
+    ALIAS,
+    PAGE,
+    PRODUCT,
+    REGISTRANT,
+    ROOM,
+    account,
+    admit_registrant,
+    identity,
+    make_room,
+    order_update,
+    show_address,
+)
+from blockota.cli.demo_walk import DemoService, DemoWalk
+from blockota.settings import FILE_NAME
+from blockota.shutdown import Stop, stop_on_signals
+from firmware_host.fleet.device import Conduct
+
+LEAST, MOST = 20, 10_000
+"""The smallest and the largest number of devices."""
+_GATEWAY = ("blockota", "gateway", "run", "--events", "gateway.jsonl")
+_FILE = "fleet.jsonl"
+_BLOCK, _TICK, _ANSWER = 256, 0.5, 10
+"""The devices of a block of numbers, seconds between two looks at the page's numbers, and seconds for an answer."""
+_POLLS = 50
+"""The polls of all devices together in a second. It keeps the processor's load the same for any number of devices."""
+_EXCEPTIONS = {
+    Conduct.FLAKY: 20,
+    Conduct.REFUSING: 8,
+    Conduct.BROKEN: 6,
+    Conduct.REVERTING: 4,
+    Conduct.LYING: 3,
+    Conduct.POSING: 2,
+    Conduct.MODIFIED: 2,
+}
+"""The devices in a thousand that do not simply install the update; there is at least one of each."""
+_STAYING = (Conduct.REFUSING, Conduct.BROKEN, Conduct.REVERTING, Conduct.LYING)
+"""The devices that do not run the update at the end."""
+_RUNNING = re.compile(r'^blockota_operations_running_devices\{.*version="([^"]+)"\} ([0-9.e+]+)$', re.MULTILINE)
+_OLD, _NEW = "1.0.0", "1.1.0"
+_SIGHTS = {
+    "/": "devices move from the old release to the new one, while the page is open",
+    "/updates": "the order with its progress and refusals, and who signed the releases",
+    f"/devices?product={PRODUCT}&version={_OLD}": "the devices that stay behind; the page of a device says why",
+    "/warnings": "devices that lied, used a foreign number, or ran an image that nobody published",
+    "/ledger": "the gateway's log, and its anchors on the chain",
+}
+_FACE = """
+[gateway.ddi]
+listen = "127.0.0.1:{port}"
+poll = "{poll}"
+
+[gateway.groups.default]
+policy = "ordered"
+pauses = ["{pause}s", "{pause}s"]
+"""
+
+
+class CityDemo:
+    """The demonstration of a city.
+
+    Args:
+        walk: runs the commands.
+        count: the number of devices.
+    """
+
+    def __init__(self, walk: DemoWalk, count: int) -> None:
+        from blockota.chain.local import free_port
+
+        self._walk, self._count = walk, count
+        self._poll = max(count // _POLLS, 1)
+        self._state, self._ddi = f"127.0.0.1:{free_port()}", free_port()
+
+    def run(self, publish: Callable[[str], None]) -> None:
+        """Update the devices, and show the page until Ctrl-C.
+
+        Args:
+            publish: publishes a version of the product.
+        """
+        walk = self._walk
+        walk.heading("A local chain: a 2-of-3 Safe, the contract it owns, one product")
+        walk.run("dev", "up", "--port", str(walk.port))
+        walk.heading(f"The city admits a registrant, who registers {self._count:,} devices")
+        admit_registrant(walk, blocks=-(-self._count // _BLOCK))
+        numbers = self._register()
+        for version in (_OLD, _NEW):
+            publish(version)
+
+        walk.heading(f"The gateway of the site, the page, and {self._count:,} simulated devices")
+        self._found_gateway()
+        conducts = conducts_of(numbers)
+        self._issue_tokens(conducts)
+        url = make_room(walk, identity("gateway"), f"http://{self._state}")
+        server = f"http://127.0.0.1:{self._ddi}/default"
+        with stop_on_signals() as stop, suppress(KeyboardInterrupt), ExitStack() as stack:
+            services = [
+                stack.enter_context(walk.service(*_GATEWAY)),
+                stack.enter_context(walk.service(*ROOM, place=PAGE)),
+                stack.enter_context(walk.service("firmware_host.fleet", server, _FILE)),
+            ]
+            show_address(walk, url)
+            watch = _Watch(walk, url, services, stop)
+            watch.wait_for(_OLD, sum(one is not Conduct.MODIFIED for one in conducts.values()))
+            walk.heading("The operator orders the update")
+            order_update(walk, _NEW)
+            _say_where_to_look(walk, url)
+            watch.wait_for(_NEW, sum(one not in _STAYING for one in conducts.values()))
+            walk.say("the update is over; the page stays until Ctrl-C", mark="✓ ", style="green")
+            watch.wait_for_end()
+
+    def _register(self) -> list[int]:
+        """Register the devices, each in a transaction, and return their numbers.
+
+        A command for each device would take minutes.
+        """
+        from blockota.bindings.devices import DevicesContract
+        from blockota.cli.keys import open_key
+        from blockota.connection import Connection
+        from blockota.model.device import registration_of
+        from blockota.settings import load_settings
+
+        settings = load_settings(self._walk.folder / FILE_NAME, network=None, environment={})
+        contract = Connection(settings).open(DevicesContract)
+        registrant, site = open_key(settings.chain_id, REGISTRANT, None), identity("gateway")
+        numbers = []
+        for serial in range(1, self._count + 1):
+            names = [f"{ALIAS}/SN-{serial:06}"]
+            wanted = registration_of(names, nonce=serial.to_bytes(16), data="", site=site, key=None)
+            numbers.append(contract.register(registrant, wanted, payer=registrant).number)
+        self._walk.say(f"devices {numbers[0]} to {numbers[-1]} are registered", mark="✓ ", style="green")
+        return numbers
+
+    def _found_gateway(self) -> None:
+        walk, keys = self._walk, ".blockota/identities/gateway"
+        options = ("--identity", str(identity("gateway")), "--key", account("gateway"), "--domain", "city.example")
+        files = ("--identity-key", f"{keys}.pem", "--log-key", f"{keys}.log.pem")
+        walk.run("gateway", "init", *options, *files, "--listen", self._state)
+        minutes, seconds = divmod(self._poll, 60)
+        file = walk.folder / FILE_NAME
+        text = file.read_text().replace("[gateway]\n", "[gateway]\nanchor_minutes = 1\n")
+        file.write_text(text + _FACE.format(port=self._ddi, poll=f"00:{minutes:02}:{seconds:02}", pause=self._poll))
+
+    def _issue_tokens(self, conducts: Mapping[int, Conduct]) -> None:
+        """Issue a token for each device, and write the file of the fleet."""
+        from blockota.gateway.opening import STATE_NAME
+        from blockota.gateway.settings import load_gateway
+        from blockota.gateway.state import GatewayState
+
+        folder = load_gateway(self._walk.folder / FILE_NAME, environment={}).folder
+        image = hashlib.sha256((self._walk.folder / f"bluepill-{_OLD}.bin").read_bytes()).hexdigest()
+        with GatewayState(folder / STATE_NAME) as state, (self._walk.folder / _FILE).open("w") as file:
+            for number, conduct in conducts.items():
+                line = {"number": number, "token": state.issue_token("ddi", [number])}
+                file.write(json.dumps(line | {"image": image, "conduct": conduct}) + "\n")
+
+
+def conducts_of(numbers: list[int]) -> dict[int, Conduct]:
+    """Return what each device does with the update. The exceptions are spread over all devices, always the same."""
+    draw = random.Random(len(numbers))  # noqa: S311 - a simulation
+    exceptions = [one for one, share in _EXCEPTIONS.items() for _ in range(max(share * len(numbers) // 1000, 1))]
+    chosen = dict(zip(draw.sample(numbers, len(exceptions)), exceptions, strict=True))
+    return {number: chosen.get(number, Conduct.STEADY) for number in numbers}
+
+
+def _say_where_to_look(walk: DemoWalk, url: str) -> None:
+    walk.heading("What to look at")
+    for path, what in _SIGHTS.items():
+        walk.say(f"{url}{path}  {what}")
+
+
+class _Watch:
+    """Follows the numbers of the page, and notices a service that ended.
+
+    Args:
+        walk: prints the numbers.
+        url: the page.
+        services: the services.
+        stop: ends the demonstration.
+    """
+
+    def __init__(self, walk: DemoWalk, url: str, services: Sequence[DemoService], stop: Stop) -> None:
+        self._walk, self._url, self._services, self._stop = walk, url, services, stop
+
+    def wait_for(self, version: str, count: int) -> None:
+        """Wait until the page shows that a number of devices run a version, and print the progress in quarters.
+
+        Raises:
+            KeyboardInterrupt: a stop was requested.
+        """
+        start, shown = time.monotonic(), 0
+        while shown < count:
+            self._pause()
+            found = self._running(version)
+            if found >= count or found - shown >= count / 4:
+                seconds = time.monotonic() - start
+                self._walk.say(f"{found:,} devices run {version} after {seconds:.0f} s", mark="✓ ", style="green")
+                shown = found
+
+    def wait_for_end(self) -> None:
+        """Wait until a stop is requested.
+
+        Raises:
+            KeyboardInterrupt: a stop was requested.
+        """
+        while True:
+            self._pause()
+
+    def _pause(self) -> None:
+        """Wait for a moment.
+
+        Raises:
+            KeyboardInterrupt: a stop was requested.
+            BlockOTAError: a service ended.
+        """
+        self._stop.pause(_TICK)
+        for service in self._services:
+            service.check()
+
+    def _running(self, version: str) -> int:
+        """Return the number of devices that run a version; 0 if the page does not answer in time."""
+        try:
+            with urlopen(f"{self._url}/metrics", timeout=_ANSWER) as answer:  # noqa: S310 - the demonstration's page
+                text = answer.read().decode()
+        except OSError:
+            return 0
+        return sum(int(float(count)) for name, count in _RUNNING.findall(text) if name == version)
