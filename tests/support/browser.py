@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.browser_wallet import BrowserWallet
+
 ROOT = Path(__file__).resolve().parents[2]
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 _DRIVER = ROOT / "tests" / "peers" / "browser" / "driver.py"
@@ -21,15 +23,13 @@ class Browser:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
+        self._wallet: BrowserWallet | None = None
 
     def ask(self, name: str, *arguments: object) -> Any:
         """Carry out a command of the driver, and return its value."""
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps([name, *arguments]) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        answer = json.loads(line) if line else {"error": "the browser ended"}
+        answer = self._exchange([name, *arguments])
+        while self._wallet and "wallet" in answer:
+            answer = self._exchange(self._wallet.answer(*answer["wallet"]))
         if "error" in answer:
             raise AssertionError(f"{name} {arguments}: {answer['error']}")
         return answer["value"]
@@ -37,6 +37,11 @@ class Browser:
     def open(self, width: int = 1280, scheme: str = "light", *, has_script: bool = True) -> None:
         """Open a page in a new context, which has no cookies."""
         self.ask("open", width, scheme, has_script)
+
+    def use(self, wallet: BrowserWallet) -> None:
+        """Give a wallet to the page that was opened last."""
+        self._wallet = wallet
+        self.ask("wallet")
 
     def goto(self, url: str) -> int:
         """Open a URL, and return the status of the answer."""
@@ -49,6 +54,14 @@ class Browser:
     def axe(self) -> list[tuple[str, str, list[str]]]:
         """Return the violations that axe-core finds: impact, rule and elements."""
         return [(impact, rule, nodes) for impact, rule, nodes in self.ask("axe", str(AXE))]
+
+    def _exchange(self, message: object) -> dict[str, Any]:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps(message) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        return dict(json.loads(line)) if line else {"error": "the browser ended"}
 
 
 @contextmanager

@@ -109,6 +109,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: obje
     shared = {
         "pages": PAGES,
         "path": request.url.path,
+        "is_answer": request.method == "POST",
         "visitor": getattr(request.state, "visitor", Visitor()),
         "freshness": [*freshness(room.state), *_watched(room)],
         "troubles": room.state.troubles,

@@ -1,5 +1,8 @@
 """A real browser on standard input and output: one JSON array in, ``[name, arguments…]``, one JSON value out.
 
+While a command is carried out, a page can ask its wallet for something. The driver then writes ``{"wallet": [method,
+parameters]}``, and reads one line with the wallet's answer.
+
 The script runs with the Python that has Playwright (``.build/peers``), so that the tests need not import it.
 """
 
@@ -17,6 +20,15 @@ AXE = """async () => {
   const found = await axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] });
   return found.violations.map((one) => [one.impact, one.id, one.nodes.map((node) => node.target.join(" "))]);
 }"""
+
+WALLET = """window.ethereum = {
+  async request({ method, params }) {
+    const answer = JSON.parse(await window.testWallet(method, JSON.stringify(params ?? [])));
+    if (answer.error) throw Object.assign(new Error(answer.error.message), { code: answer.error.code });
+    return answer.result ?? null;
+  },
+};"""
+"""A provider of EIP-1193, as a wallet's extension injects it."""
 
 
 class Driver:
@@ -43,10 +55,22 @@ class Driver:
             device_scale_factor=1,
         )
         self._page = context.new_page()
+        self.requests, self.faults = [], []
         self.page.set_default_timeout(TIMEOUT)
         self.page.on("request", lambda one: self.requests.append(one.url))
         self.page.on("pageerror", lambda one: self.faults.append(str(one)))
         self.page.on("console", lambda one: self.faults.append(one.text) if one.type == "error" else None)
+
+    def wallet(self) -> None:
+        """Give the page a wallet, which the test has."""
+
+        def ask(method: str, params: str) -> str:
+            sys.stdout.write(json.dumps({"wallet": [method, json.loads(params)]}) + "\n")
+            sys.stdout.flush()
+            return sys.stdin.readline()
+
+        self.page.expose_function("testWallet", ask)
+        self.page.add_init_script(WALLET)
 
     def goto(self, url: str) -> int:
         """Open a URL, and return the status of the answer."""
@@ -68,6 +92,10 @@ class Driver:
     def fill(self, selector: str, value: str) -> None:
         """Fill a field."""
         self.page.fill(selector, value)
+
+    def select(self, selector: str, value: str) -> None:
+        """Choose an option."""
+        self.page.select_option(selector, value)
 
     def press(self, key: str) -> None:
         """Press a key, wherever the focus is."""

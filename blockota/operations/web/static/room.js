@@ -55,7 +55,8 @@ function replaceParts(fresh) {
 function place(element) {
   return `${element.tagName} ${element.getAttribute("href") || element.value || element.className}`;
 }
-if (document.querySelector("[data-live]")) {
+// The answer to a form has no address from which it could be read again.
+if (document.querySelector("[data-live]") && !("fixed" in document.documentElement.dataset)) {
   const stream = new EventSource("/live");
   let seen = null;
   stream.addEventListener("hello", (event) => { if (seen !== null && seen !== event.data) refresh(); seen = event.data; });

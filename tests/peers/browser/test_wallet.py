@@ -1,0 +1,145 @@
+"""Sign-in, orders and bans with a browser wallet, in Debian's Chromium. The wallet sends to a real chain (anvil)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.request import urlopen
+
+import pytest
+
+from blockota.chain import Chain
+from blockota.keys import dev_account
+from tests.conftest import Cast
+from tests.support.browser import Browser, running_browser
+from tests.support.browser_wallet import BrowserWallet
+from tests.support.city import KINDS, MODEL
+from tests.support.operations_room import RoomScene, make_scene, running_room
+from tests.support.waiting import eventually
+
+OPERATOR, ADMINISTRATOR = (dev_account(KINDS[kind].account or 0) for kind in ("operator", "administrator"))
+STRANGER = dev_account(9)
+
+
+@pytest.fixture(scope="module")
+def scene(anvil: Chain, cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> RoomScene:
+    """A city with an operations room."""
+    return make_scene(anvil, cast, tmp_path_factory.mktemp("room"))
+
+
+@pytest.fixture(scope="module")
+def url(scene: RoomScene) -> Iterator[str]:
+    """The URL of the running room, which has read the city."""
+    with running_room(scene.setup) as found:
+        eventually(lambda: "2 followed" in urlopen(found).read().decode(), what="the logs")  # noqa: S310 - our server
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A running browser."""
+    with running_browser() as found:
+        yield found
+
+
+def opened(browser: Browser, scene: RoomScene, account: object) -> BrowserWallet:
+    """Open a page in a new context whose wallet has an account."""
+    wallet = BrowserWallet(account, scene.city.chain)  # type: ignore[arg-type]
+    browser.open()
+    browser.use(wallet)
+    return wallet
+
+
+def sign_in(browser: Browser, url: str) -> None:
+    """Sign in with the wallet of the page."""
+    browser.goto(f"{url}/sign-in")
+    browser.ask("click", "#wallet-button")
+    browser.ask("wait_text", "main", "Your key signed the sign-in text")
+    browser.ask("click", "main button")
+
+
+def test_an_operator_orders_with_a_wallet(scene: RoomScene, url: str, browser: Browser) -> None:
+    """The wallet signs the sign-in text of this page and chain, a group and an order; all are on the chain."""
+    wallet = opened(browser, scene, OPERATOR)
+    sign_in(browser, url)
+    assert "Operator" in browser.text("header")
+    [(method, text)] = wallet.asked
+    assert method == "personal_sign"
+    assert text.startswith(f"{url} wants you to sign in with your Ethereum account:\n{OPERATOR.address}\n")
+    assert f"\nChain ID: {scene.city.chain.chain_id}\n" in text
+
+    browser.goto(f"{url}/prepare")
+    browser.ask("fill", "form[action='/prepare/group'] input[name=name]", "by-wallet")
+    browser.ask("select", "form[action='/prepare/group'] select", MODEL)
+    browser.ask("click", "form[action='/prepare/group'] button")
+    browser.ask("click", "#send-button")
+    browser.ask("wait_text", "#send-state", "Sent: 0x")
+    assert scene.city.orders.known_group("by-wallet").name == "by-wallet"
+
+    browser.goto(f"{url}/prepare")
+    browser.ask("select", "select[name=release]", "acme acme-thermo2 1.1.0")
+    browser.ask("fill", "input[name=group]", "by-wallet")
+    browser.ask("click", "form[action='/prepare/order'] button")
+    browser.ask("click", "#send-button")
+    browser.ask("wait_text", "#send-state", "Sent: 0x")
+    order = scene.city.orders.orders()[-1]
+    assert (order.group, str(order.release.version), order.operator) == ("by-wallet", "1.1.0", KINDS["operator"].uuid)
+
+    browser.goto(f"{url}/updates")
+    browser.ask("wait_text", "#orders", "for by-wallet")
+    assert [one for one, _ in wallet.asked] == ["personal_sign", "eth_sendTransaction", "eth_sendTransaction"]
+    assert browser.ask("seen")[1] == []
+
+
+def test_what_the_person_rejects_does_not_happen(scene: RoomScene, url: str, browser: Browser) -> None:
+    """A rejected sign-in opens no session, and a rejected transaction is not sent; the page says so."""
+    wallet = opened(browser, scene, OPERATOR)
+    wallet.is_rejecting = True
+    browser.goto(f"{url}/sign-in")
+    browser.ask("click", "#wallet-button")
+    browser.ask("wait_text", "#wallet-state", "The sign-in failed: User rejected the request.")
+    wallet.is_rejecting = False
+    browser.ask("click", "#wallet-button")
+    browser.ask("wait_text", "main", "Your key signed the sign-in text")
+    browser.ask("click", "main button")
+
+    browser.goto(f"{url}/prepare")
+    browser.ask("fill", "form[action='/prepare/group'] input[name=name]", "rejected")
+    browser.ask("click", "form[action='/prepare/group'] button")
+    before = scene.city.chain.head().number
+    wallet.is_rejecting = True
+    browser.ask("click", "#send-button")
+    browser.ask("wait_text", "#send-state", "Not sent: User rejected the request.")
+    wallet.account = STRANGER
+    browser.ask("click", "#send-button")
+    browser.ask("wait_text", "#send-state", "Not sent: The requested account has not been authorized")
+    assert scene.city.chain.head().number == before
+
+
+def test_a_stranger_does_not_sign_in(scene: RoomScene, url: str, browser: Browser) -> None:
+    """The page says why the account of a stranger opens no session."""
+    opened(browser, scene, STRANGER)
+    browser.goto(f"{url}/sign-in")
+    browser.ask("click", "#wallet-button")
+    browser.ask("wait_text", "#wallet-state", "The sign-in failed: the registry does not list your account")
+
+
+def test_an_administrator_bans_with_a_wallet(scene: RoomScene, url: str, browser: Browser) -> None:
+    """An Administrator bans a gateway and an operator, whose wallet then signs in no more; the page shows the bans."""
+    opened(browser, scene, ADMINISTRATOR)
+    sign_in(browser, url)
+    for kind in ("gateway", "operator"):
+        browser.goto(f"{url}/prepare")
+        browser.ask("select", "select[name=identity]", str(KINDS[kind].uuid))
+        browser.ask("fill", "input[name=reason]", "left the city")
+        browser.ask("click", "text=Check and prepare")
+        browser.ask("click", "#send-button")
+        browser.ask("wait_text", "#send-state", "Sent: 0x")
+        assert scene.city.identities.known_identity(KINDS[kind].uuid).status == "banned"
+    browser.goto(f"{url}/network")
+    browser.ask("wait_text", "#identities", "left the city")
+    assert browser.ask("seen")[1] == []
+
+    opened(browser, scene, OPERATOR)
+    browser.goto(f"{url}/sign-in")
+    browser.ask("click", "#wallet-button")
+    browser.ask("wait_text", "#wallet-state", "The sign-in failed: your identity is banned")
