@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from tests.peers.city.members import Member
 from tests.peers.city.services import QUANTITY, Services
-from tests.peers.city.storage import FailOver
 from tests.support.waiting import eventually
 
 
-def kill_in_turn(services: Services) -> FailOver:
-    """Kill each by SIGKILL, and wait until readings of all sensors arrive again.
+def kill_in_turn(services: Services) -> Iterator[str]:
+    """Kill each by SIGKILL, wait until readings of all sensors arrive again, and yield a sentence about it.
 
     All but the primary of the database are started again; its standby takes its place.
     """
     world = services.world
-    nodes = world.ledger.network
-    for member in (world.validators[0], world.cloud):
-        services.kill(member)
-        services.start(member)
-        await_progress(services)
+    _restart(services, world.validators[0])
+    yield "a validator was killed, and started again"
+    _restart(services, world.cloud)
+    yield "the cloud was killed, and started again"
+
     outcome = world.storage.fail_over(QUANTITY)
+    world.figures["fail_over_seconds"] = outcome.seconds
     await_progress(services)
+    yield (
+        f"the primary of the database was killed: the promoted standby has all of its {outcome.kept:,} readings,"
+        f" and the cloud wrote there after {outcome.seconds:.1f} s"
+    )
+
+    nodes = world.ledger.network
     nodes.sealers[-1].kill()
     nodes.sealers[-1].start()
     nodes.connect()
     head = nodes.sealers[0].head
     eventually(lambda: nodes.sealers[-1].head > head, what="a new block at the node that was killed")
     await_progress(services)
-    return outcome
+    yield "a node of the ledger was killed, and started again"
+
+
+def _restart(services: Services, member: Member) -> None:
+    services.kill(member)
+    services.start(member)
+    await_progress(services)
 
 
 def await_progress(services: Services) -> None:

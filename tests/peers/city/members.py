@@ -74,6 +74,11 @@ class Member:
         """Whether others connect to this member. Gateways connect to their validators."""
         return self.kind is not IdentityKind.GATEWAY
 
+    @property
+    def tunnel_key(self) -> str:
+        """The public key of its tunnel, in base64."""
+        return (self.folder / "vpn.pub").read_text().strip()
+
     def make_keys(self) -> None:
         """Make the keys of identity, log and tunnel in the folder."""
         self.folder.mkdir(parents=True)
@@ -93,7 +98,7 @@ class Member:
             key=read_pem((self.folder / "identity.pub").read_text()),
             account=self.account.address,
             log_key=_public_log_key(self.folder / "log.pem"),
-            tunnel_key=tunnel_key_of((self.folder / "vpn.pub").read_text()),
+            tunnel_key=tunnel_key_of(self.tunnel_key),
         )
         return Enrolment(self.uuid, self.kind, keys, self.address)
 
@@ -166,8 +171,8 @@ def tunnel_settings(member: Member, others: Sequence[Member]) -> str:
 
 
 def new_members(hosts: Iterator[NamespaceHost], size: int, folder: Path) -> list[Member]:
-    """Return the cloud, the validators, the gateways and one more gateway that will be stolen, each with new keys."""
-    kinds = [IdentityKind.CLOUD, *[IdentityKind.VALIDATOR] * size, *[IdentityKind.GATEWAY] * (size + 1)]
+    """Return the cloud, the validators, the gateways, and two more gateways that will be banned, each with new keys."""
+    kinds = [IdentityKind.CLOUD, *[IdentityKind.VALIDATOR] * size, *[IdentityKind.GATEWAY] * (size + 2)]
     members = []
     for number, (kind, host) in enumerate(zip(kinds, hosts, strict=False)):
         member = Member(number, kind, host, folder / f"{kind}-{number}", uuid4())

@@ -1,6 +1,7 @@
-"""Post requests to a validator and print the answers: ``python -m tests.peers.city.requester URL AUTHORITY FILE``.
+"""Post requests to validators and print the answers: ``python -m tests.peers.city.requester FILE``.
 
-FILE is a JSON list of requests as texts. The program prints the list of the answers.
+FILE is a JSON list with one list for each validator: its URL, the file of its certificate authority, and the requests
+as texts. The program prints a list with the list of the answers of each validator.
 """
 
 from __future__ import annotations
@@ -9,19 +10,27 @@ import http.client
 import json
 import ssl
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 
-def main() -> None:
-    """Post all requests over one connection."""
-    place, context = urlsplit(sys.argv[1]), ssl.create_default_context(cafile=sys.argv[2])
+def post_all(url: str, authority: str, requests: Sequence[str]) -> list[Any]:
+    """Post requests over one connection, and return the answers."""
+    place, context = urlsplit(url), ssl.create_default_context(cafile=authority)
     connection = http.client.HTTPSConnection(place.hostname or "", place.port, timeout=60, context=context)
     answers = []
-    for text in json.loads(Path(sys.argv[3]).read_text()):
+    for text in requests:
         connection.request("POST", "/requests", text.encode(), {"Content-Type": "application/json"})
         answers.append(json.loads(connection.getresponse().read()))
-    print(json.dumps(answers))
+    connection.close()
+    return answers
+
+
+def main() -> None:
+    """Post the requests of all validators."""
+    print(json.dumps([post_all(*place) for place in json.loads(Path(sys.argv[1]).read_text())]))
 
 
 if __name__ == "__main__":

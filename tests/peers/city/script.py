@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.peers.city.bans import ban_gateway
 from tests.peers.city.kills import await_all, kill_in_turn
 from tests.peers.city.services import Services
-from tests.peers.city.trials import refuse_requests
+from tests.peers.city.trials import refuse_banned, refuse_requests
 from tests.peers.city.world import PhaseClock, Report, city
 from tests.support.waiting import eventually
 
@@ -48,14 +48,12 @@ def run_city(folder: Path, size: int, report: Report) -> dict[str, float]:
         assert first
         clock(f"the weather of {size} of {size} sensors is in the cloud")
         codes = refuse_requests(world)
-        clock(", ".join(f"{name} {code}" for name, code in codes.items()) + ": each refused with a warning")
-        failed_over = kill_in_turn(services)
-        clock("a validator, the cloud, and a node of the ledger were killed, and run again")
-        clock(
-            f"the primary of the database was killed: its {failed_over.kept:,} readings are on the promoted standby,"
-            f" and the cloud writes there after {failed_over.seconds:.1f} s"
-        )
-        world.figures["fail_over_seconds"] = failed_over.seconds
+        refused = ", ".join(f"{name} {code}" for name, code in codes.items())
+        clock(f"requests through the tunnels, refused with a warning at {size} of {size} validators: {refused}")
+        code = refuse_banned(world)
+        clock(f"a gateway was banned: {code} with a warning, and {size} of {size} validators closed its tunnel")
+        for sentence in kill_in_turn(services):
+            clock(sentence)
         world.figures["readings"] = await_all(services)
         clock(f"{world.figures['readings']:,} confirmed readings, all of them in the cloud")
         figures = world.figures

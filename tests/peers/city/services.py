@@ -89,7 +89,7 @@ class Services:
         for gateway in self.world.gateways:
             self._start_broker(gateway)
         for member in self.world.members:
-            if member is not self.world.stolen:
+            if member not in (self.world.stolen, self.world.captured):
                 self.launch(member)
         for process, _ in self.running.values():
             read_object(process)
@@ -135,8 +135,8 @@ class Services:
         found_receiver(
             _config(validator),
             _service(validator),
-            {"requests": f"0.0.0.0:{REQUESTS}", "listen": "127.0.0.1:8092"},
-            hosts=[str(validator.address), validator.host.address],
+            {"requests": f"{validator.address}:{REQUESTS}", "listen": "127.0.0.1:8092"},
+            hosts=[str(validator.address)],
             now=datetime.now(UTC),
         )
         table = {"identity": str(cloud.uuid), "url": f"https://{cloud.address}:{REQUESTS}"}

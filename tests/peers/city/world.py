@@ -63,12 +63,17 @@ class World:
 
     @property
     def gateways(self) -> list[Member]:
-        """The gateways, without the stolen one."""
-        return self.of(IdentityKind.GATEWAY)[:-1]
+        """The gateways with sensors."""
+        return self.of(IdentityKind.GATEWAY)[:-2]
+
+    @property
+    def captured(self) -> Member:
+        """The gateway that an attacker controls. It is banned while all services run."""
+        return self.members[-2]
 
     @property
     def stolen(self) -> Member:
-        """The gateway that is stolen, and is banned."""
+        """The gateway that is stolen. It is banned before the services start."""
         return self.members[-1]
 
     def open_tunnels(self) -> None:
@@ -122,7 +127,7 @@ def city(folder: Path, size: int, clock: PhaseClock) -> Iterator[World]:
     with ExitStack() as stack:
         network = stack.enter_context(lan())
         nodes, servers = [network.add() for _ in range(3)], [network.add() for _ in range(2)]
-        members = new_members((network.add() for _ in range(2 + 2 * size)), size, folder)
+        members = new_members((network.add() for _ in range(3 + 2 * size)), size, folder)
         clock(f"{len(network.hosts)} hosts with network namespaces of their own")
         databases = stack.enter_context(ExitStack())
         background = stack.enter_context(ThreadPoolExecutor(1))
