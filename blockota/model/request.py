@@ -5,7 +5,7 @@ header names the sender's UUID (``kid``), and whose claims are exactly:
 
 ==========  ================================================================================
 ``iat``     Unix time of the signature, in seconds
-``jti``     a name that the sender never uses again, at most 64 characters
+``jti``     a name that the sender never uses again, at most 64 printable characters
 ``aud``     the UUID of the receiver, so that no other receiver accepts a recorded request
 ``method``  the method, which is also that of the JSON-RPC object
 ``data``    a JSON object: what is submitted or commanded
@@ -241,7 +241,7 @@ def read_request(raw: bytes, *, max_size: int = MAX_SIZE) -> SignedRequest:
         raise RequestFaultError(Fault.NOT_JSON, error.why) from error
     has_members = set(fields) == {"jsonrpc", "id", "method", "params"} and fields["jsonrpc"] == "2.0"
     if not has_members or not _is_id(fields["id"]) or not _is_name(fields["method"]):
-        why = 'its members are not "jsonrpc": "2.0", an id of at most 64 characters, a method, and params'
+        why = 'its members are not "jsonrpc": "2.0", an id of at most 64 printable characters, a method, and params'
         raise RequestFaultError(Fault.NOT_A_REQUEST, why)
     params = fields["params"]
     try:
@@ -342,7 +342,9 @@ def _read_token_form(raw: bytes, fields: Mapping[str, Any], token: RequestToken)
         raise ValueError("the token was signed for another method")
     time, name, data = claims["iat"], claims["jti"], claims["data"]
     if type(time) is not int or not _is_name(name) or not isinstance(data, dict):
-        raise ValueError("iat is not a whole number, jti not a text of 1 to 64 characters, or data not an object")
+        raise ValueError(
+            "iat is not a whole number, jti not a text of 1 to 64 printable characters, or data not an object"
+        )
     sender, receiver = _uuid(token.key_id), _uuid(claims["aud"])
     return SignedRequest(raw, fields["id"], fields["method"], sender, data, time, name, receiver, token)
 
@@ -364,13 +366,16 @@ def _read_published_form(raw: bytes, fields: Mapping[str, Any], params: Mapping[
         raise ValueError("the signature is not base64") from error
     data, time, name = params["data"], params.get("time"), params.get("nonce", "")
     if not isinstance(data, dict) or (added and (type(time) is not int or not _is_name(name))):
-        raise ValueError("data is not an object, time not a whole number, or nonce not a text of 1 to 64 characters")
+        raise ValueError(
+            "data is not an object, time not a whole number, or nonce not a text of 1 to 64 printable characters"
+        )
     receiver = _uuid(params["to"]) if added else None
     return SignedRequest(raw, fields["id"], "submit", _uuid(params["identity"]), data, time, name, receiver, signed)
 
 
 def _is_name(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= _NAME_SIZE
+    # Half of a surrogate pair is not printable: it is legal in JSON, and no file can keep it.
+    return isinstance(value, str) and 0 < len(value) <= _NAME_SIZE and value.isprintable()
 
 
 def _is_id(value: object) -> bool:
