@@ -13,9 +13,11 @@ import click
 from blockota.broker.plan import AgreementFacts, AgreementState, Facts, state_of
 from blockota.cli.display import counting_bar
 from blockota.cli.keys import key_option, open_key
+from blockota.cli.listening import metrics_option
 from blockota.cli.next_steps import after_announcing
 from blockota.cli.parameters import ADDRESS, DURATION, INTERVAL, spelled
 from blockota.cli.remedies import sentence_of
+from blockota.cli.services import shown_state
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import BlockOTAError, RefusedError, UnreachableError, UsageError
 from blockota.shutdown import Stop, stop_on_signals
@@ -53,6 +55,7 @@ def broker() -> None:
 @click.option("--verify-every", type=DURATION, default="7d", show_default=True, help="Verify each copy this often.")
 @click.option("--state", "path", type=_FILE, metavar="FILE", help="State file; .blockota/broker.sqlite by default.")
 @click.option("--allow-private", is_flag=True, help="Also use other replicas in private networks.")
+@metrics_option
 @click.option("--forgive", is_flag=True, help="Ask again sources that served a wrong block.")
 @key_option("The broker's, to announce with", default="")
 @with_session
@@ -69,6 +72,7 @@ def sync(
     verify_every: int,
     path: Path | None,
     allow_private: bool,
+    metrics: tuple[str, int] | None,
     forgive: bool,
     key: str,
     password_fd: int | None,
@@ -89,6 +93,8 @@ def sync(
 
     if once and every:
         raise UsageError("--once and --every exclude each other", remedy="use one of them")
+    if metrics and not every:
+        raise UsageError("--metrics needs --every", why="a single round ends before it is watched")
     # A wrong URL or token is reported before anything is done.
     vendor_sources, url = tuple(map(base_url, sources or session.settings.vendor_sources)), base_url(url)
     for source in vendor_sources:
@@ -126,9 +132,10 @@ def sync(
         rounds = _Rounds(session, work, broker=address, stop=stop, is_endless=every is not None)
         if every is not None and not session.as_json:
             session.note(f"A round runs every {spelled(every)} until SIGTERM or Ctrl-C.")
-        rounds.run(verify_all=verify)
-        while every is not None and not stop.wait(every):
-            rounds.run()
+        with shown_state(session, metrics, "broker", lambda: rounds.watch.status):
+            rounds.run(verify_all=verify)
+            while every is not None and not stop.wait(every):
+                rounds.run()
 
 
 def _address(account: BaseAccount | None, named: str | None) -> str:
@@ -164,9 +171,15 @@ class _Rounds:
     """Runs rounds. Prints each step when it ends, and then the advice on the agreements.
 
     With endless rounds, the error of a round is printed and not raised.
+
+    Attributes:
+        watch: counts the rounds.
     """
 
     def __init__(self, session: Session, work: BrokerSync, *, broker: str, stop: Stop, is_endless: bool) -> None:
+        from blockota.broker.monitoring import BrokerWatch
+
+        self.watch = BrokerWatch()
         self._session, self._work, self._broker = session, work, broker
         self._stop, self._is_endless = stop, is_endless
         self._advice: tuple[str, ...] | None = None
@@ -196,6 +209,7 @@ class _Rounds:
                 self._session.note(f"this round failed: {sentence_of(error)}")
 
         self._stop.sentence = ""
+        self.watch.record(steps, self._work.facts, has_failed=failure is not None)
         then = after_announcing(steps, broker=self._broker)
         if self._is_endless and self._session.as_json:
             errors = [done.error for done in steps if done.error] + ([failure] if failure else [])

@@ -85,6 +85,16 @@ def listening_options(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def metrics_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--metrics``, as the parameter `metrics`: where the state of a service is shown, or None."""
+    return click.option(
+        "--metrics",
+        type=host_and_port,
+        metavar="HOST:PORT",
+        help="Address of /metrics (Prometheus) and /health; none by default.",
+    )(command)
+
+
 def _tls_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add ``--certificate`` and ``--private-key``, as the parameter `tls`."""
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.cli.keys import key_option, open_key
-from blockota.cli.listening import listening_options
+from blockota.cli.listening import listening_options, metrics_option
 from blockota.cli.log_verify import counted_entries, receipt, verify
+from blockota.cli.services import shown_state
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import RefusedError, UsageError
 
@@ -185,9 +186,17 @@ def anchor(session: Session, /, key: str, password_fd: int | None, *, is_whole: 
     "folder", metavar="[FOLDER]", type=click.Path(path_type=Path, exists=True, file_okay=False), required=False
 )
 @click.option("--access-log", type=_FILE, metavar="FILE", help="Log file, one JSON line per request; else stderr.")
+@metrics_option
 @listening_options
 @with_session
-def serve(session: Session, /, folder: Path | None, access_log: Path | None, listening: Listening) -> None:
+def serve(
+    session: Session,
+    /,
+    folder: Path | None,
+    access_log: Path | None,
+    metrics: tuple[str, int] | None,
+    listening: Listening,
+) -> None:
     """Serve the published log over HTTP, until SIGTERM or Ctrl-C.
 
     FOLDER is the folder of the settings by default. Readers and witnesses find the checkpoint at /checkpoint, and the
@@ -200,15 +209,19 @@ def serve(session: Session, /, folder: Path | None, access_log: Path | None, lis
     from blockota.repository.access_log import open_log
     from blockota.repository.log_site import LogSite
     from blockota.repository.server import serve
+    from blockota.repository.serving_status import ServedCounts, ServedLogStatus
 
     served = TileLog(folder) if folder else _log_of(_settings(session))
     size = served.published.head().size
 
     def show(url: str) -> None:
-        fields = {"url": url, "entries": size}
+        fields = {"url": url, "entries": size} | ({"metrics": state_url} if state_url else {})
         session.result(fields, lambda: session.done(f"serving a log of {counted_entries(size)} at {url}"))
 
-    serve(LogSite(served), listening, log=open_log(access_log), on_ready=show)
+    log, counts = open_log(access_log), ServedCounts()
+    status = ServedLogStatus(served, counts)
+    with shown_state(session, metrics, "log", lambda: status) as state_url:
+        serve(LogSite(served), listening, log=log, on_ready=show, count=counts.count)
 
 
 @log.command()

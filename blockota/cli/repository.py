@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 from rich.text import Text
 
-from blockota.cli.listening import listening_options
+from blockota.cli.listening import listening_options, metrics_option
 from blockota.cli.parameters import ADDRESS, DURATION, INTERVAL
+from blockota.cli.services import shown_state
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import UsageError
 
@@ -55,6 +56,7 @@ def repository() -> None:
     show_default=True,
     help="How long the last state of the chain is used if the chain is out of reach.",
 )
+@metrics_option
 @listening_options
 @with_session
 def serve(
@@ -68,6 +70,7 @@ def serve(
     access_log: Path | None,
     refresh: int,
     patience: int,
+    metrics: tuple[str, int] | None,
     listening: Listening,
 ) -> None:
     """Serve the releases that the chain allows, until SIGTERM or Ctrl-C.
@@ -83,6 +86,7 @@ def serve(
     from blockota.repository.catalogue import Catalogue
     from blockota.repository.release_site import ReleaseSite
     from blockota.repository.server import serve
+    from blockota.repository.serving_status import RepositoryStatus, ServedCounts
     from blockota.repository.tokens import Tokens
 
     tokens = Tokens(tokens_path) if tokens_path else None
@@ -107,10 +111,15 @@ def serve(
         releases, files, missing = health["releases"], len(catalogue.files.trees), len(catalogue.files.missing)
         count = f"{files} of {files + missing} files" if missing else f"{files} file{'s' * (files != 1)}"
         sentence = f"serving {releases} release{'s' * (releases != 1)} ({count}) at {url}"
-        session.result({"url": url, **health}, lambda: session.done(sentence))
+        session.result(
+            {"url": url, **health} | ({"metrics": state_url} if state_url else {}), lambda: session.done(sentence)
+        )
 
+    counts = ServedCounts()
+    status = RepositoryStatus(catalogue, tokens, counts)
     _note_what_is_missing(session, catalogue, tokens=tokens, broker=broker)
-    serve(ReleaseSite(catalogue, tokens), listening, log=log, on_ready=show)
+    with shown_state(session, metrics, "repository", lambda: status) as state_url:
+        serve(ReleaseSite(catalogue, tokens), listening, log=log, on_ready=show, count=counts.count)
 
 
 @repository.command()

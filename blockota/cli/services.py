@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from blockota.identity.founding import FoundedService, NewService
     from blockota.ledger.log_anchor import LogAnchor
     from blockota.ledger.recording import LogParts
+    from blockota.repository.status_site import StatusPages
 
 
 class ServiceSettings(Protocol):
@@ -113,6 +114,34 @@ def open_log_parts(session: Session, settings: ServiceSettings, password_fd: int
 
     anchor = partial(open_anchor, account) if account else None
     return LogParts(tiles, signer, log.witnesses, anchor, settings.anchor_seconds)
+
+
+@contextmanager
+def shown_state(
+    session: Session, address: tuple[str, int] | None, service: str, status: Callable[[], StatusPages]
+) -> Iterator[str | None]:
+    """Serve ``/metrics`` and ``/health`` while a service runs that has no settings for them.
+
+    Args:
+        session: the session.
+        address: the option ``--metrics``; None serves nothing.
+        service: the service, such as ``broker``.
+        status: returns the state of the service.
+
+    Yields:
+        The URL; None if nothing is served.
+
+    Raises:
+        UsageError: the address cannot be used.
+    """
+    if address is None:
+        yield None
+        return
+    from blockota.repository.status_site import MonitorSite, monitored
+
+    with monitored(address, MonitorSite(service, status)) as url:
+        session.note(f"/metrics and /health are served at {url}.")
+        yield url
 
 
 @contextmanager

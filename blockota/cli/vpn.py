@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from blockota.cli.listening import metrics_option
+from blockota.cli.services import shown_state
 from blockota.cli.session import Session, VerbGroup, with_session, with_session_offline
-from blockota.errors import ChainError
+from blockota.errors import ChainError, UsageError
 from blockota.model.release import show_time
 
 if TYPE_CHECKING:
+    from blockota.identity.tunnel_monitoring import TunnelWatch
     from blockota.identity.tunnel_settings import TunnelSettings
     from blockota.identity.tunnel_sync import TunnelSync, TunnelView
     from blockota.shutdown import Stop
@@ -58,8 +61,9 @@ def key(session: Session, /, file: Path) -> None:
 @vpn.command()
 @click.option("--watch", is_flag=True, help="Follow the registry until SIGTERM or Ctrl-C, and then close the tunnels.")
 @click.option("--print", "printed", is_flag=True, help="Print a configuration for WireGuard, and change nothing.")
+@metrics_option
 @with_session
-def sync(session: Session, /, *, watch: bool, printed: bool) -> None:
+def sync(session: Session, /, *, watch: bool, printed: bool, metrics: tuple[str, int] | None) -> None:
     """Make the tunnels of this host equal to the registry.
 
     A tunnel needs WireGuard, nftables and the rights of root. On other systems than Linux, the command prints a
@@ -70,11 +74,14 @@ def sync(session: Session, /, *, watch: bool, printed: bool) -> None:
     """
     from blockota.bindings.identities import IdentitiesContract
     from blockota.identity.tunnel_keys import read_private_key
+    from blockota.identity.tunnel_monitoring import TunnelWatch
     from blockota.identity.tunnel_sync import TunnelSync, check_age, follow_alone, read_tunnels
     from blockota.identity.tunnels import render_interface, render_peers
     from blockota.identity.wireguard import WireGuard
     from blockota.shutdown import stop_on_signals
 
+    if metrics and not watch:
+        raise UsageError("--metrics needs --watch", why="a single reading ends before it is watched")
     settings = _settings(session)
     private_key = read_private_key(settings.key_file)
     if printed or not sys.platform.startswith("linux"):
@@ -85,15 +92,21 @@ def sync(session: Session, /, *, watch: bool, printed: bool) -> None:
         fields = {**_fields(settings, view), "configuration": head + render_peers(view.peers)}
         session.result(fields, lambda: click.echo(fields["configuration"], nl=False))
         return
-    tunnels = TunnelSync(settings, private_key, WireGuard(settings.interface), session.note)
+    interface = WireGuard(settings.interface)
+    tunnels = TunnelSync(settings, private_key, interface, session.note)
     if not watch:
         _sync_once(session, settings, tunnels)
         session.note("A ban takes effect here at the next `blockota vpn sync`; --watch follows the registry.")
         return
-    with follow_alone(settings), stop_on_signals() as stop:
+    state = TunnelWatch(interface.peers)
+    with (
+        follow_alone(settings),
+        stop_on_signals() as stop,
+        shown_state(session, metrics, "tunnels", lambda: state),
+    ):
         tunnels.start_closed()
         try:
-            _follow(session, _sync_once(session, settings, tunnels), tunnels, stop)
+            _follow(session, _sync_once(session, settings, tunnels), tunnels, state, stop)
         finally:
             tunnels.close()
 
@@ -116,23 +129,24 @@ def _sync_once(session: Session, settings: TunnelSettings, tunnels: TunnelSync) 
     return update
 
 
-def _follow(session: Session, update: Callable[[], None], tunnels: TunnelSync, stop: Stop) -> None:
+def _follow(session: Session, update: Callable[[], None], tunnels: TunnelSync, state: TunnelWatch, stop: Stop) -> None:
     """Keep the tunnels equal to the registry until the stop."""
     from blockota.chain.wake import BlockSignal
 
     signal, failure = BlockSignal(session.gateway.settings.url, pause=_PAUSE), ""
     try:
         while not stop.is_asked:
+            state.fresh_at = tunnels.fresh_at
             signal.wait(stop)
             tunnels.repair(now=int(time.time()))
             try:
                 update()
-                failure = ""
+                failure = state.trouble = ""
             except ChainError as error:
                 tunnels.expire(now=int(time.time()))
                 if error.what != failure:
                     session.warn(f"{error.what}: {error.why}")
-                failure = error.what
+                failure, state.trouble = error.what, f"{error.what}: {error.why}"
     finally:
         signal.close()
 

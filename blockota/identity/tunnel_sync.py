@@ -204,6 +204,11 @@ class TunnelSync:
         if self._interface.exists():
             self._set(())
 
+    @property
+    def fresh_at(self) -> int | None:
+        """Unix time of the newest block that was read; None before the first one."""
+        return self._fresh_at
+
     def update(self, contract: IdentitiesContract, follower: Follower, *, now: int) -> None:
         """Read the registry as far as the chain has grown, and change the tunnels.
 

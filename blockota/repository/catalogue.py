@@ -102,6 +102,11 @@ class Catalogue:
         return self._clock() - self._read_at
 
     @property
+    def block(self) -> int:
+        """The block of the last reading of the chain."""
+        return self._reading.block
+
+    @property
     def is_open(self) -> bool:
         """Whether the last reading of the chain is still valid."""
         return self.age <= self._timeout

@@ -73,10 +73,7 @@ class Responder:
         return self._content(request, address)
 
     def _health(self) -> HttpAnswer:
-        health = self._catalogue.health()
-        if self._tokens:
-            health |= {"tokens": self._tokens.count, "tokensTrouble": self._tokens.why}
-            health |= {"status": "closed"} if self._tokens.are_void else {}
+        health = health_of(self._catalogue, self._tokens)
         body = json.dumps(health, indent=2).encode() + b"\n"
         headers = {"Content-Type": "application/json", "Cache-Control": "no-store", "Content-Length": str(len(body))}
         return HttpAnswer(503 if health["status"] in ("closed", "failing") else 200, headers, (body,))
@@ -130,6 +127,15 @@ class Responder:
         why = "the file does not belong to a release that this repository has read from the chain"
         remedy = f"ask again after {catalogue.refresh_seconds:.0f} s if the release is new"
         raise RefusedRequestError(status, f"{cid} is not yet known here", why=why, remedy=remedy)
+
+
+def health_of(catalogue: Catalogue, tokens: Tokens | None) -> dict[str, object]:
+    """Return the JSON object of ``/health`` of a repository, whose `tokens` are None if it serves every client."""
+    health = catalogue.health()
+    if tokens:
+        health |= {"tokens": tokens.count, "tokensTrouble": tokens.why}
+        health |= {"status": "closed"} if tokens.are_void else {}
+    return health
 
 
 def _block(request: HttpRequest, block: TreeBlock, *, headers: dict[str, str]) -> HttpAnswer:

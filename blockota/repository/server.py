@@ -78,7 +78,12 @@ class Listening:
 
 
 def serve(
-    site: ServedSite, listening: Listening, *, log: Callable[[str], None], on_ready: Callable[[str], None]
+    site: ServedSite,
+    listening: Listening,
+    *,
+    log: Callable[[str], None],
+    on_ready: Callable[[str], None],
+    count: Callable[[AccessRecord], None] = lambda _: None,
 ) -> None:
     """Serve until a signal requests a stop. Transfers may then continue for `stop_seconds` or until a second signal.
 
@@ -87,13 +92,14 @@ def serve(
         listening: the settings of the server.
         log: called with each line of the access log.
         on_ready: called with the URL when the server answers requests.
+        count: called with each answered request.
 
     Raises:
         UsageError: the address, the certificate or its key cannot be used.
     """
     context = tls_context(listening)
     with listen(listening) as listener, stop_on_signals() as stop:
-        server = _Server(site, listening, log=log)
+        server = _Server(site, listening, log=log, count=count)
         asyncio.run(server.run(listener, context, stop=stop, on_ready=on_ready))
 
 
@@ -179,8 +185,15 @@ def _check_pem(path: Path, label: bytes, kind: str) -> None:
 class _Server:
     """Accepts connections, answers their requests and logs them."""
 
-    def __init__(self, site: ServedSite, listening: Listening, *, log: Callable[[str], None]) -> None:
-        self._site, self._listening, self._log = site, listening, log
+    def __init__(
+        self,
+        site: ServedSite,
+        listening: Listening,
+        *,
+        log: Callable[[str], None],
+        count: Callable[[AccessRecord], None] = lambda _: None,
+    ) -> None:
+        self._site, self._listening, self._log, self._count = site, listening, log, count
         self._max_connections = _connection_limit(listening.clients, log=log)
         self._connections: set[asyncio.Task[None]] = set()
         self._idle: set[HttpConnection] = set()
@@ -273,6 +286,7 @@ class _Server:
             raise
         finally:
             self._answers -= 1
+            self._count(record)
             self._log(record.line())
         return connection.is_reusable
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -88,38 +88,32 @@ class StatusSite(LogSite):
 
 
 @contextmanager
-def monitored(address: tuple[str, int] | None, site: MonitorSite) -> Iterator[str]:
+def monitored(address: tuple[str, int], site: MonitorSite) -> Iterator[str]:
     """Serve the state of a service in a thread of its own.
 
     Args:
-        address: host and port; None serves nothing.
+        address: host and port.
         site: the state.
 
     Yields:
-        The URL; empty if nothing is served.
+        The URL.
 
     Raises:
         UsageError: the address cannot be used.
     """
-    if address is None:
-        yield ""
-        return
-    stop, ready = Stop(), queue.SimpleQueue[str | BlockOTAError]()
+    stop, ready = Stop(), Future[str]()
     place = Listening(*address, clients=_CLIENTS, stop_seconds=0)
 
     def serve() -> None:
         try:
-            asyncio.run(serve_until(stop, site, place, log=lambda _: None, on_ready=ready.put))
+            asyncio.run(serve_until(stop, site, place, log=lambda _: None, on_ready=ready.set_result))
         except BlockOTAError as error:
-            ready.put(error)
+            ready.set_exception(error)
 
     thread = threading.Thread(target=serve, name="monitor", daemon=True)
     thread.start()
     try:
-        found = ready.get()
-        if isinstance(found, BlockOTAError):
-            raise found
-        yield found
+        yield ready.result()
     finally:
         stop.ask()
         thread.join()

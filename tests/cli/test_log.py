@@ -25,6 +25,8 @@ from tests.conftest import Cast
 from tests.support import forks
 from tests.support.identities import enrolment_of
 from tests.support.logs import entries_of, note_signer
+from tests.support.scraping import scrape
+from tests.support.waiting import eventually
 from tests.support.witness import SIGNER, witness_server
 
 KEEPER = UUID("8f14e45f-ceea-467f-a8a0-c2d5b1e7d301")
@@ -215,3 +217,21 @@ def test_a_log_is_served(folder: Path) -> None:
     records = map(json.loads, (folder / "access.log").read_text().splitlines())
     troubles = [one["trouble"] for one in records if one.get("status") == HTTPStatus.INTERNAL_SERVER_ERROR]
     assert ["not a signed note" in one for one in troubles] == [True, True]
+
+
+def test_a_served_log_has_metrics(folder: Path) -> None:
+    """The metrics are at an address of their own, and count the answers by their status."""
+    log = TileLog(folder / "log")
+    log.append(entries_of(0, 300))
+    log.publish(note_signer(ORIGIN))
+    place = ("--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--access-log", "access.log", "--json")
+    with forks.started(["-m", "blockota", "log", "serve", "log", *place], folder=folder) as server:
+        fields = json.loads("".join(server.stdout.readline() for _ in range(5)))
+        for path, status in (("checkpoint", 200), ("tile/entries/000", 200), ("lock", 404), ("metrics", 404)):
+            assert requests.get(f"{fields['url']}/{path}", timeout=60).status_code == status
+        # An answer is counted after its last byte, so that the client may be faster.
+        eventually(lambda: scrape(fields["metrics"]).get("blockota_log_requests_total 404") == 2, what="the count")
+        found = scrape(fields["metrics"])
+        assert (found["blockota_log_requests_total 200"], found["blockota_log_published_entries"]) == (2, 300)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from blockota import __version__
 from blockota.gateway.monitoring import AccessStatus, DevicePlan, GatewaySite, GatewayStatus, ask_plans
 from blockota.ledger.log import TileLog
 from blockota.ledger.recording import LogStatus
 from blockota.repository.request import HttpRequest
+from tests.support.scraping import samples_of
 
 PLAN = DevicePlan(256, "acme/thermo2/SN-1", "default", is_banned=False, why="no order is open")
 LOG = LogStatus(entries=5, anchored=4, unanchored_since=int(time.time()) - 100, appended={"install": 2})
@@ -37,15 +37,6 @@ def test_health_has_a_word_for_the_state(tmp_path: Path, status: GatewayStatus, 
     """A gateway with failures also answers with 200, because a restart would not help."""
     code, body = ask(tmp_path, "/health", status=status)
     assert (code, json.loads(body)["status"]) == (200, word)
-
-
-def samples_of(text: str) -> dict[str, float]:
-    """Return the samples of a page of metrics, as Prometheus' own library reads them, by name and labels."""
-    return {
-        one.name + "".join(f" {value}" for value in one.labels.values()): one.value
-        for family in text_string_to_metric_families(text)
-        for one in family.samples
-    }
 
 
 def test_metrics_have_prometheus_format(tmp_path: Path) -> None:

@@ -29,12 +29,14 @@ class Served:
         process: the process of the repository.
         log: the path of the access log.
         verify: how clients check the TLS certificate.
+        metrics: the URL of the metrics; empty without them.
     """
 
     url: str
     process: forks.Process
     log: Path
     verify: str | bool = True
+    metrics: str = ""
 
     def get(self, path: str, **options: Any) -> requests.Response:
         """Send an HTTP request to the repository on a new connection."""
@@ -67,14 +69,16 @@ def serving(folder: Path, *options: str, verify: str | bool = True) -> Iterator[
     words = ["repository", "serve", ".blockota/store", "--listen", "127.0.0.1:0", "--refresh", "1", "--json"]
     command = ["-m", "blockota", *words, "--access-log", str(log), *options]
     with forks.started(command, folder=folder) as process:
-        yield Served(_url(process), process, log, verify)
+        fields = _fields(process)
+        yield Served(fields["url"], process, log, verify, fields.get("metrics", ""))
 
 
-def _url(process: forks.Process) -> str:
-    """Return the URL in the JSON object that ``repository serve`` prints when it is ready."""
+def _fields(process: forks.Process) -> dict[str, str]:
+    """Return the JSON object that ``repository serve`` prints when it is ready."""
     text = ""
     for line in process.stdout:
         text += line
         if line == "}\n":
-            return str(json.loads(text)["url"])
+            fields: dict[str, str] = json.loads(text)
+            return fields
     raise AssertionError(process.errors + text)

@@ -28,7 +28,7 @@ from tests.support.namespaces import NamespaceHost, lan
 from tests.support.relay import Relay
 from tests.support.waiting import eventually
 
-PORT = 51820
+PORT, METRICS = 51820, 9483
 
 
 @dataclass
@@ -59,7 +59,7 @@ class End:
     def start(self) -> None:
         """Follow the registry, and wait until the tunnels are open."""
         output = (self.folder / "notes.txt").open("w")
-        command = self.blockota("vpn", "sync", "--watch", "--json")
+        command = self.blockota("vpn", "sync", "--watch", "--metrics", f"127.0.0.1:{METRICS}", "--json")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=output, text=True, cwd=ROOT)
         assert self.process.stdout
         for line in self.process.stdout:

@@ -8,7 +8,8 @@ from functools import partial
 
 from blockota.model.identity import ban_reason
 from tests.conftest import ROOT
-from tests.peers.wireguard.conftest import End, TunnelCity, status_of
+from tests.peers.wireguard.conftest import METRICS, End, TunnelCity, status_of
+from tests.support.scraping import samples_of
 from tests.support.waiting import eventually
 
 _SERVE = "import http.server as s; s.HTTPServer(('{address}', {port}), s.SimpleHTTPRequestHandler).serve_forever()"
@@ -110,6 +111,19 @@ def test_the_status_joins_wireguard_and_the_registry(tunnels: TunnelCity) -> Non
     assert isinstance(row["lastHandshake"], int)
     assert isinstance(row["received"], int)
     assert row["received"] > 0
+
+
+def test_the_metrics_count_the_tunnels(tunnels: TunnelCity) -> None:
+    """The metrics of a host count its peers, and name none of them."""
+    validator, gateway = tunnels.validators[0], tunnels.gateways[0]
+    gateway.comes_to_reach(validator)
+    text = validator.host.run("curl", "-sS", f"http://127.0.0.1:{METRICS}/metrics")
+    found = samples_of(text)
+    assert found["blockota_tunnels_peers"] == len(status_of(validator))
+    assert found["blockota_tunnels_live_peers"] >= 1
+    assert (found["blockota_tunnels_troubles"], found["blockota_tunnels_received_bytes"] > 0) == (0, True)
+    assert gateway.address not in text
+    assert str(gateway.uuid) not in text
 
 
 def test_the_printed_file_is_one_of_wireguard(tunnels: TunnelCity) -> None:
