@@ -126,7 +126,7 @@ class CloudStore:
         # (3) the ban and the time
         if why := _time_fault(found, identity, now):
             raise _refused(why)
-        return AcceptedRequest(found.raw, identity.uuid, validator, found.time, readings)
+        return AcceptedRequest(found.raw, identity.uuid, validator, found.time, readings, found.name)
 
 
 def _time_fault(request: SignedRequest, identity: Identity, now: int) -> str:

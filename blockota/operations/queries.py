@@ -39,7 +39,7 @@ class StoredRequest:
 
     Attributes:
         number: its number in the database.
-        digest: SHA-256 of its bytes.
+        digest: `blockota.operations.writing.AcceptedRequest.digest`.
         gateway: the gateway that signed it.
         validator: the validator that accepted it.
         time: Unix time of its signature.

@@ -46,7 +46,7 @@ REQUEST = Table(
     "request",
     METADATA,
     Column("number", _NUMBER, primary_key=True),
-    Column("digest", LargeBinary(32), nullable=False, unique=True),  # SHA-256 of `raw`
+    Column("digest", LargeBinary(32), nullable=False, unique=True),  # `AcceptedRequest.digest`
     Column("gateway", Uuid, nullable=False),
     Column("validator", Uuid, nullable=False),
     Column("time", BigInteger, nullable=False),  # Unix time of the signature; of the arrival if it signs no time

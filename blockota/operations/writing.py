@@ -1,13 +1,15 @@
 """Write requests with their readings into the cloud's database.
 
-Writing is idempotent: a request that the database has already, with the same bytes, is not counted again. A sender can
-therefore repeat whatever was not acknowledged. Each transaction also changes the row of this cloud in ``batch``: the
-commit of a transaction without a change would not wait for a standby, and rows of an earlier transaction, whose wait
-was ended, would be acknowledged before the standby has them.
+Writing is idempotent: a request that the database has already is not counted again. A sender can therefore repeat
+whatever was not acknowledged, also with a new signature: the name, the data and both ends make a request. Each
+transaction also changes the row of this cloud in ``batch``: the commit of a transaction without a change would not wait
+for a standby, and rows of an earlier transaction, whose wait was ended, would be acknowledged before the standby has
+them.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +39,7 @@ class AcceptedRequest:
         validator: the validator.
         time: Unix time of the signature; None if it covers no time.
         readings: the readings in it.
+        name: the name that the gateway never uses again; empty if the signature covers none.
     """
 
     raw: bytes = field(repr=False)
@@ -44,11 +47,15 @@ class AcceptedRequest:
     validator: UUID
     time: int | None
     readings: tuple[SensorReading, ...]
+    name: str = ""
 
     @cached_property
     def digest(self) -> bytes:
-        """SHA-256 of the bytes."""
-        return sha256(self.raw).digest()
+        """What makes the request: a gateway that lost the answer of a validator signs the same request again."""
+        if not self.name:
+            return sha256(self.raw).digest()
+        data = [one.as_fields() for one in self.readings]
+        return sha256(json.dumps([str(self.gateway), str(self.validator), self.name, data]).encode()).digest()
 
 
 def write_requests(connection: Connection, requests: Iterable[AcceptedRequest], *, cloud: UUID, now: int) -> set[bytes]:

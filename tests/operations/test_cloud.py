@@ -120,6 +120,22 @@ def test_a_repeated_request_is_stored_once(
     assert sum(one.reading.value == 77.0 for one in stored(run)) == 1
 
 
+def test_a_request_that_is_signed_again_is_stored_once(run: CloudRun, signers: dict[str, RequestSigner]) -> None:
+    """A gateway that lost the answer of a validator signs the same request again. Another name or reading counts."""
+
+    def signed(name: str, value: float, now: int) -> str:
+        parcel = Parcel("submit", {"readings": [VALUE | {"thing": "777", "value": value}]}, name)
+        return signers["gateway"].request(parcel, receiver=VALIDATOR, now=now).decode()
+
+    now = int(time.time())
+    for texts in ([signed("a", 1, now - 1), signed("a", 1, now)], [signed("a", 1, now - 2)]):
+        answer = run.post(store(signers["validator"], *texts))
+        assert answer["result"] == {"stored": len(texts)}
+    assert [one.reading.value for one in stored(run, "777")] == [1]
+    run.post(store(signers["validator"], signed("b", 1, now), signed("a", 2, now)))
+    assert sorted(float(one.reading.value) for one in stored(run, "777")) == [1, 1, 2]
+
+
 def test_an_earlier_key_of_a_gateway_is_accepted(run: CloudRun, signers: dict[str, RequestSigner]) -> None:
     """Requests that a gateway signed before and after its key was rotated are stored."""
     data = {"readings": [VALUE | {"thing": "rotated"}]}
