@@ -38,7 +38,9 @@ def cloud() -> None:
 @click.option("--identity", type=UUID_TYPE, metavar="UUID", help="UUID of an enrolled cloud; random by default.")
 @click.option("--domain", default="cloud.local", show_default=True, metavar="NAME", help="Begin of its log's name.")
 @click.option("--key", metavar="URI", help="Account that anchors its log, such as keystore:FILE.")
-@click.option("--identity-key", type=_FILE, metavar="FILE", help="Its private P-256 key; a new one by default.")
+@click.option(
+    "--identity-key", type=_FILE, metavar="FILE", help="P-256 key whose public part is enrolled; else a new one."
+)
 @click.option("--log-key", type=_FILE, metavar="FILE", help="Its log's private key; a new one by default.")
 @click.option(
     "--database",

@@ -31,6 +31,10 @@ from blockota.settings import FILE_NAME
 from blockota.settings_table import parse_toml
 
 _MAX_SETTINGS, _MAX_PEM = 1 << 16, 1 << 14
+_SIGNERS = frozenset({"gateway", "validator"})
+"""The kinds of services that sign requests or documents with the key of their identity. The others sign their log with
+its own key, and transactions with their account. The registry wants a public key of them too, but its private part
+would be a secret without a use, so it is not kept."""
 _HINTS = {
     "validator": """
 # [validator.cloud]                  # where readings are kept; see docs/access.md
@@ -61,6 +65,11 @@ class NewService:
     key: str | None = None
     identity_key: Path | None = None
     log_key: Path | None = None
+
+    @property
+    def is_signer(self) -> bool:
+        """Whether the service signs with the key of its identity."""
+        return self.kind in _SIGNERS
 
     @property
     def origin(self) -> str:
@@ -119,7 +128,8 @@ class ServiceFounding:
             new.log_key or folder / "log.pem",
         )
         self.found = FoundedService(folder, self._path, folder / "identity.pub", folder / "log.pub")
-        made = [self._identity_key] * (new.identity_key is None) + [self._log_key] * (new.log_key is None)
+        made = [self._identity_key] * (new.is_signer and new.identity_key is None)
+        made += [self._log_key] * (new.log_key is None)
         for path in (self.found.public_key, self.found.log_public_key, *made):
             if path.exists():
                 raise UsageError(
@@ -133,11 +143,15 @@ class ServiceFounding:
         self._folder.chmod(0o700)
         if new.identity_key is None:
             private = generate_private_key(SECP256R1())
-            pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            write_new(self._identity_key, pem, mode=0o600)
+            public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+            if new.is_signer:
+                pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+                write_new(self._identity_key, pem, mode=0o600)
+        else:
+            public = _public(new.identity_key)
         if new.log_key is None:
             create_log_key(self._log_key)
-        write_new(self.found.public_key, _public(self._identity_key), mode=0o644)
+        write_new(self.found.public_key, public, mode=0o644)
         write_new(self.found.log_public_key, _public(self._log_key), mode=0o644)
 
     def write_settings(self, values: Mapping[str, str], tables: Iterable[str] = ()) -> None:
@@ -149,7 +163,8 @@ class ServiceFounding:
         """
         new = self._new
         places = [f"file:{beside(one, self._path.parent)}" for one in (self._identity_key, self._log_key)]
-        own = {"identity": str(new.identity), "state": new.kind, "identity_key": places[0]}
+        own = {"identity": str(new.identity), "state": new.kind}
+        own |= {"identity_key": places[0]} if new.is_signer else {}
         own |= {"key": new.key} if new.key else {}
         log = {"folder": f"{new.kind}/log", "origin": new.origin, "key": places[1]}
         text = "".join([toml_table(new.kind, own | dict(values)), *tables, toml_table("log", log)])

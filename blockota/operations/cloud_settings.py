@@ -17,8 +17,9 @@ from blockota.settings import STATE_FOLDER, load_table, settings_folder
 from blockota.settings_table import SettingsTable
 
 _KNOWN = {
-    *("identity", "identity_key", "key", "state", "listen", "requests", "certificate", "private_key", "anchor_minutes"),
+    *("identity", "key", "state", "listen", "requests", "certificate", "private_key", "anchor_minutes"),
     *("max_age", "database"),
+    "identity_key",  # written by earlier versions; a cloud signs nothing with it
 }
 _MAX_ANCHOR_MINUTES = 1440
 _MAX_URL = 1 << 12

@@ -16,7 +16,7 @@ from blockota.settings import STATE_FOLDER, load_table, settings_folder
 from blockota.settings_table import SettingsTable
 
 _KNOWN = {
-    "identity_key",
+    "identity_key",  # written by earlier versions; a room signs nothing with it
     "listen",
     "url",
     "state",

@@ -195,6 +195,8 @@ def test_init_writes_settings_that_can_be_read(tmp_path: Path) -> None:
     settings = load_cloud(tmp_path / "blockota.toml", environment={})
     assert str(settings.identity) == fields["identity"]
     assert settings.port.certificate == tmp_path / "cloud" / "server.pem"
+    assert not (tmp_path / "cloud" / "identity.pem").exists()
     before = (tmp_path / "blockota.toml").read_bytes()
+    assert b"identity_key" not in before
     assert blockota(tmp_path, "cloud", "init").returncode == 2
     assert (tmp_path / "blockota.toml").read_bytes() == before

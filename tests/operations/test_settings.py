@@ -8,7 +8,11 @@ from uuid import UUID
 import pytest
 
 from blockota.errors import UsageError
+from blockota.formats.public_key import KeyKind
 from blockota.identity.founding import NewService
+from blockota.ledger.keys import open_log_key
+from blockota.ledger.log_settings import load_log
+from blockota.model.identity import identity_key
 from blockota.operations.founding import KIND, found_room
 from blockota.operations.settings import load_operations, require_identity
 
@@ -60,3 +64,16 @@ def test_wrong_settings_are_refused(tmp_path: Path, line: str, words: str) -> No
     with pytest.raises(UsageError) as caught:
         load_operations(file, environment={})
     assert words in str(caught.value)
+
+
+def test_a_new_room_has_only_the_keys_that_it_uses(tmp_path: Path) -> None:
+    """The registry gets a public key of the identity, whose private part is not kept; the log's key is the room's."""
+    new = NewService(KIND, UUID(int=7, version=4), "city.example")
+    found = found_room(tmp_path / "blockota.toml", new, listen="127.0.0.1:8480", url=None)
+    assert identity_key(found.public_key.read_text()).kind is KeyKind.P256
+    assert {path.name for path in found.folder.iterdir()} == {"identity.pub", "log.pem", "log.pub"}
+    settings = load_operations(found.settings, environment={})
+    assert (settings.identity, settings.folder) == (new.identity, found.folder)
+    log = load_log(found.settings, environment={})
+    assert open_log_key(*log.signing(), environment={}).key.name == new.origin
+    assert "identity_key" not in found.settings.read_text()
