@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -35,6 +35,8 @@ _RUNNING = "device, product, version, level, kind, time, update_order, keeper, n
 # The text and signature of a sign-in stay in the entry, where they can be checked.
 _SIGNATURE = re.compile(r"(?<=^sign-in of 0x[0-9a-fA-F]{40}), signature 0x[0-9a-f]+.*", re.DOTALL)
 _TEXT_LIMIT, _NAMED = 100, 1000
+_FOLDED = {"DeviceRegistered", *(str(kind) for kind in EntryKind if kind.names_running_image)}
+"""The events and entries that come in large numbers, one for each device of a fleet."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class LogLine:
         subject: the subject of the line, such as ``device 256``.
         text: the line in words.
         link: the path of the evidence.
+        others: in a folded list, the number of other devices about which the lines directly before it say the same.
     """
 
     time: int
@@ -107,6 +110,7 @@ class LogLine:
     subject: str
     text: str
     link: str
+    others: int = 0
 
     def as_fields(self) -> dict[str, Any]:
         """The JSON object of an exported line."""
@@ -323,6 +327,21 @@ def log_lines(archive: RoomArchive, *, before: int, limit: int, kind: str = "", 
         )
         lines += [_line_of_entry(entry_of(row), with_texts=with_texts) for row in rows]
     return sorted(lines, key=lambda one: one.time, reverse=True)[:limit]
+
+
+def folded(lines: Sequence[LogLine]) -> list[LogLine]:
+    """Return the lines, with one line for adjacent lines that say the same about several devices.
+
+    The registration and the update of a fleet would otherwise hide everything else.
+    """
+    found = list[LogLine]()
+    for line in lines:
+        last = found[-1] if found else None
+        if last and line.kind in _FOLDED and (line.kind, line.text) == (last.kind, last.text):
+            found[-1] = replace(last, others=last.others + 1)
+        else:
+            found.append(line)
+    return found
 
 
 def _line_of_happening(one: Happening, *, with_texts: bool) -> LogLine:

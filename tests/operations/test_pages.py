@@ -110,6 +110,7 @@ def test_devices_are_found_by_their_serial(scene: RoomScene, url: str) -> None:
     newest = len(scene.numbers) * 2 // 3
     assert f'<p class="fine">{newest} devices' in get(url, "/devices?product=acme-thermo2&version=1.1.0")
     assert "No device matches" in get(url, "/devices?q=nothing")
+    assert 'page=1">page 1</a>' in get(url, "/devices?page=99")
 
 
 def test_a_new_entry_reaches_the_pages(scene: RoomScene, url: str) -> None:

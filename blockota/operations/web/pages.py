@@ -22,7 +22,17 @@ from blockota.operations.web.rendering import render
 
 _NUMBER = re.compile(r"[1-9]\d{0,18}", re.ASCII)
 _MAX_TEXT = 200
-_EXPORTED, _LINES, _NEWEST = 10_000, 100, 8
+_EXPORTED, _LINES, _NEWEST, _READ = 10_000, 100, 8, 200
+_VERBS = {
+    "install": "installed",
+    "reinstall": "installed again:",
+    "equivalent": "runs",
+    "claimed": "reported",
+    "configuration": "configured with",
+    "refusal": "refused",
+    "postponement": "postponed",
+}
+"""The words before the release of an entry, by the kind of the entry."""
 _KINDS = ("", "chain", "log")
 
 
@@ -30,7 +40,7 @@ def overview(request: Request) -> Response:
     """The overview: numbers of devices, updates, warnings, chains and anchors."""
     room = room_of(request)
     archive, state = room.archive, room.state
-    lines = views.log_lines(archive, before=1 << 40, limit=3 * _NEWEST, with_texts=not is_public(request))
+    lines = views.log_lines(archive, before=1 << 40, limit=_READ, with_texts=not is_public(request))
     # The room's own log repeats the orders and bans on the chain.
     lines = [one for one in lines if one.source == "chain" or "; transaction 0x" not in one.text]
     return render(
@@ -39,7 +49,8 @@ def overview(request: Request) -> Response:
         shares=views.release_shares(state, archive),
         updates=views.update_progress(state, archive, is_open=True),
         warnings=count_open(archive),
-        lines=lines[:_NEWEST],
+        lines=views.folded(lines)[:_NEWEST],
+        verbs=_VERBS,
         logs=log_rows(room),
     )
 
@@ -67,6 +78,7 @@ def devices(request: Request) -> Response:
         products=sorted({one.product for one in shares}),
         newest=newest,
         has_more=query.page * views.PAGE < count,
+        page_count=-(-count // views.PAGE),
     )
 
 

@@ -232,8 +232,8 @@ def _count(number: int | None) -> Markup | str:
     return Markup("&ndash;") if number is None else f"{number:,}"
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def _counted(number: int, noun: str, plural: str = "") -> str:
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def _short(value: str, length: int = _LENGTH) -> str:
