@@ -1,8 +1,10 @@
-"""The P-256 key of the gateway's identity, by URI.
+"""The P-256 key of a service's identity, by URI. It signs requests, and a gateway's documents for devices.
 
-The gateway signs documents for devices with this key. ``file:PATH``  a file with an unencrypted private key in PEM
-(PKCS #8), readable for its owner only ``env:NAME``   an environment variable with the private key, 64 hexadecimal
-digits ``pkcs11:…``   a key in a PKCS #11 token (RFC 7512; see `blockota.pkcs11_keys`)
+==============  ==============================================================================================
+``file:PATH``   a file with an unencrypted private key in PEM (PKCS #8), readable for its owner only
+``env:NAME``    an environment variable with the private key, 64 hexadecimal digits
+``pkcs11:…``    a key in a PKCS #11 token (RFC 7512; see `blockota.pkcs11_keys`)
+==============  ==============================================================================================
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from blockota.keys import open_token_key
 from blockota.ledger.keys import read_key_file
 
 _SECRET = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
-_NAME = "the key of the gateway's identity"
+_NAME = "the key of this service's identity"
 _WORD = 32
 
 

@@ -211,10 +211,11 @@ class ReceivingService(ABC):
     async def _serve(self, workers: Mapping[str, Callable[[], object]], on_ready: Callable[[str], None]) -> None:
         intake = RequestIntake(self._receiver)
         stopped = asyncio.create_task(asyncio.to_thread(self._wait_for_stop))
-        tasks = [asyncio.create_task(one) for one in self._tasks(intake, on_ready)]
-        for name, work in workers.items():
-            self._threads.start(name, work)
+        tasks = list[asyncio.Task[None]]()
         try:
+            tasks.extend(asyncio.create_task(one) for one in self._tasks(intake, on_ready))
+            for name, work in workers.items():
+                self._threads.start(name, work)
             await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 if task.done():

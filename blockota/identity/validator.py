@@ -102,19 +102,20 @@ class GatewayRoute:
         registry: reads its record.
         url: where it receives commands; empty for its virtual IP.
         port: the port at the virtual IP.
+
+    Raises:
+        UsageError: the URL cannot be used.
     """
 
     def __init__(self, gateway: UUID, registry: IdentityReader, *, url: str = "", port: int = 8471) -> None:
         self._gateway, self._registry, self._url, self._port = gateway, registry, url, port
-        self._line: RequestLine | None = None
-        self._place = ""
+        self._line, self._place = RequestLine(url) if url else None, url
 
     def send(self, raw: bytes) -> RequestReply:
         """Send a command. One to an identity that may not get it is refused without being sent.
 
         Raises:
             UnreachableError: the registry or the gateway does not answer.
-            UsageError: the address of the gateway cannot be used.
         """
         identity = self._registry.reading(self._gateway, "").identity
         if why := _obstacle(identity, has_url=bool(self._url)):

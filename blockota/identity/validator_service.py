@@ -28,6 +28,7 @@ from starlette.routing import Route as WebRoute
 
 from blockota.bindings.identities import IdentitiesContract
 from blockota.errors import ChainError
+from blockota.files import read_input
 from blockota.identity.intake import RequestIntake
 from blockota.identity.mqtt_intake import MqttIntake
 from blockota.identity.receiving import Outcome
@@ -50,7 +51,7 @@ from blockota.stores.source import is_this_machine
 
 STATE_NAME, CLOUD_NAME, COMMANDS_NAME = "requests.sqlite", "to-cloud.sqlite", "commands.sqlite"
 """The files in the folder of a validator."""
-_MOST_SHOWN = 1000
+_MOST_SHOWN, _MAX_PASSWORD = 1000, 1 << 12
 _LIMIT = re.compile(r"\d{1,9}", re.ASCII)
 _SWITCH = 0.0005
 """Seconds after which a busy thread lets another one run. Each check of a signature and each write gives up the
@@ -156,7 +157,8 @@ class ValidatorService(ReceivingService):
 
     def _mqtt_tasks(self, intake: RequestIntake) -> Iterator[Coroutine[Any, Any, None]]:
         if broker := self._settings.broker:
-            password = broker.password.read_text().strip() if broker.password else ""
+            content = read_input(broker.password, limit=_MAX_PASSWORD) if broker.password else b""
+            password = content.decode(errors="replace").strip()
             account = BrokerAccount(
                 broker.host, broker.port, broker.name, password, broker.authority, is_persistent=bool(broker.name)
             )

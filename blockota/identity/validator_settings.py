@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,7 +176,7 @@ def _rule(table: SettingsTable) -> Rule:
     if comparison not in COMPARISONS:
         raise table.unusable("comparison", f"{comparison!r:.20} is not one of {' '.join(COMPARISONS)}")
     limit, arguments = table.values.get("limit"), table.values.get("arguments", {})
-    if isinstance(limit, bool) or not isinstance(limit, int | float):
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not math.isfinite(limit):
         raise table.unusable("limit", f"{limit!r:.40} is not a number")
     if not isinstance(arguments, dict) or not all(_is_plain(one) for one in arguments.values()):
         raise table.unusable("arguments", "they are not a table of numbers, texts, true and false")

@@ -98,6 +98,7 @@ def test_rules_are_read(tmp_path: Path) -> None:
         ('">"', '"~"', "'~' is not one of > >= < <= == !="),
         ("limit = 30", 'limit = "30"', "'30' is not a number"),
         ("limit = 30", "limit = true", "True is not a number"),
+        ("limit = 30", "limit = nan", "nan is not a number"),
         ("limit = 30", "", "None is not a number"),
         ('name = "cool"', "", "has no name"),
         ("7c9e6679-", "", "is not a UUID"),
@@ -149,11 +150,26 @@ def test_a_wrong_setting_is_refused(tmp_path: Path, line: str, why: str) -> None
     assert why in str(caught.value)
 
 
-def test_a_wrong_setting_ends_the_command(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ("", "cannot listen on 192.0.2.1 port 8470"),
+        ('[validator.mqtt]\nbroker = "127.0.0.1:1"\nname = "a"\npassword = "absent"\n', "absent"),
+        ('[validator.mqtt]\nbroker = "127.0.0.1:1"\nauthority = "absent.pem"\n', "absent.pem"),
+        (
+            '[validator.gateways]\n7c9e6679-7425-40de-944b-e07fc1f90ae7 = "10.0.0.1:8471"\n',
+            "'10.0.0.1:8471' is not the address of a receiver",
+        ),
+    ],
+)
+def test_a_wrong_setting_ends_the_command(tmp_path: Path, more: str, why: str) -> None:
     """The command ends with status 2 and one sentence, without a traceback."""
     init(tmp_path)
-    config = tmp_path / "blockota.toml"
+    config, text = tmp_path / "blockota.toml", (tmp_path / "blockota.toml").read_text()
     registry = f'[networks.local]\nurl = "http://127.0.0.1:1"\nidentities = "0x{"5" * 40}"\n'
-    config.write_text(f"{config.read_text().replace('127.0.0.1:8470', '192.0.2.1:8470')}\n{registry}")
+    config.write_text(
+        f"{text.replace('127.0.0.1:8470', '127.0.0.1:0' if more else '192.0.2.1:8470')}\n{registry}{more}"
+    )
+    (tmp_path / "validator.toml").write_text(RULE)
     status, _, errors = run(tmp_path, "validator", "run")
-    assert (status, "cannot listen on 192.0.2.1 port 8470" in errors, "Traceback" in errors) == (2, True, False), errors
+    assert (status, why in errors, "Traceback" in errors) == (2, True, False), errors
