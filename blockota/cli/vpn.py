@@ -138,7 +138,6 @@ def _follow(session: Session, update: Callable[[], None], tunnels: TunnelSync, s
         while not stop.is_asked:
             state.fresh_at = tunnels.fresh_at
             signal.wait(stop)
-            tunnels.repair(now=int(time.time()))
             try:
                 update()
                 failure = state.trouble = ""
@@ -147,6 +146,8 @@ def _follow(session: Session, update: Callable[[], None], tunnels: TunnelSync, s
                 if error.what != failure:
                     session.warn(f"{error.what}: {error.why}")
                 failure, state.trouble = error.what, f"{error.what}: {error.why}"
+            # After the update, because a look at rules and interface takes longer than the removal of a banned peer.
+            tunnels.repair(now=int(time.time()))
     finally:
         signal.close()
 

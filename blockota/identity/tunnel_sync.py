@@ -2,9 +2,9 @@
 
 The interface starts without peers, also if a killed process left some. Whenever the registry has an event, all records
 are read at that block, and the peers that changed are replaced. The others are not named to WireGuard: ``wg syncconf``
-would remove the address of each peer for a moment, and packets of this moment would be lost. A ban is carried out
-before the records are read. Blocks need no confirmation here: if a reorganisation takes a ban back, the peer returns
-with the next reading.
+would remove the address of each peer for a moment, and packets of this moment would be lost. The event of a ban
+suffices to remove a peer, so that a ban waits for no other reading. Blocks need no confirmation here: if a
+reorganisation takes a ban back, the peer returns with the next reading.
 
 While the chain is out of reach, the last peers stay for `TunnelSettings.max_age`, because a chain that is down should
 not stop a city; then all are removed, because a ban could be missing. They are also removed when the program ends.
@@ -228,14 +228,14 @@ class TunnelSync:
             self._next_block = 0
         names = {contract.address: "IdentityRegistry"}
         events = list(read_events(follower.events(*names, first_block=self._next_block), names))
-        if events or not self._next_block:
-            before = self._peers
-            self._remove(_banned_by(events))
+        before = self._peers
+        self._remove(_banned_by(events))
+        if not self._next_block or _needs_records(events, self._settings.identity):
             view = read_tunnels(contract, self._settings, block=position.block.number)
             self._apply(view, now)
-            if self._peers != before:
-                self._report(f"{len(self._peers)} peers in block {view.block}.")
             follower.check()
+        if self._peers != before:
+            self._report(f"{len(self._peers)} peers in block {position.block.number}.")
         self._next_block = position.block.number + 1
         follower.acknowledge()
         self._fresh_at = position.newest.time
@@ -314,6 +314,11 @@ class TunnelSync:
         text = render_interface(self._key, self._settings.listen_port) + render_peers(peers)
         self._interface.set_configuration(text, [peer.address for peer in peers])
         self._peers = peers
+
+
+def _needs_records(events: Iterable[DecodedEvent], own: UUID) -> bool:
+    """Whether events change more peers than those that they ban. The ban of this end closes all of its tunnels."""
+    return any(event.name != "IdentityBanned" or UUID(bytes=event.arguments["uuid"]) == own for event in events)
 
 
 def _banned_by(events: Iterable[DecodedEvent]) -> set[UUID]:

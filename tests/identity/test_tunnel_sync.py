@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -12,14 +12,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from blockota.bindings.identities import enrolment_argument, key_arguments
+from blockota.bindings.identities import IdentitiesContract, enrolment_argument, key_arguments
 from blockota.chain.follow import Follower
 from blockota.errors import ChainError, RefusedError, UsageError
 from blockota.identity.tunnel_keys import create_key, read_private_key
 from blockota.identity.tunnel_settings import TunnelSettings, load_tunnels
 from blockota.identity.tunnel_sync import TunnelSync, follow_alone, join_states, read_tunnels
 from blockota.identity.wireguard import PeerState
-from blockota.model.identity import IdentityKind, ban_reason
+from blockota.model.identity import Identity, IdentityKind, ban_reason
 from tests.support.city import City
 from tests.support.identities import UUIDS, enrolment_of, keys_of
 
@@ -75,6 +75,14 @@ class RecordedInterface:
             assert key in self.text, "the peer is not there"
             self.text = self.text.replace(key, "")
         self.done.append(f"remove {len(keys)}")
+
+
+class WithoutRecords(IdentitiesContract):
+    """A registry whose node does not answer when records are read."""
+
+    def identities(self, *, block: int | None = None) -> Iterator[Identity]:
+        """Fail."""
+        raise ChainError("no records", why=f"the node does not answer in block {block}")
 
 
 class Host:
@@ -140,6 +148,22 @@ def test_a_ban_is_carried_out_before_everything_else(host: Host) -> None:
     host.update()
     assert host.interface.done[4:] == ["add 1"]
     assert str(UUIDS[21]) in host.interface.text
+
+
+def test_a_ban_needs_no_records(host: Host) -> None:
+    """The event of a ban suffices to close a tunnel. A later event has the records read again."""
+    host.update()
+    records = host.contract
+    host.contract = WithoutRecords(records.chain, records.address)
+    host.city.decide("identities", "ban", UUIDS[22].bytes, ban_reason("stolen"))
+    host.update()
+    assert host.interface.done[3:] == ["remove 1"]
+    host.city.decide("identities", "unban", UUIDS[22].bytes)
+    with pytest.raises(ChainError, match="no records"):
+        host.update()
+    host.contract = records
+    host.update()
+    assert host.interface.done[4:] == ["add 1"]
 
 
 def test_a_rotated_key_replaces_the_peer(host: Host) -> None:
