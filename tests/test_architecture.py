@@ -69,6 +69,7 @@ HOMES = {
     "starlette": ("blockota.gateway", "blockota.identity", "blockota.operations"),
     "uvicorn": ("blockota.gateway", "blockota.identity", "blockota.operations"),
     "jinja2": ("blockota.operations",),
+    "python_multipart": ("blockota.operations.web.uploads",),
     "sqlalchemy": ("blockota.operations",),
     "alembic": ("blockota.operations",),
     "psycopg": ("blockota.operations.postgresql",),

@@ -11,7 +11,7 @@ from blockota.bindings.producers import ProducersContract
 from blockota.errors import Action, RefusedError
 from blockota.model.draft import Draft, draft_release
 from blockota.model.facts import Trust
-from blockota.model.identity import IdentityKind
+from blockota.model.identity import IdentityKind, Producer
 from blockota.model.order import Group, GroupKind
 from blockota.model.receipt import ReleaseId
 from blockota.model.release import Version
@@ -39,10 +39,22 @@ def orderable_release(
         RefusedError: the producer is not admitted, or is suspended.
         VerificationError: the release is not confirmed or active, is below the floor, or the contract is paused.
     """
-    producer = producers.producer_of(contract.address)
+    admitted_producer(producers, contract.address)
+    answer = contract.answer(product, version, confirmations=confirmations)
+    release = prove_active(answer, Trust(answer.chain_id, contract.address, confirmations))
+    return ReleaseId(answer.chain_id, contract.address, release.product, release.version)
+
+
+def admitted_producer(producers: ProducersContract, address: str) -> Producer:
+    """Return the producer whose releases a contract records.
+
+    Raises:
+        RefusedError: the consortium did not admit the contract, or suspended its producer.
+    """
+    producer = producers.producer_of(address)
     if producer is None:
         raise RefusedError(
-            f"the contract {contract.address} does not belong to a producer",
+            f"the contract {address} does not belong to a producer",
             why="the consortium did not admit the contract, so gateways do not offer its releases",
             remedy="ask the consortium to admit the contract",
             action=Action.LIST_PRODUCERS,
@@ -54,9 +66,7 @@ def orderable_release(
             remedy="ask the consortium, which decides this through its Safe",
             action=Action.LIST_PRODUCERS,
         )
-    answer = contract.answer(product, version, confirmations=confirmations)
-    release = prove_active(answer, Trust(answer.chain_id, contract.address, confirmations))
-    return ReleaseId(answer.chain_id, contract.address, release.product, release.version)
+    return producer
 
 
 def is_published(contract: BlockOTAContract, draft: Draft) -> bool:

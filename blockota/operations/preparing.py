@@ -31,7 +31,8 @@ from blockota.operations.ordering import (
 )
 from blockota.vendor.propose import Reason, propose_call
 
-_PROPOSAL_TIME = 7 * 86_400
+PROPOSAL_TIME = 7 * 86_400
+"""Seconds after which a prepared proposal expires."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def propose_ban(city: CityChain, uuid: UUID, reason: str, *, now: int) -> Propos
         ChainError: the node is out of reach.
     """
     city.identities.known_identity(uuid)
-    why = Reason(reason, now, _PROPOSAL_TIME)
+    why = Reason(reason, now, PROPOSAL_TIME)
     return propose_call(city.identities, "ban", uuid.bytes, ban_reason(reason), reason=why)
 
 

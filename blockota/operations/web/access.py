@@ -105,20 +105,31 @@ def check_origin(request: Request) -> None:
         raise _refused("another site made it")
 
 
+def require_session(request: Request) -> Visitor:
+    """Return the signed-in person of a request of this page, who has a role now.
+
+    Raises:
+        AccessRefusedError: the request comes from another site, or the person is not signed in or has no role.
+    """
+    check_origin(request)
+    visitor = visitor_of(request)
+    if visitor.session is None:
+        raise _refused("you are not signed in")
+    if visitor.role is None:
+        raise _refused(visitor.why)
+    return visitor
+
+
 def require_role(request: Request, form: Mapping[str, list[str]], *roles: str) -> Visitor:
     """Return the signed-in person of a form, who has one of some roles now.
 
     Raises:
         AccessRefusedError: the form comes from another site, its token is wrong, or the person may not do this.
     """
-    check_origin(request)
-    visitor = visitor_of(request)
-    if visitor.session is None:
-        raise _refused("you are not signed in")
-    if not secrets.compare_digest(form.get("csrf", [""])[0].encode(), visitor.session.csrf.encode()):
+    visitor = require_session(request)
+    token = visitor.session.csrf if visitor.session else ""
+    if not secrets.compare_digest(form.get("csrf", [""])[0].encode(), token.encode()):
         raise _refused("its token is not that of your session")
-    if visitor.role is None:
-        raise _refused(visitor.why)
     if visitor.role not in roles:
         raise _refused(f"an {' or '.join(roles)} may do this, and you are an {visitor.role}")
     return visitor

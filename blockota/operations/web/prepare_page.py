@@ -1,4 +1,4 @@
-"""The page that prepares orders and bans. The wallet or the command of the person signs."""
+"""The page that prepares orders, configurations and bans. The wallet or the command of the person signs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import shlex
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -15,9 +16,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from blockota.approval.proposal import Proposal
 from blockota.errors import UnreachableError, UsageError
 from blockota.model.receipt import printable
+from blockota.model.release import Version
 from blockota.operations.city_reading import CityChain
+from blockota.operations.configuring import MAX_IMAGE, WantedConfiguration, prepare_configuration
 from blockota.operations.preparing import (
     PreparedCall,
     WantedOrder,
@@ -28,13 +32,15 @@ from blockota.operations.preparing import (
     version_of,
 )
 from blockota.operations.room_log import RoomLog
-from blockota.operations.web.access import form_of, require_role
+from blockota.operations.web.access import form_of, require_role, require_session
 from blockota.operations.web.pages import missing, room_of
 from blockota.operations.web.rendering import Visitor, render
+from blockota.operations.web.uploads import FileForm, file_form_of
 
 _ROLES = {
     "order": ("operator",),
     "group": ("operator",),
+    "configuration": ("operator",),
     "ban": ("administrator",),
     "ban-proposal": ("administrator", "operator"),
 }
@@ -69,36 +75,80 @@ async def prepared(request: Request) -> Response:
     """Prepare what a form asks for."""
     what = request.path_params["what"]
     if what not in _ROLES:
-        return missing(request, request.url.path, "the room prepares orders, groups and bans only")
+        return missing(request, request.url.path, "the room prepares orders, groups, configurations and bans only")
+    if what == "configuration":
+        # A file is read only for a person who may send one.
+        await run_in_threadpool(require_session, request)
+        return await run_in_threadpool(_configure, request, await file_form_of(request, most=MAX_IMAGE))
     form = await form_of(request)
     return await run_in_threadpool(_prepare, request, what, form)
 
 
 def _prepare(request: Request, what: str, form: Mapping[str, list[str]]) -> Response:
     visitor = require_role(request, form, *_ROLES[what])
-    city = room_of(request).city
-    if city is None or visitor.session is None:
-        raise UnreachableError("nothing can be prepared", why="the gateway chain was not read yet")
+    city, account = _place_of(request, visitor)
     if what == "ban-proposal":
         return _proposal(request, visitor, city, form)
-    account = visitor.session.account
     if what == "order":
         call = prepare_order(city, room_of(request).connections[1], _wanted(form), account)
     elif what == "group":
         call = prepare_group(city, _value(form, "name"), _value(form, "place"), account)
     else:
         call = prepare_ban(city, _uuid(form), _value(form, "reason"), account)
+    return _show(request, visitor, what, call)
+
+
+def _configure(request: Request, sent: FileForm) -> Response:
+    """Prepare the order of a configuration, or return the proposal file that publishes it."""
+    visitor = require_role(request, sent.fields, *_ROLES["configuration"])
+    city, account = _place_of(request, visitor)
+    product, version = _value(sent.fields, "product"), version_of(_value(sent.fields, "version"))
+    order = replace(_window(sent.fields), product=product, version=version)
+    wanted = WantedConfiguration(order, sent.content, sent.file_name, _value(sent.fields, "reason"))
+    vendors = room_of(request).connections[1:]
+    vendor = next((one for one in vendors if "configurations" in one.settings.registries), vendors[0])
+    made = prepare_configuration(city, vendor, wanted, account, now=int(time.time()))
+    if isinstance(made, PreparedCall):
+        return _show(request, visitor, "configuration", made)
+    digest = hashlib.sha256(sent.content).hexdigest()
+    release = f"{product} {version} with SHA-256 {digest} for {order.group}"
+    _record(request, visitor, "proposal of a configuration prepared", f"{release}; {_hash_of(made)}")
+    return _file(made, f"{product}-{version}.json")
+
+
+def _place_of(request: Request, visitor: Visitor) -> tuple[CityChain, str]:
+    """Return the gateway chain and the account of a person.
+
+    Raises:
+        UnreachableError: the gateway chain was not read yet.
+    """
+    city = room_of(request).city
+    if city is None or visitor.session is None:
+        raise UnreachableError("nothing can be prepared", why="the gateway chain was not read yet")
+    return city, visitor.session.account
+
+
+def _show(request: Request, visitor: Visitor, what: str, call: PreparedCall) -> Response:
+    """Record a prepared transaction, and show it."""
     _record(request, visitor, f"{what} prepared", f"{call.words}; call {hashlib.sha256(call.data).hexdigest()}")
     return render(request, "prepared.html", call=call, command=_command(call), transaction=json.dumps(call.as_fields()))
+
+
+def _file(proposal: Proposal, name: str) -> Response:
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(proposal.to_json(), media_type="application/json", headers=headers)
+
+
+def _hash_of(proposal: Proposal) -> str:
+    return f"safeTxHash 0x{proposal.safe_tx_hash.hex()}"
 
 
 def _proposal(request: Request, visitor: Visitor, city: CityChain, form: Mapping[str, list[str]]) -> Response:
     """Return the proposal file of a ban by the Safe."""
     uuid = _uuid(form)
     proposal = propose_ban(city, uuid, _value(form, "reason"), now=int(time.time()))
-    _record(request, visitor, "proposal of a ban prepared", f"{uuid}; safeTxHash 0x{proposal.safe_tx_hash.hex()}")
-    headers = {"Content-Disposition": f'attachment; filename="ban-{uuid.hex[:8]}.json"'}
-    return Response(proposal.to_json(), media_type="application/json", headers=headers)
+    _record(request, visitor, "proposal of a ban prepared", f"{uuid}; {_hash_of(proposal)}")
+    return _file(proposal, f"ban-{uuid.hex[:8]}.json")
 
 
 def _record(request: Request, visitor: Visitor, what: str, details: str) -> None:
@@ -110,14 +160,13 @@ def _record(request: Request, visitor: Visitor, what: str, details: str) -> None
 
 def _wanted(form: Mapping[str, list[str]]) -> WantedOrder:
     producer, product, version = (*_value(form, "release").split(" "), "", "")[:3]
-    return WantedOrder(
-        producer=producer,
-        product=product,
-        version=version_of(version),
-        group=_value(form, "group"),
-        not_before=_moment(form, "not_before"),
-        deadline=_moment(form, "deadline"),
-    )
+    return replace(_window(form), producer=producer, product=product, version=version_of(version))
+
+
+def _window(form: Mapping[str, list[str]]) -> WantedOrder:
+    """Return the group and the window of an order, whose release is not known yet."""
+    times = {name: _moment(form, name) for name in ("not_before", "deadline")}
+    return WantedOrder("", "", Version(0, 0, 0), _value(form, "group"), **times)
 
 
 def _command(call: PreparedCall) -> str:

@@ -97,6 +97,17 @@ class Driver:
         """Choose an option."""
         self.page.select_option(selector, value)
 
+    def upload(self, selector: str, path: str) -> None:
+        """Choose a file in a field."""
+        self.page.set_input_files(selector, path)
+
+    def download(self, selector: str) -> list[str]:
+        """Click an element that downloads a file. Returns the name and the text of the file."""
+        with self.page.expect_download() as found:
+            self.page.click(selector)
+        path = found.value.path()
+        return [found.value.suggested_filename, Path(path).read_text()]
+
     def press(self, key: str) -> None:
         """Press a key, wherever the focus is."""
         self.page.keyboard.press(key)

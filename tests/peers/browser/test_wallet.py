@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
+from blockota.approval.proposal import Proposal
 from blockota.chain import Chain
 from blockota.keys import dev_account
+from blockota.vendor.example import CONFIGURATION
 from tests.conftest import Cast
 from tests.support.browser import Browser, running_browser
 from tests.support.browser_wallet import BrowserWallet
@@ -88,6 +91,36 @@ def test_an_operator_orders_with_a_wallet(scene: RoomScene, url: str, browser: B
     browser.ask("wait_text", "#orders", "for by-wallet")
     assert [one for one, _ in wallet.asked] == ["personal_sign", "eth_sendTransaction", "eth_sendTransaction"]
     assert browser.ask("seen")[1] == []
+
+
+def test_an_operator_changes_a_configuration(scene: RoomScene, url: str, browser: Browser, tmp_path: Path) -> None:
+    """The form gives the proposal for the Safe; after its execution, the wallet of the operator signs the order."""
+    opened(browser, scene, OPERATOR)
+    sign_in(browser, url)
+    image = tmp_path / "berlin.bin"
+    image.write_bytes(b"interval = 60\n".ljust(64, b"\xff"))
+    form = "form[action='/prepare/configuration']"
+
+    def fill() -> None:
+        browser.goto(f"{url}/prepare")
+        browser.ask("upload", f"{form} input[name=image]", str(image))
+        values = {"product": CONFIGURATION.name, "version": "1.0.0", "group": "berlin", "reason": "measure less often"}
+        for name, value in values.items():
+            browser.ask("fill", f"{form} input[name={name}]", value)
+
+    fill()
+    assert [one for one in browser.axe() if one[0] in ("serious", "critical")] == []
+    name, text = browser.ask("download", f"{form} button")
+    assert name == "acme-thermo2-cfg-1.0.0.json"
+    scene.city.execute(Proposal.from_json(text.encode()))
+    fill()
+    browser.ask("click", f"{form} button")
+    browser.ask("wait_text", "main", "as their configuration")
+    browser.ask("click", "#send-button")
+    browser.ask("wait_text", "#send-state", "Sent: 0x")
+    order = scene.city.orders.orders()[-1]
+    assert (order.group, order.release.product, str(order.release.version)) == ("berlin", CONFIGURATION.name, "1.0.0")
+    assert order.release.contract.lower() == scene.city.deployment.registries["configurations"].lower()
 
 
 def test_what_the_person_rejects_does_not_happen(scene: RoomScene, url: str, browser: Browser) -> None:

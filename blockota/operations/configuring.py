@@ -1,0 +1,112 @@
+"""Prepare the change of a configuration for an operator, as ``blockota order configure`` does.
+
+A configuration is a release of the city's own BlockOTA. The first time, the room makes the proposal to publish it, for
+the owners of the city's Safe. Once they have executed it, the same request prepares the operator's order.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from blockota.approval.proposal import Proposal
+from blockota.bindings.block_ota import BlockOTAContract
+from blockota.bindings.producers import ProducersContract
+from blockota.connection import Connection
+from blockota.desk import complete_draft
+from blockota.errors import BlockOTAError, UsageError
+from blockota.formats.cid import CHUNK_SIZE
+from blockota.model.draft import Draft
+from blockota.operations.city_reading import CityChain
+from blockota.operations.ordering import admitted_producer, is_published, require_allowed, require_operator
+from blockota.operations.preparing import PROPOSAL_TIME, PreparedCall, WantedOrder, prepare_order
+from blockota.vendor.propose import Reason
+from blockota.vendor.publish import propose_releases
+
+MAX_IMAGE = CHUNK_SIZE
+"""The largest configuration that the page takes, in bytes. The command line takes larger ones."""
+_STRANGE = re.compile(r"[^A-Za-z0-9._-]+", re.ASCII)
+_LONGEST_NAME = 80
+
+
+@dataclass(frozen=True)
+class WantedConfiguration:
+    """The configuration that a person wants.
+
+    Attributes:
+        order: product, version, group and window; the producer is empty, because it is the city.
+        image: the bytes of the configuration.
+        file_name: the name of its file at the person, which errors show.
+        reason: the reason of the proposal.
+    """
+
+    order: WantedOrder
+    image: bytes
+    file_name: str
+    reason: str
+
+    @property
+    def safe_name(self) -> str:
+        """The name of the file without folders and unusual characters."""
+        return _STRANGE.sub("_", self.file_name.replace("\\", "/").rpartition("/")[2])[:_LONGEST_NAME] or "image"
+
+
+def prepare_configuration(
+    city: CityChain, vendor: Connection, wanted: WantedConfiguration, account: str, *, now: int
+) -> PreparedCall | Proposal:
+    """Prepare the publication of a configuration, or its order if it is published.
+
+    The store of the settings gets the image with the proposal, as with the command.
+
+    Args:
+        city: the gateway chain.
+        vendor: the producer chain whose settings name the city's BlockOTA.
+        wanted: what the person wants.
+        account: address of the operator's account.
+        now: Unix time.
+
+    Returns:
+        The order as a transaction of the operator, or the proposal for the city's Safe.
+
+    Raises:
+        UsageError: the settings do not name the city's BlockOTA, or the image is empty or too large.
+        RefusedError: the account may not order, the group or the product may not get it, or the version is taken.
+        ChainError: a node is out of reach.
+        StoreError: the store cannot be written.
+    """
+    # (1) The checks of the order, because the publication would stay on the chain if the order were refused.
+    require_operator(city.identities, account)
+    order = wanted.order
+    contract = BlockOTAContract(vendor.chain, vendor.owned("configurations").address)
+    require_allowed(city.devices, city.orders.known_group(order.group), contract, order.product)
+    producer = admitted_producer(vendor.open(ProducersContract), contract.address)
+
+    # (2) The image, which is published or not.
+    draft = _draft(vendor, contract, wanted)
+    if is_published(contract, draft):
+        call = prepare_order(city, vendor, replace(order, producer=producer.name), account)
+        return replace(call, words=f"{call.words} as their configuration")
+    why = Reason(wanted.reason, now, PROPOSAL_TIME)
+    return propose_releases(contract, [draft], store=vendor.store, reason=why)[1]
+
+
+def _draft(vendor: Connection, contract: BlockOTAContract, wanted: WantedConfiguration) -> Draft:
+    """Read the image, which must be in a file of the name that errors show."""
+    if not 0 < len(wanted.image) <= MAX_IMAGE:
+        raise UsageError(
+            "the configuration cannot be used",
+            why=f"the file has {len(wanted.image):,} bytes, and the page takes 1 to {MAX_IMAGE:,}",
+            remedy="choose the file again; on the command line, an operator orders larger files",
+        )
+    draft = Draft(wanted.order.product, wanted.order.version, configuration=True)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / wanted.safe_name
+        path.write_bytes(wanted.image)
+        try:
+            return complete_draft(vendor, draft, path, contract=contract)
+        except BlockOTAError as error:
+            # The person knows the file by its name, and need not know the folders of this machine.
+            what, why = (text.replace(f"{folder}/", "") for text in (error.what, error.why))
+            raise error.revised(what=what, why=why) from error
