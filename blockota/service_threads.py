@@ -50,7 +50,8 @@ class ServiceThreads:
             try:
                 work()
             except Exception as error:  # noqa: BLE001 - the service goes on
-                self._lines.state(name, described(error))
+                if not self._stop.is_asked:  # at the end, a thread may meet files that are closed
+                    self._lines.state(name, described(error))
                 self._stop.wait(_AGAIN)
             else:
                 self._lines.state(name, "")

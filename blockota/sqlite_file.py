@@ -67,6 +67,12 @@ def is_damaged(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", None) in _DAMAGED
 
 
+def close_idle(database: sqlite3.Connection, lock: threading.Lock) -> None:
+    """Close a connection when no thread holds its lock: SQLite crashes if one still uses the connection."""
+    with lock:
+        database.close()
+
+
 def is_owned(path: Path) -> bool:
     """Whether a process has opened an SQLite file as its owner."""
     try:
@@ -105,7 +111,7 @@ class SqliteFile:
             if is_owner:
                 self._stack.enter_context(exclusive_lock(lock_of(path), timeout=0))
             self._database = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
-            self._stack.callback(self._database.close)
+            self._stack.callback(close_idle, self._database, self._lock)
             prepare_file(self._database, path, mark)
             self._database.executescript(tables)
 

@@ -7,6 +7,7 @@ without losing what a function has returned. The next process continues with the
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,8 @@ class EventStore:
         # A service may read the chain in another thread than the one that opened the database.
         self._database = database or sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         self._place = place
+        # SQLite crashes if a connection is closed while another thread uses it.
+        self._lock = threading.RLock()
         with _translated(self._place):
             self._database.executescript(_TABLES)
 
@@ -83,8 +86,9 @@ class EventStore:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the database."""
-        self._database.close()
+        """Close the database. A thread that uses the store later gets a StoreError."""
+        with self._lock:
+            self._database.close()
 
     def blocks(self) -> dict[int, bytes]:
         """Return the hashes of the known blocks by number, in ascending order."""
@@ -179,7 +183,7 @@ class EventStore:
             )
 
     def _rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        with _translated(self._place):
+        with self._lock, _translated(self._place):
             return self._database.execute(statement, values).fetchall()
 
     @contextmanager
@@ -188,7 +192,7 @@ class EventStore:
 
         If the block fails, no change is committed.
         """
-        with _translated(self._place):
+        with self._lock, _translated(self._place):
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield self._database

@@ -207,7 +207,8 @@ class GatewayService:
             except SearchStoppedError:
                 return
             except Exception as error:  # noqa: BLE001 - a gateway goes on
-                self._lines.state(name, _described(error))
+                if not self._stop.is_asked:  # at the end, a thread may meet files that are closed
+                    self._lines.state(name, _described(error))
                 self._stop.wait(_FACE_PAUSE)
 
     def _await_blocks(self, signal: BlockSignal) -> None:

@@ -33,7 +33,7 @@ from blockota.errors import RefusedError, StoreError
 from blockota.file_locks import LockHeldError, exclusive_lock
 from blockota.model.delivery import Delivery
 from blockota.model.delivery_record import decode_delivery, encode_delivery
-from blockota.sqlite_file import FileMark, is_damaged, lock_of, prepare_file
+from blockota.sqlite_file import FileMark, close_idle, is_damaged, lock_of, prepare_file
 
 BATCH = 256
 """The largest number of entries that are appended to the log together. `TileLog.append` recognises the same number of
@@ -156,7 +156,7 @@ class GatewayState:
                     stack.enter_context(exclusive_lock(lock_of(path), timeout=0.2))
                 path.touch(mode=0o600)  # the secret of the site is for this user alone
                 self._database = _opened(path)
-                stack.callback(self._database.close)
+                stack.callback(close_idle, self._database, self._lock)
                 _prepare(self._database, path)
                 # The loop reads by a connection of its own, which does not wait while a transaction is flushed.
                 self._reader = _opened(path)

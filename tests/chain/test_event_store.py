@@ -6,7 +6,8 @@ import os
 import random
 import signal
 import sqlite3
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from blockota.chain import Chain
 from blockota.chain.event_store import EventStore
 from blockota.chain.follow import Follower
+from blockota.chain.records import Log
 from blockota.errors import BlockOTAError, ChainError, RefusedError, StoreError
 from tests.support import forks
 from tests.support.networks import fresh_anvil, line_to, rpc
@@ -217,6 +219,32 @@ def deploy_emitter(chain: Chain) -> str:
 def emission(chain: Chain, emitter: str) -> dict[str, str]:
     """Return a transaction that emits one event."""
     return {"from": rpc(chain, "eth_accounts")[0], "to": emitter, "gas": hex(50_000)}
+
+
+def test_a_store_is_closed_when_no_thread_uses_it() -> None:
+    """The end of a service can come while another thread stores events: it waits. Later calls are refused."""
+    began, ended = threading.Event(), threading.Event()
+
+    class SlowLogs(list[Log]):
+        def __iter__(self) -> Iterator[Log]:
+            began.set()
+            assert ended.wait(60)
+            return super().__iter__()
+
+    store = EventStore()
+    writer = threading.Thread(target=store.append, args=([CONTRACT], 0, 1, SlowLogs()))
+    writer.start()
+    assert began.wait(60)
+    closer = threading.Thread(target=store.__exit__)
+    closer.start()
+    closer.join(0.05)
+    assert closer.is_alive()
+    ended.set()
+    for thread in (writer, closer):
+        thread.join(60)
+        assert not thread.is_alive()
+    with pytest.raises(StoreError, match="closed database"):
+        store.blocks()
 
 
 def test_a_file_of_another_chain_is_refused() -> None:
