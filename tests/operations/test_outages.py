@@ -95,7 +95,7 @@ def test_a_reorganisation_removes_what_it_replaced(own: OwnChain, scene: RoomSce
         for _ in range(4):
             own.chain.mine()
         eventually(lambda: "replaced" not in get(url, "/updates"), what="the end of the order")
-        assert "group replaced" not in get(url, "/log/export.csv")
+        eventually(lambda: "group replaced" not in get(url, "/log/export.csv"), what="the end of the event")
         assert "group berlin" in get(url, "/log/export.csv")
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from firmware_host.bench.watch import ABSENT, REMOVED
 from firmware_host.bootloader.an3155 import SYNC
 from firmware_host.simulator import STM32F103C8, BoardProfile, Faults, SimulatedBoard, TimeModel
 from firmware_host.simulator.server import TICK, arriving, serve_connections
@@ -56,22 +57,26 @@ class Jig:
 
     def __init__(self) -> None:
         self._board: SimulatedBoard | None = None
+        self._next: SimulatedBoard | None = None
         self._changed = threading.Condition()
         self._polls = 0
         self.heard = b""
         self.last_heard = b""
 
     def put(self, one: SimulatedBoard | None, *, is_reset: bool = True) -> None:
-        """Replace the connected board by another one or by none, and by default reset the new board."""
-        with self._changed:
-            self._board, self.heard = one, b""
-            if one and is_reset:
-                one.connect()
+        """Replace the connected board by another one or by none, and by default reset the new board.
 
-    def wait_for_polls(self, count: int) -> None:
-        """Wait until the command has polled for a board this many more times."""
+        The reset is just before the next poll. A reset in the middle of a poll would have to be repeated, as
+        `BoardPort.poll` explains.
+        """
         with self._changed:
-            until = self._polls + count
+            self._board, self._next, self.heard = (None, one, b"") if is_reset else (one, None, b"")
+
+    def take_out(self) -> None:
+        """Remove the board, and wait until the command has polled often enough to know that."""
+        self.put(None)
+        with self._changed:
+            until = self._polls + REMOVED + ABSENT + 1
             assert self._changed.wait_for(lambda: self._polls >= until, TIMEOUT)
 
     @contextmanager
@@ -84,7 +89,11 @@ class Jig:
         for data in arriving(connection, ended, tick=lambda: TICK):
             with self._changed:
                 self.heard += data
-                self._polls += data.startswith(bytes((SYNC,)))
+                is_poll = data.startswith(bytes((SYNC,)))
+                self._polls += is_poll
+                if is_poll and self._next:
+                    self._board, self._next = self._next, None
+                    self._board.connect()
                 answer = self._board.feed(data) + self._board.idle(TICK) if self._board else b""
                 if self.last_heard and data.endswith(self.last_heard):
                     self._board, self.last_heard, answer = None, b"", b""

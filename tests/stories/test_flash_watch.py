@@ -11,7 +11,6 @@ from blockota.bindings.block_ota import revoke_call
 from blockota.chain.local import free_port
 from blockota.model.release import Version
 from firmware_host.bench.log import read_log
-from firmware_host.bench.watch import ABSENT, REMOVED
 from firmware_host.bootloader.an3155 import Command
 from firmware_host.simulator import STM32F103C8, Faults, serve_rfc2217
 from tests.stories.conftest import PRODUCT, Workshop
@@ -19,8 +18,6 @@ from tests.stories.technicians import INTERRUPTED, LOG, NEW, OLD, WORDS, Jig, bo
 
 STM32F103CB = replace(STM32F103C8, name="stm32f103cb", flash_size=128 * 1024)
 SYNC = 0x7F
-SEVERAL = REMOVED + ABSENT + 1
-"""Number of polls after which the command has detected the absence of a board."""
 NEXT = "Take the board out"
 
 
@@ -73,6 +70,7 @@ def test_a_board_that_stays_is_not_flashed_again(jig: tuple[Jig, str]) -> None:
         work.wait_for("Put a board in")
         place.put(one := board(1))
         work.wait_for(NEXT)
+        place.take_out()
         place.put(one)
         work.wait_for(f"Board {unique_id(1)} is there still or again, and is not flashed again")
         place.put(board(2))
@@ -93,6 +91,7 @@ def test_a_board_that_failed_is_tried_again_when_it_is_put_in_again(jig: tuple[J
         place.put(broken := board(1, flash=OLD.read_bytes(), faults=Faults(power_cut_in_program=20)))
         work.wait_for("put in again, this one is tried again")
         assert broken.flash[:8] == b"\xff" * 8
+        place.take_out()
         place.put(broken)
         work.wait_for("Line 2 of the bench log")
         work.interrupt()
@@ -115,8 +114,7 @@ def test_boards_with_unreadable_unique_ids_are_distinct(jig: tuple[Jig, str]) ->
             closed.protect(readout=True)
             place.put(closed)
             work.wait_for(f"Line {number} of the bench log")
-            place.put(None)
-            place.wait_for_polls(REMOVED + 1)
+            place.take_out()
         work.interrupt()
         work.end()
     assert not any("None" in line for line in work.printed)
@@ -133,7 +131,7 @@ def test_a_board_whose_cable_came_off_is_gone_on_with(jig: tuple[Jig, str]) -> N
         work.wait_for("Put a board in")
         place.put(cut := board(1, flash=flash, profile=STM32F103CB))
         work.wait_for("put in again, this one is tried again")
-        place.wait_for_polls(SEVERAL)
+        place.take_out()
         place.put(cut, is_reset=False)
         work.wait_for("Line 2 of the bench log")
         work.interrupt()
@@ -192,6 +190,6 @@ def test_a_board_with_a_program_that_talks_is_not_taken_for_one_to_flash(jig: tu
     place.put(talker)
     with running(*WORDS, "--watch", "--port", url) as work:
         work.wait_for("Put a board in")
-        place.wait_for_polls(SEVERAL)
+        place.take_out()
         work.interrupt()
         assert work.end().err.splitlines()[-1] == "Stopped. No board was flashed."
