@@ -88,16 +88,21 @@ def init(
 
 
 @operations.command()
-@click.option("--public", "is_public", is_flag=True, help="Leave out serial numbers and addresses everywhere.")
+@click.option(
+    "--public",
+    "is_public",
+    is_flag=True,
+    help="Leave out serial numbers, addresses, texts of log entries, and reasons that persons gave.",
+)
 @click.option("--events", type=_FILE, metavar="FILE", help="Log file, one JSON line per failure; else stderr.")
 @password_option
 @with_session
 def run(session: Session, /, *, is_public: bool, events: Path | None, password_fd: int | None) -> None:
     """Serve the page, until SIGTERM or Ctrl-C.
 
-    The room follows both chains and the logs of [operations.logs], and verifies the logs as they come. Everyone who
-    can reach the address can read the pages: serve them on this machine only, behind a proxy that authenticates its
-    users, or with --public. Signing in needs an identity in [operations].
+    The room follows both chains and the logs of [operations.logs], and verifies new log entries at once. Everyone who
+    can reach the address can read the pages. Listen only on this machine, use a proxy that authenticates its users, or
+    use --public. Signing in needs an identity in [operations].
 
     \b
     Example:  blockota operations run

@@ -45,7 +45,7 @@ class RoomSetup:
         log: the table ``[log]``; None if the room has no identity.
         signer: the key of the log; None if the room has no identity.
         account: the account that anchors the log; None if the log is not anchored.
-        is_public: whether serial numbers and addresses are left out.
+        is_public: whether serial numbers, addresses, and texts of persons and services are left out.
     """
 
     settings: OperationsSettings

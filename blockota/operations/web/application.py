@@ -60,7 +60,7 @@ def make_application(
         room: the room.
         room_log: the room's log; None if the room has no identity; signing in is then disabled.
         sign_ins: challenges and sessions; None without a log.
-        is_public: whether serial numbers and addresses are left out everywhere.
+        is_public: whether serial numbers, addresses, and texts of persons and services are left out.
     """
     routes = [
         Route("/", pages.overview),

@@ -274,7 +274,7 @@ def room_of(request: Request) -> Room:
 
 
 def is_public(request: Request) -> bool:
-    """Whether serial numbers and addresses are left out."""
+    """Whether serial numbers, addresses, and texts of persons and services are left out."""
     return bool(request.app.state.is_public)
 
 
