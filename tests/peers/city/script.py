@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.peers.city.bans import ban_gateway
+from tests.peers.city.commands import await_command, write_rule
 from tests.peers.city.kills import await_all, kill_in_turn
 from tests.peers.city.services import Services
 from tests.peers.city.trials import refuse_banned, refuse_requests
@@ -39,14 +40,16 @@ def run_city(folder: Path, size: int, report: Report) -> dict[str, float]:
         assert banned.lost == 0, f"the other gateways lost {banned.lost} packets"
         world.figures |= {"ban_seconds": last, "lost_packets": banned.lost, "sent_packets": banned.sent}
         registered.result()
-        clock(f"a registrant, and {size} sensors registered")
+        clock(f"a registrant, {size} sensors and an actuator registered")
         services.set_up()
+        write_rule(services)
         services.start_all()
-        clock(f"the cloud, {size} validators and {size} gateways run")
-        services.start_sensors()
+        clock(f"the cloud, {size} validators and {size + 1} gateways run")
+        services.start_things()
         first = eventually(lambda: all(services.received().values()), what="a reading of each sensor")
         assert first
         clock(f"the weather of {size} of {size} sensors is in the cloud")
+        clock(f"a hot sensor switched the actuator behind another gateway: {await_command(services)}")
         codes = refuse_requests(world)
         refused = ", ".join(f"{name} {code}" for name, code in codes.items())
         clock(f"requests through the tunnels, refused with a warning at {size} of {size} validators: {refused}")

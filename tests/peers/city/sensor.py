@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,15 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 PORT = 8883
+
+
+def connected(number: int, place: Mapping[str, str]) -> Client:
+    """Return a client of a device that is connected to the broker of its gateway. Its loop does not run yet."""
+    client = Client(CallbackAPIVersion.VERSION2, client_id=str(number), clean_session=False)
+    client.username_pw_set(str(number), place["password"])
+    client.tls_set(ca_certs=place["authority"])
+    client.connect(place["host"], PORT)
+    return client
 
 
 def main() -> None:
@@ -30,11 +40,8 @@ def main() -> None:
     def note(_client: Client, _data: Any, message: int, *_: Any) -> None:
         confirmed.add(message)
 
-    client = Client(CallbackAPIVersion.VERSION2, client_id=str(number), clean_session=False)
-    client.username_pw_set(str(number), place["password"])
-    client.tls_set(ca_certs=place["authority"])
+    client = connected(number, place)
     client.on_publish = note
-    client.connect(place["host"], PORT)
     client.loop_start()
     print("ready", flush=True)
     while not stop.is_set():

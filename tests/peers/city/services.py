@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -30,8 +31,10 @@ from tests.support.waiting import eventually
 REQUESTS = 8470
 QUANTITY = "temperature"
 """The quantity that the sensors send."""
-_BROKER_ADDRESS, _SENSOR_ADDRESS = "192.168.0.1", "192.168.0.2"
-"""The ends of the cable between a gateway and its sensor."""
+COMMAND = "fan"
+"""The command of the actuator."""
+_BROKER_ADDRESS, _THING_ADDRESS = "192.168.0.1", "192.168.0.2"
+"""The ends of the cable between a gateway and its device."""
 
 
 @dataclass
@@ -40,18 +43,18 @@ class Services:
 
     Attributes:
         world: the city.
-        devices: the number of the device of each gateway, by the number of the member.
+        devices: the number of the device of each site, by the number of its gateway among the members.
         running: the running services, by the number of the member, each with what ends it.
-        sensors: the processes of the sensors, by the number of the gateway.
+        things: the processes of the sensors and of the actuator, by the number of the gateway.
     """
 
     world: World
     devices: dict[int, int] = field(default_factory=dict)
     running: dict[int, tuple[forks.Process, ExitStack]] = field(default_factory=dict)
-    sensors: dict[int, forks.Process] = field(default_factory=dict)
+    things: dict[int, forks.Process] = field(default_factory=dict)
 
     def register_devices(self) -> None:
-        """Admit a registrant, give each gateway numbers, and register a sensor for each."""
+        """Admit a registrant, give each gateway numbers, and register a device for each."""
         city, account = self.world.ledger.city(), dev_account(REGISTRANT)
         key = derive_private_key(int.from_bytes(account.key), SECP256K1()).public_key()
         compressed = key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
@@ -60,7 +63,7 @@ class Services:
         # A registration needs the numbers of its site only, so it is sent while the Safe decides about the next site.
         with ThreadPoolExecutor() as pool:
             made = {}
-            for gateway in self.world.gateways:
+            for gateway in self.world.sites:
                 city.decide("devices", "giveBlocks", gateway.uuid.bytes, 1)
                 serial = f"SN-{gateway.number}"
                 registration = registration_of(
@@ -78,6 +81,8 @@ class Services:
             self._set_up_validator(validator)
         for gateway, validator in zip(self.world.gateways, self.world.validators, strict=True):
             self._set_up_gateway(gateway, validator)
+        self._set_up_gateway(self.world.captured, self.world.validators[0])
+        _add(self.world.captured, "gateway.access.commands", {MODEL: [COMMAND]})
 
     def start(self, member: Member) -> None:
         """Start the service of a member, and wait until it is ready."""
@@ -86,10 +91,10 @@ class Services:
 
     def start_all(self) -> None:
         """Start all services and brokers, and wait until they are ready."""
-        for gateway in self.world.gateways:
+        for gateway in self.world.sites:
             self._start_broker(gateway)
         for member in self.world.members:
-            if member not in (self.world.stolen, self.world.captured):
+            if member is not self.world.stolen:
                 self.launch(member)
         for process, _ in self.running.values():
             read_object(process)
@@ -106,29 +111,35 @@ class Services:
         process.kill()
         stack.close()
 
-    def start_sensors(self) -> None:
-        """Start a sensor for each gateway, on a host that only a cable to the gateway connects."""
-        for gateway in self.world.gateways:
-            host = self.world.network.add_behind(gateway.host, (_BROKER_ADDRESS, _SENSOR_ADDRESS))
+    def start_things(self) -> None:
+        """Start the actuator and the sensors, each on a host that only a cable to its gateway connects."""
+        for gateway in (self.world.captured, *self.world.gateways):
+            host = self.world.network.add_behind(gateway.host, (_BROKER_ADDRESS, _THING_ADDRESS))
             number, files = self.devices[gateway.number], BrokerFiles(gateway.folder / "gateway" / "mqtt")
             place = {"host": _BROKER_ADDRESS, "authority": str(files.authority)}
             place["password"] = files.issue([number])[str(number)]
-            (gateway.folder / "sensor.json").write_text(json.dumps(place))
-            words = ["tests.peers.city.inside", host.namespace, "tests.peers.city.sensor", str(number), "sensor.json"]
+            (gateway.folder / "thing.json").write_text(json.dumps(place))
+            module = "tests.peers.city.actuator" if gateway is self.world.captured else "tests.peers.city.sensor"
+            words = ["tests.peers.city.inside", host.namespace, module, str(number), "thing.json"]
             process = forks.started(["-m", *words], folder=gateway.folder, preloaded=["paho.mqtt.client"])
-            self.sensors[gateway.number] = self.world.stack.enter_context(process)
-        for sensor in self.sensors.values():
-            assert sensor.stdout.readline() == "ready\n", sensor.errors
+            self.things[gateway.number] = self.world.stack.enter_context(process)
+        for thing in self.things.values():
+            assert thing.stdout.readline() == "ready\n", thing.errors
 
     def received(self) -> dict[str, set[float]]:
-        """Return the values in the cloud's database, by the number of the device."""
+        """Return the values in the cloud's database, by the number of the sensor."""
         found = self.world.storage.values(QUANTITY)
-        return {str(number): found[str(number)] for number in self.devices.values()}
+        return {number: found[number] for number in self.sensors}
 
     def stop_sensors(self) -> dict[str, int]:
-        """Stop the sensors, and return how many values were confirmed to each, by the number of its device."""
+        """Stop the sensors, and return how many values were confirmed to each, by its number."""
         outputs = end_all(list(self.sensors.values()))
-        return {str(self.devices[number]): int(out) for number, out in zip(self.sensors, outputs, strict=True)}
+        return {number: int(out) for number, out in zip(self.sensors, outputs, strict=True)}
+
+    @property
+    def sensors(self) -> dict[str, forks.Process]:
+        """The processes of the sensors, by the number of the device."""
+        return {str(self.devices[one.number]): self.things[one.number] for one in self.world.gateways}
 
     def _set_up_validator(self, validator: Member) -> None:
         cloud = self.world.cloud
@@ -182,7 +193,7 @@ def _service(member: Member) -> NewService:
     )
 
 
-def _add(member: Member, table: str, values: dict[str, str]) -> None:
+def _add(member: Member, table: str, values: Mapping[str, object]) -> None:
     text = "\n".join(["", f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""])
     with _config(member).open("a") as config:
         config.write(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 
@@ -59,6 +60,11 @@ class CloudStorage:
             found[thing].add(value)
         return found
 
+    def outcomes(self, device: int) -> list[str]:
+        """Return the outcomes of the commands to a device."""
+        asked = "SELECT text FROM reading WHERE thing = %s AND name LIKE 'command:%%'"
+        return [text for (text,) in self._connection.execute(asked, [str(device)])]
+
     def fail_over(self, name: str) -> FailOver:
         """Kill the primary, promote the standby, and wait until the cloud writes there.
 
@@ -81,6 +87,6 @@ class CloudStorage:
         return FailOver(time.monotonic() - killed, sum(map(len, before.values())))
 
 
-def _connect(pair: PostgresPair) -> psycopg.Connection[tuple[str, float]]:
+def _connect(pair: PostgresPair) -> psycopg.Connection[tuple[Any, ...]]:
     """Connect to the server that takes rows."""
     return psycopg.connect(pair.url, target_session_attrs="read-write", connect_timeout=_TIMEOUT, autocommit=True)

@@ -68,8 +68,13 @@ class World:
 
     @property
     def captured(self) -> Member:
-        """The gateway that an attacker controls. It is banned while all services run."""
+        """The gateway with the actuator. An attacker takes control of it, and it is banned while all services run."""
         return self.members[-2]
+
+    @property
+    def sites(self) -> list[Member]:
+        """The gateways with a device."""
+        return [*self.gateways, self.captured]
 
     @property
     def stolen(self) -> Member:

@@ -1,0 +1,49 @@
+"""A rule of a validator: a hot sensor switches an actuator behind another gateway, through the tunnels."""
+
+from __future__ import annotations
+
+import json
+
+from tests.peers.city.services import COMMAND, QUANTITY, Services
+from tests.support.waiting import eventually
+
+_RULES = """
+commands = ["{command}"]
+
+[[rule]]
+name = "cool"
+thing = {sensor}
+reading = "{quantity}"
+comparison = ">"
+limit = 1
+target = "{gateway}"
+device = {actuator}
+command = "{command}"
+arguments = {{ on = true }}
+"""
+
+
+def write_rule(services: Services) -> None:
+    """Write the rule of the first validator, which reads the sensor of the first gateway."""
+    world, devices = services.world, services.devices
+    sensor, actuator = devices[world.gateways[0].number], devices[world.captured.number]
+    text = _RULES.format(
+        command=COMMAND, sensor=sensor, quantity=QUANTITY, gateway=world.captured.uuid, actuator=actuator
+    )
+    (world.validators[0].folder / "validator.toml").write_text(text)
+
+
+def await_command(services: Services) -> str:
+    """Wait until the cloud has the outcome of the command, and check what the actuator got. Returns the outcome.
+
+    The outcome is a reading of the actuator, which its gateway signs. So it went from the validator through the tunnel
+    to this gateway and the actuator, and back through the tunnels to the cloud.
+    """
+    world = services.world
+    actuator = services.devices[world.captured.number]
+    eventually(lambda: world.storage.outcomes(actuator), what="the outcome of the command in the cloud")
+    [outcome] = world.storage.outcomes(actuator)
+    assert outcome == "done"
+    command = json.loads(services.things[world.captured.number].stdout.readline())
+    assert command == {"name": COMMAND, "arguments": {"on": True}}
+    return outcome
