@@ -2,12 +2,16 @@
 
 ``python -m scripts.sample_prose [--seed N] [--count 30]`` prints each sentence with its file and line. A reader who
 knows the field but not the code should have to read at most one of thirty sentences twice.
+
+A sentence of a docstring is a whole sentence of a paragraph, a list item, a table row, or the description of one
+argument. An error is drawn with its reason and remedy. Code blocks, headings and rows of figures are not drawn.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import inspect
 import random
 import re
 import subprocess
@@ -18,8 +22,18 @@ from pathlib import Path
 CLONE = Path(__file__).resolve().parent.parent
 SHORTEST = 30
 """The minimum length of a sentence in characters; shorter texts are headings and labels."""
-_SENTENCE_END = re.compile(r"(?<=[.!?:])\s+(?=[A-Z`0-9])")
+_LEAST_WORDS = 4
+"""The least number of words of a sentence; a table row with fewer words has only names and figures."""
+_SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\be\.g\.)(?<!\bi\.e\.)\s+(?=[A-Z`\"*(])")
 _ERROR = re.compile(r"(Error|Refused)$")
+_WORD = re.compile(r"[A-Za-z]{2,}")
+_ITEM = re.compile(r"(?:[-*]|\d+\.|\(\d+\)) +")
+_SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields|Example|Examples):")
+_NAMED = re.compile(r"(\*{0,2}\w+): +(?=\S)")
+_RULE = re.compile(r"=+(?: +=+)+")
+_FIGURE = re.compile(r"[≤≥<>≈~\u2212-]? ?\d[\d.,]*(?: ?\S+)?")
+
+Lines = Iterator[tuple[int, str]]
 
 
 def sentences(folder: Path) -> Iterator[tuple[str, str]]:
@@ -35,39 +49,72 @@ def sentences(folder: Path) -> Iterator[tuple[str, str]]:
         texts = of_markdown if name.endswith(".md") else of_python
         for line, text in texts((folder / name).read_text("utf-8")):
             for sentence in _SENTENCE_END.split(" ".join(text.split())):
-                if len(sentence) >= SHORTEST:
+                if len(sentence) >= SHORTEST and len(_WORD.findall(sentence)) >= _LEAST_WORDS:
                     yield f"{name}:{line}", sentence
 
 
-def of_markdown(text: str) -> Iterator[tuple[int, str]]:
+def of_markdown(text: str) -> Lines:
     """Yield line and text of each paragraph, list item and table row, without code blocks and headings."""
-    paragraph: list[str] = []
-    start = 0
+    block, start, in_fence, row = list[str](), 0, False, (0, "")
     for number, line in enumerate([*text.splitlines(), ""], 1):
-        ends = not line.strip() or line.startswith(("    ", "#", "|", "-", "```"))
-        if ends and paragraph:
-            yield start, " ".join(paragraph)
-            paragraph = []
-        if line.startswith("|") and not set(line) <= set("|-: "):
-            yield number, " | ".join(cell.strip() for cell in line.strip("|").split("|"))
-        elif line.startswith("- "):
-            paragraph, start = [line[2:]], number
-        elif not ends:
-            start = start if paragraph else number
-            paragraph.append(line.strip())
+        in_fence ^= line.startswith("```")
+        item = _ITEM.match(line)
+        is_prose = bool(line.strip()) and not in_fence and not line.startswith(("    ", "#", "|", "```", "!["))
+        if block and (item or not is_prose):
+            yield start, " ".join(block)
+            block = []
+        if is_prose:
+            start = start if block else number
+            block.append(line[item.end() :] if item else line.strip())
+        # The header of a table is the row before the rule, and is not drawn.
+        is_row, is_rule = line.startswith("|"), set(line) <= set("|-: ")
+        if row[1] and not (is_row and is_rule):
+            yield row
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        has_figures = any(_FIGURE.fullmatch(cell) for cell in cells[1:])
+        row = (number, " | ".join(cells)) if is_row and not is_rule and not has_figures else (0, "")
 
 
-def of_python(text: str) -> Iterator[tuple[int, str]]:
-    """Yield line and text of each docstring and of each error text."""
+def of_python(text: str) -> Lines:
+    """Yield line and text of each part of a docstring, and of each error."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            if docstring := ast.get_docstring(node):
-                yield getattr(node, "lineno", 1), docstring
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and ast.get_docstring(node):
+                yield from of_docstring(str(first.value.value), first.lineno)
         elif isinstance(node, ast.Call) and _ERROR.search(ast.unparse(node.func)):
             parts = [*node.args, *(keyword.value for keyword in node.keywords)]
-            for part in parts:
-                if isinstance(part, ast.Constant | ast.JoinedStr) and len(shown(part)) >= SHORTEST:
-                    yield node.lineno, shown(part)
+            texts = [shown(part) for part in parts if isinstance(part, ast.Constant | ast.JoinedStr)]
+            if error := " / ".join(one for one in texts if _WORD.search(one)):
+                yield node.lineno, error
+
+
+def of_docstring(text: str, first_line: int) -> Lines:
+    """Yield line and text of each paragraph, list item, table row and described name of a docstring.
+
+    Args:
+        text: the docstring, as the source has it.
+        first_line: number of its first line.
+    """
+    block, start, in_table, code = list[str](), 0, False, -1
+    for number, line in enumerate([*inspect.cleandoc(text).splitlines(), ""], first_line):
+        words, indent = line.strip(), len(line) - len(line.lstrip())
+        if code >= 0 and words and indent <= code:
+            code = -1  # the code block after "::" ends with its indentation
+        is_rule = bool(_RULE.fullmatch(words))
+        begins = _ITEM.match(words) or _NAMED.match(words) or (in_table and indent == 0)
+        is_prose = bool(words) and code < 0 and not is_rule and not _SECTION.fullmatch(words)
+        if block and (begins or not is_prose):
+            yield start, " ".join(block)
+            block = []
+        in_table ^= is_rule
+        if not is_prose:
+            continue
+        start = start if block else number
+        item = _ITEM.match(words)
+        block.append(re.sub(r" {2,}", " | ", words[item.end() :] if item else words))
+        if words.endswith("::"):
+            code, block[-1] = indent, block[-1][:-1]
 
 
 def shown(value: ast.Constant | ast.JoinedStr) -> str:

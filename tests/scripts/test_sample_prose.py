@@ -1,0 +1,80 @@
+"""The samples of `scripts.sample_prose` are whole sentences, and neither code nor figures."""
+
+from __future__ import annotations
+
+from scripts.sample_prose import of_docstring, of_markdown, of_python
+
+DOCSTRING = """Read the file: a colon does not end a sentence.
+
+    A paragraph has
+    two lines::
+
+        this = is_code(and_not_prose)
+
+    =====  ======================
+    name   what it does there
+    other  a row that goes on in
+           the next line
+    =====  ======================
+
+    1. The first step.
+    2. The second step.
+
+    Args:
+        path: the file that is read,
+            with a second line.
+        size: the number of bytes.
+    """
+MARKDOWN = """# A heading
+
+A paragraph has
+two lines: one sentence.
+
+    blockota code block
+
+| name | meaning |
+| --- | --- |
+| `one` | the row has words |
+| two | 3,000 | 0.5 s |
+
+- The first item
+  has two lines.
+- The second item.
+"""
+SOURCE = '''
+def fail(path):
+    """Raise an error."""
+    raise UsageError(f"{path} cannot be read", why="it is empty", remedy="give another file")
+'''
+
+
+def test_a_docstring_gives_paragraphs_items_rows_and_described_names() -> None:
+    """Each part of a docstring is whole, has its own line, and is without code."""
+    assert list(of_docstring(DOCSTRING, 10)) == [
+        (10, "Read the file: a colon does not end a sentence."),
+        (12, "A paragraph has two lines:"),
+        (18, "name | what it does there"),
+        (19, "other | a row that goes on in the next line"),
+        (23, "The first step."),
+        (24, "The second step."),
+        (27, "path: the file that is read, with a second line."),
+        (29, "size: the number of bytes."),
+    ]
+
+
+def test_a_page_gives_paragraphs_items_and_rows_of_words() -> None:
+    """Headings, code blocks, the header of a table and rows of figures are left out."""
+    assert list(of_markdown(MARKDOWN)) == [
+        (3, "A paragraph has two lines: one sentence."),
+        (10, "`one` | the row has words"),
+        (13, "The first item has two lines."),
+        (15, "The second item."),
+    ]
+
+
+def test_an_error_is_drawn_with_its_reason_and_remedy() -> None:
+    """The parts of an error are one sample, because its reason cannot be read alone."""
+    assert [text for _, text in of_python(SOURCE)] == [
+        "Raise an error.",
+        "… cannot be read / it is empty / give another file",
+    ]
