@@ -26,6 +26,7 @@ from uuid import UUID
 from blockota.bindings.identities import IdentitiesContract
 from blockota.chain import BlockHead
 from blockota.errors import BlockOTAError, ChainError
+from blockota.formats.public_key import PublicKey
 from blockota.model.identity import Identity
 from blockota.model.request import RegistryReading
 
@@ -109,6 +110,19 @@ class IdentityReader:
             owner = self._owner(address, None, head)
             return self._identity(owner, head) if owner else None
 
+    def keys_of(self, uuid: UUID) -> list[PublicKey]:
+        """Return all keys that an identity has or had, at the newest block.
+
+        Raises:
+            ChainError: the node does not answer.
+        """
+        with self._lock:
+            contract, head = self._opened(), self._newest()
+            self._check_watch()
+            with self._asking():
+                found = self._patiently(lambda: contract.generations(uuid, block=head.number))
+        return [one.keys.key for one in found]
+
     def look(self) -> None:
         """Ask for the newest block. A thread that calls this at intervals spares `reading` the wait.
 
@@ -157,11 +171,10 @@ class IdentityReader:
             return None
         if sender and sender.virtual_ip == place:
             return sender.uuid
-        if not self._is_watched:
+        if self._owners is None or not self._is_watched:
+            self._check_watch()
             self._read_owners(head)
-        if self._owners is None:
-            raise ChainError("the registry of identities is out of reach", why="its virtual IPs are not read yet")
-        return self._owners.get(place)
+        return (self._owners or {}).get(place)
 
     def _read_owners(self, head: BlockHead) -> None:
         """Read the virtual IPs of new identities. With many of them, this takes seconds; `look` does not lock then."""
