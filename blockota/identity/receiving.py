@@ -37,8 +37,9 @@ from blockota.model.warning import RequestWarning
 
 MQTT = "mqtt"
 """The address of a request from a message broker, which does not name the sender's address."""
-Outcome = Mapping[str, Any] | RefusedError
-"""The result of a request as a JSON object, or why it cannot be carried out."""
+Outcome = Mapping[str, Any] | RefusedError | ChainError
+"""The result of a request as a JSON object, or why it cannot be carried out: for good, or because the registry does not
+answer, so that the sender repeats it."""
 Keep = Callable[[Sequence[SignedRequest]], Sequence[Outcome]]
 """Carries out accepted requests, and returns one outcome for each. If it raises a `BlockOTAError`, all of them are
 answered with the fault `FAILED`, and their senders repeat them."""
@@ -234,6 +235,8 @@ class RequestReceiver:
             if isinstance(outcome, RefusedError):
                 is_proven = case.request is not None and not case.request.is_replayable
                 case.refuse(Fault.NOT_POSSIBLE, str(outcome), is_proven=is_proven)
+            elif isinstance(outcome, ChainError):
+                case.refuse(Fault.FAILED, f"{outcome.what}: {outcome.why}")
             else:
                 case.result = outcome
 

@@ -8,6 +8,9 @@ gateways signed them. The receiver has judged the request of the validator. The 
    here: the database is to have the proof for each reading.
 3. It was not signed after its gateway was banned, and not in the future.
 
+The validator may have read a newer block than the cloud: if the sender or its key is unknown at a block from before the
+request, this is a failure of the cloud, and the validator repeats the request.
+
 The time and the repetition were judged by the validator when the request arrived there.
 
 All requests that pass are written in one transaction, which is committed before any answer. If a request does not pass,
@@ -21,13 +24,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from blockota.errors import RefusedError
-from blockota.formats.public_key import PublicKey
+from blockota.errors import ChainError, RefusedError
 from blockota.identity.receiving import Outcome
 from blockota.identity.registry import IdentityReader
 from blockota.model.identity import Identity, IdentityKind
 from blockota.model.reading import readings_in
-from blockota.model.request import WINDOW, SignedRequest, read_request
+from blockota.model.request import WINDOW, RegistryReading, SignedRequest, read_request
 from blockota.operations.database import CloudDatabase
 from blockota.operations.writing import AcceptedRequest, write_requests
 
@@ -36,6 +38,8 @@ STORE = "store"
 METHODS = {STORE: frozenset({IdentityKind.VALIDATOR})}
 """The kinds of identities that may call the cloud's methods."""
 _NO_ADDRESS = ""
+_LONGEST_LAG, _CLOCKS = 300, 15
+"""Seconds after a signature for which a record may be missing, and by which the clocks of gateway and chain differ."""
 _SHOWN = 200
 """The largest number of characters of a reason in an answer."""
 
@@ -47,7 +51,6 @@ class CloudStore:
         identity: UUID of the cloud.
         database: the database.
         registry: reads the records of gateways.
-        earlier_keys: returns all keys that a gateway has or had.
         clock: returns Unix time.
 
     Attributes:
@@ -61,52 +64,53 @@ class CloudStore:
         database: CloudDatabase,
         registry: IdentityReader,
         *,
-        earlier_keys: Callable[[UUID], Sequence[PublicKey]],
         clock: Callable[[], int],
     ) -> None:
-        self._identity, self._database, self._registry = identity, database, registry
-        self._earlier_keys, self._clock = earlier_keys, clock
+        self._identity, self._database, self._registry, self._clock = identity, database, registry, clock
         self.stored, self.readings = 0, 0
 
     def keep(self, requests: Sequence[SignedRequest]) -> list[Outcome]:
         """Write the requests in the data of some `store` requests. They are on the disk when this returns.
 
         Returns:
-            For each request the number of stored requests, as ``{"stored": NUMBER}``, or why some were refused.
+            For each request the number of stored requests, as ``{"stored": NUMBER}``, or why some were refused; an
+            error of the chain if the record of a gateway cannot be read.
 
         Raises:
-            ChainError: the record of a gateway cannot be read.
             StoreError: the database cannot be written.
         """
         now = self._clock()
         examined = [self._examine(one, now) for one in requests]
-        accepted = [one for found, _ in examined for one in found]
+        accepted = [one for found, _, _ in examined for one in found]
         with self._database.writing() as connection:
             new = write_requests(connection, accepted, cloud=self._identity, now=now)
         self.stored += len(new)
         by_digest = {one.digest: one for one in accepted}
         self.readings += sum(len(by_digest[digest].readings) for digest in new)
-        return [_outcome(found, refused) for found, refused in examined]
+        return [failure or _outcome(found, refused) for found, refused, failure in examined]
 
-    def _examine(self, request: SignedRequest, now: int) -> tuple[list[AcceptedRequest], list[str]]:
-        """Return the requests that pass, and the reasons of the others."""
+    def _examine(self, request: SignedRequest, now: int) -> tuple[list[AcceptedRequest], list[str], ChainError | None]:
+        """Return the requests that pass, the reasons of the refused ones, and why others cannot be examined."""
         try:
             texts = _texts(request.data)
         except ValueError as error:
-            return [], [str(error)]
-        passed, refused = list[AcceptedRequest](), list[str]()
+            return [], [str(error)], None
+        passed, refused, failure = list[AcceptedRequest](), list[str](), None
         for index, text in enumerate(texts):
             try:
                 passed.append(self._examine_text(text, validator=request.sender, now=now))
             except RefusedError as error:
                 refused.append(f"request {index}: {error.why or error.what}"[:_SHOWN])
-        return passed, refused
+            except ChainError as error:
+                failure = error
+        return passed, refused, failure
 
     def _examine_text(self, text: str, *, validator: UUID, now: int) -> AcceptedRequest:
         """Examine one request.
 
         Raises:
             RefusedError: it does not pass.
+            ChainError: the record of the gateway cannot be read.
         """
         # (1) the request and its readings
         found = read_request(text.encode(errors="surrogatepass"))
@@ -116,17 +120,34 @@ class CloudStore:
             raise _refused(f"it was sent to {found.receiver}, and not to the validator that hands it on")
         readings = readings_in(found.data)
         # (2) the gateway and its signature
-        identity = self._registry.reading(found.sender, _NO_ADDRESS).identity
-        if identity is None or identity.kind is not IdentityKind.GATEWAY:
+        reading = self._registry.reading(found.sender, _NO_ADDRESS)
+        identity, is_late = reading.identity, _may_come(found, reading, now)
+        if identity is None:
+            raise _unknown(f"its sender {found.sender} is not an enrolled gateway", is_late=is_late)
+        if identity.kind is not IdentityKind.GATEWAY:
             raise _refused(f"its sender {found.sender} is not an enrolled gateway")
         if not found.is_signed_by(identity.keys.key) and not any(
-            found.is_signed_by(key) for key in self._earlier_keys(identity.uuid)
+            found.is_signed_by(key) for key in self._registry.keys_of(identity.uuid)
         ):
-            raise _refused(f"it is not signed by a key of {identity.uuid}")
+            raise _unknown(f"it is not signed by a key of {identity.uuid}", is_late=is_late)
         # (3) the ban and the time
         if why := _time_fault(found, identity, now):
             raise _refused(why)
         return AcceptedRequest(found.raw, identity.uuid, validator, found.time, readings, found.name)
+
+
+def _may_come(request: SignedRequest, reading: RegistryReading, now: int) -> bool:
+    """Whether a newer block can have the record at which the validator judged a request.
+
+    On a chain without regular blocks, the wait for one ends with `_LONGEST_LAG`: a validator sends in order.
+    """
+    if request.time is None or abs(now - request.time) > _LONGEST_LAG:
+        return False
+    return reading.block_time <= request.time + _CLOCKS
+
+
+def _unknown(why: str, *, is_late: bool) -> RefusedError | ChainError:
+    return ChainError("the registry may be behind", why=why) if is_late else _refused(why)
 
 
 def _time_fault(request: SignedRequest, identity: Identity, now: int) -> str:

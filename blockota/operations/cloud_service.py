@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
-from uuid import UUID
 
 from blockota.bindings.identities import IdentitiesContract
 from blockota.errors import BlockOTAError
-from blockota.formats.public_key import PublicKey
 from blockota.identity.receiving import Outcome
 from blockota.identity.receiving_service import ReceivingService, ReceivingSetup, ReceivingStatus
 from blockota.identity.request_state import RequestState
@@ -89,9 +87,7 @@ class CloudService(ReceivingService):
         super().__init__(ReceivingSetup(settings, receiver, setup.open_registry, setup.log, state), lines, stop)
         self._database = setup.database
         self._interrupt = setup.database.interrupt  # the last commit may wait for a standby that is gone
-        self._store = CloudStore(
-            settings.identity, setup.database, self.registry, earlier_keys=self._earlier_keys, clock=self._clock
-        )
+        self._store = CloudStore(settings.identity, setup.database, self.registry, clock=self._clock)
 
     def run(self, *, on_ready: Callable[[str], None]) -> None:
         """Run until the stop is requested.
@@ -117,9 +113,6 @@ class CloudService(ReceivingService):
             raise
         self._lines.state("database", "")
         return outcomes
-
-    def _earlier_keys(self, gateway: UUID) -> list[PublicKey]:
-        return [one.keys.key for one in self._setup.open_registry().generations(gateway)]
 
     def _status(self) -> CloudStatus:
         return CloudStatus(**self._common(), stored=self._store.stored, readings=self._store.readings)

@@ -13,7 +13,7 @@ import pytest
 from blockota.bindings.identities import enrolment_argument
 from blockota.chain import Chain
 from blockota.formats.public_key import read_pem
-from blockota.identity.sending import Parcel, RequestSigner
+from blockota.identity.sending import Parcel, RequestSigner, read_reply
 from blockota.model.identity import Enrolment, IdentityKind, Keys
 from blockota.model.request import WINDOW
 from blockota.operations import queries, sqlite
@@ -145,6 +145,8 @@ def test_an_earlier_key_of_a_gateway_is_accepted(run: CloudRun, signers: dict[st
     assert len(stored(run, "rotated")) == 2
 
 
+OLD = 301
+"""Seconds after which an unknown sender is refused for good."""
 Bad = Callable[[Callable[..., str], dict[str, RequestSigner]], str]
 BAD: dict[str, tuple[Bad, str]] = {
     "not JSON": (lambda _, __: "{", "valid JSON"),
@@ -155,8 +157,11 @@ BAD: dict[str, tuple[Bad, str]] = {
     "a zero byte": (lambda submit, _: submit(data={"readings": [VALUE | {"name": "a\0"}]}), "its name is not a text"),
     "in the future": (lambda submit, _: submit(now=time.time() + 2 * WINDOW), "seconds in the future"),
     "a time out of range": (lambda submit, _: submit(now=-(10**30)), "before 1970"),
-    "a forged one": (lambda submit, _: submit().replace('"}}', "A")[:-9] + 'AAAAAAAA"}}', "not signed by a key"),
-    "a stranger": (lambda _, __: STRANGER.request().decode(), "not an enrolled gateway"),
+    "a forged one": (
+        lambda submit, _: submit(now=time.time() - OLD).replace('"}}', "A")[:-9] + 'AAAAAAAA"}}',
+        "not signed by a key",
+    ),
+    "a stranger": (lambda _, __: STRANGER.request(iat=int(time.time()) - OLD).decode(), "not an enrolled gateway"),
     "of a validator": (
         lambda _, signers: (
             signers["validator"]
@@ -178,6 +183,23 @@ BAD: dict[str, tuple[Bad, str]] = {
         "was banned",
     ),
 }
+
+
+def test_a_record_that_the_cloud_does_not_have_yet_is_waited_for(
+    run: CloudRun, city: City, signers: dict[str, RequestSigner], submit: Callable[..., str]
+) -> None:
+    """A validator read the block of an enrolment before the cloud: the repeated request is stored."""
+    sender, good = ForeignSender("ES256", number=58), submit(1003.0)
+    text = sender.request(data={"readings": [VALUE | {"thing": "new"}]}).decode()
+    request = store(signers["validator"], text, good, name="early")
+    reply = read_reply(json.dumps(run.post(request)).encode())
+    assert (reply.code, reply.is_final, reply.warning) == (-32603, False, "")
+    assert "is not an enrolled gateway" in reply.detail
+    assert good.encode() in raws(run)
+    enrolment = Enrolment(sender.uuid, IdentityKind.GATEWAY, Keys(read_pem(sender.pem.decode())))
+    city.decide("identities", "enrol", enrolment_argument(enrolment))
+    eventually(lambda: run.post(request).get("result") == {"stored": 2}, what="the enrolment")
+    assert len(stored(run, "new")) == 1
 
 
 @pytest.mark.parametrize("name", BAD)
