@@ -78,15 +78,15 @@ class Validator:
             texts = [request.raw.decode() for request, _ in usable]
             self._stores.to_cloud.put(self._cloud, "store", texts, member="requests")
         for request, readings in usable:
-            self._act(readings)
+            self._act(request.sender, readings)
             self._stores.recent.add(request.sender, readings)
             self.readings += len(readings)
         return [{"readings": len(found)} if isinstance(found, tuple) else found for found in read]
 
-    def _act(self, readings: Sequence[SensorReading]) -> None:
+    def _act(self, gateway: UUID, readings: Sequence[SensorReading]) -> None:
         """Keep the commands that readings cause until their gateways have them."""
         now = self._clock()
-        for command in self._rules.apply(readings, now=now):
+        for command in self._rules.apply(readings, gateway=gateway, now=now):
             rule = command.rule
             self._stores.commands.put(rule.target, "command", [command.data], expires=command.deadline)
             self._lines.event(

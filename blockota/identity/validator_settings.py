@@ -21,7 +21,7 @@ _KNOWN = {
     *("max_age", "accept_legacy", "keep_readings", "rules", "cloud", "gateways", "mqtt"),
 }
 _RULE = (
-    *("name", "thing", "reading", "comparison", "limit", "for", "target", "device", "command", "arguments"),
+    *("name", "thing", "gateway", "reading", "comparison", "limit", "for", "target", "device", "command", "arguments"),
     *("deadline", "pause"),
 )
 _MAX_RULES_FILE, _MAX_ANCHOR_MINUTES = 1 << 20, 1440
@@ -193,6 +193,7 @@ def _rule(table: SettingsTable) -> Rule:
         arguments=arguments,
         deadline=table.seconds("deadline", 60),
         pause=table.seconds("pause", 60),
+        gateway=table.uuid("gateway") if "gateway" in table.values else None,
     )
 
 

@@ -30,6 +30,8 @@ COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
     "!=": operator.ne,
 }
 """The comparisons of a reading with a number."""
+_LATEST = 300
+"""Seconds by which the time of a reading may be after that of the validator."""
 _ID_SIZE = 32
 
 
@@ -50,6 +52,7 @@ class Rule:
         arguments: the arguments of the command.
         deadline: seconds within which the command must be carried out.
         pause: the least number of seconds between two commands of the rule.
+        gateway: the gateway whose readings count; None for those of all gateways.
     """
 
     name: str
@@ -64,9 +67,10 @@ class Rule:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     deadline: int = 60
     pause: int = 60
+    gateway: UUID | None = None
 
     def is_about(self, reading: SensorReading) -> bool:
-        """Whether a reading belongs to the condition. Only numbers can be compared."""
+        """Whether a reading belongs to the condition, if its gateway does. Only numbers can be compared."""
         is_number = isinstance(reading.value, int | float) and not isinstance(reading.value, bool)
         return is_number and (reading.thing, reading.name) == (self.thing, self.reading)
 
@@ -123,7 +127,8 @@ def apply_rule(
 ) -> tuple[RuleState, RuleCommand | None]:
     """Return what a rule has seen after a reading, and the command if the rule fires.
 
-    A reading that is older than the newest one changes nothing: it arrived late.
+    A reading that is older than the newest one changes nothing: it arrived late. A reading from the future changes
+    nothing either: after it, all others would be late.
 
     Args:
         rule: the rule.
@@ -131,7 +136,7 @@ def apply_rule(
         reading: the reading.
         now: Unix time, from which the deadline counts.
     """
-    if not rule.is_about(reading) or reading.time < state.newest:
+    if not rule.is_about(reading) or not state.newest <= reading.time <= now + _LATEST:
         return state, None
     if not rule.is_true(reading):
         return RuleState(None, reading.time, fired_at=state.fired_at), None
@@ -167,16 +172,19 @@ class RuleBook:
         """Return the number of rules."""
         return len(self._rules)
 
-    def apply(self, readings: Iterable[SensorReading], *, now: int) -> list[RuleCommand]:
+    def apply(self, readings: Iterable[SensorReading], *, gateway: UUID, now: int) -> list[RuleCommand]:
         """Return the commands that readings cause.
 
         Args:
             readings: the readings, in the order in which they arrived.
+            gateway: the gateway that signed them.
             now: Unix time.
         """
         found = []
         for reading in readings:
             for number in self._by_reading.get((reading.thing, reading.name), ()):
+                if self._rules[number].gateway not in {None, gateway}:
+                    continue
                 self._states[number], command = apply_rule(self._rules[number], self._states[number], reading, now=now)
                 if command:
                     found.append(command)

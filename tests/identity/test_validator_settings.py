@@ -88,8 +88,8 @@ def test_rules_are_read(tmp_path: Path) -> None:
     (rule,) = load_rules(path)
     assert (rule.thing, rule.device, rule.duration, rule.pause, rule.deadline) == ("256", "512", 10, 60, 60)
     assert rule.target == UUID("7c9e6679-7425-40de-944b-e07fc1f90ae7")
-    path.write_text(f'{RULE}arguments = {{ on = true, level = 3 }}\npause = "5m"\n')
-    assert load_rules(path) == (replace(rule, arguments={"on": True, "level": 3}, pause=300),)
+    path.write_text(f'{RULE}arguments = {{ on = true, level = 3 }}\npause = "5m"\ngateway = "{rule.target}"\n')
+    assert load_rules(path) == (replace(rule, arguments={"on": True, "level": 3}, pause=300, gateway=rule.target),)
 
 
 @pytest.mark.parametrize(

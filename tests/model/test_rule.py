@@ -13,7 +13,7 @@ from blockota.errors import UsageError
 from blockota.model.reading import SensorReading
 from blockota.model.rule import COMPARISONS, Rule, RuleBook, check_rules
 
-TARGET = UUID(int=21, version=4)
+TARGET, SOURCE = UUID(int=21, version=4), UUID(int=22, version=4)
 HOT = Rule("cool", "256", "temperature", ">", 30.0, 10, TARGET, "257", "fan", {"on": True}, deadline=60, pause=0)
 NOW = 1_800_000_000
 
@@ -26,7 +26,7 @@ def reading(time: float, value: float | str, *, thing: str = "256", name: str = 
 def fired(rule: Rule, *readings: SensorReading) -> list[float]:
     """Return the times of the readings at which a rule fires, in seconds after the beginning."""
     book = RuleBook([rule])
-    return [one.time - NOW for one in readings if book.apply([one], now=int(one.time))]
+    return [one.time - NOW for one in readings if book.apply([one], gateway=SOURCE, now=int(one.time))]
 
 
 def test_a_rule_fires_once_after_the_condition_lasted() -> None:
@@ -52,6 +52,20 @@ def test_other_readings_and_late_ones_change_nothing() -> None:
     assert fired(HOT, reading(0, 31), *others, reading(10, 31)) == [10]
 
 
+def test_a_reading_from_the_future_does_not_silence_a_rule() -> None:
+    """A device whose clock jumps ahead once would make all its later readings late."""
+    book = RuleBook([replace(HOT, duration=0)])
+    assert book.apply([reading(301, 31), reading(1 << 30, 31)], gateway=SOURCE, now=NOW) == []
+    assert len(book.apply([reading(300, 31)], gateway=SOURCE, now=NOW)) == 1
+
+
+def test_a_rule_can_count_the_readings_of_one_gateway() -> None:
+    """Any gateway can send readings with the number of any device. A rule can name the gateway of its device."""
+    book = RuleBook([replace(HOT, duration=0, gateway=SOURCE)])
+    assert book.apply([reading(0, 31)], gateway=TARGET, now=NOW) == []
+    assert len(book.apply([reading(0, 31)], gateway=SOURCE, now=NOW)) == 1
+
+
 @given(st.sampled_from(list(COMPARISONS)), st.floats(-100, 100), st.floats(-100, 100))
 def test_the_comparisons_are_those_of_their_signs(sign: str, value: float, limit: float) -> None:
     """A rule without a duration fires exactly if Python's comparison of the same sign is true."""
@@ -62,7 +76,7 @@ def test_the_comparisons_are_those_of_their_signs(sign: str, value: float, limit
 def test_the_same_reading_gives_the_same_command() -> None:
     """A command that is caused again after a restart has the same id, by which a gateway recognises it."""
     rule = replace(HOT, duration=0)
-    (first,), (second,) = (RuleBook([rule]).apply([reading(0, 31)], now=NOW) for _ in range(2))
+    (first,), (second,) = (RuleBook([rule]).apply([reading(0, 31)], gateway=SOURCE, now=NOW) for _ in range(2))
     assert first == second
     assert first.data == {
         "thing": "257",
@@ -71,7 +85,7 @@ def test_the_same_reading_gives_the_same_command() -> None:
         "arguments": {"on": True},
         "deadline": NOW + 60,
     }
-    (other,) = RuleBook([rule]).apply([reading(1, 31)], now=NOW)
+    (other,) = RuleBook([rule]).apply([reading(1, 31)], gateway=SOURCE, now=NOW)
     assert other.id != first.id
 
 
