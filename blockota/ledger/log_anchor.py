@@ -41,6 +41,22 @@ def due_multiple(*, now: int, period: int, tried_at: int, waiting_since: int | N
     return 1 if now - waiting_since >= 2 * period else EVERY
 
 
+def oldest_unanchored(log: LogReader, anchored: int) -> int | None:
+    """Return the time of the oldest published entry that is not anchored; None if there is no such entry.
+
+    Args:
+        log: the published log.
+        anchored: the number of anchored entries.
+
+    Raises:
+        ContentError: the log is damaged.
+        StoreError: the log cannot be read.
+    """
+    if anchored >= log.head().size:
+        return None
+    return LogEntry.decode(next(log.entries(anchored, anchored + 1))).time
+
+
 class LogAnchor:
     """Anchors one log, with the account of its keeper.
 
@@ -78,9 +94,7 @@ class LogAnchor:
 
     def waiting_since(self, anchored: int) -> int | None:
         """Return the time of the oldest published entry that is not anchored; None if there is no such entry."""
-        if anchored >= self._reader.head().size:
-            return None
-        return LogEntry.decode(next(self._reader.entries(anchored, anchored + 1))).time
+        return oldest_unanchored(self._reader, anchored)
 
     def anchor(self, every: int, *, owns: Callable[[int], bool], report: Callable[[str], object]) -> int:
         """Anchor the published log at a multiple of a number of entries, and record the installations below it.

@@ -15,7 +15,7 @@ from typing import Protocol
 from blockota.errors import BlockOTAError, UnreachableError
 from blockota.formats.notes import NoteSigner
 from blockota.ledger.log import TileLog
-from blockota.ledger.log_anchor import LogAnchor, due_multiple
+from blockota.ledger.log_anchor import LogAnchor, due_multiple, oldest_unanchored
 from blockota.ledger.witnesses import Witness, ask_witnesses
 from blockota.line_log import LineLog, sentence
 from blockota.model.receipt import LogEntry
@@ -64,8 +64,8 @@ class LogStatus:
     Attributes:
         entries: number of entries.
         anchored: number of anchored entries; None if it is unknown.
-        unanchored_since: Unix time of the oldest published entry that is not anchored; None if there is none, or if it
-            is unknown.
+        unanchored_since: Unix time of the oldest published entry that is not anchored; None if there is none. While the
+            chain was never reached, only the entries since the start count.
         appended: number of entries that were appended since the start, by kind.
     """
 
@@ -94,6 +94,7 @@ class LogRecorder:
         self._tried_at = 0
         self._anchor: LogAnchor | None = None
         self._anchored: int | None = None
+        self._first: int | None = None
         self._unanchored_since: int | None = None
         self._appended: Counter[str] = Counter()
 
@@ -121,6 +122,7 @@ class LogRecorder:
             self._lines.state("log", sentence(error))
             return []
         self._lines.state("log", "")
+        self._first = indices[0] if self._first is None else self._first
         found = [(sequence, index) for (sequence, _), index in zip(entries, indices, strict=True)]
         outbox.appended(found)
         for (_, raw), index in zip(entries, indices, strict=True):
@@ -167,6 +169,8 @@ class LogRecorder:
         if parts.open_anchor is None:
             return
         try:
+            if self._anchored is None and self._first is not None:  # this process has not anchored its entries
+                self._unanchored_since = oldest_unanchored(parts.log.published, self._first)
             self._anchor = anchor = self._anchor or parts.open_anchor()
             if self._anchored is None:
                 self._anchored = anchor.size()

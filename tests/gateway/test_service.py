@@ -34,6 +34,7 @@ from tests.support.lwm2m_face import free_ports
 from tests.support.receipts import SigningDevice
 from tests.support.relay import Relay, relayed
 from tests.support.samples import code
+from tests.support.scraping import scrape
 from tests.support.waiting import eventually
 
 
@@ -90,6 +91,10 @@ class Site:
         found: dict[str, Any] = json.loads(self.get("/health"))
         return found
 
+    def metric(self, name: str) -> float:
+        """Return a metric of the gateway; 0 without it."""
+        return scrape(self.urls[-1]).get(f"blockota_gateway_{name}", 0)
+
     def entries(self) -> list[LogEntry]:
         """Return the entries of the log."""
         return [LogEntry.decode(raw) for raw in TileLog(self.folder / "log").entries()]
@@ -129,13 +134,16 @@ def test_a_gateway_serves_and_anchors_through_outages(city: City, site: Site) ->
             "default",
             "the newest release that may be installed",
         )
-        assert 'blockota_gateway_components{stage="offered"} 1' in site.get("/metrics").decode()
+        assert site.metric("components offered") == 1
 
         # (2) The chain is away again: the device is served, and its receipt is logged, but not anchored.
         site.relay.cut()
         face.report(number, device, image)
         eventually(site.entries, what="an entry")
         assert eventually(lambda: site.health()["status"] == "degraded")
+        eventually(lambda: site.metric("troubles") > 0, what="the metric of the trouble")
+        eventually(lambda: site.metric("appended_entries_total install") == 1, what="the metric of the entry")
+        eventually(lambda: site.metric("unanchored_age_seconds") > 0, what="the age of the entry")
 
     # (3) After a restart it knows the device although the chain is still away. When the chain is back, the log is
     # anchored with the installation, and nothing is logged twice.
@@ -143,6 +151,8 @@ def test_a_gateway_serves_and_anchors_through_outages(city: City, site: Site) ->
         eventually(lambda: face.knows(number), what="the device")
         site.relay.restore()
         eventually(lambda: site.anchored() == 1, what="an anchor")
+        eventually(lambda: site.metric("anchored_entries") == 1, what="the anchored entry")
+        eventually(lambda: site.metric("unanchored_age_seconds") == 0, what="the end of the wait")
         face.report(number, device, image)
     [entry] = site.entries()
     assert (entry.kind, entry.device, str(entry.release), entry.level) == (

@@ -13,7 +13,7 @@ from blockota.errors import ChainError, ContractRefusalError
 from blockota.formats.notes import NoteAlgorithm
 from blockota.ledger.log import TileLog
 from blockota.ledger.log_anchor import LogAnchor
-from blockota.ledger.recording import BATCH, LogParts, LogRecorder
+from blockota.ledger.recording import BATCH, LogParts, LogRecorder, LogStatus
 from blockota.ledger.witnesses import Witness
 from blockota.line_log import LineLog
 from blockota.model.receipt import EntryKind, LogEntry
@@ -114,6 +114,27 @@ def test_a_log_that_cannot_be_written_keeps_the_outbox(tmp_path: Path) -> None:
     (tmp_path / "log").unlink()
     assert writer.append(box) == [(7, 0)]
     assert not lines.troubles
+
+
+def test_the_status_has_what_waits_for_an_anchor(tmp_path: Path) -> None:
+    """Entries of this run are known to wait before the chain was reached; entries of an earlier run are not."""
+    log, lines = TileLog(tmp_path / "log"), LineLog(lambda _: None)
+    earlier = recorder(log, lines, [2000])
+    earlier.append(MemoryOutbox([(0, ENTRIES[0])]))
+    earlier.publish()
+
+    def silent() -> LogAnchor:
+        raise ChainError("no answer")
+
+    parts = LogParts(log, note_signer(), (), silent, period=600)
+    writer = LogRecorder(parts, lines, clock=lambda: 2000, owns=lambda _: True)
+    writer.anchor()
+    assert writer.status() == LogStatus(entries=1)
+    writer.append(MemoryOutbox([(1, ENTRIES[1])]))
+    writer.publish()
+    writer.anchor()
+    time = LogEntry.decode(ENTRIES[1]).time
+    assert writer.status() == LogStatus(2, None, time, {"event": 1})
 
 
 def test_an_anchor_is_tried_again(tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ FORM = {"product": CONFIGURATION.name, "version": "1.0.0", "group": "berlin", "r
 
 
 def shown(answer: requests.Response) -> str:
-    """Return the text of the main part of a page in lower case, because sentences begin with a capital."""
-    return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.text.partition("<main")[2])).split()).lower()
+    """Return the text of the main part of a page."""
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.text.partition("<main")[2])).split())
 
 
 FORBIDDEN, WRONG, REFUSED, ABSENT = 403, 400, 409, 404
@@ -122,13 +122,13 @@ def test_a_configuration_is_proposed_and_then_ordered(scene: RoomScene, operator
 @pytest.mark.parametrize(
     ("form", "status", "words"),
     [
-        ({"group": "nowhere"}, REFUSED, "the group 'nowhere' is not defined"),
-        ({"product": "acme-pump-cfg"}, REFUSED, "acme-pump-cfg"),
-        ({"product": ""}, WRONG, "the field product is needed"),
+        ({"group": "nowhere"}, REFUSED, "The group 'nowhere' is not defined"),
+        ({"product": "acme-pump-cfg"}, REFUSED, "acme-pump-cfg is not paired with an OEM"),
+        ({"product": ""}, WRONG, "The field product is needed"),
         ({"version": "one"}, WRONG, "is not a version"),
-        ({"reason": ""}, WRONG, "the field reason is needed"),
+        ({"reason": ""}, WRONG, "The field reason is needed"),
         ({"deadline": "yesterday"}, WRONG, "is not a time"),
-        ({"csrf": "x"}, FORBIDDEN, "its token is not that of your session"),
+        ({"csrf": "x"}, FORBIDDEN, "Its token is not that of your session"),
     ],
 )
 def test_a_wrong_form_is_refused(operator: Person, form: dict[str, str], status: int, words: str) -> None:
@@ -142,8 +142,11 @@ def test_a_wrong_form_is_refused(operator: Person, form: dict[str, str], status:
     [
         (b"", "0 bytes"),
         (bytes(MAX_IMAGE + 1), "takes 1 to 1,048,576"),
-        (bytes(MAX_IMAGE + (1 << 17)), "the file is too large"),
-        (b"<!DOCTYPE html><title>Sign in</title>".ljust(64), "berlin.bin"),
+        (bytes(MAX_IMAGE + (1 << 17)), "The file is too large"),
+        (
+            b"<!DOCTYPE html><title>Sign in</title>".ljust(64),
+            "berlin.bin cannot be used, the file is not a firmware image",
+        ),
         (bytes(5000), "region"),
     ],
     ids=["empty", "large", "huge", "a web page", "larger than its region"],
@@ -178,8 +181,8 @@ def test_a_body_that_is_no_form_is_refused(operator: Person, url: str) -> None:
 def test_only_an_operator_of_this_page_sends_a_file(scene: RoomScene, url: str, operator: Person) -> None:
     """Strangers, administrators and other sites are refused; the body of a stranger is not read."""
     answer = requests.post(f"{url}/prepare/configuration", files={"image": ("a", IMAGE)}, timeout=DEADLINE)
-    assert (answer.status_code, "you are not signed in" in shown(answer)) == (FORBIDDEN, True)
+    assert (answer.status_code, "You are not signed in" in shown(answer)) == (FORBIDDEN, True)
     answer = operator.send({**FORM, "csrf": operator.token}, {"image": ("a", IMAGE)}, **{"Sec-Fetch-Site": "same-site"})
-    assert (answer.status_code, "another site made it" in shown(answer)) == (FORBIDDEN, True)
+    assert (answer.status_code, "Another site made it" in shown(answer)) == (FORBIDDEN, True)
     answer = Person(scene.city, url, ADMINISTRATOR).configure(form={"version": "3.0.0"})
-    assert (answer.status_code, "an operator may do this" in shown(answer)) == (FORBIDDEN, True)
+    assert (answer.status_code, "An operator may do this" in shown(answer)) == (FORBIDDEN, True)

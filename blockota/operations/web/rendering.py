@@ -30,6 +30,8 @@ from blockota.operations.sign_in import SignedIn
 _IDENTIFIER = re.compile(
     r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|\b0x[0-9a-f]{40}(?:[0-9a-f]{24})?\b", re.ASCII | re.IGNORECASE
 )
+_WORD = re.compile(r"[a-z']+[,:;.]?( |$)", re.IGNORECASE)
+"""A word at the beginning of a text. The names of products and files have digits, hyphens or full stops inside."""
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _LIMIT, _LENGTH = 2000, 8
 """The characters of a text, and of each end of an identifier, that are shown."""
@@ -242,8 +244,8 @@ def _short(value: str, length: int = _LENGTH) -> str:
 
 
 def _sentence(text: str) -> str:
-    """Return a text with a capital letter at its beginning."""
-    return text[:1].upper() + text[1:]
+    """Return a text with a capital letter at its beginning, unless it begins with a name, such as ``acme-pump``."""
+    return text[:1].upper() + text[1:] if _WORD.match(text) else text
 
 
 def _percent(share: float) -> str:
