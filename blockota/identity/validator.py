@@ -25,6 +25,9 @@ from blockota.model.rule import RuleBook
 
 METHODS = {"submit": frozenset({IdentityKind.GATEWAY})}
 """The methods of a validator."""
+_FUTURE = 600
+"""Seconds by which a reading may be ahead of the validator's clock. One from the far future would be the newest reading
+of its device for ever. A gateway allows its devices half of it, `blockota.messaging.readings.LATEST`."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ class Validator:
         Raises:
             StoreError: an outbox cannot be written.
         """
-        read = [_readings(request) for request in requests]
+        now = self._clock()
+        read = [_readings(request, now) for request in requests]
         usable = [(request, found) for request, found in zip(requests, read, strict=True) if isinstance(found, tuple)]
         if self._cloud and usable:
             texts = [request.raw.decode() for request, _ in usable]
@@ -126,11 +130,16 @@ class GatewayRoute:
         return self._line.send(raw)
 
 
-def _readings(request: SignedRequest) -> tuple[SensorReading, ...] | RefusedError:
+def _readings(request: SignedRequest, now: int) -> tuple[SensorReading, ...] | RefusedError:
     try:
-        return readings_in(request.data)
+        found = readings_in(request.data)
     except RefusedError as error:
         return error
+    for index, reading in enumerate(found):
+        if reading.time > now + _FUTURE:
+            why = f"its time is {reading.time - now:,.0f} seconds in the future"
+            return RefusedError(f"reading {index} of the request cannot be used", why=why)
+    return found
 
 
 def _obstacle(identity: Identity | None, *, has_url: bool) -> str:

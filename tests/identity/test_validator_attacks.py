@@ -25,7 +25,7 @@ from blockota.formats.public_key import read_pem
 from blockota.model.identity import Enrolment, IdentityKind, Keys
 from blockota.model.request import MAX_SIZE, WINDOW
 from tests.support.city import City
-from tests.support.foreign_requests import ALGORITHMS, ORDER, ForeignSender, claims, encode, envelope
+from tests.support.foreign_requests import ALGORITHMS, ORDER, ForeignSender, claims, data, encode, envelope
 from tests.support.validators import SENDER, VALIDATOR, ValidatorRun, running_validator, write_validator
 
 SENDERS = {algorithm: ForeignSender(algorithm) for algorithm in ALGORITHMS}
@@ -174,6 +174,13 @@ def test_an_attack_is_refused_with_its_code(run: ValidatorRun, sender: ForeignSe
     assert answer.get("result") is None
     assert accepted(run) == before
     assert run.await_warning(warning).is_proven is False
+
+
+def test_a_reading_from_the_far_future_is_refused(run: ValidatorRun, sender: ForeignSender) -> None:
+    """It would be the newest reading of its device for ever. A clock that is a few minutes fast is accepted."""
+    refused = post(run, sender.request(data=data(7, at=time.time() + 700)))["error"]
+    assert (refused["code"], "seconds in the future" in refused["data"]["detail"]) == (-32000, True)
+    assert post(run, sender.request(data=data(7, at=time.time() + 400)))["result"] == {"readings": 1}
 
 
 def test_a_limit_without_end_is_ignored(run: ValidatorRun) -> None:
