@@ -96,18 +96,20 @@ def of_docstring(text: str, first_line: int) -> Lines:
         text: the docstring, as the source has it.
         first_line: number of its first line.
     """
-    block, start, in_table, code = list[str](), 0, False, -1
+    block, start, code, in_table, names_follow = list[str](), 0, -1, False, False
     for number, line in enumerate([*inspect.cleandoc(text).splitlines(), ""], first_line):
         words, indent = line.strip(), len(line) - len(line.lstrip())
         if code >= 0 and words and indent <= code:
             code = -1  # the code block after "::" ends with its indentation
+        # A table ends at the empty line after a rule; names are described in the sections of arguments and attributes.
         is_rule = bool(_RULE.fullmatch(words))
-        begins = _ITEM.match(words) or _NAMED.match(words) or (in_table and indent == 0)
+        in_table = is_rule or (in_table and bool(words))
+        names_follow = bool(_SECTION.fullmatch(words)) or (names_follow and bool(words))
+        begins = _ITEM.match(words) or (names_follow and _NAMED.match(words)) or (in_table and not line.startswith(" "))
         is_prose = bool(words) and code < 0 and not is_rule and not _SECTION.fullmatch(words)
         if block and (begins or not is_prose):
             yield start, " ".join(block)
             block = []
-        in_table ^= is_rule
         if not is_prose:
             continue
         start = start if block else number

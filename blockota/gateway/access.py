@@ -1,9 +1,9 @@
-"""The gateway's part of the access from edge to cloud: readings to validators, and commands from them.
+"""Send the readings of a gateway to validators, and receive commands from validators.
 
 ======================  =====================================================================================
-``submissions.sqlite``  readings until each validator has them (`blockota.identity.request_outbox`)
-``commands.sqlite``     commands, and their states (`blockota.gateway.commands`)
-``requests.sqlite``     names of the requests that were received, and entries of warnings about refused ones
+``submissions.sqlite``  the readings that a validator does not have yet (`blockota.identity.request_outbox`)
+``commands.sqlite``     the commands with their states (`blockota.gateway.commands`)
+``requests.sqlite``     the names of received requests, and the entries of warnings about refused requests
 ======================  =====================================================================================
 """
 
@@ -110,7 +110,7 @@ class GatewayAccess:
         )
 
     def threads(self, stop: Stop) -> dict[str, Callable[[], None]]:
-        """Return what the threads do until the stop, by name."""
+        """Return the functions that threads run until the stop, by the name of the thread."""
         found: dict[str, Callable[[], None]] = {
             f"courier to {name}": partial(
                 one.run,
@@ -238,7 +238,7 @@ def _command_port(
 
 
 class LimitedOutbox:
-    """An outbox that gives at most some entries at once, so that the log recognises those of several outboxes again.
+    """An outbox with a limit for one call, so that the log can recognise repeated entries of several outboxes.
 
     Args:
         outbox: the outbox.

@@ -34,7 +34,7 @@ class Assembly:
         facts: the facts for the core.
         wanted: the files to find, the most urgent first.
         kept: SHA-256 of the images that may be offered now or later.
-        faults: why something is not offered, by the name of that thing.
+        faults: the reasons why products, groups and other things are not offered, by their names.
     """
 
     catalogue: ImageCatalogue

@@ -1,4 +1,4 @@
-"""What the faces have in common when they send commands: they wait for commands, and keep the answers."""
+"""Wait for commands and keep the answers of devices, for all faces that send commands."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Takes judged commands from validators, has the faces send them, and reports their outcomes.
+"""Takes accepted commands from validators, lets the faces send them, and reports their outcomes.
 
 =============  ==============================================================================================
-``waiting``    on the disk; the validator has the answer
-``sent``       written before the command leaves, so that a gateway that was killed does not send it again
-an outcome     stated by the device, or *no answer* after the deadline; put into the outbox as a reading
+``waiting``    the command is on the disk, and the validator has the answer
+``sent``       recorded before the command is sent, so that a gateway that was killed does not send it again
+an outcome     the device's answer, or *no answer* after the deadline; a reading with it is put into the outbox
 =============  ==============================================================================================
 
 A command therefore leaves the gateway at most once. If the gateway is killed between ``sent`` and the sending, the
@@ -91,7 +91,7 @@ class CommandDesk:
         return lambda: self._wake.remove(wake)
 
     def set_face(self, thing: int, face: str | None) -> None:
-        """Record through which face a device is reached now, such as a device that registered; None for any."""
+        """Record the face through which a device is reached now, such as after it registered; None means any face."""
         if face is None:
             self._faces.pop(thing, None)
         else:
@@ -100,7 +100,7 @@ class CommandDesk:
             wake()
 
     def face_of(self, thing: int) -> str | None:
-        """Return the face through which a device is reached now; None for any."""
+        """Return the face through which a device is reached now; None means any face."""
         return self._faces.get(thing)
 
     def keep(self, requests: Sequence[SignedRequest]) -> list[Outcome]:

@@ -52,10 +52,10 @@ class Face(Protocol):
     name: str
 
     async def run(self, core: Core, *, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Serve devices until the task is cancelled. `on_ready` is called once the face listens, if it does at all."""
+        """Serve devices until the task is cancelled. A face that listens calls `on_ready` when it does."""
 
     def offer_changed(self, device: int) -> None:
-        """Learn, in the loop, that an offer to a device appeared, changed or was withdrawn."""
+        """React to an offer to a device that appeared, changed or was withdrawn. This is called in the loop."""
 
 
 class Core:
@@ -277,7 +277,7 @@ class Core:
             is_refusal: whether another try would be useless.
 
         Returns:
-            Whether the outcome was recorded, now or by the same message before, whose answer was lost.
+            Whether the outcome was recorded, by this message or by an earlier copy of it whose answer was lost.
         """
         words = printable(reason)
         if await self._answered(number, job, Outcome(succeeded, words, is_refusal)):

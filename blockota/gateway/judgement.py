@@ -229,7 +229,7 @@ def after(record: DeviceRecord, counter: int, raw: bytes) -> DeviceRecord:
 def statement_digest(raw: bytes) -> bytes:
     """Return the hash by which a repeated statement is recognised.
 
-    A board signs an event again whenever the event is read, so that the signature of a repeated event is another one.
+    A board signs an event again whenever the event is read, so a repeated event has another signature.
     """
     return hashlib.sha256(raw[:-SIGNATURE_SIZE] if is_boot_event(raw) else raw).digest()
 

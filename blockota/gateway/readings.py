@@ -35,7 +35,7 @@ class ReadingDesk:
         outbox: the outbox.
         validators: the receivers. Each of them gets each reading.
         clock: returns Unix time.
-        note: called with the reason when the outbox cannot be written, and with an empty text when it can be again.
+        note: called with the reason when the outbox cannot be written, and with an empty text when it works again.
 
     Attributes:
         accepted: the number of readings since the start.

@@ -3,18 +3,18 @@
 =========  ======================================================================================
 thread     what it does
 =========  ======================================================================================
-loop       the core and the faces, in one asyncio loop; the state is changed here alone
+loop       runs the core and the faces in one asyncio loop; only this thread changes the state
 follower   reads the chains after each block, and gives the facts to the loop
 finder     finds images and manifests
 appender   appends entries from the outbox to the log
 publisher  publishes checkpoints and anchors the log
-couriers   one for each validator: send it the readings
+couriers   send the readings; each validator has one
 commands   reports commands without an answer
-waiters    one for each chain: wait until its node announces a block
+waiters    wait for new blocks; each chain has one
 =========  ======================================================================================
 
-Each thread is a loop that survives every error. The process may be killed at any instant. What must not be lost is
-therefore written to the state or the log before anything depends on it.
+Each thread is a loop that survives every error. The process may be killed at any instant. Therefore, data that must not
+be lost are written to the state or the log before anything depends on them.
 """
 
 from __future__ import annotations

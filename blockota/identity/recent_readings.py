@@ -49,7 +49,10 @@ class RecentReadings:
         self._lock = threading.Lock()
 
     def add(self, gateway: UUID, readings: Iterable[SensorReading]) -> None:
-        """Add the readings of a gateway. If there are too many series, those without news are dropped."""
+        """Add the readings of a gateway.
+
+        If there are too many series, those without a new reading for the longest time are dropped.
+        """
         now = self._clock()
         with self._lock:
             for reading in readings:

@@ -1,8 +1,8 @@
 """The records of the registry as services read them: by ``eth_call`` at one block, and without transactions.
 
 A record is valid for the block at which it was read, and is read again after the next block. While the node does not
-answer, the last records stay: `blockota.model.request.judge` refuses them as soon as their block is too old. A record
-that was not read before cannot be read then, and `IdentityReader.reading` raises an error.
+answer, the last records stay: `blockota.model.request.judge` refuses them as soon as their block is too old. If a
+record was not read before, `IdentityReader.reading` then raises an error.
 
 Blocks need no confirmation here: a ban counts at once, and if a reorganisation takes a record back, the next reading
 shows this. A node that lags behind the newest block, such as one of several behind a load balancer, is not asked for
@@ -124,7 +124,7 @@ class IdentityReader:
         return [one.keys.key for one in found]
 
     def look(self) -> None:
-        """Ask for the newest block. A thread that calls this at intervals spares `reading` the wait.
+        """Ask for the newest block. If a thread calls this at intervals, `reading` need not wait.
 
         Raises:
             ChainError: the node does not answer.
@@ -204,7 +204,7 @@ class IdentityReader:
         return self._contract
 
     def _patiently(self, question: Callable[[], Answer]) -> Answer:
-        """Ask the node in a thread, which is left alone if it does not end in time: a request cannot be interrupted.
+        """Ask the node in a thread, which is abandoned if it does not end in time: a request cannot be interrupted.
 
         Raises:
             ChainError: the node does not answer in time, or has not answered an earlier question yet.

@@ -2,8 +2,8 @@
 
 `RequestOutbox.put` returns when its items are on the disk. `RequestCourier` sends them in order, one request at a time
 for each receiver. Several items travel in one request, as the list `member` of its data. Once it was sent, a request
-keeps its items and its name for ever, and its signature is renewed for each try. A receiver that has it already
-answers that it was seen before, so that the loss of an answer, or a killed sender, causes no loss of an item.
+keeps its items and its name for ever, and its signature is renewed for each try. A receiver that already has a request
+answers that it was seen before. Therefore no item is lost when an answer is lost or the sender is killed.
 
 A request that its receiver refuses for good is moved aside, with the reason, and the next one is sent. All other
 refusals may end: an identity is enrolled, a ban is lifted, a clock is corrected. The courier then tries again.
@@ -248,7 +248,7 @@ class RequestCourier:
         """Send the oldest request.
 
         Returns:
-            Why it must be sent again; empty if it is settled, None if there was none.
+            Why the request must be sent again; empty if it need not be sent again, None if no request was waiting.
 
         Raises:
             StoreError: the outbox cannot be used.

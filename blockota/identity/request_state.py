@@ -1,8 +1,8 @@
 """What a receiver of requests keeps on its disk: the names that it has seen, and entries that wait for the log.
 
-The names make a recorded request worthless, also after a restart. They are forgotten after two windows, because the
-time of a request with an older name is refused. `RequestState` is one SQLite file. It is also the outbox from which the
-service appends the entries of warnings to its log.
+Because of the names, a recorded request cannot be used a second time, not even after a restart. A name is forgotten
+after two windows, because a request that is so old is refused for its time. `RequestState` is one SQLite file. It is
+also the outbox from which the service appends the entries of warnings to its log.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Keep the tunnels of this host equal to the registry.
 
 The interface starts without peers, also if a killed process left some. Whenever the registry has an event, all records
-are read at that block, and the peers that changed are replaced. The others are not named to WireGuard: ``wg syncconf``
-would remove the address of each peer for a moment, and packets of this moment would be lost. The event of a ban
-suffices to remove a peer, so that a ban waits for no other reading. Blocks need no confirmation here: if a
-reorganisation takes a ban back, the peer returns with the next reading.
+are read at that block, and the peers that changed are replaced. The command ``wg syncconf`` is not used for this: it
+removes the addresses of all peers for a moment, in which their packets are lost. The event of a ban suffices to remove
+a peer, so that a ban waits for no other reading. Blocks need no confirmation here: if a reorganisation takes a ban
+back, the peer returns with the next reading.
 
 While the chain is out of reach, the last peers stay for `TunnelSettings.max_age`, because a chain that is down should
 not stop a city; then all are removed, because a ban could be missing. They are also removed when the program ends.
@@ -124,7 +124,7 @@ def check_age(block_time: int, settings: TunnelSettings, *, now: int) -> None:
 def follow_alone(settings: TunnelSettings) -> Iterator[None]:
     """Let no second process follow the registry for these settings while the ``with`` block runs.
 
-    The second one would remove all peers at its end, and the first one would not notice.
+    The second process would remove all peers when it ends, and the first process would not notice.
 
     Raises:
         RefusedError: another process follows it.
@@ -317,7 +317,7 @@ class TunnelSync:
 
 
 def _needs_records(events: Iterable[DecodedEvent], own: UUID) -> bool:
-    """Whether events change more peers than those that they ban. The ban of this end closes all of its tunnels."""
+    """Whether events change peers that they do not ban. The ban of this end closes all of its tunnels."""
     return any(event.name != "IdentityBanned" or UUID(bytes=event.arguments["uuid"]) == own for event in events)
 
 

@@ -121,7 +121,7 @@ def render_interface(private_key: str, listen_port: int | None, *, address: IPv4
 
 
 def render_rules(interface: str, kind: IdentityKind, ports: Ports) -> str:
-    """Return the rules of nftables for an interface: one open port, answers, and no way through this host.
+    """Return the rules of nftables for an interface: they allow one port and answers, and forbid forwarding.
 
     Loading the rules again replaces them. They concern no other interface.
     """

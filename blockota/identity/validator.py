@@ -116,7 +116,7 @@ class GatewayRoute:
         self._line, self._place = RequestLine(url) if url else None, url
 
     def send(self, raw: bytes) -> RequestReply:
-        """Send a command. One to an identity that may not get it is refused without being sent.
+        """Send a command. A command to an identity that may not get commands is refused without being sent.
 
         Raises:
             UnreachableError: the registry or the gateway does not answer.

@@ -1,11 +1,11 @@
-"""``blockota validator run``: the threads and tasks of a validator, beside those of every `ReceivingService`.
+"""``blockota validator run``: the threads and tasks of a validator, in addition to those of every `ReceivingService`.
 
 =========  ======================================================================================
 part       what it does
 =========  ======================================================================================
-loop       takes requests over MQTT too, and answers questions for readings
+loop       also receives requests over MQTT, and answers queries for readings
 cloud      sends accepted requests to the cloud
-gateway …  sends commands, one thread for each gateway that rules name
+gateway …  sends commands; each gateway that rules name has such a thread
 =========  ======================================================================================
 """
 

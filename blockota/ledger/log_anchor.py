@@ -1,8 +1,9 @@
 """Anchor the log of a service, and record on the chain which devices run which release.
 
-Every T seconds, the log is anchored at its greatest multiple of 256 entries. If an entry has waited for 2T, all entries
-are anchored. One transaction anchors a size and records one release. Several releases therefore need as many
-transactions, each with a larger size. An installation that cannot be recorded never prevents an anchor.
+Every T seconds, the log is anchored at the greatest multiple of 256 that its number of entries reaches. If an entry has
+waited for 2T, all entries are anchored. One transaction anchors a size and records one release. Several releases
+therefore need as many transactions, each with a larger size. An installation that cannot be recorded never prevents an
+anchor.
 """
 
 from __future__ import annotations

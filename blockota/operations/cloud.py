@@ -1,21 +1,21 @@
-"""The cloud: what it does with the requests of validators. `CloudStore.keep` is the `Keep` of its `RequestReceiver`.
+"""The cloud: examine the requests of validators, and store them. `CloudStore.keep` is the `Keep` of its receiver.
 
 The method ``store`` has the data ``{"requests": [TEXT, ...]}``: `submit` requests that the validator accepted, as the
 gateways signed them. The receiver has judged the request of the validator. The cloud then examines each request in it:
 
 1. It can be read, is a `submit` request with readings, and is for the validator that hands it on.
-2. Its sender is a gateway, and signed it with its key, or with an earlier one. The cloud does not rely on the validator
-   here: the database is to have the proof for each reading.
-3. It was not signed after its gateway was banned, and not in the future.
+2. Its sender is a gateway, and signed it with the gateway's present key or an earlier one. The cloud checks the
+   signature itself, because the database must contain a proof of each reading.
+3. It was signed before any ban of the gateway took effect, and its time is not in the future.
 
 The validator may have read a newer block than the cloud: if the sender or its key is unknown at a block from before the
 request, this is a failure of the cloud, and the validator repeats the request.
 
-The time and the repetition were judged by the validator when the request arrived there.
+The validator has already checked that the request was not old and not repeated.
 
 All requests that pass are written in one transaction, which is committed before any answer. If a request does not pass,
-the others of the same validator are stored, and the answer is an error that names it, so that the validator keeps the
-refused request aside, and the cloud's log has a warning about the validator.
+the other requests of the same validator are stored. The answer is then an error that names the refused request, the
+validator sets it aside, and the cloud's log gets a warning about the validator.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class WantedConfiguration:
     Attributes:
         order: product, version, group and window; the producer is empty, because it is the city.
         image: the bytes of the configuration.
-        file_name: the name of its file at the person, which errors show.
+        file_name: the name of its file on the person's machine, for error messages.
         reason: the reason of the proposal.
     """
 

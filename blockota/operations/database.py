@@ -1,7 +1,7 @@
 """The cloud's database: a file of SQLite, or a PostgreSQL server.
 
-A transaction of `CloudDatabase.writing` is durable when its ``with`` block has ended, and an error otherwise. To this
-end, each database is used in this way:
+If the ``with`` block of `CloudDatabase.writing` ends without an error, its transaction is durable. Each kind of
+database needs other means for this:
 
 SQLite       The write-ahead log is flushed at each commit (``synchronous = FULL``). After a commit, the file must still
              be the one that was opened: a file that was deleted or replaced can be written, but is lost.

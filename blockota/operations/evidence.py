@@ -29,12 +29,12 @@ class EntryEvidence:
         number: index of the entry.
         raw: the bytes of the entry.
         entry: its values; None if the bytes are not an entry.
-        judged: what it proves with the device's key of the registry; None if nothing.
+        judged: what the entry proves with the device's key in the registry; None if it proves nothing.
         proof: its proof file; None if the log cannot be read now.
         origin: the log's origin in the checkpoint; empty without a proof.
         size: the size in the checkpoint.
         anchor: its anchor; None without one.
-        trouble: why there is no proof or judgement; empty if there is.
+        trouble: why the proof or the judgement is missing; empty if both exist.
     """
 
     keeper: UUID

@@ -7,7 +7,7 @@ For each log, the steps are:
    that the log continues the tree that was verified before.
 3. The newest anchor on the chain is the root of the log at the anchored size.
 
-A log that fails a step is not read further, and its trouble is shown.
+If a step fails, the later steps are skipped, and the pages show the reason.
 """
 
 from __future__ import annotations

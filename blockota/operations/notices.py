@@ -6,9 +6,9 @@ The topic is ``blockota/v1/notices/{kind}``. A notice is JSON. It has no text th
      "event": "ReleasePublished", "subject": "product acme-thermo2"}
     {"kind": "warning", "log": "21b678da-…", "entry": 17, "time": 1795000000, "device": 256}
 
-A notice is written into the archive together with its event or entry, and removed when the broker has it. So each is
-sent at least once (QoS 1), also if the room or the broker is stopped in between. What is older than a day when the room
-reads it is not announced.
+A notice is written into the archive together with its event or entry, and removed when the broker has it. Each notice
+is therefore sent at least once (QoS 1), even if the room or the broker is stopped in between. Events and entries that
+are older than a day when the room reads them are not announced.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class NoticeOutbox:
         self._has_broker, self._has_log = has_broker, has_log
 
     def add_happenings(self, database: sqlite3.Connection, happenings: Iterable[Happening]) -> None:
-        """Add what is to be announced and recorded about new events, within a transaction of the archive."""
+        """Add the notices and records about new events, within a transaction of the archive."""
         for one in happenings:
             if one.time < self._clock() - MAX_AGE:
                 continue
@@ -78,7 +78,7 @@ class NoticeOutbox:
                 _add(database, _RECORD, "", words, one.time)
 
     def add_entry(self, database: sqlite3.Connection, keeper: UUID, number: int, entry: LogEntry) -> None:
-        """Add what is to be announced about a new entry, within a transaction of the archive."""
+        """Add the notice about a new entry, within a transaction of the archive."""
         is_announced = entry.kind in (EntryKind.EVENT, EntryKind.WARNING) and entry.time >= self._clock() - MAX_AGE
         if is_announced and self._has_broker:
             kind = str(entry.kind)

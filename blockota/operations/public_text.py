@@ -1,4 +1,4 @@
-"""What a public page leaves out of texts: addresses, which are found by their form, and reasons of persons."""
+"""Remove addresses, which are recognised by their form, and the reasons of persons from the texts of a public page."""
 
 from __future__ import annotations
 

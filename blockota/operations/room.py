@@ -135,7 +135,7 @@ class Room:
         self.city: CityChain | None = None
 
     def listen(self, changed: Callable[[], None]) -> None:
-        """Have a function called after each change, in any thread."""
+        """Register a function that is called after each change, in any thread."""
         self._listeners.append(changed)
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""The log of the operations room: sign-ins, dismissals, and prepared orders and bans, each an entry that is anchored.
+"""The log of the operations room. Each sign-in, dismissal, prepared order and prepared ban becomes an entry.
 
 The room is an identity of kind Cloud. The contracts let a Cloud neither order nor ban.
 """

@@ -1,7 +1,7 @@
-"""Sign-in by a text that an enrolled person signs with the key of her account (EIP-4361).
+"""Sign-in by a text that an enrolled person signs with the key of an account (EIP-4361).
 
 The server writes no text for a client to sign blindly: both sides make the text from the same few values, and compare
-the whole. So nothing parses a text, and a command never signs what a server made up.
+the whole. No program therefore parses a text, and a command never signs a text that a server has made.
 
 The room stores nothing for a text that is not signed: its nonce ends with a MAC over the text, so that any number of
 requests for texts leaves no trace. A text opens one sign-in, within five minutes and before the next start of the room.
@@ -192,7 +192,7 @@ class SignIns:
         return secret
 
     def session(self, secret: str, *, now: int) -> SignedIn | None:
-        """Return the session of a cookie; None if it ended or never was."""
+        """Return the session of a cookie; None if it has ended or never existed."""
         statement = "SELECT account, csrf, since, number FROM session WHERE hash = ? AND until > ?"
         found = self._archive.rows(statement, (_hash(secret), now)) if secret else []
         return SignedIn(*found[0]) if found else None

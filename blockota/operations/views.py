@@ -101,7 +101,7 @@ class LogLine:
         subject: the subject of the line, such as ``device 256``.
         text: the line in words.
         link: the path of the evidence.
-        others: in a folded list, the number of other devices about which the lines directly before it say the same.
+        others: the number of adjacent lines that say the same about other devices, and were merged into this line.
     """
 
     time: int
@@ -155,7 +155,7 @@ def update_progress(state: RoomState, archive: RoomArchive, *, is_open: bool | N
     Args:
         state: the readings.
         archive: the archive.
-        is_open: only orders that are open, or only others; None for all.
+        is_open: True selects the open orders, False the other orders, and None all orders.
     """
     if state.city is None:
         return []

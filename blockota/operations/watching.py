@@ -1,4 +1,4 @@
-"""Look at things that announce no change, now and then: replicas, tunnels and the cloud's database."""
+"""Read replicas, tunnels and the cloud's database at intervals, because they do not announce changes."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Write requests with their readings into the cloud's database.
 
-Writing is idempotent: a request that the database has already is not counted again. A sender can therefore repeat
-whatever was not acknowledged, also with a new signature: the name, the data and both ends make a request. Each
-transaction also changes the row of this cloud in ``batch``: the commit of a transaction without a change would not wait
-for a standby, and rows of an earlier transaction, whose wait was ended, would be acknowledged before the standby has
-them.
+Writing is idempotent: a request that the database has already is not counted again. A sender can therefore repeat each
+request that was not acknowledged, also with a new signature: a request is identified by its name, its data, its sender
+and its receiver. Each transaction also changes the row of this cloud in ``batch``: the commit of a transaction without
+a change would not wait for a standby, and rows of an earlier transaction, whose wait was ended, would be acknowledged
+before the standby has them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class AcceptedRequest:
 
     @cached_property
     def digest(self) -> bytes:
-        """What makes the request: a gateway that lost the answer of a validator signs the same request again."""
+        """The identifier of the request, without the signature: a gateway signs a repeated request again."""
         if not self.name:
             return sha256(self.raw).digest()
         data = [one.as_fields() for one in self.readings]

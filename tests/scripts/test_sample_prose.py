@@ -12,13 +12,17 @@ DOCSTRING = """Read the file: a colon does not end a sentence.
         this = is_code(and_not_prose)
 
     =====  ======================
+    part   what it does
+    =====  ======================
     name   what it does there
     other  a row that goes on in
            the next line
     =====  ======================
 
     1. The first step.
-    2. The second step.
+    2. The second step: it goes on after the colon of a line,
+       as in this
+       case: one.
 
     Args:
         path: the file that is read,
@@ -53,12 +57,13 @@ def test_a_docstring_gives_paragraphs_items_rows_and_described_names() -> None:
     assert list(of_docstring(DOCSTRING, 10)) == [
         (10, "Read the file: a colon does not end a sentence."),
         (12, "A paragraph has two lines:"),
-        (18, "name | what it does there"),
-        (19, "other | a row that goes on in the next line"),
-        (23, "The first step."),
-        (24, "The second step."),
-        (27, "path: the file that is read, with a second line."),
-        (29, "size: the number of bytes."),
+        (18, "part | what it does"),
+        (20, "name | what it does there"),
+        (21, "other | a row that goes on in the next line"),
+        (25, "The first step."),
+        (26, "The second step: it goes on after the colon of a line, as in this case: one."),
+        (31, "path: the file that is read, with a second line."),
+        (33, "size: the number of bytes."),
     ]
 
 

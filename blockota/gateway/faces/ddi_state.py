@@ -30,7 +30,7 @@ class DdiDevice:
     Attributes:
         begun: the action that the device opened, and has not ended; None for none.
         ended: the action that ended last; None before the first.
-        feedback: the device's last word about the ended action; None if the action was cancelled.
+        feedback: the device's last message about the ended action; None if the action was cancelled.
         names_image: whether the device has named its running image. Its success alone is then not a report.
     """
 

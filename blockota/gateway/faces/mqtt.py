@@ -440,7 +440,7 @@ def _json(fields: Mapping[str, Any]) -> bytes:
 def _first(errors: ExceptionGroup[Exception]) -> Exception:
     """Return the most important error.
 
-    A defect or a refusal is more important than a lost connection, although tasks report all alike.
+    A lost connection is less important than any other error.
     """
     found = [error for error in errors.exceptions if not isinstance(error, MessagingError)]
     return (found or list(errors.exceptions))[0]

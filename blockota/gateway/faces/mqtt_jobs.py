@@ -182,7 +182,7 @@ class JobDesk:
     def _execution(self, thing: int, offer: DeviceOffer) -> JobExecution:
         """Return the execution of an offer.
 
-        It is the stored execution, if that belongs to this job and has not ended.
+        This is the stored execution if it belongs to the job and has not ended, and a new one otherwise.
         """
         kept = self.store.execution(thing, offer.release.product)
         if kept and kept.job == offer.job and not kept.status.is_end:

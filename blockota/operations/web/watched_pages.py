@@ -1,4 +1,4 @@
-"""The pages of things that are looked at now and then: requests, replicas and the network."""
+"""The pages whose data are read at intervals: requests, replicas and the network."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Bar:
         start: Unix time of the minute.
         passed: the requests that the cloud accepted; None without a database.
         refused: the warnings in the logs.
-        passed_height: height of the bar's part, at most `CHART_HEIGHT` with the other part.
+        passed_height: height of this part of the bar; both parts together have at most `CHART_HEIGHT`.
     """
 
     start: int
@@ -42,7 +42,7 @@ class Bar:
 
 
 def requests(request: Request) -> Response:
-    """Requests in the last hour: passed, by the cloud's database, and refused, by the warnings in the logs."""
+    """The requests of the last hour: accepted ones by the cloud's database, refused ones by the warnings."""
     room = room_of(request)
     watcher = room.watches.requests
     counts = watcher.last.found if watcher else None
@@ -85,7 +85,7 @@ def _bars(first: int, passed: dict[int, int] | None, refused: dict[int, int]) ->
 
 
 def replicas(request: Request) -> Response:
-    """The agreements with brokers, and the announced replicas as `replica check` sees them."""
+    """The agreements with brokers, and the announced replicas with the results of their checks."""
     room = room_of(request)
     watcher = room.watches.replicas
     probes = {one.agreement.number: one for one in watcher.last.found or ()}

@@ -49,9 +49,9 @@ class ServerContext(Context):
     def continue_message_ids(self, now: int) -> None:
         """Choose the first message id, so that a restarted gateway does not repeat the ids of the process before it.
 
-        A device takes a message with an id of the last 247 seconds for a repetition, and answers it with its old
-        answer (RFC 7252, sections 4.2 and 4.8.2). aiocoap's random first id may lie among them. The first id here
-        rises with the time, and faster than messages are sent.
+        A device treats a message as a repetition if it received the id in the last 247 seconds, and repeats the old
+        answer (RFC 7252, sections 4.2 and 4.8.2). aiocoap's random first id may lie among them. The first id here rises
+        with the time, and faster than messages are sent.
 
         Args:
             now: Unix time in seconds.

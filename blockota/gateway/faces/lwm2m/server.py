@@ -310,7 +310,7 @@ class Lwm2mFace:
         return await self._refuse(self._sender(request), f"request refused: {why}", code)
 
     def _note_served(self, host: str, request: Message, answer: Message) -> None:
-        """Note what a host got: its blocks of an image are the progress of the devices there."""
+        """Record the blocks of an image that a host got: they are the progress of the devices at this host."""
         known = [one for one in self._registered.values() if one.host == host]
         if answer.code is BAD_OPTION:
             self._warn_later(known[0].registration.number if len(known) == 1 else None, WRONG_BLOCK)
@@ -436,7 +436,7 @@ class _SharedKeys:
 
 
 class _Handled(Resource):
-    """A resource whose requests one function answers, with whole bodies.
+    """A resource that assembles the body of each request, and answers all requests by one function.
 
     Args:
         bodies: the bodies that are under way.

@@ -88,7 +88,7 @@ class DeviceSession:
 
     Attributes:
         pushing: the job whose image is being pushed, or whose push was broken off; None for none. A new registration
-            ends the session in the middle of a push, so that the next session has to know.
+            ends the session during a push, so the next session needs this value.
     """
 
     def __init__(

@@ -67,7 +67,7 @@ class BoardNotes:
         log: writes a line of JSON about the board: ``log("patch refused", why="…")``.
         refused_patches: SHA-256 of the patches that the board did not take.
         checked: digest of the image whose pages were checked last, and the Unix time of the check.
-        wrong_pages: the pages of the last check, if the board did not have the content of this image there.
+        wrong_pages: the pages of the last check if the check failed; empty otherwise.
     """
 
     log: Callable[..., None]
@@ -193,7 +193,7 @@ class SmpVisit:
         return await self._install(offer, slots, agent)  # (5)
 
     async def _refuse_configurations(self) -> None:
-        """Refuse configurations, for which SMP has no place: otherwise their orders would wait until they end."""
+        """Refuse configurations, because SMP cannot carry them; their orders would wait until the deadline."""
         for offer in self.core.offers(self.number):
             if offer.is_configuration:
                 reason = "the face smp installs firmware only"
@@ -202,7 +202,7 @@ class SmpVisit:
     async def _check_pages(self, agent: BoardAgent, slots: BoardSlots) -> None:
         """Check pages of the running image, if it is time, or if the last check failed.
 
-        Pages with another content are checked at every visit, until the board has the content of the image there.
+        Pages that failed the check are checked at every visit, until they have the content of the image.
         """
         notes, digest, now = self.notes, slots.active.digest, self.core.time()
         is_same = notes.checked is not None and notes.checked[0] == digest
@@ -239,7 +239,7 @@ class SmpVisit:
     async def _log_events(self, agent: BoardAgent, slots: BoardSlots) -> None:
         """Log the events of the board. An event is acknowledged once its entry is in the log.
 
-        After a failure in between, the event comes again with its number, by which the core recognises it. An event in
+        After a failure in between, the board sends the event again, and the core recognises its number. An event in
         which the board signed its running image is also reported, before the board forgets it.
         """
         kept = 0
@@ -300,8 +300,8 @@ class SmpVisit:
     async def _report(self, slots: BoardSlots, statement: bytes | None = None) -> None:
         """Report the running image, with a signed event about it if there is one.
 
-        For an unknown image, and for one whose pages have another content, the start of the board's digest is reported,
-        which no file has.
+        If the image is unknown or failed the check of its pages, the start of the board's digest is reported, which is
+        not the SHA-256 of any file.
         """
         active = slots.active
         known = None if self.notes.wrong_pages else await self._file_of(active.digest)
@@ -403,7 +403,7 @@ class SmpVisit:
         await self._send(offer, self.board.upload(image))
 
     def _delta(self, offer: DeviceOffer, base: bytes | None) -> DeltaOffer | None:
-        """Return the smallest patch from an image, without those that the board did not take."""
+        """Return the smallest patch for an image, except patches that the board did not take."""
         fitting = [one for one in offer.deltas if one.base == base and one.sha256 not in self.notes.refused_patches]
         smallest = min(fitting, key=lambda one: one.size, default=None)
         return smallest if smallest and smallest.size < offer.size else None
