@@ -30,7 +30,7 @@ PARTS = {
         "arm-none-eabi-objcopy": "binutils-arm-none-eabi",
         "make": "make",
     },
-    "browser": {"chromium": "chromium", "promtool": "prometheus"},
+    "browser": {"chromium": "chromium", "prometheus": "prometheus", "promtool": "prometheus"},
     "city": {
         **DATABASE,
         "geth": "",
