@@ -16,6 +16,7 @@ The process may be killed at any instant. A request is answered after its effect
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from blockota.bindings.identities import IdentitiesContract
 from blockota.errors import ChainError
 from blockota.identity.intake import RequestIntake
 from blockota.identity.receiving import Outcome, ReceiverParts, RequestReceiver
-from blockota.identity.registry import INTERVAL, IdentityReader
+from blockota.identity.registry import INTERVAL, PATIENCE, IdentityReader
 from blockota.identity.request_server import RequestPort, RequestServer
 from blockota.identity.request_state import RequestState
 from blockota.identity.warnings import WarningMaker
@@ -162,7 +163,7 @@ class ReceivingService(ABC):
         parts = ReceiverParts(self.registry, setup.state, WarningMaker(setup.receiver.uuid), self._clock)
         self._receiver = RequestReceiver(setup.receiver, parts, keep=self._keep)
         self._recorder = LogRecorder(setup.log, lines, clock=self._clock, owns=lambda _: False)
-        self._threads = ServiceThreads(lines, stop)
+        self._threads, self._looked = ServiceThreads(lines, stop), threading.Event()
         # A kind of service sets those of the following that it needs: further tasks of the event loop, what wakes its
         # threads at the stop, and what interrupts the keeping of requests that does not end in time.
         self._more_tasks: Callable[[RequestIntake], Iterable[Coroutine[Any, Any, None]]] = lambda _: ()
@@ -213,9 +214,11 @@ class ReceivingService(ABC):
         stopped = asyncio.create_task(asyncio.to_thread(self._wait_for_stop))
         tasks = list[asyncio.Task[None]]()
         try:
-            tasks.extend(asyncio.create_task(one) for one in self._tasks(intake, on_ready))
             for name, work in workers.items():
                 self._threads.start(name, work)
+            # The first requests need not be repeated if the registry was read before. A silent node ends the wait.
+            await asyncio.to_thread(self._looked.wait, PATIENCE)
+            tasks.extend(asyncio.create_task(one) for one in self._tasks(intake, on_ready))
             await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 if task.done():
@@ -253,6 +256,7 @@ class ReceivingService(ABC):
             self._lines.state("gateway chain", error.why)
         else:
             self._lines.state("gateway chain", "")
+        self._looked.set()
         self._stop.wait(INTERVAL)
 
     def _append(self) -> None:

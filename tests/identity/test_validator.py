@@ -16,8 +16,10 @@ from uuid import UUID
 import pytest
 
 from blockota.bindings.identities import enrolment_argument
+from blockota.chain import BlockHead, Chain
 from blockota.chain.local import free_port
 from blockota.formats.public_key import read_pem
+from blockota.identity import receiving_service
 from blockota.identity.request_outbox import RequestOutbox
 from blockota.identity.validator_service import CLOUD_NAME
 from blockota.ledger.fsck import check_log
@@ -36,7 +38,7 @@ from tests.support.validators import (
     validator_process,
     write_validator,
 )
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE, eventually
 
 SENDER, ACTOR = ForeignSender("ES256", number=20), ForeignSender("ES256", number=21)
 STORE = {"store": frozenset({IdentityKind.VALIDATOR})}
@@ -222,6 +224,22 @@ def test_a_ban_counts_at_the_next_block(city: City, tmp_path: Path) -> None:
         assert client.post(sender.request())["error"]["code"] == -32002
         city.decide("identities", "unban", sender.uuid.bytes)
         eventually(lambda: "result" in client.post(sender.request()), what="the end of the ban")
+
+
+def test_a_validator_that_is_ready_has_read_the_registry(
+    city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first request after the start is judged, also if the node is slow."""
+
+    def slow_head(chain: Chain, number: int | None = None) -> BlockHead:
+        threading.Event().wait(0.5)  # stands for the way to the node
+        return head(chain, number)
+
+    head = Chain.head
+    monkeypatch.setattr(Chain, "head", slow_head)
+    monkeypatch.setattr(receiving_service, "PATIENCE", DEADLINE)
+    with running_validator(city, write_validator(city, tmp_path)) as run:
+        assert "result" in run.client().post(SENDER.request())
 
 
 def test_a_flood_of_forged_requests_does_not_fill_the_log(city: City, tmp_path: Path) -> None:
