@@ -20,7 +20,7 @@ demo-city: tests ## Update 1,000 simulated devices (or SIZE), and show the opera
 	@$(PY) -m blockota demo --city $(or $(SIZE),1000)
 
 test: tests ## Run all tests that need only Python and Node
-	@$(PY) -m pytest -q -n 8 --dist loadgroup --no-loadscope-reorder --ignore tests/peers --ignore tests/test_architecture.py tests
+	@$(PY) -m pytest -q -n 8 --dist loadgroup --no-loadscope-reorder --ignore tests/peers --ignore tests/test_architecture.py --ignore tests/contracts/test_forge.py tests
 
 peers: ## Run the tests with third-party programs; lists missing programs (ONLY=kubo,nginx runs some)
 	@$(BOOTSTRAP) peers
@@ -32,7 +32,7 @@ check: tests slither clear-signing docs ## Check style, types, generated files, 
 	@$(PY) -m mypy
 	@$(PY) -m scripts.build_artifacts --check
 	@$(PY) -m benchmarks.gas --check
-	@$(PY) -m pytest -q tests/test_architecture.py
+	@$(PY) -m pytest -q tests/test_architecture.py tests/contracts/test_forge.py
 
 docs: ## Build the site from docs/ and the library's docstrings into .build/site; every link is checked
 	@$(BOOTSTRAP) docs

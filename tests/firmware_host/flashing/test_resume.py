@@ -119,7 +119,7 @@ def test_a_power_cut_within_every_erase_is_resumed(proof: Proof, tmp_path: Path)
 @pytest.mark.parametrize("proof", PROOFS, ids=["read-back", "stub"])
 def test_a_power_cut_at_every_block_is_resumed(fault: str, proof: Proof, tmp_path: Path) -> None:
     """A run whose power is cut before or within the programming of a half-word can be resumed."""
-    outcomes = ladder(fault, step=101, folder=tmp_path, proof=proof)
+    outcomes = ladder(fault, step=151, folder=tmp_path, proof=proof)
     assert outcomes["will not start a half written image"] > 6
     assert set(outcomes) <= {"will not start a half written image", "whether those are written is unknown", "done"}
 
@@ -148,7 +148,7 @@ def _programs() -> int:
 def test_a_run_that_is_cut_anywhere_is_resumed(fault: str, proof: Proof, tmp_path: Path) -> None:
     """A run that loses power or its cable at any byte can be resumed."""
     # A board that is hashed on the chip sends only 130 to 150 bytes while its image is half written.
-    step = 31 if fault == "unplug_after_sent" and proof is Proof.STUB else 251
+    step = 31 if fault == "unplug_after_sent" and proof is Proof.STUB else 401
     outcomes = ladder(fault, step=step, folder=tmp_path, proof=proof)
     assert outcomes["will not start a half written image"] > 3
 
@@ -158,7 +158,7 @@ def test_a_run_that_is_cut_anywhere_is_resumed(fault: str, proof: Proof, tmp_pat
 def test_every_lost_acknowledgement_is_resumed(proof: Proof, tmp_path: Path) -> None:
     """A run that loses any single acknowledgement can be resumed."""
     every = range(1, _answers(proof))
-    numbers = sampled(every, one_in=6)
+    numbers = sampled(every, one_in=9)
     outcomes = Counter(outcome(Faults(lost_ack=number), tmp_path, proof=proof) for number in numbers)
     states = {
         "nothing was changed",

@@ -118,7 +118,7 @@ def test_a_wrong_question_about_sectors_is_refused(agent: BoardAgent, body: dict
 
 
 @pytest.mark.sampled
-@pytest.mark.parametrize("page", sampled(range(len(OLD) // PAGE + 1), one_in=4))
+@pytest.mark.parametrize("page", sampled(range(len(OLD) // PAGE + 1), one_in=8))
 def test_each_spoiled_page_is_found_at_the_boot(page: int) -> None:
     """The loader hashes all pages at each boot: an image with a wrong byte in any page is not started."""
     agent = BoardAgent(OLD)
@@ -326,7 +326,7 @@ def after(boots: int) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.sampled
-@pytest.mark.parametrize(("torn", "boots"), sampled([*product(TORN, (4, 16, 32))], one_in=4))
+@pytest.mark.parametrize(("torn", "boots"), sampled([*product(TORN, (4, 16, 32))], one_in=6))
 def test_a_torn_entry_costs_at_most_itself(torn: int, boots: int) -> None:
     """A power cut in an operation of an entry, or of the erase before it, leaves the entries before it."""
     (flash, memory), cuts = after(boots), 0
