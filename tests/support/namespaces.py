@@ -8,14 +8,15 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from pathlib import Path
 
 _NUMBERS = itertools.count(1)
 
 
-def run(*command: str) -> str:
-    """Run a program and return its output. If it fails, its messages are shown."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def run(*command: str, given: str = "") -> str:
+    """Run a program with an input and return its output. If it fails, its messages are shown."""
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return done.stdout
 
@@ -31,6 +32,11 @@ class NamespaceHost:
 
     namespace: str
     address: str
+
+    @property
+    def link_address(self) -> str:
+        """Its address of Ethernet on the bridge, which contains the other one."""
+        return ":".join(f"{byte:02x}" for byte in (2, 0, *IPv4Address(self.address).packed))
 
     def command(self, *words: str) -> list[str]:
         """Return a command that runs in the namespace."""
@@ -69,12 +75,25 @@ class Lan:
         run("ip", "netns", "add", host.namespace)
         self.hosts.append(host)
         outside, inside = f"{self.name}v{number}", "eth0"
-        run("ip", "link", "add", outside, "type", "veth", "peer", "name", inside, "netns", host.namespace)
+        peer = ("peer", "name", inside, "address", host.link_address, "netns", host.namespace)
+        run("ip", "link", "add", outside, "type", "veth", *peer)
         run("ip", "link", "set", outside, "master", self.name, "up")
         host.run("ip", "address", "add", f"{host.address}/24", "dev", inside)
         host.run("ip", "link", "set", inside, "up")
         host.run("ip", "link", "set", "lo", "up")
         return host
+
+    def introduce(self) -> None:
+        """Write the link addresses of all hosts into the table of neighbours of each host.
+
+        The kernel keeps at most 1,024 neighbours (gc_thresh3) in all namespaces together, and drops packets beyond this
+        number; 44 hosts of which each half talks to the other one have as many. Permanent entries do not count.
+        """
+        lines = [
+            f"neighbour replace {one.address} lladdr {one.link_address} dev eth0 nud permanent\n" for one in self.hosts
+        ]
+        for host in self.hosts:
+            run("ip", "-netns", host.namespace, "-batch", "-", given="".join(lines))
 
     def add_behind(self, router: NamespaceHost, addresses: tuple[str, str]) -> NamespaceHost:
         """Add a host that only a cable to another host connects.

@@ -133,6 +133,7 @@ def city(folder: Path, size: int, clock: PhaseClock) -> Iterator[World]:
         network = stack.enter_context(lan())
         nodes, servers = [network.add() for _ in range(3)], [network.add() for _ in range(2)]
         members = new_members((network.add() for _ in range(3 + 2 * size)), size, folder)
+        network.introduce()
         clock(f"{len(network.hosts)} hosts with network namespaces of their own")
         databases = stack.enter_context(ExitStack())
         background = stack.enter_context(ThreadPoolExecutor(1))
