@@ -61,8 +61,15 @@ class WireGuard:
         """Create the interface if it does not exist, without peers, and give it an address.
 
         Raises:
-            UsageError: a program is missing, or this user may not change the network.
+            UsageError: a program is missing, this user may not change the network, or the interface is of another kind.
         """
+        # The rules of nftables would cut off a host whose settings name its network card.
+        if self.exists() and not _succeeds("wg", "show", self.interface):
+            raise UsageError(
+                f"the interface {self.interface} cannot have tunnels",
+                why="it exists, and is not an interface of WireGuard that this user may change",
+                remedy="name another interface in [vpn], or run the command as root",
+            )
         # A kernel without WireGuard refuses the type; wireguard-go then makes the same interface.
         if not self.exists() and not _succeeds("ip", "link", "add", self.interface, "type", "wireguard"):
             _run("wireguard-go", self.interface)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from functools import partial
 
@@ -214,6 +215,22 @@ def test_a_lost_interface_and_a_second_process(tunnels: TunnelCity) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert "another process follows the registry" in done.stderr
     assert gateway.reaches(validator)
+
+
+def test_a_network_card_does_not_become_a_tunnel(tunnels: TunnelCity) -> None:
+    """The settings name the interface of the host's network: it keeps its address, and gets no rules."""
+    gateway = tunnels.gateways[0]
+    settings = gateway.folder / "card.toml"
+    settings.write_text((gateway.folder / "blockota.toml").read_text().replace(gateway.interface, "eth0"))
+    for more in ((), ("--watch",)):
+        command = gateway.host.command(
+            sys.executable, "-m", "blockota", "vpn", "sync", "--config", str(settings), *more
+        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+        assert done.returncode, done.stdout
+        assert "Traceback" not in done.stderr
+    assert gateway.address not in gateway.host.run("ip", "-4", "address", "show", "dev", "eth0")
+    assert "eth0" not in gateway.host.run("nft", "list", "ruleset")
 
 
 def test_an_unknown_host_name_costs_one_tunnel(tunnels: TunnelCity) -> None:
