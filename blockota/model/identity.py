@@ -286,14 +286,17 @@ def virtual_ip_of(address: str) -> IPv4Address:
     """Read an IPv4 address inside the tunnel.
 
     Raises:
-        UsageError: the text is not an IPv4 address, or it is 0.0.0.0.
+        UsageError: the text is not an IPv4 address, or not that of a host.
     """
     try:
         found = IPv4Address(address)
     except AddressValueError:
         found = IPv4Address(0)
-    if not int(found):
-        raise UsageError(f"{address!r:.60} is not a virtual IP", why="it is not an IPv4 address such as 10.64.0.7")
+    # An address belongs to its identity for good, so that an error cannot be corrected after the enrolment.
+    is_special = found.is_loopback or found.is_multicast or found.is_link_local or found.is_reserved
+    if is_special or not int(found):
+        why = "it is not the IPv4 address of a host, such as 10.64.0.7"
+        raise UsageError(f"{address!r:.60} is not a virtual IP", why=why)
     return found
 
 

@@ -9,7 +9,16 @@ import pytest
 
 from blockota.errors import UsageError
 from blockota.formats.public_key import KeyKind, PublicKey
-from blockota.model.identity import Enrolment, Identity, IdentityKind, Keys, ban_reason, identity_key, tunnel_key_of
+from blockota.model.identity import (
+    Enrolment,
+    Identity,
+    IdentityKind,
+    Keys,
+    ban_reason,
+    identity_key,
+    tunnel_key_of,
+    virtual_ip_of,
+)
 from tests.support.identities import ACCOUNT, KEYS, UUIDS
 
 IDENTITY = Identity(
@@ -81,3 +90,22 @@ def test_the_status_follows_from_ban_and_retirement(banned: bool, retired: bool,
     assert one.status == status
     assert one.is_active is (status == "active")
     assert str(UUID(one.as_fields()["uuid"])) == str(IDENTITY.uuid)
+
+
+@pytest.mark.parametrize("address", ["10.64.0.7", "100.64.0.1", "172.16.0.9", "203.0.113.5"])
+def test_a_virtual_ip_is_the_address_of_a_host(address: str) -> None:
+    """Addresses of any network are accepted."""
+    assert str(virtual_ip_of(address)) == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("", "10.64.0", "10.64.0.256", "010.64.0.7", "10.64.0.7/32", "fe80::1"),
+        *("0.0.0.0", "127.0.0.1", "169.254.1.1", "224.0.0.1", "255.255.255.255"),  # noqa: S104
+    ],
+)
+def test_other_addresses_are_no_virtual_ips(address: str) -> None:
+    """An enrolled address cannot be changed, so one that no host can have is refused before."""
+    with pytest.raises(UsageError, match="is not a virtual IP"):
+        virtual_ip_of(address)
