@@ -171,13 +171,19 @@ class GatewaySite(StatusSite):
         log: the log.
         status: returns the state of the gateway.
         plans: yields the plans for all devices.
+        host: the address at which the gateway listens. A request that comes from it was made on this machine.
     """
 
     def __init__(
-        self, log: TileLog, status: Callable[[], GatewayStatus], plans: Callable[[], Iterable[DevicePlan]]
+        self,
+        log: TileLog,
+        status: Callable[[], GatewayStatus],
+        plans: Callable[[], Iterable[DevicePlan]],
+        *,
+        host: str = "",
     ) -> None:
         super().__init__(log, _METRICS.service, status)
-        self._plans = plans
+        self._plans, self._host = plans, host
 
     def answer(self, request: HttpRequest) -> HttpAnswer:
         """Return the response to a request, which may be a refusal.
@@ -188,7 +194,7 @@ class GatewaySite(StatusSite):
         """
         if request.method not in ("GET", "HEAD") or request.path != DEVICES:
             return super().answer(request)
-        if not is_this_machine(request.client):
+        if not is_this_machine(request.client) and request.client != self._host:
             return text_response(HTTPStatus.FORBIDDEN, "The devices are shown on the gateway's machine only.")
         return fresh(json.dumps({"devices": [one.as_fields() for one in self._plans()]}).encode(), "application/json")
 

@@ -170,7 +170,7 @@ class GatewayService:
             await asyncio.Event().wait()
             return
         host, port = parts.settings.listen
-        site = GatewaySite(parts.log.log, lambda: self._status(core), lambda: self._plans(core))
+        site = GatewaySite(parts.log.log, lambda: self._status(core), lambda: self._plans(core), host=host)
         listening = Listening(host, port, stop_seconds=1)
         await serve_until(self._stop, site, listening, log=lambda _: None, on_ready=on_ready)
 

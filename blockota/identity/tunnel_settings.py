@@ -14,7 +14,17 @@ from blockota.identity.tunnels import Ports
 from blockota.settings import load_table, settings_folder
 from blockota.settings_table import SettingsTable
 
-_KNOWN = {"identity", "key", "interface", "listen_port", "max_age", "request_port", "command_port", "endpoints"}
+_KNOWN = {
+    "identity",
+    "key",
+    "interface",
+    "listen_port",
+    "max_age",
+    "request_port",
+    "command_port",
+    "log_port",
+    "endpoints",
+}
 _INTERFACE = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,14}", re.ASCII)
 _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):([1-9]\d{0,4})", re.ASCII)
 
@@ -72,7 +82,11 @@ def load_tunnels(config: Path | None, *, environment: Mapping[str, str]) -> Tunn
         interface=interface,
         listen_port=table.port("listen_port", 51820) if "listen_port" in values else None,
         max_age=table.seconds("max_age", 3600),
-        ports=Ports(table.port("request_port", Ports.requests), table.port("command_port", Ports.commands)),
+        ports=Ports(
+            table.port("request_port", Ports.requests),
+            table.port("command_port", Ports.commands),
+            table.port("log_port", Ports.logs),
+        ),
         endpoints=dict(_endpoint(endpoints, name) for name in endpoints.values) if endpoints else {},
     )
 

@@ -279,9 +279,10 @@ class TunnelSync:
         is_new = not self._is_open
         if is_new and view.own.virtual_ip:
             self._interface.open(view.own.virtual_ip)
-            self._rules = render_rules(self._settings.interface, view.own.kind, self._settings.ports)
-            self._interface.load_rules(self._rules)
-            self._is_open = True
+        rules = render_rules(self._settings.interface, view.own.kind, self._settings.ports, view.peers)
+        if is_new or rules != self._rules:
+            self._interface.load_rules(rules)
+            self._rules, self._is_open = rules, True
         peers = self._reachable(view.peers, now)
         if is_new or not peers:
             self._set(peers)

@@ -4,7 +4,8 @@ Every end has a tunnel with each identity that it may talk to; there is no hub. 
 registry has its tunnel key and virtual IP, and if it is neither banned nor retired. Equal records give equal bytes.
 
 WireGuard accepts a packet from a peer only if its source is the virtual IP of this peer, so an address inside the
-tunnels stands for an identity. The rules of nftables then allow the ports of `PORTS` alone.
+tunnels stands for an identity. The rules of nftables then allow the ports of `Ports` alone, each to the kinds that need
+it. A cloud reads the logs of gateways and validators, because the operations room is an identity of this kind.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from uuid import UUID
 from blockota.model.identity import Identity, IdentityKind
 
 _VALIDATORS = frozenset({IdentityKind.VALIDATOR, IdentityKind.FOG})
+_CLOUDS = frozenset({IdentityKind.CLOUD})
 _PARTNERS: Mapping[IdentityKind, frozenset[IdentityKind]] = {
-    IdentityKind.GATEWAY: _VALIDATORS,
-    IdentityKind.CLOUD: _VALIDATORS,
+    IdentityKind.GATEWAY: _VALIDATORS | _CLOUDS,
+    IdentityKind.CLOUD: _VALIDATORS | {IdentityKind.GATEWAY},
     **dict.fromkeys(_VALIDATORS, frozenset({IdentityKind.GATEWAY, IdentityKind.CLOUD})),
 }
 """The kinds with which a kind has tunnels. Two gateways never have one."""
@@ -35,14 +37,20 @@ class Ports:
     Attributes:
         requests: where a validator or the cloud takes requests.
         commands: where a gateway takes commands.
+        logs: where a gateway or a validator serves its log.
     """
 
     requests: int = 8470
     commands: int = 8471
+    logs: int = 8472
 
-    def of(self, kind: IdentityKind) -> int:
-        """Return the port that an identity of a kind opens to its partners."""
-        return self.commands if kind is IdentityKind.GATEWAY else self.requests
+    def of(self, kind: IdentityKind) -> tuple[tuple[int, frozenset[IdentityKind]], ...]:
+        """Return the ports that an identity of a kind opens, and the kinds that reach each."""
+        if kind is IdentityKind.GATEWAY:
+            return (self.commands, _VALIDATORS), (self.logs, _CLOUDS)
+        if kind is IdentityKind.CLOUD:
+            return ((self.requests, _VALIDATORS),)
+        return ((self.requests, _PARTNERS[kind]), (self.logs, _CLOUDS)) if kind in _VALIDATORS else ()
 
 
 @dataclass(frozen=True)
@@ -120,12 +128,25 @@ def render_interface(private_key: str, listen_port: int | None, *, address: IPv4
     return "\n".join(lines) + "\n\n"
 
 
-def render_rules(interface: str, kind: IdentityKind, ports: Ports) -> str:
-    """Return the rules of nftables for an interface: they allow one port and answers, and forbid forwarding.
+def render_rules(interface: str, kind: IdentityKind, ports: Ports, peers: Iterable[Peer]) -> str:
+    """Return the rules of nftables for an interface: they allow its ports and answers, and forbid forwarding.
 
     Loading the rules again replaces them. They concern no other interface.
+
+    Args:
+        interface: name of the interface.
+        kind: the kind of this identity.
+        ports: the ports.
+        peers: the peers. Rules depend on validators and clouds alone, so a new or banned gateway changes none.
     """
-    table = f"table inet blockota_{interface}"
+    table, opened = f"table inet blockota_{interface}", list[str]()
+    addresses = [(one.kind, one.address) for one in peers]
+    for port, kinds in ports.of(kind):
+        sources = [str(address) for source, address in addresses if source in kinds]
+        if kinds == _PARTNERS[kind]:
+            opened.append(f'    iifname "{interface}" tcp dport {port} accept\n')
+        elif sources:
+            opened.append(f'    iifname "{interface}" ip saddr {{ {", ".join(sources)} }} tcp dport {port} accept\n')
     return f"""{table} {{}}
 delete {table}
 {table} {{
@@ -133,8 +154,7 @@ delete {table}
     type filter hook input priority filter; policy accept;
     iifname "{interface}" ct state established,related accept
     iifname "{interface}" icmp type echo-request accept
-    iifname "{interface}" tcp dport {ports.of(kind)} accept
-    iifname "{interface}" drop
+{"".join(opened)}    iifname "{interface}" drop
   }}
   chain forward {{
     type filter hook forward priority filter; policy accept;

@@ -24,7 +24,7 @@ ACCESS = AccessStatus(9, 8, 7, 1_800_000_000, 2, accepted_requests=6, refused_re
 
 def ask(folder: Path, path: str, *, client: str = "127.0.0.1", status: GatewayStatus = STATUS) -> tuple[int, str]:
     """Return the status and the body of the answer to a request."""
-    site = GatewaySite(TileLog(folder), lambda: status, lambda: [PLAN])
+    site = GatewaySite(TileLog(folder), lambda: status, lambda: [PLAN], host="10.64.0.7")
     answer = site.answer(HttpRequest("GET", path, {}, client))
     return answer.status, b"".join(one for one in answer.pieces if isinstance(one, bytes)).decode()
 
@@ -77,7 +77,12 @@ def test_readings_and_commands_are_shown(tmp_path: Path) -> None:
 
 
 def test_devices_are_shown_to_this_machine_only(tmp_path: Path) -> None:
-    """A client on another machine gets the log and the numbers, but not the devices."""
+    """A client on another machine gets the log and the numbers, but not the devices.
+
+    A client that reaches the gateway at a virtual IP, and is on the same machine, comes from this virtual IP.
+    """
+    assert ask(tmp_path, "/devices", client="10.64.0.7")[0] == 200
+    assert ask(tmp_path, "/devices", client="10.64.0.8")[0] == 403
     assert ask(tmp_path, "/devices", client="192.0.2.7")[0] == 403
     code, body = ask(tmp_path, "/devices")
     assert (code, json.loads(body)) == (200, {"devices": [PLAN.as_fields()]})

@@ -54,8 +54,8 @@ def addresses(own: Identity) -> list[int]:
     ("own", "numbers"),
     [
         (VALIDATOR, [1, 5, 8]),
-        (record(1), [0, 6, 9]),
-        (record(5, IdentityKind.CLOUD), [0, 6, 9]),
+        (record(1), [0, 5, 6, 9]),
+        (record(5, IdentityKind.CLOUD), [0, 1, 6, 8, 9]),
         (record(9, IdentityKind.FOG), [1, 5, 8]),
         (record(7, IdentityKind.OPERATOR), []),
         (record(1, banned=True), []),
@@ -64,7 +64,7 @@ def addresses(own: Identity) -> list[int]:
     ],
 )
 def test_the_kinds_decide_who_is_a_peer(own: Identity, numbers: list[int]) -> None:
-    """Validators reach gateways and the cloud; gateways never reach each other; the banned reach no one."""
+    """Validators, gateways and the cloud have tunnels, two of a kind have none, and the banned have none."""
     assert addresses(own) == numbers
 
 
@@ -102,12 +102,31 @@ def test_a_configuration_has_the_form_of_wireguard() -> None:
     )
 
 
+VALIDATORS, CLOUDS = "{ 10.64.0.1, 10.64.0.7, 10.64.0.10 }", "{ 10.64.0.6 }"
+
+
 @pytest.mark.parametrize(
-    ("kind", "port"),
-    [(IdentityKind.GATEWAY, 8471), (IdentityKind.VALIDATOR, 8470), (IdentityKind.CLOUD, 8470)],
+    ("kind", "opened"),
+    [
+        (IdentityKind.GATEWAY, [f"ip saddr {VALIDATORS} tcp dport 8471", f"ip saddr {CLOUDS} tcp dport 8472"]),
+        (IdentityKind.VALIDATOR, ["tcp dport 8470", f"ip saddr {CLOUDS} tcp dport 8472"]),
+        (IdentityKind.FOG, ["tcp dport 8470", f"ip saddr {CLOUDS} tcp dport 8472"]),
+        (IdentityKind.CLOUD, [f"ip saddr {VALIDATORS} tcp dport 8470"]),
+        (IdentityKind.OPERATOR, []),
+    ],
 )
-def test_one_port_is_open(kind: IdentityKind, port: int) -> None:
-    """A gateway accepts commands, and a validator and the cloud accept requests. All other packets are dropped."""
-    rules = render_rules("wg7", kind, Ports())
-    assert [line.split()[-2] for line in rules.splitlines() if "dport" in line] == [str(port)]
+def test_each_port_is_open_to_the_kinds_that_need_it(kind: IdentityKind, opened: list[str]) -> None:
+    """Validators send commands, gateways and validators send requests, and a cloud reads logs; no more is open."""
+    rules = render_rules("wg7", kind, Ports(), find_peers(CITY, record(20, kind), {}))
+    lines = [line.strip() for line in rules.splitlines() if "dport" in line]
+    assert lines == [f'iifname "wg7" {one} accept' for one in opened]
     assert rules.count('iifname "wg7" drop') == 2
+
+
+def test_a_new_gateway_changes_no_rules() -> None:
+    """Rules are loaded again only for a validator or a cloud."""
+    for kind in (IdentityKind.VALIDATOR, IdentityKind.CLOUD):
+        own = record(20, kind)
+        rules = render_rules("wg7", kind, Ports(), find_peers(CITY, own, {}))
+        assert render_rules("wg7", kind, Ports(), find_peers([*CITY, record(11)], own, {})) == rules
+        assert render_rules("wg7", kind, Ports(), find_peers([VALIDATOR], own, {})) != rules

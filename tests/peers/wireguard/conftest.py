@@ -1,4 +1,4 @@
-"""Two validators and two gateways of a city, each in its own network namespace.
+"""Two validators, two gateways and an operations room of a city, each in its own network namespace.
 
 Their tunnels come from the registry.
 """
@@ -16,9 +16,11 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from blockota.bindings.identities import enrolment_argument
 from blockota.chain import Chain
+from blockota.formats.notes import NoteAlgorithm, NoteSigner, VerifierKey
 from blockota.identity.tunnel_keys import create_key
 from blockota.model.identity import IdentityKind, tunnel_key_of
 from tests.conftest import ROOT, Cast
@@ -37,6 +39,7 @@ class End:
 
     Attributes:
         uuid: the identity of the end.
+        kind: its kind.
         address: the virtual IP of the end.
         host: the host on which the end runs.
         folder: the folder with the settings and the key.
@@ -45,6 +48,7 @@ class End:
     """
 
     uuid: UUID
+    kind: IdentityKind
     address: str
     host: NamespaceHost
     folder: Path
@@ -86,16 +90,21 @@ class End:
 
 @dataclass
 class TunnelCity:
-    """The ends, on the chain of a city."""
+    """The ends, on the chain of a city.
+
+    Attributes:
+        city: the city.
+        validators: two ends that listen.
+        gateways: two ends that connect.
+        room: the operations room, which listens.
+        node: the URL of the chain for the ends.
+    """
 
     city: City
     validators: list[End]
     gateways: list[End]
-
-    @property
-    def ends(self) -> list[End]:
-        """All ends."""
-        return self.validators + self.gateways
+    room: End
+    node: str
 
 
 @pytest.fixture(scope="module")
@@ -106,31 +115,41 @@ def city(anvil: Chain, cast: Cast) -> City:
 
 @pytest.fixture(scope="module")
 def tunnels(city: City, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TunnelCity]:
-    """Enrol two validators and two gateways with tunnel keys, and start their tunnels."""
+    """Enrol two validators, two gateways and a cloud with tunnel keys, and start their tunnels."""
     with ExitStack() as stack:
         network = stack.enter_context(lan())
         node = Relay(urlsplit(city.chain.url).port or 0, host=network.address)
         stack.callback(node.cut)
         ends = []
-        kinds = [IdentityKind.VALIDATOR] * 2 + [IdentityKind.GATEWAY] * 2
+        kinds = [IdentityKind.VALIDATOR] * 2 + [IdentityKind.GATEWAY] * 2 + [IdentityKind.CLOUD]
         for number, kind in enumerate(kinds, start=40):
             folder = tmp_path_factory.mktemp(f"end-{number}")
             enrolled = enrolment_of(number, kind)
             key = tunnel_key_of(create_key(folder / "vpn.key"))
-            enrolled = replace(enrolled, keys=replace(enrolled.keys, tunnel_key=key))
+            log_key = log_signer(enrolled.uuid).key.key
+            enrolled = replace(enrolled, keys=replace(enrolled.keys, tunnel_key=key, log_key=log_key))
             city.decide("identities", "enrol", enrolment_argument(enrolled))
             host = network.add()
             interface = f"{network.name}w{number}"
-            ends.append(End(enrolled.uuid, str(enrolled.virtual_ip), host, folder, interface))
+            ends.append(End(enrolled.uuid, kind, str(enrolled.virtual_ip), host, folder, interface))
+        url, validators, room = f"http://{network.address}:{node.port}", ends[:2], ends[4]
         for end in ends:
-            write_settings(end, ends[:2], city, f"http://{network.address}:{node.port}")
+            connects_to = [] if end in validators else validators if end is room else [*validators, room]
+            write_settings(end, connects_to, city, url)
             stack.callback(end.stop)
             end.start()
-        yield TunnelCity(city, ends[:2], ends[2:])
+        yield TunnelCity(city, validators, ends[2:4], room, url)
 
 
-def write_settings(end: End, listening: list[End], city: City, url: str) -> None:
-    """Write the settings of an end. The validators listen, and the gateways connect to them."""
+def log_signer(uuid: UUID) -> NoteSigner:
+    """Return the key of the log of an end."""
+    private = Ed25519PrivateKey.from_private_bytes(uuid.bytes * 2)
+    key = VerifierKey(f"city.example/{uuid.hex}", NoteAlgorithm.ED25519, private.public_key().public_bytes_raw())
+    return NoteSigner(key, private.sign)
+
+
+def write_settings(end: End, others: list[End], city: City, url: str) -> None:
+    """Write the settings of an end, which connects to some others. The gateways do not listen."""
     lines = [
         'network = "city"',
         "[networks.city]",
@@ -143,11 +162,10 @@ def write_settings(end: End, listening: list[End], city: City, url: str) -> None
         'key = "vpn.key"',
         f'interface = "{end.interface}"',
     ]
-    if end in listening:
+    if end.kind is not IdentityKind.GATEWAY:
         lines.append(f"listen_port = {PORT}")
-    else:
-        lines.append("[vpn.endpoints]")
-        lines += [f'{one.uuid} = "{one.host.address}:{PORT}"' for one in listening]
+    lines.append("[vpn.endpoints]")
+    lines += [f'{one.uuid} = "{one.host.address}:{PORT}"' for one in others]
     (end.folder / "blockota.toml").write_text("\n".join(lines) + "\n")
 
 

@@ -14,7 +14,7 @@ from tests.support.scraping import samples_of
 from tests.support.waiting import eventually
 
 _SERVE = "import http.server as s; s.HTTPServer(('{address}', {port}), s.SimpleHTTPRequestHandler).serve_forever()"
-REQUESTS, COMMANDS, OTHER = 8470, 8471, 8472
+PORTS = REQUESTS, COMMANDS, LOGS, OTHER = 8470, 8471, 8472, 8480
 
 
 def test_validators_and_gateways_reach_each_other_and_gateways_do_not(tunnels: TunnelCity) -> None:
@@ -35,14 +35,15 @@ def answers(client: End, server: End, port: int) -> bool:
     return subprocess.run(command, check=False).returncode == 0
 
 
-def test_one_port_is_open_at_each_end(tunnels: TunnelCity) -> None:
-    """A validator answers only at the request port, and a gateway only at the command port."""
-    validator, gateway = tunnels.validators[0], tunnels.gateways[0]
-    gateway.comes_to_reach(validator)
+def test_each_port_is_open_to_the_kinds_that_need_it(tunnels: TunnelCity) -> None:
+    """A validator takes requests, a gateway takes commands of validators, and the room reads the logs of both."""
+    validator, gateway, room = tunnels.validators[0], tunnels.gateways[0], tunnels.room
+    for one, other in ((gateway, validator), (gateway, room), (room, validator)):
+        one.comes_to_reach(other)
     servers = []
     try:
-        for end in (validator, gateway):
-            for port in (REQUESTS, COMMANDS, OTHER):
+        for end in (validator, gateway, room):
+            for port in PORTS:
                 script = _SERVE.format(address=end.address, port=port)
                 servers.append(
                     subprocess.Popen(
@@ -50,8 +51,16 @@ def test_one_port_is_open_at_each_end(tunnels: TunnelCity) -> None:
                     )
                 )
                 eventually(partial(answers, end, end, port), what=f"a server at port {port}")
-        assert [answers(gateway, validator, port) for port in (REQUESTS, COMMANDS, OTHER)] == [True, False, False]
-        assert [answers(validator, gateway, port) for port in (REQUESTS, COMMANDS, OTHER)] == [False, True, False]
+        for client, other, opened in (
+            (gateway, validator, [REQUESTS]),
+            (room, validator, [REQUESTS, LOGS]),
+            (validator, gateway, [COMMANDS]),
+            (room, gateway, [LOGS]),
+            (validator, room, [REQUESTS]),
+            (gateway, room, []),
+        ):
+            found = [port for port in PORTS if answers(client, other, port)]
+            assert found == opened, f"{client.kind} to {other.kind}"
     finally:
         for server in servers:
             server.kill()
@@ -96,7 +105,7 @@ def test_a_ban_ends_the_tunnels_at_all_validators_and_no_others(tunnels: TunnelC
         assert " 0% packet loss" in output, output
     for validator in tunnels.validators:
         keys = {row["uuid"] for row in status_of(validator)}
-        assert keys == {str(other.uuid)}
+        assert keys == {str(other.uuid), str(tunnels.room.uuid)}
     assert {row["uuid"] for row in status_of(banned)} == set()
     tunnels.city.decide("identities", "unban", banned.uuid.bytes)
     for validator in tunnels.validators:
