@@ -1,8 +1,8 @@
 """Measure the receiver of signed requests, and a whole validator: ``python -m benchmarks.access [--quick] [--json]``.
 
-The verdicts are measured without a network, with the record of the sender in memory and all names on the disk. The
-validator is a process that serves HTTPS, keeps each request in its outbox for a cloud that is out of reach, and has
-the registry on anvil. Its clients are another process, on the same machine.
+The checks of requests are measured without a network, with the record of the sender in memory and all names on the
+disk. The validator is a process that serves HTTPS, reads the registry from anvil, and keeps each request in its outbox,
+because its cloud is out of reach. Its clients are another process, on the same machine.
 """
 
 from __future__ import annotations

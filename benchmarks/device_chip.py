@@ -45,7 +45,7 @@ def figures() -> Iterator[Figure]:
 
 
 def large_agent(folder: Path) -> bytes:
-    """Return an agent with random bytes behind the program, so that it almost fills the slot."""
+    """Return an agent followed by random bytes that almost fill the slot."""
     program, raw = PROGRAMS[PROGRAM], folder / "agent.bin"
     compile_program(program, raw)
     head = LARGEST - hashed_size((Path(__file__).parents[1] / "device" / "images" / f"{PROGRAM}.bin").read_bytes())
@@ -64,7 +64,7 @@ def boots(image: bytes) -> Iterator[Figure]:
 
 
 def drawn_checks() -> Iterator[Figure]:
-    """Yield the share of spoiled pages that are found, computed and drawn."""
+    """Yield the share of spoiled pages that the checks find: the computed share, and that of random draws."""
     computed = 1 - (1 - ASKED / PAGES) ** CHECKS
     found = sum(any(0 in draw_pages(PAGES * PAGE) for _ in range(CHECKS)) for _ in range(DRAWN))
     name = f"one spoiled page of {PAGES} is found by {CHECKS} checks of {ASKED} pages"
@@ -75,7 +75,7 @@ def drawn_checks() -> Iterator[Figure]:
 
 
 def checks_on_boards(image: bytes, folder: Path) -> Iterator[Figure]:
-    """Yield the number of checks until the agents of boards betray a page that was spoiled while they ran."""
+    """Yield the number of checks until a page is detected that was spoiled while the agents of boards ran."""
     draw = random.Random(3)  # noqa: S311 - a draw that can be repeated
     content = image.ljust(-(-len(image) // PAGE) * PAGE, b"\xff")
     pages, needed = range(len(content) // PAGE), []

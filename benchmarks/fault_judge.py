@@ -1,4 +1,4 @@
-"""Judge every sentence that a run of the flasher prints: is it true of the simulated board?
+"""Check for every sentence that a run of the flasher prints whether it is true of the simulated board.
 
 `Judge.sentence` judges a sentence of the display, and `Judge.error` judges the parts of an error. A text is split into
 its clauses, and each clause must match one rule of `fault_sentences`. A clause that matches no rule counts as wrong, so
@@ -185,7 +185,7 @@ class Judge:
 
     @property
     def erased(self) -> list[slice]:
-        """The erase units of the image that the attempt has erased by a command."""
+        """The image's erase units that were the target of an erase command of the present attempt."""
         scene, numbers = self.situation.scene, self.situation.link.erased
         pages = {scene.profile.page_of_number(number) for number in numbers if number is not None}
         spans = [scene.profile.page_span(page) for page in pages if page < scene.profile.page_count]
@@ -193,7 +193,7 @@ class Judge:
 
     @property
     def restored(self) -> int:
-        """The number of bytes beside the image that the attempt has erased, or found erased, and written back."""
+        """The number of bytes beside the image that the present attempt wrote back after they had been erased."""
         scene = self.situation.scene
         found = [unit for unit in scene.units if not self.at_start[unit].strip(scene.erased)]
         units = [unit for unit in scene.units if unit in self.erased or unit in found]

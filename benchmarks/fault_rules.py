@@ -1,4 +1,4 @@
-"""The rules of the fault campaign: is a clause true of the simulated board, the line and the files of the run?
+"""The rules of the fault campaign: whether a clause is true of the simulated board, the line and the files of the run.
 
 Each rule has the judge and the groups of its pattern in `fault_sentences` as parameters, and returns whether the clause
 is true. The docstring of a rule is the meaning of its clauses.
@@ -109,7 +109,7 @@ def done(judge: Judge, already: str, *counts: str) -> bool:
 
 
 def written_back(judge: Judge, count: str) -> bool:
-    """The bytes beside the image that the attempt has erased, and has written back."""
+    """The present attempt has erased these bytes beside the image, and has written them back."""
     return int(count.replace(",", "")) == judge.restored and judge.flash == judge.situation.scene.after
 
 

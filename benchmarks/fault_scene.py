@@ -199,7 +199,10 @@ def _f103() -> dict[str, Scene]:
 
 
 def _f407() -> Scene:
-    """Sectors of 16 KiB, with the image in the second and third: bytes before and after the image are erased."""
+    """Sectors of 16 KiB.
+
+    The image lies in the second and third sector, whose bytes before and after the image are erased too.
+    """
     profile, size, start = replace(PROFILES["stm32f407vg"], flash_size=65536), 16384, 16384 + 512
     new = _blank(_image("F4", size, at=BASE + start), range(2048, 14336), erased=b"\xff")
     old = bytearray(new)

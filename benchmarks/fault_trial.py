@@ -174,7 +174,7 @@ def attempt(case: Case, *, judge: Judge, spoil: Spoil, resumes: bool = False) ->
 
 
 def _flash(case: Case, *, observer: _Observer, spoil: Spoil, resumes: bool) -> BoardResult:
-    """Do what `Bench.flash` does, over a link instead of a port."""
+    """Flash the board as `Bench.flash` does, but over a link instead of a port."""
     link, folder = observer.judge.situation.link, observer.judge.situation.folder
     scene, stop = SCENES[case.scene], _NoTime(link)
     line = BoardLine(link.name, wiring=find_wiring(scene.wiring), start=scene.start)
@@ -263,7 +263,7 @@ class _Board(BoardSession):
     spoil: Spoil = field(default=lambda ready: ready)
 
     def examine(self, proven: ProvenRelease, **facts: Any) -> Examination:
-        """Examine the board, and return the cleared board as `spoil` changed it."""
+        """Examine the board, let `spoil` change the cleared board, and return it."""
         found = super().examine(proven, **facts)
         return _Examination(**vars(found), spoil=self.spoil)
 
@@ -306,7 +306,7 @@ def _wrongly_done(judge: Judge) -> Iterator[str]:
 
 
 def _wrongly_failed(message: str, judge: Judge) -> Iterator[str]:
-    """Yield each fact that an error after check 9 fails to report."""
+    """Yield each fact that is missing from an error after check 9."""
     scene, flash = judge.situation.scene, judge.situation.board.flash
     if judge.states != 1:
         yield f"{judge.states} states of the flash are named: {message}"

@@ -1,10 +1,10 @@
 """Compare flashing with stm32flash and stm32loader: ``python -m benchmarks.flashing [--quick] [--json]``.
 
 Each scene measures whole processes on a simulated board, at 115200 baud and with an adapter that delays every
-acknowledgement by 1 ms. One is `blockota flash` with default options and the images in the local store. The other is
-stm32flash with `-w -v -g`, over the same contents in the same turn. The script also injects faults
-(`benchmarks.faults`). ``--quick`` measures one turn without the scenes of 300 KB, and injects few faults. The exit
-status is 1 if a figure misses its limit.
+acknowledgement by 1 ms. The first process is `blockota flash` with default options and the images in the local store.
+The second is stm32flash with `-w -v -g`, which starts from the same contents in the same turn. The script also injects
+faults (`benchmarks.faults`). ``--quick`` measures one turn without the scenes of 300 KB, and injects few faults. The
+exit status is 1 if a figure misses its limit.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class Scene:
         return self.size > 128 * KIB
 
     def image(self, seed: int) -> bytes:
-        """Return an image of random bytes after a program that starts, or after a vector table.
+        """Return an image: a program that starts, or only a vector table, followed by random bytes.
 
-        Programs of the other families are not emulated, so `blockota flash` waits for their first byte in vain.
+        Programs of the other families are not emulated and send nothing, so `blockota flash` waits until its timeout.
         """
         profile = PROFILES[self.part]
         table = struct.pack("<2I", profile.ram_start + profile.ram_size, BASE + 0x101)

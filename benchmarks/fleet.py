@@ -1,12 +1,11 @@
 """Measure a gateway with a fleet of devices over real sockets: ``python -m benchmarks.fleet [PART ...] [--json]``.
 
 ========  ==============================================================================================================
-part      what it measures
-========  ==============================================================================================================
-update    1,000 MQTT devices get a release of 64 KiB: from its confirmed block to the last receipt in the log
-faults    10,000 faults are injected into the devices of three faces, and the gateway is killed meanwhile; the log is
-          compared with what really happened on the devices
-idle      processor time and memory of the gateway of a site with 10,000 devices that do nothing
+part      what it measures ========
+============================================================================================================== update
+1,000 MQTT devices get a release of 64 KiB: from its confirmed block to the last receipt in the log faults    10,000
+faults are injected into the devices of three faces, and the gateway is killed meanwhile; the log is compared with the
+diaries of the devices idle      processor time and memory of the gateway of a site with 10,000 devices that do nothing
 ========  ==============================================================================================================
 
 All parts are measured by default. The gateway is a process of its own, ``blockota gateway run``, with a real chain and

@@ -1,7 +1,8 @@
 """A campaign: devices of several faces get release after release, while faults are injected and the gateway is killed.
 
-The devices run in this process, and the gateway is another one. In each round the vendor's Safe publishes a release,
-each device gets it with its share of the faults, and the gateway may be killed by SIGKILL at a random instant.
+The devices run in this process, and the gateway is another one. In each round, the vendor's Safe publishes a release,
+and each device gets it while its share of the faults is injected. The gateway may be killed by SIGKILL at a random
+instant.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def run_campaign(site: FleetSite, plan: CampaignPlan) -> CampaignResult:
 
 
 async def _device(site: FleetSite, stack: AsyncExitStack, face: str, start: DeviceStart, secret: str) -> FleetDevice:
-    """Make a device, with a relay of its own if its protocol keeps a connection or none at all."""
+    """Make a device. Devices of some protocols get a relay of their own."""
     if face == "ddi":
         return DdiDevice(start, secret, site.ports["ddi"])
     if face == "lwm2m":

@@ -1,7 +1,7 @@
-"""Measure downloads of 100 DDI clients at once from the face, and from nginx: ``python -m benchmarks.fleet_ddi``.
+"""Measure 100 simultaneous downloads of DDI clients from the face and from nginx: ``python -m benchmarks.fleet_ddi``.
 
 Each client is a thread with its own connection, and computes the SHA-256 of the received bytes. The time is that of the
-last client. Ours includes the poll and the action; nginx serves the image only.
+last client. The time of the face includes the poll and the action; nginx serves only the image.
 
 ``python -m benchmarks.fleet_ddi FOLDER [PEM]`` serves the devices of a folder in a process of its own, with TLS if a
 file with a certificate and its key is given.

@@ -53,7 +53,7 @@ class DdiDevice(FleetDevice):
         await self._report()
 
     async def inject(self, fault: Fault, release: FleetRelease) -> bool:
-        """Inject a fault that needs no try; return whether it was one."""
+        """Inject the fault if it needs no try, and return whether it did."""
         if fault not in self._injections:
             return False
         await self._injections[fault](release)

@@ -80,10 +80,10 @@ class Diary:
     Attributes:
         number: its number.
         key: the device's public key on the chain, x and y.
-        confirmed: the images that it ran and confirmed, each with the Unix time from which it did.
+        confirmed: the images that the device ran and confirmed, each with the Unix time of the confirmation.
         reports: the acknowledged reports of the running image, each with its evidence level.
-        texts: what the gateway acknowledged of events, refusals and postponements: the kind of entry, its text, and its
-            index if the gateway named it.
+        texts: the events, refusals and postponements that the gateway acknowledged: the kind of the entry, its text,
+            and its index if the gateway named it.
         faults: the injected faults.
         unverified: installed images whose SHA-256 differs from the SHA-256 on the chain.
         given_up: the images that the device refused.

@@ -92,7 +92,7 @@ class HttpClient:
         return HttpAnswer(int(head[0].split()[1]), found, content)
 
     def reset(self) -> None:
-        """Reset the connection: the peer gets RST, not an orderly end."""
+        """Reset the connection: the peer gets a RST instead of a FIN."""
         if self._streams:
             _, writer = self._streams
             self._streams = None

@@ -1,4 +1,4 @@
-"""Measure block transfers of the LwM2M face beside libcoap's coap-server: ``python -m benchmarks.fleet_lwm2m``.
+"""Compare block transfers of the LwM2M face with libcoap's coap-server: ``python -m benchmarks.fleet_lwm2m``.
 
 libcoap's coap-client fetches 64 KiB from both, on the loopback interface and through a relay that delays each exchange
 by 10 ms. The gateway's socket for images runs in a process of its own.

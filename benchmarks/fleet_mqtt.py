@@ -1,7 +1,8 @@
 """Measure how fast MQTT devices are notified: ``python -m benchmarks.fleet_mqtt``.
 
 A thousand devices of one process are connected to mosquitto by TLS. Then the gateway's core gets the facts of a block
-with a new release. Measured is the time from there until each device has the notice with the signed document.
+with a new release. The benchmark measures the time from this moment until each device has the notice with the signed
+document.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ class FleetSite:
         return self.gateway.pid if self.gateway else 0
 
     def health(self) -> dict[str, Any]:
-        """Return what the gateway says of itself; empty if it does not answer."""
+        """Return the status that the gateway reports; empty if it does not answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['state']}/health", timeout=10) as answer:
                 found: dict[str, Any] = json.load(answer)
@@ -263,7 +263,10 @@ def _write_settings(site: FleetSite) -> None:
 
 
 def _ports(names: Sequence[str]) -> dict[str, int]:
-    """Return a free port for each name, and with a free port after it: below those that the system gives to clients."""
+    """Return a port for each name.
+
+    The port and the next one are free, and below the ports that the system gives to clients.
+    """
     found: dict[str, int] = {}
     for place in random.SystemRandom().sample(range(10_000, 32_000, 2), 11_000):
         with ExitStack() as stack:
@@ -280,7 +283,7 @@ def _ports(names: Sequence[str]) -> dict[str, int]:
 
 
 def wait_until(is_true: Callable[[], bool], *, seconds: float, what: str) -> None:
-    """Wait until something is true, which files of another process show."""
+    """Wait until a condition is true that depends on files of another process."""
     end = time.monotonic() + seconds
     while not is_true():
         if time.monotonic() > end:

@@ -142,6 +142,6 @@ def _signature(contract: Deployed, chain: Any, one: Registration) -> bytes:
 
 
 def _by_registrant(contract: Deployed, acme: Direct, calls: Sequence[Call], way: str) -> Costs:
-    """Make calls of the registrant; return their gas if the owner calls directly, because the Safe changes none."""
+    """Make calls of the registrant; return their gas if the owner calls directly, because a Safe does not change it."""
     costs = measured(contract, acme, list(calls), [])
     return costs if way == DIRECT else []

@@ -1,7 +1,7 @@
 """Measure the cloud's database in SQLite: ``python -m benchmarks.operations [--quick] [--json]``.
 
-The database has 1,000,000 readings of 1,000 devices of 100 gateways, in 100,000 requests, and the numbers of 7 days of
-minutes. With ``--quick``, it has a tenth of the readings and requests.
+The database has 1,000,000 readings in 100,000 requests, from 1,000 devices at 100 gateways, and the counts of each
+minute of 7 days. With ``--quick``, it has a tenth of the readings and requests.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def request_of(number: int) -> AcceptedRequest:
 
 
 def fill_minutes(database: CloudDatabase) -> None:
-    """Write the numbers of the minutes of 7 days, as requests of 7 days leave them."""
+    """Write the counts of each minute of 7 days, as requests would."""
     with database.writing() as connection:
         connection.execute(MINUTE.delete())
         for gateway in [ALL_GATEWAYS, *map(gateway_of, range(GATEWAYS))]:

@@ -55,7 +55,7 @@ _CHUNK = 50_000
 
 
 def figures(entries: int) -> Iterator[Figure]:
-    """Yield the milliseconds of each page, and from a block to all viewers."""
+    """Yield the milliseconds of each page, and those from a new block until all viewers have its event."""
     with folder_on_disk() as folder, local_chain() as chain:
         cast = Cast(*(dev_account(number) for number in range(7)))
         scene = make_scene(chain, cast, folder, devices=20)
@@ -103,7 +103,7 @@ def fill(archive: RoomArchive, entries: int) -> None:
 
 
 def live_times(scene: RoomScene, url: str) -> list[float]:
-    """Return the milliseconds from a block until the last viewer has its event, several times."""
+    """Return the milliseconds from a block until the last viewer has its event, for several blocks."""
     seen = [0] * VIEWERS
     stop = threading.Event()
 

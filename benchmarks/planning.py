@@ -17,7 +17,7 @@ _MIB = 1 << 20
 
 
 def figures(count: int = DEVICES) -> Iterator[Figure]:
-    """Yield the times of a core with many devices: reports of all, a full re-plan, a tick, a start; and its memory."""
+    """Yield the memory of a core with many devices, and its times: all reports, a full plan, a tick, a start."""
     with folder_on_disk() as folder:
         yield from asyncio.run(_collected(folder, count))
 

@@ -1,8 +1,8 @@
 """Cut the power of devices during updates, and check which image they run afterwards: ``make power``.
 
 A device must start one of the two published images of the update, byte for byte, and must still be updatable. The seed
-is printed; ``python -m benchmarks.power SEED`` repeats the random cuts. A loader with a known error, which judges slot
-1 by its digest in the middle of an exchange, must be found by the same cuts.
+is printed; ``python -m benchmarks.power SEED`` repeats the random cuts. The same cuts must find the error of a faulty
+loader, which checks the digest of slot 1 in the middle of an exchange.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ CLEAR = b"\xff" * 4
 
 
 def on_qemu(seed: int) -> Iterator[Figure]:
-    """Yield the results of random cuts while boards exchange their slots, try an image, and exchange them back."""
+    """Yield the results of random cuts while boards exchange their slots, try an image, and exchange the slots back."""
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
     seeds = [draw.randrange(1 << 32) for _ in range(ROUNDS)]
     with ThreadPoolExecutor(WORKERS) as pool:

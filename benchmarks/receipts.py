@@ -24,7 +24,7 @@ SIGNER = SigningDevice()
 
 
 def figures() -> Iterator[Figure]:
-    """Yield the size of the file, the time of the check in this process, and that of the command."""
+    """Yield the size of the file, and the times of the check in this process and of the command."""
     other = install().encode()
     middle = ENTRIES // 2
     log = MemoryLog([*[other] * middle, signed_install(SIGNER).encode(), *[other] * (ENTRIES - middle - 1)])

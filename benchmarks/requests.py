@@ -86,7 +86,7 @@ class Scene:
         return self.line.count
 
     def sync(self) -> tuple[str, ...]:
-        """Return the words of `broker sync`, which has nothing to do: all copies are stored and announced."""
+        """Return the arguments of a `broker sync` without work, because all copies are stored and announced."""
         return ("broker", "sync", "--broker", dev_account(BROKERS[0]).address, "--announce", URL)
 
     def serve(self) -> int:

@@ -121,7 +121,7 @@ def kubo_program() -> Path:
 
 
 def main(folder: Path) -> None:
-    """Serve the images in a folder, with an access log as nginx writes one."""
+    """Serve the images in a folder, with an access log in the format of nginx."""
 
     def read() -> Reading:
         """Return claims that allow the images in ``sizes.json``, instead of claims from the chain."""

@@ -1,9 +1,9 @@
 """Build the programs of ``device/`` bit for bit into ``device/images``: ``make device``.
 
 A program is compiled by Debian's gcc-arm-none-eabi. Images for slot 0 are then signed by ``imgtool`` (`make peers`
-installs it) with keys that exist for tests only. imgtool signs with random numbers, so the signature is computed here,
-deterministically (RFC 6979), and given to imgtool. With ``--check`` nothing is written, and the exit status is 1 if a
-committed file differs.
+installs it) with keys that exist for tests only. A signature by imgtool would differ in each run, so this script
+computes a deterministic signature (RFC 6979), which imgtool puts into the image. With ``--check`` nothing is written,
+and the exit status is 1 if a committed file differs.
 """
 
 from __future__ import annotations

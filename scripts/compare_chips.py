@@ -167,7 +167,7 @@ def probe_rs_rows(folder: Path, parts: Mapping[int, str]) -> dict[int, Row]:
 
     Args:
         folder: the folder of the crate, or its subfolder ``targets``.
-        parts: by product id, a regular expression for the names of its parts behind ``STM32``.
+        parts: by product id, a regular expression for the rest of its parts' names after ``STM32``.
     """
     variants = list(_variants(folder))
     rows = {}

@@ -30,7 +30,7 @@ Tables = SimpleQueue[Forge | Ape]
 def compile_mutants(
     layout: Layout, contract: str, mutants: Sequence[tuple[str, Mutant]], *, jobs: int
 ) -> Iterator[Variant]:
-    """Compile mutants of a contract without optimizer and IR, which are slow; yield those that compile.
+    """Compile mutants of a contract without the optimizer and the IR, which are slow; yield the mutants that compile.
 
     Args:
         layout: the folder with the sources.

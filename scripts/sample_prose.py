@@ -96,11 +96,13 @@ def of_docstring(text: str, first_line: int) -> Lines:
         text: the docstring, as the source has it.
         first_line: number of its first line.
     """
-    block, start, code, in_table, names_follow = list[str](), 0, -1, False, False
+    block, start, code, in_table, names_follow, is_example = list[str](), 0, -1, False, False, False
     for number, line in enumerate([*inspect.cleandoc(text).splitlines(), ""], first_line):
         words, indent = line.strip(), len(line) - len(line.lstrip())
-        if code >= 0 and words and indent <= code:
-            code = -1  # the code block after "::" ends with its indentation
+        if code >= 0 and (not words if is_example else words and indent <= code):
+            code, is_example = -1, False  # the code after "::" ends with its indentation, an example at an empty line
+        if words == "\b" or words.startswith((">>>", "Example:", "Examples:")):
+            code, is_example = 0, True
         # A table ends at the empty line after a rule; names are described in the sections of arguments and attributes.
         is_rule = bool(_RULE.fullmatch(words))
         in_table = is_rule or (in_table and bool(words))
@@ -114,7 +116,8 @@ def of_docstring(text: str, first_line: int) -> Lines:
             continue
         start = start if block else number
         item = _ITEM.match(words)
-        block.append(re.sub(r" {2,}", " | ", words[item.end() :] if item else words))
+        shown_words = words[item.end() :] if item else words
+        block.append(re.sub(r" {2,}", " | ", shown_words) if in_table else shown_words)
         if words.endswith("::"):
             code, block[-1] = indent, block[-1][:-1]
 

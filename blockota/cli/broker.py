@@ -1,4 +1,4 @@
-"""``blockota broker``: keep, serve and announce what the accepted agreements cover."""
+"""``blockota broker``: keep, serve and announce the releases that accepted agreements cover."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def run(session: Session, /, events: Path | None, password_fd: int | None) -> No
 @cloud.command()
 @with_session
 def status(session: Session, /) -> None:
-    """Show whether the cloud runs, what its database has, and its log.
+    """Show the state of the cloud, its database and its log.
 
     \b
     Example:  blockota cloud status

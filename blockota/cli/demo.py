@@ -42,7 +42,7 @@ _BOARDS = ("424c4f434b4f544100000001", "424c4f434b4f544100000002", "424c4f434b4f
 @click.option("--verbose", is_flag=True, help="Print the whole output of each command.")
 @with_session
 def demo(session: Session, /, *, keep: bool, page: bool, city: int | None, verbose: bool) -> None:
-    """Publish two releases, flash a simulated board twice, and have a tampered image refused.
+    """Publish two releases, flash a simulated board twice, and show that a tampered image is refused.
 
     The demonstration runs in a temporary folder, on its own local chain. It prints the commands and their results.
 

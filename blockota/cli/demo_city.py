@@ -168,7 +168,7 @@ class CityDemo:
 
 
 def conducts_of(numbers: list[int]) -> dict[int, Conduct]:
-    """Return what each device does with the update. The exceptions are spread over all devices, always the same."""
+    """Return what each device does with the update. Each run spreads the same exceptions over all devices."""
     draw = random.Random(len(numbers))  # noqa: S311 - a simulation
     exceptions = [one for one, share in _EXCEPTIONS.items() for _ in range(max(share * len(numbers) // 1000, 1))]
     chosen = dict(zip(draw.sample(numbers, len(exceptions)), exceptions, strict=True))

@@ -150,7 +150,7 @@ def _local_chains(port: int | None, *, two_chains: bool = False) -> list[LocalCh
     """Return the producer chain and, if it has a folder or with `two_chains`, the gateway chain.
 
     Raises:
-        RefusedError: the chain of this folder was set up as the only one.
+        RefusedError: this folder was set up with a single chain.
     """
     from blockota.chain.local import LocalChain
 

@@ -189,7 +189,7 @@ def _entry_options(command: Callable[..., None]) -> Callable[..., None]:
 def allow(session: Session, /, entry: _Entry) -> None:
     """Allow a product to update the devices of the spec NAME.
 
-    Gateways offer devices nothing that their spec does not list.
+    Gateways offer a device only the products that its spec lists.
 
     \b
     Example:  blockota device spec allow thermo2 --product acme-thermo2 \\

@@ -81,8 +81,8 @@ def spinner(session: Session, what: str) -> Iterator[None]:
 def bars_of(session: Session, last: ProgressColumn) -> Progress:
     """Return progress bars on stderr, as wide as the terminal; `last` is their last column.
 
-    Printed lines appear above the bars, which disappear at the end. No bar is shown with ``--json``, and where the
-    screen cannot be controlled: without a terminal, on a dumb terminal, and with NO_COLOR.
+    Printed lines appear above the bars, which disappear at the end. No bar is shown with ``--json``, without a
+    terminal, on a dumb terminal, or with NO_COLOR.
     """
     from rich.constrain import Constrain
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn

@@ -30,7 +30,7 @@ _UUID = click.argument("keeper", metavar="UUID", type=UUID_TYPE)
 
 @click.group(cls=VerbGroup)
 def ledger() -> None:
-    """Anchored logs of gateways, validators, technicians and clouds, and recorded installations.
+    """Show anchored logs and recorded installations, and decide on suspected logs.
 
     The contract records the size and the root of each log, and refuses an anchor that does not continue the log.
     """
@@ -185,8 +185,8 @@ def decide(
 ) -> None:
     """Decide on a suspended log, as an administrator.
 
-    A resumed log grows again. Its entries until now are no new evidence for this device and release. A retired log ends
-    permanently, and its keeper gets a new UUID.
+    A resumed log grows again. Entries before the decision cannot be used as evidence for this device and release again.
+    A retired log ends permanently, and its keeper gets a new UUID.
 
     \b
     Example:  blockota ledger decide 0f8fad5b-d9cb-469f-a165-70867728950e \\

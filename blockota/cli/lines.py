@@ -127,7 +127,7 @@ def board_lines(
 def _only_adapter() -> str:
     """Return the port of the one USB adapter, and print it on stderr.
 
-    A port that is not an adapter's is never chosen: a built-in port exists whether or not a board is connected to it.
+    Only an adapter's port is chosen, because a built-in port exists whether or not a board is connected to it.
 
     Raises:
         UsageError: the machine has no USB adapter, or several.

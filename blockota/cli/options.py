@@ -105,7 +105,7 @@ def save_proposal(
 
     Raises:
         UsageError: the file exists or cannot be written.
-        ProposalError: the proposal has a red flag, so that it is not signed without a person.
+        ProposalError: the proposal has a red flag, so a person must sign it.
     """
     connection = connection or session.connection
     written, safe, place = write_proposed(connection, make, proposing, note=session.note)
@@ -164,7 +164,7 @@ def write_proposed(
 
     Raises:
         UsageError: the file exists or cannot be written.
-        ProposalError: the proposal has a red flag, so that it is not signed without a person.
+        ProposalError: the proposal has a red flag, so a person must sign it.
     """
     from blockota.bindings.safe import read_safe
     from blockota.desk import unattended_signer

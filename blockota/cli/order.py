@@ -262,7 +262,7 @@ def _propose_configuration(
     *,
     ordering: OrderOptions,
 ) -> None:
-    """Write the proposal to publish a configuration, if it is not written yet, and its order will be accepted."""
+    """Write the proposal to publish a configuration, unless it exists or the later order would be refused."""
     from blockota.bindings.devices import DevicesContract
     from blockota.bindings.identities import IdentitiesContract
     from blockota.bindings.orders import OrdersContract

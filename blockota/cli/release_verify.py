@@ -30,7 +30,7 @@ def verify(session: Session, /, file: Path, product: str | None, version: Versio
     """Name the release in FILE, and verify it by checks 1 to 5.
 
     FILE is an image in any format of a release, or the flash of a board as `board read` saves it.
-    If FILE has other bytes beside the release that are not erased, the release is named, and the exit status is 3.
+    If FILE also has other bytes, and these are not erased, the command names the release and ends with status 3.
 
     \b
     Example:  blockota release verify thermo2.bin

@@ -1,4 +1,4 @@
-"""What the commands of the services have in common: their foundation, their log, and their addresses."""
+"""Functions that the commands of several services share: set up a service, open its log, and use its addresses."""
 
 from __future__ import annotations
 

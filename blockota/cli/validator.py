@@ -126,7 +126,7 @@ def run(session: Session, /, events: Path | None, password_fd: int | None) -> No
 @validator.command()
 @with_session
 def status(session: Session, /) -> None:
-    """Show whether the validator runs, what waits, and its log.
+    """Show the state of the validator, its queues and its log.
 
     \b
     Example:  blockota validator status

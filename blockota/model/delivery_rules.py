@@ -200,8 +200,8 @@ def _on_trial(situation: _Situation) -> Delivery:
 def _postponed(situation: _Situation, event: Postponed) -> DeliveryStep:
     """Postpone the delivery, up to the limits of the policy.
 
-    A request beyond the limits is refused, and the offer stays. So is a request whose time has passed: a device repeats
-    it if the answer was lost, and by then the postponement may be over.
+    A request beyond the limits is refused, and the offer stays. A request whose time has passed is refused too: a
+    device repeats its request if the answer was lost, and by then the postponement may be over.
     """
     delivery, policy = situation.delivery, situation.policy
     since = situation.now if delivery.postponed_since is None else delivery.postponed_since

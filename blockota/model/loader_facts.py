@@ -1,8 +1,8 @@
 """The properties of an MCUboot image that a device's loader examines: the security counter, and the signature.
 
-A device does not return to an image with a lower security counter than it has run. An owner therefore sees the counter
-beside that of the newest release, and learns whether the key that the settings name for the product signed the image.
-Pure.
+A device refuses an image whose security counter is lower than that of an image that it has run. An owner therefore sees
+the counter beside that of the newest release, and learns whether the key that the settings name for the product signed
+the image. Pure.
 """
 
 from __future__ import annotations

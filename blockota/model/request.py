@@ -1,34 +1,35 @@
-"""Signed requests between identities: what a receiver passes, and why it refuses the others. Pure.
+"""Signed requests between identities: which requests a receiver accepts, and why it refuses others. Pure.
 
 A request is a JSON-RPC 2.0 object of at most 64 KiB. Its parameters are ``{"signed": TOKEN}``, a compact JWS whose
 header names the sender's UUID (``kid``), and whose claims are exactly:
 
 ==========  ================================================================================
 ``iat``     Unix time of the signature, in seconds
-``jti``     a name that the sender never uses again, at most 64 printable characters
+``jti``     the name of the request, at most 64 printable characters; no two requests of a sender share it
 ``aud``     the UUID of the receiver, so that no other receiver accepts a recorded request
 ``method``  the method, which is also that of the JSON-RPC object
 ``data``    a JSON object: what is submitted or commanded
 ==========  ================================================================================
 
-The published system signs in another way: ``{"data", "identity", "time", "nonce", "to", "digest", "signature"}``. The
-digest is the SHA-256 of the other members as compact JSON with sorted names, in hexadecimal digits, and the signature
-is the RSA signature (PKCS #1 v1.5) of this digest in base64. This form is for ``submit`` alone, because it does not
-sign the method. Without ``time``, ``nonce`` and ``to``, anyone can replay it: a receiver accepts such a request only if
-its operator chose so (`Receiver.accepts_replayable`).
+SF2C-BC, a published system, signs another form: ``{"data", "identity", "time", "nonce", "to", "digest", "signature"}``.
+The digest is the SHA-256 of the other members as compact JSON with sorted names, in hexadecimal digits, and the
+signature is the RSA signature (PKCS #1 v1.5) of this digest in base64. This *published form* is accepted only for
+``submit``, because its signature does not cover the method. In an older form, ``time``, ``nonce`` and ``to`` are
+missing, so anyone can send a recorded request again. A receiver accepts the older form only if its operator allows it
+(`Receiver.accepts_replayable`).
 
 `judge` checks in this order:
 
-1. the size and the JSON (`read_request`, before the identity is read),
-2. the age of the registry's newest block,
-3. the identity is enrolled and not retired,
-4. the signature; and a request through a tunnel comes from the virtual IP of its sender,
-5. the ban: only after the signature, because otherwise anyone could cause a warning against a banned identity,
-6. the receiver, the time, and whether the request was seen before,
-7. whether the receiver has the method, and the kind of the sender may call it.
+1. The request has the right size and form (`read_request`, before the record of the sender is read).
+2. The registry's newest block is not too old.
+3. The sender is enrolled and not retired.
+4. The signature is valid, and a request through a tunnel comes from the virtual IP of its sender.
+5. The sender is not banned. This follows the signature: otherwise anyone could cause a warning about a banned identity.
+6. The request is for this receiver, its time is right, and it was not seen before.
+7. The receiver has the method, and identities of the sender's kind may call it.
 
-A refused request is *proven* to come from the identity only if the identity signed it for this receiver, within the
-time, and the receiver had not seen it before. Otherwise anyone could have sent a recorded request again.
+A refused request is *proven* to come from an identity only if the identity signed it for this receiver, its time is
+right, and it was not seen before. Otherwise anyone could have recorded the request and sent it again.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ class RequestFaultError(RefusedError):
 
 @dataclass(frozen=True)
 class PublishedForm:
-    """The parts of a request in the form of the published system that only its signature needs."""
+    """The digest and the signature of a request in the published form."""
 
     digest: bytes
     signature: bytes

@@ -70,7 +70,7 @@ class Rule:
     gateway: UUID | None = None
 
     def is_about(self, reading: SensorReading) -> bool:
-        """Whether a reading belongs to the condition, if its gateway does. Only numbers can be compared."""
+        """Whether a reading belongs to the condition, apart from its gateway. Only numbers can be compared."""
         is_number = isinstance(reading.value, int | float) and not isinstance(reading.value, bool)
         return is_number and (reading.thing, reading.name) == (self.thing, self.reading)
 

@@ -9,8 +9,8 @@ JSON object::
 Anyone can send any number of forged requests, and an entry cannot be removed from a log. `WarningLimits` therefore
 decides which warnings become entries: at most one entry in `PERIOD` seconds for each offender and reason, with the
 number of requests since the last one. A proven offender counts under its UUID, and any other one under its network
-address. There are at most `MOST_CLAIMED` entries about claimed offenders in `PERIOD` seconds. Requests above this
-number are counted in one entry for all.
+address. There are at most `MOST_CLAIMED` entries about claimed offenders in `PERIOD` seconds. One further entry counts
+all requests above this number.
 """
 
 from __future__ import annotations

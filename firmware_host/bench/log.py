@@ -1,4 +1,4 @@
-"""The bench log: the records of the work on boards, in a log of `blockota.ledger`.
+"""The bench log: one record for each job on a board, in a log of `blockota.ledger`.
 
 Each work on a board appends an entry of the kind event. Its text is the record: one JSON line with all facts that a
 bench needs. If the flash is proven and the board has a readable unique id, a receipt precedes the event. The receipt is

@@ -4,8 +4,8 @@ Every instruction takes the same number of clock cycles. The only interrupt is S
 protection and no bit-banding. While the flash controller is busy, a core that runs from flash waits; one that runs from
 RAM goes on, and reads the flash without waiting.
 
-Of the peripherals of an STM32F103 (RM0008), clock control, the clock gates of APB2, USART1, SysTick, the flash
-controller, the reset request and I2C1 with a secure element are modelled; every other register keeps the value that was
+The emulator models these parts of an STM32F103 (RM0008): clock control, the clock gates of APB2, USART1, SysTick, the
+flash controller, the reset request, and I2C1 with a secure element. Every other register keeps the value that was
 written. Other chips have only the registers that the digest program uses.
 """
 

@@ -35,9 +35,10 @@ class Faults:
         power_cut_before_program: power fails before the program operation with this number (a half-word on an F1).
         power_cut_in_program: power fails within the program operation with this number; its cells are half programmed.
         power_cut_in_erase: power fails within the page or mass erase with this number; a part of the bits is erased.
-        power_cut_in_operation: as the last two, but programs and erases are counted together.
-        torn: what an operation leaves that is cut off: 1 nothing has changed, 2 it is complete, 3 the first half of its
-            cells has changed; else some bits have changed.
+        power_cut_in_operation: power fails within the operation with this number; programs and erases are counted
+            together.
+        torn: the cells after an interrupted operation: 1 unchanged, 2 all changed, 3 the first half changed; with any
+            other number, some bits changed.
         seed: selects the bits that flip, and the bits that an interrupted operation has changed.
     """
 

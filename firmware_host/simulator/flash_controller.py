@@ -1,7 +1,7 @@
 """The registers of an STM32F1's flash controller, by which a running program erases and programs flash (PM0075).
 
-Modelled are the keys, page and mass erase, programming of half-words and their errors. Writes to the option bytes and
-the access control register have no effect.
+The model has the keys, page and mass erases, the programming of half-words, and their errors. Writes to the option
+bytes and the access control register have no effect.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class FlashController:
         return range(0) if self._before == ERASED else addresses
 
     def interrupt(self) -> None:
-        """Leave the cells of an operation that has not ended as a power failure does."""
+        """Change the cells of an unfinished operation as a power failure would."""
         if self.busy > 0:
             self._flash.interrupt(self._last, self._before)
 

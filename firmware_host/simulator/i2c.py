@@ -130,7 +130,7 @@ class I2cMaster:
         return (self._values.get(CR2, 0) & 0x3F) * 1e6 / (2 * half_period) if half_period else float("inf")
 
     def _deliver(self) -> None:
-        """Give the chip what was written; a transfer that a new start interrupts ends too."""
+        """Pass the written bytes to the chip. A new start condition also ends the transfer before it."""
         if self._phase is _Phase.WRITING and self._sent:
             self._element.write(self._sent[0], bytes(self._sent[1:]))
         self._sent = bytearray()

@@ -28,6 +28,9 @@ DOCSTRING = """Read the file: a colon does not end a sentence.
         path: the file that is read,
             with a second line.
         size: the number of bytes.
+
+    Example:
+        read(path)
     """
 MARKDOWN = """# A heading
 

@@ -1,4 +1,4 @@
-"""A client of the agent's own commands (group 64 of SMP), and of frames that no client sends."""
+"""A client that sends the agent's own commands (group 64 of SMP), and frames that no real client would send."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class AgentClient:
         self._line.close()
 
     def ask(self, group: int, command: int, *, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Send a request, which writes if it has a body, and return the body of the answer."""
+        """Send a request and return the body of the answer. A request with a body is a write."""
         operation = self.start_asking(group, command, body=body)
         answer = self.receive()
         assert HEADER.unpack_from(answer) == (9 | operation, 0, len(answer) - 8, group, self._sequence, command)
@@ -46,7 +46,7 @@ class AgentClient:
     def start_asking(
         self, group: int, command: int, *, body: dict[str, Any] | None = None, is_read: bool = False
     ) -> int:
-        """Send a request, which writes if it has a body and is not marked as a read; return its operation."""
+        """Send a request, and return its operation. A request with a body is a write unless it is marked as a read."""
         self._sequence = (self._sequence + 1) % 256
         content = cbor2.dumps(body or {})
         operation = 0 if body is None or is_read else 2

@@ -49,7 +49,7 @@ def cut_update(loader: str, cuts: Iterable[Cut]) -> tuple[str, int]:
         cuts: the first cut in the update, the others in one boot each.
 
     Returns:
-        What is wrong, empty if nothing is; and the number of cuts that happened.
+        The fault, empty if there is none, and the number of cuts that happened.
     """
     agent, happened = _agent(loader), 0
     for number, cut in enumerate(cuts):
@@ -93,7 +93,7 @@ def _run(agent: BoardAgent) -> None:
 
 
 def _fault_of(agent: BoardAgent) -> str:
-    """Return what is wrong with a board after its last power cut: its image, or that it takes no update."""
+    """Return the fault of a board after its last cut: a wrong image or a refused update; empty without a fault."""
     for _ in range(ATTEMPTS):
         agent.boot()
         identity = agent.ask(GROUP_DEVICE, 0)

@@ -76,9 +76,9 @@ class AgentDevice(SmpDevice):
         patched: the number of bytes of patches that the board took.
         spoils_patches: whether all patches make a wrong file.
         refuses_patches: whether all patches are refused.
-        spoiled_at: offset of a wrong byte in the flash of the first slot, which an exchange of the slots repairs.
+        spoiled_at: offset of a wrong byte in the first slot's flash; an exchange of the slots corrects the byte.
         lost_parts: numbers of the requests with parts of a patch that get no answer.
-        restarts_at: number of such a request, before which the board restarts.
+        restarts_at: the board restarts before the request with this number, counted among those with parts of a patch.
     """
 
     has_group_errors = False
@@ -142,7 +142,7 @@ class AgentDevice(SmpDevice):
         return {}
 
     def _hash_pages(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Answer for pages that have bytes of the file; what follows the file is not specified."""
+        """Answer for pages that contain bytes of the file; the contents after the file are not specified."""
         flash = bytearray(self.slots[0])
         count = -(-len(flash) // PAGE_SIZE)
         if len(body["nonce"]) != 32 or not 1 <= len(body["sectors"]) <= 8 or max(body["sectors"]) >= count:

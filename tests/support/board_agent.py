@@ -1,4 +1,4 @@
-"""A simulated STM32F103 with the committed loader for a secure element, a chip, and the agent, asked over SMP."""
+"""A simulated STM32F103 with the committed loader, the agent and a secure element, which tests control over SMP."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class BoardAgent:
     def ask(
         self, group: int, command: int, *, body: dict[str, Any] | None = None, write: bool = True
     ) -> dict[str, Any]:
-        """Send a request, which writes if it has a body and `write` is set, and return the body of the answer."""
+        """Send a request, and return the body of the answer. A request with a body is a write if `write` is set."""
         self._sequence = (self._sequence + 1) % 256
         content, operation = cbor2.dumps(body or {}), 2 if body is not None and write else 0
         head = HEADER.pack(8 | operation, 0, len(content), group, self._sequence, command)

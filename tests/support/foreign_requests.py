@@ -1,4 +1,4 @@
-"""Signed requests made by hand with `cryptography`: a second source beside joserfc, and what a forger could send."""
+"""Signed requests made by hand with `cryptography`, independently of joserfc, and requests of a forger."""
 
 from __future__ import annotations
 

@@ -314,7 +314,7 @@ async def gateway_core(
 
 @asynccontextmanager
 async def appending(gateway: GatewayCore) -> AsyncIterator[None]:
-    """Append the entries of the outbox to `GatewayCore.log`, as the service does, so that events are answered."""
+    """Append the entries of the outbox to `GatewayCore.log`, as the service does. The core then answers events."""
 
     async def append() -> None:
         while True:

@@ -135,7 +135,7 @@ def hashed_size(slot: bytes) -> int:
 
 
 def host_images() -> dict[str, bytes]:
-    """Return images for the host, signed by imgtool: old, new and long ones, and such that must be refused."""
+    """Return images for the host, signed by imgtool: an old, a new and a long one, and others to be refused."""
     kinds = {
         "old": (1000, ImageSignature(version="1.0.0")),
         "new": (1300, ImageSignature(version="1.1.0")),

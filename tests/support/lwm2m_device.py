@@ -107,7 +107,7 @@ class Lwm2mDevice(ObservableResource, PathCapable):
             return await self._context.request(message).response
 
     async def ask(self, message: Message) -> Message:
-        """Send one message, whose block options are as they are."""
+        """Send one message, and leave its block options unchanged."""
         async with asyncio.timeout(10):
             return await self._context.request(message, handle_blockwise=False).response
 

@@ -151,8 +151,8 @@ def post(url: str, body: bytes) -> bytes:
 def free_port_pair() -> int:
     """Return a free port of 127.0.0.1 whose successor is also free.
 
-    Both ports are below 32,768. Above this number, the system chooses the ports of connections, which could take one of
-    the two in the meantime.
+    Both ports are below 32,768. Both ports are below the range from which the system chooses ports for connections, so
+    no connection can take them.
     """
     while True:
         port = random.SystemRandom().randrange(20_000, 30_000)

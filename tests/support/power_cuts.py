@@ -1,7 +1,7 @@
 """Updates of a device whose power fails.
 
-The module has scenarios, power cuts, and a judge of what the device runs afterwards. A device may be cut off at any
-instant. Afterwards it must start one of the two images that the scenario allows, byte for byte, and the update must
+The module has scenarios and power cuts, and checks which image the device runs afterwards. A device may be cut off at
+any instant. Afterwards it must start one of the two images that the scenario allows, byte for byte, and the update must
 still be possible.
 """
 

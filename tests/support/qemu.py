@@ -1,8 +1,8 @@
 """A BBC micro:bit in QEMU with a power supply that can fail at any instant.
 
-QEMU's model of the nRF51 has a flash controller. But it does not keep the flash in a file, and a reset writes the first
-content of the flash again. Every boot is therefore a new process. At a reset, and when the power is cut, the
-process is stopped, its flash is saved, and the process is killed. The next process starts with the saved flash.
+QEMU's model of the nRF51 has a flash controller. QEMU does not keep the flash in a file, and at a reset it restores the
+initial content of the flash. Every boot is therefore a new process. At a reset, and when the power is cut, the process
+is stopped, its flash is saved, and the process is killed. The next process starts with the saved flash.
 """
 
 from __future__ import annotations

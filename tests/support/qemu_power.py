@@ -1,7 +1,7 @@
 """Cut the power of the micro:bit in QEMU: at random instants, and in every flash operation of the loader.
 
-An enumerated cut uses QEMU's debugger interface: the processor stops where the loader is about to erase or program, and
-the flash that is saved then gets what an interrupted operation may leave.
+An enumerated cut uses QEMU's debugger interface. The processor stops just before the loader erases or programs. The
+flash is saved, and its cells are set to a state that an interrupted operation can leave.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class DebuggedMachine:
 
 
 def stage_flashes(folder: Path) -> dict[str, bytes]:
-    """Return the flash at resets of an update, by the name of what the loader does next."""
+    """Return the flash at each reset of an update, by the name of the loader's next action."""
     flashes = {}
     with fresh_board(folder, flash_with(OLD)) as (board, client):
         assert client.send_delta(OLD, make_patch(OLD, NEW)[1], NEW)["match"]

@@ -1,4 +1,4 @@
-"""A receiver of requests over HTTP in a thread: what stands behind a validator, with the product's own parts."""
+"""A receiver of requests over HTTP in a thread, made of the product's own parts: the counterpart of a validator."""
 
 from __future__ import annotations
 

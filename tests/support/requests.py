@@ -92,7 +92,7 @@ def request(algorithm: str = "ES256", **changed: Any) -> bytes:
 
 
 def published_request(*, fresh: bool = True, method: str = "submit", **changed: Any) -> bytes:
-    """Return a request in the form of the published system. Some members are changed after the signature."""
+    """Return a request in the published form. Some members are changed after the signature."""
     covered: dict[str, Any] = {"data": READING, "identity": str(SENDER)}
     if fresh:
         covered |= {"time": NOW, "nonce": "n-1", "to": str(RECEIVER)}

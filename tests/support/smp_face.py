@@ -139,7 +139,7 @@ def facts_of(
 ) -> SiteFacts:
     """Return a site with one device.
 
-    The site has the images 1.0.0 and 1.1.0, to which the deltas lead, and a configuration, which no board takes.
+    The site has the images 1.0.0 and 1.1.0, deltas that produce 1.1.0, and a configuration, which boards refuse.
     """
     place = folder / "images"
     place.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""The desks for the readings of devices and for commands, in a folder, with a clock that a test sets."""
+"""The desks of readings and commands, with files in a folder and a clock that a test sets."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ class SecureElement:
         self._put(with_checksum(answer or bytes([ChipStatus.SUCCESS])), seconds + self.faults.late)
 
     def _put(self, answer: bytes, seconds: float) -> None:
-        """Put an answer into the output buffer, for when a time has passed."""
+        """Put an answer into the output buffer; it can be read when a time has passed."""
         if self.faults.has_wrong_checksum:
             answer = answer[:-1] + bytes([answer[-1] ^ 1])
         self._answer, self._position = answer[: self.faults.truncated_to], 0

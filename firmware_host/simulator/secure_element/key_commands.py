@@ -153,7 +153,7 @@ class _BootRules:
 
 
 def secureboot(core: ChipCore, command: ChipCommand) -> bytes:
-    """Judge a digest of firmware: by a signature (mode 5), by what is kept (6), or by a signature, and keep it (7).
+    """Check a digest of firmware: by a signature (mode 5), by a stored value (6), or as mode 5 and store it (7).
 
     Bit 6 of the mode makes the command refuse until the power is switched off. With bit 7 the digest is encrypted and
     the answer is a MAC, both by the IO protection key and a nonce in TempKey.
