@@ -1,6 +1,6 @@
 """Take the pictures of the operations page in docs/: ``python -m scripts.screenshots``.
 
-The script runs ``blockota demo --page``, and opens its page in Debian's Chromium.
+The script runs ``blockota demo --page`` and ``blockota demo --city 1000``, and opens their pages in Debian's Chromium.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.browser import running_browser
+from tests.support.browser import Browser, running_browser
 from tests.support.waiting import eventually
 
 CLONE = Path(__file__).resolve().parent.parent
@@ -23,17 +25,35 @@ SHOTS = (
     ("operations-narrow", "/", 390, "dark"),
 )
 """Name, path, width and colour scheme of each picture; None is the path of the newest receipt of a device."""
+DEVICES = 1000
+"""The devices of the city."""
+_MOVING = re.compile(r"devices run 1\.1\.0")
+"""The beginning of the progress of the city's update."""
 _ADDRESS = re.compile(r"the operations page is at (http://\S+);")
 
 
 def main() -> None:
     """Take the pictures."""
     PICTURES.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "blockota", "demo", "--page"]
+    with _demo("--page") as (url, _):
+        take(url)
+    with _demo("--city", str(DEVICES)) as (url, lines):
+        next(line for line in lines if _MOVING.search(line))
+        with running_browser() as browser:
+            browser.open(1280, "light")
+            browser.goto(url)
+            _write(browser, "operations-city")
+
+
+@contextmanager
+def _demo(*options: str) -> Iterator[tuple[str, Iterator[str]]]:
+    """Run the demonstration. Yields the URL of its page, and the further lines that it prints."""
+    command = [sys.executable, "-m", "blockota", "demo", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=CLONE) as demo:
+        lines = iter(demo.stdout or ())
         try:
-            url = next(found[1] for line in demo.stdout or () if (found := _ADDRESS.search(line)))
-            take(url)
+            url = next(found[1] for line in lines if (found := _ADDRESS.search(line)))
+            yield url, lines
         finally:
             demo.send_signal(signal.SIGTERM)
 
@@ -50,9 +70,13 @@ def take(url: str) -> None:
                 browser.ask("wait_text", "h1", "Entry")
             else:
                 browser.goto(url + path)
-            picture = PICTURES / f"{name}.png"
-            browser.ask("screenshot", str(picture))
-            print(f"wrote {picture.relative_to(CLONE)}")
+            _write(browser, name)
+
+
+def _write(browser: Browser, name: str) -> None:
+    picture = PICTURES / f"{name}.png"
+    browser.ask("screenshot", str(picture))
+    print(f"wrote {picture.relative_to(CLONE)}")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ _SIGHTS = {
 }
 _FACE = """
 [gateway.ddi]
-listen = "127.0.0.1:{port}"
+listen = "{ddi}"
 poll = "{poll}"
 
 [gateway.groups.default]
@@ -78,11 +78,8 @@ class CityDemo:
     """
 
     def __init__(self, walk: DemoWalk, count: int) -> None:
-        from blockota.chain.local import free_port
-
         self._walk, self._count = walk, count
         self._poll = max(count // _POLLS, 1)
-        self._state, self._ddi = f"127.0.0.1:{free_port()}", free_port()
 
     def run(self, publish: Callable[[str], None]) -> None:
         """Update the devices, and show the page until Ctrl-C.
@@ -100,11 +97,11 @@ class CityDemo:
             publish(version)
 
         walk.heading(f"The gateway of the site, the page, and {self._count:,} simulated devices")
-        self._found_gateway()
+        state, ddi = self._found_gateway()
         conducts = conducts_of(numbers)
         self._issue_tokens(conducts)
-        url = make_room(walk, identity("gateway"), f"http://{self._state}")
-        server = f"http://127.0.0.1:{self._ddi}/default"
+        url = make_room(walk, identity("gateway"), f"http://{state}")
+        server = f"http://{ddi}/default"
         with stop_on_signals() as stop, suppress(KeyboardInterrupt), ExitStack() as stack:
             services = [
                 stack.enter_context(walk.service(*_GATEWAY)),
@@ -143,15 +140,21 @@ class CityDemo:
         self._walk.say(f"devices {numbers[0]} to {numbers[-1]} are registered", mark="✓ ", style="green")
         return numbers
 
-    def _found_gateway(self) -> None:
+    def _found_gateway(self) -> tuple[str, str]:
+        """Set up the gateway. Returns the addresses of its state and of its face for devices."""
+        from blockota.chain.local import free_port
+
+        state, ddi = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         walk, keys = self._walk, ".blockota/identities/gateway"
         options = ("--identity", str(identity("gateway")), "--key", account("gateway"), "--domain", "city.example")
         files = ("--identity-key", f"{keys}.pem", "--log-key", f"{keys}.log.pem")
-        walk.run("gateway", "init", *options, *files, "--listen", self._state)
+        walk.run("gateway", "init", *options, *files, "--listen", state)
         minutes, seconds = divmod(self._poll, 60)
+        pause = max(self._poll // 4, 1)
         file = walk.folder / FILE_NAME
         text = file.read_text().replace("[gateway]\n", "[gateway]\nanchor_minutes = 1\n")
-        file.write_text(text + _FACE.format(port=self._ddi, poll=f"00:{minutes:02}:{seconds:02}", pause=self._poll))
+        file.write_text(text + _FACE.format(ddi=ddi, poll=f"00:{minutes:02}:{seconds:02}", pause=pause))
+        return state, ddi
 
     def _issue_tokens(self, conducts: Mapping[int, Conduct]) -> None:
         """Issue a token for each device, and write the file of the fleet."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from uuid import UUID
 
 from blockota.cli.demo_walk import DemoWalk
@@ -112,7 +115,9 @@ def make_room(walk: DemoWalk, keeper: UUID, log: str) -> str:
 def show_address(walk: DemoWalk, url: str) -> None:
     """Print the address of the page, and how to sign in."""
     walk.say(f"the operations page is at {url}; Ctrl-C ends it", mark="✓ ", style="green")
-    walk.say(f"To sign in, run in {walk.folder / PAGE}: blockota operations sign-in --key {account('operator')}")
+    program = "blockota" if shutil.which("blockota") else Path(sys.executable).with_name("blockota")
+    sign_in = f"{program} operations sign-in --key {account('operator')}"
+    walk.say(f"To sign in: `cd {walk.folder / PAGE} && {sign_in}`")
 
 
 def identity(kind: str) -> UUID:

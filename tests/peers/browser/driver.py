@@ -89,6 +89,16 @@ class Driver:
         """Click an element."""
         self.page.click(selector)
 
+    def hold(self, selector: str) -> None:
+        """Press the button of the mouse on an element."""
+        self.page.hover(selector)
+        self.page.mouse.down()
+
+    def release(self, pattern: str) -> None:
+        """Release the button of the mouse, and wait for a page whose URL matches a pattern."""
+        self.page.mouse.up()
+        self.page.wait_for_url(pattern)
+
     def fill(self, selector: str, value: str) -> None:
         """Fill a field."""
         self.page.fill(selector, value)

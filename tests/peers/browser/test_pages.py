@@ -93,6 +93,23 @@ def test_a_new_event_appears_on_an_open_page(scene: RoomScene, url: str, browser
     assert browser.ask("wait_text", "#lines", f"anchored at {size} entries") > 0
 
 
+def test_a_slow_click_on_a_live_list_arrives(scene: RoomScene, url: str, browser: Browser) -> None:
+    """A list that changes between press and release of the button still opens the link that was pressed."""
+
+    def updates() -> int:
+        browser.ask("title")  # the driver learns of requests while it carries out a command
+        return int(browser.ask("seen")[0].count(f"{url}/log?kind=log"))
+
+    browser.open()
+    browser.goto(f"{url}/log?kind=log")
+    browser.ask("hold", "#lines .proof >> nth=0")
+    before = updates()
+    scene.gateway.state(EntryKind.EVENT, "an event during a click", time=1_900_000_200, device=scene.numbers[0])
+    scene.gateway.publish()
+    eventually(lambda: updates() > before, what="the update of the page")
+    browser.ask("release", "**/entries/**")
+
+
 def test_an_operator_signs_in_and_dismisses_warnings(scene: RoomScene, url: str, browser: Browser) -> None:
     """The one-time address of the command signs in once; a dismissal has who, when and why, and stays readable."""
     browser.open()

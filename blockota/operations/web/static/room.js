@@ -20,20 +20,31 @@ function showAges() {
 setInterval(showAges, 1000);
 
 // Updates: the page asks for itself again, and replaces its live parts. Choices and the focus are kept.
+// Between press and release of a button nothing is replaced: a click on a link that was replaced in between is lost.
 let isAsking = false;
 let isLate = false;
+let isPressed = false;
 async function refresh() {
   if (isAsking) { isLate = true; return; }
   isAsking = true;
   try {
     const response = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
-    if (response.ok) replaceParts(new DOMParser().parseFromString(await response.text(), "text/html"));
+    const text = await response.text();
+    if (isPressed) isLate = true;
+    else if (response.ok) replaceParts(new DOMParser().parseFromString(text, "text/html"));
   } catch {
     // The server is out of reach; the stream reports when it is back.
   } finally {
     isAsking = false;
-    if (isLate) { isLate = false; refresh(); }
+    catchUp();
   }
+}
+function catchUp() {
+  if (isLate && !isPressed) { isLate = false; refresh(); }
+}
+addEventListener("pointerdown", () => { isPressed = true; }, true);
+for (const name of ["pointerup", "pointercancel", "dragend", "blur"]) {
+  addEventListener(name, () => setTimeout(() => { isPressed = false; catchUp(); }), true); // after the click
 }
 function replaceParts(fresh) {
   for (const old of document.querySelectorAll("[data-live]")) {
