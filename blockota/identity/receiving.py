@@ -26,11 +26,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
+from uuid import UUID
 
 from blockota.errors import BlockOTAError, ChainError, RefusedError
 from blockota.identity.registry import IdentityReader
-from blockota.identity.request_state import RequestName, RequestState
+from blockota.identity.request_state import KEPT_SECONDS, RequestName, RequestState
 from blockota.identity.warnings import WarningMaker
 from blockota.model.request import Fault, Receiver, RequestFaultError, SignedRequest, judge, read_request
 from blockota.model.warning import RequestWarning
@@ -132,6 +134,8 @@ class RequestReceiver:
         self._receiver, self._parts, self._keep = receiver, parts, keep
         self._lock = threading.Lock()
         self.counts: Counter[Fault | None] = Counter()
+        self._proven: dict[tuple[UUID, str, int | None], int] = {}
+        """When a proven request was refused, by sender, name and time; the oldest first."""
 
     def receive(self, raw: bytes, *, address: str) -> Received:
         """Receive one request.
@@ -216,10 +220,24 @@ class RequestReceiver:
         verdict = judge(request, reading, self._receiver, now=now, seen=_Seen(self._parts.state, taken))
         if verdict.fault:
             kind = reading.identity.kind if reading.identity else None
-            case.refuse(verdict.fault, verdict.detail, reason=verdict.fault.reason(kind), is_proven=verdict.is_proven)
+            is_proven = verdict.is_proven and self._is_first(request, now)
+            case.refuse(verdict.fault, verdict.detail, reason=verdict.fault.reason(kind), is_proven=is_proven)
         elif not request.is_replayable:
             taken[name] = case
         return case
+
+    def _is_first(self, request: SignedRequest, now: int) -> bool:
+        """Whether a refused request is not a recorded one that anyone can send again.
+
+        Its name is not remembered, because its sender may repeat it under this name, with another time.
+        """
+        old = [name for name, _ in takewhile(lambda one: one[1] < now - KEPT_SECONDS, self._proven.items())]
+        for name in old:
+            del self._proven[name]
+        name = request.sender, request.name, request.time
+        is_first = name not in self._proven
+        self._proven.setdefault(name, now)
+        return is_first
 
     def _carry_out(self, cases: Sequence[_Case]) -> None:
         requests = [case.request for case in cases if case.request]

@@ -239,6 +239,8 @@ def test_a_ban_is_proven_only_by_the_banned_key(run: ValidatorRun) -> None:
     warning = run.await_warning(error["data"]["warning"])
     assert (error["code"], error["message"]) == (-32002, "Gateway is banned")
     assert (warning.node, warning.is_proven) == (BANNED.uuid, True)
+    error = post(run, raw.replace(b'"id": 7', b'"id": 8'))["error"]
+    assert (error["code"], run.await_warning(error["data"]["warning"]).is_proven) == (-32002, False)
     for recorded in (BANNED.request(iat=int(time.time()) - WINDOW - 30), BANNED.request(aud=str(uuid4()))):
         error = post(run, recorded)["error"]
         assert error["code"] == -32002
