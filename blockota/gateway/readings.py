@@ -3,12 +3,16 @@
 `ReadingDesk.receive` returns when the reading is in the outbox on the disk. A face confirms a reading only then, so
 that a gateway that is killed loses no confirmed reading. Readings that arrive while a transaction is written are
 written together in the next one. While the disk fails, no reading is confirmed, and the desk tries again.
+
+A validator that is gone for days must not stop the others: when its share of the outbox is full, new readings are kept
+for the other validators alone. They are refused when the shares of all validators are full.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from uuid import UUID
@@ -22,7 +26,7 @@ from blockota.model.reading import SensorReading
 READINGS_PER_MINUTE = 600
 """The largest number of readings of one device in a minute."""
 MOST_WAITING = 1_000_000
-"""The largest number of readings in the outbox, about 200 MB. Beyond it, readings are refused."""
+"""The largest number of readings in the outbox, about 200 MB. Each validator has an equal share of it."""
 _METHOD, _MEMBER = "submit", "readings"
 _COUNTED_FOR = 5.0
 _PAUSE = 1.0
@@ -33,7 +37,7 @@ class ReadingDesk:
 
     Args:
         outbox: the outbox.
-        validators: the receivers. Each of them gets each reading.
+        validators: the receivers. Each of them gets each reading, unless its share of the outbox is full.
         clock: returns Unix time.
         note: called with the reason when the outbox cannot be written, and with an empty text when it works again.
 
@@ -55,7 +59,7 @@ class ReadingDesk:
         self._limit = MinuteLimit(READINGS_PER_MINUTE)
         self._waiting: list[tuple[SensorReading, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
-        self._counted_at, self._count = float("-inf"), 0
+        self._counted_at, self._counts = float("-inf"), Counter[UUID]()
         self.accepted, self.refused = 0, 0
         self.last: dict[int, int] = {}
 
@@ -74,7 +78,7 @@ class ReadingDesk:
         limit = ""
         if not self._limit.take(thing, now):
             limit = f"more than {READINGS_PER_MINUTE} readings in a minute"
-        elif self.waiting() >= MOST_WAITING:
+        elif self._validators and not self._open_validators():
             limit = f"{MOST_WAITING:,} readings wait for the validators"
         if limit:
             self.refused += 1
@@ -94,17 +98,26 @@ class ReadingDesk:
         Raises:
             StoreError: the outbox cannot be written.
         """
-        for validator in self._validators:
+        for validator in self._open_validators() or self._validators:
             self._outbox.put(validator, _METHOD, [one.as_fields() for one in readings], member=_MEMBER)
+            self._counts[validator] += len(readings)
 
     def waiting(self) -> int:
         """Return the number of readings in the outbox, of a few seconds ago."""
+        return sum([*self._counted().values()])  # a copy, because another thread may write
+
+    def _counted(self) -> Counter[UUID]:
         now = time.monotonic()
         if now - self._counted_at >= _COUNTED_FOR:
             self._counted_at = now
             with suppress(StoreError):  # the next write reports it
-                self._count = self._outbox.waiting()
-        return self._count
+                self._counts = Counter(self._outbox.waiting_for())
+        return self._counts
+
+    def _open_validators(self) -> list[UUID]:
+        """Return the validators whose shares of the outbox are not full."""
+        counts, share = self._counted(), MOST_WAITING // max(len(self._validators), 1)
+        return [one for one in self._validators if counts[one] < share]
 
     async def _keep(self, reading: SensorReading) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -118,7 +131,6 @@ class ReadingDesk:
         while self._waiting:
             waiting, self._waiting = self._waiting, []
             await self._write_all([reading for reading, _ in waiting])
-            self._count += len(waiting) * len(self._validators)
             for _, future in waiting:
                 if not future.done():  # a cancelled caller
                     future.set_result(None)

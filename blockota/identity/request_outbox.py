@@ -168,6 +168,12 @@ class RequestOutbox:
         with self._file.transaction() as database:
             return int(database.execute("SELECT count(*) FROM item").fetchone()[0])
 
+    def waiting_for(self) -> dict[UUID, int]:
+        """Return the number of items of each receiver that has not got all of its items."""
+        with self._file.transaction() as database:
+            rows = database.execute("SELECT receiver, count(*) FROM item GROUP BY receiver").fetchall()
+        return {UUID(receiver): count for receiver, count in rows}
+
     def refused(self) -> list[tuple[str, str, int]]:
         """Return the receiver, the reason and the time of each request that was set aside, the newest first."""
         with self._file.transaction() as database:

@@ -106,6 +106,31 @@ def test_a_full_outbox_refuses_readings(desks: ThingDesks, monkeypatch: pytest.M
     assert [value for _, value in desks.written()] == [1, 2]
 
 
+def test_a_validator_that_is_gone_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its share of the outbox is full. The other validator gets all readings, until its share is full too."""
+    monkeypatch.setattr(module, "MOST_WAITING", 4)
+    desks = ThingDesks(tmp_path, validators=(VALIDATOR, OTHER_VALIDATOR))
+
+    async def main() -> None:
+        for value in range(2):
+            await desks.readings.receive(256, reading(value))
+        shipment = desks.outbox.next(VALIDATOR)
+        assert shipment
+        desks.outbox.remove(shipment)
+        monkeypatch.setattr(module, "_COUNTED_FOR", -1)
+        for value in (2, 3):
+            await desks.readings.receive(256, reading(value))
+        with pytest.raises(LimitReachedError):
+            await desks.readings.receive(256, reading(4))
+
+    asyncio.run(main())
+    assert desks.outbox.waiting_for() == {VALIDATOR: 2, OTHER_VALIDATOR: 2}
+    shipment = desks.outbox.next(VALIDATOR)
+    assert shipment
+    assert [one["value"] for one in shipment.parcel.data["readings"]] == [2, 3]
+    desks.close()
+
+
 def test_bad_messages_are_refused_and_not_written(desks: ThingDesks) -> None:
     """The reason is that of `blockota.messaging.readings`."""
 
