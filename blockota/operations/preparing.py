@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -45,6 +46,7 @@ class PreparedCall:
         to: address of the contract.
         data: the calldata.
         command: the command that sends the same transaction, without its key.
+        network: name of the producer chain's network, if it is not the first of the room; else empty.
     """
 
     words: str
@@ -52,6 +54,7 @@ class PreparedCall:
     to: str
     data: bytes
     command: Sequence[str]
+    network: str = ""
 
     def as_fields(self) -> dict[str, Any]:
         """The JSON object of the transaction, as wallets take it."""
@@ -102,6 +105,8 @@ def prepare_order(city: CityChain, vendor: Connection, wanted: WantedOrder, acco
     arguments = order_arguments(group.name, release, not_before=wanted.not_before, deadline=deadline)
     command = ["order", "update", "--producer", wanted.producer, "--group", group.name, "--product", wanted.product]
     command += ["--version", str(wanted.version)]
+    for option, moment in (("--not-before", wanted.not_before), ("--deadline", wanted.deadline)):
+        command += [option, datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M+00:00")] if moment else []
     words = f"The devices of the group {group.name} are to get {release}"
     return _prepared(city.orders, "order", arguments, account=account, shown=(words, command))
 

@@ -236,10 +236,13 @@ class Room:
 
     def _watches(self) -> Watches:
         """Return the watchers that the settings name."""
-        settings, vendor = self.settings, self._vendors[0]
+        settings = self.settings
 
         def replicas() -> tuple[Probe, ...] | None:
-            return probe_replicas(self.state.vendors.get(vendor.settings.chain_id), vendor)
+            state = self.state
+            looks = [probe_replicas(state.vendors.get(one.settings.chain_id), one) for one in self._vendors]
+            known = [one for one in looks if one is not None]
+            return tuple(probe for some in known for probe in some) if known else None
 
         watches = Watches(Watcher("replicas", REPLICA_PAUSE, replicas))
         if settings.tunnels:

@@ -13,9 +13,13 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from blockota.chain import Chain
+from blockota.chain.local import free_port
+from blockota.connection import Connection
 from blockota.errors import AccessRefusedError, BlockOTAError, RefusedError
 from blockota.keys import dev_account
 from blockota.ledger.log import TileLog
+from blockota.ledger.log_settings import LogSettings
+from blockota.model.order import Group
 from blockota.model.receipt import LogEntry
 from blockota.operations.archive import RoomArchive
 from blockota.operations.sign_in import NONCE_TIME, SESSION_TIME, TICKET_TIME, SignIns, SignInText, sign_text
@@ -279,7 +283,7 @@ def test_a_prepared_order_is_sent_by_the_key_of_the_operator(scene: RoomScene, u
     client = signed_in(scene, url, OPERATOR)
     for path, form in (
         ("/prepare/group", {"name": "all-thermo2", "place": "thermo2"}),
-        ("/prepare/order", {"release": "acme acme-thermo2 1.1.0", "group": "all-thermo2"}),
+        ("/prepare/order", {"release": "1337 acme acme-thermo2 1.1.0", "group": "all-thermo2"}),
     ):
         status, text = client.post(path, **form)
         assert status == 200, text
@@ -291,14 +295,42 @@ def test_a_prepared_order_is_sent_by_the_key_of_the_operator(scene: RoomScene, u
     eventually(lambda: "all-thermo2" in client.get("/updates"), what="the new order")
 
 
+def test_a_release_of_the_second_producer_chain_is_ordered(scene: RoomScene) -> None:
+    """Of two producer chains, the first is out of reach. A release of the second is ordered, also by the command."""
+    scene.city.orders.define_group(OPERATOR, Group.of_site("second", GATEWAY.uuid))
+    port, [vendor] = free_port(), scene.setup.vendors
+    gone = Connection(replace(vendor.settings, network="gone", url="http://127.0.0.1:1", chain_id=5))
+    settings = replace(
+        scene.setup.settings, folder=scene.folder / "two", listen=("127.0.0.1", port), url=f"http://127.0.0.1:{port}"
+    )
+    log = LogSettings(scene.folder / "other-log", None, None, ())
+    setup = replace(scene.setup, settings=settings, vendors=[gone, vendor], log=log, account=None)
+    with running_room(setup) as two:
+        read = r"Producer chain 5</b> cannot be read[\s\S]*who signed it[\s\S]*Gateway chain</dt><dd>block"
+        eventually(lambda: re.search(read, Client(two).get("/updates")), what="the readings")
+        client = signed_in(scene, two, OPERATOR)
+        offered = re.findall(r'<option value="(\d+ [^"]+)">([^<]+)<', client.get("/prepare"))
+        assert ("1337 acme acme-thermo2 1.1.0", "acme-thermo2 1.1.0 (acme)") in offered
+        form = {"release": "1337 acme acme-thermo2 1.1.0", "group": "second", "deadline": "2033-05-18T03:33"}
+        status, text = client.post("/prepare/order", **form)
+        assert status == 200, text
+        assert "BLOCKOTA_PRODUCER_NETWORK=local blockota order update --producer acme --group second" in text
+        assert "--deadline 2033-05-18T03:33+00:00 --key URI" in text
+        form["release"] = "5 acme acme-thermo2 1.1.0"
+        status, text = client.post("/prepare/order", **form)
+        assert (status, "does not answer" in text or "out of reach" in text) == (503, True), text
+
+
 def test_nothing_is_prepared_that_the_contract_refuses(scene: RoomScene, url: str) -> None:
     """Wrong releases, groups, times and roles are refused with a sentence."""
     operator, administrator = signed_in(scene, url, OPERATOR), signed_in(scene, url, ADMINISTRATOR)
-    order = {"release": "acme acme-thermo2 1.1.0", "group": "berlin"}
+    order = {"release": "1337 acme acme-thermo2 1.1.0", "group": "berlin"}
     wrong = (
-        {**order, "release": "acme acme-thermo2 9.9.9"},
-        {**order, "release": "nobody x 1.0.0"},
-        {**order, "release": "acme"},
+        {**order, "release": "1337 acme acme-thermo2 9.9.9"},
+        {**order, "release": "1337 nobody x 1.0.0"},
+        {**order, "release": "1337 acme"},
+        {**order, "release": "acme acme-thermo2 1.1.0"},
+        {**order, "release": "5 acme acme-thermo2 1.1.0"},
         {**order, "group": "nowhere"},
         {**order, "deadline": "yesterday"},
         {**order, "deadline": "2001-01-01T00:00"},

@@ -52,7 +52,7 @@ def prepare(request: Request) -> Response:
     """The forms."""
     state = room_of(request).state
     releases = [
-        (vendor.producers[address], one)
+        (vendor.chain_id, vendor.producers[address], one)
         for vendor in state.vendors.values()
         for address, found in vendor.releases.items()
         for one in found
@@ -90,12 +90,26 @@ def _prepare(request: Request, what: str, form: Mapping[str, list[str]]) -> Resp
     if what == "ban-proposal":
         return _proposal(request, visitor, city, form)
     if what == "order":
-        call = prepare_order(city, room_of(request).connections[1], _wanted(form), account)
+        call = _order(request, city, form, account)
     elif what == "group":
         call = prepare_group(city, _value(form, "name"), _value(form, "place"), account)
     else:
         call = prepare_ban(city, _uuid(form), _value(form, "reason"), account)
     return _show(request, visitor, what, call)
+
+
+def _order(request: Request, city: CityChain, form: Mapping[str, list[str]], account: str) -> PreparedCall:
+    """Prepare an order of a release, which the form names with the id of its producer chain."""
+    chain, producer, product, version = (*_value(form, "release").split(" "), "", "", "")[:4]
+    vendors = room_of(request).connections[1:]
+    vendor = next((one for one in vendors if str(one.settings.chain_id) == chain), None)
+    if vendor is None:
+        raise UsageError(
+            f"the room follows no producer chain {chain!r:.40}", why="the form names a release by its chain"
+        )
+    wanted = replace(_window(form), producer=producer, product=product, version=version_of(version))
+    call = prepare_order(city, vendor, wanted, account)
+    return call if vendor is vendors[0] else replace(call, network=vendor.settings.network)
 
 
 def _configure(request: Request, sent: FileForm) -> Response:
@@ -158,11 +172,6 @@ def _record(request: Request, visitor: Visitor, what: str, details: str) -> None
         log.record(printable(f"{what} for {visitor.role} {visitor.name}, {session}: {details}"))
 
 
-def _wanted(form: Mapping[str, list[str]]) -> WantedOrder:
-    producer, product, version = (*_value(form, "release").split(" "), "", "")[:3]
-    return replace(_window(form), producer=producer, product=product, version=version_of(version))
-
-
 def _window(form: Mapping[str, list[str]]) -> WantedOrder:
     """Return the group and the window of an order, whose release is not known yet."""
     times = {name: _moment(form, name) for name in ("not_before", "deadline")}
@@ -170,7 +179,8 @@ def _window(form: Mapping[str, list[str]]) -> WantedOrder:
 
 
 def _command(call: PreparedCall) -> str:
-    return f"blockota {shlex.join(call.command)} --key URI"
+    variable = f"BLOCKOTA_PRODUCER_NETWORK={shlex.quote(call.network)} " if call.network else ""
+    return f"{variable}blockota {shlex.join(call.command)} --key URI"
 
 
 def _value(form: Mapping[str, list[str]], name: str) -> str:

@@ -88,11 +88,16 @@ def replicas(request: Request) -> Response:
     """The agreements with brokers, and the announced replicas with the results of their checks."""
     room = room_of(request)
     watcher = room.watches.replicas
-    probes = {one.agreement.number: one for one in watcher.last.found or ()}
+    probes = {one.agreement: one for one in watcher.last.found or ()}
     vendors = list(room.state.vendors.values())
     agreements = [(vendor, one) for vendor in vendors for one in reversed(vendor.agreements)]
     names = ("ReplicaAnnounced", "AgreementAccepted", "AgreementProposed")
-    events = {one.subject: one for name in reversed(names) for one in views.find_named(room.archive, name)}
+    # Each producer has a contract of its own, so two agreements can have the same number.
+    events = {
+        (one.chain, one.subject, one.text.rpartition(" ")[0]): one
+        for name in reversed(names)
+        for one in views.find_named(room.archive, name)
+    }
     return render(
         request,
         "replicas.html",

@@ -79,7 +79,7 @@ def test_an_operator_orders_with_a_wallet(scene: RoomScene, url: str, browser: B
     assert scene.city.orders.known_group("by-wallet").name == "by-wallet"
 
     browser.goto(f"{url}/prepare")
-    browser.ask("select", "select[name=release]", "acme acme-thermo2 1.1.0")
+    browser.ask("select", "select[name=release]", "1337 acme acme-thermo2 1.1.0")
     browser.ask("fill", "input[name=group]", "by-wallet")
     browser.ask("click", "form[action='/prepare/order'] button")
     browser.ask("click", "#send-button")
