@@ -190,6 +190,10 @@ def opened_access(
     lines_to = {uuid: RequestLine(url, authority=access.authority) for uuid, url in access.validators.items()}
     with ExitStack() as stack:
         outbox = stack.enter_context(RequestOutbox(folder / OUTBOX_NAME))
+        for receiver, count in outbox.waiting_for().items():
+            if receiver not in lines_to:
+                why = f"{count:,} readings wait for a validator that [gateway.access.validators] does not name"
+                lines.state(f"validator {receiver}", why)
         readings = ReadingDesk(outbox, list(lines_to), clock=clock, note=partial(lines.state, "readings"))
         couriers = {
             f"validator {uuid}": RequestCourier(outbox, uuid, signer, line, clock=clock)

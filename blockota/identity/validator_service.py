@@ -184,6 +184,10 @@ class ValidatorService(ReceivingService):
         if cloud := settings.cloud:
             line = RequestLine(cloud.url, authority=cloud.authority)
             routes.append(("cloud", stores.to_cloud, cloud.identity, line))
+        for receiver, count in stores.to_cloud.waiting_for().items():
+            if cloud is None or receiver != cloud.identity:
+                why = f"{count:,} requests wait for the identity {receiver}, which [validator.cloud] does not name"
+                self._lines.state(f"requests for {receiver}", why)
         # Commands of rules that were removed since are sent too, until their deadline.
         for target in dict.fromkeys([*self._rules.targets, *stores.commands.receivers()]):
             way = GatewayRoute(target, self.registry, url=settings.gateways.get(target, ""))

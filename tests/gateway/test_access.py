@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -14,7 +15,9 @@ from blockota.bindings.identities import enrolment_argument
 from blockota.chain.local import free_port
 from blockota.errors import UsageError
 from blockota.formats.public_key import read_pem
+from blockota.gateway.access import OUTBOX_NAME
 from blockota.gateway.access_settings import AccessSettings
+from blockota.identity.request_outbox import RequestOutbox
 from blockota.model.command import CommandAnswer, CommandState
 from blockota.model.identity import Enrolment, IdentityKind, Keys
 from blockota.model.receipt import LogEntry
@@ -178,6 +181,14 @@ def test_bad_commands_are_refused(run: AccessRun, sender: ForeignSender, changed
     found = warning(run, answer["error"]["data"]["warning"])
     assert found.is_proven == (code in {-32000, -32002})
     assert run.commands.count_open() == before
+
+
+def test_readings_for_a_former_validator_are_reported(city: City, tmp_path: Path) -> None:
+    """The settings do not name the validator any more. Its readings are kept, and are a trouble."""
+    with RequestOutbox(tmp_path / OUTBOX_NAME) as outbox:
+        outbox.put(UUID(int=99, version=4), "submit", [{}], member="readings")
+    with running_access(city, tmp_path, {}) as run:
+        assert any("1 readings wait for a validator" in line for line in run.lines)
 
 
 def test_settings() -> None:

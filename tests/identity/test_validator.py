@@ -176,6 +176,17 @@ def test_a_broken_cloud_gets_each_request_when_it_works_again(city: City, tmp_pa
     assert [raw.encode() for raw in stored(cloud.kept)] == sent
 
 
+def test_requests_for_a_former_cloud_are_reported(city: City, tmp_path: Path) -> None:
+    """The settings name another cloud than before. What waits for the former one is kept, and is a trouble."""
+    config = write_validator(city, tmp_path)
+    with RequestOutbox(tmp_path / "validator" / CLOUD_NAME) as outbox:
+        outbox.put(CLOUD, "store", ["text"], member="requests")
+    with running_validator(city, config) as run:
+        assert any(f"1 requests wait for the identity {CLOUD}" in line for line in run.lines)
+    with RequestOutbox(tmp_path / "validator" / CLOUD_NAME, is_owner=False) as outbox:
+        assert outbox.waiting() == 1
+
+
 def test_a_hot_sensor_switches_an_actuator_behind_another_gateway(city: City, tmp_path: Path) -> None:
     """The command is a request of the validator, which the other gateway judges. It is sent once for each rise."""
     with running_receiver(city, tmp_path, ACTOR.uuid, COMMAND) as gateway:
