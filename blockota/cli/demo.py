@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from blockota.cli.demo_city import LEAST, MOST, CityDemo
-from blockota.cli.demo_page import register_boards, show_page
+from blockota.cli.demo_page import register_boards, require_services, show_page
 from blockota.cli.demo_walk import DemoWalk, demo_environment
 from blockota.cli.parameters import NumberRange
 from blockota.cli.session import Session, with_session
@@ -52,6 +52,8 @@ def demo(session: Session, /, *, keep: bool, page: bool, city: int | None, verbo
     """
     if page and city:
         raise UsageError("--page and --city exclude each other", why="--city shows the page of its own devices")
+    if page or city:
+        require_services()
     folders = (Path.cwd(), Path(__file__).resolve().parents[2])
     images = next((folder / _IMAGES for folder in folders if (folder / _IMAGES).is_dir()), None)
     if images is None:

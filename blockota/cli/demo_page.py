@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 from blockota.cli.demo_walk import DemoWalk
+from blockota.errors import UsageError
 from blockota.settings import FILE_NAME
 
 ALIAS, PRODUCT = "acme/thermo2", "acme-thermo2"
@@ -19,7 +21,23 @@ PAGE = "page"
 """The folder of the page in the folder of the demonstration. A settings file has one log, and the page has its own."""
 ROOM = ("blockota", "operations", "run", "--events", "events.jsonl")
 """The module and the arguments of the operations room."""
+_LIBRARIES = ("alembic", "jinja2", "prometheus_client", "sqlalchemy", "starlette", "uvicorn")
 _MODEL, _LOGS, _TICK = "thermo2", "[operations.logs]\n", 0.5
+
+
+def require_services() -> None:
+    """Require the libraries of the services before the demonstration begins.
+
+    Raises:
+        UsageError: a library is not installed.
+    """
+    missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            "the operations page cannot be shown",
+            why=f"these packages are not installed: {', '.join(missing)}",
+            remedy="install BlockOTA with the extras of its services: pip install 'blockota[gateway,operations]'",
+        )
 
 
 def admit_registrant(walk: DemoWalk, *, blocks: int = 1) -> None:

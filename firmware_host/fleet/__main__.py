@@ -12,20 +12,22 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from blockota.errors import BlockOTAError, UsageError
 from blockota.shutdown import Stop, stop_on_signals
 from firmware_host.fleet.device import FleetMember, SimulatedDevice
 
-_WORKERS, _SPREAD, _TICK = 9, 10.0, 0.2
-"""The number of threads, of which one waits for a signal, seconds in which all devices poll for the first time, and
-seconds of one wait for a signal."""
+_WORKERS, _RATE, _TICK = 9, 100, 0.2
+"""The number of threads, of which one waits for a signal, the number of first polls in a second, and the seconds of one
+wait for a signal."""
 
 
 async def run(devices: Sequence[SimulatedDevice], stop: Stop) -> None:
     """Let devices visit the server until the stop is requested."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_WORKERS))
     draw = random.Random(len(devices))  # noqa: S311 - a simulation
-    lives = [asyncio.create_task(_live(one, draw.uniform(0, _SPREAD))) for one in devices]
+    lives = [asyncio.create_task(_live(one, draw.uniform(0, len(devices) / _RATE))) for one in devices]
     ended = asyncio.create_task(_stopped(stop))
     done, _ = await asyncio.wait([ended, *lives], return_when=asyncio.FIRST_COMPLETED)
     for task in lives:
@@ -45,14 +47,46 @@ async def _stopped(stop: Stop) -> None:
         pass
 
 
-def main(url: str, file: Path) -> None:
-    """Simulate the devices of a file."""
-    devices = [SimulatedDevice(url, FleetMember.parse(line)) for line in file.read_text().splitlines()]
-    with stop_on_signals() as stop:
-        sys.stdout.write(f"{len(devices):,} devices poll {url}\n")
-        sys.stdout.flush()
-        asyncio.run(run(devices, stop))
+def main(words: Sequence[str]) -> int:
+    """Simulate the devices of a file; return the exit status (see `blockota.errors`)."""
+    try:
+        url, devices = _read(words)
+        with stop_on_signals() as stop:
+            sys.stdout.write(f"{len(devices):,} devices poll {url}\n")
+            sys.stdout.flush()
+            asyncio.run(run(devices, stop))
+    except BlockOTAError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_status
+    return 0
+
+
+def _read(words: Sequence[str]) -> tuple[str, list[SimulatedDevice]]:
+    """Return the server and the devices of a command line.
+
+    Raises:
+        UsageError: the command line or the file is not valid.
+    """
+    if len(words) != len(("URL", "FILE")):
+        raise UsageError(f"{len(words)} arguments were given", remedy="run `python -m firmware_host.fleet URL FILE`")
+    url, file = words
+    try:
+        is_server = urlsplit(url).scheme == "http" and urlsplit(url).hostname and urlsplit(url).port
+    except ValueError:
+        is_server = False
+    if not is_server:
+        raise UsageError(f"{url!r:.80} is not the URL of a server", why="it does not begin with http://HOST:PORT")
+    devices = []
+    try:
+        for number, line in enumerate(Path(file).read_text("utf-8").splitlines(), 1):
+            try:
+                devices.append(SimulatedDevice(url, FleetMember.parse(line)))
+            except ValueError as error:
+                raise UsageError(f"line {number} of {file} does not describe a device", why=str(error)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} cannot be read", why=str(error)) from error
+    return url, devices
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    sys.exit(main(sys.argv[1:]))

@@ -66,8 +66,16 @@ class FleetMember:
 
     @classmethod
     def parse(cls, line: str) -> FleetMember:
-        """Parse a line of the file."""
+        """Parse a line of the file.
+
+        Raises:
+            ValueError: the line does not describe a device.
+        """
         fields = json.loads(line)
+        kinds = {"number": int, "token": str, "image": str, "conduct": str}
+        found = fields if isinstance(fields, dict) else {}
+        if wrong := [name for name, kind in kinds.items() if not isinstance(found.get(name), kind)]:
+            raise ValueError(f"its member {wrong[0]!r} is missing, or has another type")
         return cls(fields["number"], fields["token"], fields["image"], Conduct(fields["conduct"]))
 
 
@@ -178,7 +186,7 @@ class SimulatedDevice:
             return self._sleep
         if conduct is Conduct.POSING and not self._tries:
             with closing(DdiLine(self._url, self._settings.number + 1, self._settings.token)) as other:
-                other.document(other.root)
+                other.ask(other.root)
 
         self._tries += 1
         [artifact] = chunks[0]["artifacts"]
