@@ -178,7 +178,7 @@ async def publish_all(connection: BrokerConnection, messages: Sequence[Message])
 
 
 class _Confirmations:
-    """Decides when messages are confirmed: in their order, and none before it is done."""
+    """Decides when messages are confirmed: in their order, and each only after it was processed."""
 
     def __init__(self, confirm: Callable[[int, int], object]) -> None:
         self._confirm = confirm

@@ -75,7 +75,7 @@ class ServedSite(Protocol):
 
 
 class PlainSite:
-    """What sites have in common that need no token, and whose bodies are bytes in memory."""
+    """The common part of sites that need no token, and whose bodies are bytes in memory."""
 
     def holder(self, request: HttpRequest) -> str | None:
         """Return None: the pages are public."""

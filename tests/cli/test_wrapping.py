@@ -86,7 +86,7 @@ def test_tables_fit_the_terminal(rows: list[list[str]], width: int) -> None:
 
 
 def test_a_wide_table_moves_as_few_columns_as_possible_below_its_rows() -> None:
-    """The last columns leave the table if there is a choice; the lines below all rows are of one form."""
+    """The last columns are removed from a table that is too wide, and every row shows their cells in the same form."""
     columns, row = ("A", "B", "C", "D"), ("a" * 8, "b" * 8, "c" * 8, "d" * 8)
     lines = [line.plain for line in table_lines(columns, [row, ("1", "2", "3", "4")], width=30)]
     assert lines == [

@@ -39,7 +39,7 @@ def test_a_receipt_should_stay_below_its_limit(city: City, batch: int) -> None:
 
 
 def test_a_device_s_bit_should_stay_below_its_limits(city: City, vendor: object) -> None:
-    """1,024 devices in 4 words, and 256 devices in 64 words, cost at most so much each, with their anchor."""
+    """Recording 1,024 devices in 4 words, or 256 in 64 words, with an anchor stays below a limit for each device."""
     gateway = city.accounts[0]
     city.devices.giveBlocks(GATEWAY.bytes, 64, sender=vendor)
     city.ledger.anchor(*growth(1), sender=gateway)

@@ -34,7 +34,7 @@ def test_a_function_begins_behind_another(before: tuple[int, int], first: tuple[
 
 
 def test_other_places_are_no_functions() -> None:
-    """The middle of a function, tables of addresses, blank memory and the ends of the image are no functions."""
+    """The middle of a function, address tables, blank memory and the image's ends are not function starts."""
     image = RETURN + FUNCTION * 3
     assert [at for at in range(0, len(image), 2) if begins_function(image, at)] == [4, 12, 20]
     table = pointers(*range(0x0800_2000, 0x0800_2800, 4))

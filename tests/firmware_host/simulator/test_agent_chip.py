@@ -240,7 +240,7 @@ def locked_wrongly() -> ElementMemory:
     ids=["absent", "unlocked", "locked wrongly", "late", "checksum", "truncated", "another vendor's"],
 )
 def test_a_bad_chip_leaves_the_device_running(memory: ElementMemory | None, faults: ChipFaults, has_keys: bool) -> None:  # noqa: FBT001
-    """The device runs what it ran, answers everything within seconds, and claims no more than integrity."""
+    """The device continues to run its image, answers each request within seconds, and claims only integrity."""
     agent = BoardAgent(OLD, memory=memory)
     agent.element.faults = faults
     agent.boot()
@@ -258,7 +258,7 @@ def test_a_bad_chip_leaves_the_device_running(memory: ElementMemory | None, faul
 
 
 def test_a_chip_that_fails_later_signs_nothing(agent: BoardAgent) -> None:
-    """Entries of its absence are numbered without a signature; the counter catches up when the chip answers again."""
+    """Entries made while the chip is absent have a number without a signature; later, the counter catches up."""
     for faults in (ChipFaults(is_absent=True), ChipFaults()):
         agent.element.faults = faults
         agent.boot()

@@ -36,8 +36,8 @@ def write_rule(services: Services) -> None:
 def await_command(services: Services) -> str:
     """Wait until the cloud has the outcome of the command, and check what the actuator got. Returns the outcome.
 
-    The outcome is a reading of the actuator, which its gateway signs. So it went from the validator through the tunnel
-    to this gateway and the actuator, and back through the tunnels to the cloud.
+    The outcome is a reading of the actuator, which its gateway signs. The command therefore reached this gateway and
+    the actuator through the tunnel, and its outcome reached the cloud.
     """
     world = services.world
     actuator = services.devices[world.captured.number]
