@@ -141,7 +141,7 @@ class FleetDevice(ABC):
 
     @abstractmethod
     async def inject(self, fault: Fault, release: FleetRelease) -> bool:
-        """Inject a fault that needs no try; return whether it was one."""
+        """Inject the fault if it needs no try, and return whether it did."""
 
     @abstractmethod
     async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> bool:

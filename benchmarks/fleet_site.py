@@ -87,7 +87,7 @@ class FleetSite:
     """A site.
 
     Attributes:
-        folder: its folder, with the settings of the gateway.
+        folder: the folder of the site, with the settings of the gateway.
         city: the city.
         settings: how the gateway runs.
         ports: the TCP or UDP port of each face.

@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 CLONE = Path(__file__).resolve().parent.parent
 SHORTEST = 30
@@ -48,7 +49,9 @@ def sentences(folder: Path) -> Iterator[tuple[str, str]]:
     for name in listed.stdout.splitlines():
         texts = of_markdown if name.endswith(".md") else of_python
         for line, text in texts((folder / name).read_text("utf-8")):
-            for sentence in _SENTENCE_END.split(" ".join(text.split())):
+            whole = " ".join(text.split())
+            # A row of a table and an error are read as a whole.
+            for sentence in [whole] if " | " in whole or " / " in whole else _SENTENCE_END.split(whole):
                 if len(sentence) >= SHORTEST and len(_WORD.findall(sentence)) >= _LEAST_WORDS:
                     yield f"{name}:{line}", sentence
 
@@ -59,7 +62,7 @@ def of_markdown(text: str) -> Lines:
     for number, line in enumerate([*text.splitlines(), ""], 1):
         in_fence ^= line.startswith("```")
         item = _ITEM.match(line)
-        is_prose = bool(line.strip()) and not in_fence and not line.startswith(("    ", "#", "|", "```", "!["))
+        is_prose = bool(line.strip()) and not in_fence and not line.startswith(("    ", "#", "|", "```", "![", ":::"))
         if block and (item or not is_prose):
             yield start, " ".join(block)
             block = []
@@ -84,7 +87,7 @@ def of_python(text: str) -> Lines:
                 yield from of_docstring(str(first.value.value), first.lineno)
         elif isinstance(node, ast.Call) and _ERROR.search(ast.unparse(node.func)):
             parts = [*node.args, *(keyword.value for keyword in node.keywords)]
-            texts = [shown(part) for part in parts if isinstance(part, ast.Constant | ast.JoinedStr)]
+            texts = [shown(part) for part in parts if isinstance(part, ast.JoinedStr) or _is_text(part)]
             if error := " / ".join(one for one in texts if _WORD.search(one)):
                 yield node.lineno, error
 
@@ -120,6 +123,10 @@ def of_docstring(text: str, first_line: int) -> Lines:
         block.append(re.sub(r" {2,}", " | ", shown_words) if in_table else shown_words)
         if words.endswith("::"):
             code, block[-1] = indent, block[-1][:-1]
+
+
+def _is_text(part: ast.expr) -> TypeGuard[ast.Constant]:
+    return isinstance(part, ast.Constant) and isinstance(part.value, str)
 
 
 def shown(value: ast.Constant | ast.JoinedStr) -> str:

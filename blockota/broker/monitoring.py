@@ -26,7 +26,7 @@ class BrokerStatus:
         failed_steps: number of failed steps since the start, by what was tried.
         agreements: number of agreements in each state; empty before the first reading.
         block: confirmed block of the newest reading.
-        block_time: its time in Unix seconds.
+        block_time: the time of this block in Unix seconds.
         finished_at: Unix time at which the last round ended.
         last_failed: whether the last round, or a step of it, failed.
     """

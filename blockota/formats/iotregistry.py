@@ -48,7 +48,7 @@ class RegistrantTransaction:
 
     Attributes:
         name: name of the registrant.
-        public_key: its secp256k1 key, compressed or uncompressed.
+        public_key: the secp256k1 key of the registrant, compressed or uncompressed.
         data: a text that IOTRegistry does not store.
         signature: the registrant's signature.
     """
@@ -221,7 +221,7 @@ class RegistrantRecord:
 
     Attributes:
         name: name of the registrant.
-        public_key: its secp256k1 key, compressed.
+        public_key: the secp256k1 key of the registrant, compressed.
     """
 
     name: str

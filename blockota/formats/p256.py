@@ -37,7 +37,7 @@ def require_low_s(signature: bytes) -> None:
     """Require a signature with r and s in range and a low s.
 
     Raises:
-        ValueError: it is not.
+        ValueError: r or s is out of range, or s is not low.
     """
     if len(signature) != SIGNATURE_SIZE:
         raise ValueError(f"its signature has {len(signature)} bytes, an ES256 signature has {SIGNATURE_SIZE}")

@@ -22,7 +22,7 @@ async def send_waiting(
     """Pass waiting commands to a face until the task is cancelled. Returns at once if the gateway takes no commands.
 
     Args:
-        context: the surroundings of the face.
+        context: the objects that the face got from the service.
         face: the name of the face, for the log.
         send: sends a command if it is for a device of the face that listens. It is called again for a command that
             still waits.

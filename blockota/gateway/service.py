@@ -63,7 +63,7 @@ class GatewayParts:
         faces: its faces.
         signals: wait for the blocks of the chains.
         clock: its clock.
-        access: its readings and commands; None without them.
+        access: the readings and commands of the gateway; None without them.
     """
 
     settings: GatewaySettings

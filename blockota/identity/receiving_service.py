@@ -84,7 +84,7 @@ class ReceivingStatus:
 
     Attributes:
         block: the newest block of the gateway chain that was read.
-        block_age: its age in seconds.
+        block_age: the age of this block in seconds.
         accepted: the number of accepted requests since the start.
         refused: the number of refused requests since the start, by fault.
         log: the log.

@@ -76,7 +76,7 @@ class TunnelView:
 
     Attributes:
         own: the record of this end.
-        peers: its peers.
+        peers: the peers of this end.
         block: the block at which the records were read.
     """
 
@@ -114,7 +114,7 @@ def check_age(block_time: int, settings: TunnelSettings, *, now: int) -> None:
     """Check that the newest block is not too old: a ban could be missing.
 
     Raises:
-        ChainError: it is older than the settings allow.
+        ChainError: the newest block is older than the settings allow.
     """
     if (age := now - block_time) > settings.max_age:
         raise ChainError("the node is behind", why=f"its newest block is {age} s old", remedy="use another node")
@@ -180,7 +180,7 @@ class TunnelSync:
 
     Args:
         settings: this end.
-        private_key: its key in base64.
+        private_key: the private key of this end in base64.
         interface: the interface.
         report: shows what changed.
     """

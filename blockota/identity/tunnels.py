@@ -61,7 +61,7 @@ class Peer:
         uuid: the identity.
         kind: its kind.
         address: its virtual IP.
-        key: its X25519 key, 32 bytes.
+        key: the X25519 key of the peer, 32 bytes.
         endpoint: ``HOST:PORT`` at which it listens; empty if it connects to us.
     """
 

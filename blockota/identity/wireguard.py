@@ -26,7 +26,7 @@ class PeerState:
     """The state of a peer in WireGuard.
 
     Attributes:
-        key: its public key in base64.
+        key: the public key of the peer in base64.
         endpoint: where its packets come from; empty before the first one.
         last_handshake: Unix time of the newest handshake; None before the first one.
         received: bytes received.
@@ -109,7 +109,7 @@ class WireGuard:
 
         Args:
             text: the sections of the peers in a configuration file of wg(8).
-            addresses: their virtual IPs.
+            addresses: the virtual IPs of the peers.
         """
         _run("wg", "addconf", self.interface, "/dev/stdin", given=text)
         self._route(addresses)

@@ -30,7 +30,7 @@ def background_tasks(
 
     Args:
         room: the room.
-        room_log: its log; None without one.
+        room_log: the log of the room; None without one.
         account: the account that anchors the log; None if the log is not anchored.
         lines: receives failures and recoveries.
     """

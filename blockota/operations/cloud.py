@@ -109,7 +109,7 @@ class CloudStore:
         """Examine one request.
 
         Raises:
-            RefusedError: it does not pass.
+            RefusedError: the request does not pass a check.
             ChainError: the record of the gateway cannot be read.
         """
         # (1) the request and its readings

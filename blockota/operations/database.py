@@ -58,14 +58,14 @@ class Server(Protocol):
         """Check that the database is not that of another program.
 
         Raises:
-            RefusedError: it is.
+            RefusedError: the database is that of another program.
         """
 
     def committing(self, connection: Connection) -> AbstractContextManager[None]:
         """Check that the commit in the ``with`` block is durable.
 
         Raises:
-            StoreError: it may not be.
+            StoreError: the commit may not be durable.
         """
 
     def interrupt(self) -> None:

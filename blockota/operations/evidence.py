@@ -28,12 +28,12 @@ class EntryEvidence:
         keeper: UUID of the keeper of the log.
         number: index of the entry.
         raw: the bytes of the entry.
-        entry: its values; None if the bytes are not an entry.
+        entry: the values of the entry; None if the bytes are not an entry.
         judged: what the entry proves with the device's key in the registry; None if it proves nothing.
-        proof: its proof file; None if the log cannot be read now.
+        proof: the proof file of the entry; None if the log cannot be read now.
         origin: the log's origin in the checkpoint; empty without a proof.
         size: the size in the checkpoint.
-        anchor: its anchor; None without one.
+        anchor: the anchor of the entry; None without one.
         trouble: why the proof or the judgement is missing; empty if both exist.
     """
 
@@ -100,7 +100,7 @@ class TransactionView:
     Attributes:
         chain: id of the chain.
         block: number of the block.
-        happenings: its events that the archive has.
+        happenings: the events of the transaction that the archive has.
         sent: the transaction as the node has it; None if the node does not answer.
         execution: who signed it for a Safe; None if it is not a Safe's.
         gas_used: the gas that it used.

@@ -38,13 +38,13 @@ class StoredRequest:
     """A request in the database.
 
     Attributes:
-        number: its number in the database.
+        number: the number of the request in the database.
         digest: `blockota.operations.writing.AcceptedRequest.digest`.
         gateway: the gateway that signed it.
         validator: the validator that accepted it.
         time: Unix time of its signature.
         arrived: Unix time at which the cloud accepted it.
-        raw: its bytes, as the gateway signed them.
+        raw: the bytes of the request, as the gateway signed them.
     """
 
     number: int

@@ -34,7 +34,7 @@ class AcceptedRequest:
     """A request of a gateway that a validator accepted and handed on.
 
     Attributes:
-        raw: its bytes, as the gateway signed them.
+        raw: the bytes of the request, as the gateway signed them.
         gateway: the gateway.
         validator: the validator.
         time: Unix time of the signature; None if it covers no time.

@@ -25,7 +25,7 @@ class Tokens:
 
     Attributes:
         trouble: the reason why the file could not be read last time, with the file's name; empty if it was read.
-        why: the same reason without the file's name, for clients.
+        why: the reason without the file's name, for clients.
 
     Raises:
         UsageError: the file cannot be read, or a line is malformed.

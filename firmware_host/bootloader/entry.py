@@ -155,7 +155,7 @@ class BoardLine:
         """Return the line that the words of ``[bench]`` in ``blockota.toml`` describe.
 
         Args:
-            url: the same as for the class.
+            url: the port, as `BoardLine.url` describes it.
             baud: bits per second; 0 means the highest speed that the board supports.
             wiring: ``by-hand``, ``dtr-rts``, ``rts-dtr``, ``dtr``, ``rts`` or ``break``.
             mode: ``plain``, or one or more of ``no-parity``, ``echo``, ``rs485`` and ``rs485-inverted``, separated by

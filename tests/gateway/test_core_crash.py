@@ -156,7 +156,7 @@ async def feed(gateway: GatewayCore, log: TileLog) -> None:
 
 
 def test_the_update_has_no_more_points(tmp_path: Path) -> None:
-    """Without a kill, the update makes its entries, and passes no more than the enumerated points."""
+    """Without a kill, the update makes its entries, and has at most `POINTS` points."""
     killer, update = Killer(1000), Update(tmp_path)
     assert update.run(killer)
     assert update.kinds() == KINDS

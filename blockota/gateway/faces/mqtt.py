@@ -139,7 +139,7 @@ class MqttFace:
     """The face that serves devices through an MQTT broker.
 
     Args:
-        context: the surroundings of the face.
+        context: the objects that the face got from the service.
         broker: the broker.
         documents: makes the documents of offers.
     """

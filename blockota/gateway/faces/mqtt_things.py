@@ -34,7 +34,7 @@ class ThingMessages:
     Args:
         core: knows the devices.
         connection: the connection.
-        context: the surroundings of the face.
+        context: the objects that the face got from the service.
     """
 
     def __init__(self, core: Core, connection: BrokerConnection, context: FaceContext) -> None:
@@ -81,7 +81,7 @@ class ThingMessages:
         """Check that a device may send a message.
 
         Raises:
-            AccessRefusedError: it may not.
+            AccessRefusedError: the device may not send this message.
         """
         device = self._core.device(thing)
         if device is None:

@@ -126,7 +126,7 @@ class Lwm2mFace:
     """The face that serves LwM2M devices.
 
     Args:
-        context: the surroundings of the face.
+        context: the objects that the face got from the service.
         listening: the address of the face.
         settings: how devices are updated.
     """

@@ -81,7 +81,7 @@ class DeviceSession:
 
     Args:
         core: the gateway's core.
-        context: the surroundings of the face.
+        context: the objects that the face got from the service.
         settings: how devices are updated.
         client: the device.
         registration: its registration.

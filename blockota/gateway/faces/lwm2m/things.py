@@ -43,7 +43,7 @@ class CommandSender:
     """Sends commands to registered devices.
 
     Args:
-        context: the surroundings of the face.
+        context: the objects that the face got from the service.
         listening: returns the client for a device that listens now; None for any other device.
     """
 
