@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -30,6 +30,8 @@ from blockota.model.identity import Enrolment, IdentityKind, Keys, tunnel_key_of
 from tests.support import forks
 from tests.support.namespaces import NamespaceHost
 
+DOMAIN = "city.example"
+"""The first part of the origins of all logs."""
 TUNNEL_PORT = 51820
 FIRST_ACCOUNT = 100
 """The number of the first member's account. The test mnemonic's accounts before it belong to the example."""
@@ -102,14 +104,16 @@ class Member:
         )
         return Enrolment(self.uuid, self.kind, keys, self.address)
 
-    def run(self, *words: str) -> AbstractContextManager[forks.Process]:
-        """Start a command of BlockOTA on the host, in the folder."""
-        return self.run_module("blockota", *words)
+    def run(self, *words: str, environment: Mapping[str, str] | None = None) -> AbstractContextManager[forks.Process]:
+        """Start a command of BlockOTA on the host, in the folder, with further environment variables."""
+        return self.run_module("blockota", *words, environment=environment)
 
-    def run_module(self, module: str, *words: str) -> AbstractContextManager[forks.Process]:
-        """Start a Python module on the host, in the folder."""
+    def run_module(
+        self, module: str, *words: str, environment: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[forks.Process]:
+        """Start a Python module on the host, in the folder, with further environment variables."""
         command = ["-m", "tests.peers.city.inside", self.host.namespace, module, *words]
-        return forks.started(command, folder=self.folder, preloaded=PRELOADED)
+        return forks.started(command, folder=self.folder, environment=environment, preloaded=PRELOADED)
 
 
 PRELOADED = (

@@ -1,7 +1,7 @@
-"""Post requests to validators and print the answers: ``python -m tests.peers.city.requester FILE``.
+"""Post requests and print the answers: ``python -m tests.peers.city.requester FILE``.
 
-FILE is a JSON list with one list for each validator: its URL, the file of its certificate authority, and the requests
-as texts. The program prints a list with the list of the answers of each validator.
+FILE is a JSON list with one list for each receiver: its URL, the file of its certificate authority, and the requests as
+texts. The program prints a list with the list of the answers of each receiver.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from urllib.parse import urlsplit
 
 def post_all(url: str, authority: str, requests: Sequence[str]) -> list[Any]:
     """Post requests over one connection, and return the answers."""
-    place, context = urlsplit(url), ssl.create_default_context(cafile=authority)
-    connection = http.client.HTTPSConnection(place.hostname or "", place.port, timeout=60, context=context)
-    answers = []
+    place, answers = urlsplit(url), []
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=60)
+    if place.scheme == "https":
+        context = ssl.create_default_context(cafile=authority)
+        connection = http.client.HTTPSConnection(place.hostname or "", place.port, timeout=60, context=context)
     for text in requests:
         connection.request("POST", "/requests", text.encode(), {"Content-Type": "application/json"})
         answers.append(json.loads(connection.getresponse().read()))
@@ -29,7 +31,7 @@ def post_all(url: str, authority: str, requests: Sequence[str]) -> list[Any]:
 
 
 def main() -> None:
-    """Post the requests of all validators."""
+    """Post the requests to all receivers."""
     print(json.dumps([post_all(*place) for place in json.loads(Path(sys.argv[1]).read_text())]))
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from tests.peers.city.bans import ban_gateway
 from tests.peers.city.commands import await_command, write_rule
 from tests.peers.city.kills import await_all, kill_in_turn
+from tests.peers.city.logs import anchor_warnings, prove_warning
 from tests.peers.city.services import Services
-from tests.peers.city.trials import refuse_banned, refuse_requests
+from tests.peers.city.trials import refuse_banned, refuse_command, refuse_requests
 from tests.peers.city.world import PhaseClock, Report, city
 from tests.support.waiting import eventually
 
@@ -50,11 +51,16 @@ def run_city(folder: Path, size: int, report: Report) -> dict[str, float]:
         assert first
         clock(f"the weather of {size} of {size} sensors is in the cloud")
         clock(f"a hot sensor switched the actuator behind another gateway: {await_command(services)}")
-        codes = refuse_requests(world)
-        refused = ", ".join(f"{name} {code}" for name, code in codes.items())
-        clock(f"requests through the tunnels, refused with a warning at {size} of {size} validators: {refused}")
-        code = refuse_banned(world)
-        clock(f"a gateway was banned: {code} with a warning, and {size} of {size} validators closed its tunnel")
+        warnings = [*refuse_requests(world), refuse_command(world)]
+        clock(
+            f"forged, replayed, unknown and another's requests through the tunnels: {size} of {size} validators and a"
+            f" gateway refused them, with {len(warnings)} warnings"
+        )
+        warnings.append(refuse_banned(world))
+        clock(f"a gateway was banned: refused with a warning, and {size} of {size} validators closed its tunnel")
+        count = anchor_warnings(world, warnings)
+        prove_warning(world, warnings[0])
+        clock(f"the ledger has the anchors of {count} logs with these warnings; the forged request's one is proven")
         for sentence in kill_in_turn(services):
             clock(sentence)
         world.figures["readings"] = await_all(services)

@@ -21,14 +21,15 @@ from blockota.messaging.mosquitto import BrokerFiles
 from blockota.model.device import registration_of
 from blockota.model.release import product_key
 from scripts.peers import find_program
-from tests.peers.city.members import Member
+from tests.peers.city.members import DOMAIN, Member
 from tests.peers.city.world import World, end_all, read_object
 from tests.support import forks
 from tests.support.city import MODEL, REGISTRANT
 from tests.support.namespaces import run
 from tests.support.waiting import eventually
 
-REQUESTS = 8470
+REQUESTS, COMMANDS = 8470, 8471
+"""The ports at which validators and the cloud take requests, and gateways take commands."""
 QUANTITY = "temperature"
 """The quantity that the sensors send."""
 COMMAND = "fan"
@@ -157,14 +158,14 @@ class Services:
     def _set_up_gateway(self, gateway: Member, validator: Member) -> None:
         new = NewGateway(
             gateway.uuid,
-            "city.example",
+            DOMAIN,
             identity_key=gateway.folder / "identity.pem",
             log_key=gateway.folder / "log.pem",
             mqtt=_BROKER_ADDRESS,
         )
         found_gateway(_config(gateway), new)
         authority = str(validator.folder / "validator" / "authority.pem")
-        _add(gateway, "gateway.access", {"authority": authority, "listen": f"{gateway.address}:8471"})
+        _add(gateway, "gateway.access", {"authority": authority, "listen": f"{gateway.address}:{COMMANDS}"})
         _add(gateway, "gateway.access.validators", {str(validator.uuid): f"https://{validator.address}:{REQUESTS}"})
 
     def _start_broker(self, gateway: Member) -> None:
@@ -187,7 +188,7 @@ def _service(member: Member) -> NewService:
     return NewService(
         str(member.kind),
         member.uuid,
-        "city.example",
+        DOMAIN,
         identity_key=member.folder / "identity.pem",
         log_key=member.folder / "log.pem",
     )

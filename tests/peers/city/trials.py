@@ -1,4 +1,4 @@
-"""Requests that validators must refuse, sent through the tunnels of an enrolled gateway that an attacker controls."""
+"""Requests that must be refused, sent through the tunnels of enrolled hosts that an attacker controls."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from uuid import UUID, uuid4
 from joserfc import jws
 from joserfc.jwk import ECKey
 
-from blockota.ledger.log import TileLog
-from blockota.model.receipt import LogEntry
-from blockota.model.warning import RequestWarning
+from blockota.model.identity import IdentityKind
+from tests.peers.city.logs import LoggedWarning, find_warning
 from tests.peers.city.members import Member
-from tests.peers.city.services import REQUESTS
+from tests.peers.city.services import COMMAND, COMMANDS, REQUESTS
 from tests.peers.city.world import World
 from tests.support.namespaces import run
 from tests.support.waiting import eventually
 
 Answer = Mapping[str, Any]
 """A JSON-RPC response."""
-BANNED = -32002
+FORGED, BANNED, STALE, UNKNOWN = -32001, -32002, -32003, -32004
 
 
 @dataclass(frozen=True)
@@ -32,65 +31,69 @@ class Refusal:
     """What an answer and the warning about it must have.
 
     Attributes:
-        name: what was sent.
         code: the code in both.
         reason: the reason in both.
         node: the identity that the request names.
         is_proven: whether the warning is proven against the identity.
     """
 
-    name: str
     code: int
     reason: str
     node: UUID
     is_proven: bool = False
 
 
-def refuse_requests(world: World) -> dict[str, int]:
+def refuse_requests(world: World) -> list[LoggedWarning]:
     """Send a forged, a replayed, an unknown and a borrowed request to each validator, and check answers and warnings.
 
     Returns:
-        The code of each refusal, by what was sent.
+        The warnings; the first one is about a forged request.
     """
     attacker, victim, stranger = world.captured, world.gateways[0], uuid4()
     refusals = [
-        Refusal("forged", -32001, "Public key verification failed", attacker.uuid),
-        Refusal("replayed", -32003, "The request was seen before", attacker.uuid),
-        Refusal("unknown", -32004, "Unknown identity", stranger),
-        Refusal("another's", -32004, "The address of the sender belongs to another identity", victim.uuid),
+        Refusal(FORGED, "Public key verification failed", attacker.uuid),
+        Refusal(STALE, "The request was seen before", attacker.uuid),
+        Refusal(UNKNOWN, "Unknown identity", stranger),
+        Refusal(UNKNOWN, "The address of the sender belongs to another identity", victim.uuid),
     ]
     sent = {}
     for validator in world.validators:
-        forged = request_of(attacker.uuid, ECKey.generate_key("P-256"), validator)
-        good = request_of(attacker.uuid, key_of(attacker), validator)
-        unknown = request_of(stranger, ECKey.generate_key("P-256"), validator)
-        borrowed = request_of(victim.uuid, key_of(victim), validator)
+        forged = submission(attacker.uuid, ECKey.generate_key("P-256"), validator)
+        good = submission(attacker.uuid, key_of(attacker), validator)
+        unknown = submission(stranger, ECKey.generate_key("P-256"), validator)
+        borrowed = submission(victim.uuid, key_of(victim), validator)
         sent[validator.number] = [good, forged, good, unknown, borrowed]
 
-    answers = post(world, attacker, world.validators, sent)
+    answers, warnings = post(world, attacker, world.validators, sent), []
     for validator in world.validators:
         first, *refused = answers[validator.number]
         assert "result" in first, first
         for refusal, answer in zip(refusals, refused, strict=True):
-            check_refusal(refusal, answer, validator, attacker)
-    return {one.name: one.code for one in refusals}
+            warnings.append(check_refusal(refusal, answer, validator, attacker))
+    return warnings
 
 
-def refuse_banned(world: World) -> int:
+def refuse_command(world: World) -> LoggedWarning:
+    """Send a forged command from the host of a validator to a gateway, and check the answer and the warning."""
+    validator, gateway = world.validators[0], world.gateways[0]
+    data = {"thing": 256, "id": "forged", "name": COMMAND, "arguments": {}, "deadline": int(time.time()) + 60}
+    forged = request_of(validator.uuid, ECKey.generate_key("P-256"), gateway, ("command", data))
+    [answer] = post(world, validator, [gateway], {gateway.number: [forged]})[gateway.number]
+    return check_refusal(Refusal(FORGED, "Public key verification failed", validator.uuid), answer, gateway, validator)
+
+
+def refuse_banned(world: World) -> LoggedWarning:
     """Ban the captured gateway, and send its requests through a tunnel that is still open.
 
     The attacker stops the gateway's own ``vpn sync``, and that of one validator hangs, so that this tunnel stays. The
     validator's service knows of the ban, and refuses the requests. Then ``vpn sync`` goes on, and closes the tunnel.
-
-    Returns:
-        The code of the refusal.
     """
     attacker, validator = world.captured, world.validators[0]
-    refusal = Refusal("banned", BANNED, "Gateway is banned", attacker.uuid, is_proven=True)
+    refusal = Refusal(BANNED, "Gateway is banned", attacker.uuid, is_proven=True)
 
     def refused() -> Answer:
-        request = request_of(attacker.uuid, key_of(attacker), validator)
-        answer = post(world, attacker, [validator], {validator.number: [request]})[validator.number][0]
+        request = submission(attacker.uuid, key_of(attacker), validator)
+        [answer] = post(world, attacker, [validator], {validator.number: [request]})[validator.number]
         return {} if "result" in answer else answer
 
     programs = [world.tunnels[one.number] for one in (attacker, validator)]
@@ -98,64 +101,76 @@ def refuse_banned(world: World) -> int:
         program.send_signal(signal.SIGSTOP)
     try:
         world.ledger.ban(attacker)
-        check_refusal(refusal, eventually(refused, what="a refusal of the banned gateway"), validator, attacker)
+        answer = eventually(refused, what="a refusal of the banned gateway")
+        warning = check_refusal(refusal, answer, validator, attacker)
     finally:
         for program in programs:
             program.send_signal(signal.SIGCONT)
     for one in world.validators:
         eventually(lambda: attacker.tunnel_key not in peers_of(one), what="the end of the tunnel")  # noqa: B023 - at once
-    return refusal.code
+    return warning
 
 
-def check_refusal(refusal: Refusal, answer: Answer, validator: Member, sender: Member) -> None:
-    """Check an answer, and the warning in the validator's log that has its id and the virtual IP of the sender."""
+def check_refusal(refusal: Refusal, answer: Answer, receiver: Member, sender: Member) -> LoggedWarning:
+    """Check an answer, and the warning in the receiver's log that has its id and the virtual IP of the sender."""
     error = answer["error"]
     assert (error["code"], error["message"]) == (refusal.code, refusal.reason), answer
     number = error["data"]["warning"]
-    eventually(lambda: number in warnings_at(validator), what=f"the warning {number} of {answer}")
-    warning = warnings_at(validator)[number]
-    found = warning.address, warning.node, warning.is_proven, warning.code, warning.reason
-    assert found == (str(sender.address), refusal.node, refusal.is_proven, refusal.code, refusal.reason), warning
+    eventually(lambda: find_warning(receiver, number) is not None, what=f"the warning {number} of {answer}")
+    found = find_warning(receiver, number)
+    assert found
+    warning = found.warning
+    assert (warning.address, warning.node, warning.is_proven) == (str(sender.address), refusal.node, refusal.is_proven)
+    assert (warning.code, warning.reason) == (refusal.code, refusal.reason)
+    return found
 
 
-def request_of(sender: UUID, key: ECKey, receiver: Member) -> str:
-    """Return a request ``submit``, signed by joserfc and not by BlockOTA's own code."""
-    now = int(time.time())
-    data = {"readings": [{"thing": "1", "time": now, "name": "trial", "value": 1, "unit": ""}]}
-    claims = {"iat": now, "jti": uuid4().hex, "aud": str(receiver.uuid), "method": "submit", "data": data}
+def submission(sender: UUID, key: ECKey, receiver: Member) -> str:
+    """Return a request ``submit`` with one reading."""
+    readings = [{"thing": "1", "time": int(time.time()), "name": "trial", "value": 1, "unit": ""}]
+    return request_of(sender, key, receiver, ("submit", {"readings": readings}))
+
+
+def request_of(sender: UUID, key: ECKey, receiver: Member, call: tuple[str, Mapping[str, object]]) -> str:
+    """Return a request that is signed by joserfc and not by BlockOTA's own code.
+
+    Args:
+        sender: the identity that the request names.
+        key: the key that signs.
+        receiver: the member that is to receive it.
+        call: the method and its data.
+    """
+    method, data = call
+    claims = {"iat": int(time.time()), "jti": uuid4().hex, "aud": str(receiver.uuid), "method": method, "data": data}
     token = jws.serialize_compact({"alg": "ES256", "kid": str(sender)}, json.dumps(claims).encode(), key)
-    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": "submit", "params": {"signed": token}})
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"signed": token}})
 
 
 def post(
     world: World, sender: Member, receivers: Sequence[Member], requests: Mapping[int, Sequence[str]]
 ) -> dict[int, list[Answer]]:
-    """Post requests from the host of a member to validators, through the tunnels, and return the answers.
+    """Post requests from the host of a member, through the tunnels, and return the answers.
 
     Args:
         world: the city.
         sender: the member.
-        receivers: the validators.
-        requests: the requests for each validator, by its number.
+        receivers: validators or gateways.
+        requests: the requests for each receiver, by its number.
 
     Returns:
-        The answers, by the number of the validator.
+        The answers, by the number of the receiver.
     """
-    authorities = {one.number: str(one.folder / "validator" / "authority.pem") for one in receivers}
-    places = [[f"https://{one.address}:{REQUESTS}", authorities[one.number], requests[one.number]] for one in receivers]
+    places = []
+    for one in receivers:
+        is_validator = one.kind is IdentityKind.VALIDATOR
+        url = f"https://{one.address}:{REQUESTS}" if is_validator else f"http://{one.address}:{COMMANDS}"
+        places.append([url, str(one.folder / "validator" / "authority.pem"), requests[one.number]])
     path = world.folder / "requests.json"
     path.write_text(json.dumps(places))
     with sender.run_module("tests.peers.city.requester", str(path)) as process:
         out, errors = process.communicate()
     assert out, errors
-    return dict(zip(authorities, json.loads(out), strict=True))
-
-
-def warnings_at(validator: Member) -> dict[str, RequestWarning]:
-    """Return the warnings in a validator's log, by their ids."""
-    log = TileLog(validator.folder / "validator" / "log")
-    found = (RequestWarning.parse(LogEntry.decode(raw).source or "") for raw in log.entries())
-    return {one.id: one for one in found if one}
+    return dict(zip([one.number for one in receivers], json.loads(out), strict=True))
 
 
 def peers_of(member: Member) -> str:
