@@ -22,6 +22,8 @@ from blockota.formats.tlog import EMPTY_TREE, TreeHead
 from blockota.model.receipt import EntryKind, LogEntry
 from blockota.sqlite_file import FileMark, is_damaged, prepare_file
 
+MAX_NUMBER = (1 << 63) - 1
+"""The largest number of SQLite. An entry of a log can name devices and orders with one bit more."""
 _MARK = FileMark(0x424F5452, 1, "an archive of the operations room")
 _TABLES = """
 CREATE TABLE IF NOT EXISTS entry (
@@ -230,7 +232,8 @@ class RoomArchive:
 
         Args:
             keeper: the keeper of the log.
-            entries: number, bytes and values of each entry; values are None for bytes that are not an entry.
+            entries: number, bytes and values of each entry; values are None for bytes that are not an entry,
+                or that name a number that SQLite does not have.
             head: size and root of the log with these entries.
             announce: called for each entry within the transaction.
         """
@@ -284,7 +287,19 @@ ENTRY_COLUMNS = "keeper, number, time, kind, device, product, version, level, up
 def _add_entry(database: sqlite3.Connection, keeper: UUID, number: int, raw: bytes, entry: LogEntry | None) -> None:
     """Add one entry, and update the release that its device runs."""
     if entry is None:  # kept as an event without a time, so that a page can show that the log has it
-        row = (keeper.bytes, number, 0, EntryKind.EVENT, 0, None, None, None, None, "not a log entry", raw)
+        row = (
+            keeper.bytes,
+            number,
+            0,
+            EntryKind.EVENT,
+            0,
+            None,
+            None,
+            None,
+            None,
+            "not an entry that the room can read",
+            raw,
+        )
         database.execute("INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         return
     release, level = entry.release, entry.level and str(entry.level)

@@ -23,7 +23,7 @@ from blockota.formats.tlog import HASH_SIZE, TILE_WIDTH, Tile, TreeEdge, TreeHea
 from blockota.ledger.reader import LogReader
 from blockota.model.anchored_log import AnchoredLog
 from blockota.model.receipt import LogEntry
-from blockota.operations.archive import AnnounceEntry, RoomArchive
+from blockota.operations.archive import MAX_NUMBER, AnnounceEntry, RoomArchive
 
 _TILE_HEIGHT = TILE_WIDTH.bit_length() - 1
 _AT_ONCE = 4096
@@ -171,9 +171,10 @@ class LogFollower:
 
 def _decoded(raw: bytes) -> LogEntry | None:
     try:
-        return LogEntry.decode(raw)
+        entry = LogEntry.decode(raw)
     except RefusedError:
         return None
+    return entry if max(entry.device, entry.order or 0) <= MAX_NUMBER else None
 
 
 def _cosigners(note: Note) -> tuple[str, ...]:

@@ -35,6 +35,8 @@ _RUNNING = "device, product, version, level, kind, time, update_order, keeper, n
 # The text and signature of a sign-in stay in the entry, where they can be checked.
 _SIGNATURE = re.compile(r"(?<=^sign-in of 0x[0-9a-fA-F]{40}), signature 0x[0-9a-f]+.*", re.DOTALL)
 _TEXT_LIMIT, _NAMED = 100, 1000
+_LAST_BLOCK = (1 << 43) - 2
+"""The last block whose positions, which end with 20 bits for the event, are numbers of SQLite."""
 _FOLDED = {"DeviceRegistered", *(str(kind) for kind in EntryKind if kind.names_running_image)}
 """The events and entries that come in large numbers, one for each device of a fleet."""
 
@@ -296,6 +298,8 @@ def find_happenings(archive: RoomArchive, *, subject: str = "", limit: int = PAG
 
 def happenings_of_transaction(archive: RoomArchive, chain: int, transaction: bytes, block: int) -> list[Happening]:
     """Return the events of a transaction in a block."""
+    if block > _LAST_BLOCK:
+        return []
     rows = archive.rows(
         f"SELECT {_HAPPENING} FROM happening WHERE chain = ? AND position >= ? AND position < ? AND hash = ?",  # noqa: S608
         (chain, block << 20, (block + 1) << 20, transaction),

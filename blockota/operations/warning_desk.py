@@ -13,7 +13,7 @@ from blockota.operations.archive import ENTRY_COLUMNS, ArchivedEntry, RoomArchiv
 from blockota.operations.views import PAGE
 
 _WARNING = int(EntryKind.WARNING)
-_NUMBER = re.compile(r"\d{1,20}", re.ASCII)
+_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 _JOINED = "LEFT JOIN dismissal USING (keeper, number)"
 
 
@@ -94,6 +94,14 @@ def find_warnings(archive: RoomArchive, query: WarningQuery, *, with_texts: bool
         [*values, PAGE + 1, (query.page - 1) * PAGE],
     )
     return [WarningRow(entry_of(row[:-3]), Dismissal(*row[-3:]) if row[-3] else None) for row in rows]
+
+
+def open_of(archive: RoomArchive, warnings: Sequence[tuple[UUID, int]]) -> list[tuple[UUID, int]]:
+    """Return those of some warnings that exist and are open, each once."""
+    statement = (
+        f"SELECT 1 FROM entry {_JOINED} WHERE keeper = ? AND number = ? AND kind = {_WARNING} AND dismissal.who IS NULL"  # noqa: S608
+    )
+    return [one for one in dict.fromkeys(warnings) if archive.rows(statement, (one[0].bytes, one[1]))]
 
 
 def dismiss(archive: RoomArchive, warnings: Sequence[tuple[UUID, int]], dismissal: Dismissal) -> list[tuple[UUID, int]]:

@@ -144,7 +144,7 @@ def test_bytes_that_are_no_entry_are_shown_as_such(tmp_path: Path, archive: Room
     log.append([b"anything", b"\x91"])
     log.publish(SIGNER)
     assert not follow(log, archive).trouble
-    assert archive.rows("SELECT text FROM entry") == [("not a log entry",)] * 2
+    assert archive.rows("SELECT text FROM entry") == [("not an entry that the room can read",)] * 2
 
 
 def test_an_archive_of_another_program_is_refused(tmp_path: Path) -> None:

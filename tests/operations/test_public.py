@@ -154,16 +154,18 @@ def paths_by_route(scene: RoomScene, room: PublicRoom) -> dict[str, list[str]]:
         "/warnings": ["/warnings", "/warnings?status=all", "/warnings?status=dismissed", "/warnings?q=4001"],
         "/warnings/dismiss": ["/warnings/dismiss"],
         "/devices": ["/devices", "/devices?status=banned"],
-        "/devices/{number:int}": [f"/devices/{one}" for one in scene.numbers],
+        "/devices/{number:number}": [f"/devices/{one}" for one in scene.numbers],
         "/updates": ["/updates"],
         "/requests": ["/requests"],
         "/replicas": ["/replicas"],
         "/network": ["/network"],
         "/ledger": ["/ledger"],
         "/ledger/{keeper:uuid}": [f"/ledger/{one}" for one in scene.setup.settings.logs],
-        "/entries/{keeper:uuid}/{number:int}": [f"/entries/{GATEWAY.uuid}/{one}" for one in entries],
-        "/entries/{keeper:uuid}/{number:int}/receipt.json": [f"/entries/{GATEWAY.uuid}/0/receipt.json"],
-        "/transactions/{chain:int}/{block:int}/{hash}": sorted(set(re.findall(r'href="(/transactions/[^"]+)"', text))),
+        "/entries/{keeper:uuid}/{number:number}": [f"/entries/{GATEWAY.uuid}/{one}" for one in entries],
+        "/entries/{keeper:uuid}/{number:number}/receipt.json": [f"/entries/{GATEWAY.uuid}/0/receipt.json"],
+        "/transactions/{chain:number}/{block:number}/{hash}": sorted(
+            set(re.findall(r'href="(/transactions/[^"]+)"', text))
+        ),
         "/log": ["/log", "/log?kind=chain", "/log?kind=log"],
         "/log/export.{form}": ["/log/export.csv", "/log/export.jsonl"],
         "/sign-in": ["/sign-in"],
@@ -190,7 +192,7 @@ def test_no_route_of_a_public_room_has_a_planted_secret(scene: RoomScene, room: 
         )
         routes = make_application(parts, room_log=None, sign_ins=None, is_public=True)[0].routes
         assert {one.path for one in routes if isinstance(one, Route | Mount)} == set(paths), "a route is not tested"
-    assert len(paths["/transactions/{chain:int}/{block:int}/{hash}"]) > 10
+    assert len(paths["/transactions/{chain:number}/{block:number}/{hash}"]) > 10
     for path in (one for some in paths.values() for one in some):
         answers = [room.get(path)]
         answers += [room.ask(path, {})[1]] if path != "/live" else []

@@ -184,12 +184,7 @@ def _ticket_for(request: Request, fields: Mapping[str, Any]) -> str:
 async def begin_session(request: Request) -> Response:
     """Use a one-time address: record the sign-in, and set the cookie of a session."""
     check_origin(request)
-    sign_ins, now = _sign_ins(request), int(time.time())
-    account, text, signature = sign_ins.use_ticket(request.path_params["ticket"], now=now)
-    await asyncio.to_thread(_require_listed, request, account)
-    signed = text.replace("\n", "\\n")
-    number = _log(request).record(f"sign-in of {account}, signature 0x{signature.hex()}, text: {signed}")
-    secret = sign_ins.open_session(account, number=number, now=now)
+    secret = await asyncio.to_thread(_session_for, request, request.path_params["ticket"])
     response = RedirectResponse("/", status_code=303)
     response.set_cookie(
         cookie_name(request),
@@ -202,18 +197,35 @@ async def begin_session(request: Request) -> Response:
     return response
 
 
+def _session_for(request: Request, ticket: str) -> str:
+    """Record the sign-in of a ticket, and return the secret of its session."""
+    sign_ins, now = _sign_ins(request), int(time.time())
+    account, text, signature = sign_ins.use_ticket(ticket, now=now)
+    _require_listed(request, account)
+    signed = text.replace("\n", "\\n")
+    log: RoomLog = request.app.state.room_log
+    number = log.record(f"sign-in of {account}, signature 0x{signature.hex()}, text: {signed}")
+    return sign_ins.open_session(account, number=number, now=now)
+
+
 async def end_session(request: Request) -> Response:
     """End the session of the cookie."""
     check_origin(request)
     form = await form_of(request)
-    visitor = visitor_of(request)
-    if visitor.session and secrets.compare_digest(form.get("csrf", [""])[0].encode(), visitor.session.csrf.encode()):
-        _sign_ins(request).close_session(request.cookies.get(cookie_name(request), ""))
+    await asyncio.to_thread(_close_session, request, form.get("csrf", [""])[0])
     response = RedirectResponse("/", status_code=303)
     response.delete_cookie(
         cookie_name(request), secure=settings_of(request).is_secure, httponly=True, samesite="strict"
     )
     return response
+
+
+def _close_session(request: Request, token: str) -> None:
+    """End the session of the cookie if the token is its own. The role of the person does not matter."""
+    sign_ins, secret = _sign_ins(request), request.cookies.get(cookie_name(request), "")
+    session = sign_ins.session(secret, now=int(time.time()))
+    if session and secrets.compare_digest(token.encode(), session.csrf.encode()):
+        sign_ins.close_session(secret)
 
 
 def _sign_ins(request: Request) -> SignIns:
@@ -225,11 +237,6 @@ def _sign_ins(request: Request) -> SignIns:
             remedy="ask the operator of the room to set up its identity",
         )
     return sign_ins
-
-
-def _log(request: Request) -> RoomLog:
-    log: RoomLog = request.app.state.room_log
-    return log
 
 
 async def _json(request: Request) -> dict[str, Any]:

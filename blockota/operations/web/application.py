@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -48,7 +49,24 @@ _STATUS_OF: tuple[tuple[type[BlockOTAError], HTTPStatus], ...] = (
     (BlockOTAError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )
 """The HTTP status of an error; the first class that fits counts."""
-_UUID, _DIGITS = "{keeper:uuid}", "{number:int}"
+_UUID, _DIGITS = "{keeper:uuid}", "{number:number}"
+
+
+class _NumberConvertor(Convertor[int]):
+    """A number in a path that the archive can be asked for. Starlette's own takes thousands of digits."""
+
+    regex = "[0-9]{1,18}"
+
+    def convert(self, value: str) -> int:
+        """Return the number."""
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        """Return the digits of the number."""
+        return str(value)
+
+
+register_url_convertor("number", _NumberConvertor())
 
 
 def make_application(
@@ -76,7 +94,7 @@ def make_application(
         Route(f"/ledger/{_UUID}", pages.entries),
         Route(f"/entries/{_UUID}/{_DIGITS}", pages.entry),
         Route(f"/entries/{_UUID}/{_DIGITS}/receipt.json", pages.proof_file),
-        Route("/transactions/{chain:int}/{block:int}/{hash}", pages.transaction),
+        Route("/transactions/{chain:number}/{block:number}/{hash}", pages.transaction),
         Route("/log", pages.log),
         Route("/log/export.{form}", pages.export),
         Route("/sign-in", access.sign_in_page),
@@ -93,7 +111,11 @@ def make_application(
         Route("/favicon.ico", _favicon),
         Mount("/static", StaticFiles(directory=_STATIC)),
     ]
-    handlers: dict[Any, Callable[..., Any]] = {BlockOTAError: _error_page, HTTPException: _http_page}
+    handlers: dict[Any, Callable[..., Any]] = {
+        BlockOTAError: _error_page,
+        HTTPException: _http_page,
+        Exception: _defect_page,
+    }
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.add_middleware(_VisitorMiddleware)
     app.add_middleware(_Headers, host=room.settings.domain)
@@ -144,7 +166,11 @@ class _VisitorMiddleware:
         if scope["type"] == "http" and not scope["path"].startswith(("/static/", "/live", "/health", "/metrics")):
             request = Request(scope)
             if request.cookies:
-                request.state.visitor = await run_in_threadpool(access.visitor_of, request)
+                try:
+                    request.state.visitor = await run_in_threadpool(access.visitor_of, request)
+                except BlockOTAError as error:  # the archive is locked or gone
+                    await _error_page(request, error)(scope, receive, send)
+                    return
         await self._app(scope, receive, send)
 
 
@@ -167,6 +193,16 @@ def _error_page(request: Request, error: Exception) -> Response:
     """Show an error of ours: what, why, and what to do."""
     status = next((status for kind, status in _STATUS_OF if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
     return render(request, "error.html", status=status, error=error)
+
+
+def _defect_page(request: Request, _: Exception) -> Response:
+    """Show that the room has a defect. Starlette then raises the exception again, and the server writes it down."""
+    error = BlockOTAError(
+        "the page cannot be shown",
+        why="the room has a defect, and its terminal shows the details",
+        remedy="report it to the operator of the room; the other pages still work",
+    )
+    return _error_page(request, error)
 
 
 def _http_page(request: Request, error: Exception) -> Response:

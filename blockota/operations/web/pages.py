@@ -20,7 +20,7 @@ from blockota.operations.room import Room
 from blockota.operations.warning_desk import count_open
 from blockota.operations.web.rendering import render
 
-_NUMBER = re.compile(r"[1-9]\d{0,18}", re.ASCII)
+_NUMBER = re.compile(r"[1-9]\d{0,17}", re.ASCII)
 _MAX_TEXT = 200
 _EXPORTED, _LINES, _NEWEST, _READ = 10_000, 100, 8, 200
 _VERBS = {
@@ -33,7 +33,7 @@ _VERBS = {
     "postponement": "postponed",
 }
 """The words before the release of an entry, by the kind of the entry."""
-_KINDS = ("", "chain", "log")
+_KINDS, _FORMS = ("", "chain", "log"), ("csv", "jsonl")
 
 
 def overview(request: Request) -> Response:
@@ -218,8 +218,10 @@ def log(request: Request) -> Response:
 def export(request: Request) -> Response:
     """The newest 10,000 lines of the operational log, as CSV or JSON lines."""
     room = room_of(request)
-    lines = views.log_lines(room.archive, before=1 << 40, limit=_EXPORTED, with_texts=not is_public(request))
     form = request.path_params["form"]
+    if form not in _FORMS:
+        return missing(request, f"the log as {form:.20}", f"it is exported as {' and '.join(_FORMS)}")
+    lines = views.log_lines(room.archive, before=1 << 40, limit=_EXPORTED, with_texts=not is_public(request))
 
     def rows() -> Iterator[str]:
         names = ("time", "source", "kind", "subject", "text", "evidence")

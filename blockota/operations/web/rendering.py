@@ -33,7 +33,7 @@ _IDENTIFIER = re.compile(
 _WORD = re.compile(r"[a-z']+[,:;.]?( |$)", re.IGNORECASE)
 """A word at the beginning of a text. The names of products and files have digits, hyphens or full stops inside."""
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
-_LIMIT, _LENGTH = 2000, 8
+_LIMIT, _LENGTH, _UUID_LENGTH = 2000, 8, 36
 """The characters of a text, and of each end of an identifier, that are shown."""
 PAGES = (
     ("/", "Overview"),
@@ -145,7 +145,8 @@ def named(text: str, city: CityReading | None, limit: int = _LIMIT) -> Markup:
 
 
 def _identifier(value: str, city: CityReading | None, before: str) -> Markup:
-    identity = city.identities.get(UUID(value)) if city and not value.startswith("0x") else None
+    is_uuid = len(value) == _UUID_LENGTH
+    identity = city.identities.get(UUID(value)) if city and is_uuid else None
     # A text such as "by operator UUID" names the kind already.
     kind = Markup()
     if identity is not None and not before.endswith(f"{identity.kind} "):

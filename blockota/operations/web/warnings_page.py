@@ -13,14 +13,16 @@ from starlette.responses import RedirectResponse, Response
 from blockota.errors import UsageError, plain
 from blockota.operations import views
 from blockota.operations.room_log import RoomLog
-from blockota.operations.warning_desk import Dismissal, WarningQuery, count_open, dismiss, find_warnings
+from blockota.operations.warning_desk import Dismissal, WarningQuery, count_open, dismiss, find_warnings, open_of
 from blockota.operations.web.access import form_of, require_role
 from blockota.operations.web.pages import is_public, page_of, room_of, text_of, words_of
 from blockota.operations.web.rendering import Visitor, render
 
 _STATUSES = ("open", "dismissed", "all")
-_NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/(\d{1,19})", re.ASCII)
-_MAX_REASON, _MAX_NAMED = 500, 100
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+_NAME = re.compile(rf"({_UUID.pattern})/(\d{{1,18}})", re.ASCII)
+_MAX_REASON, _MAX_NAMED = 500, 30
+"""The characters of a reason, and the warnings in one entry of the room's log, so that all of them fit into it."""
 
 
 def warnings_page(request: Request) -> Response:
@@ -31,7 +33,7 @@ def warnings_page(request: Request) -> Response:
     query = WarningQuery(
         status=status if status in _STATUSES else "open",
         text=text_of(request, "q"),
-        keeper=UUID(keeper) if re.fullmatch(r"[0-9a-f-]{36}", keeper) else None,
+        keeper=UUID(keeper) if _UUID.fullmatch(keeper) else None,
         page=page_of(request),
     )
     rows = find_warnings(room.archive, query, with_texts=not is_public(request))
@@ -53,12 +55,13 @@ async def dismiss_warnings(request: Request) -> Response:
     """Dismiss the named warnings: who, when and why become an entry of the room's log."""
     form = await form_of(request)
     visitor = await run_in_threadpool(require_role, request, form, "operator", "administrator")
-    why = " ".join(form.get("why", [""])[0].split())
+    why = plain(" ".join(form.get("why", [""])[0].split()))
     named = [_NAME.fullmatch(one) for one in form.get("warning", [])]
     if not why or len(why) > _MAX_REASON:
         raise UsageError("the warnings are not dismissed", why=f"a reason with 1 to {_MAX_REASON} characters is needed")
     if not named or not all(named):
         raise UsageError("the warnings are not dismissed", why="no warning was selected")
+    # A warning may be dismissed once: the log of the room must not name two persons for one dismissal.
     warnings = [(UUID(one[1]), int(one[2])) for one in named if one]
     await run_in_threadpool(_dismiss, request, visitor, warnings, why)
     room_of(request).changed()
@@ -69,12 +72,15 @@ def _dismiss(request: Request, visitor: Visitor, warnings: list[tuple[UUID, int]
     """Dismiss warnings, and record it. The entry comes first: no dismissal is without one."""
     if visitor.session is None:
         return
+    warnings = open_of(room_of(request).archive, warnings)
+    if not warnings:
+        raise UsageError("no warning is dismissed", why="another person dismissed them, or they do not exist")
     log: RoomLog = request.app.state.room_log
     now = int(time.time())
     session = f"session of entry {visitor.session.number}"
     for start in range(0, len(warnings), _MAX_NAMED):
         some = warnings[start : start + _MAX_NAMED]
         names = " ".join(f"{keeper.hex}/{number}" for keeper, number in some)
-        log.record(f"dismissal by {visitor.role} {visitor.name}, {session}: {plain(why)}; warnings {names}", now=now)
+        log.record(f"dismissal by {visitor.role} {visitor.name}, {session}: {why}; warnings {names}", now=now)
     who = f"{visitor.role} {visitor.name}"
     dismiss(room_of(request).archive, warnings, Dismissal(who, now, why))

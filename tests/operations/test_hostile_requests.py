@@ -1,0 +1,150 @@
+"""Requests and texts that nobody sends by accident: each page answers with a page, and none stops the room."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+import requests
+
+from blockota.chain import Chain
+from blockota.chain.local import free_port
+from blockota.keys import dev_account
+from blockota.ledger.log import TileLog
+from blockota.ledger.log_settings import LogSettings
+from blockota.model.receipt import EntryKind, LogEntry
+from blockota.operations.opening import ARCHIVE_NAME, RoomSetup
+from blockota.operations.sign_in_client import sign_in
+from tests.conftest import Cast
+from tests.support.city import GATEWAY, KINDS
+from tests.support.operations_room import RoomScene, make_scene, running_room
+from tests.support.waiting import DEADLINE, eventually
+
+LONG, HUGE = "9" * 20, "9" * 5000
+HASH = f"0x{'a' * 64}"
+
+
+@pytest.fixture(scope="module")
+def scene(anvil: Chain, cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> RoomScene:
+    """A city with an operations room."""
+    return make_scene(anvil, cast, tmp_path_factory.mktemp("room"))
+
+
+@pytest.fixture(scope="module")
+def url(scene: RoomScene) -> Iterator[str]:
+    """The URL of the running room, which has read the city."""
+    with running_room(scene.setup) as found:
+        eventually(lambda: "2 followed" in requests.get(found, timeout=DEADLINE).text, what="the logs")
+        yield found
+
+
+def another_room(scene: RoomScene, name: str) -> RoomSetup:
+    """Return a room over the same city, with an archive, a log and an address of its own."""
+    port, folder = free_port(), scene.folder / name
+    settings = replace(scene.setup.settings, folder=folder, listen=("127.0.0.1", port), url=f"http://127.0.0.1:{port}")
+    return replace(scene.setup, settings=settings, log=LogSettings(folder / "log", None, None, ()), account=None)
+
+
+def operator_of(scene: RoomScene, url: str) -> requests.Session:
+    """Return a client that signed in as the operator."""
+    client = requests.Session()
+    address = sign_in(url, dev_account(KINDS["operator"].account or 0), chain_id=scene.city.chain.chain_id)
+    assert client.post(url + urlsplit(address).path, timeout=DEADLINE).ok
+    return client
+
+
+def dismiss(client: requests.Session, url: str, why: str, named: list[str]) -> requests.Response:
+    """Dismiss warnings with the token of the session."""
+    token = re.search(r'name="csrf" value="([^"]+)"', client.get(f"{url}/warnings", timeout=DEADLINE).text)
+    form = urlencode({"csrf": token[1] if token else "", "why": why, "warning": named}, doseq=True)
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    return client.post(f"{url}/warnings/dismiss", form, headers=kind, timeout=DEADLINE)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (f"/warnings?q={LONG}", 200),
+        (f"/warnings?log={'-' * 36}", 200),
+        (f"/warnings?log={'a' * 36}", 200),
+        (f"/log?before={LONG[:19]}", 200),
+        (f"/log?before={HUGE}&page={HUGE}", 200),
+        (f"/devices?page={LONG[:19]}", 200),
+        (f"/devices/{LONG}", 404),
+        (f"/devices/{HUGE}", 404),
+        (f"/entries/{GATEWAY.uuid}/{LONG[:19]}", 404),
+        (f"/entries/{GATEWAY.uuid}/{HUGE}", 404),
+        (f"/entries/{GATEWAY.uuid}/{LONG}/receipt.json", 404),
+        (f"/transactions/1337/{LONG[:18]}/{HASH}", 404),
+        (f"/transactions/1337/{1 << 43}/{HASH}", 404),
+        (f"/transactions/{LONG}/1/{HASH}", 404),
+        ("/log/export.exe", 404),
+        ("/log/export.a%0d%0aX-Own:%20b", 404),
+        ("/log/export.%E2%98%83", 404),
+        ("/log/export.%22;x", 404),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_any_number_or_name_in_an_address_gives_a_page(url: str, path: str, status: int) -> None:
+    """Numbers that SQLite does not have, texts that are no UUID, and other formats are answered by a page."""
+    answer = requests.get(url + path, timeout=DEADLINE)
+    assert answer.status_code == status
+    assert "</main>" in answer.text
+    assert "X-Own" not in answer.headers
+
+
+def test_a_text_that_looks_like_an_identifier_stops_no_page(scene: RoomScene, url: str) -> None:
+    """A gateway may write anything into its log, such as an address with a large X, or a number of 64 bits."""
+    text, now = f"sent by 0X{'A' * 40}", int(time.time())
+    scene.gateway.state(EntryKind.WARNING, text, time=now)
+    scene.gateway.state(EntryKind.WARNING, "about a device beyond the registry", time=now, device=(1 << 64) - 1)
+    number = scene.gateway.state(EntryKind.WARNING, "written after them", time=now)
+    scene.gateway.publish()
+    eventually(
+        lambda: requests.get(f"{url}/entries/{GATEWAY.uuid}/{number}", timeout=DEADLINE).ok, what="the last entry"
+    )
+    for path in ("/", "/warnings", "/log", f"/ledger/{GATEWAY.uuid}"):
+        answer = requests.get(url + path, timeout=DEADLINE)
+        assert answer.status_code == 200, path
+        assert "A" * 40 in answer.text, path
+    assert "written after them" in requests.get(f"{url}/warnings", timeout=DEADLINE).text
+
+
+def test_a_dismissal_names_all_warnings_in_the_log(scene: RoomScene, url: str) -> None:
+    """However long the reason is, the entries name each warning; and a dismissal that changes nothing is not logged."""
+    numbers = [scene.gateway.state(EntryKind.WARNING, f"warning {one}", time=int(time.time())) for one in range(60)]
+    scene.gateway.publish()
+    named = [f"{GATEWAY.uuid}/{one}" for one in numbers]
+    eventually(lambda: f"{named[-1]}" in requests.get(f"{url}/warnings", timeout=DEADLINE).text, what="the warnings")
+    client, why = operator_of(scene, url), "\N{LADY BEETLE}" * 500
+    assert dismiss(client, url, why, named).status_code == 200
+
+    def names() -> list[str]:
+        texts = [LogEntry.decode(raw).source or "" for raw in TileLog(scene.folder / "room-log").entries()]
+        return [name for text in texts for name in re.findall(r"[0-9a-f]{32}/\d+", text)]
+
+    recorded = names()
+    assert set(recorded) == {f"{GATEWAY.uuid.hex}/{one}" for one in numbers}
+    for again in (named[:1], [f"{GATEWAY.uuid}/{LONG[:18]}"], [f"{GATEWAY.uuid}/{LONG[:19]}"]):
+        assert dismiss(client, url, "again", again).status_code == 400
+    assert dismiss(client, url, "\N{RIGHT-TO-LEFT OVERRIDE}" * 500, named[:1]).status_code == 400
+    assert names() == recorded
+
+
+def test_a_damaged_archive_is_a_sentence_for_signed_in_persons_too(scene: RoomScene) -> None:
+    """The session of a cookie is read before the page is chosen, and this too must not end in a traceback."""
+    setup = another_room(scene, "gone")
+    with running_room(setup) as url:
+        eventually(lambda: "2 followed" in requests.get(url, timeout=DEADLINE).text, what="the logs")
+        other = sqlite3.connect(setup.settings.folder / ARCHIVE_NAME)
+        other.execute("DROP TABLE session")
+        other.close()
+        answer = requests.get(url, cookies={"operations": "guessed"}, timeout=DEADLINE)
+        assert answer.status_code == 503
+        assert "The archive" in answer.text
+        assert "cannot be used" in answer.text
