@@ -21,22 +21,29 @@ class AsgiServer(uvicorn.Server):
         yield
 
     async def drop_stalled(self, seconds: float) -> None:
-        """Drop each connection that makes no progress for some seconds.
+        """Drop each connection whose client makes no progress for some seconds.
 
-        This runs until the task is cancelled. uvicorn itself would wait without end for the rest of a request's
-        headers, and for a client that does not read.
+        This runs until the task is cancelled. uvicorn itself would wait without end for the first request, for the rest
+        of a request, and for a client that does not read. A client that waits for an answer, or for the next part of a
+        stream, is not dropped.
         """
-        seen: dict[Any, tuple[object, ...]] = {}
+        seen: dict[Any, tuple[object, ...] | None] = {}
         while True:
             await asyncio.sleep(seconds)
             now = {connection: _progress_of(connection) for connection in self.server_state.connections}
             for connection, progress in now.items():
-                if seen.get(connection) == progress:
+                if progress is not None and seen.get(connection) == progress:
                     connection.transport.abort()
             seen = now
 
 
-def _progress_of(connection: Any) -> tuple[object, ...]:
-    """Return values that change when a request is received or answered, or when the client reads."""
-    cycle = connection.cycle
-    return cycle, cycle is not None and cycle.response_complete, queued_bytes(connection.transport)
+def _progress_of(connection: Any) -> tuple[object, ...] | None:
+    """Return values that change when a request is received or answered, or when the client reads.
+
+    They are None if the client has sent its request and read all that was answered.
+    """
+    cycle, queued = connection.cycle, queued_bytes(connection.transport)
+    is_answered = cycle is not None and cycle.response_complete
+    if cycle is not None and not (is_answered or cycle.more_body or queued):
+        return None
+    return cycle, is_answered, queued

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import uvicorn
 
 from blockota.connection import Connection
 from blockota.formats.notes import NoteSigner
+from blockota.identity.asgi_server import AsgiServer
 from blockota.ledger.log import TileLog
 from blockota.ledger.log_settings import LogSettings
 from blockota.ledger.witnesses import Witness, ask_witnesses
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 ARCHIVE_NAME = "operations.sqlite"
 """The file of the archive, in the folder of the room."""
-_MAX_CONNECTIONS, _KEEP_ALIVE, _GRACE = 400, 20, 2
+_MAX_CONNECTIONS, _KEEP_ALIVE, _GRACE, _STALL = 400, 20, 2, 15.0
+"""The number of connections, and seconds: for which an idle one is kept, for which a stop waits for answers, and after
+which a client that neither sends its request nor reads the answer is dropped."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class RoomSetup:
         signer: the key of the log; None if the room has no identity.
         account: the account that anchors the log; None if the log is not anchored.
         is_public: whether serial numbers, addresses, and texts of persons and services are left out.
+        stall_seconds: seconds after which a client that makes no progress is dropped.
     """
 
     settings: OperationsSettings
@@ -55,6 +58,7 @@ class RoomSetup:
     signer: NoteSigner | None = None
     account: BaseAccount | None = None
     is_public: bool = False
+    stall_seconds: float = _STALL
 
 
 def run_room(setup: RoomSetup, lines: LineLog, stop: Stop, *, on_ready: Callable[[str], None]) -> None:
@@ -94,12 +98,13 @@ def run_room(setup: RoomSetup, lines: LineLog, stop: Stop, *, on_ready: Callable
                 timeout_keep_alive=_KEEP_ALIVE,
                 timeout_graceful_shutdown=_GRACE,
             )
-            server = _RoomServer(config)
+            server = AsgiServer(config)
 
             async def serve() -> None:
                 events.start()
                 serving = asyncio.create_task(server.serve([socket]))
                 tasks = background_tasks(room, room_log, setup.account, lines)
+                tasks.append(asyncio.create_task(server.drop_stalled(setup.stall_seconds)))
                 stopped = asyncio.create_task(asyncio.to_thread(_wait, stop))
                 on_ready(settings.url)
                 await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -111,15 +116,6 @@ def run_room(setup: RoomSetup, lines: LineLog, stop: Stop, *, on_ready: Callable
                 await serving
 
             asyncio.run(serve())
-
-
-class _RoomServer(uvicorn.Server):
-    """A server that leaves signals to the room."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture no signals."""
-        yield
 
 
 def _wait(stop: Stop) -> None:

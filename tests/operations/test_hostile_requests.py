@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -148,3 +149,38 @@ def test_a_damaged_archive_is_a_sentence_for_signed_in_persons_too(scene: RoomSc
         assert answer.status_code == 503
         assert "The archive" in answer.text
         assert "cannot be used" in answer.text
+
+
+def test_silent_connections_keep_nobody_out(scene: RoomScene) -> None:
+    """Clients that connect and send nothing, or half a request, are dropped; a viewer's stream is not."""
+    setup = replace(another_room(scene, "besieged"), stall_seconds=0.2)
+    with running_room(setup) as url:
+        place = urlsplit(url)
+        address = (place.hostname or "", place.port or 0)
+        with (
+            socket.create_connection(address, timeout=DEADLINE) as silent,
+            socket.create_connection(address, timeout=DEADLINE) as slow,
+            socket.create_connection(address, timeout=DEADLINE) as body,
+            requests.get(f"{url}/live", stream=True, timeout=DEADLINE) as viewer,
+        ):
+            slow.sendall(b"GET / HTTP/1.1\r\nHost: ")
+            body.sendall(
+                f"POST /sign-in/text HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: 90\r\n\r\n{{".encode()
+            )
+            for one in (silent, slow, body):
+                assert _is_ended(one)
+            events = viewer.iter_lines()
+            assert next(line for line in events if line.startswith(b"event")) == b"event: hello"
+            scene.gateway.state(EntryKind.EVENT, "door closed", time=int(time.time()))
+            scene.gateway.publish()
+            assert next(line for line in events if line.startswith(b"event")) == b"event: changed"
+
+
+def _is_ended(connection: socket.socket) -> bool:
+    """Read until the server ends the connection. Raises an error of time if it does not."""
+    try:
+        while connection.recv(4096):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
