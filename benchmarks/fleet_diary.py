@@ -175,7 +175,7 @@ class FleetDevice(ABC):
         return f"{what} ({self.face} {self.number}, {self._texts})"
 
     def note_text(self, kind: EntryKind, text: str, index: int | None = None) -> None:
-        """Note that the gateway acknowledged a message whose text is to be in the log, at an index if it named one."""
+        """Record a message that the gateway acknowledged: its text must be in the log, at the index if one is given."""
         self.diary.texts.append((kind, text, index))
 
     def note_report(self, image: bytes, level: EvidenceLevel) -> None:

@@ -57,7 +57,7 @@ def cut_one_board(loader: bytes, seed: int) -> tuple[str, int]:
     """Cut the power of a board with a loader and a requested image again and again.
 
     Returns:
-        What is wrong, empty if nothing is; and the number of torn pages.
+        The fault, empty if there is none, and the number of torn pages.
     """
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
     digest = digest_of(NEW)

@@ -30,9 +30,9 @@ _ERROR = re.compile(r"(Error|Refused)$")
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _ITEM = re.compile(r"(?:[-*]|\d+\.|\(\d+\)) +")
 _SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields|Example|Examples):")
-_NAMED = re.compile(r"(\*{0,2}\w+): +(?=\S)")
+_NAMED = re.compile(r"(\*{0,2}\w+(?:, \w+)*): +(?=\S)")
 _RULE = re.compile(r"=+(?: +=+)+")
-_FIGURE = re.compile(r"[≤≥<>≈~\u2212-]? ?\d[\d.,]*(?: ?\S+)?")
+_FIGURE = re.compile(r"[≤≥<>≈~\u2212-]? ?\d[\d.,]*(?: ?\S+| (?:s|ms|%|KiB|MiB)\b.*)?")
 
 Lines = Iterator[tuple[int, str]]
 

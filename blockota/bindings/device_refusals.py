@@ -43,8 +43,8 @@ DEVICE_REFUSALS: Mapping[str, Refusal] = {
     ),
     "SuspensionUnchanged": Refusal(
         "nothing would change for the registrant {name}",
-        "only a suspended registrant is restored, and only another one suspended",
-        "look at the registrant",
+        "only a suspended registrant can be restored, and only a registrant that is not suspended can be suspended",
+        "show the registrant",
         Action.LIST_REGISTRANTS,
     ),
     "RegistrantIsSuspended": Refusal(
@@ -92,7 +92,7 @@ DEVICE_REFUSALS: Mapping[str, Refusal] = {
     "UpdateUnchanged": Refusal(
         "nothing would change for {product}",
         "the spec's list allows or omits {product} of {blockOta} on chain {chain} already",
-        "look at the list",
+        "show the list",
         Action.LIST_SPECS,
     ),
     # Sites
@@ -177,12 +177,13 @@ DEVICE_REFUSALS: Mapping[str, Refusal] = {
     ),
     "TransferToSelf": Refusal("the device {number} belongs to {registrant} already", "nothing would change"),
     "DeviceAlreadyBanned": Refusal(
-        "the device {number} is banned already", "only a ban of the city replaces another, that of its registrant"
+        "the device {number} is banned already",
+        "the city can replace a ban by the registrant, but no other ban can be replaced",
     ),
     "DeviceNotBanned": Refusal(
         "the device {number} has no ban that may be lifted",
         "it is not banned, or the city banned it; the city's Safe and Administrators lift such a ban",
-        "look at the device",
+        "show the device",
         Action.LIST_DEVICES,
     ),
 }

@@ -124,7 +124,7 @@ REFUSALS: Mapping[str, Refusal] = {
     "AgreementDiffers": Refusal(
         "agreement {id} is not the agreement of the decision",
         "after a reorganisation, {id} is the agreement of {broker} on {product} {version} until {expiresAt}",
-        "look at the agreements again, and decide anew",
+        "list the agreements again, and make another decision",
         Action.LIST_AGREEMENTS,
     ),
     "WrongAgreementStatus": Refusal(
@@ -166,7 +166,7 @@ REFUSALS: Mapping[str, Refusal] = {
     "WrongLogState": Refusal(
         "the log of {uuid} is {state}, which does not allow this step",
         "only a growing log can be anchored or suspected, and only a suspended log can be decided on",
-        "look at the log",
+        "show the log",
         Action.SHOW_LOG,
     ),
     "SizeNotGreater": Refusal(
@@ -220,7 +220,7 @@ REFUSALS: Mapping[str, Refusal] = {
     "SuspicionDiffers": Refusal(
         "the suspicion of {uuid} is another one",
         "the log is suspected because of device {number} and release {release}",
-        "look at the log again, and decide anew",
+        "show the log again, and make another decision",
         Action.SHOW_LOG,
     ),
     "Sha256Failed": Refusal(
@@ -281,7 +281,7 @@ REFUSALS: Mapping[str, Refusal] = {
     "OrderDiffers": Refusal(
         "order {id} is not the current order of the group for this product",
         "order {current} is",
-        "look at the orders again",
+        "list the orders again",
         Action.LIST_ORDERS,
     ),
     "WrongOrderStatus": Refusal(

@@ -285,7 +285,7 @@ def ban(session: Session, /, name: int | str, cause: str, how: _How) -> None:
     """Ban DEVICE: gateways offer it nothing.
 
     The device's registrant and Administrators pass --key; for the city's Safe, -o writes a proposal. A registrant
-    cannot lift a ban of the city.
+    cannot lift a ban by the city.
 
     \b
     Example:  blockota device ban acme/thermo2/SN-000123 --cause stolen \\

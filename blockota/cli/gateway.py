@@ -279,7 +279,7 @@ def retry(session: Session, /, number: int, product: str) -> None:
             raise RefusedError(
                 f"nothing is to be installed on device {number}",
                 why="the gateway has no target for it",
-                remedy="look at the device",
+                remedy="show the device",
                 action=Action.SHOW_GATEWAY_DEVICE,
                 values={"device": number},
             )
@@ -287,7 +287,7 @@ def retry(session: Session, /, number: int, product: str) -> None:
             raise RefusedError(
                 f"no try of device {number} is over",
                 why=f"the delivery of {found.target.release} is {found.stage}",
-                remedy="look at the device",
+                remedy="show the device",
                 action=Action.SHOW_GATEWAY_DEVICE,
                 values={"device": number},
             )

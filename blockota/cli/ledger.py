@@ -202,7 +202,7 @@ def decide(
         raise RefusedError(
             f"the log of {keeper} is not suspended because of device {device}",
             why=f"the log is {_words_of(log)}" + (f": {_suspicion_of(log)}" if log.suspicion else ""),
-            remedy="look at the log again, and decide anew",
+            remedy="show the log again, and make another decision",
             action=Action.SHOW_LOG,
         )
     account = open_key(session.gateway.settings.chain_id, key, password_fd)

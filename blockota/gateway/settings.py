@@ -67,7 +67,7 @@ class GatewaySettings:
         anchor_seconds: how often the log is anchored.
         groups: the groups of devices, the default group last.
         faces: the tables of the faces that run, by name.
-        access: the validators and the commands; None if the gateway hands on no readings.
+        access: the validators and the commands; None if the gateway sends no readings to validators.
     """
 
     identity: UUID

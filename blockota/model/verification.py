@@ -256,7 +256,7 @@ def _active_release(answer: ChainAnswer, product: str) -> Release:
             3,
             what,
             why=why,
-            remedy="wait for more blocks if the release was published just now, or look at the product's releases",
+            remedy="wait for more blocks if the release was published just now, or list the product's releases",
             action=Action.LIST_RELEASES,
         )
     # (3b)

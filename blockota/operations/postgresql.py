@@ -150,7 +150,7 @@ class PostgresServer:
         diagnostic = getattr(error, "diag", None)
         words = getattr(diagnostic, "message_primary", None) or " ".join(str(error).split())
         state = getattr(error, "sqlstate", None)
-        why, remedy = _TROUBLES.get(state[:2], ("", "look at the server's log")) if state else ("", _NOT_CONNECTED)
+        why, remedy = _TROUBLES.get(state[:2], ("", "read the server's log")) if state else ("", _NOT_CONNECTED)
         words = self._shown(words).removeprefix("connection failed: ").rstrip(".")
         return StoreError(f"the database {self.place} cannot be used", why=why or words, remedy=remedy)
 

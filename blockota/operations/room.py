@@ -255,7 +255,7 @@ class Room:
         return watches
 
     def _watch(self, watcher: Watcher[Any]) -> None:
-        """Wait, and look at one thing."""
+        """Wait, and read one thing."""
         has_looked = watcher.last.time or watcher.last.trouble
         if self._stop.wait(watcher.pause if has_looked else _FIRST_LOOK):
             return

@@ -23,17 +23,17 @@ from blockota.stores.probe import Challenge, Probe, probe_all
 Found = TypeVar("Found")
 MINUTE, HOUR = 60, 3600
 REPLICA_PAUSE, TUNNEL_PAUSE, COUNT_PAUSE = 60.0, 2.0, 2.0
-"""Seconds between two looks at the replicas, the tunnels, and the counts in the database."""
+"""Seconds between two readings of the replicas, the tunnels, and the counts in the database."""
 
 
 @dataclass(frozen=True)
 class Look(Generic[Found]):
-    """What was seen last.
+    """The newest result of a `Watcher`.
 
     Attributes:
-        found: what was seen; None before the first look.
-        time: Unix time of the last look that succeeded; 0 if none did.
-        trouble: why the newest look failed; empty if it succeeded.
+        found: the value that was read; None before the first reading.
+        time: Unix time of the last successful reading; 0 if there was none.
+        trouble: why the newest reading failed; empty if it succeeded.
     """
 
     found: Found | None = None
@@ -42,15 +42,15 @@ class Look(Generic[Found]):
 
 
 class Watcher(Generic[Found]):
-    """Looks at one thing now and then.
+    """Reads one thing at intervals.
 
     Args:
         name: the name of the thing, as the pages show it.
-        pause: seconds between two looks.
-        look: looks, or returns None if it cannot look yet.
+        pause: seconds between two readings.
+        look: reads the thing, or returns None if it cannot be read yet.
 
     Attributes:
-        last: what was seen last.
+        last: the newest result.
     """
 
     def __init__(self, name: str, pause: float, look: Callable[[], Found | None]) -> None:
@@ -58,7 +58,7 @@ class Watcher(Generic[Found]):
         self.last: Look[Found] = Look()
 
     def look(self) -> bool:
-        """Look once, and return whether something changed."""
+        """Read the thing once, and return whether something changed."""
         before = self.last
         try:
             found = self._look()

@@ -31,7 +31,7 @@ _ROWS = 500
 
 @dataclass(frozen=True)
 class AcceptedRequest:
-    """A request of a gateway that a validator accepted and handed on.
+    """A request of a gateway that a validator accepted and sent to the cloud.
 
     Attributes:
         raw: the bytes of the request, as the gateway signed them.

@@ -237,7 +237,7 @@ class LogLines:
 class _OldLog:
     """A log of an earlier version.
 
-    It consists of a file with one line for each work on a board, and of a head file.
+    It consists of a file with one line for each job on a board, and of a head file.
     """
 
     def __init__(self, path: Path) -> None:

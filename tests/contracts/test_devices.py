@@ -308,7 +308,7 @@ def test_when_a_device_is_transferred_its_registrant_should_change(
 def test_when_a_device_is_banned_it_should_be_lifted_by_the_same_party_or_the_city(
     registry: Registry, city: City, devices: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """A ban of the city replaces a ban of the registrant. The registrant cannot lift the city's ban."""
+    """A ban by the city replaces a ban by the registrant. The registrant cannot lift the city's ban."""
     (event,) = devices.ban(256, REASON, sender=registry.acme).decode_logs(devices.DeviceBanned)
     assert (event.number, event.party, event.administrator, event.reason) == (256, BY_REGISTRANT, bytes(16), REASON)
     (event,) = devices.ban(256, REASON, sender=city.accounts[1]).decode_logs(devices.DeviceBanned)

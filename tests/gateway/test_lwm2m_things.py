@@ -138,7 +138,7 @@ def test_a_gateway_without_validators_refuses_readings(tmp_path: Path) -> None:
     ],
 )
 def test_a_command_is_posted_once(desks: ThingDesks, answer: Any, outcome: str, reason: str | None) -> None:
-    """It waits for the registration of the device, and the answer of the device is the outcome."""
+    """A command waits for the registration of the device, whose answer is the outcome of the command."""
     desks.commands.keep([command_request()])
 
     async def story(_: DeliveringCore, desks: ThingDesks, device: Lwm2mDevice) -> None:

@@ -1,4 +1,4 @@
-"""The desk for readings: what it confirms is on the disk, and no device takes all the room."""
+"""The desk for readings: confirmed readings are on the disk, and no device can fill the outbox."""
 
 from __future__ import annotations
 

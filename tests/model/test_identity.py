@@ -106,6 +106,6 @@ def test_a_virtual_ip_is_the_address_of_a_host(address: str) -> None:
     ],
 )
 def test_other_addresses_are_no_virtual_ips(address: str) -> None:
-    """An enrolled address cannot be changed, so one that no host can have is refused before."""
+    """An enrolled address cannot be changed, so an address that no host can have is not enrolled."""
     with pytest.raises(UsageError, match="is not a virtual IP"):
         virtual_ip_of(address)

@@ -1,4 +1,4 @@
-"""The cloud keeps what validators hand on, judges it again, and answers after the commit."""
+"""The cloud stores the requests that validators send, checks them again, and answers after the commit."""
 
 from __future__ import annotations
 

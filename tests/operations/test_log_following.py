@@ -103,7 +103,7 @@ def test_a_rewritten_log_is_reported(tmp_path: Path, archive: RoomArchive) -> No
 
 
 def test_a_changed_entry_is_reported(tmp_path: Path, archive: RoomArchive) -> None:
-    """One changed byte of an entry that was not read yet: nothing of the reading is archived."""
+    """If one byte of an unread entry was changed, nothing of the reading is archived."""
     log = write(tmp_path / "log", 0, 40)
     [bundle] = (tmp_path / "log" / "tile" / "entries").rglob("*.p/*")
     raw = bytearray(bundle.read_bytes())

@@ -127,12 +127,12 @@ def test_requests_come_from_the_database_of_the_cloud(scene: RoomScene, tmp_path
             write_requests(connection, accepted, cloud=UUID(int=8), now=now)
     settings = replace(scene.setup.settings, database="sqlite:///cloud.db", beside=tmp_path)
     with running_room(replace(scene.setup, settings=settings)) as url:
-        eventually(lambda: "<b>5</b><span>passed in the last hour" in get(url, "/requests"), what="the counts")
+        eventually(lambda: "<b>5</b><span>accepted in the last hour" in get(url, "/requests"), what="the counts")
         for file in tmp_path.glob("cloud.db*"):
             file.unlink()
         (tmp_path / "cloud.db").mkdir()
         eventually(lambda: "cannot be read now" in get(url, "/requests"), what="the report of the outage")
-        assert "<b>5</b><span>passed in the last hour" in get(url, "/requests")
+        assert "<b>5</b><span>accepted in the last hour" in get(url, "/requests")
 
 
 def test_a_host_that_does_not_answer_delays_no_other_log(scene: RoomScene) -> None:

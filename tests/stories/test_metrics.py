@@ -98,7 +98,7 @@ def test_a_wrong_address_is_refused(workshop: Workshop, place: str) -> None:
 
 
 def test_an_address_that_cannot_be_used_ends_the_command(workshop: Workshop) -> None:
-    """The address is in use, or the command ends before it is watched."""
+    """A command ends with an error if its address is in use, or if it runs only once."""
     stock(workshop)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         place = f"127.0.0.1:{taken.getsockname()[1]}"

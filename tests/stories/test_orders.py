@@ -95,7 +95,7 @@ def test_an_operator_orders_an_update_and_cancels_it(city: Workshop) -> None:
 
 
 def test_an_order_that_no_gateway_would_carry_out_is_refused(city: Workshop) -> None:
-    """The command refuses what is not published, below the floor, revoked, or of a producer that is not admitted."""
+    """The command refuses a release that is not published, below the floor, revoked, or of an unknown producer."""
     refused(city.run(*UPDATE, "9.0.0", *KEY), REFUSED, "does not exist")
     refused(city.run(*UPDATE, "1.0.0", *GATEWAY_KEY), REFUSED, "may not order")
     nowhere = ("order", "update", "--group", "nowhere", "--product", PRODUCT, "--version", "1.0.0")

@@ -93,7 +93,7 @@ class FlashSettings:
 
 @dataclass(frozen=True)
 class FoundBoard:
-    """The result of a look at a board.
+    """The result of reading a board.
 
     Attributes:
         unique_id: the unique id of the chip; empty if it cannot be read.

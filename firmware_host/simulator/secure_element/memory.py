@@ -104,7 +104,7 @@ class SlotRules:
 
     @property
     def write_mode(self) -> int:
-        """Return WriteConfig: 0 always, 1 always but the public key becomes invalid, otherwise not in the clear."""
+        """Return WriteConfig: 0 allows each plain write, 1 too but invalidates the public key, others allow none."""
         return self.slot_config >> 12
 
     @property

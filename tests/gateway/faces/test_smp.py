@@ -296,7 +296,7 @@ def test_a_board_that_sends_without_end(tmp_path: Path) -> None:
 
 
 def test_two_gateways_cannot_use_one_port(tmp_path: Path) -> None:
-    """The second one gets an error of the link, and the exchange of the first one goes on."""
+    """The second gateway gets an error of the link, and the exchange of the first one continues."""
 
     async def ask() -> None:
         async with open_board(SmpLine(str(board.port))) as first:

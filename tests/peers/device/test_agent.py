@@ -73,7 +73,7 @@ def test_a_delta_makes_the_image(board: QemuBoard, client: AgentClient) -> None:
 
 
 def test_a_delta_for_another_base_is_refused(client: AgentClient) -> None:
-    """The board compares the running file; the whole image is sent then."""
+    """The board compares the base of the patch with the running file. If they differ, the whole image is sent."""
     assert client.send_delta(NEW, PATCH, NEW) == {"rc": 6, "rsn": "delta for another image"}
     assert client.identity()["digest"] == digest_of(OLD)
 

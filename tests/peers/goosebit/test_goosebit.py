@@ -166,7 +166,7 @@ def test_a_device_gets_the_same_from_both(tmp_path: Path) -> None:
 
 
 def test_swupdate_installs_from_goosebit_as_from_us(tmp_path: Path) -> None:
-    """The device of the other tests, unchanged, takes an update from goosebit: what we test with it is DDI."""
+    """The device of the other tests, unchanged, takes an update from goosebit, another server of DDI."""
     home = tmp_path / "device"
     home.mkdir()
     make_signer(home)

@@ -27,7 +27,7 @@ async def taken(connection: BrokerConnection, count: int) -> list[Message]:
 
 
 def test_a_held_message_is_delivered_again(tmp_path: Path) -> None:
-    """A client that ends before it releases a message gets it again; a released one and the ones before it not."""
+    """A client that ends before it releases a message gets the message again, but no message that was released."""
 
     async def main() -> None:
         async with mosquitto(tmp_path, 256) as broker, broker.connect(256) as device:

@@ -68,7 +68,7 @@ def stored(database: CloudDatabase) -> set[bytes]:
 
 
 def test_the_primary_is_killed_and_the_writer_goes_on(pair: PostgresPair, tmp_path: Path) -> None:
-    """Every acknowledged request is on the promoted standby, and the same writer goes on there."""
+    """Every acknowledged request is on the promoted standby, and the same writer continues there."""
     with CloudDatabase.at(pair.url, folder=tmp_path) as database:
         database.migrate()
         with Writer(database) as writer:
@@ -83,7 +83,10 @@ def test_the_primary_is_killed_and_the_writer_goes_on(pair: PostgresPair, tmp_pa
 
 
 def test_without_its_standby_the_primary_acknowledges_nothing(pair: PostgresPair, tmp_path: Path) -> None:
-    """A commit waits for the standby. If an administrator ends the wait, the commit is an error, and so is a repeat."""
+    """A commit waits for the standby.
+
+    If an administrator cancels the wait for the standby, the commit fails, and so does a repeated commit.
+    """
     with CloudDatabase.at(pair.url, folder=tmp_path) as database:
         database.migrate()
         pair.standby.kill()
