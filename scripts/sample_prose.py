@@ -4,7 +4,8 @@
 knows the field but not the code should have to read at most one of thirty sentences twice.
 
 A sentence of a docstring is a whole sentence of a paragraph, a list item, a table row, or the description of one
-argument. An error is drawn with its reason and remedy. Code blocks, headings and rows of figures are not drawn.
+argument. An error is drawn with its reason and remedy. A sentence that begins with a pronoun is drawn with the
+sentence before it, in parentheses. Code blocks, headings and rows of figures are not drawn.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeGuard
 
@@ -26,6 +28,7 @@ SHORTEST = 30
 _LEAST_WORDS = 4
 """The least number of words of a sentence; a table row with fewer words has only names and figures."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\be\.g\.)(?<!\bi\.e\.)\s+(?=[A-Z`\"*(])")
+_REFERENCE = re.compile(r"(It|Its|They|Their|This|These|Such|Otherwise|Then|Without it)\b")
 _ERROR = re.compile(r"(Error|Refused)$")
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _ITEM = re.compile(r"(?:[-*]|\d+\.|\(\d+\)) +")
@@ -51,9 +54,11 @@ def sentences(folder: Path) -> Iterator[tuple[str, str]]:
         for line, text in texts((folder / name).read_text("utf-8")):
             whole = " ".join(text.split())
             # A row of a table and an error are read as a whole.
-            for sentence in [whole] if " | " in whole or " / " in whole else _SENTENCE_END.split(whole):
+            parts = [whole] if " | " in whole or " / " in whole else _SENTENCE_END.split(whole)
+            for before, sentence in pairwise(["", *parts]):
                 if len(sentence) >= SHORTEST and len(_WORD.findall(sentence)) >= _LEAST_WORDS:
-                    yield f"{name}:{line}", sentence
+                    refers_back = before and _REFERENCE.match(sentence)
+                    yield f"{name}:{line}", f"({before}) {sentence}" if refers_back else sentence
 
 
 def of_markdown(text: str) -> Lines:

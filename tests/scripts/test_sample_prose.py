@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from scripts.sample_prose import of_docstring, of_markdown, of_python
+import subprocess
+from pathlib import Path
+
+from scripts.sample_prose import of_docstring, of_markdown, of_python, sentences
 
 DOCSTRING = """Read the file: a colon does not end a sentence.
 
@@ -85,4 +88,16 @@ def test_an_error_is_drawn_with_its_reason_and_remedy() -> None:
     assert [text for _, text in of_python(SOURCE)] == [
         "Raise an error.",
         "… cannot be read / it is empty / give another file",
+    ]
+
+
+def test_a_sentence_that_refers_back_is_drawn_with_the_one_before_it(tmp_path: Path) -> None:
+    """A pronoun at the begin of a sentence can be understood, and a colon does not split a sentence."""
+    page = "The gateway reads each of the blocks: all of them. It does not read any other block.\n"
+    (tmp_path / "page.md").write_text(page)
+    for command in (["init", "-q"], ["add", "page.md"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    assert [text for _, text in sentences(tmp_path)] == [
+        "The gateway reads each of the blocks: all of them.",
+        "(The gateway reads each of the blocks: all of them.) It does not read any other block.",
     ]
