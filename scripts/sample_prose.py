@@ -35,7 +35,7 @@ _ITEM = re.compile(r"(?:[-*]|\d+\.|\(\d+\)) +")
 _SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields|Example|Examples):")
 _NAMED = re.compile(r"(\*{0,2}\w+(?:, \w+)*): +(?=\S)")
 _RULE = re.compile(r"=+(?: +=+)+")
-_FIGURE = re.compile(r"[≤≥<>≈~\u2212-]? ?\d[\d.,]*(?: ?\S+| (?:s|ms|%|KiB|MiB)\b.*)?")
+_FIGURE = re.compile(r"[≤≥<>≈~\u2212-]? ?\d[\d.,]*(?: ?\S+| (?:s|ms|%|KiB|MiB|K)(?!\w).*)?")
 
 Lines = Iterator[tuple[int, str]]
 

@@ -336,8 +336,8 @@ def _translated_of(place: str) -> Iterator[None]:
             raise StoreError(
                 f"the archive {place} is damaged",
                 why=str(error),
-                remedy="restore the newest copy; without a copy, move the file away: the room reads the logs and chains"
-                " again, and only dismissals are lost, which the room's own log has",
+                remedy="restore the newest copy; without a copy, move the file away: the room then reads the logs and"
+                " chains again, shows dismissed warnings as open, and ends all sessions",
             ) from error
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         if isinstance(error, sqlite3.OperationalError) and "locked" in why:

@@ -68,8 +68,8 @@ class CloudStorage:
     def fail_over(self, name: str) -> FailOver:
         """Kill the primary, promote the standby, and wait until the cloud writes there.
 
-        A commit becomes visible on the primary when the standby has acknowledged it, and the cloud acknowledges its
-        rows later than this. So the standby must have each value that the primary showed.
+        A commit becomes visible on the primary when the standby has acknowledged it. The cloud acknowledges the rows
+        after that. So the standby must have each value that the primary showed.
 
         Args:
             name: a quantity whose values arrive all the time.
