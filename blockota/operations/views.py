@@ -61,6 +61,7 @@ class UpdateProgress:
         group: the group; None if it cannot be read.
         members: the number of devices of the group now; None if the list of the group is not known here.
         done: the devices that have the release, by the verified logs.
+        claimed: those of them that only claim it: no installation is recorded.
         failed: the number of refusals that name the order.
         postponed: the number of postponements that name the order.
         share: `done` of `members`, from 0 to 1.
@@ -70,6 +71,7 @@ class UpdateProgress:
     group: Group | None
     members: int | None
     done: int
+    claimed: int
     failed: int
     postponed: int
     share: float
@@ -169,9 +171,10 @@ def _progress(order: Order, city: CityReading, archive: RoomArchive) -> UpdatePr
     group = city.groups.get(order.group)
     members = members_of(group, city) if group else None
     product, version = order.release.product, str(order.release.version)
-    statement = "SELECT device FROM running WHERE product = ? AND version = ?"
-    running = {row[0] for row in archive.rows(statement, (product, version))}
-    done = len(running & members) if members is not None else len(running)
+    statement = "SELECT device, kind FROM running WHERE product = ? AND version = ?"
+    rows = archive.rows(statement, (product, version))
+    kinds = [kind for device, kind in rows if members is None or device in members]
+    done, claimed = len(kinds), kinds.count(EntryKind.CLAIMED)
     counts = dict(
         archive.rows(
             "SELECT kind, count(*) FROM entry WHERE kind IN (?, ?) AND update_order = ? GROUP BY kind",
@@ -181,7 +184,7 @@ def _progress(order: Order, city: CityReading, archive: RoomArchive) -> UpdatePr
     share = done / len(members) if members else 0.0
     total = len(members) if members is not None else None
     failed, postponed = counts.get(int(EntryKind.REFUSAL), 0), counts.get(int(EntryKind.POSTPONEMENT), 0)
-    return UpdateProgress(order, group, total, done, failed, postponed, share)
+    return UpdateProgress(order, group, total, done, claimed, failed, postponed, share)
 
 
 def members_of(group: Group, city: CityReading) -> set[int] | None:
@@ -265,6 +268,7 @@ class EntryQuery:
     device: int | None = None
     kinds: tuple[EntryKind, ...] = ()
     keeper: UUID | None = None
+    order: int | None = None
     page: int = 1
 
 
@@ -278,6 +282,8 @@ def find_entries(archive: RoomArchive, query: EntryQuery) -> list[ArchivedEntry]
         clauses, values = [*clauses, f"kind IN ({marks})"], [*values, *map(int, query.kinds)]
     if query.keeper:
         clauses, values = [*clauses, "keeper = ?"], [*values, query.keeper.bytes]
+    if query.order is not None:
+        clauses, values = [*clauses, "update_order = ?"], [*values, query.order]
     order = "number DESC" if query.keeper and not query.kinds else "time DESC, number DESC"
     rows = archive.rows(
         f"SELECT {ENTRY_COLUMNS} FROM entry WHERE {' AND '.join(clauses)} ORDER BY {order} LIMIT ? OFFSET ?",  # noqa: S608
@@ -307,30 +313,53 @@ def happenings_of_transaction(archive: RoomArchive, chain: int, transaction: byt
     return [Happening(*row) for row in rows]
 
 
-def log_lines(archive: RoomArchive, *, before: int, limit: int, kind: str = "", with_texts: bool) -> list[LogLine]:
+@dataclass(frozen=True)
+class LogPlace:
+    """A place in the operational log, from which its lines are read.
+
+    Attributes:
+        before: only lines whose Unix time is not later.
+        skip: the number of lines with this very time that were read before. A fleet writes hundreds in a second.
+    """
+
+    before: int = 1 << 40
+    skip: int = 0
+
+    def after(self, lines: Sequence[LogLine]) -> LogPlace:
+        """Return the place after some lines that were read from here."""
+        if not lines:
+            return self
+        last = lines[-1].time
+        read = sum(one.time == last for one in lines)
+        return LogPlace(last, read + (self.skip if last == self.before else 0))
+
+
+def log_lines(archive: RoomArchive, place: LogPlace, *, limit: int, kind: str = "", with_texts: bool) -> list[LogLine]:
     """Return lines of the operational log, newest first.
 
     Args:
         archive: the archive.
-        before: only lines whose Unix time is not later.
+        place: where the lines begin.
         limit: the number of lines.
         kind: only ``chain``, only ``log``, or empty for both.
         with_texts: whether lines show the texts of entries and reasons, which can have serial numbers and addresses.
     """
-    lines = list[LogLine]()
+    lines, bounds = list[LogLine](), (place.before, limit + place.skip)
     if kind != "log":
         rows = archive.rows(
-            f"SELECT {_HAPPENING} FROM happening WHERE time <= ? ORDER BY time DESC, position DESC LIMIT ?",  # noqa: S608
-            (before, limit),
+            f"SELECT {_HAPPENING} FROM happening WHERE time <= ? "  # noqa: S608
+            "ORDER BY time DESC, chain DESC, position DESC LIMIT ?",
+            bounds,
         )
         lines += [_line_of_happening(Happening(*row), with_texts=with_texts) for row in rows]
     if kind != "chain":
         rows = archive.rows(
-            f"SELECT {ENTRY_COLUMNS} FROM entry WHERE time <= ? ORDER BY time DESC LIMIT ?",  # noqa: S608
-            (before, limit),
+            f"SELECT {ENTRY_COLUMNS} FROM entry WHERE time <= ? "  # noqa: S608
+            "ORDER BY time DESC, keeper DESC, number DESC LIMIT ?",
+            bounds,
         )
         lines += [_line_of_entry(entry_of(row), with_texts=with_texts) for row in rows]
-    return sorted(lines, key=lambda one: one.time, reverse=True)[:limit]
+    return sorted(lines, key=lambda one: one.time, reverse=True)[place.skip : place.skip + limit]
 
 
 def folded(lines: Sequence[LogLine]) -> list[LogLine]:

@@ -156,6 +156,7 @@ def paths_by_route(scene: RoomScene, room: PublicRoom) -> dict[str, list[str]]:
         "/devices": ["/devices", "/devices?status=banned"],
         "/devices/{number:number}": [f"/devices/{one}" for one in scene.numbers],
         "/updates": ["/updates"],
+        "/updates/{number:number}": ["/updates/1"],
         "/requests": ["/requests"],
         "/replicas": ["/replicas"],
         "/network": ["/network"],
@@ -166,7 +167,7 @@ def paths_by_route(scene: RoomScene, room: PublicRoom) -> dict[str, list[str]]:
         "/transactions/{chain:number}/{block:number}/{hash}": sorted(
             set(re.findall(r'href="(/transactions/[^"]+)"', text))
         ),
-        "/log": ["/log", "/log?kind=chain", "/log?kind=log"],
+        "/log": ["/log", "/log?kind=chain", "/log?kind=log", "/log?before=1795000000&skip=1"],
         "/log/export.{form}": ["/log/export.csv", "/log/export.jsonl"],
         "/sign-in": ["/sign-in"],
         "/sign-in/text": ["/sign-in/text"],

@@ -87,6 +87,7 @@ def make_application(
         Route("/devices", pages.devices),
         Route(f"/devices/{_DIGITS}", pages.device),
         Route("/updates", pages.updates),
+        Route(f"/updates/{_DIGITS}", pages.order_reports),
         Route("/requests", watched_pages.requests),
         Route("/replicas", watched_pages.replicas),
         Route("/network", watched_pages.network),

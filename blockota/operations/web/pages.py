@@ -8,11 +8,14 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from blockota.model.receipt import EntryKind
 from blockota.operations import views
 from blockota.operations.evidence import EntryEvidence, TransactionView
 from blockota.operations.public_text import without_addresses
@@ -22,7 +25,7 @@ from blockota.operations.web.rendering import render
 
 _NUMBER = re.compile(r"[1-9]\d{0,17}", re.ASCII)
 _MAX_TEXT = 200
-_EXPORTED, _LINES, _NEWEST, _READ = 10_000, 100, 8, 200
+_EXPORTED, _LINES, _NEWEST, _READ, _MOST_SKIPPED = 10_000, 100, 8, 200, 100_000
 _VERBS = {
     "install": "installed",
     "reinstall": "installed again:",
@@ -33,6 +36,7 @@ _VERBS = {
     "postponement": "postponed",
 }
 """The words before the release of an entry, by the kind of the entry."""
+_REPORTS = (EntryKind.REFUSAL, EntryKind.POSTPONEMENT, EntryKind.EVENT, EntryKind.WARNING)
 _KINDS, _FORMS = ("", "chain", "log"), ("csv", "jsonl")
 
 
@@ -40,7 +44,7 @@ def overview(request: Request) -> Response:
     """The overview: numbers of devices, updates, warnings, chains and anchors."""
     room = room_of(request)
     archive, state = room.archive, room.state
-    lines = views.log_lines(archive, before=1 << 40, limit=_READ, with_texts=not is_public(request))
+    lines = views.log_lines(archive, views.LogPlace(), limit=_READ, with_texts=not is_public(request))
     # The room's own log repeats the orders and bans on the chain.
     lines = [one for one in lines if one.source == "chain" or "; transaction 0x" not in one.text]
     return render(
@@ -136,6 +140,28 @@ def updates(request: Request) -> Response:
     )
 
 
+def order_reports(request: Request) -> Response:
+    """What the gateways recorded about an order beside its installations: refusals, postponements, and problems."""
+    room = room_of(request)
+    number = int(request.path_params["number"])
+    progress = views.update_progress(room.state, room.archive)
+    found = next((one for one in progress if one.order.number == number), None)
+    if found is None:
+        return missing(request, f"order {number}", "the gateway chain has no such order at this block")
+    query = views.EntryQuery(order=number, kinds=_REPORTS, page=page_of(request))
+    entries = views.find_entries(room.archive, query)
+    return render(
+        request,
+        "order.html",
+        update=found,
+        entries=entries[: views.PAGE],
+        has_more=len(entries) > views.PAGE,
+        page=query.page,
+        words=words_of(request),
+        link=views.entry_link,
+    )
+
+
 def ledger(request: Request) -> Response:
     """The logs of the city, with their anchors."""
     return render(request, "ledger.html", logs=log_rows(room_of(request)))
@@ -210,18 +236,20 @@ def log(request: Request) -> Response:
     room = room_of(request)
     kind = request.query_params.get("kind", "")
     kind = kind if kind in _KINDS else ""
-    before = number_of(request, "before") or 1 << 40
-    lines = views.log_lines(room.archive, before=before, limit=_LINES, kind=kind, with_texts=not is_public(request))
-    return render(request, "log.html", lines=lines, kind=kind, before=before, is_full=len(lines) == _LINES)
+    place = place_of(request)
+    lines = views.log_lines(room.archive, place, limit=_LINES, kind=kind, with_texts=not is_public(request))
+    older = place.after(lines) if len(lines) == _LINES else None
+    return render(request, "log.html", lines=lines, kind=kind, older=older, exported=_EXPORTED)
 
 
 def export(request: Request) -> Response:
-    """The newest 10,000 lines of the operational log, as CSV or JSON lines."""
+    """The newest 10,000 lines of the operational log, as CSV or JSON lines; a header names the next ones."""
     room = room_of(request)
     form = request.path_params["form"]
     if form not in _FORMS:
         return missing(request, f"the log as {form:.20}", f"it is exported as {' and '.join(_FORMS)}")
-    lines = views.log_lines(room.archive, before=1 << 40, limit=_EXPORTED, with_texts=not is_public(request))
+    place = place_of(request)
+    lines = views.log_lines(room.archive, place, limit=_EXPORTED, with_texts=not is_public(request))
 
     def rows() -> Iterator[str]:
         names = ("time", "source", "kind", "subject", "text", "evidence")
@@ -236,6 +264,8 @@ def export(request: Request) -> Response:
     kind = "text/csv; charset=utf-8" if form == "csv" else "application/jsonl"
     name = time.strftime("operations-%Y%m%d", time.gmtime())
     headers = {"Content-Disposition": f'attachment; filename="{name}.{form}"'}
+    if len(lines) == _EXPORTED:
+        headers["Link"] = f'</log/export.{form}?{urlencode(asdict(place.after(lines)))}>; rel="next"'
     return StreamingResponse(rows(), media_type=kind, headers=headers)
 
 
@@ -289,6 +319,12 @@ def words_of(request: Request) -> Any:
 def page_of(request: Request) -> int:
     """Return the number of the page in the query, from 1."""
     return min(number_of(request, "page") or 1, 100_000)
+
+
+def place_of(request: Request) -> views.LogPlace:
+    """Return the place in the operational log that the query names; by default its newest line."""
+    skip = min(number_of(request, "skip") or 0, _MOST_SKIPPED)
+    return views.LogPlace(number_of(request, "before") or views.LogPlace.before, skip)
 
 
 def number_of(request: Request, name: str) -> int | None:
