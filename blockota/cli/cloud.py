@@ -36,24 +36,34 @@ def cloud() -> None:
 
 @cloud.command()
 @click.option("--identity", type=UUID_TYPE, metavar="UUID", help="UUID of an enrolled cloud; random by default.")
-@click.option("--domain", default="cloud.local", show_default=True, metavar="NAME", help="Begin of its log's name.")
-@click.option("--key", metavar="URI", help="Account that anchors its log, such as keystore:FILE.")
+@click.option(
+    "--domain", default="cloud.local", show_default=True, metavar="NAME", help="First part of the log's name."
+)
+@click.option("--key", metavar="URI", help="Account that anchors the log, such as keystore:FILE.")
 @click.option(
     "--identity-key", type=_FILE, metavar="FILE", help="P-256 key whose public part is enrolled; else a new one."
 )
-@click.option("--log-key", type=_FILE, metavar="FILE", help="Its log's private key; a new one by default.")
+@click.option("--log-key", type=_FILE, metavar="FILE", help="The log's private key; a new one by default.")
 @click.option(
     "--database",
     default="sqlite:///cloud/cloud.db",
     show_default=True,
     metavar="URL",
-    help="Or file:PATH, a file with the URL.",
+    help="URL, or file:PATH of a file with the URL.",
 )
 @click.option(
-    "--requests", default="127.0.0.1:8470", show_default=True, metavar="HOST:PORT", help="Where it receives requests."
+    "--requests",
+    default="127.0.0.1:8470",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Address at which requests are received.",
 )
 @click.option(
-    "--listen", default="127.0.0.1:8093", show_default=True, metavar="HOST:PORT", help="Where it shows its state."
+    "--listen",
+    default="127.0.0.1:8093",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Address of /health, /metrics and the log.",
 )
 @click.option("--host", "hosts", multiple=True, metavar="NAME", help="Make a certificate for this name or address.")
 @with_session

@@ -64,8 +64,8 @@ def key_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @click.option("--public-key", type=_FILE, metavar="FILE", help="PEM file of its key.")
     @click.option("--account", type=ACCOUNT, metavar="ADDRESS", help="Account of its transactions.")
-    @click.option("--log-key", metavar="FILE", help="Ed25519 key of its log.")
-    @click.option("--tunnel-key", metavar="BASE64", help="X25519 key of its tunnel.")
+    @click.option("--log-key", metavar="FILE", help="Ed25519 key of the log.")
+    @click.option("--tunnel-key", metavar="BASE64", help="X25519 key of the tunnel.")
     @functools.wraps(command)
     def wrapped(
         *args: object,
@@ -165,7 +165,7 @@ def rotate(session: Session, /, name: UUID, keys: KeyNames, proposing: ProposalO
 
 @identity.command()
 @_UUID
-@click.option("--cause", required=True, metavar="TEXT", help="Why, for everyone: at most 32 characters.")
+@click.option("--cause", required=True, metavar="TEXT", help="Public reason, at most 32 characters.")
 @key_option("Key of an Administrator, who bans at once without a proposal", default="")
 @may_propose_options
 @with_session

@@ -131,7 +131,7 @@ def installed(
 @ledger.command()
 @_UUID
 @click.argument("indices", metavar="[FIRST SECOND]", type=_INDEX, nargs=-1)
-@click.option("--log", "folder", type=_FOLDER, required=True, metavar="FOLDER", help="Folder of its log.")
+@click.option("--log", "folder", type=_FOLDER, required=True, metavar="FOLDER", help="Folder of the log.")
 @key_option("Any account's")
 @with_session
 def suspect(
@@ -176,7 +176,7 @@ def suspect(
 
 @ledger.command()
 @_UUID
-@click.option("--device", type=_INDEX, required=True, metavar="NUMBER", help="Device of the suspicion.")
+@click.option("--device", type=_INDEX, required=True, metavar="NUMBER", help="Device for which the log is suspected.")
 @click.option("--resume/--retire", "resume", default=None, help="Let the log grow again, or end it permanently.")
 @key_option("The administrator's")
 @with_session

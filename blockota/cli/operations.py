@@ -33,13 +33,11 @@ def operations() -> None:
 @operations.command()
 @click.option("--identity", type=UUID_TYPE, metavar="UUID", help="UUID of an enrolled cloud; random by default.")
 @click.option(
-    "--domain", default="operations.local", show_default=True, metavar="NAME", help="Begin of its log's name."
+    "--domain", default="operations.local", show_default=True, metavar="NAME", help="First part of the log's name."
 )
-@click.option("--key", metavar="URI", help="Account that anchors its log, such as keystore:FILE.")
-@click.option("--log-key", type=_FILE, metavar="FILE", help="Its log's private key; a new one by default.")
-@click.option(
-    "--listen", default="127.0.0.1:8480", show_default=True, metavar="HOST:PORT", help="Where it shows the page."
-)
+@click.option("--key", metavar="URI", help="Account that anchors the log, such as keystore:FILE.")
+@click.option("--log-key", type=_FILE, metavar="FILE", help="The log's private key; a new one by default.")
+@click.option("--listen", default="127.0.0.1:8480", show_default=True, metavar="HOST:PORT", help="Address of the page.")
 @click.option("--url", metavar="URL", help="URL at which persons open the page; by default http://HOST:PORT.")
 @with_session
 def init(

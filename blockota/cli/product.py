@@ -47,7 +47,7 @@ def product() -> None:
 @product.command()
 @click.argument("name")
 @click.option("--oem", required=True, help="Name of the manufacturer of the device.")
-@click.option("--chip", type=chip_id, required=True, help="Id or part number; 0 for no STM32.")
+@click.option("--chip", type=chip_id, required=True, help="Chip id or part number; 0 if it is not an STM32.")
 @click.option("--region", type=REGION, required=True, help="Flash region, as 0x08000000:64K.")
 @proposing_options
 @with_session

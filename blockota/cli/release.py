@@ -129,7 +129,9 @@ def draft_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("image", type=_FILE)
 @draft_options
 @click.option("--also", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="Another release to propose; repeatable.")
-@click.option("--also-configuration", type=_ALSO, multiple=True, metavar="…", help="As --also, for data.")
+@click.option(
+    "--also-configuration", type=_ALSO, multiple=True, metavar="…", help="Like --also, for an image that is data."
+)
 @proposing_options
 @with_session
 def publish(

@@ -39,7 +39,9 @@ def replica() -> None:
 @replica.command()
 @click.option("--product", required=True, metavar="NAME", help="Product of the release.")
 @click.option("--version", type=VERSION, required=True, help="Version of the release to serve.")
-@click.option("--expires-in", type=VALIDITY, default="90d", show_default=True, help="How long to serve it.")
+@click.option(
+    "--expires-in", type=VALIDITY, default="90d", show_default=True, help="Time for which the release is served."
+)
 @_KEY
 @with_session
 def propose(

@@ -44,15 +44,27 @@ def validator() -> None:
 
 @validator.command()
 @click.option("--identity", type=UUID_TYPE, metavar="UUID", help="UUID of an enrolled validator; random by default.")
-@click.option("--domain", default="validator.local", show_default=True, metavar="NAME", help="Begin of its log's name.")
-@click.option("--key", metavar="URI", help="Account that anchors its log, such as keystore:FILE.")
-@click.option("--identity-key", type=_FILE, metavar="FILE", help="Its private P-256 key; a new one by default.")
-@click.option("--log-key", type=_FILE, metavar="FILE", help="Its log's private key; a new one by default.")
 @click.option(
-    "--requests", default="127.0.0.1:8470", show_default=True, metavar="HOST:PORT", help="Where it receives requests."
+    "--domain", default="validator.local", show_default=True, metavar="NAME", help="First part of the log's name."
+)
+@click.option("--key", metavar="URI", help="Account that anchors the log, such as keystore:FILE.")
+@click.option(
+    "--identity-key", type=_FILE, metavar="FILE", help="The identity's private P-256 key; a new one by default."
+)
+@click.option("--log-key", type=_FILE, metavar="FILE", help="The log's private key; a new one by default.")
+@click.option(
+    "--requests",
+    default="127.0.0.1:8470",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Address at which requests are received.",
 )
 @click.option(
-    "--listen", default="127.0.0.1:8092", show_default=True, metavar="HOST:PORT", help="Where it shows its state."
+    "--listen",
+    default="127.0.0.1:8092",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Address of /health, /metrics and the log.",
 )
 @click.option("--host", "hosts", multiple=True, metavar="NAME", help="Make a certificate for this name or address.")
 @with_session
