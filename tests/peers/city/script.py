@@ -11,7 +11,7 @@ from tests.peers.city.kills import await_all, kill_in_turn
 from tests.peers.city.logs import anchor_warnings, prove_warning
 from tests.peers.city.services import Services
 from tests.peers.city.trials import refuse_banned, refuse_command, refuse_requests
-from tests.peers.city.world import PhaseClock, Report, city
+from tests.peers.city.world import PhaseClock, Report, World, city
 from tests.support.waiting import eventually
 
 BAN_LIMIT = 1.0
@@ -27,40 +27,27 @@ def run_city(folder: Path, size: int, report: Report) -> dict[str, float]:
     clock = PhaseClock(report)
     with city(folder, size, clock) as world, ThreadPoolExecutor(1) as background:
         services = Services(world)
-        registered = background.submit(services.register_devices)
+        admitted = background.submit(services.admit_registrant)
+        of_rule = background.submit(services.register_devices, [world.captured, world.gateways[0]])
+        registered = background.submit(services.register_devices, world.gateways[1:])
         world.open_tunnels()
         clock(f"{len(world.members)} hosts follow the registry with `blockota vpn sync --watch`")
 
-        banned = ban_gateway(world, world.stolen)
-        last = banned.silent_after[-1]
-        clock(
-            f"a banned gateway is silent at {size} of {size} validators {last:.3f} s after the block;"
-            f" the others lost {banned.lost} of {banned.sent:,} packets"
-        )
-        assert last <= BAN_LIMIT, f"the banned gateway was silent only after {last:.3f} s"
-        assert banned.lost == 0, f"the other gateways lost {banned.lost} packets"
-        world.figures |= {"ban_seconds": last, "lost_packets": banned.lost, "sent_packets": banned.sent}
-        registered.result()
-        clock(f"a registrant, {size} sensors and an actuator registered")
+        _ban(world, clock)
+        admitted.result()
+        of_rule.result()
         services.set_up()
         write_rule(services)
         services.start_all()
         clock(f"the cloud, {size} validators and {size + 1} gateways run")
+        registered.result()
+        clock(f"a registrant, {size} sensors and an actuator registered")
         services.start_things()
         first = eventually(lambda: all(services.received().values()), what="a reading of each sensor")
         assert first
         clock(f"the weather of {size} of {size} sensors is in the cloud")
         clock(f"a hot sensor switched the actuator behind another gateway: {await_command(services)}")
-        warnings = [*refuse_requests(world), refuse_command(world)]
-        clock(
-            f"forged, replayed, unknown and another's requests through the tunnels: {size} of {size} validators and a"
-            f" gateway refused them, with {len(warnings)} warnings"
-        )
-        warnings.append(refuse_banned(world))
-        clock(f"a gateway was banned: refused with a warning, and {size} of {size} validators closed its tunnel")
-        count = anchor_warnings(world, warnings)
-        prove_warning(world, warnings[0])
-        clock(f"the ledger has the anchors of {count} logs with these warnings; the forged request's one is proven")
+        _refuse(world, clock)
         for sentence in kill_in_turn(services):
             clock(sentence)
         world.figures["readings"] = await_all(services)
@@ -68,3 +55,32 @@ def run_city(folder: Path, size: int, report: Report) -> dict[str, float]:
         figures = world.figures
     clock("all processes ended")
     return {**figures, "seconds": clock.seconds}
+
+
+def _ban(world: World, clock: PhaseClock) -> None:
+    """Ban the stolen gateway, and check that all validators drop its packets and no others."""
+    size = len(world.validators)
+    banned = ban_gateway(world, world.stolen)
+    last = banned.silent_after[-1]
+    clock(
+        f"a banned gateway is silent at {size} of {size} validators {last:.3f} s after the block;"
+        f" the others lost {banned.lost} of {banned.sent:,} packets"
+    )
+    assert last <= BAN_LIMIT, f"the banned gateway was silent only after {last:.3f} s"
+    assert banned.lost == 0, f"the other gateways lost {banned.lost} packets"
+    world.figures |= {"ban_seconds": last, "lost_packets": banned.lost, "sent_packets": banned.sent}
+
+
+def _refuse(world: World, clock: PhaseClock) -> None:
+    """Send requests that must be refused, and anchor the logs with the warnings about them."""
+    size = len(world.validators)
+    warnings = [*refuse_requests(world), refuse_command(world)]
+    clock(
+        f"forged, replayed, unknown and another's requests through the tunnels: {size} of {size} validators and a"
+        f" gateway refused them, with {len(warnings)} warnings"
+    )
+    warnings.append(refuse_banned(world))
+    clock(f"a gateway was banned: refused with a warning, and {size} of {size} validators closed its tunnel")
+    count = anchor_warnings(world, warnings)
+    prove_warning(world, warnings[0])
+    clock(f"the ledger has the anchors of {count} logs with these warnings; the forged request's one is proven")
