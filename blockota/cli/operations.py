@@ -156,10 +156,12 @@ def _setup(session: Session, password_fd: int | None, *, is_public: bool) -> Roo
     from blockota.ledger.log_settings import check_keeper, load_log
     from blockota.operations.opening import RoomSetup
     from blockota.operations.settings import load_operations
-    from blockota.settings import Role, load_settings
+    from blockota.settings import GATEWAY_REGISTRIES, REGISTRIES, Role, load_settings
 
     settings = load_operations(session.config, environment=os.environ)
     city = session.gateway
+    for registry in (one for one in REGISTRIES if one in GATEWAY_REGISTRIES):
+        city.registry_address(registry)  # without the contracts, the room would have nothing to show
     names = settings.networks or (session.settings.network,)
     # Each chain has a connection of its own, because it is read in a thread of its own.
     vendors = [

@@ -7,19 +7,21 @@ A room that asks for another signature gets none.
 from __future__ import annotations
 
 import json
+import re
 import time
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from blockota.errors import BlockOTAError, RefusedError, StoreError, UsageError
+from blockota.errors import BlockOTAError, RefusedError, StoreError, UsageError, plain
 from blockota.operations.sign_in import NONCE_TIME, SignInText, sign_text
 from blockota.strict_json import integer, load_object, text
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
-_TIMEOUT, _MAX_ANSWER = 15.0, 1 << 16
+_TIMEOUT, _MAX_ANSWER, _MAX_WORDS = 15.0, 1 << 16, 200
 
 
 def sign_in(url: str, account: BaseAccount, *, chain_id: int) -> str:
@@ -58,8 +60,8 @@ def sign_in(url: str, account: BaseAccount, *, chain_id: int) -> str:
 
     signed = {"account": wanted.account, "nonce": wanted.nonce, "issuedAt": wanted.issued_at}
     found = _post(place, "/sign-in/answer", {**signed, "signature": f"0x{sign_text(wanted, account).hex()}"})
-    address = found.get("address")
-    if not isinstance(address, str) or not address.startswith(f"{place}/sign-in/"):
+    address, ticket = found.get("address"), rf"{re.escape(place)}/sign-in/[A-Za-z0-9_-]{{1,100}}"
+    if not isinstance(address, str) or not re.fullmatch(ticket, address):
         raise _strange(place, "its one-time address belongs to another page")
     return address
 
@@ -71,7 +73,7 @@ def _post(place: str, path: str, fields: dict[str, Any]) -> dict[str, Any]:
         connection = kind(parts.netloc, timeout=_TIMEOUT)
         connection.request("POST", path, json.dumps(fields), {"Content-Type": "application/json"})
         response = connection.getresponse()
-        answer = load_object(response.read(_MAX_ANSWER))
+        content = response.read(_MAX_ANSWER)
         connection.close()
     except (OSError, HTTPException) as error:
         raise StoreError(
@@ -79,8 +81,12 @@ def _post(place: str, path: str, fields: dict[str, Any]) -> dict[str, Any]:
             why=getattr(error, "strerror", None) or str(error) or type(error).__name__,
             remedy="check the URL, and whether the room runs",
         ) from error
+    if response.status == HTTPStatus.MISDIRECTED_REQUEST:  # a text names the address of the room
+        raise _strange(place, plain(content.decode("utf-8", "replace").strip())[:_MAX_WORDS].rstrip("."))
+    try:
+        answer = load_object(content)
     except BlockOTAError as error:
-        raise _strange(place, error.what) from error
+        raise _strange(place, f"its answer cannot be read, because {error.why}") from error
     if response.status >= 400:  # noqa: PLR2004 - the first status of an error
         raise RefusedError(str(answer.get("what", "the sign-in is refused")), why=str(answer.get("why", "")))
     return answer

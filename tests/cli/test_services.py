@@ -45,7 +45,7 @@ def test_a_service_with_the_log_of_another_is_refused(tmp_path: Path, service: s
     ), errors
 
 
-@pytest.mark.parametrize("service", ["gateway", "validator", "cloud"])
+@pytest.mark.parametrize("service", SERVICES)
 def test_a_service_without_the_registry_is_refused(tmp_path: Path, service: str) -> None:
     """A missing contract ends the command at once, and not when the first request comes."""
     assert run(tmp_path, service, "init")[0] == 0

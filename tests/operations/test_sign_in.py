@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.client import HTTPConnection
@@ -21,6 +22,7 @@ from blockota.ledger.log import TileLog
 from blockota.ledger.log_settings import LogSettings
 from blockota.model.order import Group
 from blockota.model.receipt import LogEntry
+from blockota.operations import sign_in_client
 from blockota.operations.archive import RoomArchive
 from blockota.operations.sign_in import NONCE_TIME, SESSION_TIME, TICKET_TIME, SignIns, SignInText, sign_text
 from blockota.operations.sign_in_client import sign_in
@@ -225,10 +227,27 @@ def test_the_command_signs_nothing_for_another_room(scene: RoomScene, url: str) 
     """The command refuses a room whose text names another page or chain, and a room that does not answer."""
     with pytest.raises(RefusedError, match="another page, account or chain"):
         sign_in(url, OPERATOR, chain_id=scene.city.chain.chain_id + 1)
-    with pytest.raises(BlockOTAError):
+    with pytest.raises(RefusedError, match=rf"opened at {urlsplit(url).netloc}, and the request names another host"):
         sign_in(url.replace("127.0.0.1", "localhost"), OPERATOR, chain_id=scene.city.chain.chain_id)
     with pytest.raises(BlockOTAError, match="out of reach"):
         sign_in("http://127.0.0.1:1", OPERATOR, chain_id=1337)
+
+
+@pytest.mark.parametrize("ticket", ["", "a\x1b]0;owned\x07", "../../x", "a\nb", "a" * 101])
+def test_the_command_prints_no_strange_address(monkeypatch: pytest.MonkeyPatch, ticket: str) -> None:
+    """The address that a room returns is printed in a terminal and opened: it is one path of the page."""
+    asked: dict[str, object] = {"nonce": "a" * 64, "issuedAt": int(time.time())}
+    answers = iter([asked, {"address": f"{URL}/sign-in/{ticket}"}])
+
+    def answer(place: str, *_: object) -> dict[str, object]:
+        found = next(answers)
+        if "nonce" in found:
+            found["text"] = str(SignInText(place, OPERATOR.address, 1337, "a" * 64, int(str(found["issuedAt"]))))
+        return found
+
+    monkeypatch.setattr(sign_in_client, "_post", answer)
+    with pytest.raises(RefusedError, match="one-time address belongs to another page"):
+        sign_in(URL, OPERATOR, chain_id=1337)
 
 
 def test_a_dismissal_needs_token_site_role_and_reason(scene: RoomScene, url: str) -> None:
