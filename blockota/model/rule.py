@@ -4,8 +4,8 @@ A rule has a condition: a reading of one thing, a comparison with a number, and 
 condition has been true for the duration, by the times of the readings. It fires again only after the condition was
 false, and not before `Rule.pause` has passed.
 
-`check_rules` refuses rules that could act on themselves: the things that rules read and the things that they command
-must not form a circle, because it cannot be determined in advance whether such a circle ends. It also refuses
+`check_rules` refuses rules that form a circle: the command of a rule then changes readings that cause the same command
+again, directly or by other rules. It cannot be determined in advance whether such a circle ends. It also refuses
 commands that are not listed.
 """
 

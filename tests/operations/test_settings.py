@@ -67,7 +67,7 @@ def test_wrong_settings_are_refused(tmp_path: Path, line: str, words: str) -> No
 
 
 def test_a_new_room_has_only_the_keys_that_it_uses(tmp_path: Path) -> None:
-    """The registry gets a public key of the identity, whose private part is not kept; the log's key is the room's."""
+    """The private key of the room's identity is not kept, and the room signs with the key of its log."""
     new = NewService(KIND, UUID(int=7, version=4), "city.example")
     found = found_room(tmp_path / "blockota.toml", new, listen="127.0.0.1:8480", url=None)
     assert identity_key(found.public_key.read_text()).kind is KeyKind.P256
