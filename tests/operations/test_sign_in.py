@@ -237,7 +237,7 @@ def test_the_command_signs_nothing_for_another_room(scene: RoomScene, url: str) 
 def test_the_command_prints_no_strange_address(monkeypatch: pytest.MonkeyPatch, ticket: str) -> None:
     """The address that a room returns is printed in a terminal and opened: it is one path of the page."""
     asked: dict[str, object] = {"nonce": "a" * 64, "issuedAt": int(time.time())}
-    answers = iter([asked, {"address": f"{URL}/sign-in/{ticket}"}])
+    answers: Iterator[dict[str, object]] = iter([asked, {"address": f"{URL}/sign-in/{ticket}"}])
 
     def answer(place: str, *_: object) -> dict[str, object]:
         found = next(answers)
