@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from blockota.cli.demo_city import LEAST, MOST, CityDemo
-from blockota.cli.demo_page import register_boards, require_services, show_page
+from blockota.cli.demo_page import BOARDS, register_boards, require_services, show_page
 from blockota.cli.demo_walk import DemoWalk, demo_environment
 from blockota.cli.parameters import NumberRange
 from blockota.cli.session import Session, with_session
@@ -26,8 +26,6 @@ _IMAGES = Path("examples/bluepill/images")
 _PRODUCT = "acme-thermo2"
 """The product of `blockota dev up`."""
 _REFUSED = 3
-_BOARDS = ("424c4f434b4f544100000001", "424c4f434b4f544100000002", "424c4f434b4f544100000003")
-"""The unique ids of the boards behind the page; the first is that of the simulator."""
 
 
 @click.command()
@@ -66,7 +64,7 @@ def demo(session: Session, /, *, keep: bool, page: bool, city: int | None, verbo
         if city:
             CityDemo(walk, city).run(lambda version: _publish(walk, images, version=version))
         else:
-            _publish_and_flash(walk, images, boards=_BOARDS if page else ())
+            _publish_and_flash(walk, images, boards=BOARDS if page else ())
         if page:
             show_page(walk)
     finally:

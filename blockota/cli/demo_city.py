@@ -8,11 +8,12 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from urllib.request import urlopen
 
 from blockota.cli.demo_page import (
     ALIAS,
+    BOARDS,
     PAGE,
     PRODUCT,
     REGISTRANT,
@@ -55,6 +56,7 @@ _SIGHTS = {
     "/": "devices move from the old release to the new one, while the page is open",
     "/updates": "the order with its progress and refusals, and who signed the releases",
     f"/devices?product={PRODUCT}&version={_OLD}": "the devices that stay behind; the page of a device says why",
+    "/devices": "the first three are boards whose flash the gateway reads: level C; the others claim what they run",
     "/warnings": "devices that lied, used a foreign number, or ran an image that nobody published",
     "/ledger": "the gateway's log, and its anchors on the chain",
 }
@@ -66,7 +68,14 @@ poll = "{poll}"
 [gateway.groups.default]
 policy = "ordered"
 pauses = ["{pause}s", "{pause}s"]
+
+[gateway.an3155]
+retry = "1s"
+
+[gateway.an3155.devices]
+{boards}
 """
+_FLASH_SIZE = 1 << 16
 
 
 class CityDemo:
@@ -87,39 +96,45 @@ class CityDemo:
         Args:
             publish: publishes a version of the product.
         """
+        from blockota.chain.local import free_port
+
         walk = self._walk
         walk.heading("A local chain: a 2-of-3 Safe, the contract it owns, one product")
         walk.run("dev", "up", "--port", str(walk.port))
         walk.heading(f"The city admits a registrant, who registers {self._count:,} devices")
         admit_registrant(walk, blocks=-(-self._count // _BLOCK))
-        numbers = self._register()
+        serials = [f"SN-{number:06}" for number in range(1, self._count - len(BOARDS) + 1)]
+        numbers = self._register([*BOARDS, *serials])
         for version in (_OLD, _NEW):
             publish(version)
 
         walk.heading(f"The gateway of the site, the page, and {self._count:,} simulated devices")
-        state, ddi = self._found_gateway()
-        conducts = conducts_of(numbers)
+        ports = {number: free_port() for number in numbers[: len(BOARDS)]}
+        state, ddi = self._found_gateway(ports)
+        conducts = conducts_of(numbers[len(BOARDS) :])
         self._issue_tokens(conducts)
         url = make_room(walk, identity("gateway"), f"http://{state}")
         server = f"http://{ddi}/default"
         with stop_on_signals() as stop, suppress(KeyboardInterrupt), ExitStack() as stack:
+            boards = zip(BOARDS, ports.values(), strict=True)
             services = [
+                *(stack.enter_context(self._board(unique_id, port)) for unique_id, port in boards),
                 stack.enter_context(walk.service(*_GATEWAY)),
                 stack.enter_context(walk.service(*ROOM, place=PAGE)),
                 stack.enter_context(walk.service("firmware_host.fleet", server, _FILE)),
             ]
             show_address(walk, url)
             watch = _Watch(walk, url, services, stop)
-            watch.wait_for(_OLD, sum(one is not Conduct.MODIFIED for one in conducts.values()))
+            watch.wait_for(_OLD, sum(one is not Conduct.MODIFIED for one in conducts.values()) + len(BOARDS))
             walk.heading("The operator orders the update")
             order_update(walk, _NEW)
             _say_where_to_look(walk, url)
-            watch.wait_for(_NEW, sum(one not in _STAYING for one in conducts.values()))
+            watch.wait_for(_NEW, sum(one not in _STAYING for one in conducts.values()) + len(BOARDS))
             walk.say("the update is over; the page stays until Ctrl-C", mark="✓ ", style="green")
             watch.wait_for_end()
 
-    def _register(self) -> list[int]:
-        """Register the devices, each in a transaction, and return their numbers.
+    def _register(self, serials: Sequence[str]) -> list[int]:
+        """Register devices, each in a transaction, and return their numbers.
 
         A command for each device would take minutes.
         """
@@ -133,15 +148,21 @@ class CityDemo:
         contract = Connection(settings).open(DevicesContract)
         registrant, site = open_key(settings.chain_id, REGISTRANT, None), identity("gateway")
         numbers = []
-        for serial in range(1, self._count + 1):
-            names = [f"{ALIAS}/SN-{serial:06}"]
-            wanted = registration_of(names, nonce=serial.to_bytes(16), data="", site=site, key=None)
+        for serial in serials:
+            wanted = registration_of([f"{ALIAS}/{serial}"], nonce=serial.encode(), data="", site=site, key=None)
             numbers.append(contract.register(registrant, wanted, payer=registrant).number)
         self._walk.say(f"devices {numbers[0]} to {numbers[-1]} are registered", mark="✓ ", style="green")
         return numbers
 
-    def _found_gateway(self) -> tuple[str, str]:
-        """Set up the gateway. Returns the addresses of its state and of its face for devices."""
+    def _found_gateway(self, ports: Mapping[int, int]) -> tuple[str, str]:
+        """Set up the gateway.
+
+        Args:
+            ports: the TCP port of each board, by the number of the device.
+
+        Returns:
+            The addresses of its state and of its face for DDI.
+        """
         from blockota.chain.local import free_port
 
         state, ddi = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
@@ -151,10 +172,18 @@ class CityDemo:
         walk.run("gateway", "init", *options, *files, "--listen", state)
         minutes, seconds = divmod(self._poll, 60)
         pause = max(self._poll // 4, 1)
+        boards = "\n".join(f'{number} = "rfc2217://127.0.0.1:{port}"' for number, port in ports.items())
         file = walk.folder / FILE_NAME
         text = file.read_text().replace("[gateway]\n", "[gateway]\nanchor_minutes = 1\n")
-        file.write_text(text + _FACE.format(ddi=ddi, poll=f"00:{minutes:02}:{seconds:02}", pause=pause))
+        file.write_text(text + _FACE.format(ddi=ddi, poll=f"00:{minutes:02}:{seconds:02}", pause=pause, boards=boards))
         return state, ddi
+
+    def _board(self, unique_id: str, port: int) -> AbstractContextManager[DemoService]:
+        """Simulate a board with the old release in its flash."""
+        image = (self._walk.folder / f"bluepill-{_OLD}.bin").read_bytes()
+        (self._walk.folder / f"{unique_id}.flash").write_bytes(image.ljust(_FLASH_SIZE, b"\xff"))
+        options = ("--rfc2217", str(port), "--flash", f"{unique_id}.flash", "--unique-id", unique_id)
+        return self._walk.service("firmware_host.simulator", *options)
 
     def _issue_tokens(self, conducts: Mapping[int, Conduct]) -> None:
         """Issue a token for each device, and write the file of the fleet."""
@@ -173,7 +202,7 @@ class CityDemo:
 def conducts_of(numbers: list[int]) -> dict[int, Conduct]:
     """Return what each device does with the update. Each run spreads the same exceptions over all devices."""
     draw = random.Random(len(numbers))  # noqa: S311 - a simulation
-    exceptions = [one for one, share in _EXCEPTIONS.items() for _ in range(max(share * len(numbers) // 1000, 1))]
+    exceptions = [one for one, share in _EXCEPTIONS.items() for _ in range(max(round(share * len(numbers) / 1000), 1))]
     chosen = dict(zip(draw.sample(numbers, len(exceptions)), exceptions, strict=True))
     return {number: chosen.get(number, Conduct.STEADY) for number in numbers}
 

@@ -16,6 +16,8 @@ from blockota.settings import FILE_NAME
 
 ALIAS, PRODUCT = "acme/thermo2", "acme-thermo2"
 """The beginning of the devices' names, and the product of `blockota dev up`."""
+BOARDS = ("424c4f434b4f544100000001", "424c4f434b4f544100000002", "424c4f434b4f544100000003")
+"""The unique ids of the simulated boards behind the page; the first is that of the simulator."""
 REGISTRANT = "dev:3"
 PAGE = "page"
 """The folder of the page in the folder of the demonstration. A settings file has one log, and the page has its own."""

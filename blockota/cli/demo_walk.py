@@ -124,7 +124,7 @@ class DemoWalk:
             self.say(f"blockota {' '.join(words)}", mark="$ ", style="bold cyan")
         command, notes = [sys.executable, "-m", module, *words], self.folder / f"{name}.notes"
         with (
-            notes.open("w") as stderr,
+            notes.open("a") as stderr,
             subprocess.Popen(
                 command,
                 cwd=self.folder / place,

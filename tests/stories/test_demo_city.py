@@ -65,6 +65,7 @@ def test_a_city_is_updated_and_shown_until_ctrl_c(tmp_path: Path) -> None:
         assert "16 of 20 devices" in read(f"{url}/updates")
         assert "1 refusal" in read(f"{url}/updates")
         assert "4 devices" in read(f"{url}/devices?product=acme-thermo2&version=1.0.0")
+        assert read(f"{url}/devices").count("level C") == 3
         eventually(lambda: "3 open" in read(f"{url}/warnings"), what="the warnings")
         warnings = read(f"{url}/warnings")
         for text in ("did not fetch the image", "has another token", "an image that no release has"):

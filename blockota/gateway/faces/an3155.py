@@ -51,7 +51,7 @@ class FlashSettings:
     Attributes:
         lines: the serial line of each board, by the number of the device.
         poll: seconds between two visits to a board without an offer; each visit stops the board's program.
-        retry: seconds until the next visit to a board after a failed visit.
+        retry: seconds until the next visit to a board after a failed visit, or to a device that is not registered.
         consent: what may be replaced. The core has already decided on downgrades, and the floor stays in force.
     """
 
@@ -203,7 +203,10 @@ class FlashFace:
             self._changed[number].clear()
             pause, now = self.settings.poll, ""
             try:
-                if (device := visit.core.device(number)) and not device.is_banned:
+                device = visit.core.device(number)
+                if device is None:  # the gateway has not read its record yet, or it is not registered yet
+                    pause = self.settings.retry
+                elif not device.is_banned:
                     await visit.run()
             except BlockOTAError as error:
                 pause, now = self.settings.retry, f"{error.what}: {error.why}"

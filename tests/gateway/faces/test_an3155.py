@@ -19,7 +19,7 @@ from blockota.gateway.facts import ReleaseFacts, SiteFacts
 from blockota.model.delivery import DeliveryPolicy, Stage
 from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry
 from blockota.model.release import Product, Region, Status, Version
-from blockota.model.target import GroupPolicy
+from blockota.model.target import GroupPolicy, Mode
 from blockota.settings_table import SettingsTable
 from firmware_host.bootloader.entry import BoardLine
 from firmware_host.simulator import Faults, SimulatedBoard, serve_tcp
@@ -112,6 +112,23 @@ def test_a_board_is_flashed(tmp_path: Path) -> None:
     assert kinds(entries) == [(EntryKind.INSTALL, sha256(OLD)), (EntryKind.INSTALL, sha256(NEW))]
     assert {(one.level, one.unique_id) for one in entries} == {(EvidenceLevel.C, UNIQUE_ID)}
     assert board.flash[: len(NEW)] == NEW
+
+
+def test_a_board_is_visited_when_its_record_is_known(tmp_path: Path) -> None:
+    """A board whose record the gateway reads after its start is visited soon, even if it is offered nothing."""
+    running = set[asyncio.Task[None]]()
+
+    async def learn(core: Core) -> None:
+        for _ in range(100):  # the face finds no record first
+            await asyncio.sleep(0)
+        await core.update(facts_of(tmp_path), {"default": GroupPolicy(mode=Mode.ORDERED)})
+
+    async def start(core: Core) -> None:
+        running.add(asyncio.create_task(learn(core)))
+
+    board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID)
+    entries = serve(tmp_path, board, lambda entries, _: entries, site([]), start)
+    assert kinds(entries) == [(EntryKind.INSTALL, sha256(OLD))]
 
 
 def test_the_release_before_is_flashed_again(tmp_path: Path) -> None:
