@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -31,6 +33,7 @@ _TIMEOUT = 10.0
 """Seconds of silence after which a request ends."""
 _WHOLE_TIMEOUT = 60.0
 """Seconds after which a response that is still arriving ends."""
+_LATE = "no answer in time"
 _MAX_RESPONSE = 1 << 28
 _PART = 1 << 16
 _REDIRECTS = 3
@@ -65,6 +68,26 @@ _FAILURES: tuple[tuple[type[Exception], str], ...] = (
 )
 """Descriptions of the HTTP client's errors. The first matching description counts. The client's own texts are not
 shown, because they contain the URL's path."""
+
+
+_END: ContextVar[float] = ContextVar("end", default=math.inf)
+"""When the requests of this thread must have ended, in monotonic seconds."""
+
+
+@contextlib.contextmanager
+def answered_within(seconds: float) -> Iterator[None]:
+    """Let no request of this thread take longer while the ``with`` block runs: it then fails with a ChainError.
+
+    Connecting and reading have this time each. The resolution of a host name is not limited.
+
+    Args:
+        seconds: the time for all requests in the block.
+    """
+    token = _END.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _END.reset(token)
 
 
 class RpcError(Exception):
@@ -198,20 +221,23 @@ class RpcEndpoint:
             try:
                 return ask()
             except RpcError as error:
-                if not error.is_temporary:
+                if not error.is_temporary or time.monotonic() + pause > _END.get():
                     raise
             time.sleep(pause)
         return ask()
 
     def _post(self, document: object) -> Any:
         """Send a JSON document, and return the JSON document of the response."""
+        left = _END.get() - time.monotonic()
+        if left <= 0:
+            raise self.unreachable(_LATE)
         try:
             response = self._pool.request(
                 "POST",
                 self._url,
                 body=json.dumps(document).encode(),
                 headers=self._headers,
-                timeout=_TIMEOUT,
+                timeout=min(_TIMEOUT, left),
                 preload_content=False,
             )
             content = self._content(response)
@@ -219,6 +245,8 @@ class RpcEndpoint:
             # The HTTP client wraps the cause if it has counted attempts. Both messages may contain the URL.
             cause = error.reason if isinstance(error, exceptions.MaxRetryError) and error.reason else error
             why = next(words for kind, words in _FAILURES if isinstance(cause, kind))
+            if isinstance(cause, exceptions.TimeoutError) and left < _TIMEOUT:
+                why = _LATE
             raise self.unreachable(why) from cause
         if response.status != HTTPStatus.OK:
             # Some nodes refuse a range of blocks by an HTTP status.
@@ -234,13 +262,14 @@ class RpcEndpoint:
 
     def _content(self, response: urllib3.BaseHTTPResponse) -> bytes:
         """Read the body of a response, with limits for its size and its total time, which the HTTP client lacks."""
-        content, end = bytearray(), time.monotonic() + _WHOLE_TIMEOUT
+        content, end = bytearray(), min(time.monotonic() + _WHOLE_TIMEOUT, _END.get())
         while part := response.read1(_PART):
             content += part
             if len(content) > _MAX_RESPONSE or time.monotonic() > end:
                 response.close()
-                limit = f"{_WHOLE_TIMEOUT:.0f} s" if len(content) <= _MAX_RESPONSE else f"{_MAX_RESPONSE:,} bytes"
-                raise self.unreachable(f"the response did not end within {limit}")
+                limit = f"within {_WHOLE_TIMEOUT:.0f} s" if end < _END.get() else "in time"
+                limit = limit if len(content) <= _MAX_RESPONSE else f"within {_MAX_RESPONSE:,} bytes"
+                raise self.unreachable(f"the response did not end {limit}")
         response.release_conn()
         return bytes(content)
 

@@ -16,25 +16,24 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from ipaddress import AddressValueError, IPv4Address
 from itertools import islice
-from typing import Any, TypeVar
 from uuid import UUID
 
 from blockota.bindings.identities import IdentitiesContract
-from blockota.chain import BlockHead
+from blockota.chain import BlockHead, answered_within
 from blockota.errors import BlockOTAError, ChainError
 from blockota.formats.public_key import PublicKey
 from blockota.model.identity import Identity
 from blockota.model.request import RegistryReading
 
-Answer = TypeVar("Answer")
 INTERVAL = 0.25
 """Seconds between two questions for the newest block."""
 PATIENCE = 2.0
 """Seconds for which `IdentityReader.reading` waits for the node."""
+_LONG_PATIENCE = 60.0
+"""Seconds for which the virtual IPs of all identities are read."""
 _AGAIN = 1.0
 """Seconds without questions after a failure."""
 _SILENCE = 1.0
@@ -66,7 +65,6 @@ class IdentityReader:
         self._records: dict[UUID, Identity | None] = {}
         self._owners: dict[IPv4Address, UUID] | None = None
         self._enrolled, self._owners_block = 0, b""
-        self._asked: Future[Any] | None = None
         self._looked_at, self._failed_at = float("-inf"), float("-inf")
         self._trouble = ""
 
@@ -90,7 +88,7 @@ class IdentityReader:
         Raises:
             ChainError: the record is not known, and the node does not answer.
         """
-        with self._lock:
+        with self._lock, answered_within(PATIENCE):
             head = self._newest()
             identity = self._identity(sender, head)
             return RegistryReading(identity, head.time, self._owner(address, identity, head))
@@ -105,7 +103,7 @@ class IdentityReader:
         Raises:
             ChainError: the record is not known, and the node does not answer.
         """
-        with self._lock:
+        with self._lock, answered_within(PATIENCE):
             head = self._newest()
             owner = self._owner(address, None, head)
             return self._identity(owner, head) if owner else None
@@ -116,11 +114,11 @@ class IdentityReader:
         Raises:
             ChainError: the node does not answer.
         """
-        with self._lock:
+        with self._lock, answered_within(PATIENCE):
             contract, head = self._opened(), self._newest()
             self._check_watch()
             with self._asking():
-                found = self._patiently(lambda: contract.generations(uuid, block=head.number))
+                found = contract.generations(uuid, block=head.number)
         return [one.keys.key for one in found]
 
     def look(self) -> None:
@@ -131,7 +129,7 @@ class IdentityReader:
         """
         contract = self._opened()
         with self._asking():
-            head = contract.chain.head() if self._is_watched else self._patiently(contract.chain.head)
+            head = contract.chain.head()
         with self._lock:
             known = self._head
             if known and head.number < known.number and head.time <= known.time:
@@ -160,7 +158,7 @@ class IdentityReader:
             if len(self._records) >= _MOST:
                 self._records.clear()
             with self._asking():
-                self._records[uuid] = self._patiently(lambda: contract.identity(uuid, block=head.number))
+                self._records[uuid] = contract.identity(uuid, block=head.number)
         return self._records[uuid]
 
     def _owner(self, address: str, sender: Identity | None, head: BlockHead) -> UUID | None:
@@ -181,7 +179,7 @@ class IdentityReader:
         if self._owners_block == head.hash:
             return
         contract = self._opened()
-        with self._asking():
+        with self._asking(), answered_within(_LONG_PATIENCE):
             count, before = contract.count(block=head.number), self._enrolled
             if count < before:  # a reorganisation that is longer than the former branch
                 before = 0
@@ -199,31 +197,8 @@ class IdentityReader:
     def _opened(self) -> IdentitiesContract:
         if self._contract is None:
             with self._asking():
-                opening = self._open_contract
-                self._contract = opening() if self._is_watched else self._patiently(opening)
+                self._contract = self._open_contract()
         return self._contract
-
-    def _patiently(self, question: Callable[[], Answer]) -> Answer:
-        """Ask the node in a thread, which is abandoned if it does not end in time: a request cannot be interrupted.
-
-        Raises:
-            ChainError: the node does not answer in time, or has not answered an earlier question yet.
-        """
-        if self._asked and not self._asked.done():
-            raise ChainError("the node does not answer", why="an earlier question has no answer yet")
-        self._asked = asked = Future[Answer]()
-
-        def ask() -> None:
-            try:
-                asked.set_result(question())
-            except BaseException as error:  # noqa: BLE001 - the caller gets it
-                asked.set_exception(error)
-
-        threading.Thread(target=ask, name="registry question", daemon=True).start()
-        try:
-            return asked.result(PATIENCE)
-        except TimeoutError as error:
-            raise ChainError("the node does not answer", why=f"no answer within {PATIENCE:.0f} s") from error
 
     @contextmanager
     def _asking(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from urllib3 import exceptions
 
-from blockota.chain import Chain, rpc
+from blockota.chain import Chain, answered_within, rpc
 from blockota.chain.rpc import RpcEndpoint, RpcError, data, quantity
 from blockota.errors import ChainError, RevertedError
 from tests.support.networks import stand_in
@@ -114,6 +114,17 @@ def test_a_node_that_does_not_answer_is_not_waited_for_long(monkeypatch: pytest.
     monkeypatch.setattr(rpc, "_TIMEOUT", 0.2)
     with listener([], b"") as port, pytest.raises(ChainError, match=r"no answer within 10 s"):
         Chain(f"http://127.0.0.1:{port}")
+
+
+def test_a_caller_can_limit_the_time_of_all_requests() -> None:
+    """The limit holds for silent nodes and for further requests in the block, and ends with it."""
+    with listener([], b"") as port:
+        with answered_within(0.1), pytest.raises(ChainError, match="no answer in time"):
+            Chain(f"http://127.0.0.1:{port}")
+        with answered_within(-1), pytest.raises(ChainError, match="no answer in time"):
+            Chain(f"http://127.0.0.1:{port}")
+    with pytest.raises(ChainError, match="refused"):
+        Chain("http://127.0.0.1:1")
 
 
 def test_a_number_without_end_is_refused_in_our_words() -> None:

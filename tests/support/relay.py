@@ -13,10 +13,11 @@ class Relay:
 
     Attributes:
         port: the port of the relay, which stays the same after a cut.
+        is_silent: whether it accepts connections and data, and passes nothing on.
     """
 
     def __init__(self, target: int, *, host: str = "127.0.0.1") -> None:
-        self._target, self._host = target, host
+        self._target, self._host, self.is_silent = target, host, False
         self._sockets: set[socket.socket] = set()
         self._listener: socket.socket | None = socket.create_server((host, 0))
         self.port: int = self._listener.getsockname()[1]
@@ -51,7 +52,8 @@ class Relay:
     def _pass(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(1 << 16):
-                target.sendall(data)
+                if not self.is_silent:
+                    target.sendall(data)
         for one in (source, target):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
