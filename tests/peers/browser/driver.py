@@ -89,6 +89,10 @@ class Driver:
         """Click an element."""
         self.page.click(selector)
 
+    def count(self, selector: str) -> int:
+        """Return the number of elements."""
+        return int(self.page.locator(selector).count())
+
     def hold(self, selector: str) -> None:
         """Press the button of the mouse on an element."""
         self.page.hover(selector)

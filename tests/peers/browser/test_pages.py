@@ -12,6 +12,7 @@ from blockota.chain import Chain
 from blockota.keys import dev_account
 from blockota.model.receipt import EntryKind
 from blockota.operations.sign_in_client import sign_in
+from blockota.operations.web import live
 from tests.conftest import Cast
 from tests.support.browser import Browser, running_browser
 from tests.support.city import GATEWAY, KINDS, OPERATOR
@@ -68,6 +69,38 @@ def test_every_page_is_accessible_and_fits(
     assert {one.split("/")[2] for one in requests if not one.startswith("data:")} == {url.removeprefix("http://")}
 
 
+@pytest.mark.parametrize("kind", ["operator", "administrator"])
+def test_the_forms_of_a_signed_in_person_are_accessible_and_fit(
+    scene: RoomScene, url: str, browser: Browser, kind: str
+) -> None:
+    """The forms, and the transaction that one of them prepares, are as readable as the other pages."""
+    account = dev_account(KINDS[kind].account or 0)
+    for width, scheme in zip(WIDTHS, SCHEMES, strict=True):
+        browser.open(width, scheme)
+        browser.goto(sign_in(url, account, chain_id=scene.city.chain.chain_id))
+        browser.ask("click", "main button")
+        for path in ("/", "/prepare", "/warnings", "/network", "/updates/1"):
+            browser.goto(url + path)
+            assert not [one for one in browser.axe() if one[0] in SERIOUS], path
+            assert browser.ask("overflow") <= 0, path
+        browser.goto(f"{url}/prepare")
+        if kind == "operator":
+            browser.ask("fill", "form[action='/prepare/group'] input[name=name]", "all-of-them")
+            browser.ask("click", "form[action='/prepare/group'] button")
+        else:
+            browser.ask("fill", "input[name=reason]", "stolen")
+            browser.ask("select", "select[name=identity]", str(KINDS["technician"].uuid))
+            browser.ask("click", "form[action='/prepare/ban'] button.main")
+        assert "Ready to sign" in browser.text()
+        assert not [one for one in browser.axe() if one[0] in SERIOUS]
+        assert browser.ask("overflow") <= 0
+        browser.goto(f"{url}/network")
+        browser.ask("click", "text=enrolment >> nth=0")
+        assert "transaction" in browser.text("h1").lower()
+        assert not [one for one in browser.axe() if one[0] in SERIOUS]
+        assert browser.ask("overflow") <= 0
+
+
 def test_pages_are_complete_without_javascript(scene: RoomScene, url: str, browser: Browser) -> None:
     """Without JavaScript, the pages show the same, and their filters and links work."""
     browser.open(has_script=False)
@@ -91,6 +124,20 @@ def test_a_new_event_appears_on_an_open_page(scene: RoomScene, url: str, browser
     scene.gateway.anchor()
     size = len(scene.gateway.log)
     assert browser.ask("wait_text", "#lines", f"anchored at {size} entries") > 0
+
+
+def test_a_page_that_was_refused_the_events_gets_them_later(
+    scene: RoomScene, url: str, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A viewer for whom the room had no place asks again, and then shows what happened meanwhile."""
+    monkeypatch.setattr(live, "_MAX_VIEWERS", 0)
+    browser.open()
+    browser.goto(f"{url}/log?kind=log")
+    eventually(lambda: "503" in _faults(browser), what="the refusal")
+    scene.gateway.state(EntryKind.EVENT, "an event without a viewer", time=1_900_000_150, device=scene.numbers[0])
+    scene.gateway.publish()
+    monkeypatch.undo()
+    assert browser.ask("wait_text", "#lines", "an event without a viewer") > 0
 
 
 def test_a_slow_click_on_a_live_list_arrives(scene: RoomScene, url: str, browser: Browser) -> None:
@@ -119,6 +166,10 @@ def test_an_operator_signs_in_and_dismisses_warnings(scene: RoomScene, url: str,
     assert "Operator" in browser.text("header")
 
     browser.goto(f"{url}/warnings")
+    browser.ask("click", "#select-all")
+    assert browser.ask("count", "input[name=warning]:checked") == browser.ask("count", "input[name=warning]") > 1
+    browser.ask("click", "#select-all")
+    assert browser.ask("count", "input[name=warning]:checked") == 0
     browser.ask("click", "tbody tr:first-child input[type=checkbox]")
     browser.ask("fill", "input[name=why]", f"a test {SCRIPT}")
     browser.ask("click", ".actions button")
@@ -163,6 +214,11 @@ def test_the_keyboard_alone_reaches_everything(url: str, browser: Browser) -> No
         browser.ask("press", "Shift+Tab")
     browser.ask("press", "Enter")
     eventually(lambda: browser.ask("title").startswith("Devices"), what="the page of devices")
+
+
+def _faults(browser: Browser) -> str:
+    browser.ask("title")  # the driver learns of errors while it carries out a command
+    return " ".join(browser.ask("seen")[1])
 
 
 def _text(browser: Browser, url: str) -> str:

@@ -68,11 +68,27 @@ function place(element) {
 }
 // The answer to a form has no address from which it could be read again.
 if (document.querySelector("[data-live]") && !("fixed" in document.documentElement.dataset)) {
-  const stream = new EventSource("/live");
   let seen = null;
-  stream.addEventListener("hello", (event) => { if (seen !== null && seen !== event.data) refresh(); seen = event.data; });
-  stream.addEventListener("changed", (event) => { seen = event.data; refresh(); });
+  function follow() {
+    const stream = new EventSource("/live");
+    stream.addEventListener("hello", (event) => { if (seen !== null && seen !== event.data) refresh(); seen = event.data; });
+    stream.addEventListener("changed", (event) => { seen = event.data; refresh(); });
+    stream.addEventListener("error", () => {
+      // A browser connects again by itself after a lost connection, but not after an error such as 503: too many viewers.
+      if (stream.readyState !== EventSource.CLOSED) return;
+      seen = "";
+      setTimeout(follow, 5000 + 5000 * Math.random());
+    });
+  }
+  follow();
 }
+
+// All warnings of a page at once.
+document.documentElement.classList.add("scripted");
+document.addEventListener("change", (event) => {
+  if (event.target.id !== "select-all") return;
+  for (const one of document.querySelectorAll("input[name=warning]")) one.checked = event.target.checked;
+});
 
 // Sign-in with a browser wallet (EIP-1193).
 const button = document.getElementById("wallet-button");
