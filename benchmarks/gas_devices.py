@@ -27,7 +27,7 @@ Call = tuple[str, tuple[Any, ...]]
 
 
 def devices(number: int, way: str) -> Iterator[Cost]:
-    """Measure every function of DeviceRegistry at a device, counted from 1."""
+    """Measure the gas of every function of DeviceRegistry for the device with a number; the first one has 1."""
     with cast(way) as (founder, owner):
         contract, costs = _measure(founder, owner, number)
         yield from (Cost(contract.name, function, number, way, gas) for _, function, gas in costs)

@@ -156,8 +156,8 @@ class BenchSettings:
         mode: the words of the line's mode, separated by commas.
         start: the name of the method that starts the program.
         operator: the operator's name in the bench log.
-        board_product: the product of an image that is made for each board.
-        board_image: the command that makes this image.
+        board_product: the product of the second image of each board, which a command makes for this board alone.
+        board_image: the command that makes the second image.
         log: the folder of the bench log.
         identity: the UUID of the enrolled technician who keeps the bench log.
         device_alias: the first part of the alias under which a board is registered. A slash and the board's unique id

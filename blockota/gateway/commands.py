@@ -7,8 +7,9 @@ an outcome     the device's answer, or *no answer* after the deadline; a reading
 =============  ==============================================================================================
 
 A command therefore leaves the gateway at most once. If the gateway is killed between ``sent`` and the sending, the
-device does not get it, and the outcome is *no answer*. A request with the id of an earlier command is answered with the
-state of this command, whose deadline stays. It is refused if it has another sender, name or arguments.
+device does not get it, and the outcome is *no answer*. A request that repeats the id of an earlier command is
+answered with the state of the earlier command, and does not change its deadline. The request is refused if its sender,
+name or arguments differ from those of the earlier command.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def orderable_release(
 
 
 def admitted_producer(producers: ProducersContract, address: str) -> Producer:
-    """Return the producer whose releases a contract records.
+    """Return the producer that owns the contract at an address.
 
     Raises:
         RefusedError: the consortium did not admit the contract, or suspended its producer.

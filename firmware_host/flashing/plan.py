@@ -134,8 +134,8 @@ class UnitState:
 class Work:
     """The units of a plan to erase and to write, by address, and the units that are not changed.
 
-    If any unit must change, the first one contains the image's first words. With `at_once`, one mass erase replaces the
-    erases after the first one.
+    If any unit must change, the first unit of `write` contains the image's first words. `erase` begins with the same
+    unit, unless that unit is blank. With `at_once`, one mass erase replaces all other erases.
     """
 
     erase: tuple[EraseUnit, ...]

@@ -54,7 +54,7 @@ def faults(diary: Diary, *entries: LogEntry) -> tuple[int, int, int]:
 
 
 def test_the_judge_accepts_what_is_true(signer: SigningDevice, diary: Diary) -> None:
-    """The judge accepts the receipt of the report, and the events that the gateway acknowledged."""
+    """The judge finds no fault in a log with a device's receipt and an event that the gateway acknowledged."""
     diary.texts.append((EntryKind.EVENT, "alarm (mqtt 300, 1)", 1))
     event = LogEntry(EntryKind.EVENT, time=install().time, device=DEVICE, source="alarm (mqtt 300, 1)")
     assert faults(diary, signed_install(signer), event) == (0, 0, 0)

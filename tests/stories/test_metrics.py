@@ -52,7 +52,7 @@ def test_a_repository_counts_its_answers(workshop: Workshop) -> None:
 
 
 def test_a_broker_counts_its_rounds(workshop: Workshop) -> None:
-    """The steps of a round are counted, and so is a round without a chain."""
+    """The metrics of a broker count its rounds, and the steps of each round."""
     agree(workshop)
     url = f"http://127.0.0.1:{(port := free_port())}"
     options = ("--every", "1s", "--metrics", f"127.0.0.1:{port}")

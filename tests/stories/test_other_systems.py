@@ -23,7 +23,7 @@ for module in pkgutil.walk_packages(firmware_host.__path__, "firmware_host."):
 
 
 def run_elsewhere(system: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a process without the modules of POSIX."""
+    """Run a command in a process that imitates another operating system: Python's modules for POSIX are missing."""
     command = [sys.executable, "-m", "tests.support.other_system", system, *words]
     return subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=TIMEOUT, env={"PYTHONPATH": str(ROOT)}

@@ -1,4 +1,7 @@
-"""A browser wallet (EIP-1193) with one test account, as MetaMask behaves: addresses in lower case, errors by code."""
+"""A browser wallet (EIP-1193) with one test account.
+
+Like MetaMask, the wallet returns addresses in lower case, and errors with a number.
+"""
 
 from __future__ import annotations
 

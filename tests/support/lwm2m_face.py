@@ -167,7 +167,7 @@ async def serving(core: Core, folder: Path, desks: ThingDesks | None = None) -> 
 def free_ports() -> int:
     """Return a port that is free for UDP and TCP, as is its successor.
 
-    The port is below those that Linux gives to programs that ask for none, so that no other test takes it meanwhile.
+    The port is below the range of Linux's ephemeral ports, so that no other test is assigned it in the meantime.
     """
     while True:
         port = random.SystemRandom().randrange(20_000, 32_000, 2)
