@@ -60,6 +60,11 @@ class RequestWarning:
     count: int = 1
 
     @property
+    def words(self) -> str:
+        """The reason with its detail."""
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+    @property
     def text(self) -> str:
         """The text of the entry."""
         fields = {

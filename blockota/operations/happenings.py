@@ -6,6 +6,7 @@ leaves out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,7 @@ from blockota.operations.archive import AnnounceHappenings, Happening, RoomArchi
 
 Arguments = Mapping[str, Any]
 _KNOWN_TIMES = 4096
+_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])", re.ASCII)
 
 
 class HappeningWriter:
@@ -65,7 +67,9 @@ class HappeningWriter:
 def in_words(event: DecodedEvent) -> tuple[str, str]:
     """Return the subject of an event, such as ``device 256``, and the event in words."""
     make = _WORDS.get(event.name)
-    return make(event.arguments) if make else (event.contract, event.name)
+    if make:
+        return make(event.arguments)
+    return f"contract {event.contract}", _CAPITAL.sub(" ", event.name).lower()
 
 
 def _uuid(value: bytes) -> str:

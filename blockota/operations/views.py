@@ -15,6 +15,7 @@ from blockota.errors import BlockOTAError
 from blockota.model.device import Device
 from blockota.model.order import Group, GroupKind, Order, OrderStatus
 from blockota.model.receipt import EntryKind
+from blockota.model.warning import RequestWarning
 from blockota.operations.archive import (
     ENTRY_COLUMNS,
     ArchivedEntry,
@@ -393,10 +394,14 @@ def entry_link(one: ArchivedEntry | Running) -> str:
     return f"/entries/{one.keeper}/{one.number}"
 
 
-def _bench_words(text: str) -> str:
-    """Return the text of an entry; of a line of a bench, which is JSON, its result and reason."""
+def _in_words(text: str) -> str:
+    """Return the text of an entry in words, if it is a JSON object: a refused request, or a line of a bench."""
     if not text.startswith("{"):
         return text
+    if refused := RequestWarning.parse(text):
+        sender = f"{'' if refused.is_proven else 'claimed '}{refused.node}" if refused.node else "an unknown sender"
+        number = "1 request" if refused.count == 1 else f"{refused.count:,} requests"
+        return f"{refused.words}; {number} of {sender} from {refused.address}"
     try:
         fields = load_object(text.encode(), has_fractions=True)
     except BlockOTAError:
@@ -411,7 +416,7 @@ def entry_words(one: ArchivedEntry, *, with_texts: bool) -> str:
     release = f"{one.product} {one.version}" if one.product else ""
     if one.kind.names_running_image:
         return release
-    text = _SIGNATURE.sub("", _bench_words(one.text or "")) if with_texts else ""
+    text = _SIGNATURE.sub("", _in_words(one.text or "")) if with_texts else ""
     return ": ".join(filter(None, (release, text))) or str(one.kind)
 
 

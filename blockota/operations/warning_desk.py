@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from blockota.model.receipt import EntryKind
+from blockota.model.warning import RequestWarning
 from blockota.operations.archive import ENTRY_COLUMNS, ArchivedEntry, RoomArchive, entry_of
 from blockota.operations.views import PAGE
 
@@ -34,10 +35,20 @@ class Dismissal:
 
 @dataclass(frozen=True)
 class WarningRow:
-    """A warning, and its dismissal; None if it is open."""
+    """A warning.
+
+    Attributes:
+        entry: its entry.
+        dismissal: its dismissal; None if it is open.
+    """
 
     entry: ArchivedEntry
     dismissal: Dismissal | None
+
+    @property
+    def refused(self) -> RequestWarning | None:
+        """The refused requests; None for a warning about something else."""
+        return RequestWarning.parse(self.entry.text or "")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -15,6 +16,7 @@ from blockota.ledger.trust import TrustedKeys
 from blockota.ledger.verify import verify_proof
 from blockota.model.proof_file import ProofFile
 from blockota.model.receipt import EntryKind
+from blockota.model.warning import RequestWarning
 from tests.conftest import Cast
 from tests.support.city import GATEWAY
 from tests.support.operations_room import RoomScene, make_scene, running_room
@@ -138,6 +140,25 @@ def test_wrong_paths_and_hosts_are_refused(url: str) -> None:
         assert "is not here" in text
         assert "Traceback" not in text
     assert status_of(url, "/", host="evil.example")[0] == 421
+
+
+def test_a_refused_request_is_shown_in_words(scene: RoomScene, url: str) -> None:
+    """A warning about requests shows reason, number, offender and address; its JSON text is in no list."""
+    proven = RequestWarning("5f2c", "10.64.0.9", GATEWAY.uuid, is_proven=True, code=-32002, reason="Gateway is banned")
+    claimed = replace(proven, address="2001:db8::7", is_proven=False, detail="no such key", count=17)
+    for number, warning in enumerate((proven, claimed)):
+        scene.gateway.state(EntryKind.WARNING, warning.text, time=1_795_000_000 + number)
+    scene.gateway.publish()
+    eventually(lambda: "2001:db8::7" in get(url, "/warnings"), what="the warnings")
+
+    row = get(url, "/warnings").partition("2001:db8::7")[2].partition("</tr>")[0]
+    assert "Gateway is banned: no such key" in row
+    assert "17 requests" in row
+    for path in ("/warnings", "/log", f"/ledger/{GATEWAY.uuid}"):
+        text = get(url, path)
+        assert "standing" not in text, path
+        assert "claimed" in text, path
+    assert f"17 requests of claimed {GATEWAY.uuid} from 2001:db8::7" in get(url, "/log/export.csv")
 
 
 def test_identities_are_shown_short(url: str) -> None:

@@ -178,7 +178,7 @@ def freshness(state: RoomState) -> list[Freshness]:
     blocks |= {f"producer-chain-{number}": one.block.number for number, one in state.vendors.items()}
     for part in sorted(set(state.read_at) | set(state.troubles)):
         name = part.partition("-chain")[0].capitalize() + " chain"
-        detail = f"block {blocks[part]:,}" if part in blocks else "not read yet"
+        detail = f"block {blocks[part]:,}" if part in blocks else ""
         found.append(Freshness(name, detail, state.read_at.get(part, 0), state.troubles.get(part, "")))
     read = [one.read_at or 0 for one in state.logs.values()]
     if read:
@@ -190,7 +190,7 @@ def freshness(state: RoomState) -> list[Freshness]:
 def _watched(room: Room) -> list[Freshness]:
     """Return how old the looks are that succeeded."""
     return [
-        Freshness(one.name.capitalize(), "seen", one.last.time, one.last.trouble)
+        Freshness(one.name.capitalize(), "", one.last.time, one.last.trouble)
         for one in room.watches.all
         if one.last.time or one.last.trouble
     ]

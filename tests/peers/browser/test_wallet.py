@@ -44,10 +44,10 @@ def browser() -> Iterator[Browser]:
         yield found
 
 
-def opened(browser: Browser, scene: RoomScene, account: object) -> BrowserWallet:
+def opened(browser: Browser, scene: RoomScene, account: object, *, width: int = 1280) -> BrowserWallet:
     """Open a page in a new context whose wallet has an account."""
     wallet = BrowserWallet(account, scene.city.chain)  # type: ignore[arg-type]
-    browser.open()
+    browser.open(width)
     browser.use(wallet)
     return wallet
 
@@ -158,15 +158,19 @@ def test_a_stranger_does_not_sign_in(scene: RoomScene, url: str, browser: Browse
 
 def test_an_administrator_bans_with_a_wallet(scene: RoomScene, url: str, browser: Browser) -> None:
     """An Administrator bans a gateway and an operator, whose wallet then signs in no more; the page shows the bans."""
-    opened(browser, scene, ADMINISTRATOR)
+    opened(browser, scene, ADMINISTRATOR, width=390)
     sign_in(browser, url)
     for kind in ("gateway", "operator"):
         browser.goto(f"{url}/prepare")
+        assert browser.ask("overflow") <= 0
+        assert not [one for one in browser.axe() if one[0] in {"serious", "critical"}]
         browser.ask("select", "select[name=identity]", str(KINDS[kind].uuid))
         browser.ask("fill", "input[name=reason]", "left the city")
         browser.ask("click", "text=Check and prepare")
         browser.ask("click", "#send-button")
         browser.ask("wait_text", "#send-state", "Sent: 0x")
+        assert browser.ask("overflow") <= 0
+        assert not [one for one in browser.axe() if one[0] in {"serious", "critical"}]
         assert scene.city.identities.known_identity(KINDS[kind].uuid).status == "banned"
     browser.goto(f"{url}/network")
     browser.ask("wait_text", "#identities", "left the city")
