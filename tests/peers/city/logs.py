@@ -17,8 +17,8 @@ from tests.peers.city.members import DOMAIN, Member
 from tests.peers.city.world import World
 from tests.support.waiting import eventually
 
-_AT_ONCE = 4
-"""The number of logs that are anchored at the same time."""
+_AT_ONCE = 10
+"""The number of logs that are anchored at the same time. An anchor mostly waits for its block."""
 
 
 @dataclass(frozen=True)

@@ -27,21 +27,18 @@ def run_city(folder: Path, size: int, report: Report) -> dict[str, float]:
     clock = PhaseClock(report)
     with city(folder, size, clock) as world, ThreadPoolExecutor(1) as background:
         services = Services(world)
-        admitted = background.submit(services.admit_registrant)
-        of_rule = background.submit(services.register_devices, [world.captured, world.gateways[0]])
-        registered = background.submit(services.register_devices, world.gateways[1:])
+        registered = background.submit(services.register_devices)
         world.open_tunnels()
         clock(f"{len(world.members)} hosts follow the registry with `blockota vpn sync --watch`")
 
         _ban(world, clock)
-        admitted.result()
-        of_rule.result()
+        # Services that run would read the registry of devices after each registration.
+        registered.result()
+        clock(f"a registrant, {size} sensors and an actuator registered")
         services.set_up()
         write_rule(services)
         services.start_all()
         clock(f"the cloud, {size} validators and {size + 1} gateways run")
-        registered.result()
-        clock(f"a registrant, {size} sensors and an actuator registered")
         services.start_things()
         first = eventually(lambda: all(services.received().values()), what="a reading of each sensor")
         assert first

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -54,28 +54,24 @@ class Services:
     running: dict[int, tuple[forks.Process, ExitStack]] = field(default_factory=dict)
     things: dict[int, forks.Process] = field(default_factory=dict)
 
-    def admit_registrant(self) -> None:
-        """Admit the registrant of the devices, who registers their model."""
+    def register_devices(self) -> None:
+        """Admit a registrant, give each gateway numbers, and register a device for each."""
         city, account = self.world.ledger.city(), dev_account(REGISTRANT)
         key = derive_private_key(int.from_bytes(account.key), SECP256K1()).public_key()
         compressed = key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
         city.decide("devices", "admitRegistrant", product_key("acme"), compressed, account.address)
         city.devices.register_spec(account, MODEL, data="")
-
-    def register_devices(self, gateways: Sequence[Member]) -> None:
-        """Give gateways numbers, and register a device for each."""
-        city, account = self.world.ledger.city(), dev_account(REGISTRANT)
         # A registration needs the numbers of its site only, so it is sent while the Safe decides about the next site.
         with ThreadPoolExecutor() as pool:
             made = {}
-            for gateway in gateways:
+            for gateway in self.world.sites:
                 city.decide("devices", "giveBlocks", gateway.uuid.bytes, 1)
                 serial = f"SN-{gateway.number}"
                 registration = registration_of(
                     [f"acme/{MODEL}/{serial}"], nonce=serial.encode(), data="", site=gateway.uuid, key=None
                 )
                 made[gateway.number] = pool.submit(city.devices.register, account, registration, payer=gateway.account)
-        self.devices |= {number: one.result().number for number, one in made.items()}
+        self.devices = {number: one.result().number for number, one in made.items()}
 
     def set_up(self) -> None:
         """Write the settings of all services beside those of the tunnels."""
