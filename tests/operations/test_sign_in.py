@@ -267,10 +267,10 @@ def test_a_dismissal_needs_token_site_role_and_reason(scene: RoomScene, url: str
     ):
         assert client.ask("POST", path, changed, **headers)[0] == status
     assert Client(url).ask("POST", path, form)[0] == 403
-    assert client.get("/warnings").count('type="checkbox"') == len(named)
+    assert client.get("/warnings").count('name="warning"') == len(named)
 
     assert client.ask("POST", path, form)[0] == 303
-    assert client.get("/warnings").count('type="checkbox"') == len(named) - 1
+    assert client.get("/warnings").count('name="warning"') == len(named) - 1
 
 
 def test_an_account_without_a_role_leaves_no_entry(scene: RoomScene, url: str) -> None:
