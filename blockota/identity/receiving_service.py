@@ -35,6 +35,7 @@ from blockota.identity.request_state import RequestState
 from blockota.identity.warnings import WarningMaker
 from blockota.ledger.recording import LogParts, LogRecorder, LogStatus
 from blockota.line_log import LineLog
+from blockota.model.identity import Identity, IdentityKind
 from blockota.model.request import Fault, Receiver, SignedRequest
 from blockota.repository.metrics import Metrics, ServiceMetrics
 from blockota.repository.server import Listening, serve_until
@@ -144,6 +145,15 @@ class ReceivingStatus:
         yield from make.log(self.log)
 
 
+def _obstacle(own: Identity | None, kind: IdentityKind) -> str:
+    """Return why other services refuse the requests of an identity; empty if they do not."""
+    if own is None or own.retired:
+        return "the registry has retired it" if own else "it is not enrolled"
+    if own.kind is not kind:
+        return f"it is enrolled as a {own.kind}, and this service needs a {kind}"
+    return "it is banned" if own.banned else ""
+
+
 class ReceivingService(ABC):
     """Runs a service that receives requests.
 
@@ -155,6 +165,9 @@ class ReceivingService(ABC):
     Attributes:
         registry: reads the records of identities.
     """
+
+    KIND: ClassVar[IdentityKind]
+    """The kind of identity that the service needs."""
 
     def __init__(self, setup: ReceivingSetup, lines: LineLog, stop: Stop) -> None:
         self._setup, self._lines, self._stop = setup, lines, stop
@@ -252,10 +265,12 @@ class ReceivingService(ABC):
     def _look(self) -> None:
         try:
             self.registry.look()
+            own = self.registry.reading(self._setup.receiver.uuid, "").identity
         except ChainError as error:
             self._lines.state("gateway chain", error.why)
         else:
             self._lines.state("gateway chain", "")
+            self._lines.state("identity", _obstacle(own, self.KIND))
         self._looked.set()
         self._stop.wait(INTERVAL)
 

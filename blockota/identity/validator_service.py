@@ -43,6 +43,7 @@ from blockota.identity.validator_settings import ValidatorSettings
 from blockota.ledger.recording import LogParts
 from blockota.line_log import LineLog
 from blockota.messaging.client import BrokerAccount, connected
+from blockota.model.identity import IdentityKind
 from blockota.model.request import MAX_STORE_SIZE, Receiver, SignedRequest
 from blockota.model.rule import RuleBook
 from blockota.repository.metrics import Metrics, ServiceMetrics
@@ -114,6 +115,8 @@ class ValidatorService(ReceivingService):
         lines: receives events, failures and recoveries.
         stop: ends the validator.
     """
+
+    KIND = IdentityKind.VALIDATOR
 
     def __init__(
         self, setup: ValidatorSetup, stores: ValidatorStores, state: RequestState, lines: LineLog, stop: Stop

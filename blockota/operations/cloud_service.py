@@ -18,6 +18,7 @@ from blockota.identity.receiving_service import ReceivingService, ReceivingSetup
 from blockota.identity.request_state import RequestState
 from blockota.ledger.recording import LogParts
 from blockota.line_log import LineLog, sentence
+from blockota.model.identity import IdentityKind
 from blockota.model.request import MAX_STORE_SIZE, Receiver, SignedRequest
 from blockota.operations.cloud import METHODS, CloudStore
 from blockota.operations.cloud_settings import CloudSettings
@@ -80,6 +81,8 @@ class CloudService(ReceivingService):
         lines: receives events, failures and recoveries.
         stop: ends the cloud.
     """
+
+    KIND = IdentityKind.CLOUD
 
     def __init__(self, setup: CloudSetup, state: RequestState, lines: LineLog, stop: Stop) -> None:
         settings = setup.settings

@@ -237,6 +237,20 @@ def test_a_ban_counts_at_the_next_block(city: City, tmp_path: Path) -> None:
         eventually(lambda: "result" in client.post(sender.request()), what="the end of the ban")
 
 
+@pytest.mark.parametrize(
+    ("identity", "why"),
+    [(SENDER.uuid, "it is enrolled as a gateway, and this service needs a validator"), (UUID(int=9), "not enrolled")],
+)
+def test_a_validator_reports_what_is_wrong_with_its_own_record(
+    city: City, tmp_path: Path, identity: UUID, why: str
+) -> None:
+    """The cloud and the gateways would refuse all of its requests, and for good if its kind is wrong."""
+    config = write_validator(city, tmp_path)
+    config.write_text(config.read_text().replace(f'identity = "{VALIDATOR}"', f'identity = "{identity}"'))
+    with running_validator(city, config) as run:
+        assert any('"part": "identity"' in line and why in line for line in run.lines)
+
+
 def test_a_validator_that_is_ready_has_read_the_registry(
     city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
