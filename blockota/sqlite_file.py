@@ -31,6 +31,16 @@ class FileMark:
     name: str
 
 
+def file_id(path: Path) -> tuple[int, int]:
+    """Return what distinguishes a file from another one of the same path.
+
+    Raises:
+        OSError: the file does not exist, or its folder cannot be read.
+    """
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
 def prepare_file(database: sqlite3.Connection, path: Path, mark: FileMark) -> None:
     """Make commits durable, and mark a new file.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +20,7 @@ from uuid import UUID
 from blockota.errors import RefusedError, StoreError
 from blockota.formats.tlog import EMPTY_TREE, TreeHead
 from blockota.model.receipt import EntryKind, LogEntry
-from blockota.sqlite_file import FileMark, is_damaged, prepare_file
+from blockota.sqlite_file import FileMark, file_id, is_damaged, prepare_file
 
 MAX_NUMBER = (1 << 63) - 1
 """The largest number of SQLite. An entry of a log can name devices and orders with one bit more."""
@@ -154,11 +154,11 @@ class RoomArchive:
 
     Args:
         database: an open database whose isolation level is None.
-        place: the name of the database in errors.
+        path: its file.
     """
 
-    def __init__(self, database: sqlite3.Connection, *, place: str) -> None:
-        self._database, self.place = database, place
+    def __init__(self, database: sqlite3.Connection, path: Path) -> None:
+        self._database, self._path, self._file = database, path, file_id(path)
         self._lock = threading.RLock()
         with self._translated():
             database.executescript(_TABLES)
@@ -177,7 +177,7 @@ class RoomArchive:
         try:
             with _translated_of(str(path)):
                 prepare_file(database, path, _MARK)
-            return cls(database, place=str(path))
+            return cls(database, path)
         except BaseException:
             database.close()
             raise
@@ -190,6 +190,30 @@ class RoomArchive:
         """Close the database."""
         with self._lock:
             self._database.close()
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be written; empty if the file is still the one that was opened.
+
+        SQLite writes on into a file that was deleted, and all of it would be lost at the end of the room.
+        """
+        with suppress(OSError):
+            if file_id(self._path) == self._file:
+                return ""
+        return f"{self._path} was deleted or replaced while the room used it"
+
+    def check_file(self) -> None:
+        """Check that something written now would last.
+
+        Raises:
+            StoreError: the file was deleted or replaced.
+        """
+        if trouble := self.trouble:
+            raise StoreError(
+                f"the archive {self._path.name} cannot be written",
+                why=trouble,
+                remedy="stop the room, restore the file, and start the room again",
+            )
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         """Return the rows of a query.
@@ -205,8 +229,9 @@ class RoomArchive:
         """Commit all changes of the ``with`` block together, or none.
 
         Raises:
-            StoreError: the file cannot be written.
+            StoreError: the file cannot be written, or was deleted or replaced.
         """
+        self.check_file()
         with self._lock, self._translated():
             self._database.execute("BEGIN IMMEDIATE")
             try:
@@ -270,7 +295,7 @@ class RoomArchive:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        with _translated_of(self.place):
+        with _translated_of(str(self._path)):
             yield
 
 

@@ -50,7 +50,10 @@ class WantedConfiguration:
     @property
     def safe_name(self) -> str:
         """The name of the file without folders and unusual characters."""
-        return _STRANGE.sub("_", self.file_name.replace("\\", "/").rpartition("/")[2])[:_LONGEST_NAME] or "image"
+        return (
+            _STRANGE.sub("_", self.file_name.replace("\\", "/").rpartition("/")[2]).lstrip(".")[:_LONGEST_NAME]
+            or "image"
+        )
 
 
 def prepare_configuration(

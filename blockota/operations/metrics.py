@@ -71,7 +71,7 @@ def _logs(room: Room, now: float) -> Metrics:
 def _troubles(room: Room) -> list[str]:
     watched = [one.last.trouble for one in room.watches.all if one.last.trouble]
     return [
-        *room.state.troubles.values(),
+        *room.troubles.values(),
         *(one.trouble for one in room.state.logs.values() if one.trouble),
         *watched,
     ]

@@ -178,6 +178,12 @@ class Room:
         """The connections to all chains, the gateway chain first."""
         return (self.city_connection, *self._vendors)
 
+    @property
+    def troubles(self) -> dict[str, str]:
+        """Why a chain cannot be read, or the archive cannot be written, by name."""
+        why = self.archive.trouble
+        return {**self.state.troubles, **({"archive": why} if why else {})}
+
     def log_follower(self, keeper: UUID) -> LogFollower | None:
         """Return the follower of a log; None if the settings do not name the log."""
         return self._followers.get(keeper)

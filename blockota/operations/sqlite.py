@@ -15,7 +15,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from blockota.errors import BlockOTAError, RefusedError, StoreError, UsageError
 from blockota.files import home_path
-from blockota.sqlite_file import is_damaged
+from blockota.sqlite_file import file_id, is_damaged
 
 _APPLICATION = 0x424F5443
 """The application id in the file's header (the letters BOTC)."""
@@ -63,12 +63,12 @@ class SqliteServer:
 
         @event.listens_for(engine, "connect")
         def remember(_database: object, record: ConnectionPoolEntry) -> None:
-            record.info["file"] = _file_id(self._path)
+            record.info["file"] = file_id(self._path)
 
         @event.listens_for(engine, "checkout")
         def compare(_database: object, record: ConnectionPoolEntry, _proxy: object) -> None:
             with suppress(OSError):
-                if _file_id(self._path) == record.info["file"]:
+                if file_id(self._path) == record.info["file"]:
                     return
             raise DisconnectionError  # the pool opens the file anew
 
@@ -111,7 +111,7 @@ class SqliteServer:
         before = connection.connection.info["file"]
         yield
         try:
-            after = _file_id(self._path)
+            after = file_id(self._path)
         except OSError:
             after = None
         if before != after:
@@ -145,9 +145,3 @@ class SqliteServer:
         )
         database.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
         return database
-
-
-def _file_id(path: Path) -> tuple[int, int]:
-    """Return what distinguishes a file from another one of the same path."""
-    found = path.stat()
-    return found.st_dev, found.st_ino

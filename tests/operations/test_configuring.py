@@ -36,7 +36,7 @@ def shown(answer: requests.Response) -> str:
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.text.partition("<main")[2])).split())
 
 
-FORBIDDEN, WRONG, REFUSED, ABSENT = 403, 400, 409, 404
+OK, FORBIDDEN, WRONG, REFUSED, ABSENT = 200, 403, 400, 409, 404
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +157,13 @@ def test_a_wrong_file_is_refused(operator: Person, image: bytes, words: str) -> 
     assert answer.status_code in (WRONG, REFUSED)
     assert words in shown(answer)
     assert "/tmp" not in answer.text  # noqa: S108 - the text of an answer
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../..", "a/..", "\\..", "...", "\0", "%2e%2e"])
+def test_any_name_of_a_file_is_safe(operator: Person, name: str) -> None:
+    """The name of a file at the person never names a folder here."""
+    answer = operator.send({**FORM, "version": "9.0.0", "csrf": operator.token}, {"image": (name, IMAGE[::-1])})
+    assert answer.status_code == OK, shown(answer)
 
 
 def test_a_body_that_is_no_form_is_refused(operator: Person, url: str) -> None:

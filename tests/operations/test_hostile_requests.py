@@ -151,6 +151,30 @@ def test_a_damaged_archive_is_a_sentence_for_signed_in_persons_too(scene: RoomSc
         assert "cannot be used" in answer.text
 
 
+def test_a_deleted_archive_takes_no_dismissal(scene: RoomScene) -> None:
+    """After its archive is deleted, the room shows what it read, and says that nothing can be written."""
+    setup = another_room(scene, "deleted")
+    with running_room(setup) as url:
+        eventually(lambda: "2 followed" in requests.get(url, timeout=DEADLINE).text, what="the logs")
+        client = operator_of(scene, url)
+        number = scene.gateway.state(EntryKind.WARNING, "one to dismiss", time=int(time.time()))
+        scene.gateway.publish()
+        name = f"{GATEWAY.uuid}/{number}"
+        eventually(lambda: name in client.get(f"{url}/warnings", timeout=DEADLINE).text, what="the warning")
+        for file in setup.settings.folder.glob(f"{ARCHIVE_NAME}*"):
+            file.rename(file.with_name(f"gone-{file.name}"))
+        logged = len(TileLog(setup.settings.folder / "log"))
+        answer = dismiss(client, url, "lost", [name])
+        assert answer.status_code == 503
+        assert "deleted or replaced while the room used it" in answer.text
+        assert len(TileLog(setup.settings.folder / "log")) == logged
+        page = requests.get(f"{url}/warnings", timeout=DEADLINE)
+        assert page.ok
+        assert "one to dismiss" in page.text
+        assert "Archive</b> cannot be written now" in page.text
+        assert requests.get(f"{url}/health", timeout=DEADLINE).text == "degraded\n"
+
+
 def test_silent_connections_keep_nobody_out(scene: RoomScene) -> None:
     """Clients that connect and send nothing, or half a request, are dropped; a viewer's stream is not."""
     setup = replace(another_room(scene, "besieged"), stall_seconds=0.2)

@@ -177,8 +177,7 @@ class _VisitorMiddleware:
 
 def _health(request: Request) -> Response:
     """Whether the room works, for a monitor."""
-    troubles = pages.room_of(request).state.troubles
-    return PlainTextResponse("degraded\n" if troubles else "serving\n")
+    return PlainTextResponse("degraded\n" if pages.room_of(request).troubles else "serving\n")
 
 
 def _metrics(request: Request) -> Response:

@@ -114,7 +114,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: obje
         "is_answer": request.method == "POST",
         "visitor": getattr(request.state, "visitor", Visitor()),
         "freshness": [*freshness(room.state), *_watched(room)],
-        "troubles": room.state.troubles,
+        "troubles": room.troubles,
         "is_public": request.app.state.is_public,
         "now": int(time.time()),
         "state": room.state,

@@ -72,7 +72,9 @@ def _dismiss(request: Request, visitor: Visitor, warnings: list[tuple[UUID, int]
     """Dismiss warnings, and record it. The entry comes first: no dismissal is without one."""
     if visitor.session is None:
         return
-    warnings = open_of(room_of(request).archive, warnings)
+    archive = room_of(request).archive
+    archive.check_file()
+    warnings = open_of(archive, warnings)
     if not warnings:
         raise UsageError("no warning is dismissed", why="another person dismissed them, or they do not exist")
     log: RoomLog = request.app.state.room_log
@@ -83,4 +85,4 @@ def _dismiss(request: Request, visitor: Visitor, warnings: list[tuple[UUID, int]
         names = " ".join(f"{keeper.hex}/{number}" for keeper, number in some)
         log.record(f"dismissal by {visitor.role} {visitor.name}, {session}: {why}; warnings {names}", now=now)
     who = f"{visitor.role} {visitor.name}"
-    dismiss(room_of(request).archive, warnings, Dismissal(who, now, why))
+    dismiss(archive, warnings, Dismissal(who, now, why))
