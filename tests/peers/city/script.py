@@ -32,10 +32,11 @@ def run_city(folder: Path, size: int, report: Report) -> dict[str, float]:
         clock(f"{len(world.members)} hosts follow the registry with `blockota vpn sync --watch`")
 
         _ban(world, clock)
+        services.set_up()
+        services.prepare_sites()
         # Services that run would read the registry of devices after each registration.
         registered.result()
         clock(f"a registrant, {size} sensors and an actuator registered")
-        services.set_up()
         write_rule(services)
         services.start_all()
         clock(f"the cloud, {size} validators and {size + 1} gateways run")

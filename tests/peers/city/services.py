@@ -25,7 +25,7 @@ from tests.peers.city.members import DOMAIN, Member
 from tests.peers.city.world import World, end_all, read_object
 from tests.support import forks
 from tests.support.city import MODEL, REGISTRANT
-from tests.support.namespaces import run
+from tests.support.namespaces import NamespaceHost, run
 from tests.support.waiting import eventually
 
 REQUESTS, COMMANDS = 8470, 8471
@@ -45,12 +45,14 @@ class Services:
     Attributes:
         world: the city.
         devices: the number of the device of each site, by the number of its gateway among the members.
+        hosts: the hosts of the devices, by the number of the gateway.
         running: the running services, by the number of the member, each with what ends it.
         things: the processes of the sensors and of the actuator, by the number of the gateway.
     """
 
     world: World
     devices: dict[int, int] = field(default_factory=dict)
+    hosts: dict[int, NamespaceHost] = field(default_factory=dict)
     running: dict[int, tuple[forks.Process, ExitStack]] = field(default_factory=dict)
     things: dict[int, forks.Process] = field(default_factory=dict)
 
@@ -90,10 +92,14 @@ class Services:
         self.launch(member)
         read_object(self.running[member.number][0])
 
-    def start_all(self) -> None:
-        """Start all services and brokers, and wait until they are ready."""
+    def prepare_sites(self) -> None:
+        """Start a broker at each site, and add a host for its device, which only a cable to the gateway connects."""
         for gateway in self.world.sites:
             self._start_broker(gateway)
+            self.hosts[gateway.number] = self.world.network.add_behind(gateway.host, (_BROKER_ADDRESS, _THING_ADDRESS))
+
+    def start_all(self) -> None:
+        """Start all services, and wait until they are ready."""
         for member in self.world.members:
             if member is not self.world.stolen:
                 self.launch(member)
@@ -113,15 +119,15 @@ class Services:
         stack.close()
 
     def start_things(self) -> None:
-        """Start the actuator and the sensors, each on a host that only a cable to its gateway connects."""
+        """Start the actuator and the sensors."""
         for gateway in (self.world.captured, *self.world.gateways):
-            host = self.world.network.add_behind(gateway.host, (_BROKER_ADDRESS, _THING_ADDRESS))
             number, files = self.devices[gateway.number], BrokerFiles(gateway.folder / "gateway" / "mqtt")
             place = {"host": _BROKER_ADDRESS, "authority": str(files.authority)}
             place["password"] = files.issue([number])[str(number)]
             (gateway.folder / "thing.json").write_text(json.dumps(place))
             module = "tests.peers.city.actuator" if gateway is self.world.captured else "tests.peers.city.sensor"
-            words = ["tests.peers.city.inside", host.namespace, module, str(number), "thing.json"]
+            inside = ["tests.peers.city.inside", self.hosts[gateway.number].namespace]
+            words = [*inside, module, str(number), "thing.json"]
             process = forks.started(["-m", *words], folder=gateway.folder, preloaded=["paho.mqtt.client"])
             self.things[gateway.number] = self.world.stack.enter_context(process)
         for thing in self.things.values():
