@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.peers.city.bans import ban_gateway
 from tests.peers.city.commands import await_command, write_rule
 from tests.peers.city.kills import await_all, kill_in_turn
+from tests.peers.city.log_tunnels import read_logs
 from tests.peers.city.logs import anchor_warnings, prove_warning
 from tests.peers.city.services import Services
 from tests.peers.city.trials import refuse_banned, refuse_command, refuse_requests
@@ -46,6 +47,7 @@ def run_city(folder: Path, size: int, report: Report) -> dict[str, float]:
         clock(f"the weather of {size} of {size} sensors is in the cloud")
         clock(f"a hot sensor switched the actuator behind another gateway: {await_command(services)}")
         _refuse(world, clock)
+        clock(f"the cloud reads the logs of {read_logs(world)} gateways and validators through its tunnels")
         for sentence in kill_in_turn(services):
             clock(sentence)
         world.figures["readings"] = await_all(services)

@@ -28,7 +28,7 @@ from tests.support.city import MODEL, REGISTRANT
 from tests.support.namespaces import NamespaceHost, run
 from tests.support.waiting import eventually
 
-REQUESTS, COMMANDS = 8470, 8471
+REQUESTS, COMMANDS, LOGS = 8470, 8471, 8472
 """The ports at which validators and the cloud take requests, and gateways take commands."""
 QUANTITY = "temperature"
 """The quantity that the sensors send."""
@@ -153,7 +153,7 @@ class Services:
         found_receiver(
             _config(validator),
             _service(validator),
-            {"requests": f"{validator.address}:{REQUESTS}", "listen": "127.0.0.1:8092"},
+            {"requests": f"{validator.address}:{REQUESTS}", "listen": f"{validator.address}:{LOGS}"},
             hosts=[str(validator.address)],
             now=datetime.now(UTC),
         )
@@ -167,6 +167,7 @@ class Services:
             DOMAIN,
             identity_key=gateway.folder / "identity.pem",
             log_key=gateway.folder / "log.pem",
+            listen=f"{gateway.address}:{LOGS}",
             mqtt=_BROKER_ADDRESS,
         )
         found_gateway(_config(gateway), new)
