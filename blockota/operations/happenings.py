@@ -112,7 +112,7 @@ def _device(words: str) -> Callable[[Arguments], tuple[str, str]]:
 
 
 def _log(words: str) -> Callable[[Arguments], tuple[str, str]]:
-    return lambda of: (f"log {_uuid(of['uuid'])}", words.format(device=of.get("number", ""), size=of.get("size", "")))
+    return lambda of: (f"log {_uuid(of['uuid'])}", words.format(device=of.get("number", "")))
 
 
 def _release(words: str) -> Callable[[Arguments], tuple[str, str]]:
@@ -154,7 +154,10 @@ _WORDS: Mapping[str, Callable[[Arguments], tuple[str, str]]] = {
     "DeviceUnbanned": _device("ban lifted"),
     "BlocksGiven": lambda of: (f"site {_uuid(of['site'])}", f"{of['count']} blocks of device numbers given"),
     "SiteReplaced": lambda of: (f"site {_uuid(of['from'])}", f"replaced by {_uuid(of['to'])}"),
-    "Anchored": _log("anchored at {size} entries"),
+    "Anchored": lambda of: (
+        f"log {_uuid(of['uuid'])}",
+        f"anchored at {of['size']} {'entry' if of['size'] == 1 else 'entries'}",
+    ),
     "Installed": lambda of: (
         f"log {_uuid(of['uuid'])}",
         f"installations of release {of['release'].hex()[:12]} recorded",
