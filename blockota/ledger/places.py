@@ -5,6 +5,7 @@ The place is a folder of this machine, or a URL from which the log is served.
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from blockota.formats.tlog import MAX_ENTRY_SIZE, TILE_WIDTH
@@ -19,19 +20,26 @@ _MAX_FILE_SIZE = TILE_WIDTH * (MAX_ENTRY_SIZE + 2)
 """The size in bytes of a bundle whose entries all have the maximum size."""
 
 
+class _Client(threading.local):
+    """The HTTP client of a thread: a client has one connection, whose answers come in the order of its questions."""
+
+    def __init__(self, source: Source) -> None:
+        self.http = HttpClient(source, Limits())
+
+
 def published_log(place: str) -> LogReader:
-    """Return a reader of the log in a folder or behind a URL.
+    """Return a reader of the log in a folder or behind a URL. Several threads may use it.
 
     Raises:
         UsageError: the URL is not valid.
     """
     if not place.lower().startswith(_SCHEMES):
         return TileLog(Path(place)).published
-    client = HttpClient(Source(place), Limits())
+    client = _Client(Source(place))
 
     def read_file(path: str) -> bytes | None:
         try:
-            return client.get(f"/{path}", accept="*/*", limit=_MAX_FILE_SIZE).body()
+            return client.http.get(f"/{path}", accept="*/*", limit=_MAX_FILE_SIZE).body()
         except AbsentError:
             return None
 
