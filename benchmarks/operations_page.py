@@ -44,11 +44,13 @@ PAGES = (
     "/devices",
     "/devices/256",
     "/updates",
+    "/updates/1",
     "/requests",
     "/replicas",
     "/ledger",
     "/network",
     "/log",
+    "/log?skip=10000",
     "/metrics",
 )
 _CHUNK = 50_000

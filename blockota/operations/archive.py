@@ -34,6 +34,8 @@ CREATE TABLE IF NOT EXISTS entry (
 CREATE INDEX IF NOT EXISTS entry_of_device ON entry (device, time);
 CREATE INDEX IF NOT EXISTS entry_of_kind ON entry (kind, time);
 CREATE INDEX IF NOT EXISTS entry_of_order ON entry (update_order, kind) WHERE update_order IS NOT NULL;
+CREATE INDEX IF NOT EXISTS report_of_order ON entry (update_order, time, number)
+    WHERE update_order IS NOT NULL AND kind >= 5;
 CREATE INDEX IF NOT EXISTS warning_text ON entry (kind, time, number, keeper, device, text) WHERE kind = 8;
 CREATE INDEX IF NOT EXISTS entry_by_time ON entry (time);
 CREATE TABLE IF NOT EXISTS running (

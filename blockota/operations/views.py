@@ -264,7 +264,11 @@ def _running(row: Sequence[Any]) -> Running:
 
 @dataclass(frozen=True)
 class EntryQuery:
-    """The filters of a list of entries; None filters nothing."""
+    """The filters of a list of entries; None filters nothing.
+
+    Attributes:
+        order: the order about which the entries report anything other than an installation.
+    """
 
     device: int | None = None
     kinds: tuple[EntryKind, ...] = ()
@@ -284,7 +288,8 @@ def find_entries(archive: RoomArchive, query: EntryQuery) -> list[ArchivedEntry]
     if query.keeper:
         clauses, values = [*clauses, "keeper = ?"], [*values, query.keeper.bytes]
     if query.order is not None:
-        clauses, values = [*clauses, "update_order = ?"], [*values, query.order]
+        # The kind is a literal, so that SQLite uses the index of these entries.
+        clauses, values = [*clauses, f"update_order = ? AND kind >= {int(EntryKind.EVENT)}"], [*values, query.order]
     order = "number DESC" if query.keeper and not query.kinds else "time DESC, number DESC"
     rows = archive.rows(
         f"SELECT {ENTRY_COLUMNS} FROM entry WHERE {' AND '.join(clauses)} ORDER BY {order} LIMIT ? OFFSET ?",  # noqa: S608

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from urllib.error import HTTPError
@@ -133,6 +134,22 @@ def test_requests_come_from_the_database_of_the_cloud(scene: RoomScene, tmp_path
         (tmp_path / "cloud.db").mkdir()
         eventually(lambda: "cannot be read now" in get(url, "/requests"), what="the report of the outage")
         assert "<b>5</b><span>accepted in the last hour" in get(url, "/requests")
+
+
+def test_a_host_that_does_not_answer_delays_no_other_page(scene: RoomScene) -> None:
+    """While many viewers wait for proofs of a silent log, the other pages are shown."""
+    with running_room(scene.setup) as url:
+        eventually(lambda: "2 followed" in get(url), what="the logs")
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as silent, ThreadPoolExecutor(60) as viewers:
+        logs = {**scene.setup.settings.logs, GATEWAY.uuid: f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        setup = replace(scene.setup, settings=replace(scene.setup.settings, logs=logs))
+        with running_room(setup) as url:
+            proofs = [viewers.submit(get, url, f"/entries/{GATEWAY.uuid}/0") for _ in range(60)]
+            eventually(lambda: sum(one.done() for one in proofs) >= 40, what="the refusals")
+            assert "devices registered" in get(url)
+            refused = [one.result() for one in proofs if one.done()]
+            assert [text[:3000] for text in refused if "too many viewers wait" not in text] == []
+            silent.close()
 
 
 def test_a_host_that_does_not_answer_delays_no_other_log(scene: RoomScene) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 
 from starlette.applications import Starlette
@@ -49,6 +50,8 @@ _STATUS_OF: tuple[tuple[type[BlockOTAError], HTTPStatus], ...] = (
     (BlockOTAError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )
 """The HTTP status of an error; the first class that fits counts."""
+_MAX_PROOFS = 16
+"""The pages that may wait for a node or a log at once. Starlette has 40 threads for all pages."""
 _UUID, _DIGITS = "{keeper:uuid}", "{number:number}"
 
 
@@ -125,6 +128,7 @@ def make_application(
     app.state.metrics = MetricsPage(SERVICE, lambda: room_metrics(room, lambda: events.viewers))
     app.state.room, app.state.live, app.state.is_public = room, events, is_public
     app.state.room_log, app.state.sign_ins = room_log, sign_ins
+    app.state.proofs = BoundedSemaphore(_MAX_PROOFS)
     return app, events
 
 

@@ -8,14 +8,16 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from threading import BoundedSemaphore
 from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from blockota.model.receipt import EntryKind
+from blockota.errors import UnreachableError
 from blockota.operations import views
 from blockota.operations.evidence import EntryEvidence, TransactionView
 from blockota.operations.public_text import without_addresses
@@ -25,7 +27,7 @@ from blockota.operations.web.rendering import render
 
 _NUMBER = re.compile(r"[1-9]\d{0,17}", re.ASCII)
 _MAX_TEXT = 200
-_EXPORTED, _LINES, _NEWEST, _READ, _MOST_SKIPPED = 10_000, 100, 8, 200, 100_000
+_EXPORTED, _LINES, _NEWEST, _READ, _MOST_SKIPPED = 10_000, 100, 8, 200, 10_000
 _VERBS = {
     "install": "installed",
     "reinstall": "installed again:",
@@ -36,7 +38,6 @@ _VERBS = {
     "postponement": "postponed",
 }
 """The words before the release of an entry, by the kind of the entry."""
-_REPORTS = (EntryKind.REFUSAL, EntryKind.POSTPONEMENT, EntryKind.EVENT, EntryKind.WARNING)
 _KINDS, _FORMS = ("", "chain", "log"), ("csv", "jsonl")
 
 
@@ -148,7 +149,7 @@ def order_reports(request: Request) -> Response:
     found = next((one for one in progress if one.order.number == number), None)
     if found is None:
         return missing(request, f"order {number}", "the gateway chain has no such order at this block")
-    query = views.EntryQuery(order=number, kinds=_REPORTS, page=page_of(request))
+    query = views.EntryQuery(order=number, page=page_of(request))
     entries = views.find_entries(room.archive, query)
     return render(
         request,
@@ -192,7 +193,8 @@ def entry(request: Request) -> Response:
     """One entry with its proof."""
     room = room_of(request)
     keeper, number = request.path_params["keeper"], int(request.path_params["number"])
-    evidence = EntryEvidence.find(room, keeper, number)
+    with proving(request):
+        evidence = EntryEvidence.find(room, keeper, number)
     if evidence is None:
         return missing(request, f"entry {number} of {keeper}", "the room has not read and verified such an entry")
     fields: dict[str, Any] = {}
@@ -210,7 +212,8 @@ def proof_file(request: Request) -> Response:
     keeper, number = request.path_params["keeper"], int(request.path_params["number"])
     if is_public(request):
         return missing(request, "the proof file", "a public page gives no entries, because they have serial numbers")
-    evidence = EntryEvidence.find(room, keeper, number)
+    with proving(request):
+        evidence = EntryEvidence.find(room, keeper, number)
     if evidence is None or evidence.proof is None:
         why = evidence.trouble if evidence else "the room has not read such an entry"
         return missing(request, f"the proof file of entry {number}", why)
@@ -225,7 +228,8 @@ def transaction(request: Request) -> Response:
     hash_ = request.path_params["hash"]
     if not re.fullmatch(r"0x[0-9a-f]{64}", hash_):
         return missing(request, "the transaction", f"{hash_:.80} is not the hash of a transaction")
-    found = TransactionView.find(room, chain, block, bytes.fromhex(hash_[2:]))
+    with proving(request):
+        found = TransactionView.find(room, chain, block, bytes.fromhex(hash_[2:]))
     if not found.happenings:
         return missing(request, f"the transaction {hash_}", "no event of it is known here")
     return render(request, "transaction.html", view=found, hash=hash_)
@@ -297,6 +301,26 @@ def log_rows(room: Room) -> list[dict[str, Any]]:
         }
         for uuid in sorted(keepers, key=lambda one: (str(city.identities[one].kind), str(one)))
     ]
+
+
+@contextmanager
+def proving(request: Request) -> Iterator[None]:
+    """Limit the pages that wait for a node or for the host of a log, so that a silent one does not stop the others.
+
+    Raises:
+        UnreachableError: too many pages wait.
+    """
+    places: BoundedSemaphore = request.app.state.proofs
+    if not places.acquire(blocking=False):
+        raise UnreachableError(
+            "the proof cannot be made now",
+            why="a chain or a log answers slowly, and too many viewers wait for it",
+            remedy="load the page again in some seconds",
+        )
+    try:
+        yield
+    finally:
+        places.release()
 
 
 def room_of(request: Request) -> Room:
