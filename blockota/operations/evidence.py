@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
@@ -10,7 +11,8 @@ from blockota.bindings.safe_execution import SafeExecution, read_execution
 from blockota.chain.records import TransactionCall
 from blockota.connection import Connection
 from blockota.errors import BlockOTAError, RefusedError
-from blockota.formats.notes import Checkpoint
+from blockota.formats.notes import Checkpoint, NoteAlgorithm, VerifierKey
+from blockota.formats.public_key import KeyKind
 from blockota.ledger.anchored import find_anchor
 from blockota.ledger.reader import EntryProof
 from blockota.model.proof_file import Anchor, ProofFile
@@ -63,7 +65,7 @@ class EntryEvidence:
         except RefusedError as error:
             trouble = f"{error.what}: {error.why}"
         try:
-            proof, anchor = _prove(room, keeper, number)
+            proof, anchor = _prove(room, keeper, number, raw)
         except BlockOTAError as error:
             trouble = trouble or (f"{error.what}: {error.why}" if error.why else error.what)
             return cls(keeper, number, raw, entry, judged, trouble=trouble)
@@ -73,11 +75,27 @@ class EntryEvidence:
         return cls(keeper, number, raw, entry, judged, file, origin, size, anchor, trouble)
 
 
-def _prove(room: Room, keeper: UUID, number: int) -> tuple[EntryProof, Anchor | None]:
+def trust_file(room: Room, evidence: EntryEvidence) -> str:
+    """Return the table ``[trust]`` with the keys that the registries have for the log and the device of an entry.
+
+    A viewer who does not trust the room compares the keys with the registries, by a node of its own.
+    """
+    city = room.state.city
+    keys = city.log_keys.get(evidence.keeper, ()) if city else ()
+    logs = [str(VerifierKey(evidence.origin, NoteAlgorithm.ED25519, key)) for key in keys]
+    lines = [f"# The keys in the registries at block {city.block.number:,} of the gateway chain." if city else ""]
+    lines += ["[trust]", f"logs = {json.dumps(logs)}"]
+    device = city.devices.get(evidence.entry.device) if city and evidence.entry else None
+    if device and device.key and device.key.kind is KeyKind.P256:
+        lines += ["", "[trust.devices]", f'{device.number} = """', device.key.pem.strip(), '"""']
+    return "\n".join(lines) + "\n"
+
+
+def _prove(room: Room, keeper: UUID, number: int, raw: bytes) -> tuple[EntryProof, Anchor | None]:
     """Return the proof of an entry, and its anchor.
 
     Raises:
-        RefusedError: the settings do not name the log, or the log contradicts its anchor.
+        RefusedError: the settings do not name the log, or the log contradicts its anchor, its key or its past.
         ContentError: the log is damaged.
         ChainError: the node is out of reach.
     """
@@ -87,6 +105,12 @@ def _prove(room: Room, keeper: UUID, number: int) -> tuple[EntryProof, Anchor | 
             f"the log of {keeper} is not followed", why="the settings of the room do not name it", remedy="name it"
         )
     proof = follower.reader.prove_inclusion(number)
+    # The checkpoint and the entry are read again from the log, and may be others than those that were verified.
+    follower.check_signature(proof.checkpoint, room.state.city.log_keys.get(keeper, ()) if room.state.city else ())
+    if proof.entry != raw:
+        raise RefusedError(
+            f"the log {follower.reader.name} contradicts itself", why=f"its entry {number} is another one than before"
+        )
     anchored = room.state.city.logs.get(keeper) if room.state.city else None
     if room.city is None or anchored is None or anchored.size <= number:
         return proof, None

@@ -88,7 +88,7 @@ class LogFollower:
         try:
             note = self.reader.note()
             if note is not None:
-                self._check_signature(note, keys)
+                self.check_signature(note, keys)
                 self._read(before, Checkpoint.parse(note.text).head)
                 self._check_anchor(anchored)
         except BlockOTAError as error:
@@ -107,8 +107,13 @@ class LogFollower:
         )
         return head.size - before.size
 
-    def _check_signature(self, note: Note, keys: Sequence[bytes]) -> None:
-        """(1) A key of the registry signed the checkpoint."""
+    def check_signature(self, note: Note, keys: Sequence[bytes]) -> None:
+        """(1) A key of the registry signed the checkpoint.
+
+        Raises:
+            RefusedError: no key of the registry did.
+            ContentError: its first line cannot be the name of a key.
+        """
         origin = note.text.partition("\n")[0]
         try:
             trusted = [VerifierKey(origin, NoteAlgorithm.ED25519, key) for key in keys]

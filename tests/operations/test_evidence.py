@@ -7,14 +7,18 @@ import re
 import time
 from collections.abc import Iterator
 from html import unescape
+from pathlib import Path
 
 import pytest
 import requests
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from blockota.chain import Chain
+from blockota.formats.notes import Note, NoteAlgorithm, NoteSignature, VerifierKey
 from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry
 from blockota.operations.web import pages
 from tests.conftest import Cast
+from tests.support import forks
 from tests.support.city import GATEWAY
 from tests.support.operations_room import RoomScene, make_scene, running_room
 from tests.support.waiting import DEADLINE, eventually
@@ -96,3 +100,37 @@ def test_a_claim_is_not_counted_as_an_installation(scene: RoomScene, url: str) -
     assert "too warm" in reasons
     assert "at night" in reasons
     assert get(url, "/updates/999").status_code == 404
+
+
+def test_the_offered_files_prove_the_entry_to_the_command(scene: RoomScene, url: str, tmp_path: Path) -> None:
+    """The proof file and the keys of the registries satisfy the command that the page names."""
+    link = f"/entries/{GATEWAY.uuid}/0"
+    text = unescape(re.sub(r"<[^>]*>", "", get(url, link).text))
+    assert "blockota log verify receipt-0.json --trust trust-0.toml" in text
+    for name, file in (("receipt.json", "receipt-0.json"), ("trust.toml", "trust-0.toml")):
+        answer = get(url, f"{link}/{name}")
+        assert f'filename="{file}"' in answer.headers["Content-Disposition"]
+        (tmp_path / file).write_bytes(answer.content)
+    words = ["log", "verify", "receipt-0.json", "--trust", "trust-0.toml"]
+    done = forks.run(["-m", "blockota", *words], folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert str(scene.numbers[0]) in done.stdout
+    assert "level A" in done.stdout
+    assert get(url, f"{link}/other.txt").status_code == 404
+
+
+def test_a_checkpoint_of_a_stranger_is_no_proof(scene: RoomScene, url: str) -> None:
+    """The page reads the checkpoint of a log again for a proof, and checks its signature again."""
+    path, link = scene.gateway.folder / "checkpoint", f"/entries/{GATEWAY.uuid}/0"
+    true = path.read_bytes()
+    stranger = Ed25519PrivateKey.generate()
+    key = VerifierKey(scene.gateway.signer.key.name, NoteAlgorithm.ED25519, stranger.public_key().public_bytes_raw())
+    text = Note.parse(true).text
+    line = NoteSignature(key.name, key.key_id, stranger.sign(text.encode()))
+    path.write_bytes(Note(text, (line,)).encode())
+    try:
+        assert "no key that the registry has for this log signed its checkpoint" in get(url, link).text
+        assert get(url, f"{link}/receipt.json").status_code == 404
+    finally:
+        path.write_bytes(true)
+    assert "signed a tree of" in get(url, link).text

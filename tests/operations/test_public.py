@@ -163,7 +163,9 @@ def paths_by_route(scene: RoomScene, room: PublicRoom) -> dict[str, list[str]]:
         "/ledger": ["/ledger"],
         "/ledger/{keeper:uuid}": [f"/ledger/{one}" for one in scene.setup.settings.logs],
         "/entries/{keeper:uuid}/{number:number}": [f"/entries/{GATEWAY.uuid}/{one}" for one in entries],
-        "/entries/{keeper:uuid}/{number:number}/receipt.json": [f"/entries/{GATEWAY.uuid}/0/receipt.json"],
+        "/entries/{keeper:uuid}/{number:number}/{file}": [
+            f"/entries/{GATEWAY.uuid}/0/{name}" for name in ("receipt.json", "trust.toml", "x")
+        ],
         "/transactions/{chain:number}/{block:number}/{hash}": sorted(
             set(re.findall(r'href="(/transactions/[^"]+)"', text))
         ),

@@ -97,7 +97,7 @@ def make_application(
         Route("/ledger", pages.ledger),
         Route(f"/ledger/{_UUID}", pages.entries),
         Route(f"/entries/{_UUID}/{_DIGITS}", pages.entry),
-        Route(f"/entries/{_UUID}/{_DIGITS}/receipt.json", pages.proof_file),
+        Route(f"/entries/{_UUID}/{_DIGITS}/{{file}}", pages.proof_file),
         Route("/transactions/{chain:number}/{block:number}/{hash}", pages.transaction),
         Route("/log", pages.log),
         Route("/log/export.{form}", pages.export),

@@ -19,7 +19,7 @@ from starlette.responses import Response, StreamingResponse
 
 from blockota.errors import UnreachableError
 from blockota.operations import views
-from blockota.operations.evidence import EntryEvidence, TransactionView
+from blockota.operations.evidence import EntryEvidence, TransactionView, trust_file
 from blockota.operations.public_text import without_addresses
 from blockota.operations.room import Room
 from blockota.operations.warning_desk import count_open
@@ -28,6 +28,8 @@ from blockota.operations.web.rendering import render
 _NUMBER = re.compile(r"[1-9]\d{0,17}", re.ASCII)
 _MAX_TEXT = 200
 _EXPORTED, _LINES, _NEWEST, _READ, _MOST_SKIPPED = 10_000, 100, 8, 200, 10_000
+_LAST_REPORTS = 2000
+"""The last page of the reports about an order."""
 _VERBS = {
     "install": "installed",
     "reinstall": "installed again:",
@@ -149,7 +151,7 @@ def order_reports(request: Request) -> Response:
     found = next((one for one in progress if one.order.number == number), None)
     if found is None:
         return missing(request, f"order {number}", "the gateway chain has no such order at this block")
-    query = views.EntryQuery(order=number, page=page_of(request))
+    query = views.EntryQuery(order=number, page=min(page_of(request), _LAST_REPORTS))
     entries = views.find_entries(room.archive, query)
     return render(
         request,
@@ -207,8 +209,10 @@ def entry(request: Request) -> Response:
 
 
 def proof_file(request: Request) -> Response:
-    """The proof file of an entry, which `blockota log verify` checks."""
+    """The proof file of an entry, which `blockota log verify` checks, or the keys of the registry for it."""
     room = room_of(request)
+    if request.path_params["file"] not in ("receipt.json", "trust.toml"):
+        return missing(request, request.url.path[:120], "an entry has the files receipt.json and trust.toml")
     keeper, number = request.path_params["keeper"], int(request.path_params["number"])
     if is_public(request):
         return missing(request, "the proof file", "a public page gives no entries, because they have serial numbers")
@@ -217,6 +221,9 @@ def proof_file(request: Request) -> Response:
     if evidence is None or evidence.proof is None:
         why = evidence.trouble if evidence else "the room has not read such an entry"
         return missing(request, f"the proof file of entry {number}", why)
+    if request.path_params["file"] == "trust.toml":
+        headers = {"Content-Disposition": f'attachment; filename="trust-{number}.toml"'}
+        return Response(trust_file(room, evidence), media_type="application/toml", headers=headers)
     headers = {"Content-Disposition": f'attachment; filename="receipt-{number}.json"'}
     return Response(evidence.proof.to_json(), media_type="application/json", headers=headers)
 
