@@ -6,7 +6,9 @@ import re
 import socket
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from urllib.parse import urlencode, urlsplit
 
@@ -26,6 +28,8 @@ from tests.support.city import GATEWAY, KINDS
 from tests.support.operations_room import RoomScene, make_scene, running_room
 from tests.support.waiting import DEADLINE, eventually
 
+_BURST, _MOST = 260, 200
+"""Requests for events at once, and the streams that the room serves."""
 LONG, HUGE = "9" * 20, "9" * 5000
 HASH = f"0x{'a' * 64}"
 
@@ -198,6 +202,23 @@ def test_silent_connections_keep_nobody_out(scene: RoomScene) -> None:
             scene.gateway.state(EntryKind.EVENT, "door closed", time=int(time.time()))
             scene.gateway.publish()
             assert next(line for line in events if line.startswith(b"event")) == b"event: changed"
+
+
+def test_a_flood_of_viewers_is_limited(url: str) -> None:
+    """A burst of requests for events gets no more streams than the limit, and pages are shown meanwhile."""
+    place = urlsplit(url)
+    request = f"GET /live HTTP/1.1\r\nHost: {place.netloc}\r\n\r\n".encode()
+    with ExitStack() as stack:
+        address = (place.hostname or "", place.port or 0)
+        viewers = [stack.enter_context(socket.create_connection(address, timeout=DEADLINE)) for _ in range(_BURST)]
+        for one in viewers:
+            one.sendall(request)
+        answers = Counter(one.recv(12) for one in viewers)
+        assert answers == {b"HTTP/1.1 200": _MOST, b"HTTP/1.1 503": _BURST - _MOST}
+        assert requests.get(url, timeout=DEADLINE).ok
+    eventually(
+        lambda: "viewers 0.0" in requests.get(f"{url}/metrics", timeout=DEADLINE).text, what="the end of streams"
+    )
 
 
 def _is_ended(connection: socket.socket) -> bool:

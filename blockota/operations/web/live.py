@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 _KEEP_ALIVE, _RETRY, _QUIET = 15.0, 2000, 0.2
 """Seconds between two signs of life, milliseconds before a browser connects again, and the seconds for which changes
@@ -55,23 +56,43 @@ class LiveEvents:
         for viewer in self._viewers:
             viewer.set()
 
-    async def stream(self) -> AsyncIterator[str]:
-        """Yield the events for one viewer."""
+    def enter(self) -> asyncio.Event:
+        """Count a viewer, and return what is set after each change."""
         changed = asyncio.Event()
         self._viewers.add(changed)
+        return changed
+
+    def leave(self, changed: asyncio.Event) -> None:
+        """Count a viewer no longer."""
+        self._viewers.discard(changed)
+
+    async def stream(self, changed: asyncio.Event) -> AsyncIterator[str]:
+        """Yield the events for one viewer."""
+        yield f"retry: {_RETRY}\nid: {self.version}\nevent: hello\ndata: {self.version}\n\n"
+        while not self._is_closed:
+            try:
+                await asyncio.wait_for(changed.wait(), _KEEP_ALIVE)
+            except TimeoutError:
+                yield ": still here\n\n"
+                continue
+            await asyncio.sleep(0 if self._is_closed else _QUIET)
+            changed.clear()
+            yield f"id: {self.version}\nevent: changed\ndata: {self.version}\n\n"
+
+
+class _EventStream(StreamingResponse):
+    """The stream of a viewer, who is counted from the decision to answer on, and not only from the first event on."""
+
+    def __init__(self, events: LiveEvents) -> None:
+        self._events, self._changed = events, events.enter()
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(events.stream(self._changed), media_type="text/event-stream", headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            yield f"retry: {_RETRY}\nid: {self.version}\nevent: hello\ndata: {self.version}\n\n"
-            while not self._is_closed:
-                try:
-                    await asyncio.wait_for(changed.wait(), _KEEP_ALIVE)
-                except TimeoutError:
-                    yield ": still here\n\n"
-                    continue
-                await asyncio.sleep(0 if self._is_closed else _QUIET)
-                changed.clear()
-                yield f"id: {self.version}\nevent: changed\ndata: {self.version}\n\n"
+            await super().__call__(scope, receive, send)
         finally:
-            self._viewers.discard(changed)
+            self._events.leave(self._changed)
 
 
 async def live(request: Request) -> Response:
@@ -79,5 +100,4 @@ async def live(request: Request) -> Response:
     events: LiveEvents = request.app.state.live
     if events.viewers >= _MAX_VIEWERS:
         return Response("too many viewers\n", status_code=503, headers={"Retry-After": "30"})
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(events.stream(), media_type="text/event-stream", headers=headers)
+    return _EventStream(events)
