@@ -220,6 +220,11 @@ def test_a_flood_of_texts_at_the_room(scene: RoomScene, url: str) -> None:
         text = answer.read().decode()
         assert answer.status in (400, 403), text
         assert "sign-in" in json.loads(text)["what"]
+    for body in ("", "[]", "{", "\xff", '{"account":' + "[" * 9999, '{"account": 1.5}'):
+        connection.request("POST", "/sign-in/answer", body.encode("latin-1"))
+        answer = connection.getresponse()
+        assert answer.status == 400
+        assert json.loads(answer.read())["what"] == "the request cannot be read"
     connection.close()
 
 

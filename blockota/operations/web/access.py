@@ -245,7 +245,10 @@ async def _json(request: Request) -> dict[str, Any]:
         body += chunk
         if len(body) > _MAX_BODY:
             raise UsageError("the request is too large")
-    return dict(load_object(bytes(body)))
+    try:
+        return dict(load_object(bytes(body)))
+    except BlockOTAError as error:
+        raise UsageError("the request cannot be read", why=error.why) from error
 
 
 def _hexadecimal(value: object) -> bytes:
