@@ -23,6 +23,7 @@ from blockota.line_log import LineLog
 from blockota.operations.archive import RoomArchive
 from blockota.operations.city_reading import CityChain, CityReading
 from blockota.operations.cloud_settings import open_database
+from blockota.operations.database import CloudDatabase
 from blockota.operations.happenings import HappeningWriter
 from blockota.operations.log_following import FollowedLog, LogFollower
 from blockota.operations.notices import NoticeOutbox
@@ -80,11 +81,13 @@ class Watches:
         replicas: the announced replicas.
         tunnels: the tunnels of this host; None without an interface in the settings.
         requests: the requests of the last hour; None without a database in the settings.
+        cloud: the cloud's database, with the requests themselves; None without one in the settings.
     """
 
     replicas: Watcher[tuple[Probe, ...]]
     tunnels: Watcher[tuple[TunnelState, ...]] | None = None
     requests: Watcher[RequestCounts] | None = None
+    cloud: CloudDatabase | None = None
 
     @property
     def all(self) -> list[Watcher[Any]]:
@@ -257,7 +260,7 @@ class Room:
         if settings.database:
             database = open_database(settings.database, folder=settings.beside, environment=os.environ)
             requests = Watcher("database", COUNT_PAUSE, lambda: count_requests(database, int(time.time())))
-            watches = replace(watches, requests=requests)
+            watches = replace(watches, requests=requests, cloud=database)
         return watches
 
     def _watch(self, watcher: Watcher[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sqlite3
 import subprocess
@@ -129,10 +130,17 @@ def test_requests_come_from_the_database_of_the_cloud(scene: RoomScene, tmp_path
     settings = replace(scene.setup.settings, database="sqlite:///cloud.db", beside=tmp_path)
     with running_room(replace(scene.setup, settings=settings)) as url:
         eventually(lambda: "<b>5</b><span>accepted in the last hour" in get(url, "/requests"), what="the counts")
+        [link] = re.findall(r'<a href="(/requests/[^"]+)">5</a>', get(url, "/requests"))
+        proofs = re.findall(rf'href="({link}/[0-9]+)"', get(url, link))
+        assert [get(url, one) for one in proofs] == ["4", "3", "2", "1", "0"]
+        assert "no request of this gateway" in get(url, f"/requests/{UUID(int=7)}")
+        assert "does not have it" in get(url, f"/requests/{UUID(int=7)}/1")
+        assert "does not have it" in get(url, f"{link}/999")
         for file in tmp_path.glob("cloud.db*"):
             file.unlink()
         (tmp_path / "cloud.db").mkdir()
         eventually(lambda: "cannot be read now" in get(url, "/requests"), what="the report of the outage")
+        assert "cannot be used" in get(url, link)
         assert "<b>5</b><span>accepted in the last hour" in get(url, "/requests")
 
 

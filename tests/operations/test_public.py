@@ -158,6 +158,8 @@ def paths_by_route(scene: RoomScene, room: PublicRoom) -> dict[str, list[str]]:
         "/updates": ["/updates"],
         "/updates/{number:number}": ["/updates/1"],
         "/requests": ["/requests"],
+        "/requests/{keeper:uuid}": [f"/requests/{GATEWAY.uuid}"],
+        "/requests/{keeper:uuid}/{number:number}": [f"/requests/{GATEWAY.uuid}/1"],
         "/replicas": ["/replicas"],
         "/network": ["/network"],
         "/ledger": ["/ledger"],

@@ -92,6 +92,8 @@ def make_application(
         Route("/updates", pages.updates),
         Route(f"/updates/{_DIGITS}", pages.order_reports),
         Route("/requests", watched_pages.requests),
+        Route(f"/requests/{_UUID}", watched_pages.stored_requests),
+        Route(f"/requests/{_UUID}/{_DIGITS}", watched_pages.stored_request),
         Route("/replicas", watched_pages.replicas),
         Route("/network", watched_pages.network),
         Route("/ledger", pages.ledger),
@@ -196,6 +198,11 @@ def _favicon(_: Request) -> Response:
 def _error_page(request: Request, error: Exception) -> Response:
     """Show an error of ours: what, why, and what to do."""
     status = next((status for kind, status in _STATUS_OF if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+    if isinstance(error, UnreachableError) and request.app.state.is_public:
+        # The error names a host or a folder.
+        error = UnreachableError(
+            "the page cannot be shown now", why="a source cannot be read", remedy="load the page again later"
+        )
     return render(request, "error.html", status=status, error=error)
 
 

@@ -14,9 +14,10 @@ from blockota.model.identity import Identity
 from blockota.model.receipt import EntryKind
 from blockota.operations import views
 from blockota.operations.archive import RoomArchive
-from blockota.operations.queries import MinuteCount
+from blockota.operations.queries import PAGE, MinuteCount, requests_of
+from blockota.operations.queries import request as stored
 from blockota.operations.watching import HOUR, MINUTE
-from blockota.operations.web.pages import room_of
+from blockota.operations.web.pages import is_public, missing, number_of, proving, room_of
 from blockota.operations.web.rendering import render
 
 CHART_HEIGHT = 120
@@ -68,6 +69,31 @@ def requests(request: Request) -> Response:
         trouble=watcher.last.trouble if watcher else "",
         city=room.state.city,
     )
+
+
+def stored_requests(request: Request) -> Response:
+    """The newest requests of a gateway in the cloud's database: what the numbers of accepted requests count."""
+    room, gateway = room_of(request), request.path_params["keeper"]
+    database = room.watches.cloud
+    if database is None:
+        return missing(request, f"the requests of {gateway}", "the settings name no database of the cloud")
+    with proving(request), database.reading() as connection:
+        found = requests_of(connection, gateway, before=number_of(request, "before"))
+    return render(request, "stored.html", gateway=gateway, rows=found, city=room.state.city, page_size=PAGE)
+
+
+def stored_request(request: Request) -> Response:
+    """One request, byte by byte as the gateway signed it."""
+    room, gateway, number = room_of(request), request.path_params["keeper"], request.path_params["number"]
+    database = room.watches.cloud
+    if database is None or is_public(request):
+        return missing(request, f"the request {number}", "a public page, or a room without the database, gives none")
+    with proving(request), database.reading() as connection:
+        found = stored(connection, number)
+    if found is None or found.gateway != gateway:
+        return missing(request, f"the request {number} of {gateway}", "the cloud's database does not have it")
+    headers = {"Content-Disposition": f'attachment; filename="request-{number}.txt"'}
+    return Response(found.raw, media_type="application/octet-stream", headers=headers)
 
 
 def warnings_by(archive: RoomArchive, group: str, since: int) -> dict[Any, int]:
