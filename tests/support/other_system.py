@@ -1,6 +1,6 @@
 """Run a ``blockota`` command as on a system without the modules of POSIX.
 
-``python -m tests.support.other_system PLATFORM WORD…`` runs ``blockota WORD…``. Foreign libraries are imported first,
+``python -m tests.support.other_system PLATFORM WORD…`` runs ``blockota WORD…``. Libraries are imported first,
 because their own code for Windows cannot run here. Afterwards the modules in `MISSING` cannot be imported, and
 ``sys.platform`` is PLATFORM.
 """
@@ -13,7 +13,7 @@ import sys
 
 MISSING = ("fcntl", "termios", "tty", "pty", "pwd", "grp", "resource", "syslog", "readline")
 LIBRARIES = (
-    *("click", "Crypto.Hash.keccak", "filelock", "rich.console", "rich.progress"),
+    *("asyncio", "click", "Crypto.Hash.keccak", "filelock", "rich.console", "rich.progress"),
     *("serial.rfc2217", "serial.tools.list_ports", "unicorn", "urllib3"),
 )
 
