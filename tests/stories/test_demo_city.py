@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
@@ -80,11 +80,12 @@ def test_a_city_is_updated_and_shown_until_ctrl_c(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_during_the_setup_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Ctrl-C before the page is shown ends the command with status 130."""
+@pytest.mark.parametrize("send", [os.killpg, os.kill], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_during_the_setup_leaves_nothing_behind(send: Callable[[int, int], None], tmp_path: Path) -> None:
+    """Ctrl-C and SIGTERM before the page is shown end the command with status 130, and end its local chain."""
     with running_demo(tmp_path) as demo:
         line_with(demo, "the local chain is up")
-        os.killpg(demo.pid, signal.SIGINT)
+        send(demo.pid, signal.SIGINT if send is os.killpg else signal.SIGTERM)
         assert demo.wait(DEADLINE) == 130
     assert list(tmp_path.iterdir()) == []
 
