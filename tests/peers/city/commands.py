@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.peers.city.services import COMMAND, QUANTITY, Services
+from tests.peers.city.world import World
 from tests.support.waiting import eventually
 
 _RULES = """
@@ -47,3 +48,21 @@ def await_command(services: Services) -> str:
     command = json.loads(services.things[world.captured.number].stdout.readline())
     assert command == {"name": COMMAND, "arguments": {"on": True}}
     return outcome
+
+
+def await_set_aside(world: World) -> str:
+    """Wait until the validator sets aside a command to the gateway, which is banned now. Returns the reason.
+
+    The validator was killed after the ban. What a rule has seen is in memory, so the rule fires again.
+    """
+    validator, target = world.validators[0], str(world.captured.uuid)
+
+    def reasons() -> list[str]:
+        with validator.run("validator", "status", "--json") as process:
+            out, errors = process.communicate()
+        assert process.returncode == 0, errors
+        return [one["why"] for one in json.loads(out)["refused"] if one["receiver"] == target]
+
+    reason = eventually(reasons, what="a command that is set aside")[0]
+    assert "banned" in reason, reason
+    return reason

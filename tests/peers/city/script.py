@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.peers.city.bans import ban_gateway
-from tests.peers.city.commands import await_command, write_rule
+from tests.peers.city.commands import await_command, await_set_aside, write_rule
 from tests.peers.city.kills import await_all, kill_in_turn
 from tests.peers.city.log_tunnels import read_logs
 from tests.peers.city.logs import anchor_warnings, prove_warning
@@ -50,6 +50,7 @@ def run_city(folder: Path, size: int, report: Report) -> dict[str, float]:
         clock(f"the cloud reads the logs of {read_logs(world)} gateways and validators through its tunnels")
         for sentence in kill_in_turn(services):
             clock(sentence)
+        clock(f"a command to the banned gateway was not sent: {await_set_aside(world)}")
         world.figures["readings"] = await_all(services)
         clock(f"{world.figures['readings']:,} confirmed readings, all of them in the cloud")
         figures = world.figures
