@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,16 +36,18 @@ def test_notices_arrive_although_the_broker_was_killed(anvil: Chain, cast: Cast,
         found: dict[str, dict[str, Any]] = {}
         async with broker.connect(MANAGEMENT, is_persistent=True) as connection, asyncio.timeout(SECONDS):
             assert await connection.subscribe("blockota/v1/notices/#")
-            async for message in connection.messages():
+            messages = connection.messages()
+            while not kinds <= found.keys():
+                message = await anext(messages)
                 notice = json.loads(message.payload)
                 assert message.topic == f"blockota/v1/notices/{notice['kind']}"
                 found[notice["kind"]] = notice
-                if kinds <= found.keys():
-                    break
         return found
 
     async def main() -> None:
         await broker.start()
+        await take(set())  # from now on, the broker keeps the notices for this subscriber
+        await asyncio.to_thread(stack.enter_context, running_room(setup))
         first = await take({"release", "order", "event", "warning"})
         receipt = anvil.receipt(bytes.fromhex(first["release"]["transaction"][2:]))
         assert receipt
@@ -60,5 +63,5 @@ def test_notices_arrive_although_the_broker_was_killed(anvil: Chain, cast: Cast,
         assert second["warning"]["entry"] > first["warning"]["entry"]
         broker.kill()
 
-    with running_room(setup):
+    with ExitStack() as stack:
         asyncio.run(main())

@@ -7,9 +7,10 @@ import socket
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -150,13 +151,18 @@ def started_sensor(port: int, password: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def send_command(key: Path, port: int) -> None:
-    """Command the device as the validator does, two times with the same id."""
+    """Command the device as the validator does, two times with the same id.
+
+    A gateway that has just been started asks for a repetition until it has read its devices.
+    """
     signer = open_signer(VALIDATOR, f"file:{key}", environment={})
     line = RequestLine(f"http://127.0.0.1:{port}")
     data = {"thing": 256, "id": "c-1", "name": "fan", "arguments": {"speed": 3}, "deadline": int(time.time()) + 60}
-    for _ in range(2):
+
+    def answered() -> Mapping[str, Any]:
         raw = signer.request(Parcel("command", data), receiver=UUID(str(GATEWAY.uuid)), now=int(time.time()))
-        reply = line.send(raw)
-        assert reply.result
-        assert reply.result["id"] == "c-1"
+        return line.send(raw).result or {}
+
+    for _ in range(2):
+        assert eventually(answered, what="the state of the command")["id"] == "c-1"
     line.close()
