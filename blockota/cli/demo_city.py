@@ -55,9 +55,9 @@ _OLD, _NEW = "1.0.0", "1.1.0"
 _SIGHTS = {
     "/": "devices move from the old release to the new one, while the page is open",
     "/updates": "the order with its progress and refusals, and who signed the releases",
-    f"/devices?product={PRODUCT}&version={_OLD}": "the devices that stay behind; the page of a device says why",
+    f"/devices?product={PRODUCT}&version={_OLD}": "the devices that keep the old release; their pages show why",
     "/devices": "the first three are boards whose flash the gateway reads: level C; the others claim what they run",
-    "/warnings": "devices that lied, used a foreign number, or ran an image that nobody published",
+    "/warnings": "devices that lied, used a foreign number, or ran an image that no vendor published",
     "/ledger": "the gateway's log, and its anchors on the chain",
 }
 _FACE = """

@@ -43,7 +43,7 @@ def due_multiple(*, now: int, period: int, tried_at: int, waiting_since: int | N
 
 
 def oldest_unanchored(log: LogReader, anchored: int) -> int | None:
-    """Return the time of the oldest published entry that is not anchored; None if there is no such entry.
+    """Return the time of the oldest published entry that is not anchored; None if all are anchored.
 
     Args:
         log: the published log.
@@ -94,7 +94,7 @@ class LogAnchor:
         return record.size if record else 0
 
     def waiting_since(self, anchored: int) -> int | None:
-        """Return the time of the oldest published entry that is not anchored; None if there is no such entry."""
+        """Return the time of the oldest published entry that is not anchored; None if all are anchored."""
         return oldest_unanchored(self._reader, anchored)
 
     def anchor(self, every: int, *, owns: Callable[[int], bool], report: Callable[[str], object]) -> int:

@@ -64,7 +64,7 @@ class LogStatus:
     Attributes:
         entries: number of entries.
         anchored: number of anchored entries; None if it is unknown.
-        unanchored_since: Unix time of the oldest published entry that is not anchored; None if there is none. While the
+        unanchored_since: Unix time of the oldest published entry that is not anchored; None if all are. While the
             chain was never reached, only the entries since the start count.
         appended: number of entries that were appended since the start, by kind.
     """

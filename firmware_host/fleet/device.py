@@ -45,7 +45,7 @@ class Conduct(StrEnum):
     POSING = "posing"
     """Also polls once under the number of another device, and installs it."""
     MODIFIED = "modified"
-    """Runs an image that nobody published, and installs the update."""
+    """Runs an image that no vendor published, and installs the update."""
 
 
 @dataclass(frozen=True)

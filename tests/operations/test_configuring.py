@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from html import unescape
 from urllib.parse import urlsplit
 
@@ -12,7 +11,6 @@ import pytest
 import requests
 
 from blockota.approval.proposal import Proposal
-from blockota.chain import Chain
 from blockota.formats.cid import CID, RAW
 from blockota.keys import dev_account
 from blockota.ledger.log import TileLog
@@ -21,9 +19,8 @@ from blockota.operations.configuring import MAX_IMAGE
 from blockota.operations.sign_in_client import sign_in
 from blockota.stores.store import open_store
 from blockota.vendor.example import CONFIGURATION
-from tests.conftest import Cast
 from tests.support.city import KINDS, City
-from tests.support.operations_room import RoomScene, make_scene, running_room
+from tests.support.operations_room import RoomScene
 from tests.support.waiting import DEADLINE, eventually
 
 OPERATOR, ADMINISTRATOR = (dev_account(KINDS[kind].account or 0) for kind in ("operator", "administrator"))
@@ -37,20 +34,6 @@ def shown(answer: requests.Response) -> str:
 
 
 OK, FORBIDDEN, WRONG, REFUSED, ABSENT = 200, 403, 400, 409, 404
-
-
-@pytest.fixture(scope="module")
-def scene(anvil: Chain, cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> RoomScene:
-    """A city with an operations room."""
-    return make_scene(anvil, cast, tmp_path_factory.mktemp("room"))
-
-
-@pytest.fixture(scope="module")
-def url(scene: RoomScene) -> Iterator[str]:
-    """The URL of the running room, which has read the city."""
-    with running_room(scene.setup) as found:
-        eventually(lambda: "2 followed" in requests.get(found, timeout=DEADLINE).text, what="the logs")
-        yield found
 
 
 class Person:

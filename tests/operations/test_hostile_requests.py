@@ -7,7 +7,6 @@ import socket
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from urllib.parse import urlencode, urlsplit
@@ -15,7 +14,6 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 import requests
 
-from blockota.chain import Chain
 from blockota.chain.local import free_port
 from blockota.keys import dev_account
 from blockota.ledger.log import TileLog
@@ -23,29 +21,14 @@ from blockota.ledger.log_settings import LogSettings
 from blockota.model.receipt import EntryKind, LogEntry
 from blockota.operations.opening import ARCHIVE_NAME, RoomSetup
 from blockota.operations.sign_in_client import sign_in
-from tests.conftest import Cast
 from tests.support.city import GATEWAY, KINDS
-from tests.support.operations_room import RoomScene, make_scene, running_room
+from tests.support.operations_room import RoomScene, running_room
 from tests.support.waiting import DEADLINE, eventually
 
 _BURST, _MOST = 260, 200
 """Requests for events at once, and the streams that the room serves."""
 LONG, HUGE = "9" * 20, "9" * 5000
 HASH = f"0x{'a' * 64}"
-
-
-@pytest.fixture(scope="module")
-def scene(anvil: Chain, cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> RoomScene:
-    """A city with an operations room."""
-    return make_scene(anvil, cast, tmp_path_factory.mktemp("room"))
-
-
-@pytest.fixture(scope="module")
-def url(scene: RoomScene) -> Iterator[str]:
-    """The URL of the running room, which has read the city."""
-    with running_room(scene.setup) as found:
-        eventually(lambda: "2 followed" in requests.get(found, timeout=DEADLINE).text, what="the logs")
-        yield found
 
 
 def another_room(scene: RoomScene, name: str) -> RoomSetup:

@@ -11,24 +11,16 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from blockota.chain import Chain
 from blockota.ledger.trust import TrustedKeys
 from blockota.ledger.verify import verify_proof
 from blockota.model.proof_file import ProofFile
 from blockota.model.receipt import EntryKind
 from blockota.model.warning import RequestWarning
-from tests.conftest import Cast
 from tests.support.city import GATEWAY
-from tests.support.operations_room import RoomScene, make_scene, running_room
+from tests.support.operations_room import RoomScene, running_room
 from tests.support.waiting import eventually
 
 PAGES = ("/", "/warnings", "/devices", "/updates", "/ledger", "/log")
-
-
-@pytest.fixture(scope="module")
-def scene(anvil: Chain, cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> RoomScene:
-    """A city with an operations room."""
-    return make_scene(anvil, cast, tmp_path_factory.mktemp("room"))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-from blockota.chain import Chain
 from blockota.chain.local import free_port
 from blockota.connection import Connection
 from blockota.errors import AccessRefusedError, BlockOTAError, RefusedError
@@ -26,9 +25,8 @@ from blockota.operations import sign_in_client
 from blockota.operations.archive import RoomArchive
 from blockota.operations.sign_in import NONCE_TIME, SESSION_TIME, TICKET_TIME, SignIns, SignInText, sign_text
 from blockota.operations.sign_in_client import sign_in
-from tests.conftest import Cast
 from tests.support.city import GATEWAY, KINDS
-from tests.support.operations_room import RoomScene, make_scene, running_room
+from tests.support.operations_room import RoomScene, running_room
 from tests.support.waiting import eventually
 
 OPERATOR, ADMINISTRATOR = (dev_account(KINDS[kind].account or 0) for kind in ("operator", "administrator"))
@@ -41,20 +39,6 @@ def sign_ins(tmp_path: Path) -> Iterator[SignIns]:
     """The sign-ins of a room without a server."""
     with RoomArchive.open(tmp_path / "room.sqlite") as archive:
         yield SignIns(archive, URL, 1337)
-
-
-@pytest.fixture(scope="module")
-def scene(anvil: Chain, cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> RoomScene:
-    """A city with an operations room."""
-    return make_scene(anvil, cast, tmp_path_factory.mktemp("room"))
-
-
-@pytest.fixture(scope="module")
-def url(scene: RoomScene) -> Iterator[str]:
-    """The URL of the running room, which has read the city."""
-    with running_room(scene.setup) as found:
-        eventually(lambda: "2 followed" in Client(found).get("/"), what="the logs")
-        yield found
 
 
 class Client:

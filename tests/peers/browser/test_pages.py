@@ -3,47 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from urllib.request import urlopen
 
 import pytest
 
-from blockota.chain import Chain
 from blockota.keys import dev_account
 from blockota.model.receipt import EntryKind
 from blockota.operations.sign_in_client import sign_in
 from blockota.operations.web import live
-from tests.conftest import Cast
-from tests.support.browser import Browser, running_browser
+from tests.support.browser import Browser
 from tests.support.city import GATEWAY, KINDS, OPERATOR
-from tests.support.operations_room import SCRIPT, RoomScene, make_scene, running_room
+from tests.support.operations_room import SCRIPT, RoomScene
 from tests.support.waiting import eventually
 
 WIDTHS, SCHEMES = (1280, 390), ("light", "dark")
 SERIOUS = {"serious", "critical"}
 MAX_WEIGHT = 150_000
 """Bytes of a page with its style, script and chart."""
-
-
-@pytest.fixture(scope="module")
-def scene(anvil: Chain, cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> RoomScene:
-    """A city with an operations room."""
-    return make_scene(anvil, cast, tmp_path_factory.mktemp("room"))
-
-
-@pytest.fixture(scope="module")
-def url(scene: RoomScene) -> Iterator[str]:
-    """The URL of the running room, which has read the logs."""
-    with running_room(scene.setup) as found:
-        eventually(lambda: "2 followed" in urlopen(found).read().decode(), what="the logs")  # noqa: S310 - our server
-        yield found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A running browser."""
-    with running_browser() as found:
-        yield found
 
 
 def paths_of(scene: RoomScene) -> list[str]:

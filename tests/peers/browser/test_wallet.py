@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import urlopen
-
-import pytest
 
 from blockota.approval.proposal import Proposal
-from blockota.chain import Chain
 from blockota.keys import dev_account
 from blockota.vendor.example import CONFIGURATION
-from tests.conftest import Cast
-from tests.support.browser import Browser, running_browser
+from tests.support.browser import Browser
 from tests.support.browser_wallet import BrowserWallet
 from tests.support.city import KINDS, MODEL
-from tests.support.operations_room import RoomScene, make_scene, running_room
-from tests.support.waiting import eventually
+from tests.support.operations_room import RoomScene
 
 OPERATOR, ADMINISTRATOR = (dev_account(KINDS[kind].account or 0) for kind in ("operator", "administrator"))
 STRANGER = dev_account(9)
-
-
-@pytest.fixture(scope="module")
-def scene(anvil: Chain, cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> RoomScene:
-    """A city with an operations room."""
-    return make_scene(anvil, cast, tmp_path_factory.mktemp("room"))
-
-
-@pytest.fixture(scope="module")
-def url(scene: RoomScene) -> Iterator[str]:
-    """The URL of the running room, which has read the city."""
-    with running_room(scene.setup) as found:
-        eventually(lambda: "2 followed" in urlopen(found).read().decode(), what="the logs")  # noqa: S310 - our server
-        yield found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A running browser."""
-    with running_browser() as found:
-        yield found
 
 
 def opened(browser: Browser, scene: RoomScene, account: object, *, width: int = 1280) -> BrowserWallet:
