@@ -276,7 +276,8 @@ class RoomArchive:
         """Add events of one chain. An event that the archive has already is replaced.
 
         Args:
-            happenings: the events in the order of the chain.
+            happenings: the events in the order of the chain. They may precede events that the archive has, because
+                the contracts of a chain are read by more than one reader.
             announce: called with the events that the archive did not have, within the transaction.
         """
         rows = (
@@ -284,16 +285,24 @@ class RoomArchive:
             for one in happenings
         )
         with self.changing() as database:
-            statement = "SELECT max(position) FROM happening WHERE chain = ?"
-            last = database.execute(statement, (happenings[0].chain,)).fetchone()[0] if happenings else None
-            if announce:
-                announce(database, [one for one in happenings if last is None or one.position > last])
+            if announce and happenings:
+                statement = "SELECT position FROM happening WHERE chain = ? AND position BETWEEN ? AND ?"
+                ends = happenings[0].chain, happenings[0].position, happenings[-1].position
+                known = {position for (position,) in database.execute(statement, ends)}
+                announce(database, [one for one in happenings if one.position not in known])
             database.executemany("INSERT OR REPLACE INTO happening VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
-    def drop_happenings(self, chain: int, first_block: int) -> None:
-        """Delete the events of a chain from a block on, because a reorganisation replaced the block."""
+    def drop_happenings(self, chain: int, first_block: int, contracts: Iterable[str]) -> None:
+        """Delete the events of contracts from a block on, because a reorganisation replaced the block.
+
+        Args:
+            chain: id of the chain.
+            first_block: the first block that may have been replaced.
+            contracts: the names of the contracts whose events are deleted.
+        """
+        rows = [(chain, first_block, contract) for contract in contracts]
         with self.changing() as database:
-            database.execute("DELETE FROM happening WHERE chain = ? AND block >= ?", (chain, first_block))
+            database.executemany("DELETE FROM happening WHERE chain = ? AND block >= ? AND contract = ?", rows)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

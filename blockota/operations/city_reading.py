@@ -71,6 +71,8 @@ class CityChain:
         writer: writes the events of the chain into the archive.
     """
 
+    CONTRACTS = GATEWAY_CONTRACTS
+
     def __init__(self, connection: Connection, follower: Follower, writer: HappeningWriter) -> None:
         self._follower, self._writer = follower, writer
         self.identities = connection.open(IdentitiesContract)
@@ -79,7 +81,7 @@ class CityChain:
         self.ledger = connection.open(UpdateLedgerContract)
         known = connection.settings.registries
         self._names = {
-            address: REGISTRIES[setting] for setting, address in known.items() if REGISTRIES[setting] in _CITY
+            address: REGISTRIES[setting] for setting, address in known.items() if REGISTRIES[setting] in self.CONTRACTS
         }
         self._next_block = 0
         self._known: CityReading | None = None
@@ -164,6 +166,3 @@ class CityChain:
             if found := self.orders.group(name, block=block.number):
                 groups[name] = found
         return replace(reading, orders=orders, groups=groups)
-
-
-_CITY = frozenset(GATEWAY_CONTRACTS)

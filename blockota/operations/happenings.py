@@ -29,11 +29,18 @@ class HappeningWriter:
     Args:
         node: the chain, asked for the times of blocks.
         archive: gets the events.
+        contracts: the names of the contracts whose events are written.
         announce: called with new events within the transaction that adds them.
     """
 
-    def __init__(self, node: Node, archive: RoomArchive, announce: AnnounceHappenings | None = None) -> None:
-        self._node, self._archive, self._announce = node, archive, announce
+    def __init__(
+        self,
+        node: Node,
+        archive: RoomArchive,
+        contracts: Iterable[str],
+        announce: AnnounceHappenings | None = None,
+    ) -> None:
+        self._node, self._archive, self._contracts, self._announce = node, archive, tuple(contracts), announce
         self._times: dict[int, int] = {}
 
     def write(self, events: Iterable[DecodedEvent]) -> None:
@@ -48,9 +55,12 @@ class HappeningWriter:
             self._archive.add_happenings(found, self._announce)
 
     def drop(self, first_block: int) -> None:
-        """Remove the events from a block on, which a reorganisation replaced."""
+        """Remove the events from a block on, which a reorganisation replaced.
+
+        Events of other contracts are kept: their own reader removes them, and may already have written the new ones.
+        """
         self._times = {}
-        self._archive.drop_happenings(self._node.chain_id, first_block)
+        self._archive.drop_happenings(self._node.chain_id, first_block, self._contracts)
 
     def _happening(self, event: DecodedEvent) -> Happening:
         subject, text = in_words(event)

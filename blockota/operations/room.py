@@ -225,8 +225,9 @@ class Room:
         follower = Follower(
             connection.chain, confirmations=settings.confirmations, first_block=settings.first_block, store=events
         )
-        writer = HappeningWriter(connection.chain, self.archive, self.outbox.add_happenings)
-        return (CityChain if name == _GATEWAY_CHAIN else VendorChain)(connection, follower, writer)
+        reader = CityChain if name == _GATEWAY_CHAIN else VendorChain
+        writer = HappeningWriter(connection.chain, self.archive, reader.CONTRACTS, self.outbox.add_happenings)
+        return reader(connection, follower, writer)
 
     def _take(self, name: str, chain: CityChain | VendorChain) -> None:
         """Read a chain, and keep the reading."""

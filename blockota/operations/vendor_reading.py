@@ -48,6 +48,8 @@ class VendorChain:
         writer: writes the events of the chain into the archive.
     """
 
+    CONTRACTS = (ProducersContract.NAME, BlockOTAContract.NAME, ReplicationContract.NAME)
+
     def __init__(self, connection: Connection, follower: Follower, writer: HappeningWriter) -> None:
         self._connection, self._follower, self._writer = connection, follower, writer
         self._next_block = 0
