@@ -34,9 +34,9 @@ class ContractEvent:
 
     Attributes:
         name: ``ReleasePublished``, ``ReleaseRevoked``, ``OemPaired``, ``OemUnpaired``, ``MinimumVersionRaised``,
-            ``Paused``, ``Unpaused``, or a change of the owner.
+            ``Paused``, ``Unpaused``, or the event of a change of the contract's owner.
         product: name of the product; empty if the event concerns the whole contract.
-        version: version of the release, or the new floor; None if the event has none.
+        version: version of the release, or the new floor (minimum version); None if the event has no version.
         block_number: number of the block with the event.
         transaction: hash of the transaction, ``0x`` and 64 hexadecimal digits.
         arguments: all arguments by name, as in the contract's interface.
@@ -104,7 +104,8 @@ class BlockOTAContract(OwnedContract):
         """Yield all releases of a product, newest first. The contract is read page by page.
 
         Raises:
-            RefusedError: the versions do not decrease. Without this check, a dishonest node could send endless pages.
+            RefusedError: the versions do not decrease from release to release. A dishonest node could otherwise send
+                endless pages.
         """
         start: Version | None = None
         before: Version | None = None
@@ -139,7 +140,7 @@ class BlockOTAContract(OwnedContract):
         return [release for releases in found.values() for release in releases]
 
     def newest(self, products: Iterable[str], *, block: int | None = None) -> list[Release]:
-        """Return each product's release with the greatest version that is not revoked, if the product has one."""
+        """Return each product's newest unrevoked release. The result omits products without an unrevoked release."""
         records = self._ask_many("latest", [(product_key(product),) for product in products], block=block)
         return [release for record in records if (release := _release(record))]
 
@@ -194,7 +195,7 @@ class BlockOTAContract(OwnedContract):
         return bool(self._ask("paused", block=block))
 
     def pause(self, account: BaseAccount) -> Receipt:
-        """Stop all releases at once, as the contract's owner or as one owner of the vendor's Safe.
+        """Pause all releases immediately, as the contract's owner or as one owner of the vendor's Safe.
 
         Raises:
             ContractRefusalError: the account may not pause the contract, or the contract is already paused.
@@ -202,10 +203,11 @@ class BlockOTAContract(OwnedContract):
         return self._send(account, "pause")
 
     def find_poor(self, owners: Sequence[str]) -> tuple[int, dict[str, int]]:
-        """Find the owners of the Safe that could not pay for a pause.
+        """Find the owners of the vendor's Safe whose balance is too low to pay for a pause.
 
         Returns:
-            The maximum cost of a pause at the current fees, in wei, and the balances that are below this cost.
+            The maximum cost of a pause at the current fees, and the balances below this cost by owner; all amounts in
+            wei.
 
         Raises:
             RefusedError: the contract is already paused, or the fees exceed the limit.
@@ -218,7 +220,7 @@ class BlockOTAContract(OwnedContract):
 
         Raises:
             RefusedError: the node does not have the event of the publication.
-            ChainError: the node is out of reach, or does not keep the events.
+            ChainError: the node is out of reach, or no longer has the events.
         """
         topics = _topics(_RELEASE_PUBLISHED, release)
         manifests = published_manifests(self.chain.logs(self.address, topics, from_block=self.first_block))
@@ -226,7 +228,7 @@ class BlockOTAContract(OwnedContract):
             raise RefusedError(
                 f"the event that published {release.product} {release.version} cannot be found",
                 why="the node does not have this log of the contract",
-                remedy="ask another node: some nodes keep the logs of recent blocks only",
+                remedy="use another node, because some nodes store only the logs of recent blocks",
             )
         return manifests[publication_of(release)]
 
@@ -236,10 +238,10 @@ class BlockOTAContract(OwnedContract):
         Args:
             release: the release.
             block: the last block to search; None means the newest block.
-            in_parts: whether a range of blocks that the node refuses as too large is requested in parts.
+            in_parts: whether to split a range of blocks that the node refuses as too large.
 
         Raises:
-            ChainError: the node is out of reach, or does not keep the events.
+            ChainError: the node is out of reach, or no longer has the events.
         """
         topics, first = _topics(_RELEASE_REVOKED, release), self.first_block
         for log in self.chain.logs(self.address, topics, from_block=first, to_block=block, in_parts=in_parts):
@@ -304,7 +306,7 @@ class BlockOTAContract(OwnedContract):
 
 
 def read_event(log: Log) -> ContractEvent | None:
-    """Decode a log of the contract; None for an event that the contract does not have."""
+    """Decode a log of the contract; None if the contract's interface does not define the event."""
     try:
         event = interface("BlockOTA").decode_event(log.topics, log.data)
     except DecodingError:
@@ -350,7 +352,7 @@ def unpair_call(product: str) -> bytes:
 
 
 def floor_call(product: str, version: Version) -> bytes:
-    """Return the calldata that raises a product's floor. A floor cannot be lowered again."""
+    """Return the calldata that raises a product's floor (minimum version). A floor cannot be lowered again."""
     return interface("BlockOTA").encode_call("setMinimumVersion", product_key(product), version.packed)
 
 
@@ -447,7 +449,7 @@ def _history_page(records: Iterable[Mapping[str, Any]], *, before: Version | Non
             raise RefusedError(
                 "the contract's answer is not valid",
                 why=f"the history has {release.version} after {before}, but its versions must decrease",
-                remedy="ask another node: correct the network's url in blockota.toml",
+                remedy="use another node: change the network's url in blockota.toml",
             )
         before = release.version
     return releases

@@ -117,7 +117,7 @@ class Contract:
     def _pages(
         self, function: str, make: Callable[[Mapping[str, Any]], Record | None], *arguments: Any, block: int | None
     ) -> list[Record]:
-        """Return the records of a list of the contract, which is read page by page."""
+        """Read one of the contract's lists page by page, and return its records."""
         found: list[Record] = []
         while True:
             page = self._ask(function, *arguments, len(found), PAGE, block=block)
@@ -135,7 +135,7 @@ class OwnedContract(Contract):
 
 
 def registry_at(chain: Chain, setting: str, address: str) -> OwnedContract:
-    """Return a contract of `REGISTRIES` of which only the owner and the name are needed."""
+    """Return a registry contract of `REGISTRIES` with the functions of `OwnedContract` only."""
     names = {"NAME": REGISTRIES[setting], "SETTING": setting}
     registry: OwnedContract = type("Registry", (OwnedContract,), names)(chain, address)
     return registry

@@ -82,17 +82,11 @@ class DevicesContract(OwnedContract):
         return found
 
     def block_count(self, *, block: int | None = None) -> int:
-        """Return the quantity of blocks of numbers that were given to sites.
-
-        The first block has the number 1.
-        """
+        """Return how many blocks of 256 device numbers were allocated to sites. The first block has the number 1."""
         return int(self._ask("blockCount", block=block))
 
     def devices(self, *, block: int | None = None) -> Iterator[Device]:
-        """Yield all devices in the order of their numbers.
-
-        Devices of batches are left out.
-        """
+        """Yield all devices except the devices of batches, in ascending order of their numbers."""
         batches = [one for site in self.sites(block=block) for one in self.batches(site.uuid, block=block)]
         starts = [
             start
@@ -105,9 +99,9 @@ class DevicesContract(OwnedContract):
                 yield from (found for record in page if (found := _device(record)) and found.record)
 
     def devices_in(self, words: Iterable[int], *, block: int | None = None) -> list[Device]:
-        """Return the devices of blocks of numbers, including the devices of batches.
+        """Return the devices of the given blocks of device numbers, including the devices of batches.
 
-        Block `w` has the numbers from 256 * w on.
+        Block `w` has the numbers from 256 * w to 256 * w + 255.
         """
         pages = self._ask_many("devices", [(word * BLOCK, BLOCK) for word in words], block=block)
         return [found for page in pages for record in page if (found := _device(record))]
@@ -115,7 +109,7 @@ class DevicesContract(OwnedContract):
     def versions(self, number: int, *, block: int | None = None) -> list[DeviceVersion]:
         """Return all versions of a device, the current version first.
 
-        Returns none for a device of a batch.
+        The list is empty for a device of a batch.
         """
         return [
             DeviceVersion(
@@ -136,7 +130,7 @@ class DevicesContract(OwnedContract):
                 ``Alias:<alias>``. For an alias, the answer is about the thing with this alias.
 
         Raises:
-            UsageError: the key has another form.
+            UsageError: the key does not begin with one of these prefixes.
             RefusedError: no record has this key.
         """
         kind, _, name = key.partition(":")
@@ -161,7 +155,7 @@ class DevicesContract(OwnedContract):
         return _batch(record) if record["count"] else None
 
     def known_to_import(self, things: Sequence[ThingTransaction]) -> Known:
-        """Return the part of the city's record that concerns the transactions of an IOTRegistry file."""
+        """Read which registrants, specs, nonces and aliases of an IOTRegistry file are already registered."""
         aliases = list(dict.fromkeys(alias for one in things for alias in one.aliases))
         taken = dict(zip(aliases, self._ask_many("numberOf", [(alias,) for alias in aliases]), strict=True))
         keys = [(f"Thing:{one.nonce.hex()}",) for one in things]
@@ -208,26 +202,23 @@ class DevicesContract(OwnedContract):
         return self._pages("specs", _spec, block=block)
 
     def updates(self, spec: Spec, *, block: int | None = None) -> list[SpecUpdate]:
-        """Return the list of the products that may update the devices of a spec, including ended entries."""
+        """Return the spec's list of products that may update its devices, including ended entries."""
         return self._pages("updates", _update, spec.hash, block=block)
 
     def allows(self, spec: bytes, chain_id: int, contract: str, product: str) -> bool:
-        """Whether a product is on the list of a spec.
-
-        The hash `spec` names the spec.
-        """
+        """Whether a spec's list allows a product to update the spec's devices. `spec` is the hash of the spec."""
         return bool(self._ask("allows", spec, chain_id, contract, product_key(product)))
 
     def site(self, uuid: UUID, *, block: int | None = None) -> Site | None:
-        """Return one site; None if the gateway has no blocks of numbers."""
+        """Return the site of a gateway; None if the gateway has no blocks of device numbers."""
         return _site(self._ask("site", uuid.bytes, block=block))
 
     def sites(self, *, block: int | None = None) -> list[Site]:
-        """Return all sites in the order of their first blocks."""
+        """Return all sites, sorted by the first block of their device numbers."""
         return self._pages("sites", _site, block=block)
 
     def register(self, account: BaseAccount, registration: Registration, *, payer: BaseAccount) -> Device:
-        """Sign a registration as the registrant, and register the device in a transaction of any account.
+        """Sign a registration with the registrant's account, and register the device in a transaction of `payer`.
 
         Raises:
             ContractRefusalError: the contract refuses the registration.
@@ -269,9 +260,9 @@ class DevicesContract(OwnedContract):
         return self._send(account, "registerSpec", name, data)
 
     def allow(self, account: BaseAccount, spec: str, update: SpecUpdate) -> Receipt:
-        """Put a product on the list of a spec, as the spec's registrant.
+        """Add a product to the spec's list of products that may update its devices, as the spec's registrant.
 
-        If `allowed` is false, end the product's entry instead.
+        If `allowed` is false, the product's entry is ended instead.
         """
         function = "allow" if update.allowed else "disallow"
         arguments = (update.chain_id, update.contract, product_key(update.product))
@@ -284,16 +275,16 @@ class DevicesContract(OwnedContract):
     def change(self, account: BaseAccount, function: str, *arguments: Any) -> Receipt:
         """Send `transfer`, `ban` or `unban`, as a registrant or an Administrator.
 
-        `change_arguments` makes the arguments.
+        `change_arguments` returns the arguments.
         """
         return self._send(account, function, *arguments)
 
 
 def change_arguments(number: int, *, to: str = "", reason: str = "") -> tuple[Any, ...]:
-    """Return the arguments of ``transfer`` with a registrant, of ``ban`` with a reason, or else of ``unban``.
+    """Return the arguments of ``transfer`` if `to` is given, of ``ban`` if `reason` is given, otherwise of ``unban``.
 
     Raises:
-        UsageError: the name or the reason cannot be on the chain.
+        UsageError: the registrant's name or the reason is too long, or not printable ASCII.
     """
     if to:
         return number, product_key(to)
@@ -368,10 +359,7 @@ def _key(data: bytes) -> PublicKey | None:
 
 
 def _read(read: Callable[[bytes], Value], data: bytes) -> Value:
-    """Read bytes that the contract returned.
-
-    An error then means that the node's answer is wrong.
-    """
+    """Decode bytes that the contract returned. Invalid bytes mean that the node's answer is wrong."""
     try:
         return read(data)
     except UsageError as error:

@@ -32,7 +32,7 @@ class DecodedEvent:
 
 
 def read_events(logs: Iterable[Log], contracts: Mapping[str, str]) -> Iterator[DecodedEvent]:
-    """Decode events. Events that this version of BlockOTA does not know are skipped.
+    """Decode events. Events that no interface of this version of BlockOTA defines are skipped.
 
     Args:
         logs: the events.
@@ -43,7 +43,7 @@ def read_events(logs: Iterable[Log], contracts: Mapping[str, str]) -> Iterator[D
 
     Raises:
         RefusedError: an event's arguments cannot be decoded. Either the address belongs to another contract, or the
-            node errs.
+            node's answer is wrong.
     """
     names = {address.lower(): name for address, name in contracts.items()}
     for log in logs:
@@ -54,7 +54,7 @@ def read_events(logs: Iterable[Log], contracts: Mapping[str, str]) -> Iterator[D
             raise RefusedError(
                 f"an event of {contract} is not valid",
                 why=f"in block {log.block_number}, transaction 0x{log.transaction.hex()}: {error}",
-                remedy=f"compare the address of {contract} in blockota.toml with the settings of the city, or ask "
+                remedy=f"compare the address of {contract} in blockota.toml with the settings of the city, or use "
                 "another node",
             ) from error
         if event:

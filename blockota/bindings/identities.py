@@ -55,10 +55,7 @@ class IdentitiesContract(OwnedContract):
         ]
 
     def identities(self, *, block: int | None = None) -> Iterator[Identity]:
-        """Yield all identities, the last enrolled first.
-
-        Retired identities are included.
-        """
+        """Yield all identities, including retired identities, the most recently enrolled first."""
         place = bytes(16)
         # A dishonest node can return a list that never ends, so reading stops at an identity that was seen.
         seen: set[UUID] = set()
@@ -75,11 +72,11 @@ class IdentitiesContract(OwnedContract):
             place = page[-1].previous.bytes
 
     def count(self, *, block: int | None = None) -> int:
-        """Return the number of identities, which includes the retired ones."""
+        """Return the number of identities, including retired identities."""
         return int(self._ask("identityCount", block=block))
 
     def ban(self, account: BaseAccount, uuid: UUID, *, reason: str) -> Receipt:
-        """Ban an identity at once, as an Administrator or as the contract's owner.
+        """Ban an identity immediately, as an Administrator or as the contract's owner.
 
         Raises:
             UsageError: the reason is empty, too long, or not printable ASCII.

@@ -83,17 +83,17 @@ class OrdersContract(Contract):
         return self._send(account, "cancel", *_key(order.group, order.release), order.number)
 
     def orders(self) -> list[Order]:
-        """Return all orders in the order of their numbers, from the events.
+        """Read all orders from the contract's events, sorted by number, with their status at the newest block.
 
-        Their status is the status at the newest block. The contract keeps only the newest order of a group for a
-        product. Every earlier order was cancelled, past its deadline, or void when it was replaced.
+        The contract stores only the newest order of a group for a product. An order can be replaced only after it was
+        cancelled, has expired, or is void.
         """
         head = self.chain.head()
         events = self.chain.logs(self.address, [], from_block=self.first_block, to_block=head.number)
         return self.orders_in(events, head)
 
     def orders_in(self, logs: Iterable[Log], head: BlockHead) -> list[Order]:
-        """Return the orders whose events are given, with their status at a block.
+        """Return the orders that the given events describe, with their status at a block.
 
         Args:
             logs: all events of the contract up to the block.
@@ -146,7 +146,7 @@ def order_arguments(group: str, release: ReleaseId, *, not_before: int, deadline
 
 
 def _key(group: str, release: ReleaseId) -> tuple[bytes, int, str, bytes]:
-    """Return the arguments that name the orders of a group for a product."""
+    """Return the arguments that identify a group and a product."""
     return product_key(group), release.chain_id, release.contract, product_key(release.product)
 
 

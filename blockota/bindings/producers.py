@@ -38,7 +38,7 @@ class ProducersContract(OwnedContract):
         return found
 
     def producer_of(self, block_ota: str, *, block: int | None = None) -> Producer | None:
-        """Return the producer to which a BlockOTA contract belongs; None if there is no such producer."""
+        """Return the producer of a BlockOTA contract; None if the contract belongs to no producer."""
         return _producer(self._ask("producerOf", block_ota, block=block))
 
     def producers(self, *, block: int | None = None) -> list[Producer]:

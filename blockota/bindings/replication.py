@@ -26,7 +26,7 @@ class ReplicationContract(Contract):
 
     @classmethod
     def deploy(cls, chain: Chain, account: BaseAccount, *, block_ota: str) -> Self:
-        """Deploy a contract for the releases of a BlockOTA contract, whose owner decides on the agreements."""
+        """Deploy a contract for a BlockOTA contract's releases. The owner of BlockOTA decides on the agreements."""
         return cls._create(chain, account, block_ota)[0]
 
     def block_ota(self) -> str:
@@ -44,7 +44,7 @@ class ReplicationContract(Contract):
         return {found.number: found for record in records if (found := _agreement(record))}
 
     def shallow(self, agreements: Iterable[Agreement], *, block: int) -> list[int]:
-        """Return the numbers of the agreements that did not exist at a given block, or had other terms."""
+        """Return the numbers of agreements that did not exist at an earlier block, or had other terms at that block."""
         wanted = list(agreements)
         before = self.agreements_of((one.number for one in wanted), block=block)
         return [one.number for one in wanted if one.number not in before or not one.has_terms_of(before[one.number])]
@@ -87,7 +87,7 @@ class ReplicationContract(Contract):
         return self._send(account, "announce", *_release_named(agreement), uri)
 
     def is_announcing(self, agreement: Agreement, *, uri: str) -> bool:
-        """Whether the journal has the announcement. If it has, `announce` continues with the announcement."""
+        """Whether the journal has a pending announcement of the URL, which `announce` would continue."""
         data = interface(self.NAME).encode_call("announce", *_release_named(agreement), uri)
         return self.chain.is_sending(agreement.broker, data, to=self.address)
 
@@ -103,7 +103,7 @@ def decision_call(decision: str, *agreements: Agreement) -> bytes:
     another broker's proposal. The contract then refuses the call, because the terms differ.
 
     Args:
-        decision: accept, decline or terminate; only accept takes several agreements.
+        decision: accept, decline or terminate; only accept allows several agreements.
         agreements: the agreements, as they are shown to the owners.
     """
     terms = [
@@ -115,7 +115,7 @@ def decision_call(decision: str, *agreements: Agreement) -> bytes:
 
 
 def _release_named(agreement: Agreement) -> tuple[int, bytes, int]:
-    """Return the arguments by which a broker names its agreement."""
+    """Return the arguments that identify a broker's agreement."""
     return agreement.number, product_key(agreement.product), agreement.version.packed
 
 

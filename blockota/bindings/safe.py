@@ -38,8 +38,8 @@ class Rehearsal:
     """The parts of a proposal's execution that were simulated.
 
     Attributes:
-        call: whether the call was simulated with the Safe as sender. Delegatecalls, calls with a value and rejections
-            are not simulated.
+        call: whether the call was simulated with the Safe as sender; False for a delegatecall, a call with a value, or
+            a rejection.
         execution: whether the whole execution was simulated, with the signatures of enough owners.
     """
 
@@ -73,7 +73,7 @@ def read_safe(chain: Chain, address: str, *, block: int | None = None) -> SafeSt
 def execute(
     chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature], account: BaseAccount, now: int
 ) -> Receipt:
-    """Check a signed proposal like the Safe, simulate its execution, and send it. Any account may execute a proposal.
+    """Check a signed proposal as the Safe would, simulate it, and send it. Any account may execute a proposal.
 
     Args:
         chain: the chain with the Safe.
@@ -115,13 +115,13 @@ def execute(
 
 
 def executed_hashes(chain: Chain, safe: str, *, from_block: int) -> frozenset[bytes]:
-    """Read from a Safe's events the safeTxHash of every executed proposal. Safe 1.4 and newer index the hash."""
+    """Return the safeTxHash of every proposal that a Safe executed. Safe 1.4 and newer index the hash in the event."""
     found = chain.logs(safe, [_SUCCESS], from_block=from_block)
     return frozenset(log.topics[1] if log.topics[1:] else log.data[:32] for log in found)
 
 
 def rehearse(chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature]) -> Rehearsal:
-    """Simulate a proposal's call and, with enough signatures and the Safe's next nonce, the whole execution.
+    """Simulate a proposal's call, and the whole execution if signatures and nonce suffice for an execution.
 
     Raises:
         ProposalError: the proposal is for another chain, or a signature is not valid.
@@ -141,19 +141,19 @@ def rehearse(chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature
 
 @contextmanager
 def _refusals_of_proposals() -> Iterator[None]:
-    """Raise a revert as a ContractRefusalError. If its cause cannot be corrected, the remedy is a rejection."""
+    """Raise a revert as a ContractRefusalError. An error without a remedy gets the remedy to reject the proposal."""
     try:
         with refusals_in_words():
             yield
     except ContractRefusalError as error:
         if error.remedy:
             raise
-        remedy = "reject this proposal, because the proposals behind it wait for its nonce"
+        remedy = "reject this proposal, because later proposals cannot be executed before its nonce is used"
         raise error.revised(remedy=remedy, action=Action.REJECT_PROPOSAL) from error
 
 
 def _try_call(chain: Chain, proposal: Proposal) -> bool:
-    """Simulate the call with the Safe as sender, because the contract's own refusal is clearer than the Safe's."""
+    """Simulate the call with the Safe as sender, because the contract's error is clearer than the Safe's error."""
     if proposal.operation != CALL or proposal.value or proposal.is_rejection:
         return False
     chain.call(proposal.to, proposal.data, sender=proposal.safe)
@@ -197,7 +197,7 @@ def _check_success(receipt: Receipt, proposal: Proposal) -> None:
 
 
 def check_nonce(proposal: Proposal, safe: SafeState) -> None:
-    """Refuse a proposal whose nonce is not the Safe's next.
+    """Refuse a proposal whose nonce is not the Safe's next nonce.
 
     Raises:
         ProposalError: the proposal was executed or replaced, or other proposals come first.

@@ -1,6 +1,7 @@
 """Read from an executed transaction of a Safe which owners signed it.
 
-Source: Safe smart account 1.5 (``Safe.sol``, ``checkNSignatures``). The Safe's event has the hash that they signed.
+Source: Safe smart account 1.5 (``Safe.sol``, ``checkNSignatures``). The Safe's event ``ExecutionSuccess`` has the hash
+that the owners signed.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class SafeExecution:
         safe: address of the Safe.
         called: address of the contract that the Safe called.
         signed_hash: the hash that the owners signed (safeTxHash), 32 bytes.
-        signers: the accounts whose signatures were sent, in the order of the calldata. A signature by a contract, or an
-            approval on the chain, is left out.
+        signers: the accounts that signed with their keys, in the order of the calldata. Owners that are contracts, and
+            owners that approved the hash on the chain, are omitted.
     """
 
     safe: str
@@ -40,7 +41,7 @@ class SafeExecution:
 
 
 def read_execution(sent: TransactionCall, receipt: Receipt) -> SafeExecution | None:
-    """Return who signed a transaction of a Safe; None if the transaction is not the execution of one.
+    """Read which owners signed a transaction of a Safe; None if the transaction is not a successful execution.
 
     Args:
         sent: the transaction.
@@ -63,7 +64,7 @@ def read_execution(sent: TransactionCall, receipt: Receipt) -> SafeExecution | N
 
 
 def _signer(signed: bytes, signature: bytes) -> str:
-    """Return the account of one signature; empty if it is not the signature of a key."""
+    """Return the account that made a signature; empty if the signature was not made with a key."""
     from eth_keys.datatypes import Signature as KeySignature
     from eth_keys.exceptions import BadSignature
     from eth_utils.exceptions import ValidationError

@@ -1,8 +1,8 @@
 """Read from the chain which releases may be served.
 
-A vendor may serve all of them, a broker those of its agreements. All data is read at one confirmed block. A right to
-serve therefore begins only when a reorganisation has become unlikely. If a reorganisation still removes a release or an
-agreement, the right ends at the next reading.
+A vendor may serve all its releases; a broker may serve the releases of its agreements. All data is read at one
+confirmed block, so a right to serve begins only when a reorganisation has become unlikely. If a reorganisation still
+removes a release or an agreement, the right to serve ends at the next read.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Reading:
     """The releases that may be served at one block, each with its conditions.
 
     Attributes:
-        time: the newest block's time in Unix seconds; a repository compares the expiry of agreements with it.
+        time: the newest block's time in Unix seconds, with which a repository compares the expiry of agreements.
         claims: the releases, with the conditions under which each may be served.
-        manifests_known: whether the node keeps the events that name manifests.
+        manifests_known: whether the node returned the events with the content addresses of the manifests.
         block: number of the confirmed block that was read.
-        block_time: the confirmed block's time in Unix seconds; a broker compares the expiry of agreements with it.
+        block_time: the confirmed block's time in Unix seconds, with which a broker compares the expiry of agreements.
         reorganised_from: the first block that may have been replaced since the last reading; None without a
             reorganisation.
         agreements: all agreements of the replication contract, including those of other brokers; empty for a vendor.
@@ -49,8 +49,8 @@ class RightsReader:
     Args:
         contract: the vendor's contract.
         follower: follows the chain of the contracts.
-        replication: the contract with the agreements; None reads all releases of the vendor.
-        broker: address of the broker whose agreements are read.
+        replication: the contract with the agreements; None to read all releases of the vendor.
+        broker: address of the broker whose agreements are read; unused without `replication`.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class RightsReader:
         """Read the claims at the newest confirmed block.
 
         Args:
-            acknowledge: whether a reorganisation counts as handled. A caller that stores results derived from readings
-                passes False, corrects its records, and then acknowledges.
+            acknowledge: whether to mark a reorganisation as handled. A caller that stores results of earlier reads
+                passes False, corrects the stored results, and then calls `Follower.acknowledge`.
 
         Raises:
             ChainError: the node is out of reach or lags behind, or the chain was reorganised during the read.

@@ -43,7 +43,7 @@ class TreeGrowth:
 
 @dataclass(frozen=True)
 class AnchorEvent:
-    """An anchor of a log in the past.
+    """An earlier anchor of a log.
 
     Attributes:
         block: number of the block.
@@ -96,7 +96,7 @@ class UpdateLedgerContract(Contract):
         """Return the anchors of an identity's log in a range of blocks, by default in all blocks, oldest first.
 
         Raises:
-            ChainError: the node is out of reach, or does not keep the events of these blocks.
+            ChainError: the node is out of reach, or no longer has the events of these blocks.
         """
         first = self.first_block if from_block is None else from_block
         topics = [_ANCHORED, keeper.bytes.ljust(_TOPIC_SIZE, b"\0")]
@@ -108,14 +108,14 @@ class UpdateLedgerContract(Contract):
         return found
 
     def suspected_size(self, keeper: UUID, device: int, release: bytes) -> int:
-        """Return the size that a log had when it was suspected because of a device and a release; 0 if it never was.
+        """Return the log's size at its newest suspicion for a device and a release; 0 without such a suspicion.
 
-        If the log is not suspended, an Administrator has decided on all entries below this size.
+        If the log is not suspended, an Administrator has decided on all log entries below the returned size.
         """
         return int(self._ask("suspectedSize", keeper.bytes, device, release))
 
     def installed(self, release: ReleaseId, devices: Sequence[int], *, block: int | None = None) -> dict[int, bool]:
-        """Return for each device number whether a gateway recorded that the device runs the release."""
+        """Return, for each device number, whether a gateway recorded that the device runs the release."""
         answers = self._ask_many("installed", [(release.digest, number) for number in devices], block=block)
         return dict(zip(devices, answers, strict=True))
 
@@ -124,7 +124,8 @@ class UpdateLedgerContract(Contract):
 
         Args:
             release: the release.
-            blocks: the number of blocks of device numbers that the registry of devices has given to sites.
+            blocks: the quantity of blocks of device numbers that are allocated to sites
+                (`DevicesContract.block_count`).
             block: the chain's block at which the contract is read; None means the newest block.
         """
         starts = range(1, blocks + 1, _WORDS_AT_ONCE)
@@ -151,8 +152,8 @@ class UpdateLedgerContract(Contract):
         """Anchor the log of the account's gateway, and record that devices of its blocks run a release.
 
         Raises:
-            ContractRefusalError: for the reasons of `anchor`, or because a device belongs to another site, or already
-                has the release. Then nothing is anchored.
+            ContractRefusalError: the log cannot be anchored (see `anchor`), or a device belongs to another site or
+                already has the release. A refused call anchors nothing.
         """
         words, bits = device_words(devices)
         installs = {
@@ -179,6 +180,6 @@ class UpdateLedgerContract(Contract):
         """Let a suspended log grow again, or retire it permanently, as an Administrator.
 
         Raises:
-            ContractRefusalError: the account may not decide, or the log has no such suspicion.
+            ContractRefusalError: the account may not decide, or the log is not suspended for this suspicion.
         """
         return self._send(account, "decide", keeper.bytes, suspicion.device, suspicion.release, resume)
