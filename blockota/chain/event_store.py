@@ -1,7 +1,7 @@
 """The events and block hashes of one chain, in memory or in an SQLite file.
 
-Every function that changes something commits before it returns. A process can therefore be killed at any instant
-without losing what a function has returned. The next process continues with the first block that is not stored.
+Every function that changes the store commits its changes before it returns. A process that is killed therefore loses no
+committed change, and the next process continues with the first block that is not stored.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class EventStore:
 
     Args:
         database: an open database, which may also have other tables. Its isolation level must be None. With None as the
-            database, the events are kept in memory.
+            database, the events are stored in memory.
         place: the name of the database in errors.
     """
 
@@ -60,7 +60,7 @@ class EventStore:
         """Open the file of a chain, or create it.
 
         Args:
-            path: the file. Files with the endings ``-wal`` and ``-shm`` beside it belong to it.
+            path: the file. SQLite adds files with the endings ``-wal`` and ``-shm`` in the same folder.
             chain_id: the chain's id.
 
         Raises:
@@ -160,7 +160,7 @@ class EventStore:
             database.execute("INSERT INTO followed_reorganisations VALUES (?)", (first,))
 
     def reorganised_from(self) -> int | None:
-        """Return the first block that was dropped since the last call of `acknowledge`; None if none was."""
+        """Return the first block dropped since the last call of `acknowledge`; None if no block was dropped."""
         first: int | None = self._rows("SELECT min(first_block) FROM followed_reorganisations")[0][0]
         return first
 

@@ -66,7 +66,7 @@ class Follower:
         confirmations: the number of blocks that must follow a block before it counts as confirmed.
         first_block: a block before which the contracts have no events. It is needed because public nodes refuse to
             search from block 0.
-        store: the events and blocks of earlier runs; None keeps them in memory.
+        store: the events and blocks of earlier runs; None stores events and blocks in memory.
     """
 
     def __init__(
@@ -121,14 +121,14 @@ class Follower:
     def events(self, *contracts: str, first_block: int = 0) -> tuple[Log, ...]:
         """Return the events of contracts up to the confirmed block, in the order of the chain.
 
-        Only blocks that were not read before are requested. Events that were read before are kept if the node fails.
+        Only blocks that were not read before are requested. If the node fails, the events of earlier reads stay stored.
 
         Args:
             contracts: addresses of the contracts.
             first_block: the first block whose events are returned.
 
         Raises:
-            ChainError: the node is out of reach, the node does not keep the events of the requested blocks, or the
+            ChainError: the node is out of reach, the node no longer has the events of the requested blocks, or the
                 chain was reorganised during the read.
         """
         groups: dict[int, list[str]] = {}
@@ -144,8 +144,8 @@ class Follower:
         """Verify that the confirmed block was not replaced while contracts were read at its number.
 
         Raises:
-            ChainError: the node is out of reach, or the block was replaced. If it was replaced, the values read at its
-                number are void.
+            ChainError: the node is out of reach, or the block was replaced. Values that were read at a replaced block
+                are void.
         """
         block = self._reached().block
         if self._node.head(block.number).hash != block.hash:
@@ -159,7 +159,7 @@ class Follower:
     def _read(self, contracts: Sequence[str], first: int) -> Iterator[Log]:
         """Read and yield the events of contracts from a block up to the confirmed block, and store them range by range.
 
-        While one range is stored, the next range is requested. Both take about as long.
+        While one range is stored, the next range is requested. Storing and requesting a range take about the same time.
         """
         last = self._reached().block.number
         if first > last:
@@ -196,9 +196,9 @@ class Follower:
         is_strange = any(not first <= log.block_number <= last or log.address.lower() not in asked for log in found)
         if is_strange or len({log.position for log in found}) < len(found):
             raise ChainError(
-                f"the node at {self._node.place} sent events that were not requested, or events twice",
+                f"the node at {self._node.place} sent events that were not requested, or sent events twice",
                 why=f"the events of {', '.join(contracts)} in blocks {first} to {last} were requested",
-                remedy="ask another node",
+                remedy="use another node",
             )
         return found
 
@@ -208,10 +208,7 @@ class Follower:
         return self._position
 
     def _detect_reorganisation(self, block: BlockHead, known: Mapping[int, bytes]) -> int | None:
-        """Find the first block that may have been replaced.
-
-        It follows the newest known block that is still on the chain.
-        """
+        """Find the first block that may have been replaced: the block after the newest known block on the chain."""
 
         def is_on_chain(number: int) -> bool:
             return (block if number == block.number else self._node.head(number)).hash == known[number]

@@ -1,9 +1,9 @@
 """The journal of sent transactions. A transaction is recorded before it is sent, and removed when it is confirmed.
 
 A command that is repeated after an interruption finds its own transaction in the journal, and does not send a second
-one. Each transaction has one file with the signed bytes, ``<folder>/<chain id>/<sender>-<nonce>.json``. The signed
-bytes are not secret: their only use is to submit the transaction, and a chain accepts it once. The file's other fields
-are for people, and must agree with the signed bytes.
+transaction. Each transaction has one file with the signed bytes, ``<folder>/<chain id>/<sender>-<nonce>.json``. The
+signed bytes are not secret: their only use is to submit the transaction, which a chain accepts only once. The file's
+other fields describe the transaction for people, and must agree with the signed bytes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class SentTransaction:
         attempts: the signed transaction, then its replacements with higher fees and the same nonce. The chain includes
             at most one attempt.
         purpose: the command that sent the transaction.
-        written: Unix time of the record, in seconds.
+        written: Unix time at which the transaction was recorded, in seconds.
     """
 
     attempts: tuple[SignedTransaction, ...]
@@ -57,7 +57,7 @@ class SentTransaction:
         return self.newest.sender
 
     def matches(self, data: bytes, *, to: str | None) -> bool:
-        """Whether the transaction sends the calldata to the contract `to`; None means a contract creation."""
+        """Whether the transaction sends the calldata to the contract `to`; None stands for a contract creation."""
         return self.newest.data == data and (self.newest.to or "").lower() == (to or "").lower()
 
     def with_attempt(self, attempt: SignedTransaction) -> SentTransaction:
@@ -100,7 +100,7 @@ class Journal:
     """The unconfirmed transactions of one chain.
 
     Args:
-        folder: the folder with the journals of all chains; None records nothing.
+        folder: the folder with the journals of all chains; None means that no transaction is recorded.
         chain_id: the chain's id.
     """
 
@@ -117,7 +117,7 @@ class Journal:
         """Return all entries, sorted by sender and nonce.
 
         Raises:
-            RefusedError: a file cannot be read, so that its transaction is unknown.
+            RefusedError: a file cannot be read, so its transaction is unknown.
         """
         found = []
         for path in self._folder.glob("0x*-*.json") if self._folder else []:
@@ -151,7 +151,7 @@ class Journal:
         """Record an entry durably.
 
         Raises:
-            RefusedError: the entry cannot be written, so that its transaction must not be sent.
+            RefusedError: the entry cannot be written, so its transaction must not be sent.
         """
         if self._folder is None:
             return
@@ -184,7 +184,7 @@ class Journal:
         """Lock an account while the ``with`` block runs, so that one process at a time sends from the account.
 
         Raises:
-            RefusedError: another process keeps the lock for longer than `timeout` seconds, or the folder cannot be
+            RefusedError: another process has the lock for longer than `timeout` seconds, or the folder cannot be
                 written.
         """
         if self._folder is None:

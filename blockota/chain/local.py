@@ -110,7 +110,7 @@ class LocalChain:
             if not _wait(lambda: not self._is_port_in_use(), timeout=_PORT_TIMEOUT):
                 raise ChainError(
                     f"port {self.port} is in use",
-                    why="another program answers there",
+                    why="another program uses the port",
                     remedy="stop that program, or choose another port",
                     action=Action.CHOOSE_PORT,
                 )

@@ -152,7 +152,7 @@ class Node:
             return bool(data(self._endpoint.request("eth_getCode", to_checksum_address(address), _tag(None))))
 
     def find_contracts(self, addresses: Sequence[str], *, block: int | None = None) -> tuple[str, ...]:
-        """Return the addresses that have a contract's code. An account that delegates to code is not a contract."""
+        """Return the addresses that have a contract's code. An account with a delegation (EIP-7702) is omitted."""
         questions = [_code(address, block) for address in addresses]
         with self._translated():
             codes = self._endpoint.request_many(questions)
@@ -174,10 +174,10 @@ class Node:
             topics: the values of the first topics; None stands for any value.
             from_block: the first block to search.
             to_block: the last block to search; None means the newest block.
-            in_parts: whether a range that the node refuses as too large is requested in parts, which can take long.
+            in_parts: whether to split a range of blocks that the node refuses as too large; splitting can take long.
 
         Raises:
-            ChainError: the node is out of reach, or does not keep the events of these blocks.
+            ChainError: the node is out of reach, or no longer has the events of these blocks.
         """
         wanted = {
             "address": to_checksum_address(address)
@@ -190,7 +190,7 @@ class Node:
             return [read_log(log) for log in self._logs(wanted, from_block, last=last, in_parts=in_parts)]
 
     def _logs(self, wanted: Mapping[str, Any], first: int, *, last: int, in_parts: bool = True) -> list[Any]:
-        """Request the events of a range of blocks; with `in_parts`, in halves if the node refuses the whole range."""
+        """Request the events of a range of blocks; with `in_parts`, halve a range that is too large for the node."""
         if first > last:
             return []
         try:
@@ -212,7 +212,7 @@ class Node:
         """Read the current price of a transaction and the balance of each possible sender, in few requests.
 
         Args:
-            senders: the accounts that may send the transaction; the first is the sender of the estimate.
+            senders: the accounts that may send the transaction; the gas is estimated for the first account.
             calldata: the calldata.
             to: the contract's address.
 
@@ -231,7 +231,7 @@ class Node:
             )
 
     def _market(self, block: Any, gas_price: Any, tip: Any) -> Market:
-        """Return the price of gas from the answers to `_MARKET`. A chain without EIP-1559 may refuse some of them."""
+        """Return the price of gas from the answers to `_MARKET`. A chain without EIP-1559 may refuse some requests."""
         base_fee = fields(required(block)).get("baseFeePerGas")
         if base_fee is None:  # a chain without EIP-1559
             price = Market(None, quantity(required(gas_price)))
@@ -246,12 +246,12 @@ class Node:
         return replace(market, usual_price=median_low(bases), usual_tip=median_low(tips) if tips else 0)
 
     def count(self, sender: str, *, block: int | None = None, with_pending: bool = False) -> int:
-        """Count the transactions of an account in blocks. The count is the nonce of the account's next transaction.
+        """Count an account's transactions that are in blocks. The count is the nonce of the account's next transaction.
 
         Args:
             sender: the account.
             block: the last block to count; None means the newest block.
-            with_pending: whether to count also the node's transactions that are not in a block yet.
+            with_pending: whether to include the node's pending transactions.
         """
         tag = "pending" if with_pending else _tag(block)
         with self._translated():
@@ -270,8 +270,8 @@ class Node:
             sender: the account that signs and pays.
             calldata: the calldata, or the creation bytecode.
             to: the contract's address; None creates a contract.
-            fees: the offered fees, which can change the gas that is used. Given fees, most nodes refuse an estimate
-                that the sender cannot pay. With None, the sender's balance does not matter.
+            fees: the offered fees, which can change the gas that is used. If fees are given, most nodes refuse to
+                estimate a transaction that the sender cannot pay. With None, the sender's balance does not matter.
 
         Raises:
             RevertedError: the transaction would revert.
@@ -325,7 +325,7 @@ class Node:
             )
 
     def transaction(self, transaction: bytes) -> TransactionCall | None:
-        """Return a transaction; None if the node does not know it."""
+        """Return a transaction; None if the node does not have the transaction."""
         with self._translated():
             answer = self._endpoint.request("eth_getTransactionByHash", f"0x{transaction.hex()}")
             if answer is None:
@@ -341,8 +341,8 @@ class Node:
         """Find the transaction of an account with a given nonce in the chain's blocks.
 
         Returns:
-            The transaction's hash and block number; None if the transaction is not in a block yet, or if the node does
-            not keep the state of old blocks.
+            The transaction's hash and block number; None if the transaction is not in a block yet, or if the node no
+            longer has the state of old blocks.
         """
         with self._translated():
             try:
@@ -402,7 +402,7 @@ class Node:
                 raise ChainError(
                     f"the node at {self.place} cannot answer now",
                     why=f"{error.message.rstrip('.')}, also after retries for {sum(PAUSES):.0f} s",
-                    remedy="wait and try again, or ask another node",
+                    remedy="wait and try again, or use another node",
                 ) from error
             if error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
                 raise ChainError(
@@ -423,7 +423,7 @@ class Node:
                     "paris), or ask the chain's operator for a newer fork, such as shanghai for PUSH0",
                 ) from error
             raise ChainError(
-                f"the node at {self.place} refused",
+                f"the node at {self.place} refused the request",
                 why=error.message.rstrip("."),
                 remedy="correct the network's url in blockota.toml, or ask the node's operator",
             ) from error

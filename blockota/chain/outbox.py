@@ -32,7 +32,7 @@ _FIRST_PAUSE, _LAST_PAUSE, _PAUSE_GROWTH = 0.05, 2.0, 1.5
 
 
 class TransactionState(Enum):
-    """The state of a transaction. The value of a state is the text for people, its name the word for programs."""
+    """The state of a transaction. The value of a state is text for people; programs use the name of the state."""
 
     CONFIRMED = "confirmed"
     REVERTED = "reverted"
@@ -69,7 +69,7 @@ class Situation:
     """The current state of a transaction.
 
     Attributes:
-        details: the reason, a clause with the relevant values.
+        details: the reason for the state, as a clause with the relevant values.
         head: number of the newest block.
         receipt: the transaction's receipt; None while the transaction is not in a block.
     """
@@ -100,7 +100,7 @@ class Sending:
     """Settings for sending transactions and for waiting until they are confirmed.
 
     Attributes:
-        confirmations: the number of blocks that must follow a transaction's block.
+        confirmations: the number of blocks that must follow a transaction's block before the transaction is confirmed.
         max_fee: the maximum fee for a unit of gas, in wei; None limits the fee by the usual price of the last blocks.
         journal: the folder of the journal; None means that no journal is kept.
         purpose: the command that sends the transaction, recorded in the journal.
@@ -133,7 +133,7 @@ class Chain(Node):
         self._journal = Journal(self._sending.journal, self.chain_id)
 
     def send(self, account: BaseAccount, data: bytes, *, to: str | None = None) -> Receipt:
-        """Send a transaction and wait until it is confirmed, or continue with the same transaction of the journal.
+        """Send a transaction and wait until it is confirmed. A transaction that is already in the journal is continued.
 
         Args:
             account: the account that signs and pays.
@@ -158,14 +158,15 @@ class Chain(Node):
             return self._finish(entry)
 
     def is_sending(self, sender: str, data: bytes, *, to: str | None) -> bool:
-        """Whether the journal has this transaction. If it has, `send` continues with the transaction."""
+        """Whether the journal has a transaction of `sender` with this calldata, which `send` would continue."""
         return self._find(sender, data, to=to) is not None
 
     def find_poor(self, senders: Sequence[str], data: bytes, *, to: str) -> tuple[int, dict[str, int]]:
         """Find the accounts that could not pay for a transaction. The arguments are those of `quote`.
 
         Returns:
-            The maximum cost of the transaction at the current fees, in wei, and the balances that are below this cost.
+            The maximum cost of the transaction at the current fees, and the balances below this cost by account; all
+            amounts in wei.
 
         Raises:
             RevertedError: the transaction would revert.
@@ -184,8 +185,8 @@ class Chain(Node):
 
         Args:
             transaction: the transaction's hash, with 0x.
-            account: the sender, which signs the transaction again with a higher fee if no block includes it yet; None
-                keeps the fee.
+            account: the sender, which signs the transaction again with a higher fee if no block includes it yet; with
+                None, the fee is not changed.
 
         Raises:
             UsageError: the journal does not have the transaction, or the account is not its sender.
@@ -238,7 +239,7 @@ class Chain(Node):
         return self._outside_blocks(entry, head=head)
 
     def _outside_blocks(self, entry: SentTransaction, *, head: int) -> Situation:
-        """Determine the state of a transaction that is not in a block, and whose nonce is the account's next."""
+        """Determine the state of a transaction that is not in a block, and that has the account's next nonce."""
         # (3) Does it offer enough? A fee below the base fee is not accepted now, even if the node has the transaction.
         least, limit = self.market().least, entry.newest.fees.limit
         if least > limit:
@@ -271,7 +272,7 @@ class Chain(Node):
         )
 
     def _overtaken(self, entry: SentTransaction, *, head: int) -> Situation:
-        """Determine the state of a transaction whose nonce is used, by this transaction or by another one."""
+        """Determine the state of a transaction whose nonce was used by some transaction in a block."""
         if receipt := self._receipt_of(entry):
             return self._in_block(receipt, head=head)
         # Receipts can lag behind nonces, most of all if several nodes share one name. Another transaction counts as a
@@ -310,7 +311,7 @@ class Chain(Node):
             self._journal.remove(entry)
 
     def _price(self, sender: str, data: bytes, *, to: str | None) -> tuple[int, Fees]:
-        """Return the gas limit of a transaction, and the fees that it would offer now."""
+        """Return the gas limit of a transaction, and the fees to offer at the current gas price."""
         fees = self.market().offer(self._sending.max_fee)
         try:
             return int(self.estimate(sender, data, to=to, fees=fees) * _GAS_MARGIN), fees

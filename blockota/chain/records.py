@@ -106,7 +106,7 @@ def read_log(answer: Any) -> Log:
     """Decode an event of a JSON-RPC response.
 
     Raises:
-        ValueError, TypeError, LookupError: the response has another form.
+        ValueError, TypeError, LookupError: the response does not have the form of an event.
     """
     log = fields(answer)
     return Log(

@@ -76,12 +76,13 @@ _END: ContextVar[float] = ContextVar("end", default=math.inf)
 
 @contextlib.contextmanager
 def answered_within(seconds: float) -> Iterator[None]:
-    """Let no request of this thread take longer while the ``with`` block runs: it then fails with a ChainError.
+    """Limit the time of this thread's requests in the ``with`` block. A request that takes longer raises a ChainError.
 
-    Connecting and reading have this time each. The resolution of a host name is not limited.
+    Connecting and waiting for the response may each use all of the remaining time. The resolution of a host name is not
+    limited.
 
     Args:
-        seconds: the time for all requests in the block.
+        seconds: the maximum time for all requests in the ``with`` block together.
     """
     token = _END.set(time.monotonic() + seconds)
     try:
@@ -147,7 +148,7 @@ class RpcEndpoint:
         return required(self._with_patience(lambda: self._ask(method, parameters)))
 
     def request_block(self, number: int | None, *, with_transactions: bool) -> Any:
-        """Request a block; None means the newest. If the node does not have the block yet, the request is repeated.
+        """Request a block; None means the newest block. While the node does not have the block yet, repeat the request.
 
         Raises:
             RpcError: the node refused the request, or does not have the block.
@@ -167,7 +168,7 @@ class RpcEndpoint:
         """Call several methods, in batches (JSON-RPC 2.0, section 6) if the node supports them.
 
         Returns:
-            The results, in the order of the questions.
+            The results, in the order of the calls.
 
         Raises:
             RpcError: the node refused one of the calls.
@@ -179,7 +180,7 @@ class RpcEndpoint:
         """Call several methods like `request_many`, but return the refusal of a call instead of raising it.
 
         Yields:
-            The results, in the order of the questions; an `RpcError` in place of the result of a refused call.
+            The results, in the order of the calls; an `RpcError` in place of the result of a refused call.
         """
         for start in range(0, len(questions), _BATCH):
             part = questions[start : start + _BATCH]
@@ -191,10 +192,7 @@ class RpcEndpoint:
                 yield from answers
 
     def _ask(self, method: str, parameters: Sequence[Any]) -> Any:
-        """Call a method.
-
-        Returns its result, or the RpcError of a permanent refusal. A temporary refusal is raised.
-        """
+        """Call a method. Returns the result, or the RpcError of a permanent refusal; raises a temporary refusal."""
         return _attempt(lambda: _result(self._post(_request(1, method, parameters)), self._private))
 
     def _batch(self, questions: Sequence[Question]) -> list[Any] | None:
@@ -408,10 +406,7 @@ def _result(answer: Any, private: PrivateUrl) -> Any:
 
 
 def _attempt(ask: Callable[[], Any]) -> Any:
-    """Return a call's result, or the RpcError of a permanent refusal.
-
-    A temporary refusal is raised.
-    """
+    """Return a call's result, or the RpcError of a permanent refusal. Raises a temporary refusal."""
     try:
         return ask()
     except RpcError as error:
@@ -421,6 +416,6 @@ def _attempt(ask: Callable[[], Any]) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """Format a value for an error. No value is shortened, because a shortened secret could not be found and hidden."""
+    """Format a value for an error. The value is not truncated, because a truncated secret could not be hidden."""
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"an answer of {len(text)} characters"

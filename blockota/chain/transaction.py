@@ -94,13 +94,12 @@ class Market:
                 node cannot demand an arbitrary fee.
 
         Raises:
-            RefusedError: the price exceeds the ceiling. Or there is no ceiling, and the price is far above the usual
-                price.
+            RefusedError: the price exceeds the ceiling, or, without a ceiling, is far above the usual price.
         """
         name = "gas price" if self.base_fee is None else "base fee"
         if ceiling is not None and self.least > ceiling:
             raise RefusedError(
-                "the chain asks for more than you want to pay; nothing was sent",
+                "the gas price exceeds your limit; nothing was sent",
                 why=f"the chain's {name} is {gwei(self.least)} gwei, but your max_fee_gwei is {gwei(ceiling)}",
                 remedy=_WAIT_OR_PAY,
             )
@@ -121,7 +120,7 @@ class Market:
         for what, price, usual, most in asked:
             if price > most:
                 raise RefusedError(
-                    "the chain asks for an unusual price; nothing was sent",
+                    "the gas price is unusually high; nothing was sent",
                     why=f"the {what} is {gwei(price)} gwei, the median of the last blocks is {gwei(usual)} gwei, and "
                     f"without max_fee_gwei at most {gwei(most)} gwei is paid",
                     remedy="compare with another node, and set max_fee_gwei in blockota.toml (or "
@@ -132,7 +131,7 @@ class Market:
         """Choose higher fees for a transaction whose fees were too low.
 
         Raises:
-            RefusedError: the ceiling does not allow higher fees. Or there is no ceiling, and the tip is too high.
+            RefusedError: the ceiling does not allow higher fees, or, without a ceiling, the tip is too high.
         """
         now = self.offer(ceiling)
         limit = max(now.limit, _risen(before.limit))
@@ -172,7 +171,7 @@ def check_cost(gas: int, fees: Fees, *, most: int) -> None:
     cost = gas * fees.limit
     if cost > most:
         raise RefusedError(
-            "the transaction can cost more than you want to pay; nothing was sent",
+            "the transaction can cost more than your limit; nothing was sent",
             why=f"{gas:,} units of gas at up to {gwei(fees.limit)} gwei are {coins(cost)} of the chain's coin, and "
             f"max_cost is {coins(most)}",
             remedy="wait until fees fall, or set a higher max_cost in blockota.toml (or BLOCKOTA_MAX_COST)",
@@ -247,7 +246,7 @@ class SignedTransaction:
         fields = _fields(raw, count=_LEGACY_FIELDS)
         chain_id = (number(fields[6]) - _EIP155) // 2
         if chain_id < 1:
-            raise ValueError("the transaction was not signed for one chain (EIP-155)")
+            raise ValueError("the transaction's signature has no chain id (EIP-155)")
         fees, gas = Fees(number(fields[1]), None), number(fields[2])
         to, data = _target(fields[3], value=fields[4]), _data(fields[5])
         return cls(raw, chain_id, number(fields[0]), gas=gas, fees=fees, to=to, data=data)
@@ -304,8 +303,8 @@ class SignedTransaction:
         except ValueError:
             pass
         raise RefusedError(
-            "the key signed a different transaction from the requested one; nothing was sent",
-            why=f"the signed transaction differs from the requested one, or {account.address} did not sign it",
+            "the key did not sign the requested transaction; nothing was sent",
+            why=f"the signed transaction differs from the requested transaction, or {account.address} did not sign it",
             remedy="check the wallet or plugin that has the key",
         )
 
@@ -352,10 +351,10 @@ def decode_rlp(encoded: bytes) -> Item:
 
 
 def number(item: Item) -> int:
-    """Decode the number of an item. A number has no leading zero (Yellow Paper, appendix B).
+    """Decode the number of an item. A number must not have leading zeros (Yellow Paper, appendix B).
 
     Raises:
-        ValueError: the item is a list, or begins with a zero.
+        ValueError: the item is a list, or begins with a zero byte.
     """
     if isinstance(item, list) or item[:1] == b"\0":
         raise ValueError("a number is expected")

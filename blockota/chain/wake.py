@@ -1,7 +1,7 @@
 """Wait for the next block of a chain.
 
-A notification only ends the wait early. Nodes do not announce every reorganisation, and a notification can be lost. The
-follower therefore reads the chain to find out what happened.
+A notification of a new block only ends the wait early. Nodes do not announce every reorganisation, and a notification
+can be lost. After each wait, the follower therefore reads the chain.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class BlockSignal:
     If the library websockets is not installed, or the node offers no WebSocket, every wait lasts for the whole pause.
 
     Args:
-        url: the node's URL; for ``http://`` and ``https://``, a WebSocket at the same host, port and path is tried.
+        url: the node's URL. For an ``http://`` or ``https://`` URL, a WebSocket is opened at the same host, port and
+            path.
         pause: the longest wait, in seconds.
     """
 
@@ -71,10 +72,7 @@ class BlockSignal:
 
 
 def _subscribe(url: str) -> ClientConnection | None:
-    """Ask the node to announce its blocks.
-
-    Returns None if the node does not announce them.
-    """
+    """Subscribe to the node's new blocks. Returns None if the subscription is not possible."""
     try:
         from websockets.exceptions import WebSocketException
         from websockets.sync.client import connect

@@ -31,7 +31,7 @@ def test_an_offer_never_passes_the_ceiling(base_fee: int, tip: int, ceiling: int
     """A base fee above the maximum fee is refused; otherwise a transaction's fee and tip stay within it."""
     market = Market(base_fee, tip)
     if base_fee > ceiling:
-        with pytest.raises(RefusedError, match="the chain asks for more than you want to pay"):
+        with pytest.raises(RefusedError, match="the gas price exceeds your limit"):
             market.offer(ceiling)
         return
     fees = market.offer(ceiling)
@@ -66,7 +66,7 @@ def test_without_a_limit_only_usual_prices_are_paid(base_fee: int, tip: int, usu
     market = Market(base_fee, tip, usual_price=usual, usual_tip=usual_tip)
     highest = max(3 * GWEI, 2 * usual_tip)
     if base_fee > max(GWEI, 10 * usual) or tip > highest:
-        with pytest.raises(RefusedError, match="the chain asks for an unusual price; nothing was sent"):
+        with pytest.raises(RefusedError, match="the gas price is unusually high; nothing was sent"):
             market.offer(None)
         return
     fees = market.offer(None)
@@ -101,7 +101,7 @@ def test_a_node_that_asks_for_a_fortune_is_refused(anvil: Chain, cast: Cast) -> 
         return answer
 
     used = anvil.count(cast.broker.address)
-    for history, words in ((False, "asks for an unusual price"), (True, r"can cost more than you want.*0\.05")):
+    for history, words in ((False, "gas price is unusually high"), (True, r"can cost more than your limit.*0\.05")):
         with stand_in(forged(history=history)) as url, pytest.raises(RefusedError, match=words) as refused:
             Chain(url).send(cast.broker, b"", to=SAFE)
         assert refused.value.exit_status == 3
@@ -190,7 +190,7 @@ def test_an_offer_that_is_too_low_is_reported(stuck: Desk) -> None:
     assert now.state is TransactionState.UNDERPAID
     with pytest.raises(ChainError, match=r"offers \S+ gwei .* asks for \S+; .*raise the fee of the same"):
         stuck.outbox(timeout=0).send(stuck.payer, b"stuck", to=SAFE)
-    with pytest.raises(RefusedError, match="the chain asks for more than you want to pay"):
+    with pytest.raises(RefusedError, match="the gas price exceeds your limit"):
         stuck.outbox().resume(stuck.entries[0].hash, account=stuck.payer)
     assert len(stuck.entries[0].attempts) == 1
 

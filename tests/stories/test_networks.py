@@ -147,7 +147,7 @@ def test_a_ceiling_is_kept(field: tuple[Workshop, Line], monkeypatch: pytest.Mon
     workshop, _ = field
     monkeypatch.setenv("BLOCKOTA_MAX_FEE_GWEI", "0.000000001")
     refused = workshop.run(*EXECUTE)
-    assert (refused.status, "asks for more than you want to pay" in refused.err) == (3, True)
+    assert (refused.status, "the gas price exceeds your limit" in refused.err) == (3, True)
     assert workshop.run("transaction", "list", "--json").json == {"transactions": []}
 
 
