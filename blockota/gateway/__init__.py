@@ -1,4 +1,4 @@
 """The gateway of a site.
 
-It brings confirmed releases to devices over several protocols, and logs the devices' evidence.
+The gateway delivers confirmed releases to devices over several protocols, and logs the devices' evidence.
 """

@@ -1,9 +1,9 @@
 """Send the readings of a gateway to validators, and receive commands from validators.
 
 ======================  =====================================================================================
-``submissions.sqlite``  the readings that a validator does not have yet (`blockota.identity.request_outbox`)
+``submissions.sqlite``  the readings that were not delivered to a validator yet (`blockota.identity.request_outbox`)
 ``commands.sqlite``     the commands with their states (`blockota.gateway.commands`)
-``requests.sqlite``     the names of received requests, and the entries of warnings about refused requests
+``requests.sqlite``     the ids of received requests, and the log entries of warnings about refused requests
 ======================  =====================================================================================
 """
 
@@ -40,20 +40,21 @@ OUTBOX_NAME, COMMANDS_NAME, STATE_NAME = "submissions.sqlite", "commands.sqlite"
 METHODS = {"command": frozenset({IdentityKind.VALIDATOR})}
 """The methods of a gateway, and the kinds of identities that may call them."""
 ENTRIES, WARNINGS = 240, 16
-"""The largest numbers of entries of the state and of warnings about requests that are appended at once. The log
-recognises as many entries as both numbers together, `blockota.ledger.log`."""
+"""The largest numbers of entries of the gateway's state, and of warnings about requests, that are appended in one
+batch. `blockota.ledger.log` recognises repeats among as many entries as the sum of these numbers.
+"""
 _LIBRARIES = ("starlette", "uvicorn", "joserfc")
 _PAUSE = 1.0
 
 
 @dataclass(frozen=True)
 class CommandPort:
-    """Where validators send commands.
+    """The port to which validators send commands, with the objects that process them.
 
     Attributes:
         desk: takes the commands.
-        receiver: judges the requests.
-        state: the names of requests, and entries of warnings.
+        receiver: accepts or refuses the signed requests.
+        state: stores the ids of received requests, and the log entries of warnings.
         place: host and port at which the gateway listens.
     """
 
@@ -69,9 +70,9 @@ class GatewayAccess:
     Args:
         outbox: keeps the readings.
         readings: takes the readings.
-        couriers: send the readings, one for each validator, by the name of the validator.
-        port: where validators send commands; None if the gateway takes none.
-        lines: receives failures and recoveries.
+        couriers: one sender of readings for each validator, by the name of the validator.
+        port: the port to which validators send commands; None if the gateway accepts no commands.
+        lines: the line log, to which failures and recoveries are written.
     """
 
     def __init__(
@@ -87,16 +88,16 @@ class GatewayAccess:
 
     @property
     def commands(self) -> CommandDesk | None:
-        """Takes the commands; None if the gateway takes none."""
+        """The desk that stores commands and their states; None if the gateway accepts no commands."""
         return self._port.desk if self._port else None
 
     @property
     def warnings(self) -> Outbox | None:
-        """The entries of warnings about refused requests, for the log; None if the gateway receives no requests."""
+        """The log entries of warnings about refused requests; None if the gateway receives no requests."""
         return self._port.state if self._port else None
 
     def status(self) -> AccessStatus:
-        """Return the numbers of readings and commands."""
+        """Return the counts of readings, commands and requests for the status page."""
         readings, port = self.readings, self._port
         counts = dict(port.receiver.counts) if port else {}
         return AccessStatus(
@@ -110,7 +111,7 @@ class GatewayAccess:
         )
 
     def threads(self, stop: Stop) -> dict[str, Callable[[], None]]:
-        """Return the functions that threads run until the stop, by the name of the thread."""
+        """Return the functions to run in threads until `stop` is requested, by the name of the thread."""
         found: dict[str, Callable[[], None]] = {
             f"courier to {name}": partial(
                 one.run,
@@ -128,10 +129,10 @@ class GatewayAccess:
         """Receive commands until the task is cancelled.
 
         Args:
-            on_ready: called when the gateway listens, or if it takes no commands.
+            on_ready: called when the port is open; called immediately if the gateway accepts no commands.
 
         Raises:
-            UsageError: the address cannot be used.
+            UsageError: the gateway cannot listen on the address.
         """
         if self._port is None:
             on_ready()
@@ -146,7 +147,7 @@ class GatewayAccess:
             intake.close()
 
     def wake(self) -> None:
-        """End the waits of the threads, after the stop was requested."""
+        """Wake the waiting threads, so that they notice a requested stop."""
         self._outbox.wake()
 
     def _look_after(self, port: CommandPort, stop: Stop) -> None:
@@ -163,12 +164,12 @@ def opened_access(
     *,
     clock: Callable[[], int],
 ) -> Iterator[GatewayAccess | None]:
-    """Open the files, and yield the access; None if the settings have no table for it.
+    """Open the files, and yield a `GatewayAccess`; yield None if the settings have no ``[gateway.access]``.
 
     Args:
         settings: the settings of the gateway.
-        open_registry: opens the registry of identities. It is called again until the node answers.
-        lines: receives failures and recoveries.
+        open_registry: opens the registry of identities. A failed call is repeated until the node answers.
+        lines: the line log, to which failures and recoveries are written.
         clock: returns Unix time.
 
     Raises:
@@ -242,11 +243,11 @@ def _command_port(
 
 
 class LimitedOutbox:
-    """An outbox with a limit for one call, so that the log can recognise repeated entries of several outboxes.
+    """An outbox with a limit of entries for each call, so that the log can recognise repeats from several outboxes.
 
     Args:
         outbox: the outbox.
-        most: the largest number of entries.
+        most: the largest number of entries that one call of `outbox` returns.
     """
 
     def __init__(self, outbox: Outbox, most: int) -> None:
@@ -257,5 +258,5 @@ class LimitedOutbox:
         return self._outbox.outbox(min(limit, self._most))
 
     def appended(self, positions: Iterable[tuple[int, int]], /) -> None:
-        """Record the indices of entries in the log, by sequence number."""
+        """Record the log index of each appended entry, given as pairs of sequence number and log index."""
         self._outbox.appended(positions)

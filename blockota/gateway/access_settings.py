@@ -1,4 +1,4 @@
-"""The table ``[gateway.access]``: the validators of a gateway, and the commands that it takes from them."""
+"""The table ``[gateway.access]``: a gateway's validators, and the commands that the gateway accepts from validators."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _MAX_AGE = 60
 
 @dataclass(frozen=True)
 class AccessSettings:
-    """The table ``[gateway.access]``.
+    """The values of the table ``[gateway.access]``.
 
     Attributes:
-        validators: the URL of each validator that gets the readings.
-        authority: PEM file of the validators' certificate authority; None for those of the system.
-        listen: host and port at which validators send commands; None if the gateway takes none.
-        commands: the names of the commands that devices may get, by the name of their Spec.
-        max_age: the largest age of a block at which an identity was read, in seconds.
+        validators: the URL of each validator that receives the readings, by the validator's UUID.
+        authority: PEM file of the validators' certificate authority; None for the system's certificate authorities.
+        listen: host and port to which validators send commands; None if the gateway accepts no commands.
+        commands: the names of the commands that may be sent to devices of a model, by the name of the model's Spec.
+        max_age: the largest age in seconds of the block at which a validator's identity was read.
     """
 
     validators: Mapping[UUID, str] = field(default_factory=dict)

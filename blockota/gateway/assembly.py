@@ -1,6 +1,6 @@
 """Combine the readings of all chains with the catalogue of images.
 
-The results are the facts for the core, and the files to find.
+The results are the chain facts for the gateway's core, and a list of the missing files.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Assembly:
 
     Attributes:
         catalogue: the images and manifests.
-        facts: the facts for the core.
-        wanted: the files to find, the most urgent first.
+        facts: the chain facts for the gateway's core.
+        wanted: the missing files, the most urgent first.
         kept: SHA-256 of the images that may be offered now or later.
-        faults: the reasons why products, groups and other things are not offered, by their names.
+        faults: why a product, release, delta or group cannot be offered, by its name.
     """
 
     catalogue: ImageCatalogue
@@ -74,7 +74,7 @@ class Assembly:
         return self.facts
 
     def is_over(self, producers: Sequence[ProducerReading]) -> bool:
-        """Whether another release has become active since the assembly."""
+        """Whether a release has become active since the facts were assembled."""
         return any(
             one.image is None and not one.is_active and is_active(one.release, reading.position.block.time)
             for reading in producers
@@ -83,7 +83,7 @@ class Assembly:
         )
 
     def set_time(self, site: SiteReading, producers: Sequence[ProducerReading]) -> None:
-        """Set the block and time of the facts. The other facts stay the same."""
+        """Replace the block number and the time of the facts, and leave the other facts unchanged."""
         self.facts = replace(self.facts, block=site.block.number, time=_newest_time(site, producers))
 
     def _component(self, component: Component, reading: ProducerReading, *, is_configuration: bool) -> ComponentFacts:
@@ -103,7 +103,7 @@ class Assembly:
     def _with_image(
         self, facts: ReleaseFacts, component: Component, reading: ProducerReading, *, is_configuration: bool
     ) -> ReleaseFacts:
-        """Add the manifest and the proven image. A release whose manifest was not found yet has no image."""
+        """Add the manifest and the proven image to the facts. No image is added before the manifest was found."""
         manifest: Manifest | None = None
         if address := manifest_of(reading.products[component], facts.release):
             manifest = self.catalogue.manifest(facts.release, address)
@@ -117,7 +117,7 @@ class Assembly:
         return replace(facts, manifest=manifest, image=image)
 
     def _deltas(self, facts: ReleaseFacts, manifest: Manifest) -> Iterator[DeltaOffer]:
-        """Yield the deltas that produce the image. Without deltas, devices get the whole image."""
+        """Yield the deltas that produce the release's image; yield none if the library for deltas is not installed."""
         for delta in manifest.deltas if can_apply() else ():
             try:
                 if found := self.catalogue.prove_delta(facts.release, delta):
@@ -144,7 +144,7 @@ class Assembly:
         self.kept |= {one.sha256 for one in (*_usable(product), product.ahead) if one}
 
     def _want_deltas(self, component: Component, release: Release, product: ProductReading) -> None:
-        """List the deltas of a release, and their bases, on which they are applied here before they are offered."""
+        """List the missing deltas of a release, with their base images, which the catalogue needs to apply them."""
         try:
             address = manifest_of(product, release) if can_apply() else None
             manifest = self.catalogue.manifest(release, address) if address else None
@@ -169,7 +169,7 @@ def wanted_releases(product: ProductReading, ordered: Collection[Version], *, ti
     """Return the releases whose images the gateway needs: the newest releases, and the releases that orders name.
 
     The newest active release may require a version that a device does not run yet. The three newest active releases are
-    therefore wanted. Releases that become active later are also wanted now.
+    therefore wanted. Releases with a later activation time are wanted too.
     """
     usable = _usable(product)
     active = [one for one in usable if one.active_from <= time][:_NEWEST]
@@ -187,7 +187,7 @@ def _newest_time(site: SiteReading, producers: Sequence[ProducerReading]) -> int
 
 
 def known_device(device: Device, site: SiteReading, settings: GatewaySettings) -> KnownDevice:
-    """Return a device of the registry with its group and its face."""
+    """Combine a device of the registry with its group, its face and its settings."""
     model = site.specs[device.spec_hash].name if device.spec_hash in site.specs else ""
     face, of_device = settings.bound_devices.get(device.number, ("", {}))
     return KnownDevice(

@@ -1,12 +1,13 @@
 """The images and manifests of the gateway.
 
-They are found and proven once for all devices, and kept as whole files. An image is searched for before its release is
-confirmed. It is given to the core after checks 1 to 5 have passed on the confirmed record, and the parts of checks 7
-and 9 that need no device. A delta is given to the core after it was applied here and has produced the image. The folder
-has the following files. Each is named by the SHA-256 of its content, and is first written under another name:
+The images and manifests are found and proven once for all devices, and stored as whole files. The search for an image
+begins before its release is confirmed. The core receives an image after checks 1 to 5 have passed on the confirmed
+record, and those parts of checks 7 and 9 that need no device. The core receives a delta after the catalogue has applied
+the delta and obtained the release's image. The folder has the following files. Each file name has a SHA-256, and a file
+is written under a temporary name first:
 
 ``images/<sha256>``         an image; every start verifies it again
-``images/<sha256>.source``  where the image was found, as a text
+``images/<sha256>.source``  text with the sources of the image
 ``manifests/<sha256>``      a manifest
 ``deltas/<sha256>``         a delta; every start applies it again
 """
@@ -39,7 +40,7 @@ from blockota.url_secrets import shown_url
 _PART = 1 << 20
 _NAMED_SOURCES = 3
 OF_STORE = "the gateway's store"
-"""The name of the source, for an image that was in the gateway's own store."""
+"""The text that names the source of an image that was in the gateway's own store."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,11 @@ class WantedFile:
 
 
 class ImageCatalogue:
-    """Keeps images and manifests in a folder.
+    """Stores images, manifests and deltas in a folder.
 
     Args:
         folder: the folder of the gateway.
-        store: the store in which files are searched first.
+        store: the store that is searched before all other sources.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -105,17 +106,17 @@ class ImageCatalogue:
         return self._path(wanted).exists()
 
     def find(self, wanted: WantedFile, sources: ImageSources, *, observer: SearchObserver) -> None:
-        """Find a file, verify its SHA-256, and keep it.
+        """Find a file, verify its SHA-256, and store it in the folder.
 
         Args:
             wanted: the file.
-            sources: the sources besides the store.
-            observer: receives the progress. It may stop the search by raising an exception.
+            sources: the sources that are searched after the store.
+            observer: receives the progress of the search, and may stop the search by raising an exception.
 
         Raises:
-            StoreError: no source serves the file, or it cannot be written.
-            VerificationError: only other bytes were found.
-            RefusedError: the manifest is not about the release.
+            StoreError: no source serves the file, or the file cannot be written.
+            VerificationError: the found image does not have the size and SHA-256 in the record.
+            RefusedError: the manifest describes another release, or the delta differs from the manifest's entry.
         """
         stages = sources.stages(wanted.release)
         with _translated(self._images.parent):
@@ -158,19 +159,20 @@ class ImageCatalogue:
     ) -> ProvenImage | None:
         """Prove a release by checks 1 to 5 and the checks of its container.
 
-        Returns its image. A file is read again only if the file, the release or the product has changed.
+        An image file that passed the checks is read again only after the file, the release or the product has changed.
 
         Args:
             answer: the confirmed record.
-            trust: the configuration.
-            manifest: the manifest; None without one.
+            trust: the configured contract and number of confirmations.
+            manifest: the manifest of the release; None if the release has no manifest.
             is_configuration: whether the image is a configuration.
 
         Returns:
-            The image without deltas; None if it has not been found yet.
+            The proven image, without deltas; None if the image has not been found yet.
 
         Raises:
-            VerificationError: a check failed. A file that is not the image is removed.
+            VerificationError: a check failed. The file is removed if check 4 failed, because its bytes are not the
+                image.
         """
         release = answer.release
         if release is None:
@@ -203,14 +205,13 @@ class ImageCatalogue:
     def prove_delta(self, release: Release, delta: Delta) -> DeltaOffer | None:
         """Apply a delta to its base image.
 
-        Returns the delta if the result is the image of the release. Each delta is applied once in each run of the
-        gateway.
+        Each delta is applied once between two starts of the gateway.
 
         Returns:
-            The delta; None if its file or its base has not been found yet.
+            The delta, if it produces the image of the release; None if the delta or its base image was not found yet.
 
         Raises:
-            RefusedError: the delta does not make the image.
+            RefusedError: the delta does not produce the image of the release.
             UsageError: the library for deltas is not installed.
             StoreError: a file cannot be read.
         """
@@ -240,7 +241,7 @@ class ImageCatalogue:
         return DeltaOffer(delta.base, delta.base_version, delta.format, delta.sha256, delta.size, path)
 
     def keep(self, sha256: Collection[bytes]) -> None:
-        """Remove all images and deltas except the given ones."""
+        """Remove all images and deltas whose SHA-256 is not in `sha256`."""
         names = {one.hex() for one in sha256}
         with _translated(self._images):
             for path in (*self._images.iterdir(), *self._deltas.iterdir()):
@@ -266,10 +267,10 @@ _OF_IMAGE = 4
 
 
 def _require_image(file: BinaryIO, release: Release) -> None:
-    """Check size and SHA-256 of a found image.
+    """Compare the size and the SHA-256 of a found image with the record of the release.
 
     Raises:
-        VerificationError: size or SHA-256 differ from those in the record.
+        VerificationError: the size or the SHA-256 differs from the record.
     """
     file.flush()
     file.seek(0)
@@ -287,10 +288,10 @@ def _require_image(file: BinaryIO, release: Release) -> None:
 
 
 def _require_delta(raw: bytes, delta: Delta) -> None:
-    """Check size and SHA-256 of a found delta.
+    """Compare the size and the SHA-256 of a found delta with the manifest.
 
     Raises:
-        RefusedError: size or SHA-256 differ from those in the manifest.
+        RefusedError: the size or the SHA-256 differs from the manifest.
     """
     if (len(raw), hashlib.sha256(raw).digest()) != (delta.size, delta.sha256):
         raise RefusedError(
@@ -301,7 +302,7 @@ def _require_delta(raw: bytes, delta: Delta) -> None:
 
 
 def _content(path: Path, container: Container) -> bytes:
-    """Return the part of an image that the check of its container needs."""
+    """Return the bytes of an image that the checks of its container read."""
     is_whole = container in (Container.STM32, Container.MCUBOOT)
     with path.open("rb") as file:
         return file.read(MAX_IMAGE_SIZE if is_whole else SWU_HEAD_SIZE)

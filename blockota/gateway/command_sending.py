@@ -1,4 +1,4 @@
-"""Wait for commands and keep the answers of devices, for all faces that send commands."""
+"""Wait for commands and store the answers of devices, for all faces that send commands."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from blockota.gateway.face import FaceContext
 from blockota.model.command import CommandAnswer, DeviceCommand
 
 _LOOK, _PAUSE = 5.0, 1.0
-"""Seconds between two looks for commands that nothing announced, such as to a device that sleeps; and before a failed
-write is tried again."""
+"""Seconds between two passes over the waiting commands, if no new command ends the wait; and seconds before a failed
+write is repeated.
+"""
 
 
 async def send_waiting(
     context: FaceContext, face: str, send: Callable[[CommandDesk, DeviceCommand], Awaitable[None]]
 ) -> None:
-    """Pass waiting commands to a face until the task is cancelled. Returns at once if the gateway takes no commands.
+    """Pass waiting commands to a face until the task is cancelled.
+
+    Returns immediately if the gateway accepts no commands.
 
     Args:
-        context: the objects that the face got from the service.
+        context: the objects that the gateway's service gives to the face.
         face: the name of the face, for the log.
-        send: sends a command if it is for a device of the face that listens. It is called again for a command that
-            still waits.
+        send: sends a command if its device listens through this face. `send` is called again with each command that was
+            not sent.
     """
     commands = context.commands
     if commands is None:
@@ -50,7 +53,7 @@ async def send_waiting(
 async def keep_answer(
     context: FaceContext, face: str, commands: CommandDesk, thing: int, answer: CommandAnswer
 ) -> None:
-    """Keep the answer of a device. Returns when it is on the disk; a failed write is repeated."""
+    """Store the answer of a device, and repeat a failed write. Returns when the answer is on the disk."""
     while True:
         try:
             await asyncio.to_thread(commands.answered, thing, answer)

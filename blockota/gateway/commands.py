@@ -1,15 +1,15 @@
-"""Takes accepted commands from validators, lets the faces send them, and reports their outcomes.
+"""Stores accepted commands from validators, passes them to the faces, and reports their outcomes.
 
 =============  ==============================================================================================
 ``waiting``    the command is on the disk, and the validator has the answer
 ``sent``       recorded before the command is sent, so that a gateway that was killed does not send it again
-an outcome     the device's answer, or *no answer* after the deadline; a reading with it is put into the outbox
+an outcome     the device's answer, or *no answer* after the deadline; it is put into the outbox as a reading
 =============  ==============================================================================================
 
-A command therefore leaves the gateway at most once. If the gateway is killed between ``sent`` and the sending, the
-device does not get it, and the outcome is *no answer*. A request that repeats the id of an earlier command is
-answered with the state of the earlier command, and does not change its deadline. The request is refused if its sender,
-name or arguments differ from those of the earlier command.
+A command is therefore sent at most once. If the gateway is killed after it has recorded ``sent`` and before it sends
+the command, the device does not receive the command, and the outcome is *no answer*. A request that repeats the id of
+an earlier command is answered with the state of the earlier command, and does not change its deadline. The request is
+refused if its sender, name or arguments differ from those of the earlier command.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LONGEST = 86_400
 MOST_OPEN = 16
 """The largest number of commands to one device without an outcome."""
 _REMEMBERED = 30 * 86_400
-"""Seconds after the deadline for which the id of a command is remembered."""
+"""Seconds after its deadline until a command is deleted; a repeated id is recognised until the deletion."""
 _MARK = FileMark(0x424F5443, 1, "the commands of a gateway")
 """The application id in the file's header (the letters BOTC), and the version of the tables."""
 _TABLES = """
@@ -50,16 +50,16 @@ _OPEN = f"state IN ('{CommandState.WAITING}', '{CommandState.SENT}')"
 
 
 class CommandDesk:
-    """The commands to all devices of a site. Several threads may share it; its methods wait for the disk.
+    """The commands to all devices of a site. Several threads may call its methods, which block during disk access.
 
     Args:
-        path: the file. It is created if it does not exist.
-        allowed: the names of the commands that the devices of each model may get.
-        readings: takes the outcomes.
+        path: the SQLite file, which is created if it does not exist.
+        allowed: the names of the commands that may be sent to the devices of a model, by the model's name.
+        readings: receives the outcomes of commands as readings.
         clock: returns Unix time.
 
     Raises:
-        RefusedError: another process uses the file, or the file is of another kind.
+        RefusedError: another process uses the file, or the file does not contain a gateway's commands.
         StoreError: the file cannot be used.
     """
 
@@ -83,16 +83,16 @@ class CommandDesk:
         self._file.close()
 
     def learn(self, facts: SiteFacts) -> None:
-        """Take the facts of the newest reading of the chains."""
+        """Replace the chain facts by those of the newest reading."""
         self._facts = facts
 
     def add_listener(self, wake: Callable[[], object]) -> Callable[[], None]:
-        """Call a function, in any thread, after each new command. Returns a function that ends this."""
+        """Call `wake` in any thread after new commands or a changed face. Returns a function that removes `wake`."""
         self._wake.append(wake)
         return lambda: self._wake.remove(wake)
 
     def set_face(self, thing: int, face: str | None) -> None:
-        """Record the face through which a device is reached now, such as after it registered; None means any face."""
+        """Record the face through which a device is reached now, such as after a registration; None means any face."""
         if face is None:
             self._faces.pop(thing, None)
         else:
@@ -105,14 +105,14 @@ class CommandDesk:
         return self._faces.get(thing)
 
     def keep(self, requests: Sequence[SignedRequest]) -> list[Outcome]:
-        """Take the commands in accepted requests. They are on the disk when this returns.
+        """Store the commands of accepted requests on the disk.
 
         Returns:
-            The state of each command, or why it is refused.
+            The state of each command, or the reason for its refusal, in the order of the requests.
 
         Raises:
-            UnreachableError: the devices of the site were not read yet, or the file cannot be written. No command was
-                taken, and the validator sends its requests again.
+            UnreachableError: the gateway has not read its devices yet, or the file cannot be written. No command was
+                stored, and the validator sends its requests again.
         """
         if not self._facts.block:
             raise UnreachableError("the gateway has not read its devices yet", why="it has just started")
@@ -130,7 +130,7 @@ class CommandDesk:
             return [_command(row) for row in database.execute(statement, (CommandState.WAITING, now))]
 
     def claim(self, command: DeviceCommand) -> bool:
-        """Record that a command is sent now. Returns False if it must not be sent.
+        """Record that a command is sent now. Returns False if the command must not be sent.
 
         Raises:
             StoreError: the file cannot be written. The command must not be sent.
@@ -146,8 +146,8 @@ class CommandDesk:
         """Record the answer of a device. A repeated answer changes nothing.
 
         Raises:
-            RefusedError: the device has no such command, or answered it in another way.
-            StoreError: a file cannot be written. The answer was not taken.
+            RefusedError: no command with this id was sent to the device, or the device gave another answer before.
+            StoreError: a file cannot be written. The answer was not recorded.
         """
         command, state = self._found(thing, answer.id)
         if command is None or state is CommandState.WAITING:
@@ -160,7 +160,7 @@ class CommandDesk:
         self._finish(command, answer.state, answer.reason)
 
     def expire(self) -> None:
-        """Report that the commands whose deadlines have passed have no answer, and forget old ones.
+        """Report *no answer* for open commands after their deadlines, and delete commands 30 days later.
 
         Raises:
             StoreError: a file cannot be written. The next call tries again.
@@ -230,7 +230,8 @@ class CommandDesk:
         return (_command(row[:5]), CommandState(row[5])) if row else (None, CommandState.WAITING)
 
     def _finish(self, command: DeviceCommand, state: CommandState, reason: str) -> None:
-        # The outcome first: if the gateway is killed in between, the outcome is reported twice, and never lost.
+        # The outcome is reported before it is recorded: a gateway that is killed in between reports it twice, and never
+        # loses it.
         self._readings.put([command.outcome(state, self._clock())])
         statement = "UPDATE command SET state = ?, reason = ? WHERE thing = ? AND id = ?"
         with self._file.transaction() as database:

@@ -1,10 +1,12 @@
 """The gateway's core: the functions that the faces call, and the offers to devices.
 
-All methods must be called in one asyncio loop. A face with a thread calls them by `asyncio.run_coroutine_threadsafe`.
+All methods must be called in one asyncio loop. A face with a thread of its own calls the methods by
+`asyncio.run_coroutine_threadsafe`.
 
-Every awaitable returns when the new state is on the disk. A face therefore acknowledges only what cannot be lost. A
-call whose job number is not that of the present try changes nothing and returns False. A refused message is logged as a
-warning. A device that causes too many entries is refused until the next minute, while other devices are still served.
+Every awaitable returns when the new state is on the disk. A face therefore acknowledges a message only when its content
+is on the disk. A call with a job number other than the current try's changes nothing and returns False. A refused
+message is logged as a warning. A device that causes too many entries is refused until the next minute, while other
+devices are still served.
 """
 
 from __future__ import annotations
@@ -47,22 +49,22 @@ _AT_ONCE = 500
 
 
 class Face(Protocol):
-    """A protocol by which the gateway meets devices."""
+    """A protocol by which devices communicate with the gateway."""
 
     name: str
 
     async def run(self, core: Core, *, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Serve devices until the task is cancelled. A face that listens calls `on_ready` when it does."""
+        """Serve devices until the task is cancelled. A face calls `on_ready` when it is ready for devices."""
 
     def offer_changed(self, device: int) -> None:
-        """React to an offer to a device that appeared, changed or was withdrawn. This is called in the loop."""
+        """React to a new, changed or withdrawn offer to a device. The core calls this method in the asyncio loop."""
 
 
 class Core:
     """The state of all devices of a site.
 
     Args:
-        site: UUID of the gateway.
+        site: UUID of the gateway, as in the registry of identities.
         state: the state of the gateway on the disk.
         clock: returns the Unix time.
 
@@ -87,11 +89,11 @@ class Core:
         self._events = EventDesk(state, self._maker)
 
     def time(self) -> int:
-        """Return the gateway's Unix time, which does not follow a jump of the clock at once."""
+        """Return the gateway's Unix time, which does not follow a sudden jump of the system clock."""
         return self._time()
 
     def add_face(self, face: Face) -> None:
-        """Add a face, which is notified of changed offers."""
+        """Add a face, so that the core notifies the face of changed offers."""
         self._faces.append(face)
 
     def numbers(self) -> Iterator[int]:
@@ -99,7 +101,7 @@ class Core:
         return self._fleet.numbers()
 
     def stages(self) -> Mapping[Stage, int]:
-        """Return how many components of devices are in each stage."""
+        """Return the number of device components in each stage of delivery."""
         return self._fleet.stages()
 
     def device(self, number: int) -> KnownDevice | None:
@@ -137,7 +139,7 @@ class Core:
         return self._state.key(face, number) if device and not device.is_banned else None
 
     def offer(self, number: int, product: str | None = None) -> DeviceOffer | None:
-        """Return what a device is to install now.
+        """Return the offer for one component of a device; None if the component must not be changed now.
 
         Args:
             number: number of the device.
@@ -167,7 +169,7 @@ class Core:
         return self._fleet.delivery(number, slot.name) if slot else Delivery()
 
     def why(self, number: int, product: str | None = None) -> str:
-        """Return the reason for the target of a device, or for having no target."""
+        """Return why a component of a device has its target, or why it has none."""
         device = self.device(number)
         slot = self._fleet.slot_of(device, product) if device else None
         choice = self._fleet.choice(number, slot.name) if slot else None
@@ -181,7 +183,7 @@ class Core:
         return self._state.nonce(number, self._fleet.record(number).statements)
 
     async def update(self, facts: SiteFacts, policies: Mapping[str, GroupPolicy]) -> None:
-        """Take new facts, and plan again the devices whose facts changed.
+        """Replace the chain facts, and plan the devices whose facts changed.
 
         Args:
             facts: the facts of one reading of the chains.
@@ -192,7 +194,7 @@ class Core:
             await self._replan(self._fleet.learn(facts, policies))
 
     async def tick(self) -> None:
-        """Do what is due: timeouts, windows and requests of operators. Call this method once a second."""
+        """Process expired timeouts, opened windows and requests of operators. Call this method once a second."""
         async with self._planning:
             now = self._time()
             if missed := self._time.take_missed():
@@ -210,10 +212,10 @@ class Core:
                 await self._state.commit(StateChanges(now))
 
     def appended(self, positions: Iterable[tuple[int, int]]) -> None:
-        """Learn which entries are now in the log.
+        """Record the log indices of entries that were appended to the log.
 
         Args:
-            positions: the number of each entry in the outbox, and its index in the log.
+            positions: pairs of an entry's number in the outbox and its index in the log.
         """
         self._events.places.add(positions)
 
@@ -225,8 +227,8 @@ class Core:
 
         Raises:
             AccessRefusedError: the device is not of this site, or is banned.
-            RefusedError: the statement is replayed, forged or about another image; the stated version is not the
-                version of the image; or the device does not have the product. A warning is logged.
+            RefusedError: the statement is replayed, forged or about another image, or the stated version is not the
+                image's version, or the device's Spec does not list the product. A warning is logged.
         """
         device = await self._served(number)
         slot = self._fleet.slot_of(device, report.product)
@@ -267,7 +269,7 @@ class Core:
     async def outcome(
         self, number: int, job: int, *, succeeded: bool, reason: str = "", is_refusal: bool = False
     ) -> bool:
-        """Record the outcome of a try, as the device states it. A success counts only after a later report.
+        """Record the outcome of a try, as the device states it. A success takes effect only after a later report.
 
         Args:
             number: number of the device.
@@ -277,7 +279,7 @@ class Core:
             is_refusal: whether another try would be useless.
 
         Returns:
-            Whether the outcome was recorded, by this message or by an earlier copy of it whose answer was lost.
+            Whether the outcome is recorded, from this message or from an earlier copy of the message.
         """
         words = printable(reason)
         if await self._answered(number, job, Outcome(succeeded, words, is_refusal)):
@@ -292,12 +294,12 @@ class Core:
     async def postponed(
         self, number: int, job: int, *, until: int, reason: str = "", statement: bytes | None = None
     ) -> bool:
-        """Record that a device asks for a later time.
+        """Record a device's request to postpone its update.
 
         Args:
             number: number of the device.
             job: number of the try.
-            until: Unix time.
+            until: Unix time to which the device postpones the update.
             reason: the device's reason.
             statement: the device's signed statement about the image that it postpones.
 
@@ -334,12 +336,12 @@ class Core:
             counter: the device's own number for the event. A repeated event is not logged again.
 
         Returns:
-            The index of the entry. The call returns when the entry is in the log.
+            The index of the entry in the log. The method returns after the entry was appended to the log.
 
         Raises:
             LimitReachedError: the device causes too many entries.
-            RefusedError: the device has already used the number for another event, or the statement is not one of this
-                device about the event.
+            RefusedError: the device has already used the number for another event, or the statement does not prove that
+                this device reported the event.
         """
         device = await self._served(number)
         try:
@@ -348,17 +350,17 @@ class Core:
             raise await self._refused(number, error.why) from error
 
     async def retry(self, number: int, product: str | None = None) -> bool:
-        """Give a delivery new tries, on request of an operator. Returns whether the device has this component."""
+        """Allow new tries of a delivery at an operator's request. Returns whether the device has the component."""
         device = self.device(number)
         slot = self._fleet.slot_of(device, product) if device else None
         return slot is not None and await self._retry(None, number, slot.name)
 
     async def warn(self, number: int | None, reason: str) -> None:
-        """Log that a message was refused. The same reason is logged once a minute for each device.
+        """Log a warning, such as about a refused message. One reason is logged at most once a minute for each device.
 
         Args:
             number: number of the device; None if it is unknown.
-            reason: why the message was refused.
+            reason: the text of the warning.
         """
         now = self._time()
         number = number if number is not None and self.device(number) else None
@@ -366,7 +368,7 @@ class Core:
             await self._state.commit(StateChanges(now, entries=entries))
 
     async def _answered(self, number: int, job: int, event: Event) -> bool:
-        """Process a device's answer about a try. Returns whether this try is the present one."""
+        """Process a device's answer about a try. Returns False if the try is not the current try of any component."""
         device = await self._served(number)
         slot = self._fleet.slot_of_job(device, job)
         if slot is None:
@@ -377,12 +379,12 @@ class Core:
         return True
 
     async def _served(self, number: int) -> KnownDevice:
-        """Return a device that may send messages.
+        """Return a device after checking that the gateway accepts its messages.
 
         Raises:
             AccessRefusedError: the device is not of this site, or it is banned.
             LimitReachedError: the device causes too many entries.
-            StoreError: earlier changes could not be written, and still cannot be. No further changes are made.
+            StoreError: earlier changes are not on the disk, because writing failed again. No further changes are made.
         """
         if self._state.is_failing:
             await self._state.commit(StateChanges(self._time()))
@@ -399,7 +401,7 @@ class Core:
         return device
 
     async def _refused(self, number: int, why: str, kind: type[RefusedError] = RefusedError) -> RefusedError:
-        """Log a warning, and return the error to raise."""
+        """Log a warning about a refused message, and return the error for the caller to raise."""
         await self.warn(number, why)
         return kind(f"the message of device {number} is refused", why=why)
 
@@ -409,7 +411,7 @@ class Core:
         return Judge(device, record, nonces)
 
     async def _retry(self, request: int | None, number: int, slot_name: str) -> bool:
-        """Give a delivery new tries. The operator's request is removed in the same transaction."""
+        """Allow new tries of a delivery. The operator's request is removed in the same transaction."""
         device = self.device(number)
         slot = self._fleet.plan.slots(device).get(slot_name) if device else None
         work = FleetWork(self._time(), retries=[request] if request is not None else [])
@@ -419,7 +421,7 @@ class Core:
         return slot is not None
 
     async def _replan(self, numbers: Iterable[int], *, with_timeouts: bool = False) -> None:
-        """Choose the targets of devices again. Other calls are served between two parts of the work."""
+        """Choose the targets of devices again. Other calls are served after each batch of devices."""
         every, failure = list(numbers), None
         for begin in range(0, len(every), _AT_ONCE):
             work = FleetWork(self._time())
@@ -436,7 +438,7 @@ class Core:
             raise failure
 
     async def _finish(self, work: FleetWork, *, always: bool = False) -> None:
-        """Write the changes, and then notify the faces. A changed offer is also notified if writing fails."""
+        """Write the changes, and notify the faces of changed offers afterwards, even if writing fails."""
         entries = [entry for number, facts in work.entries for entry in self._encoded(number, facts, work.now)]
         changes = StateChanges(
             work.now,
@@ -480,7 +482,7 @@ class Core:
         return replace(offer, is_configuration=slot.name != FIRMWARE)
 
     def _warn_later(self, number: int | None, reason: str) -> None:
-        """Log a warning from a function that cannot wait."""
+        """Log a warning in a background task, for callers that are not coroutines."""
 
         async def write() -> None:
             with suppress(StoreError):  # the entry is written with the next commit

@@ -1,4 +1,4 @@
-"""Logs the events of devices: each numbered event once, with the signature of a device that has a key."""
+"""Logs the events of devices: a numbered event only once, and with its signature if the device has a key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COUNTERS = 1 << 63
 
 
 class EventDesk:
-    """Takes the events of devices.
+    """Logs the events of devices, and recognises repeated events.
 
     Args:
         state: the gateway's state.
@@ -34,10 +34,10 @@ class EventDesk:
     async def take(
         self, device: KnownDevice, text: str, *, counter: int | None, statement: bytes | None, now: int
     ) -> int:
-        """Log an event, and return its index when it is in the log. `Core.event` explains the arguments.
+        """Log an event, and return the index of its log entry. `Core.event` explains the arguments.
 
         Raises:
-            RefusedError: the signature or the number of the event cannot be accepted.
+            RefusedError: the signature is not valid, or the number is too large, too old or used for another event.
         """
         if counter is not None and not 0 <= counter < _COUNTERS:
             raise _refused("the number of an event has more than 63 bits")

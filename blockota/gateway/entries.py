@@ -1,4 +1,4 @@
-"""Makes the entries of the gateway's log, within limits for each device, and waits for their indices in the log."""
+"""Creates the entries of the gateway's log, with a limit for each device, and waits for their log indices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEPT_PLACES = 4096
 
 
 class EntryMaker:
-    """Makes entries.
+    """Creates log entries, with a limit for each device.
 
     Args:
         site: UUID of the gateway.
@@ -31,20 +31,20 @@ class EntryMaker:
         self._reasons = MinuteLimit(1)
 
     def is_flooding(self, number: int, now: int) -> bool:
-        """Whether a device has already caused as many entries in this minute as it may."""
+        """Whether a device has reached its limit of entries for the current minute."""
         return self._entries.is_reached(number, now)
 
     def warning(self, number: int | None, reason: str, now: int) -> list[bytes]:
         """Return the entry of a warning.
 
-        Returns none if the same warning was made within the minute, or if there were too many.
+        The list is empty if the same warning was logged within the minute, or if the limit of warnings is reached.
 
         Args:
             number: number of the device; None if it is unknown, or not of this site.
-            reason: the text.
+            reason: the text of the warning.
             now: the gateway's time.
         """
-        # The limit of all warnings first, so that new reasons take no memory after it is reached.
+        # The limit of all warnings is checked first, so that new reasons use no memory after the limit is reached.
         if self._warnings.is_reached(number, now) or not self._reasons.take((number, reason), now):
             return []
         self._warnings.take(number, now)
@@ -55,14 +55,14 @@ class EntryMaker:
     ) -> list[bytes]:
         """Return an entry about a device.
 
-        The number of warnings is limited.
+        For a warning, the list is empty when the limit of warnings is reached.
 
         Args:
             number: number of the device.
             facts: the entry.
             now: the gateway's time.
             unique_id: unique id of the device's chip.
-            source: the source of the image.
+            source: the source from which the gateway fetched the image.
         """
         if facts.kind is EntryKind.WARNING:
             return self.warning(number, facts.text, now)
@@ -91,14 +91,14 @@ class EntryMaker:
 
 
 class EntryPlaces:
-    """The indices of entries in the log, for callers that wait for them."""
+    """The log indices of entries, for callers that wait until an entry is in the log."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[int, int] = OrderedDict()
         self._awaited: dict[int, asyncio.Future[int]] = {}
 
     async def of(self, sequence: int) -> int:
-        """Wait until an entry is in the log, and return its index.
+        """Wait until an entry is in the log, and return its log index.
 
         Args:
             sequence: the number of the entry in the outbox.
@@ -111,7 +111,7 @@ class EntryPlaces:
         return await asyncio.shield(future)
 
     def add(self, positions: Iterable[tuple[int, int]]) -> None:
-        """Record the indices of entries, by their numbers in the outbox."""
+        """Record the log indices of entries, given as pairs of outbox number and log index."""
         for sequence, position in positions:
             self._known[sequence] = position
             future = self._awaited.pop(sequence, None)
@@ -122,5 +122,5 @@ class EntryPlaces:
 
 
 def event_digest(text: str) -> bytes:
-    """Return the hash by which a repeated event is recognised. It is the hash of the event's text in the log."""
+    """Return the SHA-256 of an event's text as it stands in the log; a repeated event has the same hash."""
     return hashlib.sha256(printable(text).encode("utf-8", "surrogatepass")).digest()

@@ -23,19 +23,20 @@ class DeviceOffer:
     """The image that a device is to install now.
 
     Attributes:
-        job: number of the try, 1 to 2,147,483,647. A face passes it to the device, and passes it back with each answer.
+        job: number of the try, 1 to 2,147,483,647. A face sends the number to the device, and passes it to the core
+            with each answer of the device.
         component: the product.
         release: the release.
         image: SHA-256 of the image.
         size: size of the image in bytes.
-        path: file with the whole, proven image.
+        path: the file that contains the whole, proven image.
         container: kind of the file.
         cid: content address of the image.
-        nonce: 16 bytes for the device's signed statement.
+        nonce: 16 bytes that the device's signed statement must contain.
         order: number of the order that names the release; None if the group's policy chose it.
         not_before: Unix time before which the device must not install the image; None for an immediate installation.
         deadline: Unix time from which the device must not install the image; None without a deadline.
-        deltas: patches that make the image from other images.
+        deltas: patches that produce the image from other images.
         manifest: manifest of the release; None if the release has none.
         is_configuration: whether the image is a configuration.
     """
@@ -94,13 +95,14 @@ class Report:
         product: product of the image; None for the firmware.
         version: version that the device states. It must match the image.
         is_confirmed: whether the device has confirmed the image, so that it does not roll back by itself.
-        level: B if the device reports the image, C if the face has read the flash. With a signed statement, the level
-            becomes A.
+        level: evidence level: B if the device reports the image, C if the face has read the flash. The core raises the
+            level to A for a signed statement.
         statement: the device's signed statement, `blockota.formats.cose` or `blockota.model.boot_event`.
-        digest: the MCUboot digest of the running image, for a statement that has it in place of the SHA-256.
+        digest: the MCUboot digest of the running image, for a statement that contains the digest instead of the
+            SHA-256.
         hardware: hardware revision.
         unique_id: unique id of the chip.
-        is_reinstalled: whether the face has written the image again; only with level C.
+        is_reinstalled: whether the face has just written the image to the flash; only with level C.
     """
 
     image: bytes | None = None

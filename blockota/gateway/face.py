@@ -1,4 +1,4 @@
-"""The objects that a face gets from the service that runs it."""
+"""The objects that the gateway's service passes to a face."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from blockota.gateway.readings import ReadingDesk
 
 @dataclass(frozen=True)
 class FaceContext:
-    """The objects that surround a face.
+    """The objects that the gateway's service passes to a face.
 
     Attributes:
         identity: UUID of the gateway.
-        folder: the folder of the gateway's state, in which a face may keep files.
-        clock: the gateway's clock. Decisions use this clock, not the time of the event loop.
+        folder: the folder of the gateway's state, in which a face may store files.
+        clock: the gateway's clock. A face compares times by this clock, not by the time of the event loop.
         log: writes one line of JSON: ``log("ddi", "refused", device=256, why="…")``.
         identity_key: URI of the identity's private key, which signs documents for devices; None if there is no key.
-        entries: reads and returns up to 256 entries of the gateway's log, from a given index on.
-        readings: takes the readings of devices; None if the gateway has no validator.
-        commands: the commands to devices; None if the gateway takes none.
+        entries: reads up to 256 entries of the gateway's log, beginning at the given index.
+        readings: the desk that accepts the readings of devices; None if the gateway has no validator.
+        commands: the desk with the commands to devices; None if the gateway accepts no commands.
     """
 
     identity: UUID

@@ -225,8 +225,8 @@ def test_an_unknown_download_is_dropped(play: Play) -> None:
 @pytest.mark.parametrize(
     ("query", "code", "reason"),
     [
-        ("ep=256&lt=0&lwm2m=1.0", BAD_REQUEST, "the lifetime '0' is not a number of seconds from 1 on"),
-        ("ep=256&lt=-5&lwm2m=1.0", BAD_REQUEST, "the lifetime '-5' is not a number of seconds from 1 on"),
+        ("ep=256&lt=0&lwm2m=1.0", BAD_REQUEST, "the lifetime '0' is not a number of seconds from 1 to 4,294,967,295"),
+        ("ep=256&lt=-5&lwm2m=1.0", BAD_REQUEST, "the lifetime '-5' is not a number of seconds from 1 to 4,294,967,295"),
         ("ep=0256&lwm2m=1.0", BAD_REQUEST, "the endpoint name '0256' is not the number of a device"),
         ("ep=%2B&lwm2m=1.0", BAD_REQUEST, "the endpoint name '+' is not the number of a device"),
         ("lwm2m=1.0", BAD_REQUEST, "the endpoint name '' is not the number of a device"),
@@ -327,7 +327,7 @@ def test_settings_that_would_trust_strangers_are_refused(tmp_path: Path, monkeyp
         return SettingsTable("gateway.lwm2m", {"listen": listen}, tmp_path)
 
     monkeypatch.setattr(server, "find_spec", lambda _: None)
-    with pytest.raises(UsageError, match="without the package DTLSSocket the devices could not be authenticated"):
+    with pytest.raises(UsageError, match="devices cannot be authenticated without the package DTLSSocket"):
         create(settings("192.0.2.1:5683"), context)
     for wrong in ("0.0.0.0:5683", "[::]:5683", "gateway.example:5683"):
         with pytest.raises(UsageError, match="the setting listen in"):

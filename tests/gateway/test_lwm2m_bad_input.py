@@ -91,7 +91,7 @@ def test_a_body_with_wrong_blocks_is_refused(tmp_path: Path) -> None:
         assert await send(first[:9], 0, 1, 0) is BAD_REQUEST
         await warned(gateway, 256, "a block of 16 bytes has 9")
         assert await send(bytes(1024), 0, 1, 7) is BAD_REQUEST
-        await warned(gateway, 256, "the size of its block is reserved")
+        await warned(gateway, 256, "the block's size exponent 7 is reserved")
         # The largest block number is that of the last kibibyte of 1 GiB.
         assert await send(bytes(1024), (1 << 20) - 1, 0, 6) is REQUEST_ENTITY_TOO_LARGE
         await warned(gateway, 256, "a body of more than 4,096 bytes")
@@ -122,7 +122,7 @@ def test_blocks_that_an_image_does_not_have_are_refused(tmp_path: Path, distance
         assert (await fetch(0, 0, 0)).payload == offer.path.read_bytes()[:16]
         for place in ((2, 0, 0), ((1 << 20) - 1, 0, 6), (0, 0, 7)):
             assert (await fetch(*place)).code is BAD_OPTION
-        await warned(gateway, 256, "a block was asked for that the image does not have")
+        await warned(gateway, 256, "the requested block lies outside of the image")
         assert (await device.request(PUT, f"fw/{offer.image.hex()}", b"other bytes")).code not in (CHANGED, CREATED)
         assert (await fetch(1, 0, 0)).payload == offer.path.read_bytes()[16:32]
         device.server = f"coap://127.0.0.1:{port + 1}"

@@ -1,1 +1,1 @@
-"""The protocols by which the gateway meets devices."""
+"""The protocols by which devices communicate with the gateway."""

@@ -1,16 +1,16 @@
 """The face that flashes STM32 boards on the gateway's serial ports.
 
-It uses the code of the bench. A visit to a board runs in a thread, in these steps:
+The face uses the code of the flashing bench. A visit to a board runs in a thread, in these steps:
 
 1. Connect, read the unique id, and find out which release is in the flash. The last part of the device's alias must be
-   the unique id. If another board is at the port, it is not changed.
+   the unique id. A board with another unique id is not changed.
 2. Report the release at level C, because the gateway has read the flash itself.
 3. Flash the offered release. Checks 1 to 5 run on the confirmed record, checks 6 to 9 run before anything is erased,
    and check 10 runs afterwards.
 4. If the flash was changed but the release is not proven in it, flash the previous release in the same way. If the
    previous release is no longer active, or is below the floor, flash the newest active release.
 
-Between two visits, only the bench's journal of an interrupted run is kept.
+Only the bench's journal of an interrupted run is stored between two visits.
 """
 
 from __future__ import annotations
@@ -46,13 +46,14 @@ _CONNECTED = 1
 
 @dataclass(frozen=True)
 class FlashSettings:
-    """The table ``[gateway.an3155]``.
+    """The values of the table ``[gateway.an3155]``.
 
     Attributes:
         lines: the serial line of each board, by the number of the device.
         poll: seconds between two visits to a board without an offer; each visit stops the board's program.
-        retry: seconds until the next visit to a board after a failed visit, or to a device that is not registered.
-        consent: what may be replaced. The core has already decided on downgrades, and the floor stays in force.
+        retry: seconds until the next visit after a failed visit, and after a visit for a device that is not registered.
+        consent: the flash contents that may be replaced. Downgrades are always allowed here, because the core has
+            already decided on them; a version below the floor is still refused.
     """
 
     lines: Mapping[int, BoardLine]
@@ -93,11 +94,11 @@ class FlashSettings:
 
 @dataclass(frozen=True)
 class FoundBoard:
-    """The result of reading a board.
+    """The unique id of a board and the content of its flash.
 
     Attributes:
         unique_id: the unique id of the chip; empty if it cannot be read.
-        release: the release in its flash; None if there is none.
+        release: the release in the flash; None if the flash contains no known release.
         is_blank: whether the flash of the board is erased.
     """
 
@@ -108,14 +109,14 @@ class FoundBoard:
 
 @dataclass
 class BoardFlasher:
-    """The work at one port. Its methods block, and are called in a thread.
+    """Reads and flashes the board at one port. The methods block, and are called in a thread.
 
     Attributes:
         line: the serial line.
-        journals: the folder of the journals of interrupted runs.
-        consent: the contents that may be replaced.
-        stop: ends the work between two bootloader commands.
-        has_erased: whether the last run may have changed the flash.
+        journals: the folder with the journals of interrupted runs.
+        consent: the flash contents that may be replaced.
+        stop: when requested, the work ends after the current bootloader command.
+        has_erased: whether the last call of `flash` may have changed the flash.
     """
 
     line: BoardLine
@@ -125,7 +126,7 @@ class BoardFlasher:
     has_erased: bool = False
 
     def look(self, releases: Sequence[Release]) -> FoundBoard:
-        """Find out what is on the board, and start its program again.
+        """Find the release in the board's flash, and start the board's program again.
 
         Raises:
             BoardError: the board does not answer.
@@ -139,7 +140,7 @@ class BoardFlasher:
             return FoundBoard(board.identity.unique_id or "", release, is_blank=found is None or found.is_blank)
 
     def flash(self, proven: ProvenRelease, known: Sequence[Release], unique_id: str) -> None:
-        """Run checks 6 to 10, and start the program.
+        """Run checks 6 to 10, flash the release, and start the program.
 
         Raises:
             VerificationError: one of checks 6 to 9 failed; nothing was changed.
@@ -169,7 +170,7 @@ class FlashFace:
 
     Args:
         settings: the settings.
-        context: the gateway around the face.
+        context: the objects that the gateway's service passes to the face.
     """
 
     name = "an3155"
@@ -220,12 +221,12 @@ class FlashFace:
 
 @dataclass(frozen=True)
 class FlashVisit:
-    """Visits to one board.
+    """A visit to the board of one device.
 
     Attributes:
         core: the gateway's core.
         number: the number of the device.
-        flasher: the work at the port of the board.
+        flasher: reads and flashes the board at the device's port.
     """
 
     core: Core
@@ -233,7 +234,7 @@ class FlashVisit:
     flasher: BoardFlasher
 
     async def run(self) -> None:
-        """Take the next step for the board.
+        """Report the board's release, and install the offer or restore a lost program.
 
         Raises:
             BlockOTAError: the visit failed.
@@ -256,7 +257,7 @@ class FlashVisit:
             await self._restore(found)
 
     def _has_lost_program(self, found: FoundBoard) -> bool:
-        """Whether a failed try left the board without a program. A board that is new to the gateway is blank."""
+        """Whether a failed try left the board without a program. A blank board that never reported a release is new."""
         delivery = self.core.state(self.number)
         return delivery.stage is not Stage.SETTLED and (delivery.running is not None or not found.is_blank)
 
@@ -266,7 +267,7 @@ class FlashVisit:
         await self.core.reported(self.number, report)
 
     async def _install(self, offer: DeviceOffer, found: FoundBoard) -> None:
-        """Flash the offered release. If this fails after the flash was changed, restore another release."""
+        """Flash the offered release. If the flashing fails after the flash was changed, restore another release."""
         await self.core.offered(self.number, offer.job)
         await self.core.progress(self.number, offer.job, _CONNECTED)
         facts, release = next(
@@ -289,12 +290,10 @@ class FlashVisit:
             await self._restore(found)
 
     async def _restore(self, found: FoundBoard) -> None:
-        """Flash the release that the device ran before.
-
-        If this is not allowed, flash the newest active release.
+        """Flash the release that the device ran before the failed try, or else the newest active release.
 
         Raises:
-            BlockOTAError: no release can be flashed.
+            BlockOTAError: no active release is left, or the flashing failed.
         """
         delivery = self.core.state(self.number)
         failed = delivery.target.image if delivery.target else None
@@ -311,7 +310,7 @@ class FlashVisit:
         await self._flash(*candidates[-1], found.unique_id)
 
     async def _flash(self, facts: ComponentFacts, chosen: ReleaseFacts, unique_id: str) -> None:
-        """Prove a release again, flash it, and report it."""
+        """Prove a release again, flash the release, and report the installation."""
         proven = await asyncio.to_thread(_prove, facts, chosen)
         known = [one.release for each in self.core.products(self.number) for one in each.releases]
         await asyncio.to_thread(self.flasher.flash, proven, known, unique_id)

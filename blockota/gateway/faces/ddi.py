@@ -1,9 +1,10 @@
 """The DDI face: hawkBit's device interface over HTTPS, for SWUpdate, RAUC and other Linux clients.
 
 A device polls. If the device has an offer, the answer has a link to the action, and the action has a link to the image.
-The device sends feedback about the action, and ``closed`` comes last. SWUpdate sends ``closed`` after the restart, when
-the boot loader has kept the new system. It therefore counts as the device's report that it runs the image (evidence
-level B). If the device names its running image itself, by the attribute ``blockota.image``, that report counts instead.
+The device sends feedback about the action; the last feedback has the execution ``closed``. SWUpdate sends ``closed``
+after the restart, when the boot loader has kept the new system. ``closed`` therefore counts as the device's report that
+it runs the image (evidence level B). If the device reports its running image by the attribute ``blockota.image``, this
+attribute counts instead of ``closed``.
 """
 
 from __future__ import annotations
@@ -73,10 +74,10 @@ class DdiSettings:
     Attributes:
         host: address to listen on.
         port: port to listen on.
-        certificate: PEM file with the server's certificate. With None, plain HTTP is served, on loopback only.
+        certificate: PEM file with the server's certificate; None for plain HTTP, which is served on loopback only.
         key: PEM file with the private key of the certificate.
-        tenant: first part of the paths.
-        pause: time between two polls of a device, as ``HH:MM:SS``.
+        tenant: first segment of the URL paths.
+        pause: time between two polls of a device, in the form ``HH:MM:SS``.
     """
 
     host: str
@@ -121,9 +122,8 @@ class DdiFace:
 
     Args:
         settings: the settings.
-        context: the gateway around the face.
-        stall_seconds: a connection without progress is dropped after this time, and at the latest after twice this
-            time.
+        context: the objects that the gateway's service passes to the face.
+        stall_seconds: a connection is closed when it has made no progress for one to two times this number of seconds.
     """
 
     name = "ddi"
@@ -137,7 +137,7 @@ class DdiFace:
 
     @property
     def port(self) -> int:
-        """The port on which the face listens. If the setting is 0, the system chooses the port."""
+        """The port on which the face listens; if the setting is 0, a port that the operating system has chosen."""
         return self._port
 
     def offer_changed(self, device: int) -> None:
@@ -198,7 +198,7 @@ class DdiFace:
         )
 
     async def _image(self, request: Request) -> Response:
-        """Serve a proven image or a delta, named by its SHA-256, to devices of other faces. Images are public."""
+        """Serve a proven image or delta by its SHA-256, without authentication, to devices of other faces."""
         digest = request.path_params["sha256"]
         if _DIGEST.fullmatch(digest):
             for folder in ("images", "deltas"):
@@ -208,7 +208,7 @@ class DdiFace:
         raise HTTPException(HTTPStatus.NOT_FOUND)
 
     def _guarded(self, core: Core, handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
-        """Return a handler that authenticates the device and translates errors of the core."""
+        """Return a handler that authenticates the device and maps errors of the core to HTTP statuses."""
 
         async def endpoint(request: Request) -> Response:
             if request.path_params["tenant"] != self._settings.tenant:
@@ -329,7 +329,7 @@ class DdiFace:
         return JSONResponse(cancellation(action))
 
     async def _canceled(self, _: Core, number: int, request: Request) -> Response:
-        """Forget an action, whether the device cancelled it or refused to. The device still reports the outcome."""
+        """Forget an action after the device's feedback to its cancellation, whatever the feedback is."""
         read_feedback(await _body(request))
         self._end(number, _action(request))
         return Response()
@@ -348,7 +348,7 @@ class DdiFace:
         return response
 
     def _offer(self, core: Core, number: int) -> DeviceOffer | None:
-        """Return the offer to make: the offer that the device has begun, else the firmware, else a configuration."""
+        """Return the offer that the device has begun, or else an offer of firmware, or else one of a configuration."""
         offers = sorted(core.offers(number), key=lambda one: one.is_configuration)
         begun = self._actions.device(number).begun
         return next((one for one in offers if one.job == begun), offers[0] if offers else None)
@@ -384,7 +384,7 @@ def _hash_file(path: Path, image: bytes) -> FileHashes:
     """Hash a proven file.
 
     Raises:
-        StoreError: the content of the file is no longer the image.
+        StoreError: the file was damaged after it was proven.
     """
     hashes = [hashlib.sha1(usedforsecurity=False), hashlib.md5(usedforsecurity=False), hashlib.sha256()]
     with path.open("rb") as file:
@@ -415,7 +415,7 @@ async def _body(request: Request) -> bytes:
     """Read the body of a request.
 
     Raises:
-        HTTPException: the body is too long, too slow, or not JSON.
+        HTTPException: the body is too long, arrives too slowly, or is not JSON.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip() not in _JSON_TYPES:
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON")

@@ -1,6 +1,6 @@
 """The documents of hawkBit's direct device integration (DDI), version 1. Pure.
 
-The sources are the DDI API of Eclipse hawkBit, and the parts of it that SWUpdate 2022.12 reads.
+The sources are the DDI API of Eclipse hawkBit, and the fields of its documents that SWUpdate 2022.12 reads.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Feedback:
     """The state of an action, as the device reports it.
 
     Attributes:
-        execution: the word of DDI, such as ``proceeding`` or ``closed``.
+        execution: the state in DDI's terms, such as ``proceeding`` or ``closed``.
         finished: ``success``, ``failure`` or ``none``.
-        details: the device's messages, in one line.
+        details: the device's messages, joined into one line.
     """
 
     execution: str
@@ -50,7 +50,7 @@ class Feedback:
 
 @dataclass(frozen=True)
 class Attributes:
-    """The attributes that a device reports about itself. An attribute that it does not report is None."""
+    """The attributes that a device reports about itself; None for an attribute that was not reported."""
 
     image: bytes | None = None
     version: str | None = None
@@ -59,9 +59,9 @@ class Attributes:
 
 @dataclass(frozen=True)
 class FileHashes:
-    """The hashes of a proven file that DDI names, in hexadecimal.
+    """The hashes of a proven file in hexadecimal, as a DDI document contains them.
 
-    A client checks some of them; SWUpdate checks the SHA-1.
+    A client checks one or more of these hashes; SWUpdate checks the SHA-1.
     """
 
     sha1: str
@@ -73,7 +73,7 @@ def read_feedback(raw: bytes) -> Feedback:
     """Read the feedback about an action.
 
     Raises:
-        ValueError: the bytes are not feedback.
+        ValueError: the bytes are not a feedback document of DDI.
     """
     try:
         status = mapping(load_object(raw), "status")
@@ -93,7 +93,7 @@ def read_attributes(raw: bytes) -> Attributes:
     """Read the attributes that a device sends as ``configData``. Other attributes are ignored.
 
     Raises:
-        ValueError: the bytes are not attributes, or an attribute that BlockOTA defines has a wrong form.
+        ValueError: the bytes are not an attribute document of DDI, or an attribute that BlockOTA defines is malformed.
     """
     try:
         data = mapping(load_object(raw), "data")
@@ -129,13 +129,13 @@ def read_range(header: str, size: int) -> tuple[int, int] | None:
 def polling(base: str, *, pause: str, job: int | None, canceled: int | None, asks_attributes: bool) -> dict[str, Any]:
     """Return the answer to a poll.
 
-    An update that must wait has no link. It is never answered with a closed maintenance window or ``update: skip``,
-    because SWUpdate would report such an update as installed.
+    An answer contains no link to an update that must wait. A closed maintenance window and ``update: skip`` are not
+    used, because SWUpdate would report the update as installed.
 
     Args:
         base: URL of the device's resource.
-        pause: time between two polls, as ``HH:MM:SS``.
-        job: number of the offer; None without an offer.
+        pause: time between two polls, in the form ``HH:MM:SS``.
+        job: number of the offer; None if there is no offer.
         canceled: number of an action that the device must cancel; None if there is none.
         asks_attributes: whether the device must send its attributes.
     """
@@ -150,7 +150,7 @@ def polling(base: str, *, pause: str, job: int | None, canceled: int | None, ask
 
 
 def deployment(base: str, offer: DeviceOffer, hashes: FileHashes) -> dict[str, Any]:
-    """Return the action of an offer, with one artifact."""
+    """Return the deployment document of an offer, with one artifact."""
     name = file_name(offer)
     link = {"href": f"{base}/softwaremodules/{offer.job}/artifacts/{name}"}
     artifact = {
@@ -170,7 +170,7 @@ def deployment(base: str, offer: DeviceOffer, hashes: FileHashes) -> dict[str, A
 
 
 def cancellation(action: int) -> Mapping[str, Any]:
-    """Return the request to cancel an action."""
+    """Return the document that tells a device to cancel an action."""
     return {"id": str(action), "cancelAction": {"stopId": str(action)}}
 
 

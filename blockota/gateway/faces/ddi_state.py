@@ -1,8 +1,8 @@
-"""The DDI face's data on disk: the actions that devices began and ended, and which devices name their image.
+"""The DDI face's data on disk: the actions that devices began and ended, and which devices report their image.
 
-What devices run is in the core's state. Without this file, a gateway that was restarted would not ask a device to
-cancel an action that it began before, and would not recognise a repeated message. A commit does not wait for the disk:
-after SIGKILL nothing is missing; after a power failure, the last seconds may be.
+The images that devices run are in the core's state. Without the file, a restarted gateway could not cancel an action
+that a device began before the restart, and would not recognise a repeated message. A commit does not wait for the disk:
+no data are lost by SIGKILL, but the data of the last seconds may be lost by a power failure.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ CREATE TABLE IF NOT EXISTS device (
 
 @dataclass(frozen=True)
 class DdiDevice:
-    """The data that the face keeps about a device.
+    """The data that the DDI face stores about a device.
 
     Attributes:
-        begun: the action that the device opened, and has not ended; None for none.
-        ended: the action that ended last; None before the first.
+        begun: the action that the device has begun and not ended; None if there is no such action.
+        ended: the action that ended last; None if no action has ended.
         feedback: the device's last message about the ended action; None if the action was cancelled.
-        names_image: whether the device has named its running image. Its success alone is then not a report.
+        names_image: whether the device has reported the SHA-256 of its running image. The success of such a device does
+            not count as a report of the image.
     """
 
     begun: int | None = None
@@ -47,7 +48,7 @@ class ActionStore:
     """The actions of all devices, in memory and in an SQLite file.
 
     Args:
-        path: the file, created if necessary.
+        path: the SQLite file, which is created if necessary.
 
     Raises:
         StoreError: the file cannot be opened, or is damaged.
@@ -58,7 +59,7 @@ class ActionStore:
         self._devices: dict[int, DdiDevice] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Like the core, the face works in one thread, though not in the one that made it.
+            # Like the core, the face uses the database in one thread, which is not the thread that opened it.
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
             for number, begun, ended, *words, names_image in self._database.execute("SELECT * FROM device"):
@@ -68,7 +69,7 @@ class ActionStore:
             raise self._unusable(error) from error
 
     def device(self, number: int) -> DdiDevice:
-        """Return what is known of a device."""
+        """Return the stored data of a device."""
         return self._devices.get(number, _UNKNOWN)
 
     def begin(self, number: int, action: int) -> None:
@@ -76,7 +77,7 @@ class ActionStore:
         self._put(number, replace(self.device(number), begun=action))
 
     def end(self, number: int, action: int, feedback: Feedback | None) -> None:
-        """Record the end of an action. None as the feedback means that the action was cancelled."""
+        """Record the end of an action. `feedback` is None if the action was cancelled."""
         known = self.device(number)
         begun = None if known.begun == action else known.begun
         self._put(number, replace(known, begun=begun, ended=action, feedback=feedback))
@@ -90,10 +91,10 @@ class ActionStore:
         self._database.close()
 
     def _put(self, number: int, device: DdiDevice) -> None:
-        """Store the data of a device, if they changed.
+        """Store the data of a device if the data have changed.
 
         Raises:
-            StoreError: the file cannot be written. The device is kept in memory all the same.
+            StoreError: the file cannot be written. The new data are still stored in memory.
         """
         if device == self.device(number):
             return

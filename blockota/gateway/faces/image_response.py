@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from blockota.gateway.faces.ddi_documents import read_range
 
 _PART = 1 << 18
-"""The number of bytes that are read and sent at once. The file is in the page cache, so reading does not wait."""
+"""The number of bytes that one step reads and sends. The file is in the page cache, so reading does not block."""
 _REPORT_SECONDS = 30
 
 Report = Callable[[int], Awaitable[object]]
@@ -23,17 +23,17 @@ Report = Callable[[int], Awaitable[object]]
 
 
 class ImageResponse(Response):
-    """A proven file, or the byte range of it that the request asks for.
+    """The response with a proven file, or with the byte range that the request names.
 
-    A client resumes an interrupted download with the header ``Range``. If the header ``If-Range`` has another entity
-    tag, the response is the whole image, so that parts of two images are never joined.
+    A client resumes an interrupted download with the header ``Range``. If the entity tag in the header ``If-Range`` is
+    not the file's, the response is the whole file, so that a client never joins parts of two files.
 
     Args:
         request: the request.
         path: the file.
         image: SHA-256 of the file.
         size: size of the file in bytes.
-        report: called about twice a minute during a download. An exception that it raises ends the download.
+        report: called about twice a minute during a download. An exception from `report` ends the download.
     """
 
     def __init__(self, request: Request, path: Path, image: bytes, size: int, *, report: Report | None = None) -> None:
@@ -57,7 +57,7 @@ class ImageResponse(Response):
         self.headers["content-length"] = str(self.stop - self.start)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the interface
-        """Send the response. The function waits for a client that reads slowly."""
+        """Send the response, at the speed at which the client reads."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if not self._is_head:
             leaving = asyncio.create_task(_disconnected(receive))
@@ -71,7 +71,8 @@ class ImageResponse(Response):
         clock, place = asyncio.get_running_loop().time, self.start
         due = clock() + _REPORT_SECONDS
         with self._path.open("rb") as file:
-            # A send to a client that left returns at once, and one to a fast client does not wait either.
+            # A send returns immediately after the client has closed the connection, and also if the client reads fast
+            # enough.
             while place < self.stop and not leaving.done():
                 if self._report and clock() >= due:
                     await self._report(place)
@@ -85,6 +86,6 @@ class ImageResponse(Response):
 
 
 async def _disconnected(receive: Receive) -> None:
-    """Wait until the client has left."""
+    """Wait until the client has closed the connection."""
     while (await receive())["type"] != "http.disconnect":
         pass

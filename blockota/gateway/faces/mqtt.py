@@ -1,13 +1,14 @@
 """The face for devices with IP.
 
-It uses AWS IoT Jobs, Device Shadow and events, through an MQTT broker. The notice of a device's next job is retained,
-so that a device that was off line gets it later. The face publishes all notices again whenever it connects, in case the
-broker lost them. A request is answered in ``…/accepted`` or ``…/rejected`` when the core has written its contents to
-the disk. A device repeats a request that is not answered.
+The face uses AWS IoT Jobs, Device Shadow and events, through an MQTT broker. The message with a device's next job is
+retained, so that a device that was off line receives it later. The face publishes all notices again after each
+connection, in case the broker has lost them. A request is answered on ``…/accepted`` or ``…/rejected`` after the core
+has written the request's contents to the disk. A device repeats a request that is not answered.
 
 Every entry of the log is published for management systems, in the order of the log. A broker that is killed may lose
-the messages of its last half minute. The face therefore remembers what it had published a minute ago, and continues
-from there when it connects. A subscriber must drop an entry whose index it already has.
+the messages of its last half minute. The face therefore stores the index of the entry that it had published a minute
+ago, and continues from this index when it connects. A subscriber must ignore an entry whose index it has already
+received.
 """
 
 from __future__ import annotations
@@ -62,22 +63,22 @@ from blockota.settings_table import SettingsTable
 
 STATE_NAME, _BROKER = "mqtt.sqlite", "localhost:8883"
 SAVED_AFTER = 60
-"""Seconds after which a broker has a message on its disk. This is twice the interval in `blockota.messaging.mosquitto`.
+"""Seconds after which a broker has written a message to its disk: twice the interval in `blockota.messaging.mosquitto`.
 """
 _WINDOW, _MAX_IN_WINDOW = 10, 60
-"""A window in seconds, and the maximum number of a device's messages in it. A device that exceeds the maximum is not
-answered until the next window."""
+"""The length of the time window in seconds, and a device's maximum number of messages in one window. A device that
+exceeds the maximum is not answered until the next window.
+"""
 _AT_WORK, _FEED_PAUSE = 512, 1.0
 _NOTIFIED = 32
-"""The number of devices whose notices are made before they are published, so that other devices need not wait for all
-of them."""
+"""The number of devices whose notices are published in one batch, so that a device need not wait for all notices."""
 _CHANGING = ("nonce", "delta", "order", "notBefore", "deadline")
 """The fields that can change in the document of a job."""
 _SHADOW_KINDS = (RequestKind.SHADOW_GET, RequestKind.SHADOW_UPDATE)
 
 
 def create(table: SettingsTable, context: FaceContext) -> MqttFace:
-    """Make the face from its settings.
+    """Create the face from its settings.
 
     Raises:
         UsageError: a setting cannot be used.
@@ -120,13 +121,13 @@ def _addresses(table: SettingsTable) -> deque[tuple[str, int]]:
 
 @dataclass(frozen=True)
 class BrokerAccess:
-    """The ways in which the face connects to the broker.
+    """The functions by which the face connects to the broker and manages credentials.
 
     Attributes:
         as_gateway: connects as the gateway.
         as_probe: connects as the probe of `blockota.gateway.faces.mqtt_probe`.
         as_stranger: connects without a user name.
-        forget: removes the credentials of a device, if it has any.
+        forget: removes the broker credentials of a device, if the device has credentials.
     """
 
     as_gateway: Connect
@@ -140,8 +141,8 @@ class MqttFace:
 
     Args:
         context: the objects that the face got from the service.
-        broker: the broker.
-        documents: makes the documents of offers.
+        broker: the access to the broker.
+        documents: creates the documents that describe offers.
     """
 
     name = "mqtt"
@@ -160,10 +161,10 @@ class MqttFace:
         self._wake.set()
 
     async def run(self, core: Core, *, on_ready: Callable[[], None] = lambda: None) -> NoReturn:
-        """Serve devices until the task is cancelled. A broker out of reach is waited for.
+        """Serve devices until the task is cancelled. A failed connection to the broker is tried again.
 
         Raises:
-            RefusedError: the broker does not keep devices apart.
+            RefusedError: the broker lets a device read or send another device's messages.
         """
         on_ready()
         await keep_connected(
@@ -177,7 +178,7 @@ class MqttFace:
 
         Raises:
             MessagingError: the connection was lost.
-            RefusedError: the broker does not keep devices apart.
+            RefusedError: the broker lets a device read or send another device's messages.
         """
         connection.hold(is_held)
         for topic in SUBSCRIPTIONS:
@@ -203,7 +204,7 @@ class MqttFace:
         return JobDesk(*parts), ShadowDesk(*parts)
 
     async def _notify(self, session: _Session, core: Core) -> NoReturn:
-        """Publish notices, first for all devices, then for devices whose offers changed."""
+        """Publish the notices for all devices, and afterwards for each device whose offer changed."""
         self._changed.update(core.numbers())
         self._wake.set()
         while True:
@@ -273,7 +274,7 @@ class _Session:
         }
 
     def notices(self, number: int) -> list[Message]:
-        """Return the notices for a device: its next job if the job changed, and its missing configurations."""
+        """Return the notices for a device: the next job if it has changed, and the configurations that are missing."""
         device = self._core.device(number)
         if device is None:
             return []
@@ -337,7 +338,7 @@ class _Session:
     async def _admitted(self, message: Message) -> RequestTopic | None:
         """Return the topic of a request.
 
-        Returns None for a message that is not answered; the log then gets a warning about it.
+        Returns None, and logs a warning in most cases, for a message that must not be answered.
         """
         try:
             topic = RequestTopic.parse(message.topic)
@@ -364,7 +365,7 @@ class _Session:
         return topic
 
     async def _answer(self, topic: RequestTopic, payload: bytes) -> None:
-        """Answer a request to its topic for answers or for rejections."""
+        """Process a request, and publish the answer on the topic for accepted or for rejected requests."""
         token: dict[str, str] = {}
         try:
             fields = parse_object(payload)
@@ -411,7 +412,7 @@ class _Session:
 
 
 class _Limits:
-    """Counts the messages of each device in the current window of time."""
+    """Counts the messages of each device in the current time window."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock, self._window = clock, 0
@@ -427,7 +428,7 @@ class _Limits:
 
 
 def _code(topic: RequestTopic, code: RejectCode) -> object:
-    """Return the code of a rejection. AWS uses words for jobs, and numbers for shadows."""
+    """Return the code of a rejection: a word for requests about jobs, and a number for shadows, as AWS does."""
     if topic.kind not in _SHADOW_KINDS:
         return code
     return INVALID if code is not RejectCode.INTERNAL else 500
@@ -438,9 +439,6 @@ def _json(fields: Mapping[str, Any]) -> bytes:
 
 
 def _first(errors: ExceptionGroup[Exception]) -> Exception:
-    """Return the most important error.
-
-    A lost connection is less important than any other error.
-    """
+    """Return an error that is not a lost connection, if there is one; otherwise return a lost connection."""
     found = [error for error in errors.exceptions if not isinstance(error, MessagingError)]
     return (found or list(errors.exceptions))[0]

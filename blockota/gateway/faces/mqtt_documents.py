@@ -3,17 +3,17 @@
 The fields of a document::
 
     product, version, container         the release, and the kind of its file
-    sha256, size, cid, uri              the image: SHA-256 in hexadecimal, bytes, content address, and where to get it
+    sha256, size, cid, uri              the image: SHA-256 in hexadecimal, bytes, content address, and download URI
     chain, contract                     the BlockOTA contract that has the release
-    order, notBefore, deadline          the order that is carried out and its times, if any
-    nonce                               what the device's signed statement must have, base64url
+    order, notBefore, deadline          the order's number and its times, if an order chose the release
+    nonce                               the nonce that the device's signed statement must contain, base64url
     delta                               a patch for the image that the device runs: {base, format, sha256, size, uri}
     content                             the image itself as text, if it is a small configuration
     jws                                 compact JWS, ES256: the gateway's signature of all fields above, and of the
                                         fields thing, job and gateway
 
-A device that ignores the signature trusts the broker to name the right image. The device need not trust the broker for
-the bytes of the image, if it compares their SHA-256 with the record on the chain.
+A device that does not verify the signature must trust the broker for the choice of the image. Such a device can still
+verify the image itself by comparing the image's SHA-256 with the record on the chain.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class DocumentMaker:
 
     Attributes:
         gateway: UUID of the gateway's identity, which names the key.
-        key: the key; None makes unsigned documents.
+        key: the private key of the identity; None creates unsigned documents.
         uri_of: returns the URI of a file by its SHA-256.
     """
 
@@ -48,12 +48,12 @@ class DocumentMaker:
     uri_of: Callable[[bytes], str]
 
     def document(self, device: int, offer: DeviceOffer, *, running: bytes | None = None) -> dict[str, Any]:
-        """Return the document of an offer.
+        """Return the job document of an offer, signed if there is a key.
 
         Args:
             device: number of the device.
             offer: the offer.
-            running: SHA-256 of the image that the device runs; None if it is not known.
+            running: SHA-256 of the image that the device runs; None if the image is not known.
         """
         release = offer.release
         fields: dict[str, Any] = {
@@ -95,7 +95,7 @@ class DocumentMaker:
 
 
 def _content(offer: DeviceOffer) -> str | None:
-    """Return a small configuration as text. The SHA-256 of its UTF-8 encoding equals the SHA-256 of the image."""
+    """Return the content of a small configuration file as text; None if the file is large or not UTF-8."""
     if not offer.is_configuration or offer.size > MAX_CONTENT:
         return None
     try:

@@ -18,13 +18,13 @@ from blockota.model.receipt import DeviceStatement
 
 
 class RejectedRequestError(Exception):
-    """A request is answered with a rejection.
+    """A request is answered with a rejection to the device.
 
     Args:
         code: the code of the answer.
         why: the message of the answer.
-        fields: further fields of the answer.
-        is_warned: whether a warning is also logged.
+        fields: additional fields of the rejection.
+        is_warned: whether a warning about the request is logged.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class JobDesk:
     Attributes:
         core: the core.
         store: keeps the executions.
-        documents: makes the documents.
+        documents: creates the job documents.
         clock: the gateway's clock.
     """
 
@@ -51,7 +51,7 @@ class JobDesk:
     clock: Clock
 
     def next_job(self, thing: int, offers: Iterable[DeviceOffer]) -> dict[str, Any] | None:
-        """Return the execution that a device must begin or continue; None if there is none.
+        """Return the job execution that a device must begin or continue; None if the device has no job.
 
         Args:
             thing: number of the device.
@@ -180,9 +180,9 @@ class JobDesk:
             await self.core.offered(thing, offer.job)
 
     def _execution(self, thing: int, offer: DeviceOffer) -> JobExecution:
-        """Return the execution of an offer.
+        """Return the stored execution of an offer.
 
-        This is the stored execution if it belongs to the job and has not ended, and a new one otherwise.
+        The execution is new if the stored execution belongs to another job or has ended.
         """
         kept = self.store.execution(thing, offer.release.product)
         if kept and kept.job == offer.job and not kept.status.is_end:
@@ -201,9 +201,9 @@ class JobDesk:
 
 
 def _report(update: JobUpdate, product: str, statement: bytes | None) -> Report | None:
-    """Return what a successful update states about the running image.
+    """Return the report about the running image that a successful update contains.
 
-    Returns None if it only states that the job succeeded.
+    Returns None if the update states only that the job succeeded.
     """
     image = update.details.get("sha256")
     digest = bytes.fromhex(image) if image is not None else None

@@ -1,6 +1,6 @@
 """The face for constrained devices.
 
-It uses LwM2M 1.0 over CoAP, with the objects 3 (device) and 5 (firmware update).
+The face uses LwM2M 1.0 over CoAP, with the objects 3 (device) and 5 (firmware update).
 """
 
 from blockota.gateway.faces.lwm2m.server import create

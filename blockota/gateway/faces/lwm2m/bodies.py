@@ -1,6 +1,6 @@
 """Bodies of requests that arrive in blocks (RFC 7959, section 2.5). Pure.
 
-A client has at most one body under way, of at most `LARGEST_BODY` bytes, so that no client takes much memory.
+Each client may have one incomplete body of at most `LARGEST_BODY` bytes, which limits the memory for a client.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from aiocoap.numbers.codes import BAD_REQUEST, REQUEST_ENTITY_INCOMPLETE, REQUES
 LARGEST_BODY = 4096
 """The maximum size of a body in bytes."""
 _MOST_CLIENTS = 1024
-"""The number of clients whose bodies are kept; of more, the oldest body is dropped, and its client begins again."""
+"""The maximum number of incomplete bodies. Beyond this number, the oldest body is dropped, and its client must begin
+again.
+"""
 _RESERVED = 7
 
 
@@ -32,7 +34,7 @@ class WrongBlockError(ValueError):
 
 
 class BlockBodies:
-    """The bodies that are under way, by client."""
+    """The incomplete bodies, by client."""
 
     def __init__(self) -> None:
         self._parts: OrderedDict[Hashable, tuple[object, bytes]] = OrderedDict()
@@ -41,10 +43,11 @@ class BlockBodies:
         """Take the block of a request.
 
         Returns:
-            The whole body, with its last block; None if more blocks are to come.
+            The whole body if the block was its last; None if more blocks must follow.
 
         Raises:
-            WrongBlockError: the block is not the next one of the body, or the body is too long. The body is dropped.
+            WrongBlockError: the block is not the next block of the body, is malformed, or makes the body too long. The
+                body is dropped.
         """
         block, payload = request.opt.block1, bytes(request.payload)
         resource, body = self._parts.pop(request.remote, (None, b""))
@@ -54,7 +57,7 @@ class BlockBodies:
         if block is None:
             return payload
         if block.size_exponent == _RESERVED:
-            raise WrongBlockError("the size of its block is reserved", BAD_REQUEST)
+            raise WrongBlockError("the block's size exponent 7 is reserved", BAD_REQUEST)
         if len(payload) > block.size or (block.more and len(payload) != block.size):
             raise WrongBlockError(f"a block of {block.size} bytes has {len(payload)}", BAD_REQUEST)
         named = request.code, request.opt.uri_path, request.opt.uri_query

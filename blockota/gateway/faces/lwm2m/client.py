@@ -22,7 +22,7 @@ JSON = 50
 LARGEST_VALUE = 1024
 """The maximum size in bytes of a value that is read."""
 _IDS_PER_SECOND, _LAST_ID = 160, 0xFFFF
-"""The ids of 247 seconds are fewer than all ids, so that they are not reached from below either."""
+"""The ids of 247 seconds are fewer than the 65,536 message ids, so that ids do not repeat within this time."""
 _LONGEST_EXCHANGE = 93
 """Seconds after which an answer is no longer expected: MAX_TRANSMIT_WAIT in RFC 7252, section 4.8.2."""
 
@@ -38,8 +38,7 @@ class DeviceAnswer:
 class ServerContext(Context):
     """An endpoint of aiocoap with one transport, on which requests are both received and sent.
 
-    The class is needed because aiocoap's DTLS server does not recognise the addresses of its own sessions when a
-    request is sent to them.
+    The class is needed because aiocoap cannot route a request to a session of its own DTLS server.
     """
 
     async def find_remote_and_interface(self, message: Message) -> Any:  # noqa: ARG002 - aiocoap's method
@@ -50,8 +49,8 @@ class ServerContext(Context):
         """Choose the first message id, so that a restarted gateway does not repeat the ids of the process before it.
 
         A device treats a message as a repetition if it received the id in the last 247 seconds, and repeats the old
-        answer (RFC 7252, sections 4.2 and 4.8.2). aiocoap's random first id may lie among them. The first id here rises
-        with the time, and faster than messages are sent.
+        answer (RFC 7252, sections 4.2 and 4.8.2). The random first id of aiocoap may be one of these ids. The first id
+        that this method chooses therefore rises with the time, faster than messages are sent.
 
         Args:
             now: Unix time in seconds.
@@ -65,7 +64,7 @@ class DeviceClient:
 
     Args:
         context: the endpoint at which the device registered.
-        remote: the address from which the device registered. With DTLS, this is the device's session.
+        remote: the address from which the device registered; with DTLS, the session of the device.
     """
 
     def __init__(self, context: Context, remote: Any) -> None:
@@ -76,11 +75,11 @@ class DeviceClient:
     async def read(self, path: Path, *, accept: int = TEXT) -> DeviceAnswer | None:
         """Read a resource.
 
-        Returns None if the device does not have the resource, or does not allow reading it.
+        Returns None if the device answers with an error, such as for a resource that it does not have.
 
         Raises:
             NoAnswerError: the device does not answer.
-            ValueError: the answer is too long, or its blocks do not match.
+            ValueError: the value is too long, or a block of the answer is out of order.
         """
         payload = b""
         wanted: Any = None
@@ -90,7 +89,7 @@ class DeviceClient:
                 return None
             block = answer.opt.block2
             if block is not None and block.start != len(payload):
-                raise ValueError(f"its block {block.block_number} is not the block that was asked for")
+                raise ValueError(f"its block {block.block_number} is not the requested block")
             payload += answer.payload
             if len(payload) > LARGEST_VALUE:
                 raise ValueError(f"it is longer than {LARGEST_VALUE} bytes")
@@ -134,9 +133,7 @@ class DeviceClient:
         return answer.code, bytes(answer.payload)
 
     async def observe(self, path: Path, changed: Callable[[], None]) -> None:
-        """Ask for notifications of a resource.
-
-        Some devices cannot send them.
+        """Request notifications of changes of a resource, which some devices cannot send.
 
         Args:
             path: the resource.

@@ -25,7 +25,7 @@ class FirmwareAction(Enum):
     SEND = auto()  # write the URI, or the image
     WATCH = auto()  # read the state again soon
     EXECUTE = auto()
-    RESET = auto()  # write an empty URI, which takes the object back to idle
+    RESET = auto()  # write an empty URI, which resets the object to idle
 
 
 SUCCESS, UNSUPPORTED_PROTOCOL = 1, 9
@@ -52,7 +52,7 @@ PUSH_ONLY = 1
 
 @dataclass(frozen=True)
 class FirmwareView:
-    """The reports of a device in objects 3 and 5, and in BlockOTA's own object.
+    """The values that a device reports in objects 3 and 5, and in BlockOTA's own object 26241.
 
     Attributes:
         state: resource 5/0/3.
@@ -60,8 +60,8 @@ class FirmwareView:
         version: firmware version, 3/0/3.
         hardware: hardware version, 3/0/18.
         package_version: version of the downloaded image, 5/0/7.
-        delivery: how the device takes images, 5/0/9.
-        image: SHA-256 of the running image, 26241/0/0.
+        delivery: whether the device can pull images, receives pushed images, or supports both, 5/0/9.
+        image: SHA-256 of the running image, 26241/0/0, as 32 bytes.
         statement: signed statement about the running image, 26241/0/2.
     """
 
@@ -76,20 +76,20 @@ class FirmwareView:
 
 
 def was_told(delivery: Delivery) -> bool:
-    """Whether the device was notified of the present try.
+    """Whether the device was notified of the current try.
 
-    Only then are its state and result about this try. A device sets the result to 0 when it is notified of an image. A
-    result that is older than the notification is about an earlier try.
+        The device's state and result describe the current try only if the device was notified of it. A device sets the
+    result to 0 when it is notified of an image. A result from before the notification describes an earlier try.
     """
     is_open = delivery.stage is Stage.OFFERED and delivery.offered_at is not None
     return is_open or delivery.stage in (Stage.TRANSFER, Stage.TRIAL)
 
 
 def is_running_confirmed(view: FirmwareView, delivery: Delivery) -> bool:
-    """Whether a device will keep the image that it runs now.
+    """Whether the image that a device runs now is certain to stay installed.
 
-    A device that is updating may run either image, and may roll back. A device that was asked to install, but has not
-    begun yet, still runs the previous image. This is not a rollback.
+    A device that is updating may run either image, and may roll back. A device that was told to install an image, but
+    has not begun yet, still runs the previous image without a rollback.
     """
     if delivery.stage is Stage.TRIAL:
         return view.state == FirmwareState.IDLE
@@ -97,7 +97,7 @@ def is_running_confirmed(view: FirmwareView, delivery: Delivery) -> bool:
 
 
 def failure_of(view: FirmwareView, offer: DeviceOffer | None, delivery: Delivery) -> str:
-    """Return why the present try failed on the device; empty if it did not fail."""
+    """Return why the current try failed on the device; empty if the try did not fail."""
     if not was_told(delivery):
         return ""
     if view.state == FirmwareState.IDLE and view.result > SUCCESS:
@@ -112,14 +112,14 @@ def failure_of(view: FirmwareView, offer: DeviceOffer | None, delivery: Delivery
 def is_lost(view: FirmwareView, delivery: Delivery) -> bool:
     """Whether a device that registers again has lost the image of which it was notified, for example by a restart.
 
-    A lost image counts as a failed try. Otherwise, a device that restarts in each download would download forever.
+    A lost image counts as a failed try. Without this rule, a device that restarts in each download would try forever.
     """
     is_idle = view.state == FirmwareState.IDLE and view.result <= SUCCESS
     return is_idle and was_told(delivery) and delivery.stage is not Stage.TRIAL
 
 
 def is_waiting_for_blocks(view: FirmwareView, delivery: Delivery) -> bool:
-    """Whether a device has got a part of the image. Without a push, it would wait until the transfer timed out."""
+    """Whether a device has received a part of the image, and waits for further blocks until a timeout."""
     return view.state == FirmwareState.DOWNLOADING and was_told(delivery) and delivery.stage is not Stage.TRIAL
 
 
@@ -128,7 +128,7 @@ def next_action(view: FirmwareView, offer: DeviceOffer | None, delivery: Deliver
 
     Args:
         view: the last report of the device.
-        offer: the image that the device is to install; None if there is none.
+        offer: the offer of the image that the device must install; None if there is no offer.
         delivery: state of the device's firmware in the core.
         now: Unix time.
     """

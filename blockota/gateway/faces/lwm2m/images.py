@@ -1,8 +1,8 @@
 """Serve proven images by CoAP block-wise transfer (RFC 7959), to a device that pulls.
 
-The socket for plain CoAP keeps no state about its clients. A request for a block is answered from the file at once, and
-a repeated request is answered again, which RFC 7252, section 4.5, allows for GET. Neither a flood of requests nor a
-client that stops in the middle therefore costs memory. The socket serves only images.
+The socket for plain CoAP keeps no state about its clients. Each request for a block is answered directly from the file.
+A repeated request is answered again, which RFC 7252, section 4.5, allows for GET. The memory therefore does not grow
+with the number of requests or of unfinished downloads. The socket serves only images.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _LARGEST_BLOCK = 6  # 1024 bytes; 7 is reserved
 _OPEN_FILES = 16
 _HEX_DIGITS = 64
 _ETAG_SIZE = 8
-WRONG_BLOCK = "a block was asked for that the image does not have"
+WRONG_BLOCK = "the requested block lies outside of the image, or its size is not supported"
 """Why a request for an image is refused."""
 Find = Callable[[bytes], Path | None]
 """Returns the file with the proven image that has a given SHA-256; None if there is no such file."""
 
 
 class ImageBlocks:
-    """The blocks of images, read from open files."""
+    """Reads the blocks of images from files, of which a limited number is open."""
 
     def __init__(self, find: Find) -> None:
         self._find = find
@@ -96,7 +96,7 @@ class ImageSocket(asyncio.DatagramProtocol):
 
     Args:
         blocks: the images.
-        served: is called with the host of a client, the request for an image, and the answer.
+        served: called with a client's host, its request for an image, and the answer.
     """
 
     def __init__(self, blocks: ImageBlocks, served: Callable[[str, Message, Message], None]) -> None:
@@ -106,7 +106,7 @@ class ImageSocket(asyncio.DatagramProtocol):
         self._message_id = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport, which sends the answers."""
+        """Store the transport, through which answers are sent."""
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:

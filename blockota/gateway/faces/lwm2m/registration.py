@@ -15,12 +15,13 @@ _MAX_DEVICE = 1 << 63
 
 @dataclass
 class DeviceRegistration:
-    """The data that a device stated when it registered, and the later knowledge of the face about it.
+    """The data from a device's registration, and from its later messages and downloads.
 
     Attributes:
         number: number of the device, which is also its endpoint name.
         lifetime: seconds after which the registration ends, unless the device renews it.
-        is_queued: whether the device is in queue mode. It then listens only for a while after each of its messages.
+        is_queued: whether the device is in queue mode. A device in queue mode listens only for some time after each of
+            its messages.
         instances: the objects of the device and their instances.
         updated: Unix time of the registration, or of its last update.
         heard: Unix time of the device's last message; None if it did not answer the last request.
@@ -36,7 +37,7 @@ class DeviceRegistration:
     served: dict[bytes, int] = field(default_factory=dict)
 
     def update(self, query: Iterable[str], links: bytes, *, now: int) -> None:
-        """Take the data of a registration or an update.
+        """Store the data of a registration or of its update.
 
         Args:
             query: the parameters, such as ``lt=3600`` and ``b=UQ``.
@@ -49,7 +50,7 @@ class DeviceRegistration:
         parameters = parameters_of(query)
         lifetime = parameters.get("lt", str(self.lifetime))
         if not _is_whole(lifetime) or not 0 < int(lifetime) <= LONGEST_LIFETIME:
-            raise ValueError(f"the lifetime {lifetime!r:.20} is not a number of seconds from 1 on")
+            raise ValueError(f"the lifetime {lifetime!r:.20} is not a number of seconds from 1 to {LONGEST_LIFETIME:,}")
         instances = instances_of(links) if links else self.instances
         self.lifetime, self.instances = int(lifetime), instances
         self.updated = self.heard = now
@@ -77,7 +78,7 @@ def parameters_of(query: Iterable[str]) -> dict[str, str]:
 
 
 def device_of(endpoint: str) -> int:
-    """Return the number of the device that an endpoint name stands for.
+    """Return the number of the device with an endpoint name.
 
     Raises:
         ValueError: the name is not a device's number in decimal.

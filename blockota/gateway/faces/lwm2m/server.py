@@ -1,8 +1,8 @@
 """The server at which devices register, fetch images and send events.
 
 The server listens on two ports. The first port, such as 5683, uses plain CoAP and serves only images (`images`). The
-next port uses CoAP over DTLS with pre-shared keys, and serves everything. The identity of the key and the endpoint name
-are both the number of the device. Requests to a device go to the DTLS session in which the device registered.
+next port uses CoAP over DTLS with pre-shared keys, and serves all requests. The PSK identity and the endpoint name are
+the device's number. Requests to a device go to the DTLS session in which the device registered.
 
 Without the package DTLSSocket, the second port also uses plain CoAP. Devices are then not authenticated, so the face
 runs only on a loopback address.
@@ -10,10 +10,10 @@ runs only on a loopback address.
 =====================  =====================================================================================
 ``POST /rd``           registers a device, and begins its `DeviceSession`
 ``POST /rd/{id}``      updates the registration, after which a device in queue mode listens for a while
-``DELETE /rd/{id}``    ends it
+``DELETE /rd/{id}``    ends the registration
 ``GET /fw/{sha256}``   serves an image in blocks
 ``POST /events``       logs an event, and answers with its index in the log
-``POST /readings``     takes a reading (`things`)
+``POST /readings``     accepts a reading of a device (`things`)
 =====================  =====================================================================================
 """
 
@@ -65,7 +65,7 @@ _EXPONENTS = {16: 0, 32: 1, 64: 2, 128: 3, 256: 4, 512: 5, 1024: 6}
 
 
 def create(table: SettingsTable, context: FaceContext) -> Lwm2mFace:
-    """Make the face from its settings.
+    """Create the face from its settings.
 
     Raises:
         UsageError: a setting is not valid, or the package for DTLS is missing.
@@ -82,7 +82,7 @@ def create(table: SettingsTable, context: FaceContext) -> Lwm2mFace:
     if not is_secure and not address.is_loopback:
         raise UsageError(
             f"cannot serve LwM2M on {host}",
-            why="without the package DTLSSocket the devices could not be authenticated",
+            why="devices cannot be authenticated without the package DTLSSocket",
             remedy="install blockota with the extra dtls, or listen on 127.0.0.1",
         )
     block = table.number("block", 64)
@@ -102,7 +102,7 @@ class Lwm2mAddress:
     """The address on which the face listens.
 
     Attributes:
-        host: an address of this computer.
+        host: an IP address of this computer, such as 127.0.0.1.
         port: the port for plain CoAP. The next port is for CoAP over DTLS.
         is_secure: whether the second port uses DTLS.
     """
@@ -146,7 +146,7 @@ class Lwm2mFace:
         """Serve devices until the task is cancelled.
 
         Raises:
-            UsageError: the address cannot be used.
+            UsageError: the face cannot listen on the address.
         """
         self._core = core
         where = self._listening
@@ -310,7 +310,7 @@ class Lwm2mFace:
         return await self._refuse(self._sender(request), f"request refused: {why}", code)
 
     def _note_served(self, host: str, request: Message, answer: Message) -> None:
-        """Record the blocks of an image that a host got: they are the progress of the devices at this host."""
+        """Record the image blocks that were served to a host, as the progress of the devices at this host."""
         known = [one for one in self._registered.values() if one.host == host]
         if answer.code is BAD_OPTION:
             self._warn_later(known[0].registration.number if len(known) == 1 else None, WRONG_BLOCK)
@@ -327,7 +327,7 @@ class Lwm2mFace:
             served[digest] = max(served.get(digest, 0), min(received, offer.size))
 
     def _find_image(self, digest: bytes) -> Path | None:
-        """Return the file of a proven image that is offered now, or was offered before a restart."""
+        """Return the file of an image that is offered to a registered device, or that is in the gateway's folder."""
         for number in self._registered:
             for offer in self._core.offers(number):
                 if offer.image == digest:
@@ -336,14 +336,14 @@ class Lwm2mFace:
         return path if path.is_file() else None
 
     def _claimed(self, request: Message) -> int | None:
-        """Return the device whose key the client used; None without DTLS."""
+        """Return the number of the device whose key the client used; None without DTLS."""
         identity = request.remote.authenticated_claims[0] if self._listening.is_secure else None
         return None if identity is None else int(identity)
 
     def _sender(self, request: Message) -> int | None:
-        """Return the device that sent a request.
+        """Return the number of the device that sent a request.
 
-        Without DTLS, this is the device that registered from the same address.
+        Without DTLS, a device is recognised by the address from which it registered.
         """
         if self._listening.is_secure:
             return self._claimed(request)
@@ -352,7 +352,7 @@ class Lwm2mFace:
         return next((one.registration.number for one in registered if not one.registration.is_over(now)), None)
 
     async def _check_identity(self, request: Message, number: int) -> Message | None:
-        """Return the answer to a client that claims to be another device, or to a device that is not served."""
+        """Return a refusal if the client uses another device's key, or if the device is banned or not of this site."""
         claimed = self._claimed(request)
         if claimed is not None and claimed != number:
             return await self._refuse(claimed, f"the device claims to be device {number}", FORBIDDEN)
@@ -388,7 +388,7 @@ class Lwm2mFace:
                 self._context.commands.set_face(number, None)
 
     def _awake_client(self, number: int) -> DeviceClient | None:
-        """Return the client for a device that is registered, and is not asleep."""
+        """Return the client for a registered device that listens now; None for any other device."""
         known, now = self._registered.get(number), self._core.time()
         if known is None or known.registration.is_over(now):
             return None
@@ -417,10 +417,10 @@ class _SharedKeys:
         self._core, self._warn = core, warn
 
     def find_dtls_psk(self, identity: bytes) -> tuple[bytes, str]:
-        """Return the key of an identity, and the identity as a claim.
+        """Return the pre-shared key of a DTLS identity, and the device's number as text.
 
         Raises:
-            KeyError: the identity is not a device of this site, or the device has no key.
+            KeyError: the identity is not a device of this site, or the device is banned or has no key.
         """
         try:
             number = device_of(identity.decode())
@@ -439,7 +439,7 @@ class _Handled(Resource):
     """A resource that assembles the body of each request, and answers all requests by one function.
 
     Args:
-        bodies: the bodies that are under way.
+        bodies: the incomplete bodies of all clients.
         handle: answers a request.
         refuse: answers a request whose block cannot be used.
     """
@@ -449,7 +449,7 @@ class _Handled(Resource):
         self._bodies, self._handle, self._refuse = bodies, handle, refuse
 
     async def needs_blockwise_assembly(self, request: Message) -> bool:  # noqa: ARG002 - aiocoap's method
-        """Return False, because aiocoap's own assembly fails on a missing block, and keeps any number of bodies."""
+        """Return False: aiocoap's own assembly fails on a missing block, and stores an unlimited number of bodies."""
         return False
 
     async def render(self, request: Message) -> Message:
@@ -479,9 +479,9 @@ def _links(request: Message) -> bytes:
     """Return the body of a registration.
 
     Raises:
-        ValueError: the body has another content format.
+        ValueError: the content format of the body is not ``application/link-format``.
     """
     if request.payload and request.opt.content_format not in (None, LINKS):
-        raise ValueError(f"content format {request.opt.content_format} is not a list of links")
+        raise ValueError(f"content format {request.opt.content_format} is not application/link-format")
     payload: bytes = request.payload
     return payload

@@ -1,8 +1,8 @@
 """The dialogue with one registered device.
 
-It reads the device's resources, and updates its firmware object. The session keeps no state of a delivery. After a
-restart of the gateway, the state of the device and the state of the delivery in the core determine the next step
-(`next_action`). A session ends when the device registers again or deregisters.
+The session reads the device's resources, and updates the device's firmware object. The session stores no state of a
+delivery. After a restart of the gateway, the state of the device and the state of the delivery in the core determine
+the next step (`next_action`). A session ends when the device registers again or deregisters.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _ALL: dict[str, tuple[Path, Callable[..., Any]]] = {
 }
 _OPAQUE = {"image": IMAGE, "statement": STATEMENT}
 _READINGS = 3
-"""The number of readings of a device that restarts meanwhile."""
+"""The number of times that resources are read from a device whose version changes during the reading."""
 _LONGEST_TEXT = 64
 _SHA256_SIZE = 32
 _REPORTED_BLOCKS = 64
@@ -59,14 +59,14 @@ _REPORTED_BLOCKS = 64
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """The settings for updating devices.
+    """The settings of the dialogue with LwM2M devices.
 
     Attributes:
-        images: the URI of an image, up to its SHA-256.
+        images: the common part of the images' URIs; the SHA-256 of an image completes its URI.
         poll: seconds between two reads while a device downloads.
         trial: seconds between two reads while a device updates.
         awake: seconds for which a device in queue mode listens after its last message.
-        block_exponent: size of pushed blocks, 2 for 64 bytes to 6 for 1024 bytes.
+        block_exponent: exponent of the size of pushed blocks, from 2 for 64 bytes to 6 for 1024 bytes.
     """
 
     images: str
@@ -83,12 +83,12 @@ class DeviceSession:
         core: the gateway's core.
         context: the objects that the face got from the service.
         settings: how devices are updated.
-        client: the device.
-        registration: its registration.
+        client: sends requests to the device.
+        registration: the device's registration.
 
     Attributes:
-        pushing: the job whose image is being pushed, or whose push was broken off; None for none. A new registration
-            ends the session during a push, so the next session needs this value.
+        pushing: the job whose image is being pushed, or whose push was interrupted; None if there is no such job. A new
+            registration interrupts a push, so the next session takes over this value.
     """
 
     def __init__(
@@ -117,10 +117,10 @@ class DeviceSession:
         return self._client.remote
 
     def wake(self, *, anew: bool = False) -> None:
-        """Take the next step now.
+        """Take the next step without waiting for the pause to end.
 
         Args:
-            anew: whether all resources are read again, because a message of the device has arrived.
+            anew: whether to read all resources again, because the device has sent a message.
         """
         self._is_anew |= anew
         self._woken.set()
@@ -140,7 +140,7 @@ class DeviceSession:
             self._client.close()
 
     async def _step(self) -> float | None:
-        """Take one step. Returns the seconds until the next step; None to wait for the device or the core."""
+        """Take one step, and return the seconds until the next step; None means to wait for a call of `wake`."""
         device = self._core.device(self._number)
         is_over = self._registration.is_over(self._core.time())
         if device is None or device.is_banned or is_over or not self._is_awake():
@@ -199,7 +199,7 @@ class DeviceSession:
         while found.get("image") and await self._read(*_ALL["version"]) != found["version"]:
             tries += 1
             if tries == _READINGS:
-                raise ValueError(f"{_shown(_ALL['version'][0])}: it changes while it is read")
+                raise ValueError(f"{_shown(_ALL['version'][0])}: the value changed while the resources were read")
             found = await self._read_all(resources)
         known = {name: value for name, value in found.items() if value is not None}
         self._view = replace(self._view if resources is _CHANGING else FirmwareView(), **known)
@@ -208,7 +208,7 @@ class DeviceSession:
         self._registration.heard = self._core.time()
 
     async def _read_all(self, resources: dict[str, tuple[Path, Callable[..., Any]]]) -> dict[str, Any]:
-        """Return the values of resources; None for a resource that the device does not have."""
+        """Return the values of resources by name; None for a resource that the device does not have."""
         found: dict[str, Any] = {}
         for name, (path, decode) in resources.items():
             found[name] = await self._read(path, decode)
@@ -237,7 +237,7 @@ class DeviceSession:
         return value
 
     async def _conclude(self, *, is_anew: bool) -> None:
-        """Pass on the device's reports: first a failed try, then the image that it runs."""
+        """Pass the device's reports to the core: first a failed try, then the running image."""
         view, number = self._view, self._number
         delivery = self._core.state(number)
         failure = failure_of(view, self._core.offer(number), delivery)
@@ -266,7 +266,7 @@ class DeviceSession:
             await self._core.outcome(number, delivery.job, succeeded=False, reason=reason)
 
     async def _send(self, offer: DeviceOffer) -> None:
-        """Write the URI of the image. If the device cannot pull, push the image."""
+        """Write the URI of the image, or push the image if the device cannot pull."""
         ways = [self._write_uri, self._push]
         if self._pushes or self._view.delivery == PUSH_ONLY:
             ways.reverse()
@@ -322,7 +322,7 @@ class DeviceSession:
                 return None
 
     async def _goes_on(self, offer: DeviceOffer, sent: int) -> bool:
-        """Record the progress of a push. Returns False if the offer was withdrawn; the push is then cancelled."""
+        """Record the progress of a push. If the offer was withdrawn, cancel the push and return False."""
         self._registration.heard = self._core.time()
         if await self._core.progress(self._number, offer.job, sent):
             return True
@@ -331,7 +331,7 @@ class DeviceSession:
         return False
 
     async def _note_progress(self, offer: DeviceOffer) -> None:
-        """Record that the device downloads, at the beginning and whenever blocks were served to its host."""
+        """Record the progress of a download at its beginning, and when more blocks were served to the device's host."""
         received = self._registration.served.get(offer.image, 0)
         delivery = self._core.state(self._number)
         if delivery.stage is Stage.OFFERED or received > delivery.received:

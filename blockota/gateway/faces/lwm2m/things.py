@@ -1,8 +1,8 @@
-"""Readings of devices and commands to devices, over CoAP. The payloads are those of the MQTT face, in JSON.
+"""Readings of devices and commands to devices, over CoAP. The JSON payloads are the same as in the MQTT face.
 
-``POST /readings`` is answered with 2.04 when the reading is on the disk. A command is a ``POST /commands`` to a device
-that is registered and listens; its answer is the outcome: 2.xx is *done*, 4.xx *refused* and 5.xx *failed*. The text in
-an answer of the other two is the reason.
+``POST /readings`` is answered with 2.04 when the reading is on the disk. A command is a ``POST /commands`` to a
+registered device that listens. The class of the answer's code determines the command's outcome: 2.xx is *done*, 4.xx is
+*refused*, and 5.xx is *failed*. The text in a 4.xx or 5.xx answer is the reason.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CLIENT_ERROR = 4
 
 
 async def take_reading(core: Core, context: FaceContext, number: int, payload: bytes) -> Message:
-    """Take a reading of a device that may send one, and return the answer."""
+    """Store a reading of an accepted device, and return the answer to the device."""
     if context.readings is None:
         await core.warn(number, "reading refused: the gateway's settings name no validator")
         return Message(code=SERVICE_UNAVAILABLE, payload=b"the gateway's settings name no validator")
@@ -52,7 +52,7 @@ class CommandSender:
         self._sending: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Send commands until the task is cancelled. Returns at once if the gateway takes none."""
+        """Send commands until the task is cancelled. Returns immediately if the gateway accepts no commands."""
         try:
             await send_waiting(self._context, NAME, self._begin)
         finally:
