@@ -136,7 +136,7 @@ def test_a_file_is_read_back(view: ChainView) -> None:
 
 
 def test_entries_are_found_by_name_and_number() -> None:
-    """A product, release or agreement of a view is found by its name or number; an unknown one gives None."""
+    """A product, release or agreement of a view is found by name or number; an unknown key returns None."""
     assert VIEW.product(PRODUCT.name) == VIEW.products[0]
     assert VIEW.newest_of(PRODUCT.name) == VIEW.newest[0]
     assert VIEW.agreement(3) == AGREEMENT
@@ -217,7 +217,7 @@ def test_two_entries_about_one_thing_are_refused(name: str, key: str) -> None:
 
 
 def test_a_content_address_that_contradicts_the_hash_is_refused() -> None:
-    """A chain view is refused if a release's CID does not contain the image's SHA-256."""
+    """A chain view is refused if the CID of a release does not contain the SHA-256 digest of the image."""
     sentence = refusal(changed(("newest", 0, "cid"), str(CID(RAW_CODEC, bytes(32)))))
     assert "cid is not the content address of sha256" in sentence
 
@@ -288,7 +288,7 @@ def test_levels_are_counted_as_json_counts_them(raw: bytes, good: bool) -> None:
 
 
 def test_a_number_without_end_is_refused_in_words() -> None:
-    """A number of 10,000 digits is refused without Python's advice; the largest number of a contract is read."""
+    """A number of 10,000 digits is refused without Python's advice; the largest number of a contract is accepted."""
     with pytest.raises(ProposalError, match="a number has 10,000 digits"):
         load_object(b'{"value": ' + b"1" * 10_000 + b"}")
     assert load_object(b'{"value": %d}' % (2**256 - 1)) == {"value": 2**256 - 1}

@@ -1,4 +1,4 @@
-"""Red flags of images for a loader: when a counter keeps devices from an image, and who signed it."""
+"""Red flags of images for a loader: a security counter that keeps devices from the image, and a wrong signature."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def found(
 
 
 def test_an_image_with_the_same_counter_is_usual() -> None:
-    """A signed image with the counter of the previous release raises no flag. The first release raises none either."""
+    """A signed image with the security counter of the previous release raises no flag.
+
+    The image of a first release raises no flag.
+    """
     assert found(FACTS) == []
     assert found(replace(FACTS, before=None), since=None) == []
     assert found(FACTS, None) == []
@@ -51,20 +54,20 @@ def test_an_image_with_the_same_counter_is_usual() -> None:
     ],
 )
 def test_a_changed_counter(before: int | None, floor: Version | None, what: str) -> None:
-    """A counter may rise if the floor excludes the previous release. A counter may never fall."""
+    """A release may raise the security counter if the floor excludes the previous release. A counter may never fall."""
     flags = found(replace(FACTS, before=before), floor=floor)
     assert [word for word, _ in flags] == [Word.COUNTER] * bool(what)
     assert all(what in text for _, text in flags)
 
 
 def test_an_unknown_counter_does_not_matter_to_an_image_without_one() -> None:
-    """No device can be kept from an image by a counter that no image has."""
+    """An image without a security counter raises no flag, even if the counter of the previous release is unknown."""
     image = examine(unsigned_image(b"app"), key=None, before=None)
     assert found(image, replace(MANIFEST, security_counter=0)) == []
 
 
 def test_the_manifest_states_the_counter_of_the_image() -> None:
-    """The next publication relies on the manifest, so a proposer cannot state another counter."""
+    """A manifest that states another security counter than its image raises a flag."""
     ((word, what),) = found(FACTS, replace(MANIFEST, security_counter=1))
     assert word is Word.COUNTER
     assert what == "the manifest of acme-sensor 1.1.0 states the security counter 1, and its image has 2"
@@ -73,7 +76,10 @@ def test_the_manifest_states_the_counter_of_the_image() -> None:
 
 
 def test_who_signed_the_image() -> None:
-    """A wrong key and a missing signature raise flags. Without a key in the settings, nothing is flagged."""
+    """An image with a foreign signature or without a signature raises a flag.
+
+    If the settings contain no image key, the signature is not checked.
+    """
     for image, why in ((IMAGE, "it is signed with another key"), (unsigned_image(b"app", 2), "it is not signed")):
         ((word, what),) = found(examine(image, key=public_key(OTHER_KEY), before=2))
         assert word is Word.SIGNATURE
@@ -82,7 +88,7 @@ def test_who_signed_the_image() -> None:
 
 
 def test_every_changed_byte_is_flagged() -> None:
-    """Whatever byte a proposer changes in a signed image, the owner gets a flag."""
+    """Each changed byte of a signed image raises a flag."""
     image, key = bytearray(IMAGE), public_key(KEY)
     for at in range(len(image)):
         image[at] ^= 0xFF

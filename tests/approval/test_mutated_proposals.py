@@ -32,7 +32,7 @@ OTHER_CHAIN = 31337
 
 @dataclass(frozen=True)
 class Signed:
-    """A proposal with the signatures of two owners.
+    """A proposal with the signatures of two owners of the Safe.
 
     Attributes:
         vendor: the vendor whose Safe is to execute the proposal.
@@ -106,7 +106,7 @@ def at(root: Any, path: tuple[Any, ...]) -> Any:
 
 @st.composite
 def alike(draw: st.DrawFn, value: Any) -> Any:
-    """Draw another value of the same type, as a forger would choose it."""
+    """Return another value of the same type, as a forger would choose it."""
     if isinstance(value, int):
         return draw(st.integers(0, (1 << 64) - 1) | st.sampled_from([value + 1, max(value - 1, 0)]))
     if isinstance(value, str) and value:

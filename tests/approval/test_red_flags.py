@@ -446,9 +446,9 @@ def test_the_guide_lists_every_word() -> None:
 
 
 def test_a_view_that_is_older_than_the_proposal_is_outdated_and_nothing_worse() -> None:
-    """If a view file older than the proposal lacks something, it is only flagged as outdated.
+    """If a chain view older than the proposal lacks a product or nonce, the only flag is that the view is outdated.
 
-    A used nonce, which a newer view has too, keeps its own flag.
+    A nonce that is already used in the older view keeps its own flag.
     """
     older = replace(VIEW, source="view.json", block_time=NOW - 60)
     later = {

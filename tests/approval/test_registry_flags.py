@@ -1,4 +1,4 @@
-"""Calls of a Safe to Producers, IdentityRegistry and DeviceRegistry: their words, and their red flags."""
+"""Calls of a Safe to Producers, IdentityRegistry and DeviceRegistry: their descriptions and their red flags."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def calling(contract: str, function: str, *arguments: Any, **changes: Any) -> Pr
 
 
 def answering(proposal: Proposal, changes: Mapping[Question, Any] | None = None) -> ChainView:
-    """Return the view with the answers to all questions of a call: those of `ANSWERS`, except for the changes.
+    """Return the view with the answers to all contract reads that a call needs: `ANSWERS`, except for `changes`.
 
-    None is the answer of a call that failed.
+    The value None stands for a contract read that failed.
     """
     view = VIEW
     while missing := open_questions(proposal.call, view):
@@ -87,7 +87,7 @@ def answering(proposal: Proposal, changes: Mapping[Question, Any] | None = None)
 
 
 def result(question: Question, value: Any) -> bytes:
-    """Return the ABI encoding of a getter's result."""
+    """Return the ABI encoding of the result of a contract read."""
     getter = next(e for e in artifact(question.contract)["abi"] if e.get("name") == question.getter)
     return encode([kind_of(output) for output in getter["outputs"]], [shaped(getter["outputs"][0], value)])
 
@@ -101,7 +101,7 @@ def kind_of(parameter: Mapping[str, Any]) -> str:
 
 
 def shaped(parameter: Mapping[str, Any], value: Any) -> Any:
-    """Return a value with tuples in place of dicts."""
+    """Return a value in which each dict is replaced by a tuple."""
     if isinstance(value, list):
         return [shaped(parameter, one) for one in value]
     if isinstance(value, dict):
@@ -244,7 +244,7 @@ TODAY: Mapping[str, tuple[Proposal, str]] = {
 
 @pytest.mark.parametrize("proposal", UNREMARKABLE.values(), ids=UNREMARKABLE)
 def test_a_usual_call_has_no_flag(proposal: Proposal) -> None:
-    """A usual call to a registry is decoded and raises no red flag."""
+    """An ordinary call to a registry is decoded and raises no red flag."""
     assert words(proposal, answering(proposal)) == []
     assert Proposal.from_json(proposal.to_json()) == proposal
 
@@ -257,13 +257,16 @@ def test_an_unusual_call_has_its_flag(proposal: Proposal, changes: dict[Question
 
 @pytest.mark.parametrize(("proposal", "today"), TODAY.values(), ids=TODAY)
 def test_the_present_record_is_described(proposal: Proposal, today: str) -> None:
-    """A call that changes a record shows the owner the present contents of the record."""
+    """The description of a call that changes a record contains the present contents of the record."""
     assert registry_changes(proposal.call, answering(proposal)) == today
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff"], ids=["a batch", "garbled"])
 def test_a_device_without_a_readable_record_is_described(content: bytes) -> None:
-    """A device of a batch has no record. An unreadable record is reported."""
+    """A device that was registered in a batch is described without a record.
+
+    A device record that cannot be decoded is described as unreadable.
+    """
     transfer = UNREMARKABLE["transfer"]
     place = Question(PLACES["DeviceRegistry"], "DeviceRegistry", "device", (300,))
     today = registry_changes(transfer.call, answering(transfer, {place: DEVICE | {"record": content}}))
@@ -296,7 +299,7 @@ def test_the_words_describe_the_arguments() -> None:
 
 @pytest.mark.parametrize("function", ["transferOwnership", "acceptOwnership"])
 def test_a_call_of_several_contracts_is_for_the_called_one(function: str) -> None:
-    """A function of several contracts is accepted only at the addresses of these contracts."""
+    """A function that several contracts have is accepted only at the addresses of these contracts."""
     arguments = [OTHER] if function == "transferOwnership" else []
     for name in OWNED_REGISTRIES:
         assert "target" not in words(calling(name, function, *arguments), VIEW)
@@ -304,7 +307,7 @@ def test_a_call_of_several_contracts_is_for_the_called_one(function: str) -> Non
 
 
 def test_every_function_of_a_safe_has_words() -> None:
-    """All functions that change a registry are decoded, except functions for registrants, which a Safe never calls."""
+    """All functions that change a registry are decoded, except those for registrants, which a Safe never calls."""
     registrants = {"registerSpec", "allow", "disallow", "register", "registerBatch", "setKey"}
     for name in OWNED_REGISTRIES:
         for entry in artifact(name)["abi"]:
@@ -314,7 +317,7 @@ def test_every_function_of_a_safe_has_words() -> None:
 
 
 def sample(parameter: Mapping[str, Any]) -> Any:
-    """Return a value of a parameter."""
+    """Return an example value for a parameter of a function."""
     kind = parameter["type"]
     if kind.endswith("[]"):
         return [sample({**parameter, "type": kind.removesuffix("[]")})]
@@ -326,7 +329,7 @@ def sample(parameter: Mapping[str, Any]) -> Any:
 
 
 def test_functions_of_several_contracts_have_the_same_words() -> None:
-    """A proposal's file does not name the called contract, so a function that several have has the same words."""
+    """A function that several contracts have is described in the same way for each of them."""
     calls: dict[tuple[str, ...], list[str]] = {}
     for name in CONTRACTS:
         for entry in artifact(name)["abi"]:
@@ -355,7 +358,7 @@ def test_a_call_at_another_contracts_address_is_flagged(name: str, place: str) -
 
 
 def test_a_bundle_of_calls_is_flagged() -> None:
-    """A MultiSend is not decoded, because it runs foreign code at an address that is not the Safe's contract."""
+    """A MultiSend is flagged and not decoded, because a delegatecall runs foreign code in the context of the Safe."""
     data = bytes.fromhex("8d80ff0a") + encode(["bytes"], [b"\0" * 85])
     bundle = proposal_with(to=OTHER, data=data, operation=DELEGATECALL)
     flags = red_flags(bundle, VIEW, signer=OWNERS[0], now=NOW)
@@ -364,7 +367,7 @@ def test_a_bundle_of_calls_is_flagged() -> None:
 
 
 def test_kinds_have_the_names_of_the_registry() -> None:
-    """The kinds of identities and keys are shown by their names; an administrator stands out."""
+    """Kinds of identities and keys are displayed by name, and ADMINISTRATOR in capitals."""
     kinds = [show_value("kind", kind.value) for kind in IdentityKind]
     assert [kind.lower() for kind in kinds] == [str(kind) for kind in IdentityKind]
     assert [kind for kind in kinds if kind.isupper()] == ["ADMINISTRATOR"]
@@ -373,7 +376,7 @@ def test_kinds_have_the_names_of_the_registry() -> None:
 
 
 def test_records_that_are_missing_are_flagged() -> None:
-    """A view without the records that a flag needs raises a flag; the answer to one question can raise another."""
+    """A missing record that a flag needs raises a flag; the value of one record can require further records."""
     assert words(rotation, VIEW) == ["keys", "unread"]
     assert words(rotation, replace(VIEW, source="view.json", block_time=NOW - 1)) == ["old", "keys"]
     call = admitting().call
@@ -383,7 +386,10 @@ def test_records_that_are_missing_are_flagged() -> None:
 
 
 def test_a_view_with_records_is_read_back() -> None:
-    """A view file has the registries and the records. A record that cannot be decoded does not remove a flag."""
+    """A chain view file with registries and records is read back as written.
+
+    A record that cannot be decoded removes no flag.
+    """
     view = answering(rotation, {WHO: IDENTITY})
     assert ChainView.from_json(view.to_json()) == view
     garbled = replace(VIEW, answers={(WHO.address, WHO.calldata): b"\1"})

@@ -1,4 +1,4 @@
-"""Deployment files and the settings files that are made of them are read back as written."""
+"""Deployment files, and the settings files made from them, are read back as written."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_citys_own_contract_has_a_network(tmp_path: Path) -> None:
 
 
 def test_the_settings_of_a_vendor_name_one_network() -> None:
-    """The settings file of a vendor's deployment has one network, and no empty address."""
+    """The settings file of a vendor's deployment contains one network and no empty address."""
     text = settings_text({"local": ("http://127.0.0.1:8545", replace(VENDOR, replication=""))}, comment="a test")
     assert tomllib.loads(text) == {
         "network": "local",

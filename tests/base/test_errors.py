@@ -1,4 +1,4 @@
-"""An error is revised without a change of its class."""
+"""Revising an error keeps its class."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from blockota.errors import Action, VerificationError
 
 
 def test_a_revised_error_keeps_its_class_and_its_other_parts() -> None:
-    """A revised error differs from the first one only in the given parts."""
+    """A revised error differs from the original only in the given parts."""
     error = VerificationError(
         7, "the chip is another one", why="0x411", remedy="take another board", action=Action.LIST_CHIPS
     )

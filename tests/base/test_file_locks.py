@@ -1,4 +1,4 @@
-"""Locks between processes: exclusive and shared ones, timeouts, and holders that are killed."""
+"""Locks between processes: exclusive and shared locks, timeouts, and processes that are killed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ def held(path: Path, kind: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_an_exclusive_lock_has_one_holder(tmp_path: Path) -> None:
-    """A lock of another process is not granted within the timeout. After this process ends, the lock is free."""
+    """A lock of another process is not granted within the timeout.
+
+    After the process with the lock ends, the lock is granted.
+    """
     with held(tmp_path / "lock", "alone") as process:
         with pytest.raises(LockHeldError), exclusive_lock(tmp_path / "lock", timeout=0.05):
             pass
@@ -55,7 +58,7 @@ def test_an_exclusive_lock_has_one_holder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["alone", "shared", "all"])
 def test_a_killed_holder_leaves_no_lock(tmp_path: Path, kind: str) -> None:
-    """The locks of a killed process are free, although their files still exist."""
+    """The locks of a killed process are released, although their files still exist."""
     path = tmp_path / "lock"
     with held(path, kind) as process:
         process.kill()

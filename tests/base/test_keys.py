@@ -276,7 +276,10 @@ def test_any_uri_is_an_account_or_an_error(uri: str) -> None:
 
 
 def test_a_key_is_checked_before_it_is_needed(keystore: Callable[..., str], tmp_path: Path) -> None:
-    """A keystore must exist and be one. What only the service has, such as a variable, is not needed."""
+    """The check accepts the URI of an existing keystore, and refuses a missing or invalid keystore.
+
+    An environment variable that only the service has need not exist for the check.
+    """
     for uri in (keystore(), "dev:3", f"env:{VARIABLE}", "ape:owner", "pkcs11:token=a"):
         check_key(uri)
     for uri, words in {
@@ -293,7 +296,7 @@ def test_a_key_is_checked_before_it_is_needed(keystore: Callable[..., str], tmp_
 
 @pytest.mark.parametrize("kind", ["", "env:", "ape:", "keystore:", "dev:"])
 def test_an_error_of_the_check_contains_no_key(kind: str) -> None:
-    """A key in place of its name is refused, and is not repeated."""
+    """A private key in place of a key URI is refused, and the error does not repeat the key."""
     with pytest.raises(UsageError) as caught:
         check_key(f"{kind}{SECRET}")
     assert SECRET not in str(caught.value)

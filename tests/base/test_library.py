@@ -1,4 +1,4 @@
-"""The package loads the library at the first use of one of its names."""
+"""`import blockota` loads the library's modules only when one of its names is used."""
 
 from __future__ import annotations
 

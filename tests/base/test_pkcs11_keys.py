@@ -1,4 +1,7 @@
-"""URIs of keys in PKCS #11 tokens, and where their PIN is found. The tests with a token are in tests/peers/softhsm."""
+"""URIs of keys in PKCS #11 tokens, and the sources of a token's PIN.
+
+The tests with a token are in tests/peers/softhsm.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +40,17 @@ def test_a_uri_names_token_key_module_and_pin() -> None:
     ],
 )
 def test_a_wrong_uri_is_refused_without_the_pin(uri: str, why: str) -> None:
-    """Each mistake in a URI has its own error, and no error repeats a PIN."""
+    """Each mistake in a key URI has an error of its own, and no error repeats a PIN."""
     with pytest.raises(UsageError, match=why) as refused:
         account_of(uri, is_local_chain=False, ask_password=str)
     assert PIN not in str(refused.value)
 
 
 def test_the_pin_comes_from_a_variable_a_file_or_the_operator(tmp_path: Path) -> None:
-    """The PIN is read from the place that the URI names. If the URI names no place, the user is asked for the PIN."""
+    """The PIN is read from the source that the key URI names.
+
+    If the key URI names no PIN source, the user is asked for the PIN.
+    """
     file = tmp_path / "pin"
     file.write_text(f"{PIN}\nanother line\n")
     file.chmod(0o600)
@@ -54,7 +60,7 @@ def test_the_pin_comes_from_a_variable_a_file_or_the_operator(tmp_path: Path) ->
 
 
 def test_a_pin_that_cannot_be_found_is_refused(tmp_path: Path) -> None:
-    """The place of a PIN may not be an unset variable, a missing file or a program, and may not be absent."""
+    """A PIN source is refused if it is an unset variable, a missing file or a program, or if none is given."""
     for source, why in (
         ("&pin-source=env:P", "env:P is not set"),
         (f"&pin-source=file:{tmp_path / 'none'}", "cannot be read"),
@@ -73,7 +79,7 @@ def test_a_pin_that_cannot_be_found_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_module_that_is_not_one_is_refused() -> None:
-    """A missing module and a library of another kind are refused with the reason of the operating system."""
+    """A missing PKCS #11 module, and a library of another kind, are refused with the error of the operating system."""
     with pytest.raises(UsageError, match=r"the PKCS #11 module /lib/p11.so cannot be used: .*No such file"):
         open_token_key(URI, environment={}, ask_pin=lambda _: PIN)
 

@@ -274,7 +274,10 @@ identities = "{CONTRACT}"
 
 
 def test_each_role_has_its_network(write: Write) -> None:
-    """The file may name a network for each role, else ``network`` applies. An option selects both networks."""
+    """The settings file may name a network for each role; a role without a network uses ``network``.
+
+    The option --network selects the network of both roles.
+    """
     write(TWO_CHAINS)
     producer, gateway = load(), load(role=Role.GATEWAY)
     assert (producer.network, gateway.network) == ("field", "city")
@@ -285,7 +288,10 @@ def test_each_role_has_its_network(write: Write) -> None:
 
 
 def test_a_variable_names_a_roles_network(write: Write) -> None:
-    """BLOCKOTA_GATEWAY_NETWORK overrides the file. BLOCKOTA_NETWORK affects only roles without a network."""
+    """BLOCKOTA_GATEWAY_NETWORK overrides the gateway network of the settings file.
+
+    BLOCKOTA_NETWORK affects only roles for which the settings file names no network.
+    """
     write(TWO_CHAINS)
     assert load(role=Role.GATEWAY, GATEWAY_NETWORK="field").network == "field"
     assert [load(role=role, NETWORK="local").network for role in Role] == ["local", "city"]
@@ -371,7 +377,10 @@ def test_a_deployment_that_cannot_be_written_is_reported(tmp_path: Path) -> None
 
 
 def test_a_node_chosen_elsewhere_gets_the_settings_for_its_chain(write: Write) -> None:
-    """The settings of the network with a node's chain id apply to the node. Without such a network, none apply."""
+    """For a node given by URL and chain id, the settings of the network with this chain id apply.
+
+    If no network has the chain id, no network's settings apply.
+    """
     write(FILE.replace('"field"', '"local"', 1))
     LOCAL.write(Path())
     found = [

@@ -42,7 +42,7 @@ def test_signals_are_recorded_and_interrupt_nothing(number: signal.Signals) -> N
 
 
 def test_waiting_opens_no_file() -> None:
-    """A program that may not open another file can still wait for a request to stop."""
+    """A process that has no free file descriptor can still wait for a stop request."""
     with stop_on_signals() as stop:
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
@@ -74,7 +74,7 @@ def test_an_ignored_signal_stays_ignored(number: signal.Signals) -> None:
 
 
 def test_the_first_signal_is_answered_by_a_sentence(capfd: pytest.CaptureFixture[str]) -> None:
-    """A command that first finishes its step prints a message about this at the first signal only."""
+    """A command that first finishes its step prints a message about the delay at the first signal only."""
     with stop_on_signals() as stop:
         stop.sentence = "Stopping after the current step."
         for _ in range(2):
@@ -85,7 +85,10 @@ def test_the_first_signal_is_answered_by_a_sentence(capfd: pytest.CaptureFixture
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("interrupt_at", [1, 2])
 def test_a_request_interrupts_from_the_given_one_on(interrupt_at: int, number: signal.Signals) -> None:
-    """From the given number on, each signal raises KeyboardInterrupt. Earlier signals are only recorded."""
+    """From the `interrupt_at`-th signal on, each signal raises KeyboardInterrupt.
+
+    Signals before the `interrupt_at`-th signal are only recorded.
+    """
     with stop_on_signals(interrupt_at=interrupt_at) as stop:
         for _ in range(interrupt_at - 1):
             os.kill(os.getpid(), number)
@@ -119,7 +122,7 @@ def test_a_waiting_main_thread_is_woken() -> None:
 
 
 def test_every_waiting_thread_is_woken() -> None:
-    """One request to stop wakes all waiting threads, and later waits return at once."""
+    """One request to stop wakes all waiting threads, and later waits return immediately."""
     stop, heard = Stop(), []
     threads = [threading.Thread(target=lambda: heard.append(stop.wait(LONG))) for _ in range(3)]
     for thread in threads:
@@ -131,7 +134,7 @@ def test_every_waiting_thread_is_woken() -> None:
 
 
 def test_check_and_pause_interrupt_once_asked() -> None:
-    """`check` and `pause` raise KeyboardInterrupt after a request to stop, and return before one."""
+    """`check` and `pause` raise KeyboardInterrupt after a stop request, and return normally before it."""
     stop = Stop()
     stop.check()
     stop.pause(0)

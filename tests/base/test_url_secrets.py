@@ -53,7 +53,7 @@ def test_what_a_server_repeats_is_hidden(text: str) -> None:
     ],
 )
 def test_a_mistyped_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
-    """The secrets of a mistyped URL, such as one without a scheme, are hidden as well."""
+    """The secrets of a mistyped URL, such as a URL without a scheme, are hidden as well."""
     assert shown_url(url) == shown
 
 
@@ -85,5 +85,5 @@ def test_a_path_is_never_left(secret: str, before: str, after: str) -> None:
     ],
 )
 def test_a_foreign_text_is_shown_without_secrets(text: str, shown: str) -> None:
-    """Path, query and credentials of each URL in a foreign text are hidden, also where a URL has only some of them."""
+    """The path, query and credentials of each URL in a foreign text are hidden, even if only some are present."""
     assert without_secrets(text) == shown

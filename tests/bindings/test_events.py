@@ -47,7 +47,7 @@ PLACED = Log(
 
 
 def test_events_of_several_contracts_are_decoded_in_order() -> None:
-    """Each event is decoded with the ABI of the contract at its address; events that the ABI lacks are skipped."""
+    """Each event is decoded with the ABI of the contract at its address; events missing from the ABI are skipped."""
     unknown = BANNED._replace(topics=(bytes(32),))
     anonymous = BANNED._replace(topics=())
     banned, placed = read_events([BANNED, unknown, anonymous, PLACED], CONTRACTS)
@@ -93,7 +93,7 @@ def test_every_event_of_the_contracts_can_be_decoded(contract: str) -> None:
 def test_a_restarted_gateway_continues_after_the_events_that_it_has_processed(
     anvil: Chain, cast: Cast, tmp_path: Path
 ) -> None:
-    """The events of two contracts on a real node are decoded once each, also if the gateway starts anew in between."""
+    """The events of two contracts on a real node are each decoded once, even if the gateway restarts in between."""
     owner = cast.payer
     start = anvil.head().number
     identities, _ = create(anvil, owner, "IdentityRegistry", owner.address)

@@ -56,7 +56,7 @@ def nonce(vendor: Vendor) -> int:
 
 
 def contract_with(vendor: Vendor, runtime: bytes) -> str:
-    """Deploy a contract with this runtime code, and return its address."""
+    """Deploy a contract with the given runtime code, and return its address."""
     size = bytes((len(runtime),))
     creation = b"\x60" + size + b"\x60\x0c\x60\0\x39\x60" + size + b"\x60\0\xf3" + runtime
     address = vendor.chain.send(vendor.cast.payer, creation).contract
@@ -160,7 +160,7 @@ def test_a_rehearsal_changes_nothing(vendor: Vendor, proposal: Proposal, product
 
 
 def test_a_rehearsal_refuses_what_an_execution_would(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """A simulation refuses another chain id, a non-owner's signature, a forged one, and a reverting call."""
+    """A simulation refuses another chain id, a signature of a non-owner, a forged signature, and a reverting call."""
     with pytest.raises(ProposalError, match="names chain id 1, the network has chain id 1337"):
         try_out(vendor, replace(proposal, chain_id=1))
     with pytest.raises(ProposalError, match="is not an owner"):

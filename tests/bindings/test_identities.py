@@ -1,4 +1,4 @@
-"""Producers and identities are read as values, in few calls, and wrong answers of a node are refused."""
+"""Producers and identities are read in few calls, and invalid answers of a node are refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def send(contract: IdentitiesContract | ProducersContract, owner: LocalAccount, 
 
 @pytest.fixture(scope="module")
 def identities(anvil: Chain, cast: Cast) -> IdentitiesContract:
-    """Return a registry with 64 identities, of which the last is an Administrator and the first has new keys."""
+    """Return a registry of 64 identities; the last is an Administrator, and the first has rotated its keys."""
     contract = IdentitiesContract(anvil, create(anvil, cast.payer, "IdentityRegistry", cast.payer.address)[0])
     enrolments = [enrolment_of(number) for number in range(len(UUIDS))]
     enrolments[-1] = replace(enrolments[-1], kind=IdentityKind.ADMINISTRATOR, keys=Keys(enrolments[-1].keys.key))
@@ -40,7 +40,7 @@ def identities(anvil: Chain, cast: Cast) -> IdentitiesContract:
 
 
 def test_an_identity_is_read_as_it_was_enrolled(identities: IdentitiesContract) -> None:
-    """An identity is found by its UUID and by any account that it ever had."""
+    """An identity is found by its UUID and by each account that it has ever had."""
     found = identities.identity(UUIDS[1])
     assert found
     assert Enrolment(found.uuid, found.kind, found.keys, found.virtual_ip) == enrolment_of(1)
@@ -53,7 +53,7 @@ def test_an_identity_is_read_as_it_was_enrolled(identities: IdentitiesContract) 
 
 
 def test_all_identities_and_their_former_keys_are_read(identities: IdentitiesContract) -> None:
-    """The list contains every identity once. The generations of keys contain the blocks of a rotation."""
+    """The list contains every identity once. The key history of an identity contains the blocks of a rotation."""
     assert [one.uuid for one in identities.identities()] == list(reversed(UUIDS))
     newest, former = identities.generations(UUIDS[0])
     assert (newest.keys, former.keys) == (keys_of(100), keys_of(0))
@@ -62,7 +62,7 @@ def test_all_identities_and_their_former_keys_are_read(identities: IdentitiesCon
 
 
 def test_an_identity_is_read_by_one_call(identities: IdentitiesContract, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading an identity with all of its keys is one call of the node, and no transaction."""
+    """Reading an identity with all of its keys needs one `eth_call` and no transaction."""
     asked: list[int] = []
     call_many = identities.chain.call_many
 
@@ -76,7 +76,7 @@ def test_an_identity_is_read_by_one_call(identities: IdentitiesContract, monkeyp
 
 
 def test_an_unknown_identity_and_a_stranger_are_refused(identities: IdentitiesContract, cast: Cast) -> None:
-    """The errors name the UUID and the account."""
+    """The errors for an unknown identity contain the UUID or the account."""
     unknown = UUIDS[0].__class__(int=7)
     with pytest.raises(RefusedError, match="is not enrolled"):
         identities.known_identity(unknown)
@@ -87,7 +87,7 @@ def test_an_unknown_identity_and_a_stranger_are_refused(identities: IdentitiesCo
 def test_a_key_that_the_contract_would_refuse_is_refused(
     identities: IdentitiesContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key off the curve is refused, because only a dishonest node can return it."""
+    """A public key that is not on its curve is refused, because only a dishonest node can return such a key."""
     key = PublicKey(KeyKind.P256, enrolment_of(1).keys.key.data).data
     call_many = identities.chain.call_many
     monkeypatch.setattr(
@@ -100,7 +100,10 @@ def test_a_key_that_the_contract_would_refuse_is_refused(
 
 
 def test_producers_are_read(anvil: Chain, identities: IdentitiesContract, cast: Cast) -> None:
-    """A producer is found by its name and by its contract. A producer may lack a FirmwareReplication."""
+    """A producer is found by its name and by its contract.
+
+    A producer without a FirmwareReplication contract is read as well.
+    """
     contract = ProducersContract(anvil, create(anvil, cast.payer, "Producers", cast.payer.address)[0])
     send(contract, cast.payer, "admit", product_key("acme"), identities.address, NO_ADDRESS)
     (found,) = contract.producers()
@@ -121,7 +124,7 @@ def test_producers_are_read(anvil: Chain, identities: IdentitiesContract, cast: 
 def test_an_address_without_the_contract_is_compared_with_the_settings_of_its_publisher(
     anvil: Chain, cast: Cast, binding: type[IdentitiesContract | ProducersContract], publisher: str
 ) -> None:
-    """The remedy names the party that publishes the address."""
+    """The remedy for a wrong contract address names the party that publishes the address."""
     with pytest.raises(RefusedError) as error:
         binding(anvil, cast.payer.address).owner()
     assert f"with the {publisher}'s settings" in error.value.remedy

@@ -135,7 +135,7 @@ def test_a_message_contains_the_values(name: str, words: tuple[str, ...]) -> Non
 def test_the_remedy_depends_on_the_status_of_the_agreement(
     monkeypatch: pytest.MonkeyPatch, status: int, words: str
 ) -> None:
-    """An offer awaits a decision, and an agreement that has ended needs a new offer."""
+    """The remedy of WrongAgreementStatus is to wait for a decision on an offer, or to make a new offer."""
     monkeypatch.setitem(VALUES, "status", status)
     assert words in str(explain(reverted("WrongAgreementStatus")))
 

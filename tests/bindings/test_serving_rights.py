@@ -31,7 +31,7 @@ MANIFESTS = [bytes((number,)) * 32 for number in (1, 2)]
 
 @dataclass(frozen=True)
 class Scene:
-    """A vendor's contracts on a chain of their own, on which a release needs DEPTH confirmations."""
+    """The contracts of a vendor on a chain of their own, on which a release needs DEPTH confirmations."""
 
     contract: BlockOTAContract
     replication: ReplicationContract

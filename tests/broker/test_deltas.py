@@ -1,4 +1,4 @@
-"""A broker keeps the deltas that a release's manifest lists, as soon as it has the manifest."""
+"""A broker stores the deltas that the manifest of a release lists, as soon as the broker has the manifest."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FOREIGN = replace(MANIFEST, version=Version(9, 0, 0))
 
 
 class WithManifest(FixedReader):
-    """A reader that returns one agreement, on a release with a manifest."""
+    """A reader that returns one agreement about a release with a manifest."""
 
     def __init__(self, manifest: Manifest, *, status: Status = Status.ACTIVE) -> None:
         one = agreed(1, IMAGE)
@@ -42,7 +42,7 @@ def files(manifest: Manifest) -> dict[CID, bytes]:
 
 
 def rounds(folder: Path, *readers: FixedReader, served: dict[CID, bytes]) -> tuple[list[list[str]], set[CID]]:
-    """Run rounds of a broker, and return the steps of each, and the files that are kept at the end."""
+    """Run sync rounds of a broker; return the steps of each round, and the files stored at the end."""
     store, found = LocalStore(folder / "store"), []
     with serving(served) as vendor:
         for reader in readers:
@@ -60,7 +60,10 @@ def rounds(folder: Path, *readers: FixedReader, served: dict[CID, bytes]) -> tup
 
 
 def test_deltas_are_fetched_with_their_manifest(tmp_path: Path) -> None:
-    """The first round fetches all three files, and the next round nothing. The files are dropped with the release."""
+    """The first sync round fetches image, manifest and delta, and the next round has no steps.
+
+    The files of a release are dropped when the release is.
+    """
     gone = WithManifest(MANIFEST, status=Status.REVOKED)
     reader = WithManifest(MANIFEST)
     (first, second), kept = rounds(tmp_path, reader, reader, served=files(MANIFEST))
@@ -74,14 +77,14 @@ def test_deltas_are_fetched_with_their_manifest(tmp_path: Path) -> None:
 
 
 def test_a_foreign_manifest_names_nothing(tmp_path: Path) -> None:
-    """The deltas of a file that is not the manifest of the release are not kept."""
+    """Deltas that the manifest of another release lists are not stored."""
     (steps,), kept = rounds(tmp_path, WithManifest(FOREIGN), served=files(FOREIGN))
     assert len(steps) == 4
     assert PATCH.delta.cid not in kept
 
 
 def test_a_missing_delta_does_not_hinder_the_image(tmp_path: Path) -> None:
-    """Without a source for the delta, its step fails, and the image and the manifest are kept."""
+    """Without a source for a delta, the delta's step fails, and the image and the manifest are still stored."""
     served = {cid: data for cid, data in files(MANIFEST).items() if cid != PATCH.delta.cid}
     (steps,), kept = rounds(tmp_path, WithManifest(MANIFEST), served=served)
     assert steps[-1] == "fetch delta of acme-thermo2 1.1.0 from 1.0.0"

@@ -77,7 +77,7 @@ def test_a_full_disk_ends_the_round_at_the_first_failure(tmp_path: Path) -> None
 
 
 def test_the_fetch_of_an_image_reports_its_bytes(tmp_path: Path) -> None:
-    """The fetch of each image is shown with its number of bytes: a large image can take many minutes."""
+    """The fetch of each image is reported with its size in bytes, because a large image can take many minutes."""
     image, added = code(64), list[int]()
     with serving({release_of(image).cid: image}) as vendor, BrokerState(tmp_path / "state", {}) as state:
         work = BrokerSync(
@@ -105,7 +105,7 @@ def test_the_fetch_of_an_image_reports_its_bytes(tmp_path: Path) -> None:
     ],
 )
 def test_a_full_disk_is_recognised(error: Exception, *, is_full: bool) -> None:
-    """A full disk is recognised from the cause of a store error, and other failures are not mistaken for it."""
+    """A full disk is recognised from the cause of a store error; other failures are not reported as a full disk."""
     with pytest.raises(StoreError) as refused:
         raise StoreError("the store cannot be used") from error
     assert is_disk_full(refused.value) is is_full
@@ -115,5 +115,5 @@ def test_a_full_disk_is_recognised(error: Exception, *, is_full: bool) -> None:
     ("count", "text"), [(0, ""), (1, "0"), (3, "0, 1, 2"), (4, "0, 1, 2 and 1 more"), (600, "0, 1, 2 and 597 more")]
 )
 def test_a_list_in_a_message_is_cut_after_three(count: int, text: str) -> None:
-    """A list in an error message is shortened to three items and the number of the others."""
+    """A list in an error message is shortened to three items and the count of the remaining items."""
     assert shortened(range(count)) == text

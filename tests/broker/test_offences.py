@@ -39,6 +39,6 @@ def test_three_files_within_an_hour_leave_out_the_source(count: int, minutes: in
 
 
 def test_wrong_blocks_of_another_hour_do_not_count() -> None:
-    """A source that serves wrong blocks of three files within more than an hour is still asked for other files."""
+    """A source with wrong blocks of three files, spread over more than an hour, is still asked for other files."""
     found = [Offence(SOURCE, cid, NOW + 1800.0 * number) for number, cid in enumerate(FILES[:3])]
     assert skipped_until(found, SOURCE, FILES[-1]) == 0

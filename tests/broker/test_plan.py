@@ -48,12 +48,12 @@ NEXT_STEPS: dict[CopyStage, list[type[Step]]] = {
 
 
 def facts_of(agreement: Agreement, release: Release = RELEASE) -> AgreementFacts:
-    """Return an agreement that is equal at the confirmed and at the newest block."""
+    """Return an agreement that is the same at the confirmed and at the newest block."""
     return AgreementFacts(Claim(release, agreement=agreement), agreement)
 
 
 def remembered(stage: CopyStage | None, file: ReleaseFile = IMAGE) -> BrokerMemory:
-    """Return the broker's memory of one file at this stage, or of no file."""
+    """Return the broker's state with one file at the given stage, or with no file."""
     return BrokerMemory({file.cid: (file, stage)} if stage else {})
 
 
@@ -89,7 +89,7 @@ def test_only_what_is_good_is_wanted(
 
 
 def test_an_agreement_ends_in_the_second_that_it_names() -> None:
-    """An agreement is over in the second of its expiry, as in the contract."""
+    """An agreement ends in the second of its expiry, as in the contract."""
     assert steps(AGREED, time=AGREEMENT.expires_at - 1)
     assert not steps(AGREED, time=AGREEMENT.expires_at)
 
@@ -100,7 +100,7 @@ def test_without_agreements_all_is_dropped() -> None:
 
 
 def test_one_good_agreement_is_enough_to_keep_a_file() -> None:
-    """A file with an ended and a new agreement is kept, and announced for the new one."""
+    """A file with an ended and a new agreement is kept, and announced for the new agreement."""
     old = facts_of(replace(AGREEMENT, status=AgreementStatus.TERMINATED, uri=URL))
     new = facts_of(replace(AGREEMENT, number=2))
     found = steps(old, new, memory=remembered(CopyStage.PINNED))
@@ -108,7 +108,7 @@ def test_one_good_agreement_is_enough_to_keep_a_file() -> None:
 
 
 def test_drops_come_first_and_know_what_to_keep() -> None:
-    """Drops are planned first, and keep the blocks that a wanted file shares with the dropped one."""
+    """Drops are planned before other steps, and keep the blocks that a wanted file shares with a dropped file."""
     other = ReleaseFile(MANIFEST, 3, b"x" * 32, "old")
     found = steps(AGREED, memory=remembered(CopyStage.PINNED, other))
     assert found[0] == Drop(other, frozenset({IMAGE.cid}), ENDED)
@@ -149,7 +149,7 @@ def test_a_manifest_is_kept_beside_the_image() -> None:
 
 
 def test_sources_are_the_vendor_and_other_replicas() -> None:
-    """A file is fetched from the vendor's sources and other replicas, never from the broker's own URL."""
+    """A file is fetched from the vendor's sources and from other replicas, never from the broker's own URL."""
     found = steps(replace(AGREED, replicas=(OTHER, URL, VENDOR, OTHER)))
     assert found[0] == Fetch(IMAGE, (VENDOR,), (OTHER,))
 

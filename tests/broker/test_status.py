@@ -1,4 +1,4 @@
-"""The states of a broker's agreements, the advice for the broker, and the URLs that can be announced."""
+"""The states of a broker's agreements, the advice to the broker's operator, and the URLs that can be announced."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CASES = {
 
 
 def advised(facts: Facts, *, confirmations: int = 12, url: str = "", has_key: bool = True) -> list[str]:
-    """Return the advice to a broker about its agreements."""
+    """Return the advice to the operator about the broker's agreements."""
     return list(advice(facts, broker="0xb", confirmations=confirmations, url=url, has_key=has_key))
 
 
@@ -58,7 +58,7 @@ def test_an_announcement_that_is_due_is_advised_only_without_a_key() -> None:
 
 
 def test_a_move_is_advised_only_without_a_key() -> None:
-    """If the chain has another URL, the announcement of the new one is advised only if no key can send it."""
+    """If the chain has an old URL of the broker, announcing the new URL is advised only if no key can send it."""
     facts = Facts(NOW, (CASES[AgreementState.ANNOUNCED][0],))
     moved = "https://moved.example"
     assert (advised(facts, url=moved), advised(facts, url=URL, has_key=False)) == ([], [])

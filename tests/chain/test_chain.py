@@ -26,7 +26,7 @@ CHAIN_ID_ANSWER = b'{"jsonrpc":"2.0","id":0,"result":"0x539"}'
 
 @dataclass
 class Answers:
-    """The HTTP status and body with which a server that is not a node responds to every request."""
+    """The HTTP status and body with which a server that is not a node answers each request."""
 
     status: int = 200
     body: bytes = CHAIN_ID_ANSWER
@@ -194,6 +194,6 @@ def send_and_wait(chain: Chain, account: LocalAccount, *, to: str) -> str:
 
 
 def wait_for_pending(chain: Chain, address: str, *, count: int) -> None:
-    """Wait until an account has this number of pending transactions."""
+    """Wait until an account has the given number of pending transactions."""
     mined = int(rpc(chain, "eth_getTransactionCount", address, "latest"), 16)
     eventually(lambda: int(rpc(chain, "eth_getTransactionCount", address, "pending"), 16) >= mined + count)

@@ -1,4 +1,4 @@
-"""Tests of a follower whose events are in a file: restarts, kills, reorganisations, and files that are refused."""
+"""Tests of a follower with an event file: restarts, kills, reorganisations, and files that are refused."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_restarted_follower_asks_only_for_blocks_that_it_has_not_read() -> None:
-    """After a restart, stored events are not requested again, and an idle reading requests two blocks at most."""
+    """After a restart, stored events are not requested again, and an idle read requests two blocks at most."""
     node = ScriptedNode("abcd")
     for blocks in ("abcd", "abcdef", "abcdef"):
         node.blocks = blocks
@@ -83,7 +83,7 @@ def test_a_restarted_follower_asks_only_for_blocks_that_it_has_not_read() -> Non
 
 
 def test_several_contracts_are_read_with_one_request() -> None:
-    """Events of several contracts come in the order of the chain; a contract that is added later is read by itself."""
+    """Events of several contracts are returned in chain order; a contract that is added later is read separately."""
     node = ScriptedNode("abcd")
     with open_store() as store:
         follower = Follower(node, store=store)
@@ -101,7 +101,7 @@ def test_several_contracts_are_read_with_one_request() -> None:
 
 
 def test_an_earlier_first_block_is_read_too() -> None:
-    """If the first block of the settings becomes earlier, the events before the former first block are read."""
+    """If the settings are changed to an earlier first block, the events of the added blocks are read."""
     node = ScriptedNode("abcdef")
     for first in (3, 1, 2):
         with open_store() as store:
@@ -112,7 +112,7 @@ def test_an_earlier_first_block_is_read_too() -> None:
 
 
 def test_a_reorganisation_while_the_follower_did_not_run_is_reported_until_it_is_acknowledged() -> None:
-    """A restarted follower detects a reorganisation, refuses a lagging node, and repeats what is not acknowledged."""
+    """A restarted follower detects a reorganisation, refuses a lagging node, and repeats unacknowledged events."""
     with open_store() as store:
         Follower(ScriptedNode("abcd"), store=store).advance()
     with open_store() as store, pytest.raises(ChainError, match="the node is behind"):
@@ -128,7 +128,7 @@ def test_a_reorganisation_while_the_follower_did_not_run_is_reported_until_it_is
 
 
 def test_a_long_history_is_read_in_ranges() -> None:
-    """A range of blocks is limited; it becomes longer while the answers have few events."""
+    """The block range of an event query is limited, and grows while the answers contain few events."""
     node = ScriptedNode(" " * 20_000 + "a")
     with open_store() as store:
         follower = Follower(node, store=store)
@@ -141,7 +141,7 @@ def test_a_long_history_is_read_in_ranges() -> None:
 @pytest.mark.sampled
 @pytest.mark.parametrize("count", sorted({1, 60, *sampled(range(1, 1340), one_in=130)}))
 def test_a_follower_that_is_killed_loses_nothing_and_reads_nothing_twice(count: int) -> None:
-    """A follower that is killed before any line of its code loses or doubles no event, and reports reorganisations."""
+    """A follower that is killed before any of its lines loses and repeats no event, and reports reorganisations."""
     done = forks.run(["-c", KILLED_AT, str(count), *STATES], folder=Path.cwd())
     assert done.returncode in {-signal.SIGKILL, 0}, done.stderr
     processed = [line.split() for line in done.stdout.splitlines()]
@@ -158,7 +158,7 @@ def test_a_follower_that_is_killed_loses_nothing_and_reads_nothing_twice(count: 
 
 @pytest.mark.sampled
 def test_random_reorganisations_leave_the_events_of_the_chain() -> None:
-    """After each of 1,000 reorganisations of depth 1 to 8, the events equal those of the chain from its first block."""
+    """After each of 1,000 reorganisations, 1 to 8 blocks deep, the stored events equal those of the chain."""
     draw = random.Random(SEED)  # noqa: S311 - a draw that can be repeated
     node, processed = ScriptedNode("abcdefghi"), list[str]()
     store = open_store()
@@ -222,7 +222,10 @@ def emission(chain: Chain, emitter: str) -> dict[str, str]:
 
 
 def test_a_store_is_closed_when_no_thread_uses_it() -> None:
-    """The end of a service can come while another thread stores events: it waits. Later calls are refused."""
+    """If a service closes the event file while another thread stores events, `close` waits for the thread.
+
+    Later calls are refused.
+    """
     began, ended = threading.Event(), threading.Event()
 
     class SlowLogs(list[Log]):
@@ -275,7 +278,7 @@ def newer() -> None:
 
 
 def truncated() -> None:
-    """Write a file of events, and cut its end off."""
+    """Write a file of events, and truncate it."""
     fill()
     os.truncate("events.sqlite", Path("events.sqlite").stat().st_size - 4096)
 
@@ -295,7 +298,7 @@ def senseless() -> None:
 
 
 def folder() -> None:
-    """Make a folder in place of the file."""
+    """Make a folder with the name of the file."""
     Path("events.sqlite").mkdir()
 
 

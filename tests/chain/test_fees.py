@@ -61,7 +61,7 @@ prices = st.integers(0, 10**15)
 def test_without_a_limit_only_usual_prices_are_paid(base_fee: int, tip: int, usual: int, usual_tip: int) -> None:
     """Without `max_fee_gwei`, a base fee above 10 times the median, or a tip above twice the median, is refused.
 
-    Whatever the median is, a base fee of up to 1 gwei and a tip of up to 3 gwei are accepted.
+    A base fee of up to 1 gwei and a tip of up to 3 gwei are accepted, whatever the median is.
     """
     market = Market(base_fee, tip, usual_price=usual, usual_tip=usual_tip)
     highest = max(3 * GWEI, 2 * usual_tip)

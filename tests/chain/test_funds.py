@@ -1,4 +1,4 @@
-"""Tests of accounts that cannot pay: their refusal names the account, its balance and the cost, and sends nothing."""
+"""Tests of accounts that cannot pay: the error names the account, its balance and the cost, and nothing is sent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ POOR = 10**9
 
 
 def check_empty_account(chain: Chain) -> None:
-    """Check that an empty account is refused, and that the node's own rejection is recognised."""
+    """Check that a transaction of an empty account is refused, and that the node's own rejection is recognised."""
     payer = Account.create()
     with pytest.raises(RefusedError, match=r"it has 0 of .* units of gas at up to .* gwei can cost 0\.\d+"):
         chain.send(payer, b"", to=SAFE)
@@ -35,7 +35,7 @@ def check_empty_account(chain: Chain) -> None:
 
 
 def test_an_account_without_coin_is_refused_before_anything_is_sent(anvil: Chain) -> None:
-    """The refusal names the account, what it has, and what is missing, for a call and for a contract creation."""
+    """The error names the account, its balance and the missing amount, for a call and for a contract creation."""
     payer = Account.create()
     for to in (SAFE, None):
         with pytest.raises(RefusedError, match="nothing was sent") as refused:
@@ -51,13 +51,16 @@ def test_an_account_without_coin_is_refused_before_anything_is_sent(anvil: Chain
 
 
 def test_a_call_that_reverts_is_not_blamed_on_the_node(vendor: Vendor) -> None:
-    """An empty account that may not pause the contract learns this, and not that its node ran out of gas."""
+    """An empty account without the right to pause gets the contract's error instead of the node's gas error."""
     with pytest.raises(ContractRefusalError, match="may not pause the contract"):
         vendor.contract.pause(Account.create())
 
 
 def test_the_accounts_that_could_not_pay_are_found(vendor: Vendor, cast: Cast) -> None:
-    """Accounts with less than the cost are found. Contracts are left out, because they send no transactions."""
+    """Accounts with a balance below the cost are reported.
+
+    Contracts are not reported, because they send no transactions.
+    """
     poor = Account.create().address
     cost, found = vendor.chain.find_poor([poor, cast.broker.address, vendor.safe], b"", to=SAFE)
     assert cost > 0
@@ -65,7 +68,7 @@ def test_the_accounts_that_could_not_pay_are_found(vendor: Vendor, cast: Cast) -
 
 
 def test_the_missing_amount_suffices(anvil: Chain) -> None:
-    """An account that gets exactly what is missing can send the transaction."""
+    """An account that receives exactly the missing amount can send the transaction."""
     payer = Account.create()
     chain = Chain(anvil.url, sending=Sending(max_fee=10**10))
     rpc(anvil, "anvil_setBalance", payer.address, hex(POOR))
@@ -94,7 +97,7 @@ def test_a_node_that_estimates_only_what_can_be_paid(desk: Desk, answer: str) ->
 
 
 def test_amounts_that_nearly_suffice_never_look_equal() -> None:
-    """The balance is rounded down, and the cost and the missing amount up."""
+    """In an error, the balance is rounded down, and the cost and the missing amount are rounded up."""
     error = cannot_pay(SAFE, 122_000_000_000_000 - 1, gas=61_000, fees=Fees(2 * 10**9, None))
     assert "it has 0.0001219 of" in error.why
     assert "can cost 0.000122" in error.why
@@ -113,7 +116,7 @@ def test_amounts_that_nearly_suffice_never_look_equal() -> None:
     ],
 )
 def test_a_node_that_rejects_for_lack_of_funds_is_not_blamed(desk: Desk, code: int, answer: str) -> None:
-    """If the coin is spent between the check and the submission, the node's rejection is a refusal of the account."""
+    """If the coin is spent between check and submission, the node's rejection becomes the error about the balance."""
 
     def spend_then_reject(body: bytes) -> tuple[int, bytes]:
         if method_of(body) != "eth_sendRawTransaction":
@@ -131,7 +134,7 @@ def test_a_node_that_rejects_for_lack_of_funds_is_not_blamed(desk: Desk, code: i
 
 @pytest.mark.parametrize("method", ["eth_estimateGas", "eth_sendRawTransaction"])
 def test_the_answer_of_a_node_with_another_balance_is_quoted(desk: Desk, method: str) -> None:
-    """A node that counts other transactions too can reject an account whose balance suffices."""
+    """A node that counts pending transactions can reject an account whose balance suffices."""
     answer = "insufficient funds for gas * price + value: queued cost 9"
 
     def reject(body: bytes) -> tuple[int, bytes]:
@@ -145,7 +148,7 @@ def test_the_answer_of_a_node_with_another_balance_is_quoted(desk: Desk, method:
 
 
 def test_a_dropped_transaction_without_funds_waits_for_coin(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """A transaction that the node dropped for lack of funds stays in the journal, and is sent again after a payment."""
+    """A transaction that the node dropped for lack of funds stays in the journal, and is sent again after funding."""
     with pytest.raises(ChainError):
         desk.outbox(timeout=0).send(desk.payer, b"", to=SAFE)
     (entry,) = desk.entries
@@ -164,7 +167,7 @@ def test_a_dropped_transaction_without_funds_waits_for_coin(desk: Desk, pool: Th
 
 
 def test_a_higher_offer_needs_coin_too(desk: Desk) -> None:
-    """A fee is not raised beyond what the account can pay; the transaction keeps its first fee."""
+    """If the account cannot pay a higher fee, the transaction keeps its first fee."""
     with pytest.raises(ChainError):
         desk.outbox(timeout=0).send(desk.payer, b"", to=SAFE)
     (entry,) = desk.entries
@@ -176,6 +179,6 @@ def test_a_higher_offer_needs_coin_too(desk: Desk) -> None:
 
 
 def test_an_empty_account_on_ganache() -> None:
-    """On ganache, an empty account is refused, and a transaction that is submitted nevertheless is recognised."""
+    """On ganache, an empty account is refused, and the node's rejection of a transaction sent anyway is recognised."""
     with ganache() as chain:
         check_empty_account(chain)

@@ -117,7 +117,7 @@ def test_a_node_that_does_not_answer_is_not_waited_for_long(monkeypatch: pytest.
 
 
 def test_a_caller_can_limit_the_time_of_all_requests() -> None:
-    """The limit holds for silent nodes and for further requests in the block, and ends with it."""
+    """The time limit applies to silent nodes and to later requests within the `with` block, and ends with the block."""
     with listener([], b"") as port:
         with answered_within(0.1), pytest.raises(ChainError, match="no answer in time"):
             Chain(f"http://127.0.0.1:{port}")
@@ -128,7 +128,7 @@ def test_a_caller_can_limit_the_time_of_all_requests() -> None:
 
 
 def test_a_number_without_end_is_refused_in_our_words() -> None:
-    """Python's own error for a number of thousands of digits names a function of Python."""
+    """A number of 10,000 digits is refused with an error that does not repeat Python's own advice."""
     body = b'{"jsonrpc": "2.0", "id": 1, "result": ' + b"9" * 10_000 + b"}"
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     with listener([], answer) as port, pytest.raises(ChainError, match=r"a number has 10,000 digits") as caught:
@@ -138,7 +138,7 @@ def test_a_number_without_end_is_refused_in_our_words() -> None:
 
 @pytest.mark.parametrize(("limit", "words"), [("_WHOLE_TIMEOUT", "-1 s"), ("_MAX_RESPONSE", "-1 bytes")])
 def test_a_response_that_does_not_end_is_cut(limit: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A response that goes on for too long, or has too many bytes, is not read to its end."""
+    """A response that exceeds the limit of time or size is not read to its end."""
     monkeypatch.setattr(rpc, limit, -1)
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n{"
     with listener([], answer) as port, pytest.raises(ChainError, match=rf"the response did not end within {words}"):
@@ -297,7 +297,7 @@ def single(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_many_calls_are_sent_in_few_requests() -> None:
-    """120 calls take three batches; responses in another order are assigned to the calls by their id."""
+    """For 120 calls, three batches are sent; responses in another order are assigned to the calls by their id."""
     seen: list[int] = []
     with stand_in(batch_node(lambda batch: [single(one) for one in reversed(batch)], seen)) as url:
         assert RpcEndpoint(url).request_many([("eth_call", (number,)) for number in range(120)]) == list(range(120))
@@ -327,7 +327,7 @@ def test_a_batch_with_other_answers_is_refused(spoil: Callable[[list[Any]], list
 
 @pytest.mark.parametrize("takes_batches", [True, False])
 def test_a_refused_call_leaves_the_others_of_its_batch(*, takes_batches: bool) -> None:
-    """Each refused call has its error in place of a result; where all results are needed, the first error is raised."""
+    """Each refused call has an error in place of a result; if all results are required, the first error is raised."""
     questions = [("eth_call", (1,)), ("eth_newer", ("lacks",)), ("eth_call", (3,))]
 
     def reply(body: bytes) -> tuple[int, bytes]:

@@ -32,7 +32,7 @@ def websocket_node(answer: Callable[[ServerConnection], None]) -> Iterator[str]:
 
 
 def test_a_real_node_wakes_the_waiting_thread(anvil: Chain) -> None:
-    """A block of anvil ends a wait that would otherwise last for ten minutes."""
+    """A new block of anvil ends a wait of up to ten minutes."""
     signal, is_over = BlockSignal(anvil.url, pause=LONG), threading.Event()
 
     def mine() -> None:
@@ -50,7 +50,7 @@ def test_a_real_node_wakes_the_waiting_thread(anvil: Chain) -> None:
 
 
 def test_announced_blocks_end_one_wait() -> None:
-    """Blocks that were announced since the last wait end the next wait, all together."""
+    """All blocks that were announced since the last wait end only the next wait."""
 
     def answer(connection: ServerConnection) -> None:
         connection.recv()
@@ -74,7 +74,7 @@ def test_announced_blocks_end_one_wait() -> None:
 
 
 def test_a_node_without_websockets_is_polled() -> None:
-    """If the node refuses the WebSocket, a wait lasts for the pause, and the node is not asked again each time."""
+    """If the node refuses the WebSocket, each wait lasts for the pause, and the next waits do not connect."""
     requests = list[bytes]()
     with stand_in(lambda body: requests.append(body) or (404, b"")) as url:  # type: ignore[func-returns-value]
         signal = BlockSignal(url, pause=SHORT)
@@ -82,7 +82,7 @@ def test_a_node_without_websockets_is_polled() -> None:
 
 
 def test_a_lost_connection_is_opened_again() -> None:
-    """If the node closes the connection, the wait lasts for the pause, and a later wait connects again."""
+    """If the node closes the connection, that wait lasts for the pause, and a later wait connects again."""
     connections = list[ServerConnection]()
 
     def answer(connection: ServerConnection) -> None:
@@ -98,7 +98,7 @@ def test_a_lost_connection_is_opened_again() -> None:
 
 @pytest.mark.parametrize("answer", ['{"error": {"code": -32601}}', "[]", "no JSON", "1"])
 def test_a_node_that_refuses_the_subscription_is_polled(answer: str) -> None:
-    """A node that has WebSockets but no subscription is polled."""
+    """A node with WebSockets but without subscriptions is polled."""
 
     def refuse(connection: ServerConnection) -> None:
         connection.recv()
@@ -109,7 +109,7 @@ def test_a_node_that_refuses_the_subscription_is_polled(answer: str) -> None:
 
 
 def test_a_stop_ends_the_wait() -> None:
-    """A request to stop ends a wait at once, also if the address is not usable."""
+    """A stop request ends a wait immediately, even if the node's URL is unusable."""
     stop = Stop()
     threading.Timer(SHORT, stop.ask).start()
     assert not BlockSignal("ws://", pause=LONG).wait(stop)

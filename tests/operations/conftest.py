@@ -1,4 +1,4 @@
-"""A city on the chain of a test worker, and its operations room, for the tests of the cloud and of the room."""
+"""Fixtures of the operations tests: a city on the chain of a test worker, and its operations room."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["city"]
 
 @pytest.fixture(scope="module")
 def scene(anvil: Chain, cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> RoomScene:
-    """A city with an operations room."""
+    """Return a city with an operations room."""
     return make_scene(anvil, cast, tmp_path_factory.mktemp("room"))
 
 
 @pytest.fixture(scope="module")
 def url(scene: RoomScene) -> Iterator[str]:
-    """The URL of the running room, which has read the logs."""
+    """Return the URL of the running operations room, after it has read the logs."""
     with running_room(scene.setup) as found:
         eventually(lambda: "2 followed" in requests.get(found, timeout=DEADLINE).text, what="the logs")
         yield found

@@ -1,4 +1,4 @@
-"""The cloud stores the requests that validators send, checks them again, and answers after the commit."""
+"""The cloud stores the requests that validators send, checks their signatures again, and answers after the commit."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ VALUE = {"thing": "256", "time": 1_800_000_000, "name": "temperature", "value": 
 
 @pytest.fixture(scope="module")
 def anvil() -> Iterator[Chain]:
-    """A chain that is an hour late, so that its blocks, one in a second at least, do not lie in the future."""
+    """Return a chain that starts one hour ago: its blocks, at least one second apart, must not lie in the future."""
     with running_anvil("--timestamp", str(int(time.time()) - 3600)) as chain:
         yield chain
 
 
 @pytest.fixture(scope="module")
 def run(city: City, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudRun]:
-    """Enrol further gateways, and run a cloud."""
+    """Enrol two more gateways, and run a cloud."""
     for sender in (BANNED, ForeignSender("ES256", ROTATED.uuid, OLD_KEY)):
         enrolment = Enrolment(sender.uuid, IdentityKind.GATEWAY, Keys(read_pem(sender.pem.decode())))
         city.decide("identities", "enrol", enrolment_argument(enrolment))
@@ -61,7 +61,7 @@ def signers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RequestSigner
 
 @pytest.fixture
 def submit(signers: dict[str, RequestSigner]) -> Callable[..., str]:
-    """Return a function that makes a `submit` request of the gateway as a text."""
+    """Return a function that makes a signed `submit` request of the gateway."""
 
     def make(value: float = 21.5, *, now: float | None = None, **changed: Any) -> str:
         fields = {"method": "submit", "data": {"readings": [VALUE | {"value": value}]}} | changed
@@ -95,7 +95,7 @@ def raws(run: CloudRun) -> set[bytes]:
 def test_readings_are_kept_with_the_request_that_proves_them(
     run: CloudRun, signers: dict[str, RequestSigner], submit: Callable[..., str]
 ) -> None:
-    """Each reading is in the database with its gateway, its validator and the request as the gateway signed it."""
+    """Each reading is in the database with its gateway, its validator, and the request with the gateway's signature."""
     texts = [submit(1.25), submit(2.5)]
     answer = run.post(store(signers["validator"], *texts))
     assert answer["result"] == {"stored": 2}
@@ -111,7 +111,7 @@ def test_readings_are_kept_with_the_request_that_proves_them(
 def test_a_repeated_request_is_stored_once(
     run: CloudRun, signers: dict[str, RequestSigner], submit: Callable[..., str]
 ) -> None:
-    """A validator that repeats a request learns that it was seen; under another name, it is not stored again."""
+    """A repeated `store` request is refused as `SEEN`; under another name, its `submit` request is not stored again."""
     text = submit(77.0)
     request = store(signers["validator"], text, name="once")
     assert run.post(request)["result"] == {"stored": 1}
@@ -121,7 +121,10 @@ def test_a_repeated_request_is_stored_once(
 
 
 def test_a_request_that_is_signed_again_is_stored_once(run: CloudRun, signers: dict[str, RequestSigner]) -> None:
-    """A gateway that lost the answer of a validator signs the same request again. Another name or reading counts."""
+    """A `submit` request that the gateway signs a second time, with a later time, is stored once.
+
+    A request with another name or another value is stored separately.
+    """
 
     def signed(name: str, value: float, now: int) -> str:
         parcel = Parcel("submit", {"readings": [VALUE | {"thing": "777", "value": value}]}, name)
@@ -188,7 +191,7 @@ BAD: dict[str, tuple[Bad, str]] = {
 def test_a_record_that_the_cloud_does_not_have_yet_is_waited_for(
     run: CloudRun, city: City, signers: dict[str, RequestSigner], submit: Callable[..., str]
 ) -> None:
-    """A validator read the block of an enrolment before the cloud: the repeated request is stored."""
+    """A request of a gateway whose enrolment the cloud has not read yet is stored when the validator repeats it."""
     sender, good = ForeignSender("ES256", number=58), submit(1003.0)
     text = sender.request(data={"readings": [VALUE | {"thing": "new"}]}).decode()
     request = store(signers["validator"], text, good, name="early")
@@ -206,7 +209,7 @@ def test_a_record_that_the_cloud_does_not_have_yet_is_waited_for(
 def test_a_bad_request_is_refused_and_its_neighbours_are_stored(
     run: CloudRun, signers: dict[str, RequestSigner], submit: Callable[..., str], name: str
 ) -> None:
-    """A request that does not pass is not stored, the others are, and the log has a warning about the validator."""
+    """One invalid request of three is refused with a warning about the validator; the two valid ones are stored."""
     make, why = BAD[name]
     bad, good = make(submit, signers), [submit(1000.0), submit(1001.0)]
     answer = run.post(store(signers["validator"], good[0], bad, good[1]))
@@ -236,7 +239,7 @@ def test_data_without_requests_are_refused(run: CloudRun, signers: dict[str, Req
 def test_only_validators_may_store(
     run: CloudRun, signers: dict[str, RequestSigner], submit: Callable[..., str], kind: str
 ) -> None:
-    """Identities of other kinds cannot write into the database."""
+    """Identities that are not validators cannot write into the database."""
     text = submit()
     assert run.post(store(signers[kind], text))["error"]["code"] == -32005
     assert text.encode() not in raws(run)
@@ -245,7 +248,7 @@ def test_only_validators_may_store(
 def test_a_locked_database_is_a_failure_that_passes(
     run: CloudRun, signers: dict[str, RequestSigner], submit: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the database cannot be written, the answer asks for a repetition, which is then stored."""
+    """While the database cannot be written, the cloud answers FAILED; the repeated request is stored afterwards."""
     monkeypatch.setattr(sqlite, "LOCKED_SECONDS", 0.05)
     text = submit(55.5)
     request = store(signers["validator"], text, name="locked")
@@ -264,7 +267,7 @@ def test_a_locked_database_is_a_failure_that_passes(
 def test_a_store_request_can_be_larger_than_others(
     run: CloudRun, signers: dict[str, RequestSigner], submit: Callable[..., str]
 ) -> None:
-    """A validator hands on several requests of the largest size for gateways."""
+    """Three `submit` requests of over 50 kB each are stored from one `store` request."""
     values = [VALUE | {"value": number, "name": "n" * 40} for number in range(350)]
     text = submit(data={"readings": values})
     assert 50_000 < len(text) < 1 << 16

@@ -1,4 +1,4 @@
-"""The cloud as a process: its commands, its stop, and what a kill leaves."""
+"""The cloud as a process: its commands, its stop, and the state after a kill."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def blockota(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_kill_loses_no_acknowledged_request(city: City, tmp_path: Path) -> None:
-    """A cloud that is killed while validators write has all acknowledged requests, and takes the repeated others."""
+    """After a kill during writes, the restarted cloud has all acknowledged requests, and stores the repeated ones."""
     config = write_cloud(city, tmp_path)
     gateway, validator = signer_of("gateway", tmp_path), signer_of("validator", tmp_path)
     acknowledged, pending = set[str](), dict[str, bytes]()
@@ -149,7 +149,7 @@ def test_readings_reach_the_cloud_through_a_validator(city: City, tmp_path: Path
 
 @pytest.mark.parametrize("package", ["sqlalchemy", "joserfc"])
 def test_a_missing_extra_is_named(city: City, tmp_path: Path, package: str) -> None:
-    """Without a library of the extra, the command exits with 2 and names the extra."""
+    """Without a library of the extra, the command exits with status 2 and names the extra."""
     write_cloud(city, tmp_path)
     program = f"import sys; sys.modules[{package!r}] = None; from blockota.cli.main import main; main()"
     words = ["cloud", "run"]
@@ -171,7 +171,7 @@ def test_reading_commands_do_not_load_the_extra() -> None:
 
 
 def test_a_password_is_not_taken_from_the_command_line(tmp_path: Path) -> None:
-    """A URL with a password is refused as an option, and read from a file or a variable."""
+    """A database URL with a password is refused as an option, and accepted from a file or an environment variable."""
     done = blockota(tmp_path, "cloud", "init", "--database", "postgresql://blockota:geheim@db1/blockota")
     assert done.returncode == 2
     assert "geheim" not in done.stdout + done.stderr
@@ -188,7 +188,7 @@ def test_a_password_is_not_taken_from_the_command_line(tmp_path: Path) -> None:
 
 
 def test_init_writes_settings_that_can_be_read(tmp_path: Path) -> None:
-    """The settings of `init` are complete, and a second `init` changes nothing."""
+    """`init` writes complete settings, and a second `init` changes nothing."""
     done = blockota(tmp_path, "cloud", "init", "--json", "--host", HOST)
     assert done.returncode == 0, done.stderr
     fields = json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""An operator changes a configuration from the page: the proposal for the city's Safe, and then the order."""
+"""An operator publishes a configuration on the page: first the proposal for the city's Safe, then the order."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OK, FORBIDDEN, WRONG, REFUSED, ABSENT = 200, 403, 400, 409, 404
 
 
 class Person:
-    """A signed-in person, who sends forms with files."""
+    """A client with a session, which sends forms with files."""
 
     def __init__(self, city: City, url: str, account: object) -> None:
         self._url, self._client = url, requests.Session()
@@ -47,7 +47,7 @@ class Person:
         self.token = found[1] if found else ""
 
     def configure(self, image: bytes = IMAGE, form: dict[str, str] | None = None) -> requests.Response:
-        """Send the form of a configuration; `form` replaces values of `FORM`."""
+        """Send the configuration form; the values of `form` replace those of `FORM`."""
         return self.send({**FORM, "csrf": self.token, **(form or {})}, {"image": ("/home/me/berlin.bin", image)})
 
     def send(self, form: dict[str, str], files: object, **headers: str) -> requests.Response:
@@ -63,19 +63,19 @@ class Person:
 
 @pytest.fixture(scope="module")
 def operator(scene: RoomScene, url: str) -> Person:
-    """The operator of the city, signed in."""
+    """Return a client with a session of the city's operator."""
     return Person(scene.city, url, OPERATOR)
 
 
 def logged(scene: RoomScene, words: str) -> list[str]:
-    """Return the entries of the room's log with these words."""
+    """Return the entries of the operations room's log that contain the words."""
     log = TileLog(scene.folder / "room-log")
     texts = [LogEntry.decode(raw).source or "" for raw in log.published.entries(0, log.published.head().size)]
     return [text for text in texts if words in text]
 
 
 def test_a_configuration_is_proposed_and_then_ordered(scene: RoomScene, operator: Person) -> None:
-    """The first form gives the proposal; after its execution, the second gives the order, which the operator signs."""
+    """The form first returns a proposal, and after its execution an order, which the operator signs."""
     city, configurations = scene.city, scene.city.deployment.registries["configurations"]
     answer = operator.configure()
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json"), answer.text
@@ -115,7 +115,7 @@ def test_a_configuration_is_proposed_and_then_ordered(scene: RoomScene, operator
     ],
 )
 def test_a_wrong_form_is_refused(operator: Person, form: dict[str, str], status: int, words: str) -> None:
-    """Each wrong value has its own sentence, and nothing is proposed."""
+    """Each wrong value of the form is refused with an error of its own."""
     answer = operator.configure(form={"version": "2.0.0", **form})
     assert (answer.status_code, words in shown(answer)) == (status, True), shown(answer)
 
@@ -135,7 +135,7 @@ def test_a_wrong_form_is_refused(operator: Person, form: dict[str, str], status:
     ids=["empty", "large", "huge", "a web page", "larger than its region"],
 )
 def test_a_wrong_file_is_refused(operator: Person, image: bytes, words: str) -> None:
-    """The page says why a file cannot be used, and shows none of its own folders."""
+    """The error states why the file cannot be used, and contains no path of the server."""
     answer = operator.configure(image, {"version": "2.0.0"})
     assert answer.status_code in (WRONG, REFUSED)
     assert words in shown(answer)
@@ -144,13 +144,13 @@ def test_a_wrong_file_is_refused(operator: Person, image: bytes, words: str) -> 
 
 @pytest.mark.parametrize("name", ["..", ".", "../..", "a/..", "\\..", "...", "\0", "%2e%2e"])
 def test_any_name_of_a_file_is_safe(operator: Person, name: str) -> None:
-    """The name of a file at the person never names a folder here."""
+    """An uploaded file whose name has path parts (such as `../..`) is accepted, and its name is not used as a path."""
     answer = operator.send({**FORM, "version": "9.0.0", "csrf": operator.token}, {"image": (name, IMAGE[::-1])})
     assert answer.status_code == OK, shown(answer)
 
 
 def test_a_body_that_is_no_form_is_refused(operator: Person, url: str) -> None:
-    """A form without a file, with two files, of another type, cut off, or with a flood of fields."""
+    """A form without a file, with two files, of another content type, cut off, or with 50 more fields is refused."""
     fields = {**FORM, "csrf": operator.token}
     two = [("image", ("a", b"1")), ("image", ("b", b"2"))]
     flood = {**fields, **{f"f{number}": "" for number in range(50)}}
@@ -169,7 +169,7 @@ def test_a_body_that_is_no_form_is_refused(operator: Person, url: str) -> None:
 
 
 def test_only_an_operator_of_this_page_sends_a_file(scene: RoomScene, url: str, operator: Person) -> None:
-    """Strangers, administrators and other sites are refused; the body of a stranger is not read."""
+    """Requests without a session, from another site, or of an administrator are refused."""
     answer = requests.post(f"{url}/prepare/configuration", files={"image": ("a", IMAGE)}, timeout=DEADLINE)
     assert (answer.status_code, "You are not signed in" in shown(answer)) == (FORBIDDEN, True)
     answer = operator.send({**FORM, "csrf": operator.token}, {"image": ("a", IMAGE)}, **{"Sec-Fetch-Site": "same-site"})

@@ -1,4 +1,4 @@
-"""The cloud's database in SQLite: its versions, and its errors."""
+"""The cloud's database in SQLite: schema versions and errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def stored(database: CloudDatabase) -> int:
 
 
 def write(database: CloudDatabase, *numbers: int) -> set[bytes]:
-    """Write requests, and return the digests of the new ones."""
+    """Store requests, and return the digests of the new requests."""
     with database.writing() as connection:
         return write_requests(connection, map(accepted, numbers), cloud=CLOUD, now=1_800_000_000)
 
@@ -58,7 +58,7 @@ def test_the_migrations_make_the_tables_of_the_schema(tmp_path: Path) -> None:
 
 
 def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    """A database with tables of a newer version is neither used nor changed."""
+    """A database with the tables of a newer version is refused and not changed."""
     with CloudDatabase.at(URL, folder=tmp_path) as database:
         database.migrate()
         write(database, 1)
@@ -71,7 +71,7 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
-    """A file of SQLite that another program made is neither used nor changed."""
+    """An SQLite file of another program is refused and not changed."""
     with sqlite3.connect(tmp_path / "cloud.db") as file:
         file.execute("CREATE TABLE notes (text TEXT)")
     with CloudDatabase.at(URL, folder=tmp_path) as database:
@@ -83,7 +83,7 @@ def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
-    """A damaged file is named in one sentence."""
+    """A damaged file is refused with an error that names the file and the remedy."""
     (tmp_path / "cloud.db").write_bytes(b"no database " * 1000)
     with (
         CloudDatabase.at(URL, folder=tmp_path) as database,
@@ -93,7 +93,7 @@ def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_database_that_was_not_set_up_is_refused(tmp_path: Path) -> None:
-    """A missing file is not created by a reader, and an empty one has no tables."""
+    """Opening for reading does not create a missing file; an empty file is refused because it has no tables."""
     with CloudDatabase.at(URL, folder=tmp_path) as database:
         with pytest.raises(StoreError, match="the file is missing"):
             database.check()
@@ -104,7 +104,7 @@ def test_a_database_that_was_not_set_up_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_is_an_error_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While another process locks the file, nothing is acknowledged; afterwards, writing goes on."""
+    """While another process locks the file, a write raises an error; after the lock ends, the next write succeeds."""
     monkeypatch.setattr(sqlite, "LOCKED_SECONDS", 0.05)
     with CloudDatabase.at(URL, folder=tmp_path) as database:
         database.migrate()
@@ -119,7 +119,7 @@ def test_a_locked_database_is_an_error_and_recovers(tmp_path: Path, monkeypatch:
 
 
 def test_a_file_that_is_deleted_during_a_transaction_is_an_error(tmp_path: Path) -> None:
-    """Rows that were written into a deleted file are not acknowledged, although SQLite reports success."""
+    """Rows that are written into a deleted file are not acknowledged, although SQLite reports success."""
     with CloudDatabase.at(URL, folder=tmp_path) as database:
         database.migrate()
 
@@ -135,7 +135,10 @@ def test_a_file_that_is_deleted_during_a_transaction_is_an_error(tmp_path: Path)
 
 
 def test_a_file_that_is_gone_acknowledges_nothing_until_it_is_back(tmp_path: Path) -> None:
-    """While the file is gone, nothing is acknowledged and no new file is made. When it is back, writing goes on."""
+    """While the database file is missing, a write raises an error and makes no new file.
+
+    After the file is restored, the next write succeeds.
+    """
     used, kept = tmp_path / "used", tmp_path / "kept"
     used.mkdir()
     with CloudDatabase.at(URL, folder=used) as database:
@@ -151,7 +154,7 @@ def test_a_file_that_is_gone_acknowledges_nothing_until_it_is_back(tmp_path: Pat
 
 
 def test_a_full_disk_acknowledges_nothing(tmp_path: Path) -> None:
-    """When the disk is full, rows are not acknowledged, and those that were acknowledged before remain."""
+    """When the disk is full, new rows are not acknowledged, and the rows that were acknowledged before remain."""
     program = """
 import resource, signal, sys
 from pathlib import Path
@@ -199,7 +202,7 @@ with CloudDatabase.at("sqlite:///cloud.db", folder=Path(sys.argv[1])) as databas
     ],
 )
 def test_other_urls_are_refused_without_a_secret(tmp_path: Path, url: str) -> None:
-    """A URL of another form is refused, and the error has no part of it."""
+    """A database URL of another form is refused, and the error contains no part of the URL."""
     with pytest.raises(UsageError) as caught:
         CloudDatabase.at(url, folder=tmp_path)
     assert "geheim" not in str(caught.value)
@@ -211,7 +214,7 @@ def test_other_urls_are_refused_without_a_secret(tmp_path: Path, url: str) -> No
     ["postgresql://blockota:geheim%40x@127.0.0.1:1,[::1]:1/db", "postgresql://127.0.0.1:1/db?password=geheim%40x"],
 )
 def test_a_server_out_of_reach_is_named_without_the_password(tmp_path: Path, url: str) -> None:
-    """The error names the servers and the database, and no part of the password."""
+    """The error names the servers and the database, and contains no part of the password."""
     with CloudDatabase.at(url, folder=tmp_path) as database, pytest.raises(StoreError) as caught:
         database.check()
     assert "127.0.0.1:1" in str(caught.value)

@@ -1,4 +1,4 @@
-"""The links of numbers lead to all that proves them, and a number does not count more than its evidence proves."""
+"""Each count on a page links to all its evidence, and is not larger than the evidence proves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BURST = 250
 
 @pytest.fixture(scope="module")
 def scene(anvil: Chain, cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> RoomScene:
-    """A city with an operations room, and a burst of entries."""
+    """Return a city with an operations room, and many log entries within one second."""
     found = make_scene(anvil, cast, tmp_path_factory.mktemp("room"))
     now = int(time.time()) - 5000
     for one in range(BURST):
@@ -40,7 +40,7 @@ def scene(anvil: Chain, cast: Cast, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def url(scene: RoomScene) -> Iterator[str]:
-    """The URL of the running room, which has read the logs."""
+    """Return the URL of the running operations room, after it has read the logs."""
     last = len(scene.gateway.log) - 1
     with running_room(scene.setup) as found:
         eventually(lambda: get(found, f"/entries/{GATEWAY.uuid}/{last}").ok, what="the last entry")
@@ -53,7 +53,7 @@ def get(url: str, path: str) -> requests.Response:
 
 
 def test_the_whole_log_can_be_read_page_by_page(url: str) -> None:
-    """The links to older lines reach each line once, also if a second has more lines than a page."""
+    """The links to older pages reach each log line once, even if one second has more lines than a page."""
     path, found = "/log", list[str]()
     while path:
         text = get(url, path).text.partition("<main")[2]
@@ -67,7 +67,7 @@ def test_the_whole_log_can_be_read_page_by_page(url: str) -> None:
 
 
 def test_a_long_export_names_its_continuation(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An export has a limit, and a header of the answer names the address of the next lines."""
+    """An export has a maximum number of lines, and its `Link` header has the URL of the next lines."""
     whole = get(url, "/log/export.csv").text.splitlines()[1:]
     monkeypatch.setattr(pages, "_EXPORTED", 90)
     path, found = "/log/export.csv", list[str]()
@@ -81,7 +81,7 @@ def test_a_long_export_names_its_continuation(url: str, monkeypatch: pytest.Monk
 
 
 def test_a_claim_is_not_counted_as_an_installation(scene: RoomScene, url: str) -> None:
-    """Devices that only claim the ordered release are named, and the number of refusals leads to their reasons."""
+    """Devices that only claim the ordered release are counted as claims, and refusals are shown with their reasons."""
     number, release, now = scene.numbers[-1], scene.city.release_id("1.1.0"), int(time.time())
     image, gateway = bytes(range(32)), GATEWAY.uuid
     for entry in (
@@ -103,7 +103,7 @@ def test_a_claim_is_not_counted_as_an_installation(scene: RoomScene, url: str) -
 
 
 def test_the_offered_files_prove_the_entry_to_the_command(scene: RoomScene, url: str, tmp_path: Path) -> None:
-    """The proof file and the keys of the registries satisfy the command that the page names."""
+    """`blockota log verify`, as the page shows it, accepts the offered proof file and trust file."""
     link = f"/entries/{GATEWAY.uuid}/0"
     text = unescape(re.sub(r"<[^>]*>", "", get(url, link).text))
     assert "blockota log verify receipt-0.json --trust trust-0.toml" in text
@@ -120,7 +120,7 @@ def test_the_offered_files_prove_the_entry_to_the_command(scene: RoomScene, url:
 
 
 def test_a_checkpoint_of_a_stranger_is_no_proof(scene: RoomScene, url: str) -> None:
-    """The page reads the checkpoint of a log again for a proof, and checks its signature again."""
+    """A checkpoint that a foreign key signed is refused when a page reads it again for a proof."""
     path, link = scene.gateway.folder / "checkpoint", f"/entries/{GATEWAY.uuid}/0"
     true = path.read_bytes()
     stranger = Ed25519PrivateKey.generate()

@@ -1,4 +1,4 @@
-"""Requests and texts that nobody sends by accident: each page answers with a page, and none stops the room."""
+"""Malformed and hostile requests: each is answered with a page, and none stops the operations room."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ HASH = f"0x{'a' * 64}"
 
 
 def another_room(scene: RoomScene, name: str) -> RoomSetup:
-    """Return a room over the same city, with an archive, a log and an address of its own."""
+    """Return an operations room of the same city, with an archive, a log and an address of its own."""
     port, folder = free_port(), scene.folder / name
     settings = replace(scene.setup.settings, folder=folder, listen=("127.0.0.1", port), url=f"http://127.0.0.1:{port}")
     return replace(scene.setup, settings=settings, log=LogSettings(folder / "log", None, None, ()), account=None)
 
 
 def operator_of(scene: RoomScene, url: str) -> requests.Session:
-    """Return a client that signed in as the operator."""
+    """Return a client with a session of the operator."""
     client = requests.Session()
     address = sign_in(url, dev_account(KINDS["operator"].account or 0), chain_id=scene.city.chain.chain_id)
     assert client.post(url + urlsplit(address).path, timeout=DEADLINE).ok
@@ -47,7 +47,7 @@ def operator_of(scene: RoomScene, url: str) -> requests.Session:
 
 
 def dismiss(client: requests.Session, url: str, why: str, named: list[str]) -> requests.Response:
-    """Dismiss warnings with the token of the session."""
+    """Dismiss warnings with the CSRF token of the session."""
     token = re.search(r'name="csrf" value="([^"]+)"', client.get(f"{url}/warnings", timeout=DEADLINE).text)
     form = urlencode({"csrf": token[1] if token else "", "why": why, "warning": named}, doseq=True)
     kind = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -79,7 +79,7 @@ def dismiss(client: requests.Session, url: str, why: str, named: list[str]) -> r
     ids=lambda value: str(value)[:60],
 )
 def test_any_number_or_name_in_an_address_gives_a_page(url: str, path: str, status: int) -> None:
-    """Numbers that SQLite does not have, texts that are no UUID, and other formats are answered by a page."""
+    """Integers beyond SQLite's range, texts that are not a UUID, and unknown formats are answered with a page."""
     answer = requests.get(url + path, timeout=DEADLINE)
     assert answer.status_code == status
     assert "</main>" in answer.text
@@ -87,7 +87,7 @@ def test_any_number_or_name_in_an_address_gives_a_page(url: str, path: str, stat
 
 
 def test_a_text_that_looks_like_an_identifier_stops_no_page(scene: RoomScene, url: str) -> None:
-    """A gateway may write anything into its log, such as an address with a large X, or a number of 64 bits."""
+    """Log texts that look like an address (`0X…`), and a device number of 64 bits, do not break a page."""
     text, now = f"sent by 0X{'A' * 40}", int(time.time())
     scene.gateway.state(EntryKind.WARNING, text, time=now)
     scene.gateway.state(EntryKind.WARNING, "about a device beyond the registry", time=now, device=(1 << 64) - 1)
@@ -104,7 +104,7 @@ def test_a_text_that_looks_like_an_identifier_stops_no_page(scene: RoomScene, ur
 
 
 def test_a_dismissal_names_all_warnings_in_the_log(scene: RoomScene, url: str) -> None:
-    """However long the reason is, the entries name each warning; and a dismissal that changes nothing is not logged."""
+    """With a reason of 500 characters, the entries still name each warning; a refused dismissal writes no entry."""
     numbers = [scene.gateway.state(EntryKind.WARNING, f"warning {one}", time=int(time.time())) for one in range(60)]
     scene.gateway.publish()
     named = [f"{GATEWAY.uuid}/{one}" for one in numbers]
@@ -125,7 +125,7 @@ def test_a_dismissal_names_all_warnings_in_the_log(scene: RoomScene, url: str) -
 
 
 def test_a_damaged_archive_is_a_sentence_for_signed_in_persons_too(scene: RoomScene) -> None:
-    """The session of a cookie is read before the page is chosen, and this too must not end in a traceback."""
+    """A session cookie whose table was deleted is answered with status 503 and a reason."""
     setup = another_room(scene, "gone")
     with running_room(setup) as url:
         eventually(lambda: "2 followed" in requests.get(url, timeout=DEADLINE).text, what="the logs")
@@ -139,7 +139,7 @@ def test_a_damaged_archive_is_a_sentence_for_signed_in_persons_too(scene: RoomSc
 
 
 def test_a_deleted_archive_takes_no_dismissal(scene: RoomScene) -> None:
-    """After its archive is deleted, the room shows what it read, and says that nothing can be written."""
+    """After its archive is deleted, the room still shows what it read, and refuses a dismissal with the reason."""
     setup = another_room(scene, "deleted")
     with running_room(setup) as url:
         eventually(lambda: "2 followed" in requests.get(url, timeout=DEADLINE).text, what="the logs")
@@ -162,8 +162,8 @@ def test_a_deleted_archive_takes_no_dismissal(scene: RoomScene) -> None:
         assert requests.get(f"{url}/health", timeout=DEADLINE).text == "degraded\n"
 
 
-def test_silent_connections_keep_nobody_out(scene: RoomScene) -> None:
-    """Clients that connect and send nothing, or half a request, are dropped; a viewer's stream is not."""
+def test_silent_connections_block_no_viewer(scene: RoomScene) -> None:
+    """Clients that send nothing or half a request are disconnected; the event stream of a viewer stays open."""
     setup = replace(another_room(scene, "besieged"), stall_seconds=0.2)
     with running_room(setup) as url:
         place = urlsplit(url)
@@ -188,7 +188,7 @@ def test_silent_connections_keep_nobody_out(scene: RoomScene) -> None:
 
 
 def test_a_flood_of_viewers_is_limited(url: str) -> None:
-    """A burst of requests for events gets no more streams than the limit, and pages are shown meanwhile."""
+    """Of a burst of requests for `/live`, only the limit is served; pages are still answered."""
     place = urlsplit(url)
     request = f"GET /live HTTP/1.1\r\nHost: {place.netloc}\r\n\r\n".encode()
     with ExitStack() as stack:
@@ -205,7 +205,7 @@ def test_a_flood_of_viewers_is_limited(url: str) -> None:
 
 
 def _is_ended(connection: socket.socket) -> bool:
-    """Read until the server ends the connection. Raises an error of time if it does not."""
+    """Read until the server closes the connection. Raises `TimeoutError` if the server does not close it."""
     try:
         while connection.recv(4096):
             pass

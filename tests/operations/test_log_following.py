@@ -1,4 +1,4 @@
-"""The room verifies logs as they come, and reports a log that lies."""
+"""The operations room verifies logs as they grow, and reports a log that contradicts its keys, anchors or history."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def count(archive: RoomArchive) -> int:
 
 
 def test_a_growing_log_is_read_step_by_step(tmp_path: Path, archive: RoomArchive) -> None:
-    """Each reading adds the new entries only; sizes around full tiles and a restart make no difference."""
+    """Each update adds only the new entries, for sizes around full tiles (255, 256, 257) and after a restart."""
     for start, stop in ((0, 1), (1, 255), (255, 256), (256, 257), (257, 700)):
         log = write(tmp_path / "log", start, stop)
         state = follow(log, archive)
@@ -68,7 +68,7 @@ def test_a_growing_log_is_read_step_by_step(tmp_path: Path, archive: RoomArchive
 
 
 def test_a_log_need_not_keep_its_earlier_partial_tiles(tmp_path: Path, archive: RoomArchive) -> None:
-    """A served log may have removed the partial tiles of earlier sizes (C2SP tlog-tiles)."""
+    """A log without the partial tiles of its earlier sizes is verified: C2SP tlog-tiles permits their removal."""
     assert not follow(write(tmp_path / "log", 0, 44), archive).trouble
     log = write(tmp_path / "log", 44, 144)
     for path in [*(tmp_path / "log").rglob("*.p/44")]:
@@ -78,7 +78,7 @@ def test_a_log_need_not_keep_its_earlier_partial_tiles(tmp_path: Path, archive: 
 
 
 def test_a_log_signed_by_another_key_is_not_read(tmp_path: Path, archive: RoomArchive) -> None:
-    """The keys come from the registry: a log whose checkpoint none of them signed is reported."""
+    """A log is reported as a lie if no key of the registry signed its checkpoint."""
     log = write(tmp_path / "log", 0, 3)
     follower = LogFollower(KEEPER, log.published, archive)
     follower.update((b"\1" * 32,), None, clock=lambda: 0)
@@ -90,7 +90,7 @@ def test_a_log_signed_by_another_key_is_not_read(tmp_path: Path, archive: RoomAr
 
 
 def test_a_rewritten_log_is_reported(tmp_path: Path, archive: RoomArchive) -> None:
-    """A log with another history, or with fewer entries than before, is a lie; what was read stays."""
+    """A log with a changed history or fewer entries is reported as a lie; the entries that were read before remain."""
     assert not follow(write(tmp_path / "log", 0, 300), archive).trouble
     other = write(tmp_path / "other", 0, 400, text="rewritten")
     state = follow(other, archive)
@@ -103,7 +103,7 @@ def test_a_rewritten_log_is_reported(tmp_path: Path, archive: RoomArchive) -> No
 
 
 def test_a_changed_entry_is_reported(tmp_path: Path, archive: RoomArchive) -> None:
-    """If one byte of an unread entry was changed, nothing of the reading is archived."""
+    """If one byte of an unread entry was changed, no entry of the update is archived."""
     log = write(tmp_path / "log", 0, 40)
     [bundle] = (tmp_path / "log" / "tile" / "entries").rglob("*.p/*")
     raw = bytearray(bundle.read_bytes())
@@ -115,7 +115,7 @@ def test_a_changed_entry_is_reported(tmp_path: Path, archive: RoomArchive) -> No
 
 
 def test_a_log_that_is_not_the_anchored_one_is_reported(tmp_path: Path, archive: RoomArchive) -> None:
-    """An anchor of another root, or of more entries than the log shows, is a lie of the keeper."""
+    """A log that contradicts its anchor, by another root or by fewer entries, is reported as a lie."""
     log = write(tmp_path / "log", 0, 20)
     assert not follow(log, archive, anchor_of(log.published.head_at(7))).trouble
     wrong = follow(log, archive, anchor_of(TreeHead(7, b"\1" * 32)))
@@ -126,7 +126,7 @@ def test_a_log_that_is_not_the_anchored_one_is_reported(tmp_path: Path, archive:
 
 
 def test_a_log_that_is_gone_keeps_its_entries(tmp_path: Path, archive: RoomArchive) -> None:
-    """Missing files are a trouble that ends when they return."""
+    """While files of the log are missing, trouble is reported; after they return, it ends."""
     log = write(tmp_path / "log", 0, 20)
     assert not follow(log, archive).trouble
     write(tmp_path / "log", 20, 30)
@@ -139,7 +139,7 @@ def test_a_log_that_is_gone_keeps_its_entries(tmp_path: Path, archive: RoomArchi
 
 
 def test_bytes_that_are_no_entry_are_shown_as_such(tmp_path: Path, archive: RoomArchive) -> None:
-    """A log may have bytes that are not an entry; they are archived, and count as verified."""
+    """Bytes of a verified log that are not a valid entry are archived and shown as unreadable."""
     log = TileLog(tmp_path / "log")
     log.append([b"anything", b"\x91"])
     log.publish(SIGNER)
@@ -148,7 +148,7 @@ def test_bytes_that_are_no_entry_are_shown_as_such(tmp_path: Path, archive: Room
 
 
 def test_an_archive_of_another_program_is_refused(tmp_path: Path) -> None:
-    """The room does not touch the file of another program."""
+    """A file that another program wrote is refused as the archive."""
     foreign = tmp_path / "foreign.sqlite"
     with RoomArchive.open(foreign) as archive, archive.changing() as database:
         database.execute("PRAGMA application_id = 1")

@@ -1,4 +1,4 @@
-"""A chain, a database or an archive that is gone, late or reorganised: pages show the last reading and its age."""
+"""With a chain, database or archive that is missing, late or reorganised, pages show the last reading and its age."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.waiting import DEADLINE, eventually
 
 
 class OwnChain:
-    """An anvil chain that a test may stop."""
+    """Return an anvil chain that the test may stop."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -56,12 +56,12 @@ def own() -> Iterator[OwnChain]:
 
 @pytest.fixture
 def scene(own: OwnChain, cast: Cast, tmp_path: Path) -> RoomScene:
-    """A city on the test's own chain."""
+    """Return a city on the test's own chain."""
     return make_scene(own.chain, cast, tmp_path)
 
 
 def get(url: str, path: str = "/") -> str:
-    """Return a page, which may be an error."""
+    """Return the text of a page, also of an error page."""
     try:
         with urlopen(url + path, timeout=30) as answer:  # noqa: S310 - our own server
             return str(answer.read().decode())
@@ -70,7 +70,7 @@ def get(url: str, path: str = "/") -> str:
 
 
 def test_pages_stay_when_the_chain_is_gone(own: OwnChain, scene: RoomScene) -> None:
-    """Without its chain, the room shows its last reading and its time; a restart reads the archive."""
+    """Without its chain, the room shows the last reading and its time, also after a restart."""
     with running_room(scene.setup) as url:
         eventually(lambda: "2 followed" in get(url), what="the logs")
         own.stop()
@@ -86,7 +86,7 @@ def test_pages_stay_when_the_chain_is_gone(own: OwnChain, scene: RoomScene) -> N
 
 
 def test_a_reorganisation_removes_what_it_replaced(own: OwnChain, scene: RoomScene) -> None:
-    """Events of replaced blocks disappear from the pages, and the new ones appear."""
+    """After a reorganisation, the pages show the events of the new blocks, and no events of the replaced blocks."""
     endpoint = own.chain._endpoint  # noqa: SLF001 - only the node can take blocks back
     with running_room(scene.setup) as url:
         eventually(lambda: "2 followed" in get(url), what="the logs")
@@ -102,7 +102,7 @@ def test_a_reorganisation_removes_what_it_replaced(own: OwnChain, scene: RoomSce
 
 
 def test_a_locked_or_damaged_archive_is_a_sentence(scene: RoomScene) -> None:
-    """While another program locks the archive, and if it is damaged, the page gives the reason and no traceback."""
+    """While another program locks the archive, the room answers; a room with a damaged archive does not start."""
     path = scene.setup.settings.folder / ARCHIVE_NAME
     with running_room(scene.setup) as url:
         eventually(lambda: "2 followed" in get(url), what="the logs")
@@ -119,7 +119,7 @@ def test_a_locked_or_damaged_archive_is_a_sentence(scene: RoomScene) -> None:
 
 
 def test_requests_come_from_the_database_of_the_cloud(scene: RoomScene, tmp_path: Path) -> None:
-    """The page counts accepted requests; without the database it shows since when the count is missing."""
+    """The page counts accepted requests; while the database is missing, it shows the last count and the outage."""
     now = int(time.time())
     with CloudDatabase.at("sqlite:///cloud.db", folder=tmp_path) as database:
         database.migrate()
@@ -145,7 +145,7 @@ def test_requests_come_from_the_database_of_the_cloud(scene: RoomScene, tmp_path
 
 
 def test_a_host_that_does_not_answer_delays_no_other_page(scene: RoomScene) -> None:
-    """While many viewers wait for proofs of a silent log, the other pages are shown."""
+    """While many viewers wait for proofs of a log whose server does not answer, other pages are shown."""
     with running_room(scene.setup) as url:
         eventually(lambda: "2 followed" in get(url), what="the logs")
     with socket.create_server(("127.0.0.1", 0), backlog=200) as silent, ThreadPoolExecutor(60) as viewers:
@@ -161,7 +161,7 @@ def test_a_host_that_does_not_answer_delays_no_other_page(scene: RoomScene) -> N
 
 
 def test_a_host_that_does_not_answer_delays_no_other_log(scene: RoomScene) -> None:
-    """A new entry of one log is shown before the room gives up waiting for the checkpoint of another log."""
+    """A new entry of one log is shown while the room still waits for the checkpoint of another log."""
     lines = list[str]()
     keeper = KINDS["validator"].uuid
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -25,7 +25,7 @@ PAGES = ("/", "/warnings", "/devices", "/updates", "/ledger", "/log")
 
 @pytest.fixture(scope="module")
 def url(scene: RoomScene) -> Iterator[str]:
-    """The URL of the running room, which has read the log of the gateway."""
+    """Return the URL of the running operations room, after it has read the gateway's log."""
     with running_room(scene.setup) as found:
         await_log(found)
         yield found
@@ -38,12 +38,12 @@ def get(url: str, path: str, **headers: str) -> str:
 
 
 def await_log(url: str) -> None:
-    """Wait until the room has read the log of the gateway and its own."""
+    """Wait until the operations room has read the gateway's log and its own log."""
     eventually(lambda: "Logs</dt><dd>2 followed" in get(url, "/"), what="the logs")
 
 
 def status_of(url: str, path: str, *, data: bytes | None = None, **headers: str) -> tuple[int, str]:
-    """Return the status and the text of an answer that may be a refusal."""
+    """Return the status and the text of a response, also of an error."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     try:
         with urlopen(Request(url + path, data=data, headers=named), timeout=20) as answer:  # noqa: S310
@@ -63,7 +63,7 @@ def test_the_overview_counts_devices_by_release(scene: RoomScene, url: str) -> N
 
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_tells_how_old_it_is(url: str, path: str) -> None:
-    """Each page shows the block of each chain and the age of its readings, and has a strict policy."""
+    """Each page shows the block of each chain and the age of its readings, and has a strict Content-Security-Policy."""
     with urlopen(url + path, timeout=20) as answer:  # noqa: S310
         text, headers = answer.read().decode(), answer.headers
     assert re.search(r"Gateway chain</dt><dd>block [\d,]+, read <time", text)
@@ -76,7 +76,7 @@ def test_every_page_tells_how_old_it_is(url: str, path: str) -> None:
 
 
 def test_a_number_leads_to_a_proof_that_others_can_check(scene: RoomScene, url: str) -> None:
-    """From a device's page, the proof file of its receipt is reached; it verifies with the keys of log and device."""
+    """A device's page links to the proof file of its receipt, which verifies with the keys of log and device."""
     number = scene.numbers[0]
     page = get(url, f"/devices/{number}")
     [link] = set(re.findall(rf'href="(/entries/{GATEWAY.uuid}/\d+)">entry', page.partition("Status history")[0]))
@@ -92,7 +92,7 @@ def test_a_number_leads_to_a_proof_that_others_can_check(scene: RoomScene, url: 
 
 
 def test_a_release_names_the_owners_who_signed_it(scene: RoomScene, url: str) -> None:
-    """The evidence of a release is its transaction, with the two owners whose signatures it has."""
+    """The evidence of a release is its transaction, with the two owners who signed it."""
     [link] = re.findall(r'href="(/transactions/[^"]+)">who signed it', get(url, "/updates").partition("1.0.0")[2])[:1]
     text = get(url, link)
     assert {scene.city.cast.owner_a.address, scene.city.cast.owner_b.address} <= set(re.findall(r"0x\w{40}\b", text))
@@ -108,14 +108,14 @@ def test_devices_are_found_by_their_serial(scene: RoomScene, url: str) -> None:
 
 
 def test_a_new_entry_reaches_the_pages(scene: RoomScene, url: str) -> None:
-    """An entry that the gateway publishes is verified, and appears without a restart."""
+    """An entry that the gateway publishes appears on the device's page without a restart of the room."""
     scene.gateway.state(EntryKind.EVENT, "door opened (severity 5)", time=1_900_000_000, device=scene.numbers[1])
     scene.gateway.publish()
     eventually(lambda: "door opened" in get(url, f"/devices/{scene.numbers[1]}"), what="the new entry")
 
 
 def test_the_log_is_exported(url: str) -> None:
-    """The operational log is exported as CSV and as JSON lines; no cell begins as a formula."""
+    """The log is exported as CSV and as JSON lines, with one row for each entry."""
     lines = [json.loads(line) for line in get(url, "/log/export.jsonl").splitlines()]
     assert {line["source"] for line in lines} == {"chain", "log"}
     assert all(line["evidence"].startswith(("/transactions/", "/entries/")) for line in lines)
@@ -125,7 +125,7 @@ def test_the_log_is_exported(url: str) -> None:
 
 
 def test_wrong_paths_and_hosts_are_refused(url: str) -> None:
-    """An unknown page, device, entry or host is refused with a sentence and without a traceback."""
+    """An unknown page, device, entry or host is refused with a reason and without a traceback."""
     for path in ("/nothing", "/devices/999999", f"/entries/{GATEWAY.uuid}/999999", "/transactions/1/2/0x00"):
         status, text = status_of(url, path)
         assert status == 404
@@ -135,7 +135,7 @@ def test_wrong_paths_and_hosts_are_refused(url: str) -> None:
 
 
 def test_a_refused_request_is_shown_in_words(scene: RoomScene, url: str) -> None:
-    """A warning about requests shows reason, number, offender and address; its JSON text is in no list."""
+    """A warning about requests is shown with its reason, count, identity and address, and never as JSON text."""
     proven = RequestWarning("5f2c", "10.64.0.9", GATEWAY.uuid, is_proven=True, code=-32002, reason="Gateway is banned")
     claimed = replace(proven, address="2001:db8::7", is_proven=False, detail="no such key", count=17)
     for number, warning in enumerate((proven, claimed)):
@@ -154,7 +154,7 @@ def test_a_refused_request_is_shown_in_words(scene: RoomScene, url: str) -> None
 
 
 def test_identities_are_shown_short(url: str) -> None:
-    """A page shows the kind and a short form of an identity; the whole UUID is in the title and in links."""
+    """A page shows the kind and a short form of an identity; the whole UUID is in the HTML title and in links."""
     for path in ("/", "/log", "/ledger", "/network", f"/ledger/{GATEWAY.uuid}"):
         text = get(url, path)
         shown = re.sub(r"<[^>]*>", "", text.partition("<main")[2])

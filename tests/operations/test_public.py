@@ -1,4 +1,4 @@
-"""A public room: no route shows a serial number, an account, or the address of a network or service."""
+"""A room with --public: no route shows a serial number, an account, or an address of a network or service."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ PREPARED = {"identity": str(GATEWAY.uuid), "reason": SHORT}
 
 @dataclass
 class PublicRoom:
-    """A running public room, and one session in it."""
+    """A running operations room with --public, and one session in it."""
 
     url: str
     setup: RoomSetup
     cookie: str = ""
 
     def ask(self, path: str, form: dict[str, str] | None = None) -> tuple[int, str]:
-        """Send a request. Returns the status, and all headers and the text without the room's own URL."""
+        """Send a request. Return the status, and all headers and the text without the room's own URL."""
         connection = HTTPConnection(urlsplit(self.url).netloc, timeout=20)
         headers = {"Cookie": self.cookie} if self.cookie else {}
         if form is not None:
@@ -81,7 +81,7 @@ class PublicRoom:
 
 
 def plant(scene: RoomScene) -> None:
-    """Write serial numbers, accounts and addresses into each text that a person or a service can write."""
+    """Write serial numbers, accounts and addresses into each text that a person or a service can set."""
     city, log = scene.city, scene.gateway
     now = city.chain.head().time
     for kind in (EntryKind.WARNING, EntryKind.EVENT, EntryKind.REFUSAL, EntryKind.POSTPONEMENT):
@@ -109,7 +109,7 @@ def plant(scene: RoomScene) -> None:
 
 @pytest.fixture(scope="module")
 def scene(anvil: Chain, cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> RoomScene:
-    """A city with planted texts, and a public room whose other sources are out of reach."""
+    """Return a city with the secrets, and a room with --public whose other sources are out of reach."""
     found = make_scene(anvil, cast, tmp_path_factory.mktemp("room"), is_public=True)
     plant(found)
     logs = {
@@ -127,7 +127,7 @@ def scene(anvil: Chain, cast: Cast, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def room(scene: RoomScene) -> Iterator[PublicRoom]:
-    """The running room, which has read all and has found out what it cannot read."""
+    """Return the running room, after it has read all sources and reported those out of reach."""
     with running_room(scene.setup) as url:
         found = PublicRoom(url, scene.setup)
 
@@ -146,7 +146,7 @@ def room(scene: RoomScene) -> Iterator[PublicRoom]:
 
 
 def paths_by_route(scene: RoomScene, room: PublicRoom) -> dict[str, list[str]]:
-    """Return the paths to read, by route."""
+    """Return the paths to request, by route."""
     entries = range(len(scene.gateway.log))
     text = "".join(room.get(path) for path in ("/updates", "/network", "/replicas", "/log", "/ledger"))
     return {
@@ -189,7 +189,7 @@ def paths_by_route(scene: RoomScene, room: PublicRoom) -> dict[str, list[str]]:
 
 
 def test_no_route_of_a_public_room_has_a_planted_secret(scene: RoomScene, room: PublicRoom) -> None:
-    """Each route, read and written without a session, has no planted serial number, account or address."""
+    """No route contains a planted serial number, account or address in its answer to a request without a session."""
     paths = paths_by_route(scene, room)
     with RoomArchive.open(scene.folder / "other.sqlite") as archive:
         parts = Room(
@@ -207,7 +207,7 @@ def test_no_route_of_a_public_room_has_a_planted_secret(scene: RoomScene, room: 
 
 
 def test_the_planted_texts_are_there_in_a_room_that_is_not_public(scene: RoomScene) -> None:
-    """The same room without --public shows the serial numbers, accounts, addresses and reasons: the test can fail."""
+    """Without --public, the pages contain the planted secrets, so the search for secrets can find them."""
     port = free_port()
     settings = replace(
         scene.setup.settings, folder=scene.folder / "full", listen=("127.0.0.1", port), url=f"http://127.0.0.1:{port}"
@@ -228,7 +228,7 @@ def test_the_planted_texts_are_there_in_a_room_that_is_not_public(scene: RoomSce
 
 
 def test_the_session_of_a_public_room_shows_no_secret(scene: RoomScene, room: PublicRoom) -> None:
-    """A signed-in person sees the same pages; the reason of a dismissal is left out, and refusals name no address."""
+    """A signed-in person sees the same pages; the reason of a dismissal is left out, and errors contain no address."""
     signed = PublicRoom(room.url, room.setup)
     signed.sign_in(KINDS["administrator"].account or 0)
     page = signed.get("/warnings")

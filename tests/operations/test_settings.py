@@ -1,4 +1,4 @@
-"""The settings of the operations room, and the command that writes them."""
+"""The settings of the operations room, and the command that writes the settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOM = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 
 
 def test_a_new_room_has_the_settings_that_were_chosen(tmp_path: Path) -> None:
-    """The tables that init writes are read as chosen; the room follows its own log, and nothing is overwritten."""
+    """The tables that `init` writes are read as given; the room follows its own log; no file is overwritten."""
     file = tmp_path / "blockota.toml"
     new = NewService(KIND, ROOM, "operations.example", "dev:7")
     found = found_room(file, new, listen="127.0.0.1:9001", url="https://operations.example")
@@ -34,7 +34,7 @@ def test_a_new_room_has_the_settings_that_were_chosen(tmp_path: Path) -> None:
 
 
 def test_without_a_table_the_room_can_be_read_only(tmp_path: Path) -> None:
-    """Without [operations], the page is on this machine, and a missing identity is reported."""
+    """Without [operations], the page listens on 127.0.0.1, and a missing identity is reported."""
     file = tmp_path / "blockota.toml"
     file.write_text("")
     settings = load_operations(file, environment={})
@@ -67,7 +67,7 @@ def test_wrong_settings_are_refused(tmp_path: Path, line: str, words: str) -> No
 
 
 def test_a_new_room_has_only_the_keys_that_it_uses(tmp_path: Path) -> None:
-    """The private key of the room's identity is not kept, and the room signs with the key of its log."""
+    """The room discards the private key of its identity, and signs with the key of its log."""
     new = NewService(KIND, UUID(int=7, version=4), "city.example")
     found = found_room(tmp_path / "blockota.toml", new, listen="127.0.0.1:8480", url=None)
     assert identity_key(found.public_key.read_text()).kind is KeyKind.P256

@@ -1,4 +1,4 @@
-"""Sign-in, sessions, and what a signed-in person can do."""
+"""Sign-in, sessions, and the actions of a signed-in person."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ URL, NOW = "http://127.0.0.1:8480", 1_795_000_000
 
 @pytest.fixture
 def sign_ins(tmp_path: Path) -> Iterator[SignIns]:
-    """The sign-ins of a room without a server."""
+    """Return the sign-ins of a room without a server."""
     with RoomArchive.open(tmp_path / "room.sqlite") as archive:
         yield SignIns(archive, URL, 1337)
 
@@ -48,7 +48,7 @@ class Client:
         self.url, self.cookie = url, ""
 
     def ask(self, method: str, path: str, form: dict[str, str] | None = None, **headers: str) -> tuple[int, str]:
-        """Send a request. Returns status and text; a redirection is not followed."""
+        """Send a request. Return status and text; a redirect is not followed."""
         connection = HTTPConnection(urlsplit(self.url).netloc, timeout=20)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         named |= {"Cookie": self.cookie} if self.cookie else {}
@@ -71,13 +71,13 @@ class Client:
         return self.ask("GET", path)[1]
 
     def post(self, path: str, **form: str) -> tuple[int, str]:
-        """Send a form with the token of the session."""
+        """Send a form with the CSRF token of the session."""
         token = re.search(r'name="csrf" value="([^"]+)"', self.get("/warnings"))
         return self.ask("POST", path, {"csrf": token[1] if token else "", **form})
 
 
 def signed_in(scene: RoomScene, url: str, account: object) -> Client:
-    """Return a client that signed in as an account."""
+    """Return a client with a session of the account."""
     address = sign_in(url, account, chain_id=scene.city.chain.chain_id)  # type: ignore[arg-type]
     client = Client(url)
     assert client.ask("POST", urlsplit(address).path, {})[0] == 303
@@ -85,7 +85,7 @@ def signed_in(scene: RoomScene, url: str, account: object) -> Client:
 
 
 def test_a_text_is_accepted_once_and_within_five_minutes(sign_ins: SignIns) -> None:
-    """A signed text gives one ticket; the same text is refused later, and an old text is refused."""
+    """A signed sign-in text returns one ticket; a second use, and a text older than five minutes, are refused."""
     text = sign_ins.challenge(OPERATOR.address, now=NOW)
     signature = sign_text(text, OPERATOR)
     sign_ins.accept(text, signature, now=NOW + NONCE_TIME - 1)
@@ -99,7 +99,7 @@ def test_a_text_is_accepted_once_and_within_five_minutes(sign_ins: SignIns) -> N
 
 
 def test_no_text_is_accepted_after_a_restart(sign_ins: SignIns, tmp_path: Path) -> None:
-    """A signed text, used or not, is refused by the same room after a restart. The log of the room shows such texts."""
+    """A sign-in text is refused after a restart of the room, because the room's log may show its signature."""
     texts = [sign_ins.challenge(OPERATOR.address, now=NOW) for _ in range(2)]
     sign_ins.give_ticket(texts[0], sign_text(texts[0], OPERATOR), now=NOW)
     with RoomArchive.open(tmp_path / "room.sqlite") as archive:
@@ -121,7 +121,7 @@ def test_no_text_is_accepted_after_a_restart(sign_ins: SignIns, tmp_path: Path) 
     ],
 )
 def test_a_changed_text_is_refused(sign_ins: SignIns, changes: dict[str, object]) -> None:
-    """The text of another page, chain, nonce, time or account is refused, even if it is signed."""
+    """A sign-in text for another page, chain, nonce, time or account is refused, even if it is signed."""
     text = sign_ins.challenge(OPERATOR.address, now=NOW)
     other = replace(text, **changes)  # type: ignore[arg-type]
     with pytest.raises(AccessRefusedError, match="did not write"):
@@ -129,7 +129,7 @@ def test_a_changed_text_is_refused(sign_ins: SignIns, changes: dict[str, object]
 
 
 def test_another_key_and_broken_signatures_are_refused(sign_ins: SignIns) -> None:
-    """The signature of another account, and bytes that are not a signature, are refused, and do not use the text up."""
+    """Signatures of another account and malformed ones are refused, and the sign-in text can still be used."""
     text = sign_ins.challenge(OPERATOR.address, now=NOW)
     for wrong in (sign_text(text, STRANGER), b"", b"\0" * 65, b"\xff" * 65, b"x" * 64):
         with pytest.raises(AccessRefusedError, match="did not sign"):
@@ -137,8 +137,8 @@ def test_another_key_and_broken_signatures_are_refused(sign_ins: SignIns) -> Non
     sign_ins.accept(text, sign_text(text, OPERATOR), now=NOW)
 
 
-def test_a_flood_of_texts_keeps_nobody_out(sign_ins: SignIns, tmp_path: Path) -> None:
-    """Thousands of texts that nobody signs leave nothing in the archive, and the next person signs in."""
+def test_a_flood_of_texts_blocks_no_sign_in(sign_ins: SignIns, tmp_path: Path) -> None:
+    """After 3,000 requests for sign-in texts, the archive is unchanged and earlier and new texts are accepted."""
     first = sign_ins.challenge(OPERATOR.address, now=NOW)
     before = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
     assert len({sign_ins.challenge(OPERATOR.address, now=NOW).nonce for _ in range(3000)}) == 3000
@@ -148,7 +148,7 @@ def test_a_flood_of_texts_keeps_nobody_out(sign_ins: SignIns, tmp_path: Path) ->
 
 
 def test_addresses_of_wallets(sign_ins: SignIns) -> None:
-    """An address in lower case is taken; one with a wrong checksum, or another text, is refused."""
+    """An address in lower case is accepted; an address with a wrong checksum, or malformed, is refused."""
     assert sign_ins.challenge(OPERATOR.address.lower(), now=NOW).account == OPERATOR.address
     for wrong in (OPERATOR.address.swapcase(), f"{OPERATOR.address}\n", "0x00", ""):
         with pytest.raises(AccessRefusedError, match="not the address"):
@@ -156,7 +156,7 @@ def test_addresses_of_wallets(sign_ins: SignIns) -> None:
 
 
 def test_tickets_and_sessions_end(sign_ins: SignIns) -> None:
-    """A one-time address opens one session within two minutes; a session ends by time and by signing out."""
+    """A one-time address opens one session within two minutes; a session ends after its time and by signing out."""
     texts = [sign_ins.challenge(OPERATOR.address, now=NOW) for _ in range(2)]
     ticket, old = (sign_ins.give_ticket(text, b"signature", now=NOW) for text in texts)
     assert sign_ins.use_ticket(ticket, now=NOW + TICKET_TIME - 1)[0] == OPERATOR.address
@@ -171,7 +171,7 @@ def test_tickets_and_sessions_end(sign_ins: SignIns) -> None:
 
 
 def test_the_text_is_that_of_eip_4361() -> None:
-    """The text has the lines of EIP-4361 in their order."""
+    """The sign-in text has the lines of EIP-4361 in the specified order."""
     text = str(SignInText("https://operations.example", OPERATOR.address, 1337, "ab" * 32, NOW))
     assert text.split("\n") == [
         "https://operations.example wants you to sign in with your Ethereum account:",
@@ -189,7 +189,7 @@ def test_the_text_is_that_of_eip_4361() -> None:
 
 
 def test_a_flood_of_texts_at_the_room(scene: RoomScene, url: str) -> None:
-    """After 1,500 requests for texts of an operator, the operator signs in; incomplete answers get a sentence."""
+    """After 1,500 requests for sign-in texts, the operator can sign in; malformed answers are refused with a reason."""
     connection = HTTPConnection(urlsplit(url).netloc, timeout=20)
     for _ in range(1500):
         connection.request("POST", "/sign-in/text", json.dumps({"account": OPERATOR.address}))
@@ -213,7 +213,7 @@ def test_a_flood_of_texts_at_the_room(scene: RoomScene, url: str) -> None:
 
 
 def test_the_command_signs_nothing_for_another_room(scene: RoomScene, url: str) -> None:
-    """The command refuses a room whose text names another page or chain, and a room that does not answer."""
+    """The command refuses a room whose sign-in text names another page or chain, and reports a room out of reach."""
     with pytest.raises(RefusedError, match="another page, account or chain"):
         sign_in(url, OPERATOR, chain_id=scene.city.chain.chain_id + 1)
     with pytest.raises(RefusedError, match=rf"opened at {urlsplit(url).netloc}, and the request names another host"):
@@ -224,7 +224,7 @@ def test_the_command_signs_nothing_for_another_room(scene: RoomScene, url: str) 
 
 @pytest.mark.parametrize("ticket", ["", "a\x1b]0;owned\x07", "../../x", "a\nb", "a" * 101])
 def test_the_command_prints_no_strange_address(monkeypatch: pytest.MonkeyPatch, ticket: str) -> None:
-    """The address that a room returns is printed in a terminal and opened: it is one path of the page."""
+    """The command refuses a one-time address that is not one path of the page, such as one with control characters."""
     asked: dict[str, object] = {"nonce": "a" * 64, "issuedAt": int(time.time())}
     answers: Iterator[dict[str, object]] = iter([asked, {"address": f"{URL}/sign-in/{ticket}"}])
 
@@ -240,7 +240,7 @@ def test_the_command_prints_no_strange_address(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_dismissal_needs_token_site_role_and_reason(scene: RoomScene, url: str) -> None:
-    """Forged tokens, other sites, persons without a session and empty reasons dismiss nothing."""
+    """A dismissal is refused with a forged token, from another site, without a session, or with an empty reason."""
     client, path = signed_in(scene, url, OPERATOR), "/warnings/dismiss"
     named = re.findall(r'name="warning" value="([^"]+)"', client.get("/warnings"))
     token = re.search(r'name="csrf" value="([^"]+)"', client.get("/warnings"))
@@ -263,7 +263,7 @@ def test_a_dismissal_needs_token_site_role_and_reason(scene: RoomScene, url: str
 
 
 def test_an_account_without_a_role_leaves_no_entry(scene: RoomScene, url: str) -> None:
-    """Only Operators and Administrators sign in: the accounts of strangers cannot fill the log of the room."""
+    """An account that is not an Operator or Administrator cannot sign in, and adds no entry to the room's log."""
     before = len(TileLog(scene.folder / "room-log"))
     for account in (STRANGER, dev_account(1), dev_account(KINDS["technician"].account or 0)):
         with pytest.raises(RefusedError, match="does not list your account as an Operator or Administrator"):
@@ -272,7 +272,7 @@ def test_an_account_without_a_role_leaves_no_entry(scene: RoomScene, url: str) -
 
 
 def test_a_dismissal_is_an_entry_of_the_log_of_the_room(scene: RoomScene, url: str) -> None:
-    """Sign-in and dismissal are entries; the dismissal names the entry of its sign-in, which has the signed text."""
+    """Sign-in and dismissal are log entries; the dismissal names the sign-in entry, which has the signed text."""
     client = signed_in(scene, url, ADMINISTRATOR)
     named = re.findall(r'name="warning" value="([^"]+)"', client.get("/warnings"))
     assert client.post("/warnings/dismiss", why="two at once", warning=named[-1])[0] == 303
@@ -287,7 +287,7 @@ def test_a_dismissal_is_an_entry_of_the_log_of_the_room(scene: RoomScene, url: s
 
 
 def test_a_prepared_order_is_sent_by_the_key_of_the_operator(scene: RoomScene, url: str) -> None:
-    """The room prepares group and order; signed by the operator's key, they are on the chain and on the page."""
+    """The room prepares a group and an order; after the operator's key signs both, the page shows the new order."""
     client = signed_in(scene, url, OPERATOR)
     for path, form in (
         ("/prepare/group", {"name": "all-thermo2", "place": "thermo2"}),
@@ -304,7 +304,10 @@ def test_a_prepared_order_is_sent_by_the_key_of_the_operator(scene: RoomScene, u
 
 
 def test_a_release_of_the_second_producer_chain_is_ordered(scene: RoomScene) -> None:
-    """Of two producer chains, the first is out of reach. A release of the second is ordered, also by the command."""
+    """While the first of two producer chains is out of reach, a release of the second one can be ordered.
+
+    The page also shows the command for the order.
+    """
     scene.city.orders.define_group(OPERATOR, Group.of_site("second", GATEWAY.uuid))
     port, [vendor] = free_port(), scene.setup.vendors
     gone = Connection(replace(vendor.settings, network="gone", url="http://127.0.0.1:1", chain_id=5))
@@ -330,7 +333,7 @@ def test_a_release_of_the_second_producer_chain_is_ordered(scene: RoomScene) -> 
 
 
 def test_nothing_is_prepared_that_the_contract_refuses(scene: RoomScene, url: str) -> None:
-    """Wrong releases, groups, times and roles are refused with a sentence."""
+    """Wrong releases, groups, times and roles are refused without a traceback."""
     operator, administrator = signed_in(scene, url, OPERATOR), signed_in(scene, url, ADMINISTRATOR)
     order = {"release": "1337 acme acme-thermo2 1.1.0", "group": "berlin"}
     wrong = (
@@ -358,7 +361,7 @@ def test_nothing_is_prepared_that_the_contract_refuses(scene: RoomScene, url: st
 
 
 def test_a_banned_operator_is_out_at_the_next_block(scene: RoomScene, url: str) -> None:
-    """The session of a banned operator can read, but changes nothing from the block of the ban on."""
+    """From the block of the ban on, the session of a banned operator can read but not change anything."""
     client, administrator = signed_in(scene, url, OPERATOR), signed_in(scene, url, ADMINISTRATOR)
     status, text = administrator.post("/prepare/ban", identity=str(KINDS["operator"].uuid), reason="left")
     assert status == 200

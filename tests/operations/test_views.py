@@ -1,4 +1,4 @@
-"""What the pages show, made from lines and readings without a room."""
+"""The content of pages, made from log lines and chain readings without a running room."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LINE = LogLine(100, "log", "claimed", "device 256", "acme-thermo2 1.1.0", "/entr
 
 
 def test_the_reports_of_a_fleet_are_one_line() -> None:
-    """Adjacent reports of the same release are folded into the newest one; other lines stay where they are."""
+    """Adjacent reports of the same release are merged into the newest report; other lines keep their place."""
     reports = [replace(LINE, subject=f"device {number}") for number in range(256, 260)]
     failure = replace(LINE, kind="event", text="acme-thermo2 1.1.0: the device rolled back")
     older = replace(LINE, subject="device 300", text="acme-thermo2 1.0.0")
@@ -23,6 +23,6 @@ def test_the_reports_of_a_fleet_are_one_line() -> None:
 
 
 def test_repeated_failures_are_not_folded() -> None:
-    """A device that fails three times has three lines."""
+    """Three failures of a device are shown as three lines."""
     failures = [replace(LINE, kind="event", text="it failed")] * 3
     assert folded(failures) == failures

@@ -31,13 +31,13 @@ def database(tmp_path: Path) -> Iterator[CloudDatabase]:
 
 
 def write(database: CloudDatabase, *requests: AcceptedRequest, now: int = START) -> int:
-    """Write requests, and return the number of new ones."""
+    """Write requests, and return how many were new."""
     with database.writing() as connection:
         return len(write_requests(connection, requests, cloud=CLOUD, now=now))
 
 
 def test_a_request_is_on_the_disk_after_the_transaction(database: CloudDatabase, tmp_path: Path) -> None:
-    """Another connection sees the request with its readings as soon as the transaction has ended, and not before."""
+    """Another connection sees a request and its readings after the commit, and not before."""
     with sqlite3.connect(tmp_path / "cloud.db") as file:
         with database.writing() as connection:
             assert write_requests(connection, [accepted(7, readings=2)], cloud=CLOUD, now=START + 61)
@@ -47,7 +47,7 @@ def test_a_request_is_on_the_disk_after_the_transaction(database: CloudDatabase,
 
 
 def test_requests_are_written_once(database: CloudDatabase) -> None:
-    """A request that is repeated, in one transaction or later, is stored and counted once."""
+    """A repeated request, in the same transaction or later, is stored and counted once."""
     assert write(database, accepted(1), accepted(2), accepted(1)) == 2
     assert write(database, accepted(2), accepted(3)) == 1
     assert write(database) == 0
@@ -57,7 +57,7 @@ def test_requests_are_written_once(database: CloudDatabase) -> None:
 
 
 def test_a_transaction_that_fails_writes_nothing(database: CloudDatabase) -> None:
-    """If the block of a transaction raises, none of its changes is there."""
+    """If the block of a transaction raises an exception, none of its changes is stored."""
 
     def fail() -> None:
         with database.writing() as connection:
@@ -72,7 +72,7 @@ def test_a_transaction_that_fails_writes_nothing(database: CloudDatabase) -> Non
 
 
 def test_every_transaction_changes_a_row(database: CloudDatabase) -> None:
-    """A transaction without a new request changes the row of its cloud, so that its commit waits for a standby."""
+    """A transaction without a new request still updates the cloud's row, so that its commit waits for a standby."""
     for number in (1, 2):
         write(database, accepted(1), now=START + number)
         with database.reading() as connection:
@@ -80,13 +80,13 @@ def test_every_transaction_changes_a_row(database: CloudDatabase) -> None:
 
 
 def test_any_number_of_requests_is_written_together(database: CloudDatabase) -> None:
-    """Requests of many validators, which arrive during one commit, are more than one statement can have."""
+    """Requests that exceed the parameter limit of one SQL statement are all stored."""
     assert write(database, *(accepted(number) for number in range(12_000))) == 12_000
     assert write(database, *(accepted(number) for number in range(11_000, 12_001))) == 1
 
 
 def test_values_return_as_they_were_measured(database: CloudDatabase) -> None:
-    """Numbers, texts and flags return as such, the newest first; `latest` has the newest of each quantity."""
+    """Numbers, texts and flags are read back unchanged, newest first; `latest` returns the newest of each quantity."""
     readings = (
         SensorReading("acme/1", 10.5, "temperature", -2.25, "Cel"),
         SensorReading("acme/1", 12, "open", value=True),
@@ -118,7 +118,7 @@ def test_values_return_as_they_were_measured(database: CloudDatabase) -> None:
 
 
 def test_pages_follow_each_other(database: CloudDatabase) -> None:
-    """Requests and devices are read page by page, without gaps and repetitions."""
+    """Requests and devices are read page by page, each exactly once."""
     with database.writing() as connection:
         write_requests(connection, [accepted(n, thing=f"{n:03}") for n in range(120)], cloud=CLOUD, now=START)
     with database.reading() as connection:
@@ -135,7 +135,7 @@ def test_pages_follow_each_other(database: CloudDatabase) -> None:
 
 
 def test_a_kill_loses_no_acknowledged_request(database: CloudDatabase, tmp_path: Path) -> None:
-    """A writer that is killed while it writes has lost none of the requests that it acknowledged."""
+    """After a kill during writes, all acknowledged requests are in the database."""
     program = """
 import sys
 from pathlib import Path
