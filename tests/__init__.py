@@ -1,1 +1,1 @@
-"""The tests of BlockOTA; CONTRIBUTING.md describes their folders."""
+"""The tests of BlockOTA; CONTRIBUTING.md describes the folders of the tests."""

@@ -1,4 +1,4 @@
-"""Fixtures that all tests share: accounts, and real local chains."""
+"""Fixtures that all tests share: test accounts, and real local chains."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ IMAGES = ROOT / "examples" / "bluepill" / "images"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Run the server that forks the tests' programs; all workers share it."""
+    """Run the server that forks the programs of the tests; all test workers share the server."""
     if "tests/peers" in (config.getoption("ignore") or ()):
         for name in COMPILED:  # a test that needs them must fail here as in a fresh clone
             sys.modules[name] = None  # type: ignore[assignment]
@@ -59,7 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Print the seed with which the samples of a run can be repeated; with ``-q``, pytest prints no header."""
+    """Print the random seed with which a test run can be repeated; with ``-q``, pytest prints no header."""
     if reporter := session.config.pluginmanager.get_plugin("terminalreporter"):
         reporter.write_line(f"BLOCKOTA_SEED={SEED}")
 
@@ -79,7 +79,7 @@ class Cast:
 
 @pytest.fixture(scope="session")
 def cast() -> Cast:
-    """The test accounts; the three owners also own the Safe of `blockota dev up`."""
+    """The test accounts; the accounts of the three owners also own the Safe of `blockota dev up`."""
     return Cast(*(dev_account(number) for number in range(7)))
 
 
@@ -120,7 +120,7 @@ def wait_for_chain(url: str) -> Chain:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tests of tests/stories first, because they take longest, and divide the tests for ``--dist loadgroup``.
 
-    The tests of a file run in one worker, and those of the contracts in two, because Ape takes seconds to start.
+    The tests of a file run in one worker; the contract tests run in two workers, because Ape takes seconds to start.
     """
     items.sort(key=lambda item: "stories" not in item.path.parts)
     for item in items:
@@ -132,7 +132,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """Enable garbage collection after the tests were collected, and exclude the existing objects from it."""
+    """Enable garbage collection after the tests were collected, and exclude the existing objects from collection."""
     gc.freeze()
     gc.enable()
 
@@ -195,5 +195,5 @@ def product(vendor: Vendor, product_numbers: Iterator[int]) -> Product:
 
 @pytest.fixture(scope="session")
 def product_numbers() -> Iterator[int]:
-    """A counter that gives each product of a test another name."""
+    """A counter that makes the product names of the tests unique."""
     return itertools.count(1)

@@ -1,4 +1,4 @@
-"""The next step of a delivery: what happens, and until when the gateway waits for it."""
+"""The next step of a delivery, and the time until which the gateway waits for this step."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ STEPS = {
 
 @pytest.mark.parametrize("stage", Stage)
 def test_each_stage_has_a_next_step(stage: Stage) -> None:
-    """The time is shown with the event that is due at this time."""
+    """For each delivery stage, the next step is shown, and its timeout if it has one."""
     delivery = Delivery(stage, Target(RELEASE, bytes(32)), wake=TIME)
     assert next_step(256, "", delivery) == STEPS[stage].format(show_time(TIME))
 
 
 def test_a_step_without_a_timeout_has_no_time() -> None:
-    """An offer that is logged as late stays, and a target that is withheld waits for its window."""
+    """An offer without a timeout, and a target that is withheld, are shown without a time."""
     offered = Delivery(Stage.OFFERED, Target(RELEASE, bytes(32)))
     assert next_step(256, "", offered) == "the device fetches the image"
     withheld = Delivery(Stage.OFFERED, Target(RELEASE, bytes(32)), is_withheld=True)

@@ -1,4 +1,4 @@
-"""`blockota log`: the commands of the keeper of a log, and the check of a log's files."""
+"""`blockota log`: the commands with which a party keeps its log, and the check of the log's files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ KEY = note_signer(ORIGIN).key
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder whose settings name a log, with its key in the environment."""
+    """Return a folder with settings for a log; the log's key is in an environment variable."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LOG_KEY", SECRET)
     Path("blockota.toml").write_text(f'[log]\nfolder = "log"\norigin = "{ORIGIN}"\nkey = "env:LOG_KEY"\n')
@@ -57,7 +57,7 @@ def answer(capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 def test_entries_are_appended_published_and_checked(answer: Any, folder: Path) -> None:
-    """An event and a file get their indices, the checkpoint has both, and the log's files belong together."""
+    """An event and a file are appended with their indices; the checkpoint covers both; `fsck` finds no fault."""
     entry = LogEntry(EntryKind.WARNING, time=1_800_000_000, gateway=KEEPER, source="check 9 failed")
     (folder / "entry.cbor").write_bytes(entry.encode())
     assert answer("log", "append", "entry.cbor", "--event", "door opened")[1]["indices"] == [0, 1]
@@ -87,7 +87,10 @@ def test_wrong_entries_are_not_appended(answer: Any, folder: Path) -> None:
 
 
 def test_the_public_key_is_printed_and_a_new_one_is_made(answer: Any, folder: Path) -> None:
-    """The key is printed in the forms for readers, witnesses and enrolment. A new key never replaces a key file."""
+    """`log key` prints the log's key in the formats for readers, witnesses and enrolment.
+
+    A new key never replaces a key file.
+    """
     status, found = answer("log", "key")
     assert (status, VerifierKey.parse(found["key"]), found["logKey"]) == (0, KEY, KEY.key.hex())
     assert answer("log", "key", "--new")[0] == 2
@@ -102,7 +105,7 @@ def test_the_public_key_is_printed_and_a_new_one_is_made(answer: Any, folder: Pa
 
 
 def test_witnesses_are_asked_and_reported(answer: Any, folder: Path) -> None:
-    """A witness signs the checkpoint; one that does not answer is named; one that saw another history prevents it."""
+    """A witness signs the checkpoint; a silent witness is reported; a witness that saw another history prevents it."""
     with witness_server(KEY) as server:
         with (folder / "blockota.toml").open("a") as file:
             file.write(f'[log.witnesses]\n"{SIGNER.key}" = "{server.url}"\n')
@@ -124,7 +127,7 @@ def test_witnesses_are_asked_and_reported(answer: Any, folder: Path) -> None:
 
 
 def test_fsck_of_another_log_takes_the_key_from_trust(answer: Any, folder: Path) -> None:
-    """The checkpoint of a named folder must be signed by a trusted key. Damage of the folder is found."""
+    """`log fsck` of a named folder requires a checkpoint that a trusted key signed."""
     log = TileLog(folder / "other")
     log.append(entries_of(0, 300))
     log.publish(note_signer("other.example"))
@@ -139,7 +142,7 @@ def test_fsck_of_another_log_takes_the_key_from_trust(answer: Any, folder: Path)
 def test_the_log_is_anchored(
     answer: Any, folder: Path, anvil: Chain, cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A log is anchored by the account of its identity: full tiles, or all published entries on request."""
+    """The account of an identity anchors its log: full tiles by default, all published entries with `--all`."""
     registry = create(anvil, cast.payer, "IdentityRegistry", cast.payer.address)[0]
     ledger = create(anvil, cast.payer, "UpdateLedger", registry, registry)[0]
     enrolment = enrolment_of(2, account=cast.technician.address)
@@ -170,7 +173,7 @@ def test_the_log_is_anchored(
 def test_a_log_is_served(folder: Path) -> None:
     """The server sends only published files, with their media types and caching rules. It ends on SIGTERM.
 
-    The reason why a file cannot be read is in the access log only.
+    The reason why a file cannot be read is written only into the access log.
     """
     log = TileLog(folder / "log")
     log.append(entries_of(0, 300))
@@ -220,7 +223,7 @@ def test_a_log_is_served(folder: Path) -> None:
 
 
 def test_a_served_log_has_metrics(folder: Path) -> None:
-    """The metrics are at an address of their own, and count the answers by their status."""
+    """Metrics are served at an address of their own, and count the responses by status."""
     log = TileLog(folder / "log")
     log.append(entries_of(0, 300))
     log.publish(note_signer(ORIGIN))

@@ -1,4 +1,4 @@
-"""`blockota log verify` shows on one screen what a receipt proves, and opens no socket."""
+"""`blockota log verify` shows on one screen what a receipt proves, and opens no network connection."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_screen_says_what_a_receipt_proves(capsys: pytest.CaptureFixture[str]) -> None:
-    """Device, release, signers, witnesses and evidence level are shown, and that the anchor was not checked."""
+    """The output contains device, release, signers, witnesses, evidence level, and that the anchor was not checked."""
     assert run(["log", "verify", "signed.json"]) == 0
     out = capsys.readouterr().out
     for words in (
@@ -57,7 +57,7 @@ def test_the_screen_says_what_a_receipt_proves(capsys: pytest.CaptureFixture[str
 
 
 def test_the_page_shows_this_screen(capsys: pytest.CaptureFixture[str]) -> None:
-    """The screen in docs/ledger.md equals the command's output."""
+    """The output that docs/ledger.md shows equals the command's output."""
     Path("RECEIPT.json").write_bytes(Path("signed.json").read_bytes())
     Path("trust.toml").write_bytes(Path("blockota.toml").read_bytes())
     [(command, lines)] = commands(ROOT / "docs" / "ledger.md", end="### The keys")
@@ -66,7 +66,7 @@ def test_the_page_shows_this_screen(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_signature_that_is_not_checked_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without the key of the device, the receipt has level B, and the reason is shown."""
+    """Without a trusted key of the device, the receipt has level B, and the output contains the reason."""
     assert run(["log", "verify", "signed.json", "--trust", "log.toml"]) == 0
     out = capsys.readouterr().out
     assert "level B" in out
@@ -74,7 +74,7 @@ def test_a_signature_that_is_not_checked_is_named(capsys: pytest.CaptureFixture[
 
 
 def test_boards_without_a_number_and_events_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    """A board that is not registered has its unique id, and an event its text."""
+    """An unregistered board is shown by its unique id, and an event by its text."""
     assert run(["log", "verify", "board.json"]) == 0
     assert "device     not registered, unique id 48ff6f064951325712260187" in capsys.readouterr().out
     assert run(["log", "verify", "event.json"]) == 0
@@ -84,7 +84,7 @@ def test_boards_without_a_number_and_events_are_shown(capsys: pytest.CaptureFixt
 
 
 def test_the_json_object_has_everything(capsys: pytest.CaptureFixture[str]) -> None:
-    """``--json`` has the entry, the log, the witnesses, the evidence, and that the anchor was not checked."""
+    """``--json`` prints the entry, the checkpoint, the witnesses, the evidence, and that the anchor was not checked."""
     assert run(["log", "verify", "signed.json", "--json"]) == 0
     fields = json.loads(capsys.readouterr().out)
     assert fields["entry"]["product"] == "acme-thermo2"
@@ -95,7 +95,7 @@ def test_the_json_object_has_everything(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_the_keeper_makes_the_file_of_a_receipt(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """``log receipt`` writes a file that ``log verify`` accepts, and refuses an entry that the log does not have."""
+    """``log receipt`` writes a file that ``log verify`` accepts, and refuses the number of an unpublished entry."""
     log = TileLog(folder / "log")
     log.append([install().encode(), EVENT.encode()])
     log.publish(LOG.signer)

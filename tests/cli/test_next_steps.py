@@ -1,4 +1,4 @@
-"""The next step after the execution of a proposal to a registry."""
+"""The command that is advised after the execution of a proposal to a registry."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CALLS = {
 
 @pytest.mark.parametrize(("command", "call"), CALLS.items(), ids=CALLS)
 def test_the_list_that_changed_is_named(command: str, call: tuple[str, str, Any]) -> None:
-    """Each call names the command that lists the changed records."""
+    """For each registry call, the advice names the command that lists the changed records."""
     contract, function, *arguments = call
     data = interface(contract).encode_call(function, *arguments)
     assert f"Next: `{command}` shows" in after_execution(proposal_with(data=data))

@@ -1,4 +1,4 @@
-"""Parameter types of the command line: the value of each word, and the refusal of malformed words."""
+"""Parameter types of the command line: the value of each argument, and the refusal of malformed arguments."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ from blockota.model.release import Region, Version
     ],
 )
 def test_a_word_becomes_a_value(kind: click.ParamType, word: object, value: object) -> None:
-    """A word of the command line is converted to a typed value, and a typed default is kept."""
+    """An argument of the command line is converted to a typed value, and a typed default is kept."""
     assert kind.convert(word, None, None) == value
 
 
@@ -80,7 +80,7 @@ WRONG_WORDS: tuple[tuple[click.ParamType, str], ...] = (
 
 @pytest.mark.parametrize(("kind", "word"), WRONG_WORDS, ids=range(len(WRONG_WORDS)))
 def test_a_malformed_word_is_a_usage_error(kind: click.ParamType, word: str) -> None:
-    """A malformed word is refused as wrong usage, and the error repeats the word."""
+    """A malformed argument is refused with status 2, and the error repeats the argument."""
     with pytest.raises(click.BadParameter) as refused:
         kind.convert(word, None, None)
     assert repr(word) in refused.value.message
@@ -88,7 +88,7 @@ def test_a_malformed_word_is_a_usage_error(kind: click.ParamType, word: str) -> 
 
 
 def test_a_number_alone_counts_seconds() -> None:
-    """The error for a number without a unit shows it as seconds, and names the allowed durations."""
+    """The error for a duration without a unit shows the number in seconds, and the shortest and longest duration."""
     with pytest.raises(click.BadParameter, match="'7' is 7s: write 1m to 9999d, such as 7d"):
         DURATION.convert("7", None, None)
     assert [spelled(seconds) for seconds in (1, 90, 60, 7200, 86_400)] == ["1s", "90s", "1m", "2h", "1d"]
@@ -102,7 +102,7 @@ def test_a_duration_from_now_is_a_time(word: str) -> None:
 
 
 def test_other_words_after_a_plus_are_refused() -> None:
-    """A time from now is written as a plus and a duration."""
+    """A time relative to now is displayed as a plus sign and a duration."""
     for word in ("+", "+7w", "+ 7d"):
         with pytest.raises(click.BadParameter, match="not a duration"):
             TIME.convert(word, None, None)

@@ -1,4 +1,4 @@
-"""The services refuse settings that do not fit together, before they start."""
+"""A service refuses inconsistent settings before it starts."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ ledger = "{ADDRESS}"
 
 
 def run(folder: Path, *words: str) -> tuple[int, str]:
-    """Run a command in a folder, and return its status and errors."""
+    """Run a command in a folder, and return its exit status and its error output."""
     done = forks.run(["-m", "blockota", *words], folder=folder)
     return done.returncode, done.stderr
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_with_the_log_of_another_is_refused(tmp_path: Path, service: str) -> None:
-    """The origin of a service's log ends with its UUID; a log of another identity is not continued."""
+    """The origin of a service's log must end with the service's UUID; a log of another identity is not continued."""
     assert run(tmp_path, service, "init")[0] == 0
     config = tmp_path / "blockota.toml"
     lines = config.read_text().splitlines()
@@ -47,7 +47,7 @@ def test_a_service_with_the_log_of_another_is_refused(tmp_path: Path, service: s
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_without_the_registry_is_refused(tmp_path: Path, service: str) -> None:
-    """A missing contract ends the command at once, and not when the first request comes."""
+    """A missing contract address ends the command at its start with status 2."""
     assert run(tmp_path, service, "init")[0] == 0
     config = tmp_path / "blockota.toml"
     config.write_text(config.read_text() + "\n".join(NETWORK.splitlines()[:5]) + "\n")

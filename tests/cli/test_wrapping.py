@@ -62,7 +62,7 @@ def test_a_reason_stays_in_its_column(monkeypatch: pytest.MonkeyPatch, capsys: p
     ],
 )
 def test_sentences_break_between_words(sentence: str, lines: list[str]) -> None:
-    """A number stays with its unit, a command on one line if it fits, and a word that is longer than a line whole."""
+    """No line break separates a number from its unit, or splits a command that fits or a word longer than a line."""
     assert sentence_lines(sentence, width=WIDTH) == lines
     assert sentence_lines(sentence, width=None) == [sentence]
 
@@ -74,7 +74,10 @@ def test_sentences_break_between_words(sentence: str, lines: list[str]) -> None:
     st.integers(30, 120),
 )
 def test_tables_fit_the_terminal(rows: list[list[str]], width: int) -> None:
-    """No line is wider than the terminal. No column and no character is missing, and words that fit are whole."""
+    """No line is wider than the terminal.
+
+    No column and no character is missing, and words that fit into a line are not split.
+    """
     columns = [f"COLUMN{number}" for number in range(len(rows[0]))]
     lines = [line.plain for line in table_lines(columns, rows, width=width)]
     assert all(cell_len(line) <= width for line in lines)
@@ -86,7 +89,7 @@ def test_tables_fit_the_terminal(rows: list[list[str]], width: int) -> None:
 
 
 def test_a_wide_table_moves_as_few_columns_as_possible_below_its_rows() -> None:
-    """The last columns are removed from a table that is too wide, and every row shows their cells in the same form."""
+    """The last columns of a table that is too wide are removed, and every row shows their cells below it."""
     columns, row = ("A", "B", "C", "D"), ("a" * 8, "b" * 8, "c" * 8, "d" * 8)
     lines = [line.plain for line in table_lines(columns, [row, ("1", "2", "3", "4")], width=30)]
     assert lines == [

@@ -151,7 +151,7 @@ def mallory(cast: list[TestAccountAPI]) -> TestAccountAPI:
 
 @pytest.fixture(scope="session")
 def safe(owner_a: TestAccountAPI, owner_b: TestAccountAPI, owner_c: TestAccountAPI) -> Safe:
-    """The vendor's Safe, deployed from the artifacts of the npm package."""
+    """The vendor's Safe, deployed from the contract artifacts of the npm package."""
     owners = (owner_a, owner_b, owner_c)
     singleton = _safe_artifact("Safe").deploy(sender=owner_a)
     factory = _safe_artifact("SafeProxyFactory", folder="proxies").deploy(sender=owner_a)
@@ -269,7 +269,8 @@ class City:
     Attributes:
         ledger: UpdateLedger.
         orders: UpdateOrders.
-        accounts: the accounts of the identities, in the order above; their UUIDs are the first of `identities.UUIDS`.
+        accounts: the accounts of the gateway, Administrator, Operator and second gateway; their UUIDs are
+            `identities.UUIDS`.
     """
 
     identities: ContractInstance
@@ -283,9 +284,10 @@ class City:
 def city_deployed(
     contracts: Contracts, owner_a: TestAccountAPI, vendor: AccountAPI, cast: list[TestAccountAPI]
 ) -> City:
-    """Deploy the contracts of a city, whose Safe is the vendor's. The gateways have two blocks of device numbers each.
+    """Deploy the contracts of a city, whose Safe is the vendor's.
 
-    The first gateway has the devices 256 to 767, the second one those that follow.
+    Each of the two gateways has two blocks of 256 device numbers. The first gateway has the devices 256 to 767, and the
+    second gateway the devices 768 to 1279.
     """
     identities = contracts["IdentityRegistry"].deploy(vendor.address, sender=owner_a)
     devices = contracts["DeviceRegistry"].deploy(vendor.address, identities, sender=owner_a)

@@ -1,8 +1,8 @@
 """Tests of the package's contract artifacts.
 
-They must be made from the present sources. Bytecode ends with the hash of its metadata, which contain the hash of each
-source and the compiler's settings. The compiler makes metadata without code, in seconds. `make check` also compiles the
-sources completely and compares the bytecode.
+The artifacts must be made from the present Solidity sources. Bytecode ends with the hash of its metadata, which contain
+the hash of each source and the compiler's settings. For this check, the compiler only has to make the metadata, without
+code, which takes seconds. `make check` also compiles the sources completely and compares the bytecode.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Analysis = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def analysed() -> Analysis:
-    """The compiler's output for each contract by name, without code."""
+    """Return the compiler's output for each contract by name, without code."""
     with laid_out() as layout:
         selection = {file_of(name): {name: ["abi", "metadata", "storageLayout"]} for name in CONTRACTS}
         found = layout.compile(layout.job(layout.sources(), selection))["contracts"]
@@ -52,7 +52,7 @@ def test_the_bytecode_should_be_made_from_the_present_sources(analysed: Analysis
 
 
 def ipfs_digest(content: bytes) -> bytes:
-    """Return the SHA-256 of IPFS's block with a file: a UnixFS message inside a dag-pb node, as the compiler does."""
+    """Return the SHA-256 of a file's IPFS block, a UnixFS message inside a dag-pb node, as the compiler computes it."""
     assert len(content) <= 1 << 18, "the compiler would split the content into several blocks"
     length = varint(len(content))
     file = b"\x08\x02\x12" + length + content + b"\x18" + length
@@ -83,7 +83,7 @@ def layout_of(contract: str, analysed: Analysis) -> list[str]:
 def test_a_check_should_fail_and_write_nothing(
     tmp_path: Path, before: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`only_check` reports an artifact that differs, with the remedy; otherwise the artifact is written."""
+    """`only_check` reports a differing artifact with the remedy; without `only_check`, the artifact is written."""
     path = tmp_path / ARTIFACT
     path.parent.mkdir(parents=True)
     if before:

@@ -19,7 +19,7 @@ SOURCE = 'pragma solidity 0.8.28; import "lib/B.sol"; contract A is B {}'
 
 @pytest.fixture(scope="module")
 def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The launcher of npm's solc, installed without network access."""
+    """Return the launcher of npm's solc, installed without network access."""
     folder = tmp_path_factory.mktemp("compilers")
     install(folder)
     return folder / NAME
@@ -27,7 +27,7 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
-    """A folder with a contract that imports another one."""
+    """Return a folder with a contract that imports another contract."""
     (tmp_path / "sources" / "lib").mkdir(parents=True)
     (tmp_path / "sources" / "A.sol").write_text(SOURCE)
     (tmp_path / "sources" / "lib" / "B.sol").write_text("pragma solidity 0.8.28; contract B {}")

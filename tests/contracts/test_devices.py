@@ -1,6 +1,7 @@
 """DeviceRegistry on a real chain: registrants, specs, sites, devices, imports, batches, bans, reading and storage.
 
-Each function and event is tested, and the refusal of each right. `Devices.t.sol` has the other refusals.
+Each function and each event is tested, and that each function refuses callers without the right. `Devices.t.sol` tests
+the remaining refusals.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def public_key(account: TestAccountAPI) -> bytes:
 
 @pytest.fixture
 def registry(city: City, vendor: AccountAPI, owner_b: TestAccountAPI, owner_c: TestAccountAPI) -> Registry:
-    """The city's registry with two registrants and a spec."""
+    """The city's device registry with two registrants and a spec."""
     for name, account in ((ACME, owner_b), (BOLT, owner_c)):
         city.devices.admitRegistrant(name, public_key(account), account.address, sender=vendor)
     city.devices.registerSpec("thermo2", "{}", sender=owner_b)
@@ -83,7 +84,7 @@ def registry(city: City, vendor: AccountAPI, owner_b: TestAccountAPI, owner_c: T
 
 @pytest.fixture
 def devices(registry: Registry, owner_a: TestAccountAPI) -> ContractInstance:
-    """The registry with one device, whose number is 256."""
+    """The device registry with one device, whose number is 256."""
     registry.register(THING, owner_a)
     return registry.contract
 
@@ -91,7 +92,7 @@ def devices(registry: Registry, owner_a: TestAccountAPI) -> ContractInstance:
 def test_when_a_registrant_is_admitted_it_should_be_recorded_and_emitted(
     city: City, vendor: AccountAPI, owner_b: TestAccountAPI
 ) -> None:
-    """A registrant is recorded by its name and account, and IOTRegistry's record has its key."""
+    """A registrant is recorded with name and account; its record in IOTRegistry's format contains its key."""
     key = public_key(owner_b)
     receipt = city.devices.admitRegistrant(ACME, key, owner_b.address, sender=vendor)
     (event,) = receipt.decode_logs(city.devices.RegistrantAdmitted)
@@ -109,7 +110,10 @@ def test_when_a_registrant_is_admitted_it_should_be_recorded_and_emitted(
 def test_when_a_registrant_is_suspended_or_replaced_it_should_write_nothing(
     registry: Registry, vendor: AccountAPI, mallory: TestAccountAPI, owner_a: TestAccountAPI
 ) -> None:
-    """A suspended registrant and a former account cannot write. The signature of a suspended registrant is refused."""
+    """A suspended registrant, and the former account of a registrant, cannot write.
+
+    The signature of a suspended registrant is refused.
+    """
     contract = registry.contract
     (event,) = contract.suspendRegistrant(ACME, sender=vendor).decode_logs(contract.RegistrantSuspended)
     assert event.name == ACME
@@ -130,7 +134,7 @@ def test_when_a_registrant_is_suspended_or_replaced_it_should_write_nothing(
 def test_when_a_spec_is_registered_or_imported_it_should_be_recorded_and_emitted(
     registry: Registry, vendor: AccountAPI
 ) -> None:
-    """A spec has IOTRegistry's record, and is marked as imported if the Safe imported it."""
+    """A spec is recorded in IOTRegistry's format, and is marked as imported if the Safe imported it."""
     contract, name = registry.contract, public_key(registry.acme).hex().encode()
     receipt = contract.importSpec(ACME, "pump", "data", DER, sender=vendor)
     (event,) = receipt.decode_logs(contract.SpecRegistered)
@@ -147,9 +151,9 @@ def test_when_a_spec_is_registered_or_imported_it_should_be_recorded_and_emitted
 
 
 def test_when_a_registrant_lists_a_product_it_should_be_allowed_until_it_is_ended(registry: Registry) -> None:
-    """`allow` and `disallow` change the list of a spec, and entries are never removed.
+    """`allow` and `disallow` change the list of products of a spec; entries are never removed.
 
-    Only the spec's registrant calls them.
+    Only the registrant of the spec may call `allow` and `disallow`.
     """
     contract, update = registry.contract, (1, SAFE, PRODUCT)
     for function, told, answer in (
@@ -168,7 +172,10 @@ def test_when_a_registrant_lists_a_product_it_should_be_allowed_until_it_is_ende
 
 
 def test_when_blocks_are_given_they_should_be_those_of_the_site(city: City, vendor: AccountAPI) -> None:
-    """A site has the blocks that the Safe gave it. A gateway that replaces another gateway gets all its blocks."""
+    """A site has the blocks of device numbers that the Safe assigned to its gateway.
+
+    A gateway that replaces another gateway receives all its blocks.
+    """
     receipt = city.devices.giveBlocks(GATEWAY.bytes, 3, sender=vendor)
     (event,) = receipt.decode_logs(city.devices.BlocksGiven)
     assert (event.site, event.first, event.count) == (GATEWAY.bytes, 5, 3)
@@ -189,7 +196,7 @@ def test_when_blocks_are_given_they_should_be_those_of_the_site(city: City, vend
 def test_when_a_site_is_replaced_it_should_keep_its_devices(
     city: City, devices: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """The successor of a gateway has its blocks and its devices."""
+    """The successor of a gateway receives its blocks and its devices."""
     heir = UUIDS[9].bytes
     city.identities.enrol(enrolment_argument(enrolment_of(9)), sender=vendor)
     receipt = devices.replaceSite(GATEWAY.bytes, heir, sender=vendor)
@@ -204,7 +211,10 @@ def test_when_a_site_is_replaced_it_should_keep_its_devices(
 def test_when_a_device_is_registered_it_should_be_recorded_and_emitted(
     registry: Registry, owner_a: TestAccountAPI
 ) -> None:
-    """Any account can send a registration that the registrant signed. The device gets the next number of its site."""
+    """Any account can submit a registration that the registrant signed.
+
+    A registered device gets the next number of its site.
+    """
     contract, key = registry.contract, p256_key(1)
     receipt = registry.register(replace(THING, key=key), owner_a)
     (event,) = receipt.decode_logs(contract.DeviceRegistered)
@@ -227,7 +237,7 @@ def test_when_a_device_is_registered_it_should_be_recorded_and_emitted(
 def test_when_a_registration_is_changed_or_repeated_it_should_refuse(
     registry: Registry, devices: ContractInstance, owner_a: TestAccountAPI
 ) -> None:
-    """A signature is valid only for its registration. Each nonce and each alias can be used once."""
+    """A signature is valid only for the registration that was signed. Each nonce and each alias can be used once."""
     signature = registry.sign(THING)
     with ape.reverts(devices.SignatureOfAnother, registrant=ACME):
         devices.register(replace(THING, site=OTHER_GATEWAY).as_argument(), signature, sender=owner_a)
@@ -238,7 +248,10 @@ def test_when_a_registration_is_changed_or_repeated_it_should_refuse(
 
 
 def test_when_things_are_imported_they_should_keep_their_signature(registry: Registry, vendor: AccountAPI) -> None:
-    """The Safe imports things of IOTRegistry, and they stay marked. Their aliases can be those of IOTRegistry."""
+    """The Safe imports things of IOTRegistry, and the imported things stay marked.
+
+    The aliases of imported things can be those of IOTRegistry.
+    """
     things = [
         {
             "thing": replace(THING, nonce=bytes([n]), aliases=(f"Foo {n}", "acme/" + "x" * (n - 1))).as_argument(),
@@ -253,7 +266,7 @@ def test_when_things_are_imported_they_should_keep_their_signature(registry: Reg
 
 
 def test_when_a_batch_is_registered_its_devices_should_exist(registry: Registry, owner_a: TestAccountAPI) -> None:
-    """The devices of a batch have consecutive numbers of the site, and no record of their own."""
+    """The devices of a batch have consecutive numbers of the site, and no records of their own."""
     contract = registry.contract
     receipt = contract.registerBatch(SPEC, GATEWAY.bytes, 300, ROOT, sender=registry.acme)
     (event,) = receipt.decode_logs(contract.BatchRegistered)
@@ -272,7 +285,10 @@ def test_when_a_batch_is_registered_its_devices_should_exist(registry: Registry,
 def test_when_a_key_is_set_the_former_version_should_stay(
     registry: Registry, devices: ContractInstance, mallory: TestAccountAPI
 ) -> None:
-    """Each new key makes a new version of the device. No other device can get a key that was used."""
+    """Each key change makes a new version of the device.
+
+    A key that any device has ever used cannot be given to another device.
+    """
     keys: list[PublicKey] = [p256_key(1), p256_key(2)]
     blocks = [devices.device(256).fromBlock]
     for key in keys:
@@ -293,7 +309,10 @@ def test_when_a_key_is_set_the_former_version_should_stay(
 def test_when_a_device_is_transferred_its_registrant_should_change(
     registry: Registry, devices: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """The registrant and the Safe can transfer a device. The record then has the new registrant's key."""
+    """The registrant and the Safe can transfer a device.
+
+    After a transfer, the device's record contains the new registrant's key.
+    """
     with ape.reverts(devices.DeviceOfAnother, number=256, caller=registry.bolt.address):
         devices.transfer(256, BOLT, sender=registry.bolt)
     (event,) = devices.transfer(256, BOLT, sender=registry.acme).decode_logs(devices.DeviceTransferred)
@@ -353,7 +372,10 @@ def test_when_anyone_but_the_safe_rules_it_should_refuse(
 def test_a_device_should_be_where_documented(
     registry: Registry, devices: ContractInstance, owner_a: TestAccountAPI
 ) -> None:
-    """The words of a device are in the documented storage slots of docs/contracts.md. Its version is stored as code."""
+    """The storage words of a device are in the slots that docs/contracts.md documents.
+
+    A device's version is stored as contract code.
+    """
     key = p256_key(1)
     registry.register(replace(THING, nonce=b"2", aliases=("acme/thermo2/2",), key=key), owner_a)
     devices.ban(257, REASON, sender=registry.acme)

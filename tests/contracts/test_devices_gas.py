@@ -17,7 +17,7 @@ ALIAS = "acme/thermo2/SN-000001"
 def test_a_device_should_cost_at_most_the_limit(
     registry: Registry, vendor: AccountAPI, owner_a: TestAccountAPI
 ) -> None:
-    """A device with an alias of 22 characters and a nonce of 16 bytes costs at most the limit, and so does a ban."""
+    """Registering a device with an alias of 22 bytes and a nonce of 16 bytes, and banning it, stay below gas limits."""
     plain = replace(THING, nonce=bytes(range(16)), aliases=(ALIAS,))
     keyed = replace(plain, nonce=bytes(range(1, 17)), aliases=(ALIAS[:-1] + "2",), key=p256_key(1))
     assert registry.register(plain, owner_a).gas_used <= REGISTER

@@ -20,7 +20,7 @@ def numbers_of(way: str) -> set[str]:
 
 
 def test_every_invariant_should_be_tested_as_documented() -> None:
-    """Each "yes" in the table of docs/contracts.md has a test of this kind, and each test has a "yes" in the table."""
+    """Each "yes" in the invariant table of docs/contracts.md has a test of that kind, and each test has a "yes"."""
     table = re.findall(rf"^\| ([{LETTERS}]\d+) \| *(yes|) *\| *(yes|) *\| *(yes|) *\|$", PAGE, re.MULTILINE)
     ticked = [{row[0] for row in table if row[column]} for column in (1, 2, 3)]
     assert ticked == [numbers_of(way) for way in WAYS]

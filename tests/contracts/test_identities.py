@@ -36,7 +36,7 @@ def argument(number: int, **changes: Any) -> dict[str, Any]:
 
 
 def rotation(number: int, **changes: Any) -> tuple[Any, ...]:
-    """Return the arguments of `rotate` after the UUID, with the keys of another number."""
+    """Return the arguments of `rotate` after the UUID, with the keys of another example identity."""
     keys = argument(number, **changes)
     return tuple(keys[name] for name in ("account", "keyKind", "key", "logKey", "tunnelKey"))
 
@@ -57,7 +57,7 @@ def identities(identities_deployed: ContractInstance) -> Iterator[ContractInstan
 
 @pytest.fixture
 def enrolled(identities: ContractInstance, vendor: AccountAPI, technician: TestAccountAPI) -> ContractInstance:
-    """IdentityRegistry with a gateway and an Administrator, whose account is the technician's."""
+    """IdentityRegistry with a gateway, and an Administrator with the technician's account."""
     admin = argument(1, kind=IdentityKind.ADMINISTRATOR.value, account=technician.address)
     identities.enrolAll([argument(0), admin], sender=vendor)
     return identities
@@ -86,7 +86,10 @@ def test_when_an_identity_is_enrolled_it_should_be_recorded_and_emitted(
 def test_when_several_are_enrolled_it_should_list_them_newest_first(
     enrolled: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """The identities of a list are enrolled in its order. Pages begin with the last enrolled identity."""
+    """A list of identities is enrolled in the order of the list.
+
+    Pages of identities begin with the identity that was enrolled last.
+    """
     enrolled.enrol(argument(2), sender=vendor)
     assert enrolled.identityCount() == 3
     first, second = enrolled.identities(bytes(16), 2)
@@ -98,7 +101,7 @@ def test_when_several_are_enrolled_it_should_list_them_newest_first(
 
 
 def test_when_only_the_key_is_given_it_should_be_enrolled(identities: ContractInstance, vendor: AccountAPI) -> None:
-    """Account, log key, tunnel key and virtual IP can be missing. Several identities may lack them."""
+    """An identity may lack account, log key, tunnel key and virtual IP. Several identities may lack the same values."""
     bare = {"account": ZERO_ADDRESS, "logKey": bytes(32), "tunnelKey": bytes(32), "virtualIp": 0}
     for number in range(2):
         identities.enrol(argument(number, **bare), sender=vendor)
@@ -125,7 +128,7 @@ WRONG: tuple[tuple[dict[str, Any], str], ...] = (
 
 
 def test_when_a_value_is_wrong_or_taken_it_should_refuse(enrolled: ContractInstance, vendor: AccountAPI) -> None:
-    """Wrong values, and values that belong to another identity, are refused, and nothing is recorded."""
+    """Invalid values, and values that belong to another identity, are refused, and nothing is recorded."""
     for changes, error in WRONG:
         with ape.reverts(getattr(enrolled, error)):
             enrolled.enrol(argument(2, **changes), sender=vendor)
@@ -136,7 +139,10 @@ def test_when_a_value_is_wrong_or_taken_it_should_refuse(enrolled: ContractInsta
 def test_when_the_last_address_of_a_block_is_taken_it_should_refuse(
     identities: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """256 addresses share a word of storage. The last one is given out once, like every other."""
+    """The registry stores the use of 256 virtual IP addresses in one storage word.
+
+    The last virtual IP address of a storage word can be assigned once, like every other address.
+    """
     last = 0x0A4000FF
     identities.enrol(argument(0, virtualIp=last), sender=vendor)
     with ape.reverts(identities.VirtualIpTaken):
@@ -144,14 +150,14 @@ def test_when_the_last_address_of_a_block_is_taken_it_should_refuse(
 
 
 def test_when_an_rsa_key_has_no_kind_it_should_refuse(identities: ContractInstance, vendor: AccountAPI) -> None:
-    """The format of a key must match its kind, so a good RSA key without a kind is refused."""
+    """The format of a key must match its kind, so a valid RSA key of an unknown kind is refused."""
     key = read_pem(pem_of(rsa_key(2048)))
     with ape.reverts(identities.KeyInvalid):
         identities.enrol(argument(0, keyKind=0, key=key.data), sender=vendor)
 
 
 def test_when_an_rsa_key_is_enrolled_it_should_be_readable(identities: ContractInstance, vendor: AccountAPI) -> None:
-    """An RSA key of each length is read as it was enrolled."""
+    """An RSA key of each supported length is read back as it was enrolled."""
     for number, bits in enumerate((2048, 3072, 4096)):
         key = read_pem(pem_of(rsa_key(bits)))
         identities.enrol(argument(number, keyKind=KeyKind.RSA.value, key=key.data), sender=vendor)
@@ -159,7 +165,7 @@ def test_when_an_rsa_key_is_enrolled_it_should_be_readable(identities: ContractI
 
 
 def test_when_an_rsa_key_is_weak_it_should_refuse(identities: ContractInstance, vendor: AccountAPI) -> None:
-    """RSA keys of 1,024 bits, with another exponent, with an even modulus or a shorter one are refused."""
+    """RSA keys of 1,024 bits, with another exponent, or with an even or shortened modulus are refused."""
     whole = read_pem(pem_of(rsa_key(2048))).data
     even, shorter = bytearray(whole), bytearray(whole)
     even[-6] &= 0xFE
@@ -174,7 +180,10 @@ def test_when_an_rsa_key_is_weak_it_should_refuse(identities: ContractInstance, 
 
 
 def test_when_keys_are_rotated_it_should_keep_the_former_ones(enrolled: ContractInstance, vendor: AccountAPI) -> None:
-    """New keys are in force at once. Former keys are readable with their blocks, and stay with the identity."""
+    """Rotated keys are valid from the block of the rotation.
+
+    Former keys remain readable with their block range, and belong to the identity for ever.
+    """
     before = enrolled.identity(GATEWAY)
     receipt = enrolled.rotate(GATEWAY, *rotation(9), sender=vendor)
     (event,) = receipt.decode_logs(enrolled.KeysRotated)
@@ -196,7 +205,10 @@ def test_when_keys_are_rotated_it_should_keep_the_former_ones(enrolled: Contract
 
 
 def test_when_an_account_stays_it_should_be_active(enrolled: ContractInstance, vendor: AccountAPI) -> None:
-    """Values that do not change are passed again. A former account can return to its identity."""
+    """Values that a rotation does not change must be passed again.
+
+    A former account of an identity can become its account again.
+    """
     account = argument(0)["account"]
     enrolled.rotate(GATEWAY, *rotation(9, account=account), sender=vendor)
     assert enrolled.standing(account)[2]
@@ -220,9 +232,9 @@ def test_when_a_rotation_is_wrong_it_should_refuse(enrolled: ContractInstance, v
 def test_when_an_administrator_bans_it_should_take_effect_at_once(
     enrolled: ContractInstance, vendor: AccountAPI, technician: TestAccountAPI
 ) -> None:
-    """A ban is recorded with its time, and its event names its author.
+    """A ban is recorded with its time, and its event contains the account that banned.
 
-    Only the Safe lifts it, and its time stays recorded.
+    Only the Safe can lift a ban, and the time of the ban stays recorded.
     """
     (event,) = enrolled.ban(GATEWAY, REASON, sender=technician).decode_logs(enrolled.IdentityBanned)
     assert (event.uuid, event.by, event.reason) == (GATEWAY, ADMIN, REASON)
@@ -247,7 +259,10 @@ def test_when_an_administrator_bans_it_should_take_effect_at_once(
 def test_when_an_administrator_is_banned_it_should_ban_nothing(
     enrolled: ContractInstance, vendor: AccountAPI, technician: TestAccountAPI, mallory: TestAccountAPI
 ) -> None:
-    """Only the Safe bans Administrators. Strangers, gateways and banned Administrators cannot ban."""
+    """Only the Safe can ban Administrators.
+
+    Accounts without an identity, gateways and banned Administrators cannot ban.
+    """
     with ape.reverts(enrolled.AdministratorProtected, uuid=ADMIN):
         enrolled.ban(ADMIN, REASON, sender=technician)
     with ape.reverts(enrolled.BanningNotAllowed, account=mallory.address):
@@ -265,7 +280,7 @@ def test_when_an_administrator_is_banned_it_should_ban_nothing(
 def test_when_an_administrator_bans_eleven_within_an_hour_it_should_refuse(
     enrolled: ContractInstance, vendor: AccountAPI, technician: TestAccountAPI
 ) -> None:
-    """The eleventh ban is refused until an hour after the first."""
+    """An Administrator's eleventh ban is refused until an hour after the first ban."""
     enrolled.enrolAll([argument(number) for number in range(2, 12)], sender=vendor)
     times = []
     for uuid in (GATEWAY, *(uuid.bytes for uuid in UUIDS[2:11])):
@@ -283,7 +298,7 @@ def test_when_an_administrator_bans_eleven_within_an_hour_it_should_refuse(
 def test_when_an_identity_is_retired_it_should_stay_readable_and_never_change(
     enrolled: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """A retirement is final: every later change is refused, and the record stays."""
+    """A retirement is final: every later change of the identity is refused, and its record remains."""
     before = enrolled.identity(GATEWAY)
     (event,) = enrolled.retire(GATEWAY, sender=vendor).decode_logs(enrolled.IdentityRetired)
     assert event.uuid == GATEWAY
@@ -306,7 +321,10 @@ def test_when_an_identity_is_retired_it_should_stay_readable_and_never_change(
 def test_when_anyone_but_the_safe_writes_it_should_refuse(
     enrolled: ContractInstance, vendor: AccountAPI, technician: TestAccountAPI, mallory: TestAccountAPI
 ) -> None:
-    """Except for bans, only the owner can write, not even an Administrator. The owner cannot renounce its role."""
+    """Apart from bans, only the owner can write; an Administrator cannot.
+
+    The owner of the registry cannot renounce the ownership.
+    """
     for caller in (mallory, technician):
         for name, arguments in {
             "enrol": (argument(2),),
@@ -327,7 +345,7 @@ def test_when_anyone_but_the_safe_writes_it_should_refuse(
 
 
 def test_when_nothing_is_known_it_should_return_empty_records(identities: ContractInstance) -> None:
-    """Getters do not revert for unknown keys."""
+    """Getters return empty values for unknown keys instead of reverting."""
     empty = identities.identity(GATEWAY)
     assert (empty.uuid, empty.kind, empty.key) == (bytes(16), 0, b"")
     assert identities.identityOf(ZERO_ADDRESS) == identities.identityByKey(bytes(32)) == empty
@@ -340,7 +358,7 @@ def test_when_nothing_is_known_it_should_return_empty_records(identities: Contra
 def test_an_identity_should_be_where_documented(
     enrolled: ContractInstance, vendor: AccountAPI, technician: TestAccountAPI
 ) -> None:
-    """The facts, the account, the key and the keys' record are in the documented storage slots of docs/contracts.md."""
+    """The fields, the account, the key and the key record of an identity are in the documented storage slots."""
     first = word(enrolled, mapped(uuid_key(ADMIN), FACTS))
     enrolled.rotate(ADMIN, *rotation(9, account=technician.address), sender=vendor)
     enrolled.ban(ADMIN, REASON, sender=vendor)
@@ -360,5 +378,5 @@ def test_an_identity_should_be_where_documented(
 
 
 def uuid_key(uuid: bytes) -> bytes:
-    """Return a UUID as the key of a mapping."""
+    """Return a UUID as the key of a Solidity mapping."""
     return uuid.ljust(32, b"\0")

@@ -17,7 +17,7 @@ def test_when_identities_are_enrolled_it_should_cost_at_most_the_limit(
     enrolled: ContractInstance,
     vendor: AccountAPI,
 ) -> None:
-    """An identity with all keys and the next virtual IP costs at most the limit, and so does a ban."""
+    """Enrolling an identity with all keys and the next virtual IP, and banning it, stay below gas limits."""
     assert enrolled.enrol(argument(2), sender=vendor).gas_used <= ENROL_P256
     key = read_pem(pem_of(rsa_key(2048)))
     receipt = enrolled.enrol(argument(3, keyKind=KeyKind.RSA.value, key=key.data), sender=vendor)

@@ -48,12 +48,12 @@ class Rules:
 
     @property
     def head(self) -> int:
-        """The greatest version ever published."""
+        """Return the greatest version that was ever published."""
         return max(self.images, default=0)
 
     @property
     def latest(self) -> int:
-        """The greatest version that is not revoked."""
+        """Return the greatest version that is not revoked."""
         return max(self.images.keys() - self.revoked, default=0)
 
     def allow(self, action: str, version: int, image: int) -> bool:

@@ -23,7 +23,7 @@ FIRST_DEVICE, OTHERS_DEVICE = 256, 768
 
 
 def installs(*devices: int, release: ReleaseId = RELEASE) -> dict[str, object]:
-    """Return the argument of `anchorInstalls` for devices of one word."""
+    """Return the argument of `anchorInstalls` for devices in one 256-bit word."""
     return {
         "chain": release.chain_id,
         "blockOta": release.contract,
@@ -35,7 +35,7 @@ def installs(*devices: int, release: ReleaseId = RELEASE) -> dict[str, object]:
 
 
 def evidence(kinds: tuple[EntryKind, EntryKind] = (EntryKind.INSTALL, EntryKind.INSTALL)) -> MemoryLog:
-    """Return a log whose second and third entry are for one device and one release."""
+    """Return a log whose second and third entries are for the same device and release."""
     pair = [device_entry(kind, FIRST_DEVICE, RELEASE, time=time) for time, kind in enumerate(kinds)]
     return MemoryLog([b"another entry", *pair])
 
@@ -56,7 +56,7 @@ def test_when_a_gateway_anchors_it_should_be_recorded_and_emitted(city: City) ->
 
 
 def test_when_the_log_does_not_continue_it_should_refuse(city: City) -> None:
-    """Another history, a proof that is too short or too long, and a size that is not greater are refused."""
+    """An anchor with another history, a proof of a wrong length, or a size that is not greater is refused."""
     gateway = city.accounts[0]
     city.ledger.anchor(*LOG.growth(0, 3), sender=gateway)
     size, root, proof = LOG.growth(3, 8)
@@ -70,14 +70,17 @@ def test_when_the_log_does_not_continue_it_should_refuse(city: City) -> None:
 
 
 def test_when_the_caller_keeps_no_log_it_should_refuse(city: City, owner_a: AccountAPI) -> None:
-    """An account without an identity, an Operator and an Administrator cannot anchor."""
+    """An account without an identity, the account of an Operator and that of an Administrator cannot anchor."""
     for account, kind in ((owner_a, 0), (city.accounts[2], 6), (city.accounts[1], 3)):
         with ape.reverts(city.ledger.NotALogKeeper, caller=account.address, kind=kind, active=kind != 0):
             city.ledger.anchor(*LOG.growth(0, 3), sender=account)
 
 
 def test_when_the_gateway_is_banned_it_should_refuse_until_the_ban_is_lifted(city: City, vendor: AccountAPI) -> None:
-    """A ban ends anchoring and leaves the log unchanged. After the ban is lifted, the log continues."""
+    """A ban ends anchoring by the identity, and leaves its log unchanged.
+
+    After the ban is lifted, the identity's log continues.
+    """
     gateway = city.accounts[0]
     city.ledger.anchor(*LOG.growth(0, 3), sender=gateway)
     before = city.ledger.root(GATEWAY.bytes)
@@ -93,7 +96,7 @@ def test_when_the_gateway_is_banned_it_should_refuse_until_the_ban_is_lifted(cit
 
 
 def test_when_keys_are_rotated_it_should_continue_the_log(city: City, vendor: AccountAPI, owner_b: AccountAPI) -> None:
-    """After a rotation, the new account continues the log of the UUID, and the old account is refused."""
+    """After a key rotation, the new account continues the log of the UUID, and the old account is refused."""
     gateway = city.accounts[0]
     city.ledger.anchor(*LOG.growth(0, 3), sender=gateway)
     keys = enrolment_of(5, account=owner_b.address).keys
@@ -106,7 +109,10 @@ def test_when_keys_are_rotated_it_should_continue_the_log(city: City, vendor: Ac
 
 
 def test_when_devices_are_installed_it_should_record_each_once(city: City) -> None:
-    """Devices are recorded with an event. A repeat reverts completely, but `anchor` alone stays possible."""
+    """Installed devices are recorded, and an event is emitted.
+
+    Recording a device twice reverts completely; `anchor` without devices is still possible.
+    """
     gateway = city.accounts[0]
     receipt = city.ledger.anchorInstalls(*LOG.growth(0, 3), installs(256, 300), sender=gateway)
     (event,) = receipt.decode_logs(city.ledger.Installed)
@@ -126,7 +132,7 @@ def test_when_devices_are_installed_it_should_record_each_once(city: City) -> No
 
 
 def test_when_the_devices_are_of_another_site_it_should_refuse(city: City) -> None:
-    """A gateway can record only devices of its own blocks. The numbers of words and bits must be equal."""
+    """A gateway can record only devices of its own blocks. The lists of words and bits must have the same length."""
     gateway, other = city.accounts[0], city.accounts[3]
     with ape.reverts(city.ledger.DevicesNotOfSite, uuid=GATEWAY.bytes):
         city.ledger.anchorInstalls(*LOG.growth(), installs(OTHERS_DEVICE), sender=gateway)
@@ -138,9 +144,9 @@ def test_when_the_devices_are_of_another_site_it_should_refuse(city: City) -> No
 
 
 def test_when_a_device_is_installed_twice_it_should_suspend_the_log(city: City, owner_b: AccountAPI) -> None:
-    """Anyone can suspend a log with two install entries.
+    """Any account can suspend a log with two install entries for one device and release.
 
-    An Administrator resumes it. Old entries are then not evidence.
+    An Administrator resumes it. Install entries from before the decision are not evidence afterwards.
     """
     gateway, administrator = city.accounts[0], city.accounts[1]
     log = evidence()
@@ -181,7 +187,7 @@ def test_when_a_device_is_installed_twice_it_should_suspend_the_log(city: City, 
     ids=["a repair", "before an installation"],
 )
 def test_when_a_device_is_repaired_it_should_not_be_evidence(city: City, kinds: tuple[EntryKind, EntryKind]) -> None:
-    """The entries of an honest gateway that repaired a device are not evidence."""
+    """The entries of an honest gateway that repaired a device are not evidence against it."""
     log = evidence(kinds)
     city.ledger.anchor(*log.growth(), sender=city.accounts[0])
     with ape.reverts(city.ledger.NotAnInstall, index=1 + kinds.index(EntryKind.REINSTALL)):
@@ -189,7 +195,7 @@ def test_when_a_device_is_repaired_it_should_not_be_evidence(city: City, kinds: 
 
 
 def test_when_the_evidence_is_not_in_the_log_it_should_refuse(city: City) -> None:
-    """Entries of another log, one entry twice, a cut path, and entries for two devices are not evidence."""
+    """Entries of another log, one entry twice, a truncated path, and entries for two devices are not evidence."""
     log, anyone = evidence(), city.accounts[2]
     with ape.reverts(city.ledger.WrongLogState, uuid=GATEWAY.bytes, state=0):
         city.ledger.suspect(GATEWAY.bytes, log.proven(1), log.proven(2), sender=anyone)
@@ -208,7 +214,7 @@ def test_when_the_evidence_is_not_in_the_log_it_should_refuse(city: City) -> Non
 
 
 def test_a_log_and_installations_should_be_stored_as_documented(city: City) -> None:
-    """The words of a suspended log, of installed devices and of the suspicion are in the slots of docs/contracts.md."""
+    """The words of a suspended log, of installed devices and of the suspicion are in the documented storage slots."""
     log = evidence()
     city.ledger.anchorInstalls(*log.growth(), installs(256, 300), sender=city.accounts[0])
     anchored = ape.chain.blocks.head.timestamp
@@ -223,7 +229,7 @@ def test_a_log_and_installations_should_be_stored_as_documented(city: City) -> N
 
 
 def test_a_release_should_be_named_by_the_hash_of_its_encoding(city: City) -> None:
-    """`installed` takes the Keccak-256 hash of the ABI-encoded chain id, contract, product and version."""
+    """`installed` expects the Keccak-256 hash of the ABI-encoded chain id, contract, product and version."""
     city.ledger.anchorInstalls(*LOG.growth(), installs(FIRST_DEVICE), sender=city.accounts[0])
     words = [RELEASE.chain_id.to_bytes(32), bytes.fromhex(SAFE[2:]).rjust(32, b"\0")]
     words += [product_key(RELEASE.product), RELEASE.version.packed.to_bytes(32)]

@@ -19,7 +19,7 @@ DEADLINE = 4_000_000_000
 
 
 def installs(*words: tuple[int, int], version: int) -> dict[str, object]:
-    """Return the argument of `anchorInstalls` for words and their bits."""
+    """Return the argument of `anchorInstalls` for storage words and their bits."""
     release = ReleaseId(1, SAFE, "acme-thermo2", Version(1, version, 0))
     return {
         "chain": release.chain_id,
@@ -33,13 +33,13 @@ def installs(*words: tuple[int, int], version: int) -> dict[str, object]:
 
 @pytest.mark.parametrize("batch", A_RECEIPT)
 def test_a_receipt_should_stay_below_its_limit(city: City, batch: int) -> None:
-    """The later anchors of batches whose sizes are powers of two stay below the gas limit for each receipt."""
+    """The second and later anchors of batches of 2^n entries stay below the gas limit for each receipt."""
     used = [city.ledger.anchor(*growth(number, batch), sender=city.accounts[0]).gas_used for number in range(1, 9)]
     assert max(used[1:]) <= A_RECEIPT[batch] * batch
 
 
 def test_a_device_s_bit_should_stay_below_its_limits(city: City, vendor: object) -> None:
-    """Recording 1,024 devices in 4 words, or 256 in 64 words, with an anchor stays below a limit for each device."""
+    """Anchoring with 1,024 devices in 4 words, or 256 devices in 64 words, stays below a gas limit for each device."""
     gateway = city.accounts[0]
     city.devices.giveBlocks(GATEWAY.bytes, 64, sender=vendor)
     city.ledger.anchor(*growth(1), sender=gateway)
@@ -54,7 +54,7 @@ def test_a_device_s_bit_should_stay_below_its_limits(city: City, vendor: object)
 
 
 def test_an_order_should_stay_below_its_limit(city: City) -> None:
-    """The very first order, and the first order of a group for a product, stay below their gas limits."""
+    """The first order of all, and the first order of a group for a product, stay below their gas limits."""
     group, operator = Group.of_site("berlin", GATEWAY), city.accounts[2]
     city.orders.defineGroup(product_key(group.name), group.kind.value, group.value, sender=operator)
     for product in ("acme-thermo2", "acme-pump"):

@@ -28,7 +28,7 @@ OPEN, CANCELLED, EXPIRED, VOID = 1, 2, 3, 4
 
 
 def terms(group: Group = SITE) -> tuple[bytes, int, str, bytes]:
-    """Return the arguments that name the orders of a group for the product."""
+    """Return the arguments that identify the orders of a group for the product."""
     return product_key(group.name), CHAIN, SAFE, PRODUCT
 
 
@@ -49,7 +49,7 @@ def orders(city: City, operator: TestAccountAPI) -> ContractInstance:
 def test_when_an_operator_defines_a_group_it_should_be_recorded_and_emitted(
     city: City, operator: TestAccountAPI
 ) -> None:
-    """A group is recorded with its operator and time, and is never changed."""
+    """A group is recorded with its operator and time, and cannot be changed."""
     name = product_key(LIST.name)
     receipt = city.orders.defineGroup(name, LIST.kind.value, LIST.value, sender=operator)
     (event,) = receipt.decode_logs(city.orders.GroupDefined)
@@ -71,7 +71,10 @@ def test_when_an_operator_defines_a_group_it_should_be_recorded_and_emitted(
 def test_when_an_operator_orders_it_should_be_recorded_and_emitted(
     orders: ContractInstance, operator: TestAccountAPI
 ) -> None:
-    """An order gets the next id and is current for its group and product. A second order for both is refused."""
+    """An order gets the next id, and becomes the current order of its group and product.
+
+    A second open order for the same group and product is refused.
+    """
     orders.order(*terms(LIST), VERSION, 0, DEADLINE, sender=operator)
     receipt = orders.order(*terms(), VERSION, 7, DEADLINE, sender=operator)
     (event,) = receipt.decode_logs(orders.OrderPlaced)
@@ -88,7 +91,7 @@ def test_when_an_operator_orders_it_should_be_recorded_and_emitted(
 
 
 def test_when_the_order_is_wrong_it_should_refuse(orders: ContractInstance, operator: TestAccountAPI) -> None:
-    """An unknown group, a missing version, a deadline in the past and an empty window are refused."""
+    """An unknown group, a missing version, a past deadline, and an empty time window are refused."""
     unknown = (product_key("nowhere"), *terms()[1:])
     with ape.reverts(orders.GroupUnknown, group=unknown[0]):
         orders.order(*unknown, VERSION, 0, DEADLINE, sender=operator)
@@ -103,7 +106,7 @@ def test_when_the_order_is_wrong_it_should_refuse(orders: ContractInstance, oper
 def test_when_the_caller_is_not_an_operator_it_should_refuse(
     city: City, orders: ContractInstance, owner_a: AccountAPI
 ) -> None:
-    """A stranger, a gateway and an Administrator can neither order nor define groups."""
+    """An account without an identity, a gateway and an Administrator can neither order nor define groups."""
     for account, kind in ((owner_a, 0), (city.accounts[0], 2), (city.accounts[1], 3)):
         with ape.reverts(orders.NotAnOperator, caller=account.address, kind=kind, active=kind != 0):
             orders.order(*terms(), VERSION, 0, DEADLINE, sender=account)
@@ -114,7 +117,7 @@ def test_when_the_caller_is_not_an_operator_it_should_refuse(
 def test_when_the_spec_of_the_model_does_not_list_the_product_it_should_refuse(
     city: City, orders: ContractInstance, operator: TestAccountAPI, vendor: AccountAPI, owner_a: TestAccountAPI
 ) -> None:
-    """An order for a model requires the product on the list of the model's Spec."""
+    """An order for a group by model requires that the model's Spec lists the product."""
     devices = city.devices
     point = PrivateKey(bytes.fromhex(owner_a.private_key.removeprefix("0x"))).public_key.to_compressed_bytes()
     devices.admitRegistrant(product_key("acme"), point, owner_a.address, sender=vendor)
@@ -130,7 +133,7 @@ def test_when_the_spec_of_the_model_does_not_list_the_product_it_should_refuse(
 def test_when_an_order_is_cancelled_it_should_make_room_for_the_next(
     city: City, orders: ContractInstance, operator: TestAccountAPI
 ) -> None:
-    """The operator and an Administrator cancel an open order by its id; other accounts cannot."""
+    """The operator and an Administrator can cancel an open order by its id; other accounts cannot."""
     orders.order(*terms(), VERSION, 0, DEADLINE, sender=operator)
     with ape.reverts(orders.CancellingNotAllowed, id=1, caller=city.accounts[0].address):
         orders.cancel(*terms(), 1, sender=city.accounts[0])
@@ -149,7 +152,10 @@ def test_when_an_order_is_cancelled_it_should_make_room_for_the_next(
 def test_when_the_operator_is_banned_its_orders_should_be_void(
     city: City, orders: ContractInstance, operator: TestAccountAPI, vendor: AccountAPI
 ) -> None:
-    """A ban makes the operator's orders permanently void. A lifted ban does not make later orders void."""
+    """A ban of the operator makes the operator's existing orders permanently void.
+
+    Orders that the operator makes after the ban was lifted are valid.
+    """
     orders.order(*terms(), VERSION, 0, DEADLINE, sender=operator)
     city.identities.ban(OPERATOR.bytes, b"left".ljust(32, b"\0"), sender=city.accounts[1])
     assert orders.current(*terms()).status == VOID
@@ -163,7 +169,7 @@ def test_when_the_operator_is_banned_its_orders_should_be_void(
 
 
 def test_when_the_deadline_passes_it_should_expire(orders: ContractInstance, operator: TestAccountAPI) -> None:
-    """From its deadline on, an order is expired, and the next order replaces it."""
+    """From its deadline on, an order is expired, and a new order can replace it."""
     soon = int(ape.chain.pending_timestamp) + 100
     orders.order(*terms(), VERSION, 0, soon, sender=operator)
     ape.chain.pending_timestamp = soon
@@ -174,7 +180,7 @@ def test_when_the_deadline_passes_it_should_expire(orders: ContractInstance, ope
 
 
 def test_groups_and_orders_should_be_stored_as_documented(orders: ContractInstance, operator: TestAccountAPI) -> None:
-    """The words of a group and of an order are in the slots of docs/contracts.md."""
+    """The words of a group and of an order are in the storage slots of docs/contracts.md."""
     orders.order(*terms(), VERSION, 7, DEADLINE, sender=operator)
     placed = ape.chain.blocks.head.timestamp
     uuid = int.from_bytes(OPERATOR.bytes)

@@ -21,14 +21,17 @@ NAME, OTHER = b"acme".ljust(32, b"\0"), b"globex".ljust(32, b"\0")
 def producers_deployed(
     contracts: Contracts, owner_a: TestAccountAPI, vendor: AccountAPI, replication_deployed: ContractInstance
 ) -> ContractInstance:
-    """Producers without a producer, owned by the Safe. BlockOTA and FirmwareReplication also exist."""
+    """Producers without a registered producer, owned by the Safe.
+
+    BlockOTA and FirmwareReplication are deployed as well.
+    """
     del replication_deployed
     return contracts["Producers"].deploy(vendor.address, sender=owner_a)
 
 
 @pytest.fixture
 def producers(producers_deployed: ContractInstance) -> Iterator[ContractInstance]:
-    """Producers without a producer; after each test, the chain is reset to the state before the test."""
+    """Producers without a registered producer; after each test, the chain is reset to the state before the test."""
     snapshot = ape.chain.snapshot()
     yield producers_deployed
     ape.chain.restore(snapshot)
@@ -52,7 +55,7 @@ def test_when_a_producer_is_admitted_it_should_be_recorded_and_emitted(
     replication_deployed: ContractInstance,
     vendor: AccountAPI,
 ) -> None:
-    """An admission is recorded with all its fields."""
+    """An admitted producer is recorded with all its fields."""
     receipt = producers.admit(NAME, deployed, replication_deployed, sender=vendor)
     (event,) = receipt.decode_logs(producers.ProducerAdmitted)
     record = producers.producer(NAME)
@@ -77,7 +80,7 @@ def test_when_a_producer_has_no_replication_it_should_be_admitted(
 def test_when_a_name_or_contract_is_taken_it_should_refuse(
     admitted: ContractInstance, deployed: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """A name and a BlockOTA belong to only one producer."""
+    """A name and a BlockOTA contract can belong to only one producer."""
     with ape.reverts(admitted.ProducerKnown, name=NAME, blockOta=deployed.address):
         admitted.admit(NAME, admitted, ZERO_ADDRESS, sender=vendor)
     with ape.reverts(admitted.BlockOtaTaken, blockOta=deployed.address, name=NAME):
@@ -87,7 +90,7 @@ def test_when_a_name_or_contract_is_taken_it_should_refuse(
 def test_when_the_name_is_not_visible_ascii_it_should_refuse(
     producers: ContractInstance, deployed: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """A name has 1 to 31 visible ASCII characters."""
+    """The name of a producer has 1 to 31 visible ASCII characters."""
     for name in (b"", b"x" * 32, b"two words", "für".encode(), b"\0acme"):
         key = name.ljust(32, b"\0")
         with ape.reverts(producers.ProducerNameInvalid, name=key):
@@ -119,7 +122,7 @@ def test_when_a_contract_is_missing_or_of_another_kind_it_should_refuse(
 def test_when_a_producer_is_suspended_it_should_change_nothing_else(
     admitted: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """A suspension is recorded and emitted, and a restoration ends it."""
+    """A suspension is recorded and emitted as an event, and a restoration ends the suspension."""
     before = admitted.producer(NAME)
     (event,) = admitted.suspend(NAME, sender=vendor).decode_logs(admitted.ProducerSuspended)
     assert event.name == NAME
@@ -142,7 +145,7 @@ def test_when_a_producer_is_suspended_it_should_change_nothing_else(
 def test_when_no_producer_has_the_name_it_should_refuse_or_return_nothing(
     admitted: ContractInstance, vendor: AccountAPI, mallory: TestAccountAPI
 ) -> None:
-    """Functions that write refuse unknown names. Getters return empty records for them."""
+    """Functions that write refuse unknown producer names. Getters return empty records for unknown producer names."""
     for function in (admitted.suspend, admitted.restore):
         with ape.reverts(admitted.ProducerUnknown, name=OTHER):
             function(OTHER, sender=vendor)
@@ -176,7 +179,7 @@ def test_a_producer_should_be_where_documented(
     replication_deployed: ContractInstance,
     vendor: AccountAPI,
 ) -> None:
-    """A producer is in the documented storage slots of docs/contracts.md."""
+    """The record of a producer is in the storage slots that docs/contracts.md documents."""
     admitted.suspend(NAME, sender=vendor)
     base = mapped(NAME, ENTRIES)
     fields = [(int(deployed.address, 16), 160), (1, 8), (admitted.producer(NAME).since, 40)]

@@ -87,7 +87,7 @@ def test_when_the_image_belongs_to_another_product_too_it_should_be_recorded_for
 def test_when_the_time_is_ahead_it_should_be_kept(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """A scheduled release is the latest at once, but `isAuthentic` is false until its time `activeFrom`."""
+    """A scheduled release becomes the latest when it is published, but `isAuthentic` is false until `activeFrom`."""
     ahead = ape.chain.pending_timestamp + 3600
     wanted = make_release(1, activeFrom=ahead)
     block_ota.publish([wanted], sender=vendor)
@@ -203,7 +203,7 @@ def test_when_the_product_was_unpaired_it_should_refuse(
 def test_when_the_version_is_not_newer_it_should_refuse(
     with_release: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes, version: int
 ) -> None:
-    """A version that is not newer than the newest published version is refused."""
+    """A version that is not greater than the newest published version is refused."""
     with ape.reverts(with_release.VersionNotNewer, product=product, version=version, head=FIRST):
         with_release.publish([make_release(2, version=version)], sender=vendor)
 

@@ -1,4 +1,4 @@
-"""Small logs in memory, whose heads and proofs are made with `blockota.formats.tlog`."""
+"""Small logs in memory, with heads and proofs made by `blockota.formats.tlog`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MemoryLog:
     entries: Sequence[bytes]
 
     def head(self, size: int | None = None) -> TreeHead:
-        """Return the head of the first `size` entries, by default of all."""
+        """Return the tree head of the first `size` entries, by default of all entries."""
         return tree_head(self._node, len(self.entries) if size is None else size)
 
     def growth(self, earlier: int = 0, size: int | None = None) -> tuple[int, bytes, list[bytes]]:
@@ -29,7 +29,7 @@ class MemoryLog:
         return head.size, head.root, prove_consistency(self._node, earlier, head.size) if earlier else []
 
     def proven(self, index: int, size: int | None = None) -> dict[str, object]:
-        """Return an entry with its path as an argument of `suspect`."""
+        """Return an entry with its inclusion path as an argument of `suspect`."""
         path = prove_inclusion(self._node, index, self.head(size).size)
         return {"data": self.entries[index], "index": index, "path": path}
 

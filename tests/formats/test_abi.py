@@ -34,7 +34,7 @@ PLAIN = {
 
 
 def values_of(parameter: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Strategy for the values of a parameter; structs are dicts."""
+    """Return a Hypothesis strategy for the values of a parameter; structs are dicts."""
     kind: str = parameter["type"]
     if kind.endswith("[]"):
         return st.lists(values_of(parameter | {"type": kind[:-2]}), max_size=3)
@@ -47,7 +47,7 @@ def values_of(parameter: dict[str, Any]) -> st.SearchStrategy[Any]:
 
 
 def calls_of(entries: dict[str, Any], side: str = "inputs") -> st.SearchStrategy[tuple[str, list[Any]]]:
-    """Strategy for the name and the arguments of a function, error or event."""
+    """Return a Hypothesis strategy for the name and the arguments of a function, error or event."""
     return st.sampled_from(sorted(entries)).flatmap(
         lambda name: st.tuples(st.just(name), st.tuples(*map(values_of, entries[name][side])).map(list))
     )
@@ -55,7 +55,7 @@ def calls_of(entries: dict[str, Any], side: str = "inputs") -> st.SearchStrategy
 
 @pytest.fixture(scope="module")
 def theirs() -> type[Contract]:
-    """The contract object of web3, without a chain."""
+    """Return a contract object of web3 that needs no chain."""
     return Web3().eth.contract(abi=ABI)
 
 
@@ -83,7 +83,7 @@ def test_calldata_with_junk_behind_it_is_not_decoded(call: tuple[str, list[Any]]
 @settings(deadline=None)
 @given(call=calls_of(FUNCTIONS, "outputs"))
 def test_answers_are_decoded_as_web3_encodes_them(call: tuple[str, list[Any]]) -> None:
-    """Return data encoded by eth-abi is decoded to the original values."""
+    """Return data that eth-abi encoded are decoded to the original values."""
     name, values = call
     if values:
         types = [canonical(output) for output in FUNCTIONS[name]["outputs"]]
@@ -190,7 +190,7 @@ def as_tuples(value: Any) -> Any:
 
 
 def default_of(parameter: dict[str, Any]) -> Any:
-    """Return some value of a parameter's type."""
+    """Return an example value of a parameter's type."""
     kind: str = parameter["type"]
     return {"bytes32": bytes(32), "address": SAFE, "string": ""}.get(kind, [] if kind.endswith("[]") else 0)
 
@@ -198,7 +198,7 @@ def default_of(parameter: dict[str, Any]) -> Any:
 @settings(deadline=None)
 @given(values=st.tuples(st.lists(st.text(max_size=40), max_size=4), st.binary(max_size=70), st.booleans(), word))
 def test_plain_values_are_encoded_as_eth_abi_does(values: tuple[list[str], bytes, bool, bytes]) -> None:
-    """Nested dynamic types are encoded as by eth-abi, and decoded to the same values."""
+    """Nested dynamic types are encoded as by eth-abi, and decoded to the original values."""
     types = ["string[]", "bytes", "bool", "bytes32"]
     data = encode(types, values)
     assert abi.encode(types, values) == data

@@ -43,7 +43,7 @@ leaf_lists = st.lists(st.sampled_from([b"a", b"bb", b"\xff" * 9]) | st.binary(mi
 
 
 def unpack(stream: bytes, tree: Tree, *, size: int | None = None, cut: int = 7) -> bytes:
-    """Read the file from a CAR stream that arrives in parts of `cut` bytes."""
+    """Read the file from a CAR stream that is split into parts of `cut` bytes."""
     parts = (stream[start : start + cut] for start in range(0, len(stream), cut))
     limit = len(tree.data) if size is None else size
     return b"".join(unpack_car(parts, tree.root, size=limit))
@@ -51,7 +51,7 @@ def unpack(stream: bytes, tree: Tree, *, size: int | None = None, cut: int = 7) 
 
 @CASES
 def test_the_encoding_is_that_of_the_specification(tree: Tree) -> None:
-    """`join_car` yields the same bytes as the independent CAR encoder of the tests."""
+    """`join_car` yields the same bytes as the independent CAR encoder of this test file."""
     blocks = [Block(cid, tree.blocks[cid]) for cid in tree.order]
     assert b"".join(join_car([tree.root], blocks)) == car(tree)
 
@@ -90,7 +90,7 @@ def test_all_blocks_are_yielded_in_order() -> None:
 
 
 def test_blocks_come_before_the_stream_ends() -> None:
-    """A block is yielded before the rest of the stream arrives."""
+    """A block is yielded before the remaining stream arrives."""
     tree = TREES["two levels"]
     parts = sections(tree, repeat=True)
 

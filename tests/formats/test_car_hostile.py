@@ -1,4 +1,4 @@
-"""Damaged and hostile CARs are refused, or give the exact file."""
+"""Damaged and hostile CARs are refused, or yield the exact file."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_noise_is_refused(noise: bytes, *, has_header: bool) -> None:
 @settings(max_examples=len(sampled(range(500), one_in=4)), deadline=None)
 @given(start=st.integers(0, 2000), length=st.integers(0, 80), other=st.binary(max_size=80), repeat=st.booleans())
 def test_bytes_that_were_exchanged_are_refused(start: int, length: int, other: bytes, *, repeat: bool) -> None:
-    """A CAR stream with a replaced part is refused, or gives the exact file."""
+    """A CAR stream with a replaced part is refused, or yields the exact file."""
     right = car(TREE, repeat=repeat)
     start %= len(right)
     is_safe(right[:start] + other + right[start + length :])
@@ -86,7 +86,7 @@ def test_sections_in_disorder_are_refused(data: st.DataObject, *, repeat: bool) 
 
 
 def mixed(stream: list[bytes]) -> bool:
-    """Whether a stream is the file's CAR with only some of the repeated blocks included again."""
+    """Whether a stream is the file's CAR in which only some of the repeated blocks are included again."""
     wanted = sections(TREE, repeat=True)
     seen: list[bytes] = []
     for part in wanted:

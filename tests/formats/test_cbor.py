@@ -1,4 +1,4 @@
-"""A value has one encoding in deterministic CBOR, and all other encodings are refused."""
+"""Each value has exactly one encoding in deterministic CBOR, and all other encodings are refused."""
 
 from __future__ import annotations
 

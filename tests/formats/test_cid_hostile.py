@@ -117,7 +117,7 @@ def is_total_size(position: int) -> bool:
 
 @pytest.mark.parametrize("sizes", [(4, 12), (6, 10), (16, 0), (0, 16), (1 << 40, 11)])
 def test_wrong_sizes_are_refused(sizes: tuple[int, int]) -> None:
-    """An inner block is refused if its sizes differ from those of its children, even if the sum is right."""
+    """An inner block is refused if its sizes differ from its children's sizes, even if the sum is right."""
     children = [(cid, total, size) for (cid, total, _), size in zip(CHILDREN, sizes, strict=True)]
     with pytest.raises(ContentError, match="is not a readable file"):
         read(inner(children))
@@ -161,7 +161,7 @@ def test_noise_is_refused_as_an_inner_block(noise: bytes) -> None:
 @settings(max_examples=300, deadline=None)
 @given(position=st.integers(0, 200), value=st.integers(0, 255), cut=st.integers(0, 3))
 def test_damaged_inner_blocks_are_refused_or_read_right(position: int, value: int, cut: int) -> None:
-    """An inner block with a changed byte and a truncated end is refused, or gives the exact file."""
+    """An inner block with a changed byte and a truncated end is refused, or yields the exact file."""
     right = inner(CHILDREN)
     damaged = bytearray(right)
     damaged[position % len(right)] = value

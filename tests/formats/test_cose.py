@@ -1,4 +1,4 @@
-"""A device's statement is a COSE_Sign1 structure with one form, and its signature covers type and payload."""
+"""A device's statement is a COSE_Sign1 structure in one fixed encoding; its signature covers type and payload."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_signed_bytes_are_those_of_the_standard() -> None:
     ],
 )
 def test_other_forms_are_refused(items: object, why: str) -> None:
-    """Other headers, other lengths, numbers out of range and a high s are refused."""
+    """Other headers or lengths, numbers out of range, and an ECDSA signature with a high s are refused."""
     with pytest.raises(ValueError, match=why):
         SignedStatement.decode(cbor.encode(items))
 
@@ -71,6 +71,6 @@ def test_the_second_form_of_a_signature_is_refused() -> None:
 
 @pytest.mark.parametrize("key", [b"", bytes(63), bytes(65), bytes(64), b"\1" * 64, b"\xff" * 64])
 def test_a_key_that_is_not_on_the_curve_is_refused(key: bytes) -> None:
-    """A key of another length, and a key that is not a point of P-256, are refused."""
+    """A key of a wrong length, and a key that is not a point of P-256, are refused."""
     with pytest.raises(ValueError, match="P-256"):
         SignedStatement.decode(STATEMENT).is_signed_by(key)

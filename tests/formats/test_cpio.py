@@ -11,7 +11,7 @@ ARCHIVE = swu()
 
 
 def test_the_first_name_is_read_from_the_header() -> None:
-    """Both cpio formats without padding are read. The bytes after the name do not matter."""
+    """The first name is read from both cpio formats without padding. The bytes after the first name have no effect."""
     assert first_name(ARCHIVE) == first_name(ARCHIVE[:125]) == "sw-description"
     assert first_name(swu(first="a" * 300)) == "a" * 300
     assert first_name(ARCHIVE.replace(b"070702", b"070701", 1)) == "sw-description"
@@ -22,5 +22,5 @@ def test_the_first_name_is_read_from_the_header() -> None:
     [b"", b"070702", ARCHIVE[:124], b"070707" + ARCHIVE[6:], ARCHIVE[:20] + b"g" + ARCHIVE[21:], b"\x7fELF" * 64],
 )
 def test_other_bytes_have_no_first_name(head: bytes) -> None:
-    """No first name is read from a truncated header, another format of cpio, or any other file."""
+    """A truncated header, another cpio format, and any other file have no first name."""
     assert first_name(head) is None

@@ -38,7 +38,7 @@ def test_elements_of_all_targets_are_joined() -> None:
 
 
 def test_the_stated_size_may_include_the_suffix() -> None:
-    """Some tools count the suffix in the size of the prefix."""
+    """A DfuSe file is also read if the size in its prefix includes the suffix, as some tools write it."""
     plain = dfuse(target((BASE, b"code")))
     assert read_image(dfuse(target((BASE, b"code")), size=len(plain))).data == b"code"
 

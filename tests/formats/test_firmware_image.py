@@ -1,4 +1,4 @@
-"""Images are recognised by content, parsed strictly, and equal objcopy's output."""
+"""Images are recognised by content and parsed strictly, and equal objcopy's output."""
 
 from __future__ import annotations
 
@@ -220,14 +220,14 @@ def test_parts_that_are_not_flash_contents_are_named(address: int, where: str) -
     ],
 )
 def test_parts_are_named_by_the_memory_that_the_chip_has(family: str, address: int, where: str) -> None:
-    """If the chip is known, one memory is named; a part outside its flash is refused before gaps are looked at."""
+    """For a known chip, the error names one memory; a part outside its flash is refused before gaps are checked."""
     content = linear(BASE) + record(0, 0, b"code") + linear(address) + record(0, address & 0xFFFF, b"\xa5\x5a") + END
     with pytest.raises(ImageError, match=re.escape(f"{address:#010x}-{address + 1:#010x} (2 bytes) {where}")):
         read_image(content, flash=ChipFlash(range(BASE, BASE + 0x2_0000), family))
 
 
 def test_an_image_names_its_gaps() -> None:
-    """After gaps were filled, the image still names the addresses that the file left out."""
+    """An image with filled gaps still lists the address ranges that the file left out."""
     content = linear(BASE) + record(0, 0, b"ab") + record(0, 6, b"gh") + record(0, 8, b"ij") + record(0, 12, b"m") + END
     assert read_image(content).gaps == (range(BASE + 2, BASE + 6), range(BASE + 10, BASE + 12))
     assert read_image(linear(BASE) + record(0, 0, b"ab") + END).gaps == ()
@@ -250,7 +250,7 @@ def test_a_program_for_the_host_is_refused() -> None:
 
 @given(content=st.binary(max_size=300))
 def test_any_bytes_are_an_image_or_an_error(content: bytes) -> None:
-    """Any bytes give an image or an `ImageError`."""
+    """Arbitrary bytes are read as an image or raise `ImageError`."""
     for start in (b"", b"\x7fELF\x01\x01\x01" + bytes(9) + b"\x02\x00\x28\x00", b":"):
         with suppress(ImageError):
             assert read_image(start + content, load_address=BASE).data

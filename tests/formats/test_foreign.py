@@ -1,4 +1,4 @@
-"""Files that are often taken for firmware are refused by name, with the way to get the image out of them."""
+"""Files often mistaken for firmware are refused; the error names their format and how to extract the image."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ FOREIGN: dict[str, tuple[bytes, str, str]] = {
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_a_known_kind_is_refused_by_name(name: str) -> None:
-    """A file of a known kind is refused with its name, and with the way to get the image."""
+    """A file of a known format is refused with the format's name and the way to extract the image."""
     content, kind, remedy = FOREIGN[name]
     with pytest.raises(ImageError, match=f"the file is not a firmware image: it is .*{kind}.*{remedy}"):
         read_image(content, load_address=BASE)
@@ -121,7 +121,7 @@ LOOKALIKES = {
 
 @pytest.mark.parametrize("name", LOOKALIKES)
 def test_other_bytes_stay_raw(name: str) -> None:
-    """Data that only resemble another kind of file are read as a raw image."""
+    """Data that only resemble another file format are read as a raw image."""
     content = LOOKALIKES[name]
     assert find_foreign(content) is None
     assert read_image(content, load_address=BASE).data == content
@@ -129,6 +129,6 @@ def test_other_bytes_stay_raw(name: str) -> None:
 
 @given(st.binary(min_size=1, max_size=400))
 def test_recognition_never_fails(content: bytes) -> None:
-    """Any bytes after any known beginning are either recognised or not. No other error occurs."""
+    """Arbitrary bytes after the first bytes of any known format raise no exception. No other error occurs."""
     for start in (b"", b"{", b'{"', b"<html", b"\xff\xfe", b"\xef\xbb\xbf", b":\0", b"MZ", b"# \n:"):
         find_foreign(start + content)

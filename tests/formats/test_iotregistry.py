@@ -1,4 +1,4 @@
-"""IOTRegistry's messages equal the output of Go's packages, byte for byte. Other messages are refused.
+"""IOTRegistry's messages equal the output of its Go packages, byte for byte. Other messages are refused.
 
 `iotregistry.json` was printed by the Go program of tests/peers/iotregistry.
 """
@@ -50,7 +50,7 @@ def message(name: str, vector: dict[str, Any]) -> bytes:
 
 @by_vector
 def test_records_should_be_those_of_go(vector: dict[str, Any]) -> None:
-    """The records, the answers to queries and the aliases are written as Go writes them, and records are read back."""
+    """Records, query results and aliases are encoded as by the Go program, and records are read back."""
     key, aliases = vector["Key"], tuple(vector["Aliases"] or ())
     thing = ThingRecord(aliases, key, vector["ThingData"], vector["SpecName"])
     spec = SpecRecord(vector["SpecData"], key)
@@ -67,7 +67,7 @@ def test_records_should_be_those_of_go(vector: dict[str, Any]) -> None:
 
 @by_vector
 def test_transactions_should_be_read_and_their_signatures_verified(vector: dict[str, Any]) -> None:
-    """The transactions of Go are read, their signatures are valid, and any other text makes them invalid."""
+    """Transactions of the Go program are decoded, and their signatures are valid for no other text."""
     key = bytes.fromhex(vector["Key"])
     registrant = read_transaction("createRegistrant", message("CreateRegistrant", vector))
     older = read_transaction("registerOwner", message("RegistrantUncompressed", vector))
@@ -84,14 +84,17 @@ def test_transactions_should_be_read_and_their_signatures_verified(vector: dict[
 
 
 def test_a_signature_without_the_key_in_its_text_should_be_valid_for_a_registrant() -> None:
-    """The oldest versions of IOTRegistry let a registrant sign its name and data alone."""
+    """In the oldest versions of IOTRegistry, a registrant signed only its name and data."""
     signature = KEY.sign(b"acme:data", ECDSA(SHA256()))
     transaction = RegistrantTransaction("acme", PUBLIC, "data", signature)
     assert is_signed(read_transaction("registerOwner", transaction.encode()), PUBLIC)
 
 
 def test_a_thing_with_the_signature_of_another_should_be_recognised() -> None:
-    """A thing's signature is also valid for another nonce, and for differently joined aliases. Both are detected."""
+    """IOTRegistry's signature of a thing does not cover the nonce, nor where one alias ends and the next begins.
+
+    Both are detected.
+    """
     honest = signed(THING)
     other = signed(replace(THING, nonce=b"\3", aliases=("Foo",)))
     replayed = replace(honest, nonce=b"\4")
@@ -127,7 +130,7 @@ def test_a_thing_with_the_signature_of_another_should_be_recognised() -> None:
     ],
 )
 def test_a_message_that_go_does_not_write_should_be_refused(function: str, raw: bytes, why: str) -> None:
-    """A message that is damaged, incomplete or written differently is refused with the reason."""
+    """A message that is damaged, incomplete or not canonical is refused with the reason."""
     with pytest.raises(UsageError) as refused:
         read_transaction(function, raw)
     assert why in refused.value.why
@@ -142,7 +145,7 @@ def test_a_key_off_the_curve_should_sign_nothing(key: bytes) -> None:
 
 
 def test_answers_should_have_the_escapes_of_gos_json() -> None:
-    """Control characters and the characters that HTML gives a meaning are escaped as Go did in 2018."""
+    """Control characters and HTML's special characters are escaped as by Go's JSON encoder of 2018."""
     answer = RegistrantRecord('\b\f\n\r\t\x01"\\b<>&\u2028ß', b"\2").query()
     text = r"\u0008\u000c\n\r\t\u0001\"\\b\u003c\u003e\u0026\u2028ß"
     assert answer == f'{{"RegistrantName":"{text}","Pubkey":"02"}}'
@@ -165,7 +168,7 @@ def test_every_changed_bit_of_a_message_should_be_refused_or_change_its_meaning(
 
 
 def test_spec_transactions_should_name_their_spec_first() -> None:
-    """A spec's signed text is name, key and data."""
+    """The signature of a spec covers its name, its key and its data."""
     signature = KEY.sign(f"thermo 2:{PUBLIC.hex()}:{{}}".encode(), ECDSA(SHA256()))
     spec = SpecTransaction("thermo 2", PUBLIC.hex(), signature, "{}")
     assert is_signed(read_transaction("registerSpec", spec.encode()), PUBLIC)

@@ -29,12 +29,12 @@ TOKEN = sign_token(CLAIMS, kind="a+json", key_id="gateway", sign=sign)
 
 
 def test_a_token_brings_its_claims() -> None:
-    """A token that was signed is verified."""
+    """A signed token is verified with the signer's public key."""
     assert verify_token(TOKEN, kind="a+json", key=PUBLIC) == CLAIMS
 
 
 def test_other_tokens_are_refused() -> None:
-    """A token with another key, kind, algorithm or byte is refused."""
+    """A token with another key, key kind, algorithm or byte is refused."""
     header, claims, signature = TOKEN.split(".")
     unsigned = base64url(json.dumps({"alg": "none", "kid": "gateway", "typ": "a+json"}).encode())
     extended = base64url(json.dumps({"alg": "ES256", "kid": "gateway", "typ": "a+json", "jwk": {}}).encode())

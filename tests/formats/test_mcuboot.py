@@ -1,4 +1,4 @@
-"""The header of an MCUboot image gives the place of its program, and its digest is that of MCUboot's imgtool."""
+"""The header of an MCUboot image gives the offset of its program, and its digest equals that of imgtool."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_program_follows_the_header() -> None:
     ],
 )
 def test_a_header_without_a_program_is_explained(image: bytes, why: str) -> None:
-    """A header of an encrypted, compressed or incomplete program gives the reason."""
+    """For an encrypted, compressed or incomplete program, reading the header returns the reason."""
     header = read_header(image)
     assert header is not None
     trouble = header.trouble(len(image))
@@ -56,7 +56,10 @@ def test_the_digest_is_the_one_of_imgtool(name: str) -> None:
 
 
 def test_the_digest_of_an_encrypted_image_is_the_stated_one() -> None:
-    """Only the device can compute the hash of the decrypted program. A changed program is therefore not found here."""
+    """For an encrypted image, `image_digest` returns the stated hash, because only the device can decrypt the program.
+
+    A changed byte of the encrypted program therefore does not change the digest.
+    """
     image = bytearray.fromhex(MADE_BY_IMGTOOL["encrypted"]["image"])
     stated = image_digest(bytes(image))
     image[0x40] ^= 1

@@ -1,4 +1,4 @@
-"""Signatures of MCUboot images: those of imgtool are verified, ours are what imgtool makes; no change is accepted."""
+"""Signatures of MCUboot images: imgtool's are verified, ours equal imgtool's, and each change is detected."""
 
 from __future__ import annotations
 
@@ -41,13 +41,16 @@ def remade(image: bytes, *added: tuple[int, bytes], without: int = -1) -> bytes:
     ("name", "counter"), [*zip(GOOD, (None, 0, 3, 2**32 - 1, None, 3), strict=True), ("unsigned", 3), ("encrypted", 3)]
 )
 def test_the_security_counter_is_the_one_given_to_imgtool(name: str, counter: int | None) -> None:
-    """The counter is read from the protected TLVs, whatever kind of key signed the image."""
+    """The security counter is read from the protected TLVs, whatever kind of key signed the image."""
     assert security_counter(IMAGES[name]) == counter
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_signatures_of_imgtool_are_accepted(name: str) -> None:
-    """An image contains its key, or the key's SHA-256. A signature and an image may be padded."""
+    """An image is accepted if it contains its public key, or the SHA-256 of this key.
+
+    A signature followed by padding, and an image followed by padding, are accepted.
+    """
     assert find_signature_fault(IMAGES[name], KEY) == ""
     assert signing_key(read_items(IMAGES[name])) == key_hash(KEY)
 
@@ -78,7 +81,7 @@ def test_other_images_are_refused_with_the_reason(image: bytes, why: str) -> Non
 
 
 def test_the_signature_of_another_image_is_refused() -> None:
-    """A product's key signs many images. Each signature is valid only for its own image."""
+    """The same key may sign many images. The signature of one image is refused for another image."""
     other = next(value for kind, value in read_items(IMAGES["counter 0"]).unprotected if kind == 0x22)
     assert find_signature_fault(remade(SIGNED, (0x22, other), without=0x22), KEY) == "its signature is wrong"
 
@@ -95,7 +98,7 @@ def test_no_changed_bit_is_accepted(name: str) -> None:
 
 @pytest.mark.parametrize("name", GOOD[:5])
 def test_no_shorter_image_is_accepted(name: str) -> None:
-    """An image that was cut off is refused, wherever it was cut."""
+    """A truncated image is refused at every length."""
     image = IMAGES[name]
     assert all(find_signature_fault(image[:size], KEY) for size in range(len(image)))
 
@@ -131,14 +134,14 @@ def remade_with_sha512() -> bytes:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_an_image_that_cannot_be_signed_is_refused(image: bytes, why: str) -> None:
-    """A signature can be added only to an unsigned image of imgtool."""
+    """A signature can be added only to an unsigned image that imgtool made."""
     with pytest.raises(ImageError) as refused:
         with_signature(image, KEY, bytes(64))
     assert why in refused.value.why
 
 
 def test_a_counter_is_one_number() -> None:
-    """An image with two counters is refused, because some loaders use the first counter and others the last."""
+    """An image with two security counters is refused, because boot loaders differ in which counter they use."""
     assert security_counter(unsigned_image(b"", 5)) == 5
     for values in ((5, 6), (b"\x05",), (b"",)):
         with pytest.raises(ImageError, match="its security counter is not one number of four bytes"):
@@ -147,13 +150,13 @@ def test_a_counter_is_one_number() -> None:
 
 
 def test_a_counter_outside_the_protected_tlvs_does_not_count() -> None:
-    """The hash does not cover the other TLVs, so anyone could change a counter there."""
+    """A security counter in the unprotected TLVs is ignored, because the image's hash does not cover these."""
     assert security_counter(remade(SIGNED, (0x50, b"\xff\xff\xff\xff"))) == 3
 
 
 @pytest.mark.parametrize(("stated", "end"), [(11, b""), (13, b""), (16, b"\0\0\0\0")])
 def test_the_header_states_the_size_of_the_protected_tlvs(stated: int, end: bytes) -> None:
-    """A list that is shorter or longer than the header states is refused."""
+    """A list of protected TLVs that is shorter or longer than the header states is refused."""
     image = unsigned_image(b"", 5)
     hashed = image[: read_items(image).end - 40]
     hashed = hashed[:10] + struct.pack("<H", stated) + hashed[12:] + end

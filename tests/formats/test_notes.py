@@ -1,4 +1,4 @@
-"""Notes, checkpoints and cosignatures, against the examples of C2SP."""
+"""Signed notes, checkpoints and cosignatures, compared with the examples of C2SP."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ HEAD = TreeHead(7, bytes(range(32)))
 
 
 def signer(name: str, algorithm: NoteAlgorithm = NoteAlgorithm.ED25519, *, seed: int = 1) -> NoteSigner:
-    """Return a key that depends on the seed only."""
+    """Return a key that depends only on the seed."""
     private = Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)
     return NoteSigner(VerifierKey(name, algorithm, private.public_key().public_bytes_raw()), private.sign)
 
 
 def test_a_note_of_go_verifies() -> None:
-    """The example of Go's note package: key, text and signature."""
+    """The example of Go's note package is read: key, text and signature."""
     key, note = VerifierKey.parse(GO_KEY), Note.parse(GO_NOTE.encode())
     assert note.is_signed_by(key)
     assert note.encode() == GO_NOTE.encode()
@@ -56,7 +56,7 @@ def test_a_note_of_go_verifies() -> None:
 
 
 def test_the_checkpoint_of_the_specification_is_read() -> None:
-    """The example of C2SP, whose keys are not published, has its parts; the time of its cosignature is read."""
+    """The example of C2SP, whose keys are not published, is parsed; the time of its cosignature is read."""
     note = Note.parse(C2SP_CHECKPOINT.encode())
     checkpoint = Checkpoint.parse(note.text)
     assert (checkpoint.origin, checkpoint.head.size) == ("example.com/behind-the-sofa", 20852163)
@@ -66,7 +66,7 @@ def test_the_checkpoint_of_the_specification_is_read() -> None:
 
 
 def test_a_log_signs_and_a_witness_cosigns() -> None:
-    """A checkpoint with the signature of its log and of a witness verifies with both keys, and with no other key."""
+    """A checkpoint signed by its log and a witness verifies with both keys, and with no other key."""
     log, witness = signer("log.example"), signer("witness.example", NoteAlgorithm.COSIGNATURE, seed=2)
     note = Checkpoint("log.example", HEAD).signed(log)
     assert not note.is_signed_by(witness.key)
@@ -97,7 +97,7 @@ def test_keys_of_one_name_or_of_another_type_are_not_confused() -> None:
 
 @pytest.mark.parametrize("algorithm", list(NoteAlgorithm))
 def test_a_changed_bit_of_a_signature_is_an_error(algorithm: NoteAlgorithm) -> None:
-    """A signature of a known key is refused if a bit or the time was changed, or a byte is missing."""
+    """A signature by a known key is refused if a bit or the time was changed, or a byte is missing."""
     key = signer("a.example", algorithm)
     text = str(Checkpoint("a.example", HEAD))
     good = (
@@ -156,13 +156,13 @@ ROOT = base64.b64encode(bytes(32)).decode()
     ],
 )
 def test_what_is_not_a_checkpoint_is_refused(text: str) -> None:
-    """A text without three lines, or with a size or root in another form, is not a checkpoint."""
+    """A text without three lines, or with a malformed size or root, is not a checkpoint."""
     with pytest.raises(ValueError, match=r"checkpoint|base64"):
         Checkpoint.parse(text)
 
 
 def test_further_lines_of_a_checkpoint_are_ignored() -> None:
-    """A log may add lines after the third (C2SP tlog-checkpoint, extension lines)."""
+    """A checkpoint may have extension lines after the third line (C2SP tlog-checkpoint)."""
     assert Checkpoint.parse(f"origin\n0\n{ROOT}\nmore\n") == Checkpoint("origin", TreeHead(0, bytes(32)))
 
 
@@ -186,6 +186,6 @@ def test_further_lines_of_a_checkpoint_are_ignored() -> None:
     ],
 )
 def test_what_is_not_a_key_is_refused(text: str) -> None:
-    """A key whose name, id, type or size is wrong is refused, as after a mistake in copying."""
+    """A verifier key whose name, id, type or size is wrong is refused."""
     with pytest.raises(ValueError, match=r"key|base64|type"):
         VerifierKey.parse(text)

@@ -1,4 +1,4 @@
-"""Public keys are read from PEM files as other programs write them; keys that the contract refuses are refused."""
+"""Public keys in PEM files of other programs are read; keys that the contract refuses are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PublicKeyOfPeer = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | x25519.
 
 
 def rsa_key(bits: int, *, exponent: int = 65537) -> rsa.RSAPublicKey:
-    """Return an RSA key whose modulus was not made from primes, which no format shows."""
+    """Return an RSA key whose modulus is not a product of primes, which no key format reveals."""
     return rsa.RSAPublicNumbers(exponent, (1 << (bits - 1)) + 0x1F5).public_key()
 
 
@@ -27,13 +27,13 @@ KEYS: dict[KeyKind, PublicKeyOfPeer] = {
 
 
 def pem_of(key: PublicKeyOfPeer) -> str:
-    """Return a key as `cryptography` writes it."""
+    """Return a key in the PEM format that `cryptography` writes."""
     kind = serialization.PublicFormat.SubjectPublicKeyInfo
     return key.public_bytes(serialization.Encoding.PEM, kind).decode()
 
 
 def refusal(pem: str) -> str:
-    """Read a PEM file that is refused, and return the error's sentences."""
+    """Read a PEM file that is refused, and return the text of the error."""
     with pytest.raises(UsageError) as caught:
         read_pem(pem)
     return f"{caught.value.what}: {caught.value.why}. {caught.value.remedy}"
@@ -50,13 +50,13 @@ def test_a_key_is_read_and_written_as_by_another_program(kind: KeyKind) -> None:
 
 @pytest.mark.parametrize(("bits", "name"), [(2048, "RSA-2048"), (3072, "RSA-3072"), (4096, "RSA-4096")])
 def test_the_name_of_an_rsa_key_has_its_length(bits: int, name: str) -> None:
-    """The three lengths that the contract accepts are read."""
+    """RSA keys of the three lengths that the contract accepts are read."""
     assert str(read_pem(pem_of(rsa_key(bits)))) == name
 
 
 @pytest.mark.parametrize("key", [rsa_key(1024), rsa_key(2047), rsa_key(2560), rsa_key(2048, exponent=3)])
 def test_a_weak_or_unusual_rsa_key_is_refused(key: rsa.RSAPublicKey) -> None:
-    """Other lengths of the modulus, and another exponent, are refused."""
+    """RSA keys with another length of the modulus or another exponent are refused."""
     assert "RSA key cannot be enrolled" in refusal(pem_of(key))
 
 
@@ -81,7 +81,7 @@ def test_a_point_off_the_curve_is_refused() -> None:
 
 
 def test_a_coordinate_is_below_the_prime() -> None:
-    """The points with x = 0 and y = 5 are on the curve, and the same points written above the prime are refused."""
+    """The P-256 points with x = 0 and y = 5 are read, and refused if the prime is added to a coordinate."""
     prime = 2**256 - 2**224 + 2**192 + 2**96 - 1
     y = 0x66485C780E2F83D72433BD5D84A06BB6541C2AF31DAE871728BF856A174F93F4
     x = 0xD7325D7646CD60D80A92738CEB345F844CFFAF35841022CAB176F692DE8DE1D7

@@ -21,7 +21,7 @@ def record(kind: int, address: int, data: bytes = b"") -> bytes:
 
 
 def test_the_known_example_is_read() -> None:
-    """The example of the srec manual page is read: a header, two records of data, a count and the end."""
+    """The example of the srec manual page is read: a header, two data records, a count and an end record."""
     content = (
         b"S00F000068656C6C6F202020202000003C\n"
         b"S11F00007C0802A6900100049421FFF07C6C1B787C8C23783C6000003863000026\n"
@@ -36,13 +36,13 @@ def test_the_known_example_is_read() -> None:
 
 @pytest.mark.parametrize(("kind", "end", "address"), [(1, 9, 0x1234), (2, 8, 0x12_3456), (3, 7, BASE)])
 def test_addresses_have_two_three_or_four_bytes(kind: int, end: int, address: int) -> None:
-    """Each type of data record is read with its own length of addresses."""
+    """Each type of data record is read with its address length."""
     content = record(0, 0, b"name") + record(kind, address, b"abcd") + record(5, 1) + record(end, address)
     assert read_image(content.lower().replace(b"s", b"S")) == FirmwareImage(b"abcd", address, "srec")
 
 
 def test_a_count_can_end_a_file() -> None:
-    """A file without an end record is complete if it ends with the right count of its records."""
+    """A file without an end record is complete if its last record states the right record count."""
     assert read_image(record(3, BASE, b"abcd") + record(5, 1)).data == b"abcd"
 
 
@@ -66,7 +66,7 @@ def test_a_count_can_end_a_file() -> None:
     ],
 )
 def test_malformed_files_are_refused(content: bytes, why: str) -> None:
-    """A malformed or incomplete S-record file is refused, with the line where there is one."""
+    """A malformed or incomplete S-record file is refused, with the line number if one line is the cause."""
     with pytest.raises(ImageError, match=why):
         read_image(content)
 

@@ -1,4 +1,4 @@
-"""Functions are recognised where they begin, and constants are read from instructions."""
+"""Thumb functions are recognised at their first instruction, and constants are read from instructions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RETURN = struct.pack("<2H", 0xBF00, 0x4770)
     ],
 )
 def test_a_function_begins_behind_another(before: tuple[int, int], first: tuple[int, int]) -> None:
-    """A function is recognised after the end of another one, and not in the middle of one."""
+    """A function is recognised after the end of another function, and not within a function."""
     image = struct.pack("<4H", *before, *first)
     assert begins_function(image, 4)
     assert not begins_function(struct.pack("<4H", 0x1AC0, 0x1AC0, *first), 4)
@@ -61,7 +61,10 @@ def test_the_handlers_of_a_compiled_program_are_functions() -> None:
 
 
 def test_constants_of_two_instructions_are_joined() -> None:
-    """``movw`` and ``movt`` load the two halves of a constant into one register. Other registers are not combined."""
+    """A constant is read from ``movw`` and ``movt`` that load the two halves into one register.
+
+    If ``movw`` and ``movt`` load different registers, no constant is read.
+    """
     low, high = struct.pack("<2H", 0xF245, 0x3478), struct.pack("<2H", 0xF6C0, 0x0401)
     other = struct.pack("<2H", 0xF240, 0x0500)
     assert loaded_constants(low + other + high) == [0x0801_5378]

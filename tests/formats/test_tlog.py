@@ -1,4 +1,4 @@
-"""The hashes, proofs, tiles and bundles of logs, against the vectors of Go's tlog and against plain recursion."""
+"""Hashes, proofs, tiles and bundles of logs, compared with test vectors of Go's tlog and with a plain recursion."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ VECTORS = Path(__file__).parents[1] / "contracts" / "tlog_vectors.json"
 
 
 def vectors() -> Any:
-    """Return proofs of Go's golang.org/x/mod/sumdb/tlog, good and damaged ones, with Go's verdicts."""
+    """Return valid and damaged proofs of Go's golang.org/x/mod/sumdb/tlog, with Go's verdicts."""
     return json.loads(VECTORS.read_text())
 
 
 def data(text: str) -> bytes:
-    """Return the bytes of a vector's field."""
+    """Return the bytes in a field of a test vector."""
     return bytes.fromhex(text.removeprefix("0x"))
 
 
@@ -55,12 +55,12 @@ def root_of(leaves: list[bytes]) -> bytes:
 
 
 def leaves_of(size: int) -> list[bytes]:
-    """Return the hashes of some entries."""
+    """Return the hashes of example entries."""
     return [leaf_hash(b"%d" % number) for number in range(size)]
 
 
 def tiles_by_path(size: int, *, steps: tuple[int, ...] = ()) -> dict[str, bytes]:
-    """Grow a tree in steps, and return the tiles of all steps by their paths."""
+    """Let a tree grow in steps, and return the tiles of all steps by their paths."""
     edge, found = TreeEdge(), dict[str, bytes]()
     for step in (*steps, size):
         found |= {tile.path: content for tile, content in edge.grow(leaves_of(size)[edge.size : step])}
@@ -68,7 +68,7 @@ def tiles_by_path(size: int, *, steps: tuple[int, ...] = ()) -> dict[str, bytes]
 
 
 def test_proofs_of_go_get_gos_verdict() -> None:
-    """Every inclusion and consistency proof of the vectors, good or damaged, gets the verdict of Go's tlog."""
+    """Every inclusion and consistency proof of the test vectors, valid or damaged, gets the verdict of Go's tlog."""
     for one in vectors()["inclusion"]:
         head = TreeHead(one["size"], data(one["root"]))
         path = [data(text) for text in one["path"]]
@@ -81,7 +81,7 @@ def test_proofs_of_go_get_gos_verdict() -> None:
 
 
 def test_proofs_are_those_of_go() -> None:
-    """Our proofs of the vectors' log are equal to Go's, and so are the roots."""
+    """The proofs and roots that we compute for the test vectors' log equal those of Go."""
     # The log of the vectors: entry i has 33 + i % 40 bytes, of which the first 8 are i.
     leaves = [leaf_hash(i.to_bytes(8) + bytes(25 + i % 40)) for i in range(300)]
     edge, tiles, compared = TreeEdge(), dict[Tile, bytes](), 0
@@ -104,7 +104,7 @@ def test_proofs_are_those_of_go() -> None:
 @given(size=st.integers(1, 900), steps=st.sets(st.integers(1, 900), max_size=4), number=st.integers(0, 899))
 @settings(max_examples=30, deadline=None)
 def test_a_tree_grown_in_steps_is_the_tree_of_rfc_6962(size: int, steps: set[int], number: int) -> None:
-    """Tiles, roots and proofs do not depend on the steps in which a log grew, and follow the definition of the root."""
+    """Tiles, roots and proofs do not depend on the steps in which a log grew; the root follows RFC 6962."""
     index, leaves = number % size, leaves_of(size)
     before = tuple(step for step in sorted(steps) if step < size)
     found = tiles_by_path(size, steps=before)
@@ -124,7 +124,7 @@ def test_a_tree_grown_in_steps_is_the_tree_of_rfc_6962(size: int, steps: set[int
 
 
 def test_the_tiles_of_a_tree_are_those_of_the_specification() -> None:
-    """The example of C2SP tlog-tiles: 70,000 entries have 273 full tiles and one of 112, one and 17, and one of 1."""
+    """The example of C2SP tlog-tiles is met: the tile counts and widths at each level for 70,000 entries."""
     tiles = [tile for tile in tiles_of(70_000) if tile.level is not None]
     assert len([one for one in tiles if one.level == 0 and one.width == TILE_WIDTH]) == 273
     rest = [one for one in tiles if one.level or one.width < TILE_WIDTH]
@@ -137,7 +137,7 @@ def test_the_tiles_of_a_tree_are_those_of_the_specification() -> None:
 
 @pytest.mark.parametrize("size", [1, 255, 256, 257, 700, 66_000])
 def test_a_growing_tree_writes_exactly_its_tiles(size: int) -> None:
-    """The tiles that a tree writes are those that the specification names, whole and with the right width."""
+    """The tiles that a tree writes are those of the specification, full or with the right partial width."""
     edge = TreeEdge()
     list(edge.grow(bytes(HASH_SIZE) for _ in range(size // 3)))
     written = dict(edge.grow(bytes(HASH_SIZE) for _ in range(size - size // 3)))
@@ -182,7 +182,7 @@ def test_other_paths_are_refused(path: str) -> None:
 
 
 def test_bundles() -> None:
-    """A bundle keeps its entries, also empty ones and the largest; a bundle that breaks off is refused."""
+    """A bundle is decoded to its entries, also empty and maximum-size entries; a truncated bundle is refused."""
     entries = [b"", b"a", bytes(65_535)]
     assert split_entries(join_entries(entries)) == entries
     with pytest.raises(struct.error):
@@ -193,7 +193,7 @@ def test_bundles() -> None:
 
 
 def test_impossible_proofs_are_not_made() -> None:
-    """A proof for an entry or a tree that a log does not have is refused."""
+    """Making a proof for an entry or a tree beyond the log's size is refused."""
     read = read_from_tiles(lambda tile: bytes(HASH_SIZE * tile.width), 5)
     for index in (-1, 5):
         with pytest.raises(ValueError, match="no entry"):
@@ -203,7 +203,7 @@ def test_impossible_proofs_are_not_made() -> None:
 
 
 def test_every_tree_continues_the_empty_tree_and_itself() -> None:
-    """An empty proof shows only that a tree is consistent with the empty tree and with itself."""
+    """An empty consistency proof is valid only from the empty tree, and from a tree to itself."""
     one, other = TreeHead(3, bytes(32)), TreeHead(3, bytes([1]) * 32)
     assert is_consistent(EMPTY_TREE, one, [])
     assert is_consistent(one, one, [])

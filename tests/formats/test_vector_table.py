@@ -1,4 +1,4 @@
-"""A program that is linked for another address than its load address is found; a program at its own address never."""
+"""The linked address of a program is found if it differs from the load address, and never reported otherwise."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_program_behind_a_boot_loader_is_found() -> None:
 @pytest.mark.parametrize("moved", [0x0800_0800, 0x0800_2000, 0x0800_7000, 0x0800_8800, 0x0801_0000, 0x0802_0000])
 @pytest.mark.parametrize("handlers", [2, 4, 12])
 def test_the_functions_at_the_handlers_give_the_exact_address(moved: int, handlers: int) -> None:
-    """At the found address, the handlers are functions, however far after the vector table the handlers lie."""
+    """At the right address, the handlers are functions, however far they lie behind the vector table."""
     image = program(moved, before=noise(5000), handlers=handlers, after=noise(200_000))
     assert find_link_address(image, BASE) == LinkAddress(moved, is_certain=True)
     assert find_link_address(image, moved) is None
@@ -41,7 +41,7 @@ def test_the_functions_at_the_handlers_give_the_exact_address(moved: int, handle
 
 @pytest.mark.parametrize("handlers", [0, 1])
 def test_few_handlers_give_no_certain_address(handlers: int) -> None:
-    """One or two handlers could be functions by chance, so the address is named as the lowest one, not as certain."""
+    """With one or two handlers, the address is reported as the lowest possible one, because a match can be chance."""
     image = program(MOVED, before=noise(5000), handlers=handlers, after=noise(60_000))
     found = find_link_address(image, BASE)
     assert found
@@ -50,7 +50,7 @@ def test_few_handlers_give_no_certain_address(handlers: int) -> None:
 
 
 def test_two_fitting_addresses_are_not_certain() -> None:
-    """An address is certain only if the handlers are functions at no other address."""
+    """An address is reported as certain only if the handlers are functions at no other address."""
     start = program(MOVED, before=noise(5000), handlers=6)
     copy = start[-0x200:]
     assert find_link_address(start + noise(60_000), BASE) == LinkAddress(MOVED, is_certain=True)
@@ -61,7 +61,7 @@ def test_two_fitting_addresses_are_not_certain() -> None:
 
 @pytest.mark.parametrize("value", [1, 0x1234, 0x0800_0041, 0x2000_0001, 0xFFFF_FFFF])
 def test_reserved_words_do_not_count(value: int) -> None:
-    """A checksum or version in a reserved word of the vector table changes nothing."""
+    """A checksum or version in a reserved word of the vector table does not change the result."""
     for load_address, expected in ((BASE, LinkAddress(MOVED, is_certain=True)), (MOVED, None)):
         image = bytearray(program(MOVED, after=noise(20_000)))
         for word in (7, 8, 9, 10, 13):
@@ -88,7 +88,7 @@ def test_handlers_outside_the_flash_are_found(address: int) -> None:
 
 
 def test_a_few_handlers_outside_the_flash_count_if_the_others_are_not_functions() -> None:
-    """A program can share a handler with its boot loader, or have handlers in RAM: its other handlers are functions."""
+    """A program that shares a handler with its boot loader, or has some in RAM, is recognised by the other handlers."""
     assert find_link_address(with_exceptions(MOVED, BASE + 0x41, (2,)), MOVED) is None
     assert find_link_address(with_exceptions(MOVED, 0x2000_0001, MOST), MOVED) is None
     below = bytearray(random_program(MOVED))
@@ -142,7 +142,7 @@ def test_an_image_at_its_own_address_is_never_refused(name: str) -> None:
 
 
 def test_constants_in_instructions_count() -> None:
-    """An address that ``movw`` and ``movt`` put into a register shows that the program uses what lies there."""
+    """An address loaded by ``movw`` and ``movt`` counts as use of the memory at this address."""
     low = struct.pack("<2H", 0xF240, 0x1300)  # movw r3, #0x100
     high = struct.pack("<2H", 0xF6C0, 0x0300)  # movt r3, #0x0800
     between = struct.pack("<2H", 0xF240, 0x0200)  # movw r2, #0
@@ -159,7 +159,7 @@ def test_the_examples_are_at_their_own_address(version: str) -> None:
 
 
 def test_an_example_for_another_address_is_found() -> None:
-    """The table of a sine in the example program, whose numbers look like branches, does not hide its address."""
+    """The sine table of the example program, whose numbers resemble branches, does not hide the program's address."""
     image = (IMAGES / "bluepill-1.2.0.bin").read_bytes()
     words = struct.unpack(f"<{len(image) // 4}I", image[: len(image) // 4 * 4])
     moved = pointers(*(word + 0x8000 if BASE <= word <= BASE + len(image) else word for word in words))

@@ -16,7 +16,7 @@ SECRET = 7
 
 
 def test_a_key_in_a_file_and_in_a_variable_signs(tmp_path: Path) -> None:
-    """The key in a PEM file, and the same number in a variable, sign tokens that the public key verifies."""
+    """The key of a PEM file, and the same key in an environment variable, sign tokens that the public key verifies."""
     path = tmp_path / "key.pem"
     private = derive_private_key(SECRET, SECP256R1())
     path.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
@@ -28,7 +28,7 @@ def test_a_key_in_a_file_and_in_a_variable_signs(tmp_path: Path) -> None:
 
 
 def test_unusable_keys_are_refused_without_the_secret(tmp_path: Path) -> None:
-    """A key that cannot be used is refused with a reason, and the reason never contains the secret."""
+    """An unusable key is refused with a reason that does not contain the secret."""
     path = tmp_path / "bitcoin.pem"
     private = derive_private_key(SECRET, SECP256K1())
     path.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

@@ -1,4 +1,4 @@
-"""A receiver remembers names over a restart, and never answers before the effect of a request is on the disk."""
+"""A receiver remembers request names over a restart, and answers only after the effect of a request is on the disk."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def receiver_of(city: City, state: RequestState, keep: Keep = keep_all, *, now: 
 
 
 def test_the_replay_window_lasts_over_a_restart(city: City, tmp_path: Path) -> None:
-    """A recorded request is refused by another process too, at each time at which its own time would be accepted."""
+    """After a restart, a recorded request is still refused as SEEN, as long as its time would be accepted."""
     raw = SENDER.request(iat=NOW + WINDOW)
     path = tmp_path / "state.sqlite"
     with RequestState(path) as state:
@@ -62,7 +62,7 @@ def test_the_replay_window_lasts_over_a_restart(city: City, tmp_path: Path) -> N
 
 
 def test_names_are_forgotten_after_two_windows(city: City, tmp_path: Path) -> None:
-    """The file does not grow for ever, also over restarts."""
+    """Names are removed from the state file after two time windows, also over restarts."""
     path, request = tmp_path / "state.sqlite", SENDER.request(iat=NOW)
     with RequestState(path) as state:
         receiver_of(city, state).receive(request, address="")
@@ -77,7 +77,10 @@ def test_names_are_forgotten_after_two_windows(city: City, tmp_path: Path) -> No
 
 
 def test_a_failure_is_not_remembered(city: City, tmp_path: Path) -> None:
-    """A request that could not be carried out is accepted when it is sent again. Its double did not arrive either."""
+    """A request that failed is accepted when it is sent again.
+
+    The second copy of a failed request within a batch fails as well, and is not SEEN.
+    """
     raw = SENDER.request(iat=NOW)
     with RequestState(tmp_path / "state.sqlite") as state:
         broken = receiver_of(city, state, fail)
@@ -89,7 +92,7 @@ def test_a_failure_is_not_remembered(city: City, tmp_path: Path) -> None:
 
 
 def test_of_two_equal_requests_one_is_carried_out(city: City, tmp_path: Path) -> None:
-    """In one batch, too, the second request of a name was seen before."""
+    """Of two requests with the same name in one batch, the second is refused as SEEN."""
     kept: list[SignedRequest] = []
 
     def keep(requests: Sequence[SignedRequest]) -> list[Outcome]:
@@ -106,7 +109,7 @@ def test_of_two_equal_requests_one_is_carried_out(city: City, tmp_path: Path) ->
 
 
 def test_a_request_that_cannot_be_carried_out_is_proven_and_remembered(city: City, tmp_path: Path) -> None:
-    """The sender gets the reason, and the same request is not tried again."""
+    """A request that cannot be carried out is refused with the reason; the same request is then SEEN."""
     raw = SENDER.request(iat=NOW)
     with RequestState(tmp_path / "state.sqlite") as state:
         refusing = receiver_of(city, state, lambda some: [RefusedError("no such device", why="it left")] * len(some))

@@ -1,4 +1,4 @@
-"""Records are read at one block, a ban is seen at the next one, and without the node no new sender is accepted."""
+"""Records are read at one block, a ban takes effect at the next one, and without the node no new sender is accepted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PLACE = IPv4Address("10.64.1.30")
 
 
 class Clock:
-    """Monotonic seconds that a test sets."""
+    """A clock of monotonic seconds that a test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -74,7 +74,10 @@ def reader_of(city: City, relay: Relay, clock: Clock, *, is_watched: bool = Fals
 
 
 def test_a_record_is_valid_for_its_block(city: City, relay: Relay) -> None:
-    """A ban is seen with the next question for a block. Two readings within the interval are of one block."""
+    """A ban is visible in the first reading after the poll interval of 0.25 s.
+
+    Two readings within the interval refer to the same block.
+    """
     sender, clock = ForeignSender("ES256", number=31), Clock()
     enrol(city, sender)
     reader = reader_of(city, relay, clock)
@@ -86,14 +89,14 @@ def test_a_record_is_valid_for_its_block(city: City, relay: Relay) -> None:
 
 
 def is_banned(reader: IdentityReader, uuid: UUID) -> bool:
-    """Return whether the record of an identity is banned."""
+    """Return whether the record of an identity has a ban."""
     identity = reader.reading(uuid, "").identity
     assert identity
     return identity.banned
 
 
 def test_a_virtual_ip_belongs_to_one_identity(city: City, relay: Relay) -> None:
-    """The owner of an address is known, also if it was enrolled later. Other addresses have no owner."""
+    """The owner of a virtual IP is found, also if its identity was enrolled later. Other addresses have no owner."""
     clock = Clock()
     reader = reader_of(city, relay, clock)
     assert reader.reading(uuid4(), str(PLACE)).address_owner == KNOWN.uuid
@@ -113,7 +116,10 @@ def test_a_virtual_ip_belongs_to_one_identity(city: City, relay: Relay) -> None:
 def test_without_the_node_known_records_stay_and_others_are_unknown(
     city: City, relay: Relay, *, is_watched: bool
 ) -> None:
-    """A record that was read stays with the time of its block. Others cannot be read, until the node is back."""
+    """A record that was read before an outage of the node remains, with the time of its block.
+
+    Other records cannot be read until the node is back.
+    """
     clock = Clock()
     reader = reader_of(city, relay, clock, is_watched=is_watched)
     reader.look()
@@ -134,7 +140,7 @@ def test_without_the_node_known_records_stay_and_others_are_unknown(
 
 
 class ScriptedRegistry:
-    """A registry on a node whose newest block and answers a test sets; it is its own chain."""
+    """A registry whose newest block and records a test sets; it also acts as its own chain."""
 
     def __init__(self, *blocks: BlockHead) -> None:
         self.blocks, self.records = list(blocks), [record_of(KNOWN.uuid, PLACE)]
@@ -146,7 +152,7 @@ class ScriptedRegistry:
         return self
 
     def head(self) -> BlockHead:
-        """Return the next block; the last one stays."""
+        """Return the next block; after the last block, return the last block again."""
         return self.blocks.pop(0) if len(self.blocks) > 1 else self.blocks[0]
 
     def identity(self, uuid: UUID, *, block: int | None = None) -> Identity | None:
@@ -159,7 +165,7 @@ class ScriptedRegistry:
         return len(self.records) if block is not None else 0
 
     def identities(self, *, block: int | None = None) -> Iterator[Identity]:
-        """Yield the records, the newest first."""
+        """Yield the records, newest first."""
         return reversed(self.records if block is not None else [])
 
     def reader(self, clock: Clock) -> IdentityReader:
@@ -182,7 +188,7 @@ def block(number: int, time: int, branch: bytes = b"a") -> BlockHead:
 def test_a_node_that_hangs_is_not_waited_for(
     city: City, relay: Relay, monkeypatch: pytest.MonkeyPatch, *, is_watched: bool
 ) -> None:
-    """A node answers one question and not the next one: the record is refused. Known records stay."""
+    """If the node answers a first request but not the next one, an unknown record is refused. Known records stay."""
     clock = Clock()
     reader = reader_of(city, relay, clock, is_watched=is_watched)
     reader.look()
@@ -201,7 +207,10 @@ def test_a_node_that_hangs_is_not_waited_for(
 
 
 def test_a_node_that_lags_behind_is_not_followed() -> None:
-    """Of two nodes behind one address, the slower one does not have the newest bans. A new chain is followed."""
+    """If the node's newest block goes backwards, the reading is refused: a slower node lacks the newest bans.
+
+    A new chain is followed.
+    """
     registry, clock = ScriptedRegistry(block(9, 90), block(7, 70), block(2, 95, b"new")), Clock()
     reader = registry.reader(clock)
     reader.look()
@@ -214,7 +223,10 @@ def test_a_node_that_lags_behind_is_not_followed() -> None:
 
 
 def test_virtual_ips_follow_a_reorganisation() -> None:
-    """A branch without an enrolment replaces one with it, also if it is longer. The address then has no owner."""
+    """If a reorganisation removes an enrolment, also on a longer branch, the record disappears.
+
+    The virtual IP of a removed enrolment has no owner.
+    """
     registry, clock = ScriptedRegistry(block(7, 70), block(8, 80, b"b"), block(8, 80, b"c")), Clock()
     other, place = uuid4(), IPv4Address("10.64.1.99")
     registry.records.append(record_of(other, place))
@@ -232,7 +244,7 @@ def test_virtual_ips_follow_a_reorganisation() -> None:
 
 
 def test_a_reader_opens_the_registry_when_the_node_is_there(city: City, relay: Relay) -> None:
-    """A service starts although the node is out of reach."""
+    """A reader can be made while the node is out of reach, and reads when the node is back."""
     clock = Clock()
     relay.cut()
     reader = reader_of(city, relay, clock)
@@ -244,9 +256,9 @@ def test_a_reader_opens_the_registry_when_the_node_is_there(city: City, relay: R
 
 
 def test_an_old_block_refuses_every_request(city: City, relay: Relay, tmp_path: Path) -> None:
-    """A receiver accepts requests at the largest age of a block, and refuses all of them one second later.
+    """Requests are accepted up to the maximum age of the newest block (60 s), and refused one second later.
 
-    This is the receiver's own failure, so that it leaves no warning.
+    A refusal because of an old block leaves no warning, because it is the receiver's own failure.
     """
     reader = reader_of(city, relay, Clock())
     reader.look()

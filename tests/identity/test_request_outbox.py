@@ -1,4 +1,4 @@
-"""The outbox loses no item, keeps the order, and sends a request under one name until its receiver has it."""
+"""The outbox loses no item, keeps the order, and repeats a request under one name until the receiver has it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOW = 1_800_000_000
 
 
 class ScriptedRoute:
-    """A route with the given replies, one for each request."""
+    """A route that returns the given replies, one for each request."""
 
     def __init__(self, *replies: RequestReply | None) -> None:
         self.replies, self.sent = list(replies), list[tuple[str, dict[str, Any]]]()
@@ -35,7 +35,7 @@ class ScriptedRoute:
 
 
 def courier(outbox: RequestOutbox, route: ScriptedRoute, *, now: int = NOW) -> RequestCourier:
-    """Return a courier to the receiver."""
+    """Return a courier that sends to the receiver."""
     return RequestCourier(outbox, RECEIVER, SIGNER, route, clock=lambda: now)
 
 
@@ -47,7 +47,7 @@ IMPOSSIBLE = RequestReply(None, Fault.NOT_POSSIBLE.code, "no such thing", fault=
 
 
 def test_items_travel_together_and_in_order(tmp_path: Path) -> None:
-    """Items for one member of the data are sent in one request, in the order in which they were put."""
+    """Items of the same data member are sent in one request, in the order in which they were added."""
     route = ScriptedRoute(DONE)
     with RequestOutbox(tmp_path / "outbox.sqlite") as outbox:
         outbox.put(RECEIVER, "submit", [{"value": 1}, {"value": 2}], member="readings")
@@ -61,9 +61,9 @@ def test_items_travel_together_and_in_order(tmp_path: Path) -> None:
 def test_a_request_keeps_its_name_and_its_items_until_it_is_delivered(
     tmp_path: Path, reply: RequestReply | None
 ) -> None:
-    """A repeated request has the same name and the same items, also in another process, and items put meanwhile wait.
+    """A repeated request has the same name and items, also after a restart; items added meanwhile wait.
 
-    The answer that it was seen before counts as a delivery.
+    The answer SEEN counts as a delivery.
     """
     route, path = ScriptedRoute(reply, SEEN, DONE), tmp_path / "outbox.sqlite"
     with RequestOutbox(path) as outbox:
@@ -79,7 +79,7 @@ def test_a_request_keeps_its_name_and_its_items_until_it_is_delivered(
 
 
 def test_a_request_that_is_refused_for_good_lets_the_next_one_pass(tmp_path: Path) -> None:
-    """A request that its receiver cannot carry out is kept aside with the reason."""
+    """A request that the receiver cannot carry out is recorded as refused with the reason, and the next one is sent."""
     route = ScriptedRoute(IMPOSSIBLE, DONE)
     with RequestOutbox(tmp_path / "outbox.sqlite") as outbox:
         outbox.put(RECEIVER, "command", [{"id": 1}, {"id": 2}])
@@ -89,7 +89,7 @@ def test_a_request_that_is_refused_for_good_lets_the_next_one_pass(tmp_path: Pat
 
 
 def test_an_expired_command_is_not_sent(tmp_path: Path) -> None:
-    """A request whose deadline has passed is not sent late."""
+    """A request is not sent after its deadline."""
     route = ScriptedRoute()
     with RequestOutbox(tmp_path / "outbox.sqlite") as outbox:
         outbox.put(RECEIVER, "command", [{"id": 1}], expires=NOW - 1)
@@ -98,7 +98,7 @@ def test_an_expired_command_is_not_sent(tmp_path: Path) -> None:
 
 
 def test_each_request_is_small_enough_for_its_receiver(tmp_path: Path) -> None:
-    """Many items are sent in as many requests as are needed, and an item that fits into none is refused."""
+    """Many items are split into several requests; an item too large for one request is refused."""
     route = ScriptedRoute(*[DONE] * 50)
     with RequestOutbox(tmp_path / "outbox.sqlite") as outbox:
         items = [{"text": '\u20ac"' * 1000, "number": number} for number in range(50)]
@@ -112,7 +112,7 @@ def test_each_request_is_small_enough_for_its_receiver(tmp_path: Path) -> None:
 
 
 def test_one_process_sends_the_requests_of_an_outbox(tmp_path: Path) -> None:
-    """A second process that would send the same requests is refused, and one may look at them."""
+    """A second process that opens the outbox for sending is refused; opening it for reading is allowed."""
     path = tmp_path / "outbox.sqlite"
     with RequestOutbox(path) as outbox:
         outbox.put(RECEIVER, "submit", [{}])

@@ -1,4 +1,4 @@
-"""The tunnels of a host follow the registry of a real chain."""
+"""The tunnels of a host follow the identity registry of a real chain."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GATEWAYS = (21, 22, 23)
 
 
 class RecordedInterface:
-    """Stands for WireGuard: it keeps what it was told, in order."""
+    """A fake WireGuard interface that records all calls in order."""
 
     def __init__(self) -> None:
         self.done: list[str] = []
@@ -46,7 +46,7 @@ class RecordedInterface:
         return self.has_table
 
     def resolves(self, endpoint: str) -> bool:
-        """Whether the host is not one of the unknown ones."""
+        """Whether the endpoint's host is not in `unknown_hosts`."""
         return endpoint.partition(":")[0] not in self.unknown_hosts
 
     def open(self, address: IPv4Address) -> None:
@@ -78,7 +78,7 @@ class RecordedInterface:
 
 
 class WithoutRecords(IdentitiesContract):
-    """A registry whose node does not answer when records are read."""
+    """A registry whose node answers event queries but no reads of records."""
 
     def identities(self, *, block: int | None = None) -> Iterator[Identity]:
         """Fail."""
@@ -86,7 +86,7 @@ class WithoutRecords(IdentitiesContract):
 
 
 class Host:
-    """A validator's end of the tunnels on the chain of a city."""
+    """The tunnels of a validator on the chain of a city."""
 
     def __init__(self, city: City) -> None:
         self.city, self.contract = city, city.identities
@@ -96,7 +96,7 @@ class Host:
         self.follower = Follower(city.chain)
 
     def update(self, *, later: int = 0) -> None:
-        """Read the registry, some seconds after the newest block."""
+        """Read the registry at `later` seconds after the newest block."""
         self.sync.update(self.contract, self.follower, now=city_time(self.city) + later)
 
 
@@ -107,7 +107,7 @@ def city_time(city: City) -> int:
 
 @pytest.fixture(scope="module")
 def enrolled(city: City) -> City:
-    """Return a city with a validator and three gateways that have virtual IPs and tunnel keys."""
+    """Return a city with a validator, and gateways that have virtual IPs and tunnel keys."""
     city.decide("identities", "enrol", enrolment_argument(enrolment_of(OWN, IdentityKind.VALIDATOR)))
     for number in GATEWAYS:
         city.decide("identities", "enrol", enrolment_argument(enrolment_of(number)))
@@ -116,7 +116,7 @@ def enrolled(city: City) -> City:
 
 @pytest.fixture
 def host(enrolled: City) -> Host:
-    """Return the validator's end, which has no tunnels yet."""
+    """Return the validator's host, which has no tunnels yet."""
     return Host(enrolled)
 
 
@@ -126,7 +126,10 @@ def of_gateways(city: City) -> int:
 
 
 def test_the_interface_starts_closed_and_gets_the_peers(host: Host) -> None:
-    """No interface exists before the registry is first read. A reading without events changes nothing."""
+    """The interface is opened only after the registry was read for the first time.
+
+    A registry read without events changes nothing.
+    """
     assert host.interface.done == []
     host.update()
     count = of_gateways(host.city)
@@ -138,7 +141,10 @@ def test_the_interface_starts_closed_and_gets_the_peers(host: Host) -> None:
 
 
 def test_a_ban_is_carried_out_before_everything_else(host: Host) -> None:
-    """A banned gateway is removed at once; when the ban is lifted, it returns. The other peers are not named."""
+    """A banned gateway is removed from the peers; after the ban is lifted, the gateway is added again.
+
+    No other peer is removed or added.
+    """
     host.update()
     host.city.decide("identities", "ban", UUIDS[21].bytes, ban_reason("stolen"))
     host.update()
@@ -151,7 +157,10 @@ def test_a_ban_is_carried_out_before_everything_else(host: Host) -> None:
 
 
 def test_a_ban_needs_no_records(host: Host) -> None:
-    """The event of a ban suffices to close a tunnel. A later event has the records read again."""
+    """The event of a ban suffices to remove a peer, without a read of the records.
+
+    After a later event, the records are read again.
+    """
     host.update()
     records = host.contract
     host.contract = WithoutRecords(records.chain, records.address)
@@ -167,7 +176,7 @@ def test_a_ban_needs_no_records(host: Host) -> None:
 
 
 def test_a_rotated_key_replaces_the_peer(host: Host) -> None:
-    """The former tunnel key of a gateway is no peer any more."""
+    """After a rotation, the gateway's former tunnel key is not a peer, and the new key is."""
     host.update()
     before = base64.b64encode(keys_of(23).tunnel_key or b"").decode()
     assert before in host.interface.text
@@ -188,7 +197,10 @@ def test_the_ban_of_this_host_closes_all_its_tunnels(host: Host) -> None:
 
 
 def test_a_chain_out_of_reach_closes_the_tunnels_after_a_while(host: Host) -> None:
-    """Without a chain, the peers stay for the time in the settings. They return when the chain does."""
+    """Without a readable chain, the peers remain for `max_age` (600 s), and are then removed.
+
+    The peers return when the chain can be read again.
+    """
     host.update()
     now = city_time(host.city)
     host.sync.expire(now=now + 600)
@@ -203,7 +215,7 @@ def test_a_chain_out_of_reach_closes_the_tunnels_after_a_while(host: Host) -> No
 
 
 def test_the_peers_of_a_killed_process_are_removed_first(host: Host) -> None:
-    """An interface that exists when the program starts loses its peers, and gets them after the registry is read."""
+    """At start, an existing interface loses its peers; after the registry is read, they are added again."""
     host.sync.start_closed()
     assert host.interface.done == []
     host.interface.is_there = True
@@ -214,7 +226,10 @@ def test_the_peers_of_a_killed_process_are_removed_first(host: Host) -> None:
 
 
 def test_rules_that_another_program_removed_are_loaded_again(host: Host) -> None:
-    """A restart of nftables.service flushes all rules. The chain is not needed to load them again."""
+    """Firewall rules that another program flushed, such as a restart of nftables.service, are loaded again.
+
+    Reloading the rules needs no chain.
+    """
     host.update()
     host.sync.repair(now=100)
     host.interface.has_table = False
@@ -227,7 +242,10 @@ def test_rules_that_another_program_removed_are_loaded_again(host: Host) -> None
 
 
 def test_an_interface_that_was_removed_is_made_again(host: Host) -> None:
-    """The interface is gone, for example because wireguard-go was killed. The next reading makes it again."""
+    """An interface that disappeared, for example because wireguard-go was killed, is detected.
+
+    The next registry read opens the interface again.
+    """
     host.update()
     host.interface.is_there = False
     host.sync.repair(now=100)
@@ -238,7 +256,10 @@ def test_an_interface_that_was_removed_is_made_again(host: Host) -> None:
 
 
 def test_an_endpoint_that_cannot_be_resolved_does_not_harm_the_others(host: Host) -> None:
-    """The peer has no endpoint until its host name is known. All others have their tunnels."""
+    """A peer whose host name cannot be resolved is added without an endpoint, and gets it when the name resolves.
+
+    All other peers have their tunnels.
+    """
     host.settings = replace(host.settings, endpoints={UUIDS[22]: "lost.example:51820", UUIDS[23]: "other.example:7"})
     host.sync = TunnelSync(host.settings, "a2V5", host.interface, host.said.append)
     host.interface.unknown_hosts = {"lost.example"}
@@ -257,7 +278,7 @@ def test_an_endpoint_that_cannot_be_resolved_does_not_harm_the_others(host: Host
 
 
 def test_one_process_follows_the_registry(tmp_path: Path) -> None:
-    """A second process would remove the peers of the first one at its end."""
+    """A second process for the same tunnels is refused: at its end it would remove the first one's peers."""
     own = TunnelSettings(UUIDS[OWN], tmp_path / "vpn.key")
     with follow_alone(own), pytest.raises(RefusedError, match="in use"), follow_alone(own):
         pass
@@ -266,14 +287,14 @@ def test_one_process_follows_the_registry(tmp_path: Path) -> None:
 
 
 def test_an_identity_without_tunnel_is_refused(host: Host) -> None:
-    """An identity that is not enrolled, or has no virtual IP, has no tunnels."""
+    """The tunnels of an identity that is not enrolled, or has no virtual IP, are refused."""
     for uuid in (uuid4(), UUIDS[30]):
         with pytest.raises(RefusedError, match="has no tunnels"):
             read_tunnels(host.contract, TunnelSettings(uuid, Path()))
 
 
 def test_the_states_of_tunnels_are_joined_with_the_registry(host: Host) -> None:
-    """The list names the identity of each tunnel, and marks a key that no identity has."""
+    """The list of tunnel states names the identity of each tunnel, and marks a key that no identity has."""
     host.city.decide("identities", "ban", UUIDS[22].bytes, ban_reason("stolen"))
     key = base64.b64encode(keys_of(22).tunnel_key or b"").decode()
     rows = join_states(host.contract.identities(), [PeerState(key, "", 7, 1, 2), PeerState("AAAA", "", None, 0, 0)])
@@ -284,7 +305,7 @@ def test_the_states_of_tunnels_are_joined_with_the_registry(host: Host) -> None:
 
 
 def test_a_key_is_made_once_and_kept_secret(tmp_path: Path) -> None:
-    """A key file is never overwritten, and a file that others can read is refused."""
+    """An existing key file is not overwritten, and a key file that other users can read is refused."""
     path = tmp_path / "vpn.key"
     public = create_key(path)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -313,7 +334,7 @@ GOOD = f'[vpn]\nidentity = "{UUIDS[0]}"\nkey = "vpn.key"\n'
 
 
 def test_settings_are_read(tmp_path: Path) -> None:
-    """The table [vpn] names identity and key; the rest has defaults."""
+    """The table [vpn] needs identity and key; the other settings have defaults."""
     assert settings(tmp_path, GOOD) == TunnelSettings(UUIDS[0], tmp_path / "vpn.key")
     more = f'interface = "wg1"\nlisten_port = 7\nmax_age = "10m"\n[vpn.endpoints]\n{UUIDS[1]} = "[2001:db8::1]:51820"\n'
     read = settings(tmp_path, GOOD + more)
@@ -338,6 +359,6 @@ def test_settings_are_read(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_settings_are_refused(tmp_path: Path, wrong: str) -> None:
-    """Each setting is checked before it reaches a file of WireGuard."""
+    """An invalid setting is refused before it can reach a file of WireGuard."""
     with pytest.raises(UsageError):
         settings(tmp_path, wrong)

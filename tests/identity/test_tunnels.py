@@ -1,4 +1,4 @@
-"""Who may reach whom through the tunnels, as files of WireGuard and nftables."""
+"""Which identities may reach each other through the tunnels, as files of WireGuard and nftables."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CITY = [
 
 
 def addresses(own: Identity) -> list[int]:
-    """Return the last byte of the virtual IPs of the peers of an identity, less one: the numbers of the records."""
+    """Return the peers of an identity as record numbers: the last byte of the virtual IP, less one."""
     return [int(peer.address) % 256 - 1 for peer in find_peers(CITY, own, {})]
 
 
@@ -64,19 +64,19 @@ def addresses(own: Identity) -> list[int]:
     ],
 )
 def test_the_kinds_decide_who_is_a_peer(own: Identity, numbers: list[int]) -> None:
-    """Validators, gateways and the cloud have tunnels, two of a kind have none, and the banned have none."""
+    """Validators, gateways and the cloud have tunnels; two identities of one kind and banned ones have none."""
     assert addresses(own) == numbers
 
 
 def test_two_gateways_are_never_peers() -> None:
-    """Whatever the records are, no gateway has a gateway as a peer."""
+    """No gateway has a gateway as a peer, whatever the records are."""
     for own in CITY:
         if own.kind is IdentityKind.GATEWAY:
             assert IdentityKind.GATEWAY not in {peer.kind for peer in find_peers(CITY, own, {})}
 
 
 def test_a_tunnel_exists_at_both_ends_or_at_none() -> None:
-    """If one identity has another as a peer, the other has the first one too."""
+    """If one identity has another identity as a peer, the reverse is true as well."""
     by_uuid = {one.uuid: one for one in CITY}
     for own in CITY:
         for peer in find_peers(CITY, own, {}):
@@ -84,7 +84,7 @@ def test_a_tunnel_exists_at_both_ends_or_at_none() -> None:
 
 
 def test_equal_records_give_equal_bytes() -> None:
-    """The order in which a node returns the records does not matter."""
+    """The rendered files do not depend on the order in which a node returns the records."""
     text = render_peers(find_peers(CITY, VALIDATOR, {}))
     for shift in range(len(CITY)):
         assert render_peers(find_peers(CITY[shift:] + CITY[:shift], VALIDATOR, {})) == text
@@ -92,7 +92,10 @@ def test_equal_records_give_equal_bytes() -> None:
 
 
 def test_a_configuration_has_the_form_of_wireguard() -> None:
-    """This host connects to a listening peer. A peer that does not listen connects to this host."""
+    """In a configuration, a peer that listens has an endpoint.
+
+    A peer that does not listen has no endpoint, because it connects to this host.
+    """
     peers = find_peers([VALIDATOR, record(1), record(8)], VALIDATOR, {UUIDS[8]: "192.0.2.7:51820"})
     assert render_interface("a2V5", 51820, address=IPv4Address("10.64.0.1")) + render_peers(peers) == (
         "[Interface]\nPrivateKey = a2V5\nListenPort = 51820\nAddress = 10.64.0.1/32\n\n"
@@ -116,7 +119,7 @@ VALIDATORS, CLOUDS = "{ 10.64.0.1, 10.64.0.7, 10.64.0.10 }", "{ 10.64.0.6 }"
     ],
 )
 def test_each_port_is_open_to_the_kinds_that_need_it(kind: IdentityKind, opened: list[str]) -> None:
-    """Validators send commands, gateways and validators send requests, and a cloud reads logs; no more is open."""
+    """The rules open only the ports for commands of validators, requests of gateways and validators, and log reads."""
     rules = render_rules("wg7", kind, Ports(), find_peers(CITY, record(20, kind), {}))
     lines = [line.strip() for line in rules.splitlines() if "dport" in line]
     assert lines == [f'iifname "wg7" {one} accept' for one in opened]
@@ -124,7 +127,7 @@ def test_each_port_is_open_to_the_kinds_that_need_it(kind: IdentityKind, opened:
 
 
 def test_a_new_gateway_changes_no_rules() -> None:
-    """Rules are loaded again only for a validator or a cloud."""
+    """A new gateway changes no firewall rules, but a changed set of validators or clouds does."""
     for kind in (IdentityKind.VALIDATOR, IdentityKind.CLOUD):
         own = record(20, kind)
         rules = render_rules("wg7", kind, Ports(), find_peers(CITY, own, {}))

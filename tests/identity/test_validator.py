@@ -1,4 +1,4 @@
-"""A validator keeps what it acknowledged, hands it on, acts by its rules, and obeys bans at once."""
+"""A validator keeps and forwards what it acknowledged, applies its rules, and refuses banned senders."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ pause = "1s"
 
 @pytest.fixture(scope="module", autouse=True)
 def _enrolled(city: City) -> None:
-    """Enrol a gateway that sends readings, and one that gets commands."""
+    """Enrol a gateway that sends readings, and a gateway that receives commands."""
     for sender in (SENDER, ACTOR):
         enrolment = Enrolment(sender.uuid, IdentityKind.GATEWAY, Keys(read_pem(sender.pem.decode())))
         city.decide("identities", "enrol", enrolment_argument(enrolment))
@@ -70,12 +70,12 @@ def _enrolled(city: City) -> None:
 
 @pytest.fixture
 def port() -> int:
-    """A port on which nothing listens yet."""
+    """Return a port on which nothing listens yet."""
     return free_port()
 
 
 def cloud_at(url: str) -> str:
-    """Return the table of the cloud."""
+    """Return the settings table of the cloud."""
     return f'[validator.cloud]\nidentity = "{CLOUD}"\nurl = "{url}"\n'
 
 
@@ -85,9 +85,9 @@ def add_tables(config: Path, text: str) -> None:
 
 
 def test_a_killed_validator_loses_nothing_that_it_acknowledged(city: City, tmp_path: Path, port: int) -> None:
-    """After SIGKILL, the outbox has each acknowledged request as it was received, and a repeated one was seen before.
+    """After SIGKILL, the outbox has each acknowledged request unchanged, and a repeated request is SEEN.
 
-    The cloud gets all of them when it is there, under the signature of the gateway.
+    When the cloud is up, it receives all of them, with the signatures of the gateway.
     """
     config = write_validator(city, tmp_path)
     add_tables(config, cloud_at(f"http://127.0.0.1:{port}"))
@@ -113,7 +113,10 @@ def test_a_killed_validator_loses_nothing_that_it_acknowledged(city: City, tmp_p
 
 
 def test_a_validator_killed_at_work_has_all_that_it_acknowledged(city: City, tmp_path: Path, port: int) -> None:
-    """Four clients send at once when SIGKILL comes. Each answered request is in the outbox, and no forged one."""
+    """After SIGKILL during the requests of four clients, the outbox has each acknowledged request.
+
+    The outbox contains no forged request.
+    """
     config = write_validator(city, tmp_path)
     add_tables(config, cloud_at(f"http://127.0.0.1:{port}"))
     acknowledged: list[bytes] = []
@@ -148,12 +151,12 @@ def test_a_validator_killed_at_work_has_all_that_it_acknowledged(city: City, tmp
 
 
 def stored(requests: Iterable[SignedRequest]) -> list[str]:
-    """Return the requests of gateways in the requests of a validator."""
+    """Return the gateways' requests inside the requests of a validator."""
     return [text for request in list(requests) for text in request.data["requests"]]
 
 
 def test_a_broken_cloud_gets_each_request_when_it_works_again(city: City, tmp_path: Path) -> None:
-    """While the cloud fails, or is out of reach, requests are accepted and wait."""
+    """While the cloud fails or is out of reach, requests are accepted, and delivered afterwards."""
     with (
         running_receiver(city, tmp_path, CLOUD, STORE) as cloud,
         relayed(urlsplit(cloud.url).port or 0) as relay,
@@ -177,7 +180,10 @@ def test_a_broken_cloud_gets_each_request_when_it_works_again(city: City, tmp_pa
 
 
 def test_requests_for_a_former_cloud_are_reported(city: City, tmp_path: Path) -> None:
-    """The settings name another cloud than before. What waits for the former one is kept, and is a trouble."""
+    """If the settings name another cloud than before, the validator reports trouble.
+
+    Requests that wait for the former cloud are kept.
+    """
     config = write_validator(city, tmp_path)
     with RequestOutbox(tmp_path / "validator" / CLOUD_NAME) as outbox:
         outbox.put(CLOUD, "store", ["text"], member="requests")
@@ -188,7 +194,10 @@ def test_requests_for_a_former_cloud_are_reported(city: City, tmp_path: Path) ->
 
 
 def test_a_hot_sensor_switches_an_actuator_behind_another_gateway(city: City, tmp_path: Path) -> None:
-    """The command is a request of the validator, which the other gateway judges. It is sent once for each rise."""
+    """A rule sends a command as a request of the validator, which the other gateway verifies.
+
+    The command is sent once for each rise above the limit.
+    """
     with running_receiver(city, tmp_path, ACTOR.uuid, COMMAND) as gateway:
         config = write_validator(city, tmp_path, rules=RULES.format(actor=ACTOR.uuid))
         add_tables(config, f'[validator.gateways]\n{ACTOR.uuid} = "{gateway.url}"\n')
@@ -208,7 +217,7 @@ def test_a_hot_sensor_switches_an_actuator_behind_another_gateway(city: City, tm
 
 
 def test_a_banned_target_gets_no_command(city: City, tmp_path: Path) -> None:
-    """A command to a banned gateway is refused by the validator itself, with the reason. The readings are accepted."""
+    """A command to a banned gateway is not sent, and the reason is logged. The readings are accepted."""
     banned = ForeignSender("ES256", number=22)
     enrolment = Enrolment(banned.uuid, IdentityKind.GATEWAY, Keys(read_pem(banned.pem.decode())))
     city.decide("identities", "enrol", enrolment_argument(enrolment))
@@ -223,7 +232,7 @@ def test_a_banned_target_gets_no_command(city: City, tmp_path: Path) -> None:
 
 
 def test_a_ban_counts_at_the_next_block(city: City, tmp_path: Path) -> None:
-    """A gateway is refused as soon as its ban is in a block, and is accepted again when the ban is lifted."""
+    """A gateway is refused from the block of its ban on, and accepted again after the ban is lifted."""
     sender = ForeignSender("ES256", number=23)
     enrolment = Enrolment(sender.uuid, IdentityKind.GATEWAY, Keys(read_pem(sender.pem.decode())))
     city.decide("identities", "enrol", enrolment_argument(enrolment))
@@ -244,7 +253,7 @@ def test_a_ban_counts_at_the_next_block(city: City, tmp_path: Path) -> None:
 def test_a_validator_reports_what_is_wrong_with_its_own_record(
     city: City, tmp_path: Path, identity: UUID, why: str
 ) -> None:
-    """The cloud and the gateways would refuse all of its requests, and for good if its kind is wrong."""
+    """A validator reports if its own identity is not enrolled or of another kind: its requests would be refused."""
     config = write_validator(city, tmp_path)
     config.write_text(config.read_text().replace(f'identity = "{VALIDATOR}"', f'identity = "{identity}"'))
     with running_validator(city, config) as run:
@@ -254,7 +263,7 @@ def test_a_validator_reports_what_is_wrong_with_its_own_record(
 def test_a_validator_that_is_ready_has_read_the_registry(
     city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first request after the start is judged, also if the node is slow."""
+    """The first request after the start is accepted, even if the node is slow."""
 
     def slow_head(chain: Chain, number: int | None = None) -> BlockHead:
         threading.Event().wait(0.5)  # stands for the way to the node
@@ -268,7 +277,7 @@ def test_a_validator_that_is_ready_has_read_the_registry(
 
 
 def test_a_flood_of_forged_requests_does_not_fill_the_log(city: City, tmp_path: Path) -> None:
-    """Forged requests under ever new names leave few entries, and a valid request is accepted after them."""
+    """300 forged requests under new names leave at most 60 log entries, and a valid request is still accepted."""
     with running_validator(city, write_validator(city, tmp_path)) as run:
         client = run.client()
         forger = ForeignSender("ES256", number=24)
@@ -282,7 +291,10 @@ def test_a_flood_of_forged_requests_does_not_fill_the_log(city: City, tmp_path: 
 
 
 def test_a_validator_that_stops_ends_in_time(city: City, tmp_path: Path) -> None:
-    """SIGTERM ends the process within 5 seconds, also while a client is connected. Its pages and its log are valid."""
+    """SIGTERM ends the process within 5 seconds, even while a client is connected.
+
+    Before SIGTERM, the health and metrics pages have the right counts; the log is valid afterwards.
+    """
     config = write_validator(city, tmp_path)
     listen = free_port()
     config.write_text(config.read_text().replace('listen = "127.0.0.1:0"', f'listen = "127.0.0.1:{listen}"'))
@@ -305,7 +317,7 @@ def test_a_validator_that_stops_ends_in_time(city: City, tmp_path: Path) -> None
 
 
 def page(port: int, path: str) -> bytes:
-    """Return a page of the validator's state."""
+    """Return the body of a page of the validator."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", path)
     response = connection.getresponse()
@@ -314,7 +326,7 @@ def page(port: int, path: str) -> bytes:
 
 
 def test_readings_are_answered_from_memory(city: City, tmp_path: Path) -> None:
-    """The newest readings of a device come first, with the gateway that sent them."""
+    """The newest readings of a device are returned first, with the gateway that sent them."""
     with running_validator(city, write_validator(city, tmp_path)) as run:
         client: ValidatorClient = run.client()
         for value in (1, 2, 3):

@@ -1,4 +1,4 @@
-"""The attack set, sent to a validator over HTTPS: each request is refused with its code, and none counts as data.
+"""Attacks on a validator over HTTPS: each request is refused with its code, and no data are accepted.
 
 The tokens are made by hand with `cryptography`, so that the validator's library is not tested against itself.
 """
@@ -74,7 +74,7 @@ def good(**changed: Any) -> bytes:
 
 
 def with_header(**changed: Any) -> Attack:
-    """Return an attack by the members of the header; the signature is valid for it."""
+    """Return an attack with the given members of the JWS header; the signature is valid for this header."""
     return lambda sender: envelope(sender.token(good(), sender.header(**changed)))
 
 
@@ -102,7 +102,7 @@ def padded(sender: ForeignSender) -> bytes:
 
 
 def deep(sender: ForeignSender) -> bytes:
-    """Return a request whose data are nested too deeply."""
+    """Return a request whose data are nested more deeply than allowed."""
     document = good().replace(b'"data": ', b'"data": ' + b'{"a": ' * 500, 1)[:-1] + b"}" * 501
     return envelope(sender.token(document))
 
@@ -165,7 +165,10 @@ ATTACKS: Mapping[str, tuple[Attack, int]] = {
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_is_refused_with_its_code(run: ValidatorRun, sender: ForeignSender, name: str) -> None:
-    """The answer has the code and the id of a warning, which the log gets. No identity is proven to be the offender."""
+    """The error contains the code and the id of the warning that is logged.
+
+    The warning is not proven against any identity.
+    """
     attack, code = ATTACKS[name]
     before = accepted(run)
     answer = post(run, attack(sender))
@@ -177,14 +180,17 @@ def test_an_attack_is_refused_with_its_code(run: ValidatorRun, sender: ForeignSe
 
 
 def test_a_reading_from_the_far_future_is_refused(run: ValidatorRun, sender: ForeignSender) -> None:
-    """It would be the newest reading of its device for ever. A clock that is a few minutes fast is accepted."""
+    """A reading 700 seconds in the future is refused, because it would remain its device's newest reading.
+
+    A reading 400 seconds in the future is accepted: the device's clock may be a few minutes fast.
+    """
     refused = post(run, sender.request(data=data(7, at=time.time() + 700)))["error"]
     assert (refused["code"], "seconds in the future" in refused["data"]["detail"]) == (-32000, True)
     assert post(run, sender.request(data=data(7, at=time.time() + 400)))["result"] == {"readings": 1}
 
 
 def test_a_limit_without_end_is_ignored(run: ValidatorRun) -> None:
-    """A number of thousands of digits, which Python does not read, does not fail the request."""
+    """A limit of 5,000 digits in a query does not fail, although Python refuses to parse it."""
     client = run.client()
     try:
         assert client.get(f"/readings/256?limit={'9' * 5000}")[0] == HTTPStatus.OK
@@ -193,7 +199,10 @@ def test_a_limit_without_end_is_ignored(run: ValidatorRun) -> None:
 
 
 def test_both_forms_of_an_ecdsa_signature_are_one_request(run: ValidatorRun) -> None:
-    """Anyone can turn s into N - s. Such a request has the same name, so that the second of the two is refused."""
+    """Anyone can turn s into N - s.
+
+    A request whose ECDSA signature has s replaced by N - s is refused, because it has the same name.
+    """
     sender = SENDERS["ES256"]
     document = good()
     assert "result" in post(run, envelope(sender.token(document)))
@@ -202,7 +211,7 @@ def test_both_forms_of_an_ecdsa_signature_are_one_request(run: ValidatorRun) -> 
 
 
 def inverted_form(sender: ForeignSender, document: bytes) -> bytes:
-    """Return a request with the claims of another one, and s replaced by N - s."""
+    """Return a request with the given claims, and with s of the signature replaced by N - s."""
 
     def sign(raw: bytes) -> bytes:
         found = sender.sign(raw)
@@ -212,7 +221,7 @@ def inverted_form(sender: ForeignSender, document: bytes) -> bytes:
 
 
 def test_a_changed_bit_of_a_token_is_refused(run: ValidatorRun, sender: ForeignSender) -> None:
-    """A request is refused after a change of any of its claims."""
+    """A request is refused if any of its claims was changed."""
     head, body, signature = sender.token(good()).split(".")
     for old, new in ((b"256", b"257"), (b"Cel", b"Far"), (b"submit", b"submiT"), (b"temperature", b"temperaturf")):
         changed = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)).replace(old, new)
@@ -221,7 +230,10 @@ def test_a_changed_bit_of_a_token_is_refused(run: ValidatorRun, sender: ForeignS
 
 
 def test_a_valid_request_is_accepted_once(run: ValidatorRun, sender: ForeignSender) -> None:
-    """A request of a second implementation is accepted with each algorithm. The same bytes are refused after it."""
+    """A request that another implementation signed is accepted, with each algorithm.
+
+    The same bytes are refused when they are sent again.
+    """
     raw = sender.request()
     assert post(run, raw) == {"jsonrpc": "2.0", "id": 7, "result": {"readings": 1}}
     error = post(run, raw)["error"]
@@ -230,9 +242,9 @@ def test_a_valid_request_is_accepted_once(run: ValidatorRun, sender: ForeignSend
 
 
 def test_a_ban_is_proven_only_by_the_banned_key(run: ValidatorRun) -> None:
-    """The warning about a banned gateway is proven if the gateway signed the request, and only then.
+    """A warning about a banned gateway is proven only if the gateway's key signed the request.
 
-    A recorded request of the gateway, or one for another validator, does not prove that the gateway sent it now.
+    A recorded request, or a request to another validator, does not prove that the gateway sent it now.
     """
     raw = BANNED.request()
     error = post(run, raw)["error"]
@@ -248,7 +260,10 @@ def test_a_ban_is_proven_only_by_the_banned_key(run: ValidatorRun) -> None:
 
 
 def test_each_kind_calls_its_own_methods(run: ValidatorRun) -> None:
-    """A validator may not submit, and a gateway may not command. Both are proven, because both signed it."""
+    """A `submit` request of a validator and a `command` request of a gateway are refused.
+
+    Such a refusal is proven, because the sender signed the request.
+    """
     cases = ((COMMANDER.request(), -32005), (SENDERS["ES256"].request(method="command"), -32601))
     for raw, code in cases:
         error = post(run, raw)["error"]
@@ -270,7 +285,7 @@ def test_each_kind_calls_its_own_methods(run: ValidatorRun) -> None:
     ids=["empty", "no reading", "empty reading", "a text", "null", "before 1970", "long name"],
 )
 def test_signed_nonsense_is_no_data(run: ValidatorRun, sender: ForeignSender, data: Mapping[str, Any]) -> None:
-    """A request with a valid signature and unusable data is refused, and is proven to come from its sender."""
+    """A request with a valid signature but unusable data is refused, and the warning is proven against the sender."""
     before = accepted(run)
     error = post(run, sender.request(data=data))["error"]
     assert error["code"] == -32000
@@ -279,7 +294,10 @@ def test_signed_nonsense_is_no_data(run: ValidatorRun, sender: ForeignSender, da
 
 
 def test_the_published_form_needs_time_nonce_and_receiver(run: ValidatorRun) -> None:
-    """A request in the published form is accepted once. Without time, nonce and receiver it is refused."""
+    """A request in the form of the published system is accepted once.
+
+    A published-form request without time, nonce and receiver is refused.
+    """
     sender = SENDERS["RS256"]
     fresh = {"time": int(time.time()), "nonce": secrets.token_hex(8), "to": str(VALIDATOR)}
     covered = {"data": claims()["data"], "identity": str(sender.uuid)}
@@ -301,7 +319,7 @@ def published(sender: ForeignSender, covered: Mapping[str, Any]) -> bytes:
 
 
 def test_a_virtual_ip_stands_for_its_identity(city: City, tmp_path: Path) -> None:
-    """A request that comes from the virtual IP of another identity is refused, also with a valid signature."""
+    """A request from the virtual IP of another identity is refused, even with a valid signature."""
     owner, other = ForeignSender("ES256", number=8), ForeignSender("ES256", number=9)
     enrol(city, owner, address=IPv4Address("127.0.0.1"))
     enrol(city, other)
@@ -319,5 +337,5 @@ def post(run: ValidatorRun, raw: bytes) -> dict[str, Any]:
 
 
 def accepted(run: ValidatorRun) -> int:
-    """Return the number of readings that the validator has."""
+    """Return the number of readings that the validator has stored."""
     return len(run.kept_client.get("/readings/256?limit=1000")[1]["readings"])

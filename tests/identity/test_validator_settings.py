@@ -1,4 +1,4 @@
-"""``blockota validator init`` writes settings that load, and wrong settings and rules are refused with a sentence."""
+"""``blockota validator init`` writes settings that load; wrong settings and rules are refused with a reason."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ command = "fan"
 
 
 def run(folder: Path, *words: str) -> tuple[int, str, str]:
-    """Run a command in a folder, and return its status, output and errors."""
+    """Run a command in a folder, and return exit status, output and errors."""
     done = forks.run(["-m", "blockota", *words], folder=folder)
     return done.returncode, done.stdout, done.stderr
 
 
 def init(folder: Path, *words: str) -> dict[str, Any]:
-    """Set up a validator by the command, and return its report."""
+    """Set up a validator by the command, and return the command's report."""
     status, out, errors = run(folder, "validator", "init", "--json", *words)
     assert status == 0, errors
     found: dict[str, Any] = json.loads(out)
@@ -50,7 +50,10 @@ def init(folder: Path, *words: str) -> dict[str, Any]:
 
 
 def test_a_new_validator_loads(tmp_path: Path) -> None:
-    """The settings name keys that open, with a certificate for the host. Private files are for their owner only."""
+    """The written settings name key files that can be read, with a certificate for the host.
+
+    Private files are readable only for their owner.
+    """
     made = init(tmp_path, "--domain", "berlin.example", "--requests", "10.64.0.1:8470", "--host", "10.64.0.1")
     config = tmp_path / "blockota.toml"
     settings, log = load_validator(config, environment={}), load_log(config, environment={})
@@ -73,7 +76,7 @@ def test_a_new_validator_loads(tmp_path: Path) -> None:
 
 
 def test_a_validator_that_never_ran_has_no_state(tmp_path: Path) -> None:
-    """Each command names the missing setting and the command that writes it."""
+    """Each command without its setting names the missing setting and the command that writes it."""
     status, _, errors = run(tmp_path, "validator", "status")
     assert (status, "blockota validator init" in errors) == (2, True)
     init(tmp_path)
@@ -82,7 +85,7 @@ def test_a_validator_that_never_ran_has_no_state(tmp_path: Path) -> None:
 
 
 def test_rules_are_read(tmp_path: Path) -> None:
-    """A rule has the values of its table, and defaults for the others."""
+    """A rule has the values of its settings table, and defaults for missing values."""
     path = tmp_path / "validator.toml"
     path.write_text(RULE)
     (rule,) = load_rules(path)
@@ -139,7 +142,7 @@ def test_a_wrong_rule_is_refused(tmp_path: Path, old: str, new: str, why: str) -
     ],
 )
 def test_a_wrong_setting_is_refused(tmp_path: Path, line: str, why: str) -> None:
-    """The error names the setting and the fault."""
+    """The error for a wrong rule names the setting and the fault."""
     values = {"identity": '"0f8fad5b-d9cb-469f-a165-70867728950e"', "identity_key": '"file:key.pem"'}
     name, _, value = line.partition(" = ")
     text = "\n".join(f"{key} = {one}" for key, one in (values | {name: value}).items())
@@ -163,7 +166,7 @@ def test_a_wrong_setting_is_refused(tmp_path: Path, line: str, why: str) -> None
     ],
 )
 def test_a_wrong_setting_ends_the_command(tmp_path: Path, more: str, why: str) -> None:
-    """The command ends with status 2 and one sentence, without a traceback."""
+    """The command exits with status 2 and a reason, without a traceback."""
     init(tmp_path)
     config, text = tmp_path / "blockota.toml", (tmp_path / "blockota.toml").read_text()
     registry = f'[networks.local]\nurl = "http://127.0.0.1:1"\nidentities = "0x{"5" * 40}"\n'
