@@ -1,8 +1,9 @@
 """Measure the receiver of signed requests, and a whole validator: ``python -m benchmarks.access [--quick] [--json]``.
 
-The checks of requests are measured without a network, with the record of the sender in memory and all names on the
-disk. The validator is a process that serves HTTPS, reads the registry from anvil, and keeps each request in its outbox,
-because its cloud is out of reach. Its clients are another process, on the same machine.
+The receiver's checks are measured without a network; the sender's record is in memory, and the names of received
+requests are on disk. The validator is a process that serves HTTPS and reads the registry from anvil. It stores each
+request in its outbox, because its cloud service is unreachable. The validator's clients run in another process on the
+same machine.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ SECONDS = 10
 
 
 def figures(*, is_quick: bool) -> Iterator[Figure]:
-    """Yield the figures of the receiver, the registry and the validator."""
+    """Yield the figures of the receiver, the identity registry and the validator."""
     with local_chain() as chain, folder_on_disk() as folder, forks.server():
         city = found_city(chain, Cast(*(dev_account(number) for number in range(7))))
         senders = [ForeignSender(algorithm) for algorithm in ALGORITHMS]
@@ -53,7 +54,7 @@ def figures(*, is_quick: bool) -> Iterator[Figure]:
 
 
 def _reading(city: City) -> Figure:
-    """Measure the reading of a record that is not in memory."""
+    """Measure the time to read a sender's record that is not in memory."""
     contract = IdentitiesContract(city.chain, city.deployment.registries["identities"])
     runs = []
     for _ in range(READS + 1):
@@ -66,7 +67,7 @@ def _reading(city: City) -> Figure:
 
 
 def _verdicts(city: City, folder: Path, sender: ForeignSender) -> Figure:
-    """Measure the processor time of a receiver, from the bytes to the answer."""
+    """Measure the processor time of a receiver from a request's bytes to its answer."""
     registry = IdentityReader(lambda: IdentitiesContract(city.chain, city.deployment.registries["identities"]))
     requests = [sender.request() for _ in range(VERDICTS)]
     with RequestState(folder / f"{sender.algorithm}.sqlite") as state:
@@ -87,7 +88,7 @@ def _verdicts(city: City, folder: Path, sender: ForeignSender) -> Figure:
 
 
 def _validator(city: City, folder: Path, sender: ForeignSender, seconds: int) -> Iterator[Figure]:
-    """Measure a validator at a steady rate of requests."""
+    """Measure the response times of a validator at a steady rate of requests."""
     config = write_validator(city, folder)
     cloud = f'\n[validator.cloud]\nidentity = "{CLOUD}"\nurl = "http://127.0.0.1:9"\n'
     config.write_text(config.read_text() + cloud)

@@ -1,8 +1,8 @@
-"""Clients of a validator in a process of their own: ``python -m benchmarks.access_clients URL AUTHORITY < REQUESTS``.
+"""Send requests to a validator: ``python -m benchmarks.access_clients URL AUTHORITY < REQUESTS``.
 
 Standard input has one request per line. The requests are sent over `CONNECTIONS` persistent TLS connections. Each
-request is sent at its time in the schedule, even if earlier requests have no answer yet. The output is one JSON object
-with the seconds from the scheduled time to the end of each answer.
+request is sent at its scheduled time, even if earlier requests have no answer yet. The output is one JSON object with
+the seconds from the scheduled time to the end of each answer.
 """
 
 from __future__ import annotations

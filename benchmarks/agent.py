@@ -1,4 +1,4 @@
-"""The agent of ``device/``: sizes, its own delta, and updates over SMP in QEMU: ``python -m benchmarks.agent``.
+"""Measure the device agent's sizes and its updates over SMP in QEMU: ``python -m benchmarks.agent``.
 
 Needs QEMU, gcc-arm-none-eabi and the packages of ``make peers``.
 """
@@ -33,7 +33,7 @@ BUFFERS = 11
 
 
 def figures() -> Iterator[Figure]:
-    """Yield sizes, and the durations of an update of 96 KiB in QEMU."""
+    """Yield sizes in bytes, and the durations of an update of 96 KiB in QEMU."""
     yield from sizes()
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -52,7 +52,7 @@ def figures() -> Iterator[Figure]:
 
 
 def sizes() -> Iterator[Figure]:
-    """Yield the sizes of the committed programs, and of the agent's own delta relative to its image."""
+    """Yield the sizes of the committed programs, and the size of an update of the agent itself as a delta."""
     for name, program in PROGRAMS.items():
         content = (IMAGES / f"{name}.bin").read_bytes()
         if "agent" in name:
@@ -67,7 +67,7 @@ def sizes() -> Iterator[Figure]:
 
 
 def _update(name: str, update: Callable[[QemuBoard], float], *, limit: float | None) -> Figure:
-    """Update new boards, the first one as a warm-up."""
+    """Update new boards over SMP; the first update is a warm-up."""
     runs = []
     for _ in range(RUNS + 1):
         with TemporaryDirectory() as folder, QemuBoard(Path(folder), flash_with(OLD)) as board:
@@ -82,7 +82,7 @@ def _by_smpmgr(board: QemuBoard, *words: str) -> float:
 
 
 def _by_face(board: QemuBoard, image: bytes) -> float:
-    """Return the seconds from the gateway's knowledge of a release to the board's restart into its image."""
+    """Return the seconds from the gateway's discovery of a release to the board's restart into its image."""
 
     async def update(folder: Path) -> float:
         (folder / "images").mkdir()

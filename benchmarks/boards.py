@@ -1,6 +1,6 @@
 """A simulated board as a separate process, and the third-party flashers that are compared with BlockOTA's flasher.
 
-If the system allows it, the board's process has a real-time priority, because other processes do not slow a real board.
+If the system allows real-time priority, the board's process gets it, because other processes do not slow a real board.
 The flashers run at normal priority. Every flasher uses the same simulated board, and is started as a new process for
 each board.
 """
@@ -42,7 +42,7 @@ class Board:
 
     @property
     def flash(self) -> bytes:
-        """The present contents of the board's flash."""
+        """The current contents of the board's flash."""
         return self.file.read_bytes()
 
 
@@ -50,7 +50,7 @@ class Board:
 def board(
     contents: bytes, *, part: str = "stm32f103c8", terminal: bool = False, is_timed: bool = True
 ) -> Iterator[Board]:
-    """Start a simulated board with this chip; `is_timed` simulates the times of line and flash."""
+    """Start a simulated board with this chip; `is_timed` simulates the durations of line and flash operations."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "flash"
         file.write_bytes(SimulatedBoard(PROFILES[part], flash=contents).flash)  # the rest of the flash is erased

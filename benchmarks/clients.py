@@ -1,7 +1,8 @@
-"""Run many clients that fetch the same file at the same moment, and check the files that they accepted.
+"""Run many clients that fetch the same file simultaneously, and check the files that they accepted.
 
-``python -m benchmarks.clients FOLDER NUMBER`` starts a number of clients, each in its own process. A line of JSON on
-standard input contains the task and the time to begin; a line of JSON on standard output contains the results.
+``python -m benchmarks.clients FOLDER NUMBER`` starts a number of clients, each in its own process. Each line of
+standard input is a JSON object with the download and its start time; each line of standard output is a JSON object with
+the results.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Outcome:
     """The results of all clients.
 
     Attributes:
-        times: the seconds of each client that accepted a file.
+        times: the duration in seconds of each client that accepted a file.
         refusals: the errors of the clients that did not accept a file.
         unverified: the number of bytes of accepted files that differ from the published file.
     """
@@ -77,7 +78,7 @@ class Crowd:
         self._process = process
 
     def fetch(self, task: Task) -> Outcome:
-        """Let all clients fetch the same file at the same moment."""
+        """Let all clients fetch the same file simultaneously."""
         # The monotonic clock has the same value in every process.
         order = json.dumps({"begin": time.monotonic() + _HEAD_START, "task": asdict(task)})
         print(order, file=self._process.stdin, flush=True)

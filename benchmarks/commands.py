@@ -39,7 +39,7 @@ FLASH_SIZE = 1 << 16
 
 
 def parts(*, quick: bool) -> list[Iterator[Figure]]:
-    """Return the parts of the benchmark, of which each can fail alone; the longest parts come last."""
+    """Return the parts of the benchmark, the longest ones last; each part can fail without the others."""
     found = [gas_figures(), cid_figures(), process_figures()]
     return found if quick else [*found, make_demo(), make_test()]
 
@@ -154,7 +154,7 @@ def flash_figure(folder: Path, *, runs: int) -> Figure:
 
 
 def start(folder: Path, *words: str) -> None:
-    """Run a command in a folder; its output is dropped."""
+    """Run a command in a folder, and discard its output."""
     subprocess.run([*COMMAND, *words], cwd=folder, capture_output=True, check=True)
 
 

@@ -1,8 +1,8 @@
 """Measure storing and fetching images: ``python -m benchmarks.content [--json]``.
 
-Most figures are the ratio of the times of two programs for the same task. The programs run in turns on this machine;
-the figure is the median of several turns after a warm-up. The exit status is 1 if a figure misses its limit, or if a
-program for the comparison is missing.
+Most figures are the ratio of the durations of two programs for the same task. The programs run in turns on this
+machine; the figure is the median of several turns after a warm-up. The exit status is 1 if a figure misses its limit,
+or if a program that the comparison needs is missing.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def figures() -> Iterator[Figure]:
 
 
 def local_store() -> Iterator[Figure]:
-    """Yield the throughput of the local store, relative to SHA-256, which every store must compute."""
+    """Yield the throughput of the local store relative to SHA-256, which every store must compute."""
     theirs = (
         "Theirs: `hashlib.file_digest` of the same file. Both read files in the page cache; the store is on the disk "
         "of this clone."
@@ -127,7 +127,7 @@ def one_fetch() -> Iterator[Figure]:
 
 
 def fetched(image: Image, url: str, *, into: Path) -> float:
-    """Return the seconds of a verified fetch into a new file."""
+    """Return the duration in seconds of a verified fetch into a new file."""
     into.unlink(missing_ok=True)
 
     def work() -> None:
@@ -138,7 +138,7 @@ def fetched(image: Image, url: str, *, into: Path) -> float:
 
 
 def curled(urls: list[str], *, into: Path) -> list[float]:
-    """Return the seconds of each transfer; one curl process begins all transfers at the same moment."""
+    """Return the duration in seconds of each transfer; one curl process begins all transfers simultaneously."""
     if into.is_file():
         into.unlink()
     wanted = "\n".join(f'url = "{url}"\noutput = "{into}"' for url in urls)
@@ -153,7 +153,7 @@ def curled(urls: list[str], *, into: Path) -> list[float]:
 
 
 def many_clients() -> Iterator[Figure]:
-    """Yield the times of 100 clients that fetch the same file at once, from our repository relative to nginx."""
+    """Yield the durations of 100 clients that fetch one file simultaneously, from our repository relative to nginx."""
     seen: list[Outcome] = []
     with contextlib.ExitStack() as stack:
         folder, output = stack.enter_context(folder_on_disk()), stack.enter_context(folder_on_disk())
@@ -207,14 +207,14 @@ def many_clients() -> Iterator[Figure]:
 
 
 def mean(outcome: Outcome) -> float:
-    """Return the mean time of the clients; exit with an error if a client failed."""
+    """Return the mean duration of the clients' downloads; exit with an error if a client failed."""
     if outcome.refusals:
         sys.exit(f"{len(outcome.refusals)} clients did not accept a file: {outcome.refusals[0]}")
     return statistics.mean(outcome.times)
 
 
 def memory() -> Iterator[Figure]:
-    """Yield the peak memory of ``blockota release fetch`` of the largest image, above that of an idle process."""
+    """Yield the peak memory of ``blockota release fetch`` of the largest image, minus that of an idle process."""
     with folder_on_disk() as folder, contextlib.chdir(folder), local_chain() as chain:
         image = folder / "image.bin"
         digest = write_image(image, LARGEST)

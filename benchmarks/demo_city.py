@@ -1,8 +1,8 @@
 """Measure the demonstration of a city: ``python -m benchmarks.demo_city [--quick] [--json]``.
 
-The benchmark runs ``blockota demo --city 1000``, or 100 devices with ``--quick``. It adds up the processor time and the
-memory of all processes of the demonstration: the commands, the chain, the gateway, the operations room and the devices.
-Memory that several processes share counts once (PSS of Linux).
+The benchmark runs ``blockota demo --city 1000``, or 100 devices with ``--quick``. It measures the processor time and
+the memory of all processes of the demonstration: the commands, the chain, the gateway, the operations room and the
+devices. Memory that several processes share is counted once (Linux's PSS).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _TICKS, _MIB, _RUNS = os.sysconf("SC_CLK_TCK"), 1 << 10, 5
 
 @dataclass
 class Usage:
-    """What a process and its descendants use.
+    """The processor time and the memory of a process and its descendants.
 
     Attributes:
         root: the process.
-        folder: the folder of the demonstration, whose chain runs in a session of its own.
-        peak: the largest memory of a sample, in KiB.
+        folder: the folder of the demonstration; a process id file in it names the chain, which runs in another session.
+        peak: the largest sampled memory, in KiB.
     """
 
     root: int
@@ -44,7 +44,7 @@ class Usage:
     _seen: dict[int, float] = field(default_factory=dict)
 
     def sample(self) -> float:
-        """Sample the memory. Returns the processor time in seconds so far, also of processes that ended."""
+        """Sample the memory. Returns the processor time in seconds so far, including that of ended processes."""
         memory = 0
         for number in self._processes():
             try:
@@ -72,7 +72,7 @@ class Usage:
 
 
 def figures(devices: int) -> Iterator[Figure]:
-    """Yield the times, the processor time and the memory of the demonstration, and the times of two pages."""
+    """Yield the durations, processor time and memory of the demonstration, and the load times of two pages."""
     name = f"demonstration with {devices:,} devices"
     command = [sys.executable, "-m", "blockota", "demo", "--city", str(devices)]
     with tempfile.TemporaryDirectory() as folder:
@@ -119,7 +119,7 @@ def _sample(usage: Usage, over: threading.Event) -> None:
 
 
 def _line(demo: subprocess.Popen[str], pattern: str) -> str:
-    """Return the first group of a pattern in the next line of the output that has it."""
+    """Return the first group of the pattern in the next line of output that matches the pattern."""
     for line in demo.stdout or ():
         if found := re.search(pattern, line):
             return found[1]

@@ -1,8 +1,8 @@
-"""Measure the duties of a device with a secure element: ``python -m benchmarks.device_chip`` (needs gcc-arm-none-eabi).
+"""Measure what a device with a secure element does: ``python -m benchmarks.device_chip`` (needs gcc-arm-none-eabi).
 
-The times are those of a simulated STM32F103 at 24 MHz with 1.3 cycles for each instruction; the chip takes the longest
-time of each command (``limits.toml``). Transfers on I2C take no time. The checks of sectors are drawn at random, and
-their number is also computed.
+The times are those of a simulated STM32F103 at 24 MHz with 1.3 cycles for each instruction. Each command of the secure
+element takes its longest time (``limits.toml``). I2C transfers take no simulated time. The gateway checks randomly
+drawn sectors; the share of spoiled pages that its checks find is both measured and computed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SPEED = TimeModel(cycles_per_instruction=1.3, now=lambda: 0.0, wait=lambda _: No
 
 
 def figures() -> Iterator[Figure]:
-    """Yield the figures of the boot, of the checks of sectors, and of sessions and events."""
+    """Yield the figures of the boot, of the sector checks, and of sessions and events."""
     with TemporaryDirectory() as folder:
         image = large_agent(Path(folder))
         yield from boots(image)
@@ -55,7 +55,7 @@ def large_agent(folder: Path) -> bytes:
 
 
 def boots(image: bytes) -> Iterator[Figure]:
-    """Yield the times from the reset to the start of an image: the chip's first one, and all later ones."""
+    """Yield the times from the reset to the start of an image, at the image's first boot and at a later boot."""
     board = BoardAgent(image, times=SPEED)
     size = f"{hashed_size(image):,} bytes"
     first, later = (board.seconds_to_image() for _ in range(2))
@@ -64,7 +64,7 @@ def boots(image: bytes) -> Iterator[Figure]:
 
 
 def drawn_checks() -> Iterator[Figure]:
-    """Yield the share of spoiled pages that the checks find: the computed share, and that of random draws."""
+    """Yield the percentage of cases in which the checks find a spoiled page, computed and measured."""
     computed = 1 - (1 - ASKED / PAGES) ** CHECKS
     found = sum(any(0 in draw_pages(PAGES * PAGE) for _ in range(CHECKS)) for _ in range(DRAWN))
     name = f"one spoiled page of {PAGES} is found by {CHECKS} checks of {ASKED} pages"
@@ -75,7 +75,7 @@ def drawn_checks() -> Iterator[Figure]:
 
 
 def checks_on_boards(image: bytes, folder: Path) -> Iterator[Figure]:
-    """Yield the number of checks until a page is detected that was spoiled while the agents of boards ran."""
+    """Yield the largest number of checks until a board's agent reveals a page that was spoiled while the agent ran."""
     draw = random.Random(3)  # noqa: S311 - a draw that can be repeated
     content = image.ljust(-(-len(image) // PAGE) * PAGE, b"\xff")
     pages, needed = range(len(content) // PAGE), []
@@ -96,7 +96,7 @@ def checks_on_boards(image: bytes, folder: Path) -> Iterator[Figure]:
 
 
 def commands(image: bytes) -> Iterator[Figure]:
-    """Yield the board's times of the commands that ask the secure element."""
+    """Yield the durations of the board's commands that use the secure element."""
     board = BoardAgent(image, times=SPEED)
     for _ in range(4):
         board.boot()

@@ -1,12 +1,12 @@
 """Check for every sentence that a run of the flasher prints whether it is true of the simulated board.
 
 `Judge.sentence` judges a sentence of the display, and `Judge.error` judges the parts of an error. A text is split into
-its clauses, and each clause must match one rule of `fault_sentences`. A clause that matches no rule counts as wrong, so
-that a new sentence needs a new rule there. A rule compares the clause with the flash of the simulated board at the
-moment of the sentence, with the bytes that the host has received, and with the files of the run.
+clauses, and each clause must match one rule of `fault_sentences`. A clause that matches no rule counts as wrong, so
+each new sentence of the flasher needs a new rule in `fault_sentences`. A rule compares the clause with three things:
+the simulated board's flash at that moment, the bytes that the host has received, and the files of the run.
 
-Values of the identity (product id, version, unique id, list of commands) have no checksum on the line. They are judged
-only if no fault of the line has changed bytes from the board so far.
+Values of the identity (product id, version, unique id, list of commands) have no checksum on the line. These values are
+judged only if no line fault has changed bytes from the board so far.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ Rule = Callable[..., bool]
 
 @dataclass(frozen=True)
 class Situation:
-    """One case, and all facts about it.
+    """One case of the campaign, and all facts about it.
 
     Attributes:
-        scene: the contents of the flash before and after.
+        scene: the contents of the flash before and after the run.
         board: the simulated board.
-        link: the line to the board, with its record of the present attempt.
+        link: the line to the board, with its record of the current attempt.
         folder: the folder with the bench log and the journals.
         kind: the kind of the injected fault.
-        number: the place of the fault.
+        number: the place of the fault, such as the number of the byte that it changes.
         is_lasting: whether the fault is permanent.
         other: the board that replaces the first one; None unless the case swaps boards.
     """
@@ -103,11 +103,11 @@ class Judge:
         situation: the case.
         untrue: the untrue and unknown sentences so far.
         count: the number of judged clauses.
-        states: the number of states of the flash that the errors of the present attempt name.
-        is_good: whether the present attempt has succeeded, as its result reports.
-        is_cleared: whether the board has passed check 9 in the present attempt.
-        is_repeated: whether the present attempt has written the whole image once more.
-        at_start: the flash at the start of the present attempt.
+        states: the number of states of the flash that the errors of the current attempt name.
+        is_good: whether the result of the current attempt reports success.
+        is_cleared: whether the board has passed check 9 in the current attempt.
+        is_repeated: whether the current attempt has written the whole image a second time.
+        at_start: the contents of the flash at the start of the current attempt.
     """
 
     def __init__(self, situation: Situation, rules: Sequence[tuple[re.Pattern[str], Rule]]) -> None:
@@ -126,7 +126,7 @@ class Judge:
 
     @property
     def flash(self) -> bytes:
-        """The present contents of the flash."""
+        """The current contents of the flash."""
         return self.situation.board.flash
 
     def event(self, event: object) -> None:
@@ -160,7 +160,7 @@ class Judge:
 
     @property
     def can_resume(self) -> bool:
-        """Whether the board has a journal of this release."""
+        """Whether the board has a journal of the release to install."""
         entry = self.situation.entry()
         return entry is not None and (entry["product"], entry["version"]) == (PRODUCT, str(NEW_VERSION))
 
@@ -185,7 +185,7 @@ class Judge:
 
     @property
     def erased(self) -> list[slice]:
-        """The image's erase units that were the target of an erase command of the present attempt."""
+        """The image's erase units that an erase command of the current attempt named."""
         scene, numbers = self.situation.scene, self.situation.link.erased
         pages = {scene.profile.page_of_number(number) for number in numbers if number is not None}
         spans = [scene.profile.page_span(page) for page in pages if page < scene.profile.page_count]
@@ -193,7 +193,7 @@ class Judge:
 
     @property
     def restored(self) -> int:
-        """The number of bytes beside the image that the present attempt wrote back after they had been erased."""
+        """The number of bytes beside the image that the current attempt erased and wrote back."""
         scene = self.situation.scene
         found = [unit for unit in scene.units if not self.at_start[unit].strip(scene.erased)]
         units = [unit for unit in scene.units if unit in self.erased or unit in found]

@@ -25,15 +25,15 @@ _SECONDS_TO_PUT_BACK = 2.0
 
 @dataclass
 class Mishaps:
-    """Faults of the serial line, which affect single bytes; bytes are counted from 1, and 0 means no fault.
+    """Faults of the serial line that affect single bytes; bytes are counted from 1, and 0 means no fault.
 
     Attributes:
-        lose_received: the number of the byte to the board that is lost.
-        lose_sent: the number of the byte from the board that is lost.
-        insert_received: the number of the byte to the board before which another byte is inserted.
-        insert_sent: the number of the byte from the board before which another byte is inserted.
-        swap_after: the number of the byte to the board after which another board is connected.
-        value: the byte that is inserted.
+        lose_received: the number of the lost byte, counted in the bytes sent to the board.
+        lose_sent: the number of the lost byte, counted in the bytes sent by the board.
+        insert_received: the number of the byte to the board before which a byte is inserted.
+        insert_sent: the number of the byte from the board before which a byte is inserted.
+        swap_after: the number of the byte to the board after which another board replaces the first one.
+        value: the value of the inserted byte.
     """
 
     lose_received: int = 0
@@ -45,7 +45,7 @@ class Mishaps:
 
 
 class WirelessLink(Link):
-    """A link to a simulated board in this process; a timeout takes no real time, only time of the simulation.
+    """A link to a simulated board in this process; a timeout takes simulated time and no real time.
 
     Args:
         board: the board at the other end.
@@ -62,7 +62,7 @@ class WirelessLink(Link):
         heard: all bytes that the host has received.
         has_been_silent: whether a read of the host has timed out.
         addresses: the addresses in the commands Read Memory and Go, each with the command's code.
-        erased: the page numbers in erase commands; None stands for the erase of everything.
+        erased: the page numbers in erase commands; None stands for a mass erase.
     """
 
     name, baud, can_steer = "the simulated board", 115200, True
@@ -93,15 +93,15 @@ class WirelessLink(Link):
             self._board.reset()
 
     def set_baud(self, baud: int, /) -> None:
-        """Do nothing; the simulated board has no time."""
+        """Do nothing; the simulated board needs no real time."""
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
-        """Drive NRST by DTR and BOOT0 by RTS; an asserted line is low."""
+        """Drive NRST by DTR and BOOT0 by RTS; an asserted control line is low."""
         self._board.boot0 = not rts
         self._board.hold_reset(low=dtr)
 
     def send_break(self, seconds: float, /) -> None:
-        """Do nothing; no wiring of the campaign uses a break."""
+        """Do nothing; no board of the campaign is reset by a break on the line."""
 
     def wait(self, seconds: float) -> None:
         """Let the simulated board run for some seconds."""
@@ -163,7 +163,7 @@ class WirelessLink(Link):
 
 
 def _changed(data: bytes, passed: int, *, lost: int, before: int, by: Mishaps) -> bytes:
-    """Return the bytes with the line's faults applied; `passed` bytes were transferred before."""
+    """Return the bytes after the line's faults; `passed` is the number of bytes transferred before."""
     at = (lost or before) - 1 - passed
     if not 0 <= at < len(data):
         return data

@@ -1,7 +1,7 @@
-"""The rules of the fault campaign: whether a clause is true of the simulated board, the line and the files of the run.
+"""The rules of the fault campaign: whether a clause is true of the simulated board, the line and the run's files.
 
-Each rule has the judge and the groups of its pattern in `fault_sentences` as parameters, and returns whether the clause
-is true. The docstring of a rule is the meaning of its clauses.
+Each rule's arguments are the judge and the groups of the rule's pattern in `fault_sentences`; the result is whether the
+clause is true. The docstring of a rule states what a matching clause claims.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from firmware_host.simulator.device import UNIQUE_ID
 
 
 def always(judge: Judge, *_: str) -> bool:
-    """The clause gives advice or states a condition, so it is always true."""
+    """Accept a clause that gives advice or states a condition."""
     del judge
     return True
 
@@ -34,12 +34,12 @@ def board(judge: Judge, name: str, version: str, unique_id: str) -> bool:
 
 
 def unchanged(judge: Judge, *_: str) -> bool:
-    """The attempt has not changed the flash."""
+    """Return whether the flash is unchanged since the start of the attempt."""
     return judge.flash == judge.at_start
 
 
 def heard(judge: Judge, quoted: str) -> bool:
-    """The host has received these bytes."""
+    """Return whether the host has received the quoted bytes."""
     return bytes(ast.literal_eval(quoted)) in judge.situation.link.heard
 
 
@@ -54,7 +54,7 @@ def replaces(judge: Judge, version: str, found: str) -> bool:
 
 
 def holds_already(judge: Judge, version: str) -> bool:
-    """Check 6, if the board has the release already."""
+    """Return whether check 6 is right to report that the flash already contains the release."""
     scene = judge.situation.scene
     return version == str(NEW_VERSION) and judge.flash[scene.image] == scene.new and unchanged(judge)
 
@@ -86,7 +86,7 @@ def digest(judge: Judge, digest: str, method: str) -> bool:
 
 
 def is_method(judge: Judge, method: str) -> bool:
-    """Whether the attempt has read the whole image, or has started the digest program."""
+    """Return whether the attempt has read the whole image, or has started the digest program."""
     scene, addresses = judge.situation.scene, judge.situation.link.addresses
     if method in ("hashed on the chip", "by hashing on the chip"):
         return any(command == Command.GO and address != scene.start_address for command, address in addresses)
@@ -96,7 +96,7 @@ def is_method(judge: Judge, method: str) -> bool:
 
 
 def done(judge: Judge, already: str, *counts: str) -> bool:
-    """The line of a success: the work, in pages and bytes, and the proof."""
+    """Return whether a success line states the right numbers of pages and bytes, and the right method of proof."""
     *numbers, method = counts
     erased, _, programmed, _, identical, _ = (int(number.replace(",", "")) for number in numbers)
     scene, flash = judge.situation.scene, judge.flash
@@ -109,12 +109,12 @@ def done(judge: Judge, already: str, *counts: str) -> bool:
 
 
 def written_back(judge: Judge, count: str) -> bool:
-    """The present attempt has erased these bytes beside the image, and has written them back."""
+    """Return whether the attempt has erased this number of bytes beside the image and has written them back."""
     return int(count.replace(",", "")) == judge.restored and judge.flash == judge.situation.scene.after
 
 
 def log_line(judge: Judge, number: str, digest: str) -> bool:
-    """The line is the last line of the bench log, and its facts match the flash."""
+    """Return whether the bench log ends with this line, and the line's facts match the flash."""
     *_, line = read_log(judge.situation.folder / "bench-log")
     is_done = bool(line.fields["after"])
     is_right = not is_done or judge.flash == judge.situation.scene.after
@@ -122,13 +122,13 @@ def log_line(judge: Judge, number: str, digest: str) -> bool:
 
 
 def counters(judge: Judge, good: str, bad: str) -> bool:
-    """The counters of good and bad boards."""
+    """Return whether the counters of good and bad boards are right."""
     is_right = judge.flash == judge.situation.scene.after or good == "0"
     return is_right and (good, bad) == (("1", "0") if judge.is_good else ("0", "1"))
 
 
 def started(judge: Judge, how: str, rest: str) -> bool:
-    """The facts that the bench knows after the start of the program."""
+    """Return whether the line after the program's start states the right facts."""
     it, scene = judge.situation, judge.situation.scene
     if how.startswith("The program was not started"):
         return (Command.GO, scene.start_address) not in it.link.addresses and it.board.boot0
@@ -144,33 +144,33 @@ def started(judge: Judge, how: str, rest: str) -> bool:
 
 
 def not_started(judge: Judge, what: str, why: str) -> bool:
-    """The program may not have started; the sentence quotes another error."""
+    """Judge a warning that the program may not have started; the warning quotes another error."""
     return judge.flash == judge.situation.scene.after and judge.clauses([what, *why.split("; ")], what)
 
 
 def reason(judge: Judge, what: str, why: str) -> bool:
-    """A sentence that quotes another error."""
+    """Judge a sentence that quotes another error."""
     return judge.clauses([what, *why.split("; ")], f"{what}: {why}")
 
 
 def repeated(judge: Judge, why: str) -> bool:
-    """The image is written once more; the sentence quotes the reason."""
+    """Judge the reason that is quoted when the image is written a second time."""
     return judge.clauses(why.split("; "), why)
 
 
 def interrupted(judge: Judge, release: str, path: str) -> bool:
-    """The found journal was written by an earlier attempt."""
+    """Return whether an earlier attempt wrote the journal that was found."""
     return release == f"{PRODUCT} {NEW_VERSION}" and Path(path).exists() and judge.was_begun
 
 
 def not_restored(judge: Judge, first: str, stop: str) -> bool:
-    """The flash has other bytes at these addresses than before the first attempt."""
+    """Return whether the flash at these addresses differs from its contents before the first attempt."""
     it = judge.situation
     return it.at(judge.flash, first, stop) != it.at(it.scene.before, first, stop)
 
 
 def fell_silent(judge: Judge, *_: str) -> bool:
-    """A read of the attempt has timed out, or nothing at all has arrived."""
+    """Return whether a read has timed out in this attempt, or no byte has arrived."""
     return judge.situation.link.has_been_silent or not judge.situation.link.heard
 
 
@@ -185,40 +185,40 @@ def line_fault(judge: Judge, *_: str) -> bool:
 
 
 def fault_on_the_way(judge: Judge, *_: str) -> bool:
-    """An answer was lost or changed."""
+    """Return whether an answer was lost or changed."""
     return fell_silent(judge) or no_ack(judge)
 
 
 def no_ack(judge: Judge, *_: str) -> bool:
-    """The acknowledgement was lost or changed on its way to the host."""
+    """Return whether the acknowledgement may have been lost or changed on its way to the host."""
     return judge.situation.has_line_fault or judge.situation.kind in ("lost_ack", "unplug_after", "unplug_after_sent")
 
 
 def garbled(judge: Judge, *_: str) -> bool:
-    """A fault has changed bytes from the board."""
+    """Return whether a fault may have changed bytes from the board."""
     return judge.situation.is_garbled
 
 
 def another(judge: Judge, *_: str) -> bool:
-    """Another board is connected, and nothing was written to it."""
+    """Return whether another board is connected to which nothing was written."""
     other = judge.situation.other
     return other is not None and other.flash == judge.situation.scene.before
 
 
 def differs(judge: Judge, *_: str) -> bool:
-    """The flash differs from the image or from the bytes beside it."""
+    """Return whether the flash differs from the image or from the bytes beside the image."""
     return judge.flash != judge.situation.scene.after
 
 
 def byte(judge: Judge, address: str, found: str, wanted: str) -> bool:
-    """The flash, or a damaged answer, has the byte `found`; the image has the byte `wanted`."""
+    """Return whether `wanted` is the image's byte, and `found` is in the flash or in a damaged answer."""
     it = judge.situation
     is_read = it.at(judge.flash, address)[0] == int(found, 16) or it.is_garbled
     return is_read and it.at(it.scene.after, address)[0] == int(wanted, 16)
 
 
 def digests(judge: Judge, first: str, stop: str, found: str, wanted: str) -> bool:
-    """The flash, or a damaged answer, has the digest `found`; the image has the digest `wanted`."""
+    """Return whether `wanted` is the image's digest, and `found` is that of the flash or of a damaged answer."""
     it = judge.situation
     there = hashlib.sha256(it.at(judge.flash, first, stop)).hexdigest()
     is_read = there == found or it.is_garbled
@@ -226,7 +226,7 @@ def digests(judge: Judge, first: str, stop: str, found: str, wanted: str) -> boo
 
 
 def not_erased(judge: Judge, page: str, found: str, address: str) -> bool:
-    """The page has these bytes, of which the first is not erased."""
+    """Return whether the page contains the bytes `found`, of which the first is not erased."""
     it = judge.situation
     start = int(address, 16) - it.scene.base
     there = bytes.fromhex(found)
@@ -245,56 +245,56 @@ def state(is_true: Callable[[Judge], bool]) -> Callable[..., bool]:
 
 
 def unknown(judge: Judge, *_: str) -> bool:
-    """The flash has contents at the image's addresses, and these are not a release."""
+    """Return whether the flash has contents at the image's addresses that are not a known release."""
     scene = judge.situation.scene
     there = judge.flash[scene.image]
     return there not in (scene.old, scene.new) and there.strip(scene.erased) != b""
 
 
 def only_first(judge: Judge) -> bool:
-    """At most the first erase unit of the image was changed."""
+    """Return whether the attempt has changed at most the first erase unit of the image."""
     first = judge.situation.scene.units[0]
     start, flash = judge.at_start, judge.flash
     return (flash[: first.start], flash[first.stop :]) == (start[: first.start], start[first.stop :])
 
 
 def others_written(judge: Judge) -> bool:
-    """The attempt has written all units except the first one."""
+    """Return whether all erase units except the first one are written; always true for a permanent fault."""
     scene = judge.situation.scene
     rest = slice(scene.units[0].stop, scene.image.stop)
     return judge.situation.is_lasting or judge.flash[rest] == scene.after[rest]
 
 
 def seal_erased(judge: Judge) -> bool:
-    """The image's first words are erased."""
+    """Return whether the image's first words are erased."""
     scene = judge.situation.scene
     return judge.flash[scene.seal] == scene.erased * len(scene.new[:8])
 
 
 def body_written(judge: Judge) -> bool:
-    """The rest of the image is written, or the fault is permanent."""
+    """Return whether the image is written except for its first words; always true for a permanent fault."""
     scene = judge.situation.scene
     body = slice(scene.seal_stop, scene.image.stop)
     return judge.flash[body] == scene.after[body] or judge.situation.is_lasting
 
 
 def complete(judge: Judge) -> bool:
-    """The image and the bytes beside it are written."""
+    """Return whether the image is written and the bytes beside it are unchanged."""
     return judge.flash == judge.situation.scene.after
 
 
 def is_page(judge: Judge, page: str) -> bool:
-    """The number belongs to the image's first page."""
+    """Return whether this is the number of the image's first page."""
     return int(page) == judge.situation.scene.pages[0]
 
 
 def half_erased(judge: Judge, page: str) -> bool:
-    """The first words are not erased."""
+    """Return whether this is the image's first page, and the image's first words are not erased."""
     return is_page(judge, page) and not seal_erased(judge)
 
 
 def acknowledged(judge: Judge, erased: str, to_erase: str, written: str, to_write: str) -> bool:
-    """The counts of an error. The flasher knows only acknowledgements, so lasting faults are not counted."""
+    """Judge an error's counts of acknowledged units; after a lasting fault, the counts are not compared."""
     it = judge.situation
     flash, after, units = judge.flash, it.scene.after, it.scene.units
     # A frame with an inserted byte has a valid checksum in one of 256 cases, and is then acknowledged.
@@ -306,16 +306,16 @@ def acknowledged(judge: Judge, erased: str, to_erase: str, written: str, to_writ
 
 
 def _is_partly(found: bytes, whole: bytes, erased: bytes) -> bool:
-    """Whether every programmed bit is also programmed in the wanted contents, as after an interrupted erase."""
+    """Return whether every programmed bit is also programmed in the wanted contents, as after an interrupted erase."""
     numbers = (int.from_bytes(data) for data in (found, whole, erased * len(whole)))
     there, wanted, blank = numbers
     return (there ^ blank) & ~(wanted ^ blank) == 0
 
 
 def beside(judge: Judge, first: str, stop: str, state: str) -> bool:
-    """These bytes beside the image are lost or unproven.
+    """Return whether these bytes beside the image can be lost or unproven.
 
-    The flasher knows only acknowledgements, and a damaged frame can be acknowledged too.
+    The flasher sees only acknowledgements, and the board may acknowledge a damaged frame.
     """
     it = judge.situation
     is_right = it.at(judge.flash, first, stop) == it.at(it.scene.before, first, stop)
@@ -324,7 +324,7 @@ def beside(judge: Judge, first: str, stop: str, state: str) -> bool:
 
 
 def resumes(judge: Judge, *_: str) -> bool:
-    """A journal of this release exists."""
+    """Return whether a journal of this release exists."""
     return judge.can_resume
 
 

@@ -30,7 +30,7 @@ class Scene:
     """The flash of a board before and after a run.
 
     Attributes:
-        profile: the simulated chip; its flash size is the one that the board reports.
+        profile: the simulated chip, with the flash size that the board reports.
         front: the bytes before the image, from the start of the flash.
         old: the installed image.
         new: the image to install, of the same size.
@@ -68,12 +68,12 @@ class Scene:
 
     @property
     def seal(self) -> slice:
-        """The offsets of the image's first words."""
+        """The offsets in the flash of the image's first words."""
         return slice(len(self.front), len(self.front) + SEAL)
 
     @property
     def seal_stop(self) -> int:
-        """The offset after the bytes that are written last: the first words, or the first half pages of an L0."""
+        """The offset after the bytes that are written last: the first words, or the first half pages on an STM32L0."""
         unit = max(SEAL, 128 if self.erased == b"\x00" else 0)
         return len(self.front) - len(self.front) % unit + unit
 
@@ -94,7 +94,7 @@ class Scene:
 
     @cached_property
     def units(self) -> tuple[slice, ...]:
-        """The offsets of each erase unit that contains a part of the image; the whole flash if pages are unknown."""
+        """The offsets of each erase unit with a part of the image; the whole flash if the pages are unknown."""
         chip = find_chip(self.profile.product_id)
         if chip is None or chip.is_erased_whole:
             return (slice(0, self.profile.flash_size),)
@@ -132,7 +132,7 @@ class Scene:
         return replace(self.profile, flash_size=size + len(self.hidden), reported_flash_size=size)
 
     def proven(self) -> tuple[ProvenRelease, KnownReleases]:
-        """Return the release to install, after checks 1 to 5, and the releases that a board may contain."""
+        """Return the release to install, which has passed checks 1 to 5, and the releases that a board may contain."""
         region = Region(self.start_address, len(self.new))
         product = Product(PRODUCT, "acme", self.profile.product_id, region, minimum_version=None, paired=True)
         wanted, older = (
@@ -173,7 +173,7 @@ def _blank(image: bytearray, *spans: range, erased: bytes) -> bytearray:
 
 
 def _f103() -> dict[str, Scene]:
-    """The F103, with pages that the flasher skips because they are unchanged or blank, wholly or in part."""
+    """An STM32F103 on which the flasher skips unchanged and blank pages, or writes only their changed parts."""
     size, pages = 5 * PAGE + 600, 6
     blank = (range(256, 768), range(PAGE, PAGE + 256), range(3 * PAGE, 3 * PAGE + 512), range(4 * PAGE, 5 * PAGE))
     new = bytes(_blank(_image("the release", size), *blank, erased=b"\xff"))
@@ -201,7 +201,7 @@ def _f103() -> dict[str, Scene]:
 def _f407() -> Scene:
     """Sectors of 16 KiB.
 
-    The image lies in the second and third sector, whose bytes before and after the image are erased too.
+    A chip whose image lies in the second and third sector; bytes in these sectors beside the image are erased too.
     """
     profile, size, start = replace(PROFILES["stm32f407vg"], flash_size=65536), 16384, 16384 + 512
     new = _blank(_image("F4", size, at=BASE + start), range(2048, 14336), erased=b"\xff")
@@ -214,7 +214,7 @@ def _f407() -> Scene:
 
 
 def _l053() -> Scene:
-    """Pages of 128 bytes, erased to zero; the chip has no mass erase, and writes whole half pages."""
+    """A chip with pages of 128 bytes, erased to zero; the chip has no mass erase, and writes whole half pages."""
     profile, size, start = PROFILES["stm32l053r8"], 9 * 128 + 40, 4096
     new = _blank(_image("L0", size, at=BASE + start), range(256, 400), erased=b"\x00")
     old = bytearray(new)
@@ -226,7 +226,7 @@ def _l053() -> Scene:
 
 
 def _g071() -> Scene:
-    """Units of eight bytes, pages of 2 KiB, and the digest program for ARMv6-M; control lines reset the board."""
+    """A chip that writes eight bytes at a time, in pages of 2 KiB; it uses the ARMv6-M digest program and DTR/RTS."""
     profile, size = replace(PROFILES["stm32g071rb"], flash_size=32768), 2 * 2048 + 604
     new = _blank(_image("G0", size), range(1024, 1536), erased=b"\xff")
     old = bytearray(new)
@@ -237,7 +237,7 @@ def _g071() -> Scene:
 
 
 def _l476() -> Scene:
-    """An image across the boundary of two banks; the boot ROM leaves a gap in the page numbers, or counts on."""
+    """A chip with two banks, both used by the image; the boot ROM's page numbers may have a gap between the banks."""
     profile = replace(PROFILES["stm32l476rg"], flash_size=65536, second_bank_page=256)
     size, start = 2 * 2048 + 300, 30 * 1024
     new = _image("L4", size, at=BASE + start)
@@ -249,7 +249,7 @@ def _l476() -> Scene:
 
 
 def _g474() -> Scene:
-    """A chip whose page size depends on an option bit: all of its flash is erased by one command."""
+    """A chip whose page size depends on an option bit; a single command erases all of its flash."""
     profile, size = replace(PROFILES["stm32g474re"], flash_size=16384), 4200
     new = _blank(_image("G4", size), range(512, 1024), erased=b"\xff")
     old = _image("older", size)

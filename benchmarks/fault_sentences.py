@@ -1,6 +1,6 @@
 """The sentences that a run of the flasher may print, each with the rule that decides whether it is true.
 
-A sentence of the display, and each clause of an error, must match one pattern as a whole; the first match counts.
+A sentence of the display, and each clause of an error, must match one pattern completely; the first match counts.
 """
 
 from __future__ import annotations
@@ -181,5 +181,5 @@ RULES = [(re.compile(pattern), is_true) for pattern, is_true in _PATTERNS]
 
 
 def judge_of(situation: Situation) -> Judge:
-    """Return a judge that knows these sentences."""
+    """Return a judge with these rules."""
     return Judge(situation, RULES)

@@ -53,10 +53,10 @@ class Case:
 
     Attributes:
         scene: a name of `SCENES`.
-        proof: how the flash is examined and proven.
+        proof: the method by which the flasher examines and proves the flash.
         kind: the name of a field of `Faults` or `Mishaps`.
         number: the value of this field.
-        seed: selects the bits that flip, or the byte that is inserted.
+        seed: selects the flipped bits or the inserted byte.
         resets: whether the operator resets the board before the resumed run.
     """
 
@@ -130,7 +130,7 @@ class Ended:
 
 
 def run(case: Case, folder: Path, *, spoil: Spoil = lambda ready: ready) -> Outcome:
-    """Flash a board with one fault, and judge the run; `folder` is empty before and after the run."""
+    """Flash a board with one fault, and judge the run; `folder` must be empty, and is emptied again."""
     scene = SCENES[case.scene]
     board = scene.board(case.faults)
     other = scene.other_board() if case.mishaps.swap_after else None
@@ -174,7 +174,7 @@ def attempt(case: Case, *, judge: Judge, spoil: Spoil, resumes: bool = False) ->
 
 
 def _flash(case: Case, *, observer: _Observer, spoil: Spoil, resumes: bool) -> BoardResult:
-    """Flash the board as `Bench.flash` does, but over a link instead of a port."""
+    """Flash the board as `Bench.flash` does, but over a simulated link instead of a serial port."""
     link, folder = observer.judge.situation.link, observer.judge.situation.folder
     scene, stop = SCENES[case.scene], _NoTime(link)
     line = BoardLine(link.name, wiring=find_wiring(scene.wiring), start=scene.start)
@@ -206,7 +206,7 @@ def _flash(case: Case, *, observer: _Observer, spoil: Spoil, resumes: bool) -> B
 
 
 class _NoTime(Stop):
-    """Waits in the time of the simulation."""
+    """Pauses for simulated time instead of real time."""
 
     def __init__(self, link: WirelessLink) -> None:
         super().__init__()
@@ -218,7 +218,7 @@ class _NoTime(Stop):
 
 
 class _JudgedSession(Session):
-    """Judges each sentence that would be printed."""
+    """A session that judges each sentence instead of printing it."""
 
     def __init__(self, judge: Judge) -> None:
         super().__init__(None, None, store=None, as_json=False)
@@ -258,12 +258,12 @@ class _Observer(FlashDisplay):
 
 @dataclass(frozen=True)
 class _Board(BoardSession):
-    """A session whose flasher `spoil` makes faulty."""
+    """A board session in which `spoil` makes the flasher faulty."""
 
     spoil: Spoil = field(default=lambda ready: ready)
 
     def examine(self, proven: ProvenRelease, **facts: Any) -> Examination:
-        """Examine the board, let `spoil` change the cleared board, and return it."""
+        """Examine the board; the returned examination applies `spoil` to the board once it is cleared for writing."""
         found = super().examine(proven, **facts)
         return _Examination(**vars(found), spoil=self.spoil)
 
@@ -306,7 +306,7 @@ def _wrongly_done(judge: Judge) -> Iterator[str]:
 
 
 def _wrongly_failed(message: str, judge: Judge) -> Iterator[str]:
-    """Yield each fact that is missing from an error after check 9."""
+    """Yield each requirement that an error after check 9 violates."""
     scene, flash = judge.situation.scene, judge.situation.board.flash
     if judge.states != 1:
         yield f"{judge.states} states of the flash are named: {message}"

@@ -5,7 +5,7 @@ processors of this machine. The boards have chips of six families (`fault_scene`
 the report with the simulated flash:
 
 - if the run reports *done*, the flash must contain the image and the unchanged bytes beside the image;
-- if the run reports an error, the error must report lost bytes, and how to complete the run;
+- if the run reports an error, the error must report lost bytes, and must state how to complete the run;
 - if the fault was temporary, the resumed run must complete and leave the correct flash contents;
 - every sentence that the run prints must be known and true (`fault_judge`).
 
@@ -51,7 +51,7 @@ RESYNCHRONISED = ("unplug_after", "unplug_after_sent")
 
 
 def cases(count: int, *, seed: int) -> list[Case]:
-    """Choose at most `count` cases: faults with few possible places at each place, others at random places."""
+    """Choose at most `count` cases: every place for a kind of fault with few places, otherwise random places."""
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
     kinds = [kind for scene in SCENES for proof in Proof for kind in _kinds(scene, proof)]
     draw.shuffle(kinds)
@@ -66,7 +66,7 @@ def cases(count: int, *, seed: int) -> list[Case]:
 
 @dataclass(frozen=True)
 class _Kind:
-    """All places of one kind of fault; cases are created one by one, because a million cases are possible."""
+    """All places of one kind of fault, generated lazily, because there can be a million cases."""
 
     first: Case
     numbers: range
@@ -134,9 +134,9 @@ def _programs(scene: Scene) -> int:
 
 
 def campaign(chosen: Sequence[Case], *, workers: int, spoil: Spoil | None = None) -> Iterator[Outcome]:
-    """Run cases in this number of processes (1 means only this process); yield their outcomes in any order.
+    """Run cases in this number of processes (1 means only this process); yield their outcomes in completion order.
 
-    `spoil` makes the flasher faulty, which works only in this process.
+    `spoil` makes the flasher faulty, and can be used only with one process.
     """
     if workers == 1:
         # Power cuts of the host are not simulated, so the journal may be in memory.
@@ -166,7 +166,7 @@ def _run_all(chosen: Sequence[Case]) -> list[Outcome]:
 
 
 def show(outcomes: Sequence[Outcome]) -> None:
-    """Print the results of each kind of fault, and each wrong case."""
+    """Print a line of results for each kind of fault, and each wrong case."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     counts = Counter((outcome.case.name, outcome.end) for outcome in outcomes)
     ends = sorted({end for _, end in counts})
@@ -182,7 +182,7 @@ def show(outcomes: Sequence[Outcome]) -> None:
 
 
 def figures(*, count: int = COUNT, seed: int = SEED, is_shown: bool = True) -> list[Figure]:
-    """Count the injected single faults after which the flash differs from the report, and the untrue sentences."""
+    """Return the numbers of faults after which a run ended wrongly, and of untrue sentences."""
     outcomes = list(campaign(cases(count, seed=seed), workers=os.cpu_count() or 1))
     if is_shown:
         show(outcomes)

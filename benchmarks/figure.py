@@ -29,10 +29,10 @@ class Figure:
         name: what was measured.
         value: the number; the median if there are several runs.
         unit: the unit of the number.
-        limit: the limit; None for a number that is only printed for comparison.
+        limit: the limit; None for a number that is printed only for comparison.
         is_minimum: whether the limit is a minimum, not a maximum.
-        times: a description of the measured time or number, on both sides of a comparison.
-        runs: the numbers of the single runs without the warm-up, in order.
+        times: a description of the measurement, of both programs in a comparison.
+        runs: the numbers of the single runs in order, without the warm-up.
     """
 
     name: str
@@ -59,11 +59,11 @@ def in_turns(
     Args:
         ours: runs our program, and returns the measured seconds.
         theirs: runs the other program, and returns the measured seconds.
-        runs: the number of counted turns; the program that runs first changes with every turn.
+        runs: the number of counted turns; the two programs alternate in running first.
         between: a function that is called after each program, outside the measured time.
 
     Returns:
-        The pairs ⟨our seconds, their seconds⟩ of the counted turns.
+        The pairs ⟨our seconds, the other program's seconds⟩ of the counted turns.
     """
     pairs = []
     for turn in range(runs + 1):
@@ -76,13 +76,13 @@ def in_turns(
 
 
 def throughput(name: str, pairs: Sequence[tuple[float, float]], *, at_least: float, times: str) -> Figure:
-    """Return our throughput relative to theirs, in percent: the median of the turns."""
+    """Return the median of our throughput relative to the other program's, in percent."""
     runs = tuple(PERCENT * theirs / ours for ours, theirs in pairs)
     return Figure(name, statistics.median(runs), "%", at_least, is_minimum=True, times=times, runs=runs)
 
 
 def duration(name: str, pairs: Sequence[tuple[float, float]], *, at_most: float, times: str) -> Figure:
-    """Return our time relative to theirs, in percent: the median of the turns."""
+    """Return the median of our duration relative to the other program's, in percent."""
     runs = tuple(PERCENT * ours / theirs for ours, theirs in pairs)
     return Figure(name, statistics.median(runs), "%", at_most, times=times, runs=runs)
 

@@ -44,10 +44,10 @@ class Scene:
         name: the name of the figure.
         part: the simulated chip.
         size: the bytes of the old and of the new image.
-        limit: the limit in percent of stm32flash's time.
-        beside: the bytes after the image that must be kept.
+        limit: the limit, in percent of stm32flash's duration.
+        beside: the bytes after the image that must be preserved.
         changed: the pages of 1 KiB that differ; empty if every byte differs.
-        words: options of `blockota flash`.
+        words: further options of `blockota flash`.
     """
 
     name: str
@@ -64,9 +64,9 @@ class Scene:
         return self.size > 128 * KIB
 
     def image(self, seed: int) -> bytes:
-        """Return an image: a program that starts, or only a vector table, followed by random bytes.
+        """Return an image of random bytes after a program that runs or, for some chips, after a vector table only.
 
-        Programs of the other families are not emulated and send nothing, so `blockota flash` waits until its timeout.
+        The simulator does not run programs of these chips, so `blockota flash` waits for output until its timeout.
         """
         profile = PROFILES[self.part]
         table = struct.pack("<2I", profile.ram_start + profile.ram_size, BASE + 0x101)
@@ -91,7 +91,7 @@ SCENES = (
 
 
 def figures(scenes: Sequence[Scene] = SCENES, *, turns: int = TURNS) -> Iterator[Figure]:
-    """Yield a figure for each scene; for the first one, also with stm32loader, and with the same image again."""
+    """Yield a figure for each scene; the first scene is also measured with stm32loader and with an unchanged image."""
     for scene in scenes:
         old, new = scene.image(1), scene.image(2)
         kept = random.Random(3).randbytes(scene.beside)  # noqa: S311 - a filler
@@ -134,7 +134,7 @@ def ours(scene: Scene, folder: Path, *, over: bytes, wanted: bytes) -> float:
     """Measure a whole `blockota flash` process.
 
     Raises:
-        RuntimeError: the command failed, or the flash does not have the wanted contents.
+        RuntimeError: the command failed, or the flash has the wrong contents.
     """
     with board(over, part=scene.part) as one:
         command = [sys.executable, "-m", "blockota", "flash", "--product", "acme", "--port", one.url, *scene.words]

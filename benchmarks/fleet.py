@@ -1,16 +1,16 @@
 """Measure a gateway with a fleet of devices over real sockets: ``python -m benchmarks.fleet [PART ...] [--json]``.
 
-========  ==============================================================================================================
-part      what it measures ========
-============================================================================================================== update
-1,000 MQTT devices get a release of 64 KiB: from its confirmed block to the last receipt in the log faults    10,000
-faults are injected into the devices of three faces, and the gateway is killed meanwhile; the log is compared with the
-diaries of the devices idle      processor time and memory of the gateway of a site with 10,000 devices that do nothing
-========  ==============================================================================================================
+Each PART is one of these measurements:
 
-All parts are measured by default. The gateway is a process of its own, ``blockota gateway run``, with a real chain and
-a real message broker (mosquitto with TLS and access rules). The faces are MQTT, DDI by HTTPS, and LwM2M by plain CoAP.
-The keys of the devices are in software.
+- update: the seconds in which 1,000 MQTT devices install a release of 64 KiB, from its confirmed block to the last
+  receipt in the log;
+- faults: 10,000 faults are injected into the devices of three faces, and the gateway is killed meanwhile; the log is
+  then compared with the diaries of the devices;
+- idle: processor time and memory of the gateway of a site with 10,000 idle devices.
+
+All parts are measured by default. The gateway is a separate process, ``blockota gateway run``, with a real chain and a
+real message broker (mosquitto with TLS and access rules). The faces are MQTT, DDI over HTTPS, and LwM2M over CoAP
+without DTLS. The devices' keys are in software.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SHOWN = 20
 
 
 def update(devices: int = DEVICES) -> Iterator[Figure]:
-    """Yield the time in which MQTT devices get a release, and the number of images with wrong bytes."""
+    """Yield the duration of an update of MQTT devices, and the number of images with wrong bytes."""
     result = _run(CampaignPlan({"mqtt": devices}, faults=0, rounds=1, size=_SIZE))
     name = f"{devices:,} MQTT devices with {_SIZE >> 10} KiB"
     yield Figure(f"{name}, from the confirmed release to the last receipt in the log", result.logged, "s", 60)
@@ -42,7 +42,7 @@ def update(devices: int = DEVICES) -> Iterator[Figure]:
 
 
 def faults(count: int = FAULTS, *, seed: int = SEED, kills: int = KILLS) -> Iterator[Figure]:
-    """Yield the numbers of false, lost and doubled entries after faults, and the numbers of other failures."""
+    """Yield the numbers of false, lost and duplicate log entries after faults, and the numbers of other failures."""
     rounds = min(_ROUNDS, max(kills, 1, count // 100))
     fleet = max(min(_FLEET, count // (4 * rounds)), 1)
     devices = {face: max(round(fleet * share), 1) for face, share in SHARES.items()}

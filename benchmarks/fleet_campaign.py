@@ -1,8 +1,8 @@
-"""A campaign: devices of several faces get release after release, while faults are injected and the gateway is killed.
+"""A campaign: devices of several faces install releases, while faults are injected and the gateway is killed.
 
-The devices run in this process, and the gateway is another one. In each round, the vendor's Safe publishes a release,
-and each device gets it while its share of the faults is injected. The gateway may be killed by SIGKILL at a random
-instant.
+The devices run in this process, and the gateway runs in another one. In each round, the vendor's Safe publishes a
+release, and each device installs it while a share of the faults is injected. In some rounds, the gateway is killed by
+SIGKILL at a random instant.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ class CampaignResult:
         verdict: the verdict about the log.
         faults: the injected faults, by face and fault.
         unverified: images with wrong bytes that a device installed or was served.
-        stuck: devices that did not end a round.
+        stuck: devices that did not finish a round in time.
         kills: the number of times that the gateway was killed.
         seconds: the duration of all rounds.
-        logged: seconds from the confirmed block of the last release to the last entry about it in the log.
+        logged: seconds from the confirmation of the last release's block to the last log entry about this release.
     """
 
     verdict: Verdict
@@ -89,7 +89,7 @@ def releases_of(rounds: int, size: int) -> dict[str, FleetRelease]:
 
 
 def run_campaign(site: FleetSite, plan: CampaignPlan) -> CampaignResult:
-    """Run a campaign at a site whose gateway does not run yet."""
+    """Run a campaign at a site whose gateway is not running yet."""
     releases = releases_of(plan.rounds, plan.size)
     first = next(iter(releases.values()))
     number, credentials = BLOCK, {}
@@ -119,7 +119,7 @@ def run_campaign(site: FleetSite, plan: CampaignPlan) -> CampaignResult:
 
 
 async def _device(site: FleetSite, stack: AsyncExitStack, face: str, start: DeviceStart, secret: str) -> FleetDevice:
-    """Make a device. Devices of some protocols get a relay of their own."""
+    """Make a device. A constrained device and an MQTT device each get a relay of their own."""
     if face == "ddi":
         return DdiDevice(start, secret, site.ports["ddi"])
     if face == "lwm2m":
@@ -142,7 +142,7 @@ class _Campaign:
         self._stuck: list[str] = []
 
     async def run(self) -> CampaignResult:
-        """Run all rounds, and judge the log."""
+        """Run all rounds, and compare the log with the devices' diaries."""
         living = [asyncio.create_task(device.live()) for device in self._fleet]
         await self._gather({device: device.begin() for device in self._fleet}, "its first report")
         shares, began = list(self._shares()), time.monotonic()
@@ -201,7 +201,7 @@ class _Campaign:
     async def _round(
         self, release: FleetRelease, faults: Mapping[FleetDevice, list[Fault]], *, is_killed: bool
     ) -> float:
-        """Publish a release, and let all devices get it; return the time at which its block was confirmed."""
+        """Publish a release, and let all devices install it; return the time at which its block was confirmed."""
         confirmed = await asyncio.to_thread(self._site.publish, release.version, release.image)
         killing = asyncio.create_task(self._kill()) if is_killed else None
         await self._gather({one: one.update(release, share) for one, share in faults.items()}, release.version)
@@ -210,7 +210,7 @@ class _Campaign:
         return confirmed
 
     async def _gather(self, work: Mapping[FleetDevice, object], what: str) -> None:
-        """Let all devices work, and note the devices that do not end."""
+        """Let all devices work, and record the devices that do not finish in time."""
         tasks = {asyncio.ensure_future(one): device for device, one in work.items()}  # type: ignore[call-overload]
         done, late = await asyncio.wait(tasks, timeout=_ROUND)
         for task in done:

@@ -1,10 +1,11 @@
-"""Measure 100 simultaneous downloads of DDI clients from the face and from nginx: ``python -m benchmarks.fleet_ddi``.
+"""Measure 100 simultaneous downloads by DDI clients from the face and from nginx: ``python -m benchmarks.fleet_ddi``.
 
-Each client is a thread with its own connection, and computes the SHA-256 of the received bytes. The time is that of the
-last client. The time of the face includes the poll and the action; nginx serves only the image.
+Each client is a thread with its own connection, and computes the SHA-256 of the received bytes. The measured time ends
+when the last client has finished. The time of the face includes the poll and the request for the action; nginx serves
+only the image.
 
-``python -m benchmarks.fleet_ddi FOLDER [PEM]`` serves the devices of a folder in a process of its own, with TLS if a
-file with a certificate and its key is given.
+``python -m benchmarks.fleet_ddi FOLDER [PEM]`` serves the devices of a folder in a separate process. If PEM, a file
+with a certificate and its key, is given, the process uses TLS.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Place:
 
 
 def figures(clients: int = CLIENTS, size: int = SIZE, *, runs: int = 5) -> Iterator[Figure]:
-    """Yield the time of all downloads relative to nginx, without and with TLS."""
+    """Yield the duration of all downloads relative to nginx, without and with TLS."""
     with folder_on_disk() as folder:
         image = hashlib.shake_128(b"image").digest(size)
         (folder / "image.swu").write_bytes(image)
@@ -96,7 +97,7 @@ def run_clients(place: Place, clients: int, digest: bytes) -> None:
 
 
 def fetch(place: Place, number: int) -> bytes:
-    """Poll, open the action and download its image as one client; return the SHA-256 of the received bytes.
+    """Poll, request the action, and download its image as one client; return the SHA-256 of the received bytes.
 
     nginx serves the image only.
     """

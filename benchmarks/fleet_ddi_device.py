@@ -1,6 +1,7 @@
-"""A Linux device that speaks DDI by HTTPS: it polls, loads its image in one or several parts, and sends feedback.
+"""A Linux device with a DDI client over HTTPS: it polls, downloads its image in one or more parts, and sends feedback.
 
-The device names its running image in the attribute ``blockota.image``. A success without it is not a report.
+The device reports the SHA-256 of its running image in the attribute ``blockota.image``. Feedback that reports success
+without this attribute is not a report of the running image.
 """
 
 from __future__ import annotations
@@ -49,11 +50,11 @@ class DdiDevice(FleetDevice):
         }
 
     async def begin(self) -> None:
-        """Report the image that the device runs at first."""
+        """Report the image that the device runs before its first update."""
         await self._report()
 
     async def inject(self, fault: Fault, release: FleetRelease) -> bool:
-        """Inject the fault if it needs no try, and return whether it did."""
+        """Inject the fault if it is independent of an update; return whether it is."""
         if fault not in self._injections:
             return False
         await self._injections[fault](release)
@@ -94,7 +95,7 @@ class DdiDevice(FleetDevice):
         return True
 
     async def _action(self, release: FleetRelease) -> tuple[str, dict[str, Any]]:
-        """Poll until a release is offered, and open its action."""
+        """Poll until a release is offered, and request its action."""
         while True:
             links = (await self._document(self._root)).get("_links", {})
             if "configData" in links:
@@ -126,7 +127,7 @@ class DdiDevice(FleetDevice):
         return found
 
     async def _report(self) -> None:
-        """Send attributes with the running image."""
+        """Send attributes that name the running image."""
         release = self.runs
         await self._send_attributes(release.sha256, release.version)
         self.note_report(release.sha256, EvidenceLevel.B)
@@ -139,7 +140,7 @@ class DdiDevice(FleetDevice):
     async def _feedback(
         self, link: str, execution: str, finished: str, *details: str, fault: Fault | None = None
     ) -> bool:
-        """Send feedback, and return whether the gateway took it."""
+        """Send feedback, and return whether the gateway accepted it."""
         status = {"execution": execution, "result": {"finished": finished}, "details": details}
         body = json.dumps({"id": "1", "status": status}).encode()
         if fault is Fault.LOST_ANSWER:
@@ -150,7 +151,7 @@ class DdiDevice(FleetDevice):
         return answer.status == HTTPStatus.OK
 
     async def _ask(self, path: str, method: str = "GET", body: bytes | None = None, **options: Any) -> HttpAnswer:
-        """Send a request until it is answered."""
+        """Send a request again and again until it is answered."""
         while True:
             with suppress(OSError, TimeoutError):
                 answer = await self._http.ask(path, method, body, **options)

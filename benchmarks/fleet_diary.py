@@ -1,7 +1,7 @@
-"""The diary of what really happens on a device of the fleet; only the judge reads it, never the gateway.
+"""The diary of the actual events on a device of the fleet; the judge reads the diary, but the gateway does not.
 
-A device computes the SHA-256 of each image that it installs with its own code. It compares the result with the hash
-that the vendor published on the chain, not with the hash that the gateway announced.
+A device computes the SHA-256 of each image that it installs, without the product's code. The device compares this
+SHA-256 with the one that the vendor published on the chain, not with the one that the gateway announced.
 """
 
 from __future__ import annotations
@@ -81,11 +81,11 @@ class Diary:
         number: its number.
         key: the device's public key on the chain, x and y.
         confirmed: the images that the device ran and confirmed, each with the Unix time of the confirmation.
-        reports: the acknowledged reports of the running image, each with its evidence level.
+        reports: the reports of the running image that the gateway acknowledged, each with its evidence level.
         texts: the events, refusals and postponements that the gateway acknowledged: the kind of the entry, its text,
             and its index if the gateway named it.
         faults: the injected faults.
-        unverified: installed images whose SHA-256 differs from the SHA-256 on the chain.
+        unverified: the number of installed images whose SHA-256 differs from the SHA-256 on the chain.
         given_up: the images that the device refused.
     """
 
@@ -106,8 +106,8 @@ class DeviceStart:
     Attributes:
         number: its number.
         signer: the device's key.
-        releases: the releases that are on the chain, or will be, by version.
-        runs: the release that the device runs at first.
+        releases: by version, the releases that are or will be published on the chain.
+        runs: the release that the device runs before its first update.
     """
 
     number: int
@@ -133,15 +133,15 @@ class FleetDevice(ABC):
         self._texts = 0
 
     async def live(self) -> None:  # noqa: B027 - a face without a connection does nothing
-        """Stay connected, if the protocol has a connection."""
+        """Keep the connection open, if the protocol has one."""
 
     @abstractmethod
     async def begin(self) -> None:
-        """Report the image that the device runs at first."""
+        """Report the image that the device runs before its first update."""
 
     @abstractmethod
     async def inject(self, fault: Fault, release: FleetRelease) -> bool:
-        """Inject the fault if it needs no try, and return whether it did."""
+        """Inject the fault if it is independent of an update; return whether it is."""
 
     @abstractmethod
     async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> bool:
@@ -150,17 +150,17 @@ class FleetDevice(ABC):
         Args:
             release: the release.
             fault: the fault of this try.
-            is_last: whether this try is to succeed; all other tries fail.
+            is_last: whether this try should succeed; all other tries fail.
 
         Returns:
-            Whether the try ended as intended; False if the gateway took its offer back meanwhile.
+            Whether the try ended as intended; False if the gateway withdrew its offer during the try.
         """
 
     async def finish(self) -> None:  # noqa: B027 - most faces are ready
         """Be ready for the judge."""
 
     async def update(self, release: FleetRelease, faults: Sequence[Fault]) -> None:
-        """Get a release, with some faults before."""
+        """Install a release after some faults."""
         for place, fault in enumerate(faults, 1):
             if not await self.inject(fault, release):
                 while not await self.attempt(release, fault, is_last=place == len(faults)):
@@ -170,16 +170,16 @@ class FleetDevice(ABC):
             await self.attempt(release, None, is_last=True)
 
     def text(self, what: str) -> str:
-        """Return a text that no other entry of the log has."""
+        """Return a text that occurs in no other log entry."""
         self._texts += 1
         return f"{what} ({self.face} {self.number}, {self._texts})"
 
     def note_text(self, kind: EntryKind, text: str, index: int | None = None) -> None:
-        """Record a message that the gateway acknowledged: its text must be in the log, at the index if one is given."""
+        """Record an acknowledged message, whose text must be in the log, at the index if one is given."""
         self.diary.texts.append((kind, text, index))
 
     def note_report(self, image: bytes, level: EvidenceLevel) -> None:
-        """Note that the gateway acknowledged a report of the running image."""
+        """Record that the gateway acknowledged a report of the running image."""
         self.diary.reports.append((image, level))
 
     def install(self, version: str, image: bytes) -> None:
@@ -191,7 +191,7 @@ class FleetDevice(ABC):
         self.diary.confirmed.append((release.sha256, time.time()))
 
     def spoiled(self, image: bytes) -> bytes:
-        """Return an image with one wrong bit; empty if the download was given up."""
+        """Return an image with one flipped bit; empty if the download was abandoned."""
         if not image:
             return image
         place = self.draw.randrange(len(image))

@@ -1,4 +1,4 @@
-"""A small HTTP client of a device, which can reset its connection in the middle of an answer."""
+"""A small HTTP client for a device, which can reset its connection in the middle of an answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CONTEXT = ssl.create_default_context(cafile=str(CERTIFICATE))
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """An answer. A truncated body is shorter than its header states."""
+    """An answer. The answer to a request; a truncated body is shorter than the answer's header states."""
 
     status: int
     headers: Mapping[str, str]
@@ -28,7 +28,7 @@ class HttpAnswer:
 
 @dataclass
 class HttpClient:
-    """The only connection of a device to the gateway, opened again after it was lost.
+    """A device's only connection to the gateway, which is opened again after a loss.
 
     Attributes:
         port: the port on 127.0.0.1.
@@ -55,7 +55,8 @@ class HttpClient:
             method: the method.
             body: a JSON body, or None.
             headers: header fields of this request.
-            cut_after: resets the connection after this number of bytes of the body; -1 resets it before the answer.
+            cut_after: the number of bytes of the body after which the client resets the connection; -1 means before the
+                answer.
 
         Raises:
             OSError: the connection was lost.
@@ -92,7 +93,7 @@ class HttpClient:
         return HttpAnswer(int(head[0].split()[1]), found, content)
 
     def reset(self) -> None:
-        """Reset the connection: the peer gets a RST instead of a FIN."""
+        """Reset the connection, so that the peer gets a RST instead of a FIN."""
         if self._streams:
             _, writer = self._streams
             self._streams = None

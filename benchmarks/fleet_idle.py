@@ -1,7 +1,7 @@
 """Measure the idle gateway of a site with many devices: processor time and memory of ``blockota gateway run``.
 
-The devices are registered on the chain as one batch. The faces MQTT, DDI and LwM2M run. The chain has a new block every
-two seconds, so that the gateway reads it as on a real network.
+The devices are registered on the chain as one batch. The faces MQTT, DDI and LwM2M run. The chain gets a new block
+every two seconds, so that the gateway reads the chain as on a real network.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Compare the log of a gateway with the diaries of its devices: false, lost and doubled entries.
+"""Compare the log of a gateway with the diaries of its devices, and report false, lost and duplicate entries.
 
-The judge computes the entries about running images that the acknowledged reports of a device must make. It shares no
-code with the gateway's state machine. An entry *install* or *reinstall* is false if the device did not run and confirm
-the image before, or did not sign it. An entry *claimed* is false if the device did not report the image.
+From the acknowledged reports of a device, the judge computes the expected entries about running images. The judge
+shares no code with the gateway's state machine. An *install* or *reinstall* entry is false if the device did not run
+and confirm the image before the entry, or did not sign the report. A *claimed* entry is false if the device did not
+report the image.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Verdict:
 
     Attributes:
         entries: the number of entries in the log.
-        false: entries that are not true.
+        false: entries that state what did not happen.
         lost: entries that are missing.
         doubled: entries that occur too often.
     """
@@ -59,9 +60,9 @@ def judge_log(entries: Sequence[LogEntry], diaries: Iterable[Diary]) -> Verdict:
 
 
 def expected_entries(diary: Diary) -> Iterator[tuple[EntryKind, bytes | None]]:
-    """Yield the entries about running images that the reports of a device make: kind and image.
+    """Yield kind and image of the entries that a device's reports of its running image must produce.
 
-    A report makes an entry if its image differs from the last report's image, or is proven for the first time.
+    A report produces an entry if its image differs from that of the last report, or if a claimed image is now proven.
     """
     logged: tuple[bytes, EvidenceLevel] | None = None
     installed: set[bytes] = set()
@@ -78,7 +79,7 @@ def expected_entries(diary: Diary) -> Iterator[tuple[EntryKind, bytes | None]]:
 
 
 def _false(entries: Iterable[LogEntry], diary: Diary) -> Iterator[str]:
-    """Yield the entries about images that the device did not run, or did not report."""
+    """Yield the entries about images that the device did not run or did not report."""
     reported = {image for image, _ in diary.reports}
     for entry in entries:
         if not entry.kind.names_running_image:
@@ -111,7 +112,7 @@ def _compare(
 
 
 def _compare_texts(verdict: Verdict, diary: Diary, entries: Iterable[LogEntry]) -> None:
-    """Compare the texts of a device: each acknowledged text occurs once, and every other text at most once."""
+    """Compare the texts of a device: the log must contain each acknowledged text once, and other texts at most once."""
     found = Counter((entry.kind, entry.source or "") for entry in entries if _OWN.search(entry.source or ""))
     for kind, text, _ in diary.texts:
         if not found[kind, text]:

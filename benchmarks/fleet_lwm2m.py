@@ -1,7 +1,7 @@
 """Compare block transfers of the LwM2M face with libcoap's coap-server: ``python -m benchmarks.fleet_lwm2m``.
 
-libcoap's coap-client fetches 64 KiB from both, on the loopback interface and through a relay that delays each exchange
-by 10 ms. The gateway's socket for images runs in a process of its own.
+libcoap's coap-client fetches 64 KiB from both servers, over the loopback interface and through a relay that delays each
+exchange by 10 ms. The gateway's image port is served by a separate process.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ async def be_gateway(folder: Path, port: int) -> None:
 
 @contextmanager
 def gateway(folder: Path) -> Iterator[int]:
-    """Run the gateway's socket for images, and yield its port."""
+    """Serve the gateway's image port in a separate process, and yield its port number."""
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.fleet_lwm2m", str(folder), str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
@@ -70,7 +70,7 @@ def libcoap(image: Path) -> Iterator[int]:
 
 @contextmanager
 def delayed(port: int) -> Iterator[int]:
-    """Relay datagrams of one client at a time to a port, with half of the delay on each way."""
+    """Relay datagrams of one client at a time to a port, with half of the delay in each direction."""
     near, far = (socket.socket(type=socket.SOCK_DGRAM) for _ in range(2))
     near.bind(("127.0.0.1", 0))
     far.connect(("127.0.0.1", port))

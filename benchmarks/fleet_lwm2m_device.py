@@ -1,7 +1,7 @@
-"""A constrained device that speaks LwM2M by CoAP without DTLS: it pulls its image, and is asked for its state.
+"""A constrained device with LwM2M over CoAP without DTLS: it downloads its image, and the gateway reads its state.
 
-It is a client and a server on one UDP socket. A relay between it and the gateway loses, doubles and spoils datagrams.
-Every second device signs: it has the object 26241.
+The device is both a client and a server on one UDP socket. A relay between the device and the gateway loses, duplicates
+and corrupts datagrams. Every second device signs its reports: it has the LwM2M object 26241.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class ConstrainedDevice(FleetDevice):
     @classmethod
     @asynccontextmanager
     async def started(cls, start: DeviceStart, port: int) -> AsyncIterator[Self]:
-        """Start a device of a gateway, whose face has two ports from this one on."""
+        """Start a device; `port` is the face's port for devices, and the next port is that for images."""
         async with UdpRelay.opened(port + 1, seed=start.number) as relay:
             device, site = cls(start, relay, port), Site()
             for number in ("3", "5", "26241"):
@@ -80,16 +80,16 @@ class ConstrainedDevice(FleetDevice):
                         await device._context.shutdown()
 
     async def begin(self) -> None:
-        """Report the image that the device runs at first."""
+        """Report the image that the device runs before its first update."""
         await self._register()
         await self._report()
 
     async def finish(self) -> None:
-        """Let the gateway read the device again, because it may have been killed after its last reading."""
+        """Let the gateway read the device again, because the gateway may have been killed after its last read."""
         await self._until_read("5/0/5")
 
     async def inject(self, fault: Fault, release: FleetRelease) -> bool:
-        """Inject a fault that needs no try; return whether it was one."""
+        """Inject the fault if it is independent of an update; return whether it is."""
         if fault is Fault.WRONG_VERSION:
             self._stated = release.version if self._signs else "9.9.9"
             await self._until_read("3/0/3")
@@ -129,7 +129,7 @@ class ConstrainedDevice(FleetDevice):
         return await self._install(release, image, fault)
 
     async def _install(self, release: FleetRelease, image: bytes, fault: Fault | None) -> bool:
-        """Wait for the order to install the image, and start it. Return False if the gateway does not give it."""
+        """Wait for the command to install the image, and install it; return False if the command does not come."""
         self._state = _DOWNLOADED
         await self._until(lambda: self._state != _DOWNLOADED)
         if self._state != _UPDATING:
@@ -145,7 +145,7 @@ class ConstrainedDevice(FleetDevice):
         return True
 
     async def _offered(self, release: FleetRelease) -> str:
-        """Wait until the gateway writes the URI of a release."""
+        """Wait until the gateway writes the URI of the release's image."""
         while True:
             await self._until(lambda: self._state == _DOWNLOADING)
             if self._uri.endswith(release.sha256.hex()):
@@ -153,7 +153,7 @@ class ConstrainedDevice(FleetDevice):
             self._state = _IDLE
 
     async def _end(self, result: int) -> None:
-        """Become idle with a result, and wait until the gateway has read the result."""
+        """Set the update state to idle and the update result; wait until the gateway has read the result."""
         self._state, self._result = _IDLE, result
         await self._until_read("5/0/5")
 
@@ -162,12 +162,12 @@ class ConstrainedDevice(FleetDevice):
         self.note_report(self.runs.sha256, EvidenceLevel.A if self._signs else EvidenceLevel.B)
 
     async def _until_read(self, path: str) -> None:
-        """Update the registration until the gateway has read a resource."""
+        """Send registration updates until the gateway has read a resource."""
         before = self._reads[path]
         await self._until(lambda: self._reads[path] > before, is_urgent=True)
 
     async def _until(self, is_true: Callable[[], bool], *, is_urgent: bool = False) -> None:
-        """Update the registration until a request of the gateway has made a condition true."""
+        """Send registration updates until a request of the gateway has made a condition true."""
         if is_urgent or self._state != _IDLE:
             await self._update()
         while not is_true():
@@ -226,7 +226,7 @@ class ConstrainedDevice(FleetDevice):
         return await self._ask(lambda: Message(code=code, uri=uri, payload=payload, **options))
 
     async def _ask(self, make: Callable[[], Any]) -> Any:
-        """Send a request until it is answered."""
+        """Send a request again and again until it is answered."""
         while True:
             with suppress(CoapError, OSError, TimeoutError):
                 async with asyncio.timeout(_ANSWER):

@@ -1,4 +1,4 @@
-"""A device that speaks MQTT with AWS's topics, verifies the gateway's signature and the image, and signs its reports.
+"""A device that uses AWS's MQTT topics, verifies the gateway's signature and the image, and signs its reports.
 
 The device repeats each request until it gets an answer, and reconnects whenever its session is lost.
 """
@@ -42,15 +42,15 @@ _SPOILED = (
 
 @dataclass(frozen=True)
 class BrokerPlace:
-    """The message broker, and the facts about the gateway that a device knows.
+    """The address of the message broker, and the facts about the gateway that a device needs.
 
     Attributes:
         port: the port of the broker, or of the device's relay.
         password: the device's password.
-        authority: the certificate of the broker's authority.
-        images: the port of the images, by HTTPS.
+        authority: the CA certificate of the broker.
+        images: the gateway's HTTPS port for images.
         key: the gateway's public key.
-        reset: resets the connections of the device.
+        reset: a function that resets the connections of the device.
     """
 
     port: int
@@ -115,11 +115,11 @@ class MqttDevice(FleetDevice):
             await asyncio.sleep(0.2)
 
     async def begin(self) -> None:
-        """Report the image that the device runs at first."""
+        """Report the image that the device runs before its first update."""
         await self.report()
 
     async def inject(self, fault: Fault, release: FleetRelease) -> bool:
-        """Inject a fault that needs no try; return whether it was one."""
+        """Inject the fault if it is independent of an update; return whether it is."""
         if fault not in self._injections:
             return False
         await self._injections[fault](release)
@@ -158,7 +158,7 @@ class MqttDevice(FleetDevice):
         return True
 
     async def _next_job(self, release: FleetRelease) -> tuple[str, dict[str, Any]]:
-        """Wait for the job of a release, begin it, and check the gateway's signature of its document."""
+        """Wait for the job of a release, start it, and check the gateway's signature on the job document."""
         while True:
             self._notified.clear()
             answer = await self.ask("jobs/start-next")
@@ -226,7 +226,7 @@ class MqttDevice(FleetDevice):
             self.note_text(EntryKind.POSTPONEMENT, text)
 
     async def _claim(self, job: str, release: FleetRelease, fault: Fault) -> None:
-        """Claim a success falsely, and then report the old image with a signed statement."""
+        """Report a false success, and then report the old image with a signed statement."""
         if fault is Fault.BARE_CLAIM:
             await self._update(job, "SUCCEEDED", {})
         elif fault is Fault.ROLLBACK:
@@ -308,7 +308,7 @@ class MqttDevice(FleetDevice):
         return await self.ask(f"jobs/{job}/update", is_lost=is_lost, **fields)
 
     async def ask(self, end: str, *, is_lost: bool = False, **fields: Any) -> dict[str, Any]:
-        """Send a request until it is answered; the answer has the further field ``accepted``.
+        """Send a request until it is answered; the returned answer has an additional field ``accepted``.
 
         Args:
             end: end of the topic.
@@ -335,7 +335,7 @@ class MqttDevice(FleetDevice):
                     return found
 
     async def _publish(self, topic: str, payload: bytes) -> None:
-        """Publish a message, if necessary again after a lost connection."""
+        """Publish a message, and repeat it if the connection was lost."""
         while True:
             await self.online.wait()
             with suppress(MessagingError):

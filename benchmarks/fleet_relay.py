@@ -1,6 +1,6 @@
-"""Relays between one device and the gateway, which inject the faults of a network.
+"""Relays between a device and the gateway that inject network faults.
 
-`TcpRelay` resets connections. `UdpRelay` loses, doubles and spoils datagrams.
+`TcpRelay` resets connections. `UdpRelay` loses, duplicates and corrupts datagrams.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PART = 1 << 16
 
 
 class TcpRelay:
-    """Passes the connections of one device on to a port of this machine.
+    """Forwards the connections of one device to a port of this machine.
 
     Attributes:
         port: the port of the relay.
@@ -71,11 +71,11 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 class UdpRelay(asyncio.DatagramProtocol):
-    """Passes the datagrams of one device on to a port of this machine.
+    """Forwards the datagrams of one device to a port of this machine.
 
     Attributes:
         port: the port of the relay.
-        lost, doubled, spoiled: how many of the next datagrams are lost, sent twice, or sent after a spoiled copy.
+        lost, doubled, spoiled: how many of the next datagrams are lost, sent twice, or preceded by a corrupted copy.
     """
 
     def __init__(self, seed: int) -> None:
@@ -101,16 +101,16 @@ class UdpRelay(asyncio.DatagramProtocol):
             relay._far.close()
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        """Pass a datagram of the device on."""
+        """Forward a datagram of the device."""
         self._device = addr
         for one in self._treated(data):
             self._far.sendto(one)
 
     def error_received(self, exc: Exception) -> None:
-        """Ignore that the gateway is away."""
+        """Ignore that the gateway is not running."""
 
     def answered(self, data: bytes) -> None:
-        """Pass a datagram of the gateway on."""
+        """Forward a datagram of the gateway."""
         for one in self._treated(data):
             self._near.sendto(one, self._device)
 
@@ -137,4 +137,4 @@ class _Back(asyncio.DatagramProtocol):
         self._relay.answered(data)
 
     def error_received(self, exc: Exception) -> None:
-        """Ignore that the gateway is away."""
+        """Ignore that the gateway is not running."""

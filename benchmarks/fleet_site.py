@@ -1,7 +1,7 @@
-"""A site for the fleet benchmarks: a city on a local chain, devices, and ``blockota gateway run`` as its own process.
+"""A site for the fleet benchmarks: a city on a local chain, devices, and the process ``blockota gateway run``.
 
-The vendor's Safe publishes the releases, as everywhere else. Only the registrations of the devices take a shorter way:
-they are sent by the node, without a journal and a gas estimate, because a thousand of them would take minutes.
+The vendor's Safe publishes the releases, as in all benchmarks of a fleet. The devices are registered by plain node
+transactions without a journal or a gas estimate, because a thousand normal registrations would take minutes.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ class SiteSettings:
 
     Attributes:
         faces: the faces.
-        tries: how often a delivery is tried again after a failure; the pause is a second.
-        patience: seconds without progress after which a try has failed.
-        blocks: blocks of 256 numbers of devices.
-        tables: further tables of the settings file.
+        tries: the number of times that a failed delivery is retried, one second after each failure.
+        patience: the timeout of a try, in seconds without progress.
+        blocks: the number of blocks of 256 device numbers.
+        tables: further TOML tables for the settings file.
     """
 
     faces: Sequence[str] = ("mqtt", "ddi", "lwm2m")
@@ -91,9 +91,9 @@ class FleetSite:
         city: the city.
         settings: how the gateway runs.
         ports: the TCP or UDP port of each face.
-        passwords: the passwords of devices at the message broker.
+        passwords: the devices' passwords for the message broker.
         gateway: the process of the gateway.
-        starts: how often the gateway was started.
+        starts: the number of times that the gateway was started.
     """
 
     folder: Path
@@ -107,7 +107,7 @@ class FleetSite:
 
     @property
     def pid(self) -> int:
-        """The number of the gateway's process."""
+        """The process id of the gateway."""
         return self.gateway.pid if self.gateway else 0
 
     def health(self) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class FleetSite:
 
     @property
     def authority(self) -> Path:
-        """The certificate of the message broker's authority."""
+        """The CA certificate of the message broker."""
         return self.broker_files.authority
 
     @property
@@ -140,7 +140,7 @@ class FleetSite:
 
         Args:
             count: the number of devices.
-            first: the number that the first one gets.
+            first: the number of the first device.
         """
         node, registrant, sender = Node(self.city.chain), dev_account(REGISTRANT), dev_account(_SENDER).address
         found = {number: SigningDevice(_SECRET + number) for number in range(first, first + count)}
@@ -166,7 +166,7 @@ class FleetSite:
         self.city.devices.register_batch(dev_account(REGISTRANT), names, site=GATEWAY.uuid)
 
     def issue(self, face: str, numbers: Sequence[int]) -> dict[int, str]:
-        """Issue credentials of devices for a face, while the gateway does not run."""
+        """Issue credentials to devices for a face; the gateway must not be running."""
         if face == "mqtt":
             return {int(name): one for name, one in self.broker_files.issue(numbers).items()}
         with GatewayState(self.folder / "gateway" / STATE_NAME) as state:
@@ -201,7 +201,7 @@ class FleetSite:
             self.gateway = None
 
     def entries(self, first: int = 0) -> list[LogEntry]:
-        """Return the entries of the log from an index on."""
+        """Return the log's entries from an index on."""
         return [LogEntry.decode(raw) for raw in TileLog(self.folder / "gateway" / "log").entries(first)]
 
     def start_broker(self) -> None:
@@ -220,7 +220,7 @@ class FleetSite:
 
 @contextmanager
 def fleet_site(folder: Path, settings: SiteSettings) -> Iterator[FleetSite]:
-    """Found a city, and set up the gateway of a site; it does not run yet."""
+    """Found a city, and set up the gateway of a site without starting it."""
     with ExitStack() as stack:
         chain = stack.enter_context(local_chain())
         city = found_city(chain, Cast(*(dev_account(number) for number in range(7))))
@@ -233,7 +233,7 @@ def fleet_site(folder: Path, settings: SiteSettings) -> Iterator[FleetSite]:
 
 
 def _write_settings(site: FleetSite) -> None:
-    """Write the settings as an operator does: with `gateway init`, and tables for the faces."""
+    """Write the settings with `gateway init`, as an operator does, and add tables for the faces."""
     folder, ports = site.folder, site.ports
     write_keys(folder)
     path = folder / "blockota.toml"
@@ -265,7 +265,7 @@ def _write_settings(site: FleetSite) -> None:
 def _ports(names: Sequence[str]) -> dict[str, int]:
     """Return a port for each name.
 
-    The port and the next one are free, and below the ports that the system gives to clients.
+    The port and its successor are free, and lie below the operating system's range for client ports.
     """
     found: dict[str, int] = {}
     for place in random.SystemRandom().sample(range(10_000, 32_000, 2), 11_000):
@@ -283,7 +283,7 @@ def _ports(names: Sequence[str]) -> dict[str, int]:
 
 
 def wait_until(is_true: Callable[[], bool], *, seconds: float, what: str) -> None:
-    """Wait until a condition is true that depends on files of another process."""
+    """Wait until a condition is true that depends on another process."""
     end = time.monotonic() + seconds
     while not is_true():
         if time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""Measure a follower with a file of events on anvil: ``python -m benchmarks.following [--json]``.
+"""Measure a chain follower that stores 50,000 events: ``python -m benchmarks.following [--json]``.
 
 The chain has 50,000 events in 500 blocks. Each event has two indexed arguments and 96 bytes of data.
 """
@@ -24,7 +24,7 @@ _CREATION = bytes.fromhex("60158060093d393df3 60645b803360aa60606000a36001900380
 
 
 def figures() -> Iterator[Figure]:
-    """Yield the seconds of a first reading of all events, and the milliseconds of a reading without new blocks."""
+    """Yield the seconds to read all events for the first time, and the milliseconds of a read without new blocks."""
     with local_chain() as chain, folder_on_disk() as folder:
         contract = emit_events(chain)
         cold, polls = list[float](), list[float]()
@@ -42,7 +42,7 @@ def figures() -> Iterator[Figure]:
 
 
 def read(follower: Follower, contract: str, *, first_block: int | None = None) -> None:
-    """Read the chain as a gateway does: the events from a block on, by default the events of new blocks only."""
+    """Read the chain as a gateway does: the events since a given block, or by default only those of new blocks."""
     position = follower.advance()
     follower.events(contract, first_block=position.block.number + 1 if first_block is None else first_block)
     follower.check()

@@ -1,8 +1,8 @@
 """Measure the gas of the contracts: ``make gas``, or ``.venv/bin/python -m benchmarks.gas [--write | --check]``.
 
 The script measures every function at release 1, 2, 100 and 1,000, called by an account and through a 2-of-3 Safe. The
-script also measures reconstructions of published systems (``benchmarks/contracts``). ``--write`` writes the table into
-docs/contracts.md and the figures into benchmarks/gas-snapshot.json. ``--check`` measures our own contracts up to
+script also measures reimplementations of published systems (``benchmarks/contracts``). ``--write`` writes the table
+into docs/contracts.md and the figures into benchmarks/gas-snapshot.json. ``--check`` measures our own contracts up to
 release 100, and fails if a figure is more than 1 % above the snapshot.
 """
 
@@ -76,13 +76,13 @@ Job = tuple[str, dict[str, Any] | None, int, str]
 
 
 def own_jobs(numbers: Iterable[int]) -> list[Job]:
-    """Return the measurements of our contracts at some releases; those that take longest come first."""
+    """Return the measurements of our contracts at some releases, the longest first."""
     ordered = sorted(numbers, reverse=True)
     return [(name, None, number, way) for number in ordered for name in SCENARIOS for way in WAYS]
 
 
 def other_jobs() -> list[Job]:
-    """Compile the reconstructions with the settings of our contracts; return their measurements at all releases."""
+    """Compile the reimplementations with the settings of our contracts; return their measurements at all releases."""
     files = {name: f"benchmarks/contracts/{name}.sol" for name in RECONSTRUCTIONS}
     with laid_out() as layout:
         sources = {file: (ROOT / file).read_text() for file in files.values()}
@@ -94,7 +94,7 @@ def other_jobs() -> list[Job]:
 
 
 def measure(jobs: list[Job]) -> list[Cost]:
-    """Run the measurements, two at a time, each on its own chain."""
+    """Run two measurements at a time, each on its own chain."""
     with ProcessPoolExecutor(2) as pool:
         return [cost for costs in pool.map(run, jobs) for cost in costs]
 
@@ -137,7 +137,7 @@ def rows(costs: Iterable[Cost]) -> dict[tuple[str, str], dict[tuple[int, str], i
 
 
 def cells(figures_of_row: Mapping[tuple[int, str], int]) -> list[str]:
-    """Return a row's figures: called by an account at each release, then through the Safe; a deployment has one."""
+    """Return a row's figures: direct calls at each release, then calls by the Safe; a deployment has one figure."""
     places = [(number, way) for way in WAYS for number in NUMBERS]
     found = [figures_of_row.get(place) for place in places]
     found[0] = figures_of_row.get((0, DIRECT), found[0])
@@ -145,7 +145,7 @@ def cells(figures_of_row: Mapping[tuple[int, str], int]) -> list[str]:
 
 
 def heads() -> list[str]:
-    """Return the headings of the table's columns."""
+    """Return the column headings of the table."""
     return [f"{number:,}" if way == DIRECT else f"Safe, {number:,}" for way in WAYS for number in NUMBERS]
 
 
@@ -173,7 +173,7 @@ def markdown(costs: list[Cost]) -> Iterator[str]:
 
 
 def inserted(document: str, table: str) -> str:
-    """Return the document with a new table between the two marks, which the document must contain."""
+    """Return the document with a new table between its start mark and end mark."""
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

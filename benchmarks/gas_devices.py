@@ -27,7 +27,7 @@ Call = tuple[str, tuple[Any, ...]]
 
 
 def devices(number: int, way: str) -> Iterator[Cost]:
-    """Measure the gas of every function of DeviceRegistry for the device with a number; the first one has 1."""
+    """Measure the gas of every function of DeviceRegistry for the device with this number, counted from 1."""
     with cast(way) as (founder, owner):
         contract, costs = _measure(founder, owner, number)
         yield from (Cost(contract.name, function, number, way, gas) for _, function, gas in costs)
@@ -83,7 +83,7 @@ def _measure(founder: Direct, owner: Actor, number: int) -> tuple[Deployed, Cost
 
 
 def _deciding_later(device: int, site: bytes, spare: bytes, number: int) -> list[Call]:
-    """Return calls of the owner after a registration, which leave the device as it was."""
+    """Return the owner's calls after a registration, which do not change the measured device in the end."""
     return [
         ("ban, by the owner", (device, REASON)),
         ("unban, by the owner", (device,)),
@@ -125,14 +125,14 @@ def _reading(device: int, site: bytes) -> list[Call]:
 
 
 def thing(number: int, site: UUID, *, aliases: int = 1, keyed: bool = False) -> Registration:
-    """Return the registration of a device with a nonce of 16 bytes and aliases of 22 characters."""
+    """Return a device's registration with a nonce of 16 bytes and aliases of 22 characters."""
     names = (f"acme/thermo2/SN-{number:06}", f"acme/hall/1/place-{number:04}")[:aliases]
     key = PublicKey(KeyKind.P256, p256_key(number)) if keyed else None
     return Registration("acme", digest("nonce", number)[:16], names, "", "thermo2", site, key)
 
 
 def imported(one: Registration) -> dict[str, Any]:
-    """Return a thing as an element of the argument of ``importThings``."""
+    """Return a registration as an element of the argument of ``importThings``."""
     return {"thing": one.as_argument(), "signature": SIGNATURE}
 
 
@@ -142,6 +142,6 @@ def _signature(contract: Deployed, chain: Any, one: Registration) -> bytes:
 
 
 def _by_registrant(contract: Deployed, acme: Direct, calls: Sequence[Call], way: str) -> Costs:
-    """Make calls of the registrant; return their gas if the owner calls directly, because a Safe does not change it."""
+    """Make the registrant's calls; return their gas only for a direct owner, because the owner does not change it."""
     costs = measured(contract, acme, list(calls), [])
     return costs if way == DIRECT else []

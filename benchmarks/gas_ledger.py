@@ -28,8 +28,8 @@ def ledger(number: int, way: str) -> Iterator[Cost]:
     """Measure every function of UpdateLedger and UpdateOrders, which accounts call directly.
 
     Args:
-        number: the number of the measured anchor of a log, and of the measured order of a group for a product.
-        way: nothing is measured for a Safe.
+        number: the number of the measured anchor of a log, and of the measured order for a group and a product.
+        way: how the owner calls; for a Safe, nothing is measured.
     """
     if way != DIRECT:
         return
@@ -61,7 +61,7 @@ def ledger(number: int, way: str) -> Iterator[Cost]:
 
 
 def _anchor(contract: Deployed, keeper: Direct, number: int, batch: int) -> Costs:
-    """Measure anchor `number` of a log that grows by a batch of entries each time."""
+    """Measure the anchor with this number, in a log that grows by a batch of entries for each anchor."""
     if number > 1:
         size, root, _ = growth(number - 1, batch)
         contract.by(keeper, "anchor", size, root, [])
@@ -87,7 +87,7 @@ def _installations(contract: Deployed, keeper: Direct, number: int) -> Costs:
 
 
 def _evidence(contract: Deployed, keeper: Direct, administrator: Direct, site: bytes) -> Costs:
-    """Measure evidence in a log of 1,024 entries: two adjacent entries in a tree of made-up hashes."""
+    """Measure the evidence of two adjacent entries in a log of 1,024 entries, whose other hashes are made up."""
     release = digest("release", 1)
     entries = [
         bytes.fromhex("910048") + (256).to_bytes(8) + b"\x58\x20" + release + bytes(200) + bytes([n]) for n in (0, 1)
@@ -127,9 +127,10 @@ def _orders(contract: Deployed, operator: Direct, number: int, site: bytes) -> C
 
 
 def growth(number: int, batch: int = BATCHES[0]) -> tuple[int, bytes, list[bytes]]:
-    """Return the arguments of anchor `number`, from 1, whose batches are complete trees with made-up roots.
+    """Return the arguments of the anchor with this number, counted from 1; the roots of the batches are made up.
 
-    In a tree whose leaves are these roots, proofs have the same hashes as in the log.
+    Each batch is a complete tree, so a tree whose leaves are the batches' roots has the same consistency proofs as the
+    log.
     """
 
     def read_node(height: int, position: int) -> bytes:
@@ -141,7 +142,7 @@ def growth(number: int, batch: int = BATCHES[0]) -> tuple[int, bytes, list[bytes
 
 
 def installs(minor: int, words: int, bits: int) -> dict[str, Any]:
-    """Return the argument of `anchorInstalls` for the same bits in some words, and for a new release."""
+    """Return an argument of `anchorInstalls` for a new release, which sets the same bits in each word."""
     return {
         "chain": 1,
         "blockOta": "0x" + digest("contract", 1)[:20].hex(),

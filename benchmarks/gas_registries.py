@@ -33,7 +33,7 @@ RSA_2048 = (
 
 
 def registries(number: int, way: str) -> Iterator[Cost]:
-    """Measure every function of Producers and IdentityRegistry at a record, counted from 1."""
+    """Measure every function of Producers and IdentityRegistry for the record with this number, counted from 1."""
     for measure in (producers, identities):
         with cast(way) as (founder, owner):
             contract, costs = measure(founder, owner, number)
@@ -43,7 +43,7 @@ def registries(number: int, way: str) -> Iterator[Cost]:
 
 
 def producers(founder: Direct, owner: Actor, number: int) -> tuple[Deployed, Costs]:
-    """Measure Producers. BlockOTA and FirmwareReplication of the measured producer are real contracts."""
+    """Measure Producers. The measured producer has real contracts BlockOTA and FirmwareReplication."""
     node = founder.node
     contract = deploy(node, "Producers", artifact("Producers"), founder.address)
     for earlier in range(1, number):
@@ -73,7 +73,7 @@ def producers(founder: Direct, owner: Actor, number: int) -> tuple[Deployed, Cos
 
 
 def identities(founder: Direct, owner: Actor, number: int) -> tuple[Deployed, Costs]:
-    """Measure IdentityRegistry. Each identity has an account, keys of all uses, and the next virtual IP."""
+    """Measure IdentityRegistry. Each identity has an account, all kinds of keys, and the next virtual IP."""
     node, admin = founder.node, person(founder.node, 4)
     contract = deploy(node, "IdentityRegistry", artifact("IdentityRegistry"), founder.address)
     for start in range(1, number, BATCH):
@@ -121,7 +121,7 @@ def measured(
     calls: list[tuple[str, tuple[Any, ...]]],
     reads: list[tuple[str, tuple[Any, ...]]],
 ) -> Costs:
-    """Return the gas of calls, and of reads if the owner calls directly. A label ends before its comma."""
+    """Return the gas of calls and, for a direct owner, of reads; a label is a function's name, a comma and a remark."""
     chosen = calls + (reads if owner.way == DIRECT else [])
     return [(contract, label, contract.by(owner, label.partition(",")[0], *arguments)) for label, arguments in chosen]
 
@@ -141,7 +141,7 @@ def enrolment(number: int, key_kind: int = P256) -> dict[str, Any]:
 
 
 def p256_key(number: int) -> bytes:
-    """Return a P-256 key as x and y."""
+    """Return a P-256 public key: x followed by y."""
     point = ec.derive_private_key(number, ec.SECP256R1()).public_key().public_numbers()
     return point.x.to_bytes(32, "big") + point.y.to_bytes(32, "big")
 

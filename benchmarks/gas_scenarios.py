@@ -1,7 +1,8 @@
-"""The calls that `gas` measures: every function of our contracts, and the uploads to the reconstructed contracts.
+"""The calls that `gas` measures: every function of our contracts, and the uploads to the reimplemented contracts.
 
-A scenario is a new chain on which a first owner publishes all releases before the measured one, and then transfers the
-ownership to the vendor: an account, or a 2-of-3 Safe. All values are fixed, so that a figure is the same in every run.
+A scenario is a new chain on which a first owner publishes all releases before the measured one. The first owner then
+transfers the ownership to the vendor: an account, or a 2-of-3 Safe. All values are fixed, so that a figure is the same
+in every run.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Cost:
         contract: name of the contract.
         function: name of the function, with a remark about the call, such as "pairOem, again".
         number: number of the release at which the call was measured; 0 for the deployment.
-        way: the constant `DIRECT` for a call by an account, or `SAFE`.
+        way: `DIRECT` for a call by an account, `SAFE` for a call through a Safe.
         gas: the gas that the transaction used.
     """
 
@@ -50,9 +51,9 @@ class Cost:
 
 
 def own_contracts(number: int, way: str) -> Iterator[Cost]:
-    """Measure every function of BlockOTA and FirmwareReplication at a release, counted from 1.
+    """Measure every function of BlockOTA and FirmwareReplication at the release with this number, counted from 1.
 
-    `way` is how the vendor calls; calls of brokers and reads are measured only without the Safe.
+    `way` selects how the vendor calls; brokers' calls and reads are measured only if the vendor calls directly.
     """
     with cast(way) as (founder, vendor):
         record = deploy(founder.node, "BlockOTA", artifact("BlockOTA"), founder.address)
@@ -157,7 +158,7 @@ def reading_agreements(number: int, broker: str) -> list[tuple[str, tuple[Any, .
 
 
 def reconstruction(name: str, compiled: dict[str, Any], number: int, way: str) -> Iterator[Cost]:
-    """Measure the deployment and the upload of a release for a reconstruction of a published contract."""
+    """Measure the deployment and the upload of a release for a reimplementation of a published contract."""
     with cast(way) as (founder, vendor):
         contract = deploy(founder.node, name, compiled, founder.address)
         for earlier in range(1, number):
@@ -170,7 +171,7 @@ def reconstruction(name: str, compiled: dict[str, Any], number: int, way: str) -
 
 
 def upload_arguments(name: str, number: int) -> tuple[Any, ...]:
-    """Return a release as the arguments of a reconstruction; content addresses have 46 characters (CID version 0)."""
+    """Return a release as the arguments of a reimplementation; content addresses have 46 characters (CID version 0)."""
     address = f"Qm{digest(number).hex()[:44]}"
     words = f"1.0.{number}"
     arguments: dict[str, tuple[Any, ...]] = {
@@ -196,7 +197,7 @@ def release(number: int) -> dict[str, Any]:
 
 
 def version(number: int) -> int:
-    """Return version 1.0.number as one packed number."""
+    """Return the version 1.0.number, packed into one integer."""
     return Version(1, 0, number).packed
 
 

@@ -1,6 +1,6 @@
-"""Measure the reading of an identity on anvil: ``python -m benchmarks.identities [--json]``.
+"""Measure how long reading an identity from anvil takes: ``python -m benchmarks.identities [--json]``.
 
-The registry has 100 identities. The measured identity has an account and keys of all uses.
+The registry has 100 identities. The measured identity has an account and all kinds of keys.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ IDENTITIES, RUNS = 100, 200
 
 
 def figures() -> Iterator[Figure]:
-    """Yield the milliseconds of reading an identity with its keys, and the transactions that it takes."""
+    """Yield the milliseconds to read an identity with its keys, and the number of blocks mined meanwhile."""
     with local_chain() as chain:
         payer = dev_account(0)
         contract = IdentitiesContract(chain, create(chain, payer, "IdentityRegistry", payer.address)[0])

@@ -1,4 +1,4 @@
-"""Measure the keeper's side of a log: ``python -m benchmarks.logs [--json]``."""
+"""Measure how long appending, proving and checking a log take: ``python -m benchmarks.logs [--json]``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEY = note_signer()
 
 
 def figures() -> Iterator[Figure]:
-    """Yield the processor time of a log of 100,000 entries with 98 checkpoints, of a proof, and of a full check."""
+    """Yield the processor times to write a log of 100,000 entries with 98 checkpoints, to prove, and to check it."""
     entries = [number.to_bytes(8) + bytes(ENTRY_SIZE - 8) for number in range(ENTRIES)]
     with folder_on_disk() as folder:
         log = TileLog(folder / "log")

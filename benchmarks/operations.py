@@ -1,7 +1,7 @@
 """Measure the cloud's database in SQLite: ``python -m benchmarks.operations [--quick] [--json]``.
 
-The database has 1,000,000 readings in 100,000 requests, from 1,000 devices at 100 gateways, and the counts of each
-minute of 7 days. With ``--quick``, it has a tenth of the readings and requests.
+The database contains 1,000,000 readings in 100,000 requests, from 1,000 devices at 100 gateways, and per-minute counts
+for 7 days. With ``--quick``, the database contains a tenth of the readings and requests.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NEWEST_LIMIT, PAGE_LIMIT = 5.0, 200.0
 
 
 def figures(requests: int) -> Iterator[Figure]:
-    """Yield the milliseconds of each query of the page, and the rate of writing."""
+    """Yield the milliseconds of each query of the operations page, and the rate of writes."""
     with folder_on_disk() as folder, CloudDatabase.at("sqlite:///cloud.db", folder=folder) as database:
         database.migrate()
         began = time.perf_counter()
@@ -70,7 +70,7 @@ def figures(requests: int) -> Iterator[Figure]:
 
 
 def cold_figures(folder: Path, database: CloudDatabase) -> Iterator[Figure]:
-    """Yield the milliseconds of the first query after the file was opened."""
+    """Yield the milliseconds of each kind of query as the first one after the file was opened."""
     with CloudDatabase.at("sqlite:///cloud.db", folder=folder) as opened:
         value = milliseconds(opened, lambda connection: queries.newest_readings(connection, "518"))
     yield Figure("newest 50 readings of a device, in a file that is opened for it", value, "ms", PAGE_LIMIT)
@@ -78,7 +78,7 @@ def cold_figures(folder: Path, database: CloudDatabase) -> Iterator[Figure]:
 
 
 def milliseconds(database: CloudDatabase, read: Callable[[Connection], object]) -> float:
-    """Return the duration of a query with its transaction."""
+    """Return the duration of a query including its transaction."""
     began = time.perf_counter()
     with database.reading() as connection:
         assert read(connection)  # noqa: S101 - an empty answer would be measured for nothing
@@ -95,7 +95,7 @@ def fill(database: CloudDatabase, requests: int) -> None:
 
 
 def request_of(number: int) -> AcceptedRequest:
-    """Return a request with ten readings of different devices of a gateway."""
+    """Return a request from a gateway with ten readings of different devices."""
     readings = tuple(
         SensorReading(
             str((number * READINGS_OF_A_REQUEST + index) % THINGS), START + number, "temperature", 20.5, "Cel"
@@ -107,7 +107,7 @@ def request_of(number: int) -> AcceptedRequest:
 
 
 def fill_minutes(database: CloudDatabase) -> None:
-    """Write the counts of each minute of 7 days, as requests would."""
+    """Write per-minute counts for 7 days, as incoming requests would."""
     with database.writing() as connection:
         connection.execute(MINUTE.delete())
         for gateway in [ALL_GATEWAYS, *map(gateway_of, range(GATEWAYS))]:

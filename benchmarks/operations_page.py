@@ -1,8 +1,8 @@
 """Measure the operations page: ``python -m benchmarks.operations_page [--quick] [--json]``.
 
-The archive has 1,000,000 entries of 1,000 devices and 10,000 events of a chain, and 100,000 of the entries are
-warnings. With ``--quick``, it has a tenth of them. The pages are requested over HTTP from a running room on a local
-chain.
+The archive contains 1,000,000 entries of 1,000 devices and 10,000 events of a chain; 100,000 of the entries are
+warnings. With ``--quick``, the archive contains a tenth of these entries and events. The pages are requested over HTTP
+from a running operations room on a local chain.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _CHUNK = 50_000
 
 
 def figures(entries: int) -> Iterator[Figure]:
-    """Yield the milliseconds of each page, and those from a new block until all viewers have its event."""
+    """Yield the milliseconds to load each page, and those from a new block until all viewers have the block's event."""
     with folder_on_disk() as folder, local_chain() as chain:
         cast = Cast(*(dev_account(number) for number in range(7)))
         scene = make_scene(chain, cast, folder, devices=20)
@@ -77,7 +77,7 @@ def figures(entries: int) -> Iterator[Figure]:
 
 
 def fill(archive: RoomArchive, entries: int) -> None:
-    """Fill an archive with entries of a log and events of a chain."""
+    """Fill an archive with log entries and chain events."""
     end = int(time.time())
     release = ("acme-thermo2", "1.1.0")
     for first in range(0, entries, _CHUNK):
@@ -105,7 +105,7 @@ def fill(archive: RoomArchive, entries: int) -> None:
 
 
 def live_times(scene: RoomScene, url: str) -> list[float]:
-    """Return the milliseconds from a block until the last viewer has its event, for several blocks."""
+    """Return, for several blocks, the milliseconds from the block until the last viewer has the block's event."""
     seen = [0] * VIEWERS
     stop = threading.Event()
 
@@ -135,7 +135,7 @@ def live_times(scene: RoomScene, url: str) -> list[float]:
 
 
 def get(url: str, path: str) -> tuple[float, bytes]:
-    """Return the milliseconds and the body of an answer."""
+    """Return the milliseconds until an answer arrived, and its body."""
     connection = HTTPConnection(urlsplit(url).netloc, timeout=60)
     began = time.perf_counter()
     connection.request("GET", path)

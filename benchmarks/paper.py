@@ -1,9 +1,9 @@
-"""Repeat the measurements of the BlockOTA paper: ``python -m benchmarks.paper [--json]``.
+"""Repeat the measurements of the paper on which BlockOTA is based: ``python -m benchmarks.paper [--json]``.
 
-The figures of the paper (Gupta) on ganache are: deployment 986,360 gas, ``firmwareUpload`` 188 ms, the getter of the
-IPFS address 59 ms, and ``pairOem`` 51 ms. On Ropsten, with blocks of about 15 seconds, the paper's figures are:
-deployment 103 s, a call 4 s, its confirmation 63 s, a getter 7 s. In the paper, a download over IPFS took about as long
-as over HTTP/2. The paper's machine and networks differ from ours, so the comparison has no limits.
+The paper's (Gupta's) figures on ganache are: deployment 986,360 gas, ``firmwareUpload`` 188 ms, the getter of the IPFS
+address 59 ms, and ``pairOem`` 51 ms. On Ropsten, with blocks of about 15 seconds, the paper's figures are: deployment
+103 s, a call 4 s, the call's confirmation 63 s, a getter 7 s. In the paper, a download over IPFS took about as long as
+over HTTP/2. The paper's machine and networks differ from ours, so the comparison has no limits.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def on_ganache() -> Iterator[Figure]:
 
 
 def on_slow_blocks() -> Iterator[Figure]:
-    """Yield the times of transactions and reads on a chain with blocks of 15 seconds."""
+    """Yield the durations of transactions and reads on a chain with blocks of 15 seconds."""
     with fresh_anvil("--block-time", str(BLOCK_SECONDS)) as node:
         payer, chain = dev_account(0), Chain(node.url)
         seconds = seconds_of(lambda: publish(chain, named(0), []))
@@ -94,7 +94,7 @@ def on_slow_blocks() -> Iterator[Figure]:
 
 
 def downloads() -> Iterator[Figure]:
-    """Yield the times to download 64 KiB from our repository, a Kubo gateway and nginx, at several line delays."""
+    """Yield the durations of downloads of 64 KiB from our repository, a Kubo gateway and nginx, at some line delays."""
     with folder_on_disk() as folder:
         image = filled(folder, {"image": SIZE})["image"]
         (folder / "kubo").mkdir()
@@ -132,7 +132,7 @@ def release(number: int) -> Release:
 
 @contextmanager
 def delayed(url: str, seconds: float) -> Iterator[str]:
-    """Start a proxy of a server that delays a round trip by some seconds, half of them in each direction."""
+    """Start a proxy of a server that delays each round trip by some seconds, half of them in each direction."""
     parts = urlsplit(url)
     address = (parts.hostname or "", parts.port or 0)
     with create_server(("127.0.0.1", 0)) as listener:
@@ -152,7 +152,7 @@ def delayed(url: str, seconds: float) -> Iterator[str]:
 
 
 def _carry(source: socket, sink: socket, seconds: float) -> None:
-    """Forward bytes from one socket to another, each part after the delay."""
+    """Forward bytes from one socket to another, each chunk after the delay."""
     parts: SimpleQueue[tuple[float, bytes]] = SimpleQueue()
 
     def deliver() -> None:
@@ -198,7 +198,7 @@ def _send(chain: Chain, contract: BlockOTAContract, call: bytes) -> None:
 
 
 def _note_pending(chain: Chain, sender: str, began: float, seconds: list[float]) -> None:
-    """Append to `seconds` the time until the node has another transaction of an account."""
+    """Append to `seconds` the time until the node has a further transaction of an account."""
     before = chain.count(sender)
     while chain.count(sender, with_pending=True) == before:
         time.sleep(0.01)

@@ -17,7 +17,7 @@ _MIB = 1 << 20
 
 
 def figures(count: int = DEVICES) -> Iterator[Figure]:
-    """Yield the memory of a core with many devices, and its times: all reports, a full plan, a tick, a start."""
+    """Yield the gateway core's memory, and its durations for all reports, a full plan, a tick and a start."""
     with folder_on_disk() as folder:
         yield from asyncio.run(_collected(folder, count))
 

@@ -1,8 +1,8 @@
 """Cut the power of devices during updates, and check which image they run afterwards: ``make power``.
 
-A device must start one of the two published images of the update, byte for byte, and must still be updatable. The seed
-is printed; ``python -m benchmarks.power SEED`` repeats the random cuts. The same cuts must find the error of a faulty
-loader, which checks the digest of slot 1 in the middle of an exchange.
+After the cuts, a device must start one of the update's two published images, unchanged, and must still be updatable.
+The seed is printed; ``python -m benchmarks.power SEED`` repeats the random cuts. As a control, the same cuts must
+reveal the defect of a faulty loader, which checks slot 1's digest during a swap of the slots.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Result:
 
     Attributes:
         cuts: the number of cuts that happened.
-        faults: what was wrong, with the round.
+        faults: the detected faults, each with its round.
     """
 
     cuts: int
@@ -65,7 +65,7 @@ class Result:
 
 
 def on_this_computer(seed: int) -> Iterator[Figure]:
-    """Yield the results of the loader on this computer: every operation of every scenario, and random cuts."""
+    """Yield the results of the loader compiled for this computer: all operations of all scenarios, and random cuts."""
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
     with TemporaryDirectory() as folder:
         device, faulty, images = built_host(Path(folder)), built_host(Path(folder), FAULTY), host_images()
@@ -84,7 +84,7 @@ def on_this_computer(seed: int) -> Iterator[Figure]:
 
 
 def on_the_simulated_stm32f103(seed: int) -> Iterator[Figure]:
-    """Yield the results of the committed loader on the simulated board: enumerated and random cuts."""
+    """Yield the results of the committed loader on the simulated board, with enumerated and random cuts."""
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
     counts = operations(BoardDevice(), board_images())
     rounds = [
@@ -105,7 +105,7 @@ def on_the_simulated_stm32f103(seed: int) -> Iterator[Figure]:
 def on_the_simulated_stm32f103_with_deltas(seed: int) -> Iterator[Figure]:
     """Yield the results of boards whose agent makes the new image from a delta, with and without secure element.
 
-    Of three updates, two are cut off while the delta is applied; up to two more cuts happen while the board recovers.
+    Two of three updates are interrupted while the agent applies the delta; up to two more cuts happen during recovery.
     """
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
     updates = []
@@ -124,7 +124,7 @@ def on_the_simulated_stm32f103_with_deltas(seed: int) -> Iterator[Figure]:
 
 
 def the_loader(_seed: int) -> Iterator[Figure]:
-    """Yield size and times of the committed loader of the STM32F103, in the board's time."""
+    """Yield the size of the committed STM32F103 loader, and its durations in simulated time."""
     loader = board_device.committed("loader")
     yield Figure("stm32f103: loader", len(loader), "bytes", 4096)
     with TemporaryDirectory() as folder:
@@ -148,7 +148,7 @@ PARTS: tuple[Callable[[int], Iterator[Figure]], ...] = (
 
 
 def operations(device: UpdatableDevice, images: dict[str, bytes]) -> dict[str, int]:
-    """Return the number of flash operations of each scenario, by its name."""
+    """Return the number of flash operations of each scenario, by scenario name."""
     counts = {}
     for scenario in SCENARIOS:
         device.plan(None)
@@ -158,7 +158,7 @@ def operations(device: UpdatableDevice, images: dict[str, bytes]) -> dict[str, i
 
 
 def drawn(draw: random.Random, counts: dict[str, int], torn: Sequence[int], number: int) -> list[Round]:
-    """Return random rounds: a cut in the update, and up to two while the device recovers."""
+    """Return random rounds, each with a power cut in the update, and up to two more during recovery."""
     rounds = []
     for _ in range(number):
         scenario = draw.choice(SCENARIOS)
@@ -201,7 +201,7 @@ def _found(port: str, result: Result) -> Figure:
 
 
 def _boot_seconds(loader: bytes, image: bytes) -> float:
-    """Return the board's time from a reset to the first byte that the image sends."""
+    """Return the simulated time from a reset to the first byte that the image sends."""
     contents = loader + b"\xff" * (board_device.SLOT_0 - len(loader)) + image
     chip = Silicon(STM32F103C8, contents, faults=NO_FAULTS, unique_id=bytes(12))
     running = EmulatedApplication(

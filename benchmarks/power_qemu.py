@@ -1,7 +1,8 @@
-"""The part of ``make power`` with the micro:bit of QEMU, whose flash controller is not ours.
+"""The part of ``make power`` on QEMU's micro:bit, whose flash controller is simulated by QEMU instead of this project.
 
-The harness stops the processor at a random instant, saves the flash and kills QEMU. QEMU has no torn pages: before the
-next start, the harness fills the page that the interrupted step of an exchange was to write with any content.
+The harness stops the processor at a random instant, saves the flash and kills QEMU. QEMU does not simulate torn pages.
+In three of four cases, the harness therefore overwrites the page that the interrupted step would have written with
+other bytes before the next start.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ CLEAR = b"\xff" * 4
 
 
 def on_qemu(seed: int) -> Iterator[Figure]:
-    """Yield the results of random cuts while boards exchange their slots, try an image, and exchange the slots back."""
+    """Yield the results of random cuts while boards swap their slots, run an image on trial, and swap back."""
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
     seeds = [draw.randrange(1 << 32) for _ in range(ROUNDS)]
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -54,10 +55,10 @@ def on_qemu(seed: int) -> Iterator[Figure]:
 
 
 def cut_one_board(loader: bytes, seed: int) -> tuple[str, int]:
-    """Cut the power of a board with a loader and a requested image again and again.
+    """Repeatedly cut the power of a board with a loader and a requested image.
 
     Returns:
-        The fault, empty if there is none, and the number of torn pages.
+        A description of the fault, empty if there is none, and the number of torn pages.
     """
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
     digest = digest_of(NEW)
@@ -88,7 +89,7 @@ def cut_one_board(loader: bytes, seed: int) -> tuple[str, int]:
 
 
 def on_qemu_with_deltas(seed: int) -> Iterator[Figure]:
-    """Yield the results of random cuts while the agent makes a new image from its own and a patch."""
+    """Yield the results of random cuts while the agent builds a new image from its own image and a patch."""
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
     seeds = [draw.randrange(1 << 32) for _ in range(DELTA_ROUNDS)]
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -100,7 +101,7 @@ def on_qemu_with_deltas(seed: int) -> Iterator[Figure]:
 
 
 def cut_one_delta(seed: int) -> str:
-    """Cut the power of a board again and again while it applies a patch; return what is wrong, empty if nothing is."""
+    """Repeatedly cut the power of a board that applies a patch; return the fault, empty if there is none."""
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
     _, patch = make_patch(OLD, NEW)
     sha, base = hashlib.sha256(NEW).digest(), hashlib.sha256(OLD).digest()
@@ -133,7 +134,7 @@ def cut_one_delta(seed: int) -> str:
 
 
 def _torn(flash: bytes, *, draw: random.Random, pages: list[int]) -> bytes:
-    """Spoil the page that the next step of an exchange writes; append its address to `pages`."""
+    """In three of four cases, overwrite the page that a swap writes next, and append its address to `pages`."""
     page = _page_in_progress(flash)
     if page is None or draw.random() < 1 / 4:
         return flash
@@ -143,7 +144,7 @@ def _torn(flash: bytes, *, draw: random.Random, pages: list[int]) -> bytes:
 
 
 def _page_in_progress(flash: bytes) -> int | None:
-    """Return the page that the next step of an exchange writes; None if no exchange is in progress."""
+    """Return the page that the next step of a swap writes; None if no swap is in progress."""
     marks = [flash[STATE + MARKS_AT + 4 * mark :][:4] != CLEAR for mark in range(REVERT + 1)]
     check = int.from_bytes(flash[STATE + CHECK_AT :][:4], "little")
     if check != zlib.crc32(flash[STATE : STATE + CHECK_AT]) or (marks[0] and not marks[REVERT]):

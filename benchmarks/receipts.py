@@ -1,6 +1,6 @@
-"""Measure the proof file of a receipt and its check: ``python -m benchmarks.receipts [--json]``.
+"""Measure the size of a receipt's proof file and the duration of its check: ``python -m benchmarks.receipts [--json]``.
 
-The receipt is the newest of a log of 100,000 entries with two witnesses, and signed by its device. The exit status is 1
+The device-signed receipt is in the middle of a log of 100,000 entries with two witnesses. The exit status is 1
 if a figure misses its limit.
 """
 
@@ -24,7 +24,7 @@ SIGNER = SigningDevice()
 
 
 def figures() -> Iterator[Figure]:
-    """Yield the size of the file, and the times of the check in this process and of the command."""
+    """Yield the size of the proof file, and the durations of its check in this process and of the whole command."""
     other = install().encode()
     middle = ENTRIES // 2
     log = MemoryLog([*[other] * middle, signed_install(SIGNER).encode(), *[other] * (ENTRIES - middle - 1)])

@@ -1,4 +1,4 @@
-"""Count the requests of commands to a node whose chain has many agreements: ``python -m benchmarks.requests [--json]``.
+"""Count the requests of commands to the node of a chain with many agreements: ``python -m benchmarks.requests``.
 
 The chain has one product with 200 releases, and one agreement for each release and each of three brokers. All 600
 agreements are accepted; the agreements of the first two brokers are announced.
@@ -75,7 +75,7 @@ class Scene:
     environment: dict[str, str] = field(default_factory=dict)
 
     def run(self, *words: str) -> None:
-        """Run a command as a process; its output is dropped."""
+        """Run a command as a process, and discard its output."""
         command = [sys.executable, "-m", "blockota", *words]
         subprocess.run(command, cwd=self.folder, env=self.environment, check=True, capture_output=True)
 
@@ -86,11 +86,11 @@ class Scene:
         return self.line.count
 
     def sync(self) -> tuple[str, ...]:
-        """Return the arguments of a `broker sync` without work, because all copies are stored and announced."""
+        """Return the arguments of a `broker sync` that changes nothing, because all copies are stored and announced."""
         return ("broker", "sync", "--broker", dev_account(BROKERS[0]).address, "--announce", URL)
 
     def serve(self) -> int:
-        """Return the number of requests of `repository serve --as broker` until it has read the agreements once."""
+        """Return the number of requests that `repository serve --as broker` needs to read the agreements once."""
         self.line.count = 0
         words = ("repository", "serve", "copies", "--as", "broker", "--broker", dev_account(BROKERS[0]).address)
         command = [sys.executable, "-m", "blockota", *words, "--listen", "127.0.0.1:0"]
@@ -107,11 +107,11 @@ class Scene:
 
 @contextmanager
 def scene(folder: Path, *, releases: int = RELEASES) -> Iterator[Scene]:
-    """Start a new chain, and create the releases and agreements on it.
+    """Start a new chain with the releases and agreements.
 
     Args:
         folder: an empty folder.
-        releases: number of releases, and of the broker's own agreements.
+        releases: the number of releases, which is also the number of the broker's own agreements.
     """
     local = LocalChain(folder / "chain", free_port())
     try:
@@ -161,7 +161,7 @@ def counting(node: str) -> Iterator[Line]:
 
 
 def figures() -> Iterator[Figure]:
-    """Yield the number of requests of four commands, and the seconds of an idle `broker sync`."""
+    """Yield the number of requests of four commands, and the seconds that an idle `broker sync` takes."""
     with tempfile.TemporaryDirectory() as name, scene(Path(name)) as found:
         size = f"with {3 * found.releases} agreements, {found.releases} of them the broker's own"
         counts = {

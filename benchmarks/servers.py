@@ -1,7 +1,7 @@
 """The compared servers, each in its own process: our repository, and Debian's nginx with the plain files.
 
 ``python -m benchmarks.servers FOLDER`` starts our repository, which serves the images in the folder's store. The file
-``sizes.json`` in the folder replaces the chain: it lists the images that may be served.
+``sizes.json`` in the folder lists the images that may be served; in production, the chain determines them.
 """
 
 from __future__ import annotations
@@ -121,10 +121,10 @@ def kubo_program() -> Path:
 
 
 def main(folder: Path) -> None:
-    """Serve the images in a folder, with an access log in the format of nginx."""
+    """Serve the images in a folder, with an access log in nginx's format."""
 
     def read() -> Reading:
-        """Return claims that allow the images in ``sizes.json``, instead of claims from the chain."""
+        """Return claims for the images in ``sizes.json``, in place of claims from the chain."""
         facts: dict[str, Any] = {"load_address": 0, "active_from": 0, "chip_id": 0, "status": Status.ACTIVE}
         claims = []
         for number, (text, size) in enumerate(json.loads((folder / "sizes.json").read_text()).items()):

@@ -1,16 +1,18 @@
 """Measure the structure of a checkout: ``python -m benchmarks.structure [FOLDER] [--walks] [--json]``.
 
-The script imports nothing from the checkout, so it measures different commits by the same rules: check out an older
-commit into another folder, and pass that folder. ``--walks`` also runs commands of the checkout (see `walks`); the
-checkout then needs a ``node_modules`` folder or link. The output is a Markdown table, or JSON with ``--json``.
+The script imports nothing from the checkout, so it measures different commits by the same rules. To measure an older
+commit, check it out into another folder, and pass that folder. ``--walks`` also runs commands of the checkout (see
+`walks`); the checkout then needs a ``node_modules`` folder or link. The output is a Markdown table, or JSON with
+``--json``.
 
 Definitions:
-    package: a folder in ``blockota`` or ``firmware_host``, or a module directly in one of the two.
-    import edge: a pair of modules (or packages) of which the first imports the second anywhere in its code.
-    floors: number of modules (packages) on the longest chain of imports; modules that import each other count as one.
-    body: the lines of a function without signature and docstring.
-    comment: a line with a ``#`` comment that is not a tool's directive; counted per 100 lines of code.
-    single-use helper: a function whose name begins with ``_`` and occurs once in its module outside its definition.
+
+- package: a folder in ``blockota`` or ``firmware_host``, or a module directly in one of the two.
+- import edge: a pair of modules (or packages); code of the first imports the second.
+- floors: the number of modules (packages) on the longest chain of imports; modules that import each other count as one.
+- body: the lines of a function without signature and docstring.
+- comment: a line with a ``#`` comment that is not a tool's directive; counted per 100 lines of code.
+- single-use helper: a function whose name begins with ``_`` and whose module uses it once.
 """
 
 from __future__ import annotations

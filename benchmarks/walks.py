@@ -6,10 +6,12 @@ A module is on the walk of a value if one of its functions receives or returns t
 script traces the commands, and searches for the value in arguments, in returned and yielded values, and in the objects
 inside these, two levels deep.
 
-    image, published: the bytes of an image, in ``release publish``
-    image, flashed: the same bytes, in ``flash``
-    release record: the SHA-256 of the image, in ``flash``
-    proposal: the calldata of a proposal, in ``proposal sign``
+The values are:
+
+- image, published: the bytes of an image, in ``release publish``
+- image, flashed: the bytes of the same image, in ``flash``
+- release record: the SHA-256 of the image, in ``flash``
+- proposal: the calldata of a proposal, in ``proposal sign``
 """
 
 from __future__ import annotations
@@ -96,7 +98,7 @@ with serve_tcp(SimulatedBoard()) as url:
 
 
 def walks(root: Path) -> dict[str, float | str]:
-    """Return the number of modules on each walk, and their names.
+    """Return the modules on the walk of each value: their number and their names.
 
     Raises:
         subprocess.CalledProcessError: a command of the checkout failed; its output is printed on stderr.
@@ -152,7 +154,7 @@ def short(path: str) -> str:
 
 
 def trace(root: Path, folder: Path, needles: list[bytes], *words: str) -> list[str]:
-    """Run a command with the tracer; return the files through which one of the byte strings passed."""
+    """Run a command with the tracer; return the source files in which one of the byte strings was seen."""
     output = folder / "modules.json"
     shown = ",".join(needle.hex() for needle in needles)
     start(root, folder, "-c", TRACER, shown, str(root), str(output), *words)
@@ -176,7 +178,7 @@ def start(root: Path, folder: Path, *words: str) -> None:
 
 
 def environment(root: Path) -> dict[str, str]:
-    """Return an environment in which Python imports the checkout's packages first."""
+    """Return an environment in which Python imports the checkout's packages before installed ones."""
     return os.environ | {"PYTHONPATH": str(root)}
 
 

@@ -22,11 +22,11 @@ from blockota.vendor.propose import Reason
 
 
 def connect(provider: Any, *, purpose: str, contract: str | None = None, store: str | None = None) -> Connection:
-    """Return the connection to the chain of an Ape provider, by the settings for the chain's id.
+    """Return the connection to the chain of an Ape provider, with the settings for the chain's id.
 
     Args:
         provider: the provider that Ape selected.
-        purpose: the script, recorded in the journal of transactions.
+        purpose: the script's name, which the journal of transactions records.
         contract: address of BlockOTA; None selects the address in the settings.
         store: URL of the content store; None selects the URL in the settings.
 
@@ -61,11 +61,11 @@ def proposing_script(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def save_proposal(connection: Connection, make: Callable[[Reason], Proposal], proposing: ProposalOptions) -> None:
-    """Make a proposal, sign it if a key is given, write both files or none, and print their names.
+    """Make a proposal, sign it if a key is given, write all files or none, and print their names.
 
     Raises:
         UsageError: a file exists already, or the key cannot be read.
-        RefusedError: the contract would refuse the call, or the proposal has a red flag that a person must judge.
+        RefusedError: the contract would revert the call, or the proposal has a red flag that a person must judge.
     """
     written, _, _ = write_proposed(
         connection, make, proposing, note=lambda warning: click.echo(plain(warning), err=True)

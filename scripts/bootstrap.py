@@ -56,8 +56,8 @@ class Step:
 
     Attributes:
         title: the step's name in messages.
-        stamps: names of the stamp files; one of them must be current, and the step writes the first one.
-        sources: the files whose change makes a stamp outdated, one tuple for each stamp.
+        stamps: names of the stamp files; the step is up to date if one is current, and writes the first one.
+        sources: for each stamp, a tuple of the files whose change makes the stamp outdated.
         product: a path that exists after the step.
         commands: the commands of the step, in order.
     """
@@ -209,7 +209,7 @@ def missing_node() -> str:
 
 
 def run_command(command: list[str], title: str) -> bool:
-    """Run one command, write its output to the log, and show the number of its packages on a terminal."""
+    """Run a command, write its output to the log, and show on a terminal how many packages it has installed."""
     packages = 0
     process = subprocess.Popen(command, cwd=CLONE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     with process, LOG.open("a") as log:

@@ -1,9 +1,9 @@
-"""Compile the contracts into package data, so that an installed BlockOTA needs no compiler.
+"""Compile the contracts into package data, so that an installed BlockOTA does not need a compiler.
 
 ``.venv/bin/python -m scripts.build_artifacts`` writes ``blockota/artifacts/<contract>.json``. With ``--check`` the
-script writes nothing, and exits with 1 if the package data differ from the compiled sources. The compiler hashes file
-names and settings into the bytecode. The script therefore uses Ape's file names and settings, so that the bytecode
-equals Ape's and does not depend on the folder of the clone.
+script writes nothing, and exits with 1 if the package data differ from the compiled sources. The compiler's metadata
+hash in the bytecode depends on file names and settings. The script therefore uses Ape's file names and settings: the
+bytecode equals Ape's, and does not depend on the clone's folder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SAFE_FUNCTIONS = {"addOwnerWithThreshold", "removeOwner", "swapOwner", "changeTh
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the package data, or only compare them with ``--check``; return 1 if they differ."""
+    """Write the package data, or compare them only (``--check``); return 1 if they differ."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare only, and exit with 1 if they differ")
     options = parser.parse_args(arguments)
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def write(artifacts: dict[str, str], clone: Path, *, only_check: bool) -> int:
-    """Write the artifacts that differ from a clone's files; with `only_check`, print their names instead.
+    """Write the artifacts that differ from those in a clone; with `only_check`, print their names instead.
 
     Returns:
         The exit status, which is 1 if `only_check` is true and an artifact differs.

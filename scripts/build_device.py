@@ -1,8 +1,8 @@
-"""Build the programs of ``device/`` bit for bit into ``device/images``: ``make device``.
+"""Build the programs of ``device/`` reproducibly into ``device/images``: ``make device``.
 
 A program is compiled by Debian's gcc-arm-none-eabi. Images for slot 0 are then signed by ``imgtool`` (`make peers`
-installs it) with keys that exist for tests only. A signature by imgtool would differ in each run, so this script
-computes a deterministic signature (RFC 6979), which imgtool puts into the image. With ``--check`` nothing is written,
+installs it) with keys that exist for tests only. Because an ECDSA signature by imgtool would differ in each run, this
+script computes a deterministic one (RFC 6979), and imgtool stores it in the image. With ``--check`` nothing is written,
 and the exit status is 1 if a committed file differs.
 """
 
@@ -66,10 +66,10 @@ class ImageSignature:
     """How imgtool signs an image.
 
     Attributes:
-        version: the version in the header.
+        version: the version in the image header.
         counter: the security counter; None for an image without a counter.
         key: the name of the key file in ``device/images``; "" for an unsigned image.
-        load_address: the address in the header; 0 selects the address of slot 0.
+        load_address: the address in the image header; 0 selects the address of slot 0.
     """
 
     version: str
@@ -88,7 +88,7 @@ class DeviceProgram:
         linker: the name of the linker script in the folder of the port.
         limit: the maximum size in bytes, without header and signature.
         macros: definitions for the compiler, each ``NAME`` or ``NAME=VALUE``.
-        signature: how the program is signed; None for a loader, which is not signed.
+        signature: the parameters of the signature; None for a loader, which is not signed.
     """
 
     port: str
@@ -112,7 +112,7 @@ def _test_image(signature: ImageSignature, *macros: str) -> DeviceProgram:
 
 
 def _agent(port: str, version: str, *macros: str) -> DeviceProgram:
-    """Return the agent for a board. Its minor version changes the program."""
+    """Return the agent for a board. The minor version is compiled into the agent."""
     return DeviceProgram(
         port=port,
         sources=(*AGENT, *(MICROBIT_AGENT if port == "microbit" else STM32F103_AGENT)),
@@ -167,7 +167,7 @@ the power-cut campaign must find."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the programs, or compare them; the exit status is 1 if one differs."""
+    """Write the programs, or compare them; return 1 if a program differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare only, and exit with 1 if a file differs")
     check = parser.parse_args(arguments).check
@@ -186,7 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def build(name: str) -> bytes:
-    """Return the file of a program, which is signed if it is an image for a slot.
+    """Return the bytes of a program, which is signed if it is an image for a slot.
 
     Raises:
         ValueError: the program is larger than its limit.
@@ -203,7 +203,7 @@ def build(name: str) -> bytes:
 
 
 def compile_program(program: DeviceProgram, target: Path) -> None:
-    """Compile and link a program, and write its bytes to `target`; the linked file is beside it, with ``.elf``."""
+    """Compile and link a program, and write its bytes to `target`; the ELF file is beside it, with suffix ``.elf``."""
     elf, port = target.with_suffix(".elf"), DEVICE / "ports" / program.port
     _run(
         *(f"{TOOLS}gcc", f"-mcpu={CORES[program.port]}", "-mthumb", *C_FLAGS, "-nostdlib"),
@@ -243,7 +243,7 @@ def sign(raw: Path, port: str, signature: ImageSignature) -> bytes:
 
 
 def build_host(target: Path, *macros: str, has_chip: bool = False) -> None:
-    """Compile the loader for this computer, as a shared library with a flash in memory (``device/ports/host``).
+    """Compile the loader for this computer, as a shared library with its flash in memory (``device/ports/host``).
 
     Args:
         target: the library.

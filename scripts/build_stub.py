@@ -1,4 +1,4 @@
-"""Assemble the programs that hash the flash on the chip into package data, so that a bench needs no compiler.
+"""Assemble the digest programs, which hash a chip's flash, into package data, so that a bench does not need a compiler.
 
 ``.venv/bin/python -m scripts.build_stub`` writes ``stub_v7m.bin`` and ``stub_v6m.bin`` into
 ``firmware_host/flashing/stub``. With ``--check`` the script writes nothing, and exits with 1 if a file differs from its
@@ -21,7 +21,7 @@ C_FLAGS = ("-std=c11", "-Os", "-ffreestanding", "-fno-builtin", "-Wall", "-Wextr
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the programs, or compare them; the exit status is 1 if one differs."""
+    """Write the programs, or compare them; return 1 if a program differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare only, and exit with 1 if a program differs")
     check = parser.parse_args(arguments).check
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def build(folder: Path, name: str) -> bytes:
-    """Build a program in an empty folder, and leave ``stub.elf`` there for `symbols`."""
+    """Build a program in an empty folder; the result includes ``stub.elf``, which `symbols` reads."""
     sources = [STUB / source for source in SOURCES[name]]
     core = "-mcpu=cortex-m0" if name == "stub_v6m" else "-mcpu=cortex-m3"
     # The programs run at any address; they are linked to address 0.

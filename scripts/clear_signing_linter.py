@@ -1,8 +1,8 @@
 """Lint the clear-signing descriptors in a folder, and print a JSON report.
 
 `lint_clear_signing` runs this script in the linter's own venv. The linter compares a descriptor with the ABI that
-Sourcify or Etherscan publishes for the contract's address. This script gives the linter the ABI in the package's
-artifacts instead, so that no network and no deployed contract is needed.
+Sourcify or Etherscan publishes for the contract's address. This script uses the ABI in the package's artifacts instead,
+so it needs neither a network nor a deployed contract.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def report(path: Path, artifacts: Path) -> dict[str, Any]:
 
 
 def count_shown(path: Path) -> int:
-    """Return the number of functions that can be converted to the format of Ledger wallets; 0 for an invalid file."""
+    """Return the number of functions that can be converted to Ledger's format; 0 for an invalid file."""
     try:
         descriptor = InputERC7730Descriptor.load(path)
     except (ValidationError, ValueError):

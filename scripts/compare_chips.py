@@ -1,9 +1,9 @@
-"""Compare the chip table with the tables of other projects, and write the result.
+"""Compare the table of supported chips with the tables of other projects, and write the result.
 
-``python -m scripts.compare_chips --stm32flash FOLDER --stm32loader FILE --probe-rs FOLDER`` reads `dev_table.c` of the
-source package of stm32flash, `devices.py` of stm32loader, and the folder `targets` of the crate probe-rs. It writes
-``firmware_host/chips.md``, and exits with 1 if a difference is not explained in `EXPLAINED`, or an explanation has no
-difference. Only facts are read from these files: ids, sizes and addresses.
+``python -m scripts.compare_chips --stm32flash FOLDER --stm32loader FILE --probe-rs FOLDER`` reads `dev_table.c` of
+stm32flash's source package, `devices.py` of stm32loader, and the folder `targets` of the crate probe-rs. The script
+writes ``firmware_host/chips.md``. It exits with 1 if `EXPLAINED` lacks a difference, or contains one that no longer
+exists. Only facts are read from these files: ids, sizes and addresses.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NAMED_UNITS: Mapping[str, tuple[int, ...]] = {
 
 @dataclass(frozen=True, order=True)
 class TableDifference:
-    """A value of the chip table that another table gives differently.
+    """A value of the chip table that differs from the value in another project's table.
 
     Attributes:
         product_id: the chip.
@@ -98,11 +98,11 @@ EXPLAINED: dict[tuple[int, str, str], str] = {
 
 @dataclass(frozen=True)
 class Row:
-    """The facts of a table about one product id; None for a fact that the table lacks.
+    """The facts of one table about a product id; None for a fact that the table lacks.
 
     Attributes:
         flash_end: the first address after the flash of the largest part.
-        units: the first sizes of erase units, in order; the last one repeats.
+        units: the first sizes of erase units in flash order; the last size applies to all further units.
         free_ram: the RAM that the boot ROM leaves free.
         ram: the ranges of RAM, merged.
     """
@@ -140,7 +140,7 @@ def stm32flash_rows(text: str) -> dict[int, Row]:
 
 
 def stm32loader_rows(text: str) -> dict[int, Row]:
-    """Return the rows of `devices.py`; rows with one id become one row, with the RAM that is free in all of them."""
+    """Return the rows of `devices.py`, merged by product id; the free RAM is that which all merged rows share."""
     rows: dict[int, Row] = {}
     for call in ast.walk(ast.parse(text)):
         if not (isinstance(call, ast.Call) and ast.unparse(call.func) == "DeviceInfo"):
@@ -163,11 +163,11 @@ def stm32loader_rows(text: str) -> dict[int, Row]:
 
 
 def probe_rs_rows(folder: Path, parts: Mapping[int, str]) -> dict[int, Row]:
-    """Return flash and RAM of the largest parts of each product id, from the target descriptions.
+    """Return, for each product id, flash and RAM of the largest parts in the target descriptions.
 
     Args:
         folder: the folder of the crate, or its subfolder ``targets``.
-        parts: by product id, a regular expression for the rest of its parts' names after ``STM32``.
+        parts: by product id, a regular expression that matches the part names after ``STM32``.
     """
     variants = list(_variants(folder))
     rows = {}
@@ -186,7 +186,7 @@ def probe_rs_rows(folder: Path, parts: Mapping[int, str]) -> dict[int, Row]:
 
 
 def differences(ours: Mapping[int, Row], theirs: Mapping[int, Row], source: str) -> Iterator[TableDifference]:
-    """Yield each value that differs between two tables that have it."""
+    """Yield each value that differs between two tables; values that one table lacks are not compared."""
     for product_id, row in sorted(ours.items()):
         other = theirs.get(product_id, Row())
         for field, mine, its in (
@@ -234,7 +234,7 @@ def report(rows: Mapping[int, Row], others: Mapping[str, Mapping[int, Row]], fou
 
 
 def merged(ranges: Iterable[tuple[int, ...]]) -> tuple[tuple[int, int], ...]:
-    """Return ranges in ascending order, with ranges that touch or overlap joined."""
+    """Return the ranges in ascending order; ranges that touch or overlap are merged."""
     result: list[tuple[int, int]] = []
     for start, end in sorted(ranges):
         if result and start <= result[-1][1]:
@@ -258,7 +258,7 @@ def shown(value: object, field: str) -> str:
 
 
 def _padded(mine: tuple[int, ...] | None, theirs: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """The first of our units, as many as the other table lists; a chip may have fewer."""
+    """Return our first unit sizes, as many as the other table lists; sizes that our chip lacks do not differ."""
     if mine is None or theirs is None:
         return None
     first = mine[: len(theirs)]
@@ -274,7 +274,7 @@ def _variants(folder: Path) -> Iterator[tuple[str, list[tuple[str, int, int]]]]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads the tags of memories, such as ``!Nvm``."""
+    """A YAML loader for the memory tags, such as ``!Nvm``."""
 
 
 def _tagged(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
@@ -301,7 +301,7 @@ def _number(node: ast.expr) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the result; the exit status is 1 if a difference is not explained."""
+    """Write the result; return 1 if a difference is not explained."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stm32flash", type=Path, required=True, help="folder with dev_table.c")
     parser.add_argument("--stm32loader", type=Path, required=True, help="devices.py")

@@ -1,8 +1,8 @@
 """Deploy the contracts of a vendor, the consortium or a city, owned by a Safe: ``ape run deploy --network NETWORK``.
 
-The script writes ``deployments/<chain id>.json``, and ``blockota.toml`` if there is none: the file that the owner of
-the contracts copies to others. On a local chain without ``--safe``, the script sets up the example of ``blockota dev
-up``.
+The script writes ``deployments/<chain id>.json`` and, if it does not exist, ``blockota.toml``, the settings file that
+the contracts' owner copies to others. On a local chain without ``--safe``, the script sets up the example of ``blockota
+dev up``.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ def cli(provider: ProviderAPI, key: str, password_fd: int | None, *, safe: str |
 
 
 def _known(folder: Path, chain_id: int, part: str, *, is_local: bool) -> Deployment | None:
-    """Return the deployment of other parts on the chain; None if there is none.
+    """Return the recorded deployment of the chain's other contracts; None if no contract is recorded.
 
     Raises:
-        UsageError: the contracts of this part are deployed already. On a local chain they are deployed again.
+        UsageError: the contracts of this part are deployed already, on a chain that is not local.
     """
     path = Deployment.path(folder, chain_id)
     known = Deployment.read(path) if path.exists() else None
@@ -87,6 +87,6 @@ def _known(folder: Path, chain_id: int, part: str, *, is_local: bool) -> Deploym
         return known
     if known.contract if part == VENDOR else PARTS[part].keys() & known.registries.keys():
         raise UsageError(
-            f"{path} already exists", why=f"it names the contracts of the {part}", remedy="move it away first"
+            f"{path} already exists", why=f"the file names the contracts of the {part}", remedy="move it away first"
         )
     return known

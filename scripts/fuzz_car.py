@@ -53,7 +53,7 @@ def try_input(data: bytes) -> None:
     """Read one input as the CAR of the known file, and as the root block of an unknown file."""
     found = unpacked(data, TREE.root, size=len(TREE.data))
     if found is not None and found != TREE.data:
-        raise AssertionError("the reader returned another file than the known one")
+        raise AssertionError("the reader returned a file that differs from the known one")
     root = CID.of(DAG_PB, data)
     known = b"".join(section(cid, block) for cid, block in TREE.blocks.items())
     for rest in (known, b""):

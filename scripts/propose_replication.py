@@ -1,7 +1,7 @@
 """Offer to serve a release, as a broker: ``ape run propose_replication --product P --version V --key KEY``.
 
-The contract comes from ``blockota.toml`` or ``deployments/<chain id>.json`` for the network's chain id, or given with
-``--contract``.
+The contract is the one in ``blockota.toml`` or in ``deployments/<chain id>.json`` for the network's chain id, unless
+``--contract`` is given.
 """
 
 from __future__ import annotations

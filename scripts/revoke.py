@@ -1,7 +1,7 @@
 """Propose to withdraw a release: ``ape run revoke --product P --version V --reason TEXT -o revoke.json``.
 
-With ``--sign env:NAME`` the script also writes an owner's signature. The contract comes from ``blockota.toml`` or
-``deployments/<chain id>.json`` for the network's chain id, or given with ``--contract``.
+With ``--sign env:NAME`` the script also writes an owner's signature. The contract is the one in ``blockota.toml`` or in
+``deployments/<chain id>.json`` for the network's chain id, unless ``--contract`` is given.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def main() -> None:
 
 @contextmanager
 def _demo(*options: str) -> Iterator[tuple[str, Iterator[str]]]:
-    """Run the demonstration. Yields the URL of its page, and the further lines that it prints."""
+    """Run the demonstration. Yields the page's URL, and an iterator over the later output lines."""
     command = [sys.executable, "-m", "blockota", "demo", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=CLONE) as demo:
         lines = iter(demo.stdout or ())
@@ -59,7 +59,7 @@ def _demo(*options: str) -> Iterator[tuple[str, Iterator[str]]]:
 
 
 def take(url: str) -> None:
-    """Take the pictures of a running page."""
+    """Take the pictures of a running operations page."""
     with running_browser() as browser:
         for name, path, width, scheme in SHOTS:
             browser.open(width, scheme)

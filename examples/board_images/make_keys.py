@@ -1,8 +1,8 @@
-"""Make the image of one board for ``blockota flash --board-image``: its unique id and a key derived from a master key.
+"""Make a board's own image for ``blockota flash --board-image``: the board's unique id and a derived key.
 
 The image has 44 bytes: the unique id (12 bytes), and HMAC-SHA256 of the unique id under the master key (32 bytes). The
-command prints the same image for a board each time, so that a lost image can be made again. The master key is a file of
-32 random bytes: ``head -c 32 /dev/urandom > master.key``.
+command always prints the same image for a board, so a lost image can be made again. The master key is a file of 32
+random bytes: ``head -c 32 /dev/urandom > master.key``.
 """
 
 # ruff: noqa: INP001 - a script that is copied to the bench, not a module
