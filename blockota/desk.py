@@ -135,7 +135,7 @@ def find_desk(connection: Connection, safe: str = "", target: str = "") -> Desk:
             action=Action.CHOOSE_NETWORK,
         )
     configurations = held.pop("BlockOTA", "")
-    if owner == safe and configurations.lower() != target.lower():
+    if owner == safe and not (configurations and configurations.lower() == target.lower()):
         return Desk(chain, safe, connection.contract, _replication(connection), held)
     contract = BlockOTAContract(chain, configurations) if configurations else None
     return Desk(chain, safe, contract, registries=held)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -136,6 +137,17 @@ def test_each_safe_decides_on_its_chain(desk: Desk) -> None:
     assert "unban.json: the node at http://127.0.0.1:9" in left["unban.json"]
     assert "Skipped: unban.json" in listed.err
     Path("blockota.toml").write_text(settings)
+
+
+def test_the_vendors_contract_is_found_without_a_proposal(desk: Desk) -> None:
+    """Beside registries of other Safes, the vendor's proposals are rejected, and a general view names the contract."""
+    region = ("--oem", "acme", "--chip", "0x410", "--region", "0x08000000:64K")
+    desk.done("product", "pair", "acme-fan", *region, "-o", "pair.json")
+    desk.done("proposal", "reject", "pair.json", "--reason", "wrong region")
+    desk.decide("reject-pair.json")
+    desk.done("proposal", "export-view", "-o", "view.json")
+    view, known = json.loads(Path("view.json").read_bytes()), Deployment.read(Deployment.path(Path(), LOCAL_CHAIN_ID))
+    assert view["contracts"] == {"BlockOTA": known.contract, "FirmwareReplication": known.replication}
 
 
 def test_an_owner_of_the_city_signs_off_line(desk: Desk) -> None:
