@@ -209,7 +209,7 @@ def dev_account(number: int) -> LocalAccount:
 
 def _dev_key(name: str, *, is_local_chain: bool) -> LocalAccount:
     if not _DEV_NUMBER.fullmatch(name):
-        raise UsageError("unknown development key", why="development keys are named dev:0, dev:1 and so on")
+        raise UsageError("unknown development key", why="the development keys are dev:0 to dev:999")
     if not is_local_chain:
         raise RefusedError(
             "a development key cannot be used here",

@@ -53,8 +53,7 @@ class RawFile:
         """Open the file as a stream, which the caller must close.
 
         Raises:
-            UsageError: the file does not exist any more.
-            ImageError: the file cannot be read.
+            UsageError: the file does not exist any more, or cannot be read.
         """
         with _translated(self.path):
             return self.path.open("rb")
@@ -69,8 +68,8 @@ def open_image(path: Path, *, load_address: int, flash: ChipFlash = ANY_FLASH) -
         flash: the flash of the chip; each part of a file with addresses must lie in it.
 
     Raises:
-        UsageError: the file does not exist.
-        ImageError: the file is not a firmware image, is larger than allowed, or cannot be read.
+        UsageError: the file does not exist or cannot be read.
+        ImageError: the file is not a firmware image, or is larger than allowed.
     """
     size = _file_size(path, limit=MAX_RAW_SIZE)
     if size <= MAX_IMAGE_SIZE:
@@ -89,8 +88,8 @@ def read_image_file(path: Path, *, load_address: int, flash: ChipFlash = ANY_FLA
     """Read a firmware image file with `read_image`. The file's size is checked before the file is read.
 
     Raises:
-        UsageError: the file does not exist.
-        ImageError: the file is not a firmware image, is too large, or cannot be read.
+        UsageError: the file does not exist or cannot be read.
+        ImageError: the file is not a firmware image, or is too large.
     """
     _file_size(path, limit=MAX_IMAGE_SIZE)
     with _translated(path):
@@ -127,7 +126,7 @@ def with_image(draft: Draft, path: Path, *, product: Product, chip: ChipMemory) 
     Gaps of at least an erase unit are refused, unless `draft.fill` is set.
 
     Raises:
-        UsageError: the file does not exist, or contains another load address than the draft.
+        UsageError: the file does not exist, cannot be read, or contains another load address than the draft.
         ImageError: the file is not an image, has a part outside the chip's flash, or has large gaps.
     """
     start = product.region.start if draft.load_address is None else draft.load_address
@@ -160,8 +159,8 @@ def with_file(draft: Draft, path: Path, *, product: Product) -> Draft:
     """Add a file to a draft for devices that are not an STM32: its bytes are the image, in any format.
 
     Raises:
-        UsageError: the file does not exist, or the draft has a load address.
-        ImageError: the file is empty, too large, or cannot be read.
+        UsageError: the file does not exist or cannot be read, or the draft has a load address.
+        ImageError: the file is empty or too large.
     """
     if draft.load_address not in (None, product.region.start):
         raise UsageError(
@@ -221,7 +220,7 @@ def _file_size(path: Path, *, limit: int) -> int:
     with _translated(path):
         status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise ImageError(f"{path} is not a regular file", remedy="give an image: a .bin, .hex or .elf file")
+        raise UsageError(f"{path} is not a regular file", remedy="give an image: a .bin, .hex or .elf file")
     if status.st_size > limit:
         raise too_large(status.st_size, limit)
     return status.st_size
@@ -237,4 +236,4 @@ def _translated(path: Path) -> Iterator[None]:
     except (OSError, ValueError) as error:
         # A null byte in the path is a ValueError.
         reason = getattr(error, "strerror", None) or str(error)
-        raise ImageError(f"{path} cannot be read", why=reason, remedy="check the file's permissions") from error
+        raise UsageError(f"{path} cannot be read", why=reason, remedy="check the file's permissions") from error

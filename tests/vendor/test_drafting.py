@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from blockota.errors import ImageError, UsageError
+from blockota.errors import BlockOTAError, ImageError, UsageError
 from blockota.formats.firmware_image import MAX_IMAGE_SIZE
 from blockota.vendor.drafting import MAX_RAW_SIZE, RawFile, open_image, read_image_file
 
@@ -21,19 +21,21 @@ def test_a_missing_file_is_a_usage_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "kind", "message"),
     [
-        (".", "is not a regular file"),
-        ("empty.bin/image.bin", "cannot be read: Not a directory"),
-        ("a\0b", "cannot be read"),
-        ("empty.bin", "is empty"),
+        (".", UsageError, "is not a regular file"),
+        ("empty.bin/image.bin", UsageError, "cannot be read: Not a directory"),
+        ("a\0b", UsageError, "cannot be read"),
+        ("empty.bin", ImageError, "is empty"),
     ],
     ids=["folder", "below a file", "zero byte", "empty"],
 )
-def test_what_is_not_an_image_file_is_refused(tmp_path: Path, name: str, message: str) -> None:
-    """A folder, an unreadable path and an empty file are refused as images, with the reason."""
+def test_what_is_not_an_image_file_is_refused(
+    tmp_path: Path, name: str, kind: type[BlockOTAError], message: str
+) -> None:
+    """A folder and an unreadable path are wrong usage, as for any file; an empty file is refused as an image."""
     (tmp_path / "empty.bin").touch()
-    with pytest.raises(ImageError, match=message):
+    with pytest.raises(kind, match=message):
         read_image_file(tmp_path / name, load_address=BASE)
 
 
