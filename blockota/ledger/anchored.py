@@ -1,4 +1,4 @@
-"""Compare a verified entry with the gateway chain: find its anchor, the keeper, and later events of the log."""
+"""Compare a verified entry with the gateway chain: find the entry's anchor, the log's keeper, and later events."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class CheckedAnchor:
     Attributes:
         chain_id: the id of the gateway chain.
         block: number of the block with the anchor.
-        time: Unix time of this block, in seconds. The entry existed at this time.
+        time: Unix time of the anchor's block, in seconds. The entry existed at this time.
         size: the number of entries that were anchored.
-        keeper: the present record of the identity that keeps the log.
+        keeper: the current record of the identity that keeps the log.
         log: the log's newest anchor.
     """
 
@@ -43,10 +43,7 @@ class CheckedAnchor:
 
     @property
     def remarks(self) -> Iterator[str]:
-        """Later events of the log or of its keeper.
-
-        The entry stays proven in spite of them.
-        """
+        """Later events that concern the log or its keeper. These events do not invalidate the proof of the entry."""
         keeper = f"{self.keeper.kind} {self.keeper.uuid}"
         if self.keeper.banned_at is not None:
             # In the second of the ban, an anchor came first: the contract refuses the anchors of a banned keeper.
@@ -92,7 +89,7 @@ def check_anchor(
 
     Raises:
         RefusedError: the entry is not anchored, or the anchor contradicts the checkpoint or the keeper's key.
-        ChainError: the node is out of reach, or does not keep the events of the anchor's block.
+        ChainError: the node is out of reach, or no longer has the events of the anchor's block.
     """
     keeper = found.entry.gateway
     if anchor is None or keeper is None:
@@ -118,7 +115,7 @@ def check_anchor(
         raise RefusedError(
             "the log contradicts its anchor",
             why=f"its checkpoint of size {found.head.size} is not the tree that was anchored at size "
-            f"{anchored.size}: the keeper shows different logs, or the file is damaged",
+            f"{anchored.size}: the keeper publishes different logs, or the file is damaged",
             remedy="keep the receipt as evidence, and report the log to the city",
         )
 
@@ -127,7 +124,7 @@ def check_anchor(
     if found.log_key.key not in {one.keys.log_key for one in identities.generations(keeper)}:
         raise RefusedError(
             f"the log does not belong to the {record.kind} {keeper}",
-            why=f"in the registry, the key for its log is not {found.log_key.key_id.hex()}",
+            why=f"the registry has no key {found.log_key.key_id.hex()} for a log of this identity",
             remedy="do not rely on the receipt; report the log to the city",
         )
     log = ledger.log(keeper)
@@ -146,7 +143,7 @@ def check_device_key(device: int, key: bytes, versions: Sequence[DeviceVersion])
         versions: all versions of the device in the registry, the current version first.
 
     Returns:
-        A remark if the device now has another key; empty if it still has this key.
+        A remark if the device now has a key other than the trusted key; empty if the trusted key is the current key.
 
     Raises:
         RefusedError: the device never had this key.
@@ -173,7 +170,7 @@ def find_anchor(reader: LogReader, proof: EntryProof, keeper: UUID, ledger: Upda
     Raises:
         RefusedError: the anchored log is larger than the published log, or differs from it.
         ContentError: the log is damaged.
-        ChainError: the node is out of reach, or does not keep the events.
+        ChainError: the node is out of reach, or no longer has the events.
     """
     event = next((one for one in ledger.anchors(keeper) if proof.index < one.head.size), None)
     if event is None:
@@ -182,7 +179,7 @@ def find_anchor(reader: LogReader, proof: EntryProof, keeper: UUID, ledger: Upda
         raise RefusedError(
             "the log contradicts its anchor",
             why=f"its root at size {event.head.size} differs from the root in the anchor of block {event.block}",
-            remedy="use the log that was anchored: this log is a different one, or a changed copy",
+            remedy="use the log that was anchored, because this log is a different log or a modified copy",
         )
     earlier, later = sorted((event.head.size, Checkpoint.parse(proof.checkpoint.text).head.size))
     consistency = reader.prove_consistency(earlier, later)

@@ -25,7 +25,7 @@ class PlannedAnchor:
     Attributes:
         keeper: the identity that keeps the log.
         anchored: the tree that is anchored now.
-        growth: the tree to anchor, and its proof; None if the log has not grown far enough.
+        growth: the tree to anchor, with its consistency proof; None if the log has not reached the next size to anchor.
     """
 
     keeper: UUID
@@ -47,7 +47,7 @@ def plan_anchor(
 
     Raises:
         RefusedError: the account belongs to no identity, the log does not belong to the account's identity, the log
-            does not continue the anchored log, or the contract does not let the log grow.
+            does not continue the anchored log, or the log is suspended or retired.
         ContentError: the log is damaged.
         ChainError: the node is out of reach.
     """
@@ -94,7 +94,7 @@ def _check_key(reader: LogReader, note: Note | None, keeper: UUID, log_key: byte
 
 
 def _check_continuation(reader: LogReader, record: AnchoredLog, published: int) -> None:
-    """Check that the published log has the anchored entries, and that the contract lets it grow."""
+    """Check that the published log has the anchored entries, and that the log is neither suspended nor retired."""
     if record.state is not LogState.GROWING:
         raise RefusedError(
             "the log cannot be anchored",

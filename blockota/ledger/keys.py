@@ -1,8 +1,12 @@
 """The Ed25519 key of a log, by URI.
 
-The URI names the place where the key is kept. ``file:PATH``  a file with an unencrypted private key in PEM (PKCS #8),
-readable for its owner only ``env:NAME``   an environment variable with the private key, 64 hexadecimal digits (RFC
-8032) ``pkcs11:…``   a key in a PKCS #11 token (RFC 7512; see `blockota.pkcs11_keys`)
+The URI names the place where the key is stored:
+
+==============  ==============================================================================================
+``file:PATH``   a file with an unencrypted private key in PEM (PKCS #8), readable by its owner only
+``env:NAME``    an environment variable with the private key, 64 hexadecimal digits (RFC 8032)
+``pkcs11:…``    a key in a PKCS #11 token (RFC 7512; see `blockota.pkcs11_keys`)
+==============  ==============================================================================================
 """
 
 from __future__ import annotations
@@ -99,7 +103,7 @@ def read_key_file(path: Path, *, name: str, action: Action | None = None) -> Pri
         action: the command that makes such a key.
 
     Raises:
-        UsageError: the file does not exist, or does not have such a key.
+        UsageError: the file does not exist, or does not have an unencrypted private key.
         RefusedError: other users can read the file.
     """
     if not path.exists():
@@ -113,7 +117,7 @@ def read_key_file(path: Path, *, name: str, action: Action | None = None) -> Pri
     if sys.platform != "win32" and path.stat().st_mode & _OTHERS:  # Windows has other permissions
         raise RefusedError(
             f"{name} {path} is not used",
-            why="other users of this computer may read it, and could sign with it",
+            why="other users of this computer may read the file, and could sign with the key",
             remedy=f"run `chmod 600 {path}`, or make a new key if others have access to this computer",
         )
     try:

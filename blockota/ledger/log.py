@@ -2,16 +2,16 @@
 
 The stages are those of Tessera:
 
-1. `TileLog.append` writes the entries to one new file in ``pending/``. From then on, each entry has its index.
-2. `TileLog.publish` integrates the entries. It writes the entry bundles and the tiles of the larger tree;
-3. then it signs a checkpoint of the larger tree, asks witnesses to sign the checkpoint, and writes it to
-   ``checkpoint``; meanwhile, further entries can be appended;
-4. then it removes the files that the checkpoint made superfluous: partial tiles that became full, and the files in
-   ``pending/``.
+1. `TileLog.append` writes the entries to one new file in ``pending/``, which fixes the index of each entry.
+2. `TileLog.publish` integrates the entries: it writes the entry bundles and the tiles of the larger tree.
+3. `TileLog.publish` then signs a checkpoint of the larger tree, asks witnesses to sign the checkpoint, and writes the
+   file ``checkpoint``. Meanwhile, further entries can be appended.
+4. `TileLog.publish` finally removes the files that the checkpoint made superfluous: partial tiles that became full, and
+   the files in ``pending/``.
 
-Every file is written to a new name in ``new/`` and renamed. The checkpoint alone decides what is published. A tile
-depends only on the entries, and entries in ``pending/`` never change. A writer that was stopped between two steps can
-therefore repeat all steps. Only one process writes at a time. Any number of processes may read.
+Every file is written to a new name in ``new/`` and renamed. The checkpoint alone determines which entries are
+published. A tile depends only on the entries, and entries in ``pending/`` never change. A writer that was stopped
+between two steps can therefore repeat all steps. Only one process writes at a time. Any number of processes may read.
 """
 
 from __future__ import annotations
@@ -57,10 +57,7 @@ class LogDisk:
         self._changed: set[Path] = set()
 
     def write(self, path: str, data: bytes) -> None:
-        """Write a file.
-
-        The file is complete or absent. Its name is durable after `sync`.
-        """
+        """Write a file, which is complete or absent after a crash. The file's name is durable after `sync`."""
         target = self.folder / path
         parent = target.parent
         self._changed.add(parent)
@@ -90,10 +87,7 @@ class LogDisk:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """A file in ``pending/``.
-
-    It has the entries of one call of `TileLog.append`.
-    """
+    """A file in ``pending/`` with the entries of one call of `TileLog.append`."""
 
     first: int
     count: int
@@ -111,9 +105,9 @@ class TileLog:
     """A log in a folder of this machine.
 
     Args:
-        folder: the folder of the log. It is created with the first entry.
+        folder: the folder of the log, which is created with the first entry.
         disk: writes the files; tests replace it to stop a writer between any two writes.
-        timeout: seconds to wait for another process that writes.
+        timeout: the maximum time to wait for another process that writes to the log, in seconds.
     """
 
     def __init__(self, folder: Path, *, disk: LogDisk | None = None, timeout: float = 30.0) -> None:
@@ -122,7 +116,7 @@ class TileLog:
         self._tail: tuple[int, list[bytes]] = 0, []  # the size of the log after an append, and its newest entries
 
     def __len__(self) -> int:
-        """Return the number of entries, published or not."""
+        """Return the number of entries, including entries that are not published yet."""
         batches = self._batches()
         return max(self.published.head().size, batches[-1].stop if batches else 0)
 
@@ -157,10 +151,10 @@ class TileLog:
     def append(self, entries: Iterable[bytes]) -> list[int]:
         """Append entries durably.
 
-        Either all entries are appended, or none. If an entry equals one of the newest entries, it is not appended
-        again, and the index of the equal entry is returned. A caller that was stopped before it got an answer can
-        therefore repeat the call. The newest entries are the last 256 entries, or as many as the call has if it has
-        more.
+        Either all entries are appended, or no entry is appended. If an entry equals one of the newest entries, it is
+        not appended again, and the index of the equal entry is returned. A caller that was stopped before the call
+        returned can therefore repeat the call. The newest entries are the last 256 entries of the log, or the last N
+        entries if the call has N > 256 entries.
 
         Args:
             entries: the entries, at most 65,535 bytes each.
@@ -239,7 +233,8 @@ class TileLog:
     def _remove_superfluous(self, head: TreeHead, *, since: int) -> None:
         """Remove the files that a checkpoint made superfluous.
 
-        Batches are removed last: while one is there, a writer repeats this step.
+        The files in ``pending/`` are removed last, because a writer repeats this step while a superfluous file exists
+        there.
         """
         for tile in tiles_of(head.size, since=since):
             if tile.width == TILE_WIDTH:
@@ -249,10 +244,7 @@ class TileLog:
                 self._disk.remove(batch.path)
 
     def _edge(self, note: Note | None, signer: NoteSigner) -> TreeEdge:
-        """Return the right edge of the published tree.
-
-        The tree must match the checkpoint.
-        """
+        """Return the right edge of the published tree, after a check that the tree matches the checkpoint."""
         if note is None:
             return TreeEdge()
         checkpoint = Checkpoint.parse(note.text)
@@ -317,7 +309,7 @@ class TileLog:
         return [batch for batch in batches if batch.stop > since]
 
     def _read_batch(self, batch: _Batch) -> list[bytes] | None:
-        """Return the entries of a batch; None if they were published, and the file was removed therefore."""
+        """Return the entries of a batch; None if the file was removed because the entries were published."""
         try:
             entries = split_entries((self.folder / batch.path).read_bytes())
         except (OSError, ValueError) as error:
@@ -341,7 +333,7 @@ class TileLog:
             raise StoreError(
                 f"the log {self.published.name} is in use",
                 why=f"another process has been writing to the log for more than {self._timeout:g} seconds",
-                remedy="wait until it ends, or stop it; a log has one writer",
+                remedy="wait until that process ends, or stop it; only one process can write to a log",
             ) from error
         except OSError as error:
             raise self._unusable(error) from error

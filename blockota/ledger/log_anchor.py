@@ -1,9 +1,9 @@
 """Anchor the log of a service, and record on the chain which devices run which release.
 
-Every T seconds, the log is anchored at the greatest multiple of 256 that its number of entries reaches. If an entry has
-waited for 2T, all entries are anchored. One transaction anchors a size and records one release. Several releases
-therefore need as many transactions, each with a larger size. An installation that cannot be recorded never prevents an
-anchor.
+Once in every period, the log is anchored at the greatest multiple of 256 that does not exceed the number of its
+entries. If an entry is older than two periods and not anchored, all entries are anchored. Each transaction anchors a
+size and records the installations of one release. N releases therefore need N transactions, each with a larger size. An
+installation that cannot be recorded never prevents an anchor.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _COUNTED = (EvidenceLevel.A, EvidenceLevel.C)
 
 
 def due_multiple(*, now: int, period: int, tried_at: int, waiting_since: int | None) -> int | None:
-    """Return the multiple of entries at which the log is to be anchored now; None if it is not due.
+    """Return the multiple of entries at which to anchor the log now; None if no anchor is due.
 
     Args:
         now: Unix time.
         period: seconds between two anchors.
-        tried_at: Unix time of the last try to anchor.
+        tried_at: Unix time of the last attempt to anchor.
         waiting_since: Unix time of the oldest entry that is not anchored; None if all entries are anchored.
     """
     if waiting_since is None or now - tried_at < period:
@@ -43,7 +43,7 @@ def due_multiple(*, now: int, period: int, tried_at: int, waiting_since: int | N
 
 
 def oldest_unanchored(log: LogReader, anchored: int) -> int | None:
-    """Return the time of the oldest published entry that is not anchored; None if all are anchored.
+    """Return the time of the oldest published entry that is not anchored; None if all entries are anchored.
 
     Args:
         log: the published log.
@@ -94,11 +94,11 @@ class LogAnchor:
         return record.size if record else 0
 
     def waiting_since(self, anchored: int) -> int | None:
-        """Return the time of the oldest published entry that is not anchored; None if all are anchored."""
+        """Return the time of the oldest published entry that is not anchored; None if all entries are anchored."""
         return oldest_unanchored(self._reader, anchored)
 
     def anchor(self, every: int, *, owns: Callable[[int], bool], report: Callable[[str], object]) -> int:
-        """Anchor the published log at a multiple of a number of entries, and record the installations below it.
+        """Anchor the published log at a multiple of `every` entries, and record the installations of these entries.
 
         Args:
             every: the anchored size is a multiple of this number.
@@ -152,7 +152,7 @@ class LogAnchor:
     def _unrecorded(self, size: int, owns: Callable[[int], bool]) -> dict[ReleaseId, frozenset[int]]:
         """Return, for each release, the devices with an installation that is not recorded on the chain.
 
-        An installation counts at level A or C. A device that the contract already has is left out.
+        Only installations with the evidence level A or C are returned. A device that is already recorded is omitted.
         """
         found: dict[ReleaseId, set[int]] = {}
         for raw in self._reader.entries(self._recorded(), size):

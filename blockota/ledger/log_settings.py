@@ -39,7 +39,7 @@ class LogSettings:
         """Return the URI of the key and the origin.
 
         Raises:
-            UsageError: one of the two is not set.
+            UsageError: the key or the origin is not set.
         """
         if self.key is None or self.origin is None:
             missing = " and ".join(name for name in ("key", "origin") if getattr(self, name) is None)
@@ -52,7 +52,7 @@ class LogSettings:
 
 
 def check_keeper(origin: str, identity: UUID, *, table: str) -> None:
-    """Check that the log of the settings is that of a service.
+    """Check that the log in the settings belongs to the identity of a service.
 
     Args:
         origin: the log's origin.
@@ -60,7 +60,7 @@ def check_keeper(origin: str, identity: UUID, *, table: str) -> None:
         table: the service's table in the settings.
 
     Raises:
-        UsageError: the origin names another keeper, or none.
+        UsageError: the origin names another keeper, or does not name a keeper.
     """
     if keeper_in(origin) != identity:
         raise UsageError(

@@ -21,14 +21,14 @@ _MAX_FILE_SIZE = TILE_WIDTH * (MAX_ENTRY_SIZE + 2)
 
 
 class _Client(threading.local):
-    """The HTTP client of a thread: a client has one connection, whose answers come in the order of its questions."""
+    """The HTTP client of a thread. A client has one connection, so several threads cannot share a client."""
 
     def __init__(self, source: Source) -> None:
         self.http = HttpClient(source, Limits())
 
 
 def published_log(place: str) -> LogReader:
-    """Return a reader of the log in a folder or behind a URL. Several threads may use it.
+    """Return a reader of the log in a folder or behind a URL. Several threads may use the reader.
 
     Raises:
         UsageError: the URL is not valid.

@@ -80,7 +80,7 @@ class LogReader:
     def head_at(self, size: int) -> TreeHead:
         """Return size and root of the tree of the first `size` entries.
 
-        These entries must be published.
+        The first `size` entries must be published.
         """
         self._check_published(size)
         return tree_head(self._nodes(), size)
@@ -112,7 +112,7 @@ class LogReader:
         return EntryProof(index, entry, tuple(path), note)
 
     def prove_consistency(self, earlier: int, size: int) -> list[bytes]:
-        """Return the proof that the tree of the first `size` entries continues the tree of the first `earlier` entries.
+        """Return the proof that the tree of the first `size` entries extends the tree of the first `earlier` entries.
 
         Raises:
             RefusedError: the entries are not published, or the tree of `earlier` entries is the larger tree.
@@ -130,7 +130,7 @@ class LogReader:
     def read_tile(self, tile: Tile) -> bytes:
         """Return the content of a tile of hashes.
 
-        The full tile is read if it has replaced a partial tile.
+        If a full tile has replaced the partial tile, the full tile is read.
 
         Raises:
             ContentError: the file is missing, or has a wrong number of hashes.
@@ -154,7 +154,7 @@ class LogReader:
     def _read_with_full(self, tile: Tile) -> tuple[bytes, int]:
         """Return the content and the width of a tile.
 
-        If a full tile has replaced a partial tile, the full tile is read.
+        If a full tile has replaced the partial tile, the content and the width of the full tile are returned.
         """
         for found in (tile, Tile(tile.level, tile.index)):
             content = self._read_file(found.path)
@@ -174,10 +174,7 @@ class LogReader:
         return read_from_tiles(self.read_tile, self.head().size)
 
     def _check_published(self, stop: int) -> int:
-        """Return the size of the published tree.
-
-        The tree must include the entries before `stop`.
-        """
+        """Return the size of the published tree, after a check that the tree includes the entries before `stop`."""
         size = self.head().size
         if stop > size:
             raise RefusedError(

@@ -1,8 +1,9 @@
 """Keep the log of a service.
 
-Entries are taken from the outbox of its state, appended, published and anchored. An entry is put into the outbox in the
-same transaction as the change of the state. It is removed from the outbox after it was appended to the log. A process
-that is killed in between appends the entry again, and the log then returns the index that the entry already has.
+Entries are taken from the outbox in the service's database, appended to the log, published and anchored. An entry is
+put into the outbox in the same transaction as the change of state that the entry records. An entry is removed from the
+outbox after the entry was appended to the log. If the process is killed between appending and removing, the entry is
+appended again, and the log returns the index that the entry already has.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class LogParts:
         log: the log.
         signer: the key that signs the log.
         witnesses: the witnesses that are asked to sign checkpoints.
-        open_anchor: opens the anchor of the log. It is called again until the node answers; None if the log is not
+        open_anchor: opens the anchor of the log, and is called again until the node answers; None if the log is not
             anchored.
         period: seconds between two anchors.
     """
@@ -64,8 +65,9 @@ class LogStatus:
     Attributes:
         entries: number of entries.
         anchored: number of anchored entries; None if it is unknown.
-        unanchored_since: Unix time of the oldest published entry that is not anchored; None if all are. While the
-            chain was never reached, only the entries since the start count.
+        unanchored_since: Unix time of the oldest published entry that is not anchored; None if all entries are
+            anchored. Until the chain is reached for the first time, only entries since the service's start are
+            considered.
         appended: number of entries that were appended since the start, by kind.
     """
 
@@ -84,7 +86,7 @@ class LogRecorder:
         parts: the log.
         lines: receives failures and recoveries.
         clock: the service's clock.
-        owns: whether a device belongs to the site of a gateway; for other services, none does.
+        owns: whether a device belongs to the gateway's site; always False for services other than gateways.
     """
 
     def __init__(
@@ -100,18 +102,18 @@ class LogRecorder:
 
     @property
     def anchored(self) -> int | None:
-        """The anchored size; None until it was read."""
+        """The anchored size; None until the size was read from the chain."""
         return self._anchored
 
     def status(self) -> LogStatus:
-        """Return the present state of the log. Any thread may call this."""
+        """Return the current state of the log. Any thread may call this method."""
         return LogStatus(len(self._parts.log), self._anchored, self._unanchored_since, dict(self._appended))
 
     def append(self, outbox: Outbox) -> list[tuple[int, int]]:
         """Append entries of the outbox.
 
         Returns:
-            The sequence numbers of the appended entries with their indices.
+            For each appended entry, its sequence number in the outbox and its index in the log.
         """
         entries = outbox.outbox(BATCH)
         if not entries:

@@ -3,12 +3,12 @@
 The steps:
 
 1. The entry is well formed, and its values are consistent (`blockota.model.receipt`).
-2. A trusted key of the log that the checkpoint names signed the checkpoint.
+2. The checkpoint is signed by a trusted key of the log that the checkpoint names.
 3. The inclusion path leads from the entry to the root of the checkpoint. This proves that the log has the entry.
 4. A quorum of the trusted witnesses cosigned the checkpoint. This proves that the log shows all readers the same
    entries.
 5. The log belongs to the gateway that the entry names.
-6. If a key of the device is trusted, the device's signature is checked. It determines the evidence level (`judge`).
+6. If a key of the device is trusted, the device's signature is checked, which determines the evidence level (`judge`).
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class VerifiedEntry:
         head: size and root of the log in the checkpoint.
         witnesses: the signatures of trusted witnesses.
         evidence: what the entry proves.
-        names_gateway: whether the log's origin contains the UUID of the entry's gateway. If it does not, only the
-            gateway chain shows who keeps the log.
+        names_gateway: whether the log's origin contains the UUID of the entry's gateway. Without the UUID in the
+            origin, only the gateway chain shows which identity keeps the log.
     """
 
     entry: LogEntry
@@ -141,7 +141,7 @@ def _cosignatures(note: Note, keys: TrustedKeys) -> tuple[Cosigned, ...]:
     if len(witnesses) < keys.quorum:
         raise RefusedError(
             "too few witnesses cosigned the log",
-            why=f"{len(witnesses)} of the {len(times)} trusted witnesses cosigned it, but the quorum is {keys.quorum}",
+            why=f"{len(witnesses)} of {len(times)} trusted witnesses cosigned the log, but the quorum is {keys.quorum}",
             remedy="ask the keeper of the log for a receipt that more witnesses cosigned",
         )
     return witnesses

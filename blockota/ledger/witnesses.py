@@ -65,7 +65,7 @@ def ask_witnesses(
         witnesses: the witnesses.
         note: the checkpoint, signed by the log.
         read_node: reads the tree of the checkpoint.
-        report: called with each witness that did not sign, and the reason.
+        report: called with a witness and the reason, for each witness that did not sign.
 
     Raises:
         RefusedError: a witness has seen another history of the log.
@@ -93,7 +93,7 @@ def _ask(witness: Witness, note: Note, read_node: ReadNode) -> NoteSignature:
 
     Raises:
         RefusedError: the witness has seen another history of the log.
-        StoreError: the witness cannot be reached, or does not sign for another reason.
+        StoreError: the witness cannot be reached, or refuses to sign for another reason.
     """
     size = Checkpoint.parse(note.text).head.size
     client = HttpClient(Source(witness.url), _LIMITS)
@@ -125,7 +125,9 @@ def _post(client: HttpClient, note: Note, seen: int, proof: list[bytes]) -> tupl
 def _size_in(witness: Witness, answer: bytes) -> int:
     text = answer.decode("ascii", "replace").removesuffix("\n")
     if not _SIZE.fullmatch(text):
-        raise StoreError(f"{witness.key.name} does not sign", why="it does not answer with the size that it has seen")
+        raise StoreError(
+            f"{witness.key.name} does not sign", why="its answer does not have the size of the tree that it has seen"
+        )
     return int(text)
 
 

@@ -118,7 +118,7 @@ def test_the_log_must_have_the_key_in_the_registry(city: City) -> None:
         replace(file, checkpoint=note.encode().decode()),
         replace(SHORT.keys(), logs=(signer.key,), witnesses=(), quorum=0),
     )
-    with pytest.raises(RefusedError, match="the key for its log is not"):
+    with pytest.raises(RefusedError, match="for a log of this identity"):
         check_anchor(found, file.anchor, city.ledger, city.identities, confirmations=0)
 
 

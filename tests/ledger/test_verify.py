@@ -109,7 +109,7 @@ def test_a_quorum_of_witnesses_is_required() -> None:
     """Without the signatures of the quorum, the receipt is refused. An invalid signature is always refused."""
     note = Note.parse(FILE.checkpoint.encode())
     single = replace(FILE, checkpoint=replace(note, signatures=note.signatures[:2]).encode().decode())
-    with pytest.raises(RefusedError, match="1 of the 2 trusted witnesses cosigned it, but the quorum is 2"):
+    with pytest.raises(RefusedError, match="1 of 2 trusted witnesses cosigned the log, but the quorum is 2"):
         verify_proof(single, KEYS)
     assert len(verify_proof(single, replace(KEYS, quorum=1)).witnesses) == 1
     assert verify_proof(FILE, replace(KEYS, witnesses=(), quorum=0)).witnesses == ()
