@@ -45,7 +45,7 @@ class HttpAnswer:
 
 
 def content_headers(cid: CID | str, wanted: Wanted, *, etag: str, is_private: bool) -> dict[str, str]:
-    """Return the headers of content. Content of an address never changes. Shared caches keep only public content."""
+    """Return the headers for content under its address. Shared caches may store only public content."""
     headers = {
         "Content-Type": wanted.content_type,
         "Content-Disposition": disposition(f"{cid}.{'car' if wanted.is_car else 'bin'}"),
@@ -70,7 +70,7 @@ def disposition(filename: str) -> str:
 
 
 def text_response(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> HttpAnswer:
-    """Return a plain-text response of one sentence. Caches must not keep the response."""
+    """Return a plain-text response of one sentence. Caches must not store the response."""
     body = f"{sentence}\n".encode()
     fixed = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
     fixed |= {"X-Content-Type-Options": "nosniff", "Content-Length": str(len(body))}

@@ -42,7 +42,7 @@ class FileStore(Protocol):
 
 
 class Blocks:
-    """Reads verified blocks, and keeps in memory the blocks that were used last.
+    """Reads and verifies blocks, and caches the most recently used blocks in memory.
 
     Args:
         store: the store, which is read in threads.

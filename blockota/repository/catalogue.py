@@ -25,7 +25,7 @@ _STORE_TIMEOUT = 30.0
 
 @dataclass(frozen=True)
 class ServedFiles:
-    """The files that are served at one time.
+    """The files that are served at one moment.
 
     Attributes:
         rights: the rights to serve files.
@@ -45,7 +45,7 @@ class ServedFiles:
         return subtree(self.trees[place[0]], place[1]) if place else None
 
     def within(self, rights: Rights) -> ServedFiles:
-        """Return the files that remain under other rights, without reading the store."""
+        """Return the subset of the files that other rights allow to serve, without reading the store."""
         trees = {root: tree for root, tree in self.trees.items() if root in rights.roots}
         missing = {root: why for root, why in self.missing.items() if root in rights.roots}
         return ServedFiles(rights, trees, missing, _places(trees))
@@ -57,14 +57,14 @@ class Catalogue:
     Args:
         read: reads from the chain which files may be served, such as `RightsReader.read`.
         store: the store with the blocks.
-        refresh: seconds between two readings of the chain.
-        timeout: seconds for which the last reading of the chain stays valid while the chain is out of reach.
+        refresh: seconds between two reads of the chain.
+        timeout: seconds for which the result of the last read stays valid while the chain is out of reach.
         clock: returns monotonic seconds.
 
     Attributes:
         files: the files that are currently served.
         blocks: reads and verifies the blocks.
-        refresh_seconds: seconds between two readings of the chain.
+        refresh_seconds: seconds between two reads of the chain.
         repair: a sentence for the operator: how to repair missing and corrupt blocks; empty if this is not known.
         trouble: the reason why the chain could not be read last time; empty if it was read.
 
@@ -103,12 +103,12 @@ class Catalogue:
 
     @property
     def block(self) -> int:
-        """The block of the last reading of the chain."""
+        """The block at which the chain was last read."""
         return self._reading.block
 
     @property
     def is_open(self) -> bool:
-        """Whether the last reading of the chain is still valid."""
+        """Whether the result of the last read of the chain is still valid."""
         return self.age <= self._timeout
 
     @property
@@ -158,12 +158,16 @@ class Catalogue:
         return f"{error.what}: {error.why}. {self.repair}" if self.repair else str(error)
 
     def label(self, root: CID) -> str:
-        """Return the name of a file: its release, or whose manifest it is."""
+        """Return the name of a file for logs: its release, or the release whose manifest the file is."""
         files = (file for claim in self._reading.claims for file in claim.files())
         return next((file.label for file in files if file.cid == root), str(root))
 
     def refresh(self) -> None:
-        """Read chain and store again. If the chain is out of reach, the last reading stays, but agreements expire."""
+        """Read chain and store again.
+
+        If the chain is out of reach, the result of the last read stays in use, but files of expired agreements are
+        no longer served.
+        """
         began = self._clock()
         try:
             reading = self._read_chain()
@@ -201,7 +205,7 @@ class Catalogue:
         return rights_at(self._time(), self._reading.claims)
 
     def _time(self) -> int:
-        """Return the chain's current time: the time of the last reading plus the time since the reading."""
+        """Return the chain's current time: the block time of the last read plus the time since the read."""
         return int(self._reading.time + self.age)
 
 
@@ -240,7 +244,7 @@ def find_files(
 
 
 def check_reach(store: BlockStore) -> None:
-    """Ask a store for a block, to verify that the store answers.
+    """Request a block from a store, to verify that the store answers.
 
     Raises:
         StoreError: the store is out of reach.

@@ -46,7 +46,7 @@ class ConnectionLimits:
         header_seconds: time for a request's line and headers.
         idle_seconds: time between a response and the next request.
         stall_seconds: the time over which the speed of a client is measured.
-        slowest: the minimum rate in bytes per second that a client must acknowledge.
+        slowest: the minimum rate at which a client must acknowledge data, in bytes per second.
     """
 
     header_seconds: float = 10.0

@@ -1,9 +1,9 @@
 """The metrics of services, in the text format of Prometheus.
 
-Each service describes its numbers with `ServiceMetrics`, and serves the text of a `MetricsPage` at ``/metrics``. The
-numbers of the process (CPU time, memory, open files, start) and the version of BlockOTA are on each page.
+Each service creates its metrics with `ServiceMetrics`, and serves the text of a `MetricsPage` at ``/metrics``. Each
+page also has the metrics of the process (CPU time, memory, open files, start time) and the version of BlockOTA.
 
-No label is the serial number, the name or the address of a device.
+No label contains the serial number, the name or the address of a device.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Metrics = Iterable[Metric]
 
 
 class ServiceMetrics:
-    """Makes the metrics of a kind of service. All their names begin with ``blockota_SERVICE_``.
+    """Creates the metrics of one kind of service. The name of each metric begins with ``blockota_SERVICE_``.
 
     Args:
         service: the service, such as ``gateway``.
@@ -40,21 +40,21 @@ class ServiceMetrics:
         self.service = service
 
     def gauge(self, name: str, text: str, value: float) -> Metric:
-        """Return a number that rises and falls.
+        """Return a gauge: a metric whose value rises and falls.
 
         Args:
-            name: its name, with the unit at the end.
-            text: its description, a sentence.
+            name: the name of the metric, with the unit at the end.
+            text: the description of the metric, a sentence.
             value: the value.
         """
         return GaugeMetricFamily(self._named(name), text, value=value)
 
     def gauges(self, name: str, text: str, labels: str, values: Values) -> Metric:
-        """Return numbers that rise and fall, such as the devices in each stage.
+        """Return a gauge with labels, such as the number of devices in each stage.
 
         Args:
-            name: their name, with the unit at the end.
-            text: their description, a sentence.
+            name: the name of the metric, with the unit at the end.
+            text: the description of the metric, a sentence.
             labels: the names of the labels, separated by spaces.
             values: the values.
         """
@@ -62,21 +62,21 @@ class ServiceMetrics:
         return _filled(family, values)
 
     def counter(self, name: str, text: str, value: float) -> Metric:
-        """Return a number that only rises while the process runs.
+        """Return a counter: a metric whose value only rises while the process runs.
 
         Args:
-            name: its name; ``_total`` is added.
-            text: its description, a sentence.
+            name: the name of the metric, to which ``_total`` is added.
+            text: the description of the metric, a sentence.
             value: the value.
         """
         return CounterMetricFamily(self._named(name), text, value=value)
 
     def counters(self, name: str, text: str, labels: str, values: Values) -> Metric:
-        """Return numbers that only rise while the process runs, such as the refused requests for each reason.
+        """Return a counter with labels, such as the number of refused requests for each reason.
 
         Args:
-            name: their name; ``_total`` is added.
-            text: their description, a sentence.
+            name: the name of the metric, to which ``_total`` is added.
+            text: the description of the metric, a sentence.
             labels: the names of the labels, separated by spaces.
             values: the values.
         """
@@ -102,7 +102,7 @@ class MetricsPage(Collector):
 
     Args:
         service: the service, such as ``gateway``.
-        read: returns the present metrics. It is called for each request, in the thread of the request.
+        read: returns the current metrics; called for each request, in the thread of the request.
     """
 
     def __init__(self, service: str, read: Callable[[], Metrics]) -> None:

@@ -31,9 +31,9 @@ class ReleaseSite:
         self.stream, self.explain = catalogue.blocks.stream, catalogue.explain
 
     def refreshes(self) -> Iterator[Refresh]:
-        """Yield the readings of chain, store and tokens.
+        """Yield the periodic reads of the chain, the store and the token file.
 
-        Each reading is independent: a slow node does not delay the others.
+        Each read is independent: a slow node does not delay the reads of store and token file.
         """
         catalogue, tokens = self._catalogue, self._tokens
 

@@ -55,7 +55,7 @@ class HttpRequest:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The query's fields by name. If a name is repeated, its last field counts."""
+        """The query's fields by name. If a field name is repeated, the last value is used."""
         return dict(parse_qsl(self.query, keep_blank_values=True))
 
     @property
@@ -85,7 +85,7 @@ class Wanted:
         repeat: whether the CAR contains a block as often as it occurs in the tree (``dups=y``).
         span: offsets of the first and last byte that the CAR proves (``entity-bytes``); negative offsets count from
             the file's end, and None means the end.
-        is_named: whether the URL itself gives the form, so that the response does not vary with ``Accept``.
+        is_named: whether the URL itself names the form, so that the response does not depend on ``Accept``.
     """
 
     is_car: bool
@@ -119,8 +119,8 @@ def read_wanted(query: Mapping[str, str], accept: str) -> Wanted:
     """Read the form of the content that a request asks for. The query takes precedence over the ``Accept`` header.
 
     Raises:
-        RefusedRequestError: with status 400 if the request gives no form or a query field is not valid; with 406 if
-            the form is not served.
+        RefusedRequestError: with status 400 if the request names no form or a query field is not valid; with 406 if the
+            form is not served.
     """
     choices = [choice for choice in _choices(accept) if choice[0] in (RAW_TYPE, CAR_TYPE) and _is_served(choice[1])]
     named = query.get("format")

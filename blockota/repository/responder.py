@@ -130,7 +130,7 @@ class Responder:
 
 
 def health_of(catalogue: Catalogue, tokens: Tokens | None) -> dict[str, object]:
-    """Return the JSON object of ``/health`` of a repository, whose `tokens` are None if it serves every client."""
+    """Return the JSON object of a repository's ``/health``. `tokens` is None if the repository serves every client."""
     health = catalogue.health()
     if tokens:
         health |= {"tokens": tokens.count, "tokensTrouble": tokens.why}

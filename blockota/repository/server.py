@@ -62,7 +62,7 @@ class Listening:
         certificate: file with the certificate chain (PEM); None for plain HTTP.
         private_key: file with the certificate's unencrypted key (PEM).
         proxies: proxies whose ``X-Forwarded-For`` is trusted.
-        clients: the maximum number of responses that are sent at once; further requests are answered with 503.
+        clients: the maximum number of simultaneous responses; further requests are answered with 503.
         stop_seconds: time for transfers to finish when the server stops.
         limits: the limits of one connection.
     """
@@ -243,7 +243,7 @@ class _Server:
             await asyncio.wait(self._connections)
 
     async def _keep_fresh(self, refresh: Refresh) -> None:
-        """Repeat a periodic reading, and log each change of its result, which describes a failure."""
+        """Repeat a periodic read, and log each change of its result: a new failure, or the end of a failure."""
         logged = ""
         while True:
             await asyncio.sleep(refresh.pause())

@@ -34,12 +34,12 @@ PREFLIGHT = {
 
 @dataclass(frozen=True)
 class Refresh:
-    """A periodic reading while the server runs.
+    """A read that is repeated periodically while the server runs.
 
     Attributes:
         part: the name of what is read, for the access log.
-        read: reads, and returns a description of the failure; empty without a failure.
-        pause: returns the seconds until the next reading.
+        read: performs the read, and returns a description of the failure; empty if the read succeeded.
+        pause: returns the seconds until the next read.
     """
 
     part: str
@@ -96,8 +96,5 @@ class PlainSite:
         return str(error)
 
     def refreshes(self) -> Iterator[Refresh]:
-        """Yield nothing.
-
-        The pages are made when they are requested.
-        """
+        """Yield nothing, because the pages are generated when they are requested."""
         yield from ()

@@ -1,7 +1,7 @@
 """The pages for the operator of a service: ``/health``, ``/metrics``, and its log.
 
-A service that keeps a log serves them with it, by `StatusSite`. Another service serves them at an address of their own,
-by `monitored`.
+A service with a log serves these pages and the log at one address, with `StatusSite`. A service without a log serves
+the pages at a separate address, with `monitored`.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class StatusSite(LogSite):
 
 @contextmanager
 def monitored(address: tuple[str, int], site: MonitorSite) -> Iterator[str]:
-    """Serve the state of a service in a thread of its own.
+    """Serve the state of a service in a separate thread.
 
     Args:
         address: host and port.
@@ -120,6 +120,6 @@ def monitored(address: tuple[str, int], site: MonitorSite) -> Iterator[str]:
 
 
 def fresh(body: bytes, kind: str) -> HttpAnswer:
-    """Return the response with a page that caches must not keep."""
+    """Return the response with a page that caches must not store."""
     headers = {"Content-Type": kind, "Cache-Control": "no-store", "Content-Length": str(len(body))}
     return HttpAnswer(HTTPStatus.OK, headers, (body,))

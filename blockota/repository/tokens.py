@@ -43,7 +43,7 @@ class Tokens:
 
     @property
     def are_void(self) -> bool:
-        """Whether no token is accepted because the file cannot be read."""
+        """Whether all tokens are refused because the file cannot be read."""
         return bool(self.trouble) and not self._names
 
     def reload(self) -> None:
