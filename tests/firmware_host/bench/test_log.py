@@ -241,7 +241,7 @@ def test_the_key_of_a_bench_is_made_once(tmp_path: Path) -> None:
     assert first.key.name == f"bench/{first.key.key.hex()[:16]}"
     assert (tmp_path / "bench" / "key.pem").stat().st_mode & 0o777 == 0o600
     (tmp_path / "bench" / "key.pem").chmod(0o644)
-    with pytest.raises(RefusedError, match="other users of this computer may read it"):
+    with pytest.raises(RefusedError, match="other users of this computer may read the file"):
         own_signer(tmp_path / "bench" / "key.pem")
 
 
