@@ -110,7 +110,7 @@ class SyncProcess:
 
 @contextmanager
 def running(workshop: Workshop, *options: str, script: str = "") -> Iterator[SyncProcess]:
-    """Run ``broker sync`` in a process with these options and the common ones.
+    """Run ``broker sync`` in a process with the options of all broker tests and these options.
 
     Args:
         workshop: the test workshop whose folder is the working directory.

@@ -50,7 +50,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Workshop:
-    """A test workshop: a folder with settings, a chain, and accounts. Its commands run in this process, in the folder.
+    """A test workshop: a folder with settings, a chain, and accounts.
+
+    The commands of a workshop run in the process of the test, in the workshop's folder.
 
     Attributes:
         folder: the working folder.

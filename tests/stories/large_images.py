@@ -32,10 +32,10 @@ sys.exit(status)
 
 
 def walk(workshop: Workshop, *, size: int) -> dict[str, int]:
-    """Publish, sign, verify and fetch an image, then sign the next one.
+    """Publish, sign, verify and fetch an image, and then sign the next image.
 
     Returns:
-        Per command, the peak memory in bytes beyond that of a similar command without an image.
+        The peak memory of each command in bytes, minus that of a similar command without an image.
     """
     pair(workshop)
     digest = write_image(Path("large.bin"), size)
@@ -63,7 +63,7 @@ def walk(workshop: Workshop, *, size: int) -> dict[str, int]:
 
 
 def sign_the_next(url: str) -> dict[str, int]:
-    """Propose and sign an image that differs in one byte from the previous one.
+    """Propose and sign an image that differs in one byte from the previous image.
 
     Returns:
         The peak memory of each command, in bytes.

@@ -43,7 +43,7 @@ def board(
 
 
 def unique_id(number: int) -> str:
-    """Return the unique id of `board`, in the form that commands print."""
+    """Return the unique id of board `number` in the form that commands print."""
     return number.to_bytes(12).hex()
 
 
@@ -64,16 +64,16 @@ class Jig:
         self.last_heard = b""
 
     def put(self, one: SimulatedBoard | None, *, is_reset: bool = True) -> None:
-        """Replace the connected board by another one or by none, and by default reset the new board.
+        """Replace the connected board by another board or by none, and by default reset the new board.
 
-        The reset is just before the next poll. A reset in the middle of a poll would have to be repeated, as
-        `BoardPort.poll` explains.
+        The board is reset just before the next poll, because a reset in the middle of a poll would have to be repeated
+        (see `BoardPort.poll`).
         """
         with self._changed:
             self._board, self._next, self.heard = (None, one, b"") if is_reset else (one, None, b"")
 
     def take_out(self) -> None:
-        """Remove the board, and wait until the command has polled often enough to know that."""
+        """Remove the board, and wait until the command has polled often enough to detect the removal."""
         self.put(None)
         with self._changed:
             until = self._polls + REMOVED + ABSENT + 1

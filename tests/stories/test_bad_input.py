@@ -112,7 +112,7 @@ def test_a_release_that_the_contract_refuses_is_reported(workshop: Workshop) -> 
 def test_signatures_that_are_not_enough_are_refused(
     workshop: Workshop, signers: tuple[int, ...], words: tuple[str, ...]
 ) -> None:
-    """Execution with too few signatures or a non-owner's is refused, and later succeeds with valid ones."""
+    """Execution with too few signatures or a non-owner's signature is refused, and succeeds with valid signatures."""
     propose(workshop, 1, 2, *(signer for signer in signers if signer > 3))
     refused(execute(workshop, *signers), REFUSED, *words)
     assert execute(workshop, 1, 2).status == 0
@@ -126,7 +126,7 @@ def test_a_signature_given_twice_counts_once(workshop: Workshop) -> None:
 
 
 def test_a_key_that_is_not_an_owners_does_not_sign(workshop: Workshop) -> None:
-    """Signing with a key that is not an owner's is refused, even with ``--yes``."""
+    """Signing with a non-owner's key is refused, even with ``--yes``."""
     propose(workshop)
     outcome = workshop.run("proposal", "sign", "proposal.json", "--key", "dev:6", "--yes")
     refused(outcome, REFUSED, "red flags (stranger)")
@@ -159,7 +159,7 @@ def test_a_proposal_is_not_executed_twice(workshop: Workshop) -> None:
 
 
 def test_an_image_that_is_not_the_proposals_is_not_signed(workshop: Workshop) -> None:
-    """Signing with an image that is not the proposal's is refused."""
+    """Signing is refused if the given image is not the proposal's image."""
     propose(workshop)
     words = ("--key", "dev:1", "--yes", "--image", str(NEW))
     refused(workshop.run("proposal", "sign", "proposal.json", *words), REFUSED, "not the one in the proposal")
@@ -297,7 +297,7 @@ def test_a_signature_file_of_another_proposal_is_ignored(workshop: Workshop) -> 
 
 
 def test_a_forged_signature_is_shown_as_invalid(workshop: Workshop) -> None:
-    """``proposal show`` marks a signature as invalid if its signer is not the one in the file."""
+    """``proposal show`` marks a signature as invalid if its signer is not the signer that the file names."""
     propose(workshop, 1)
     fields = json.loads(Path("1.signature.json").read_text())
     forged = fields | {"signatures": [fields["signatures"][0] | {"signer": workshop.cast.owner_c.address}]}

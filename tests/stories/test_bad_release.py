@@ -13,7 +13,7 @@ BAD = Version(1, 1, 0)
 
 
 def test_boards_with_a_revoked_release_go_back_without_a_further_option(workshop: Workshop) -> None:
-    """On a board with a revoked release, the newest active release is installed although it is older."""
+    """On a board with a revoked release, the newest active release is installed although its version is lower."""
     workshop.after(publish_all)
     bad, good = board(1), board(2)
     with serve_tcp(bad) as bad_url, serve_tcp(good) as good_url:
@@ -40,7 +40,10 @@ def test_boards_with_a_revoked_release_go_back_without_a_further_option(workshop
 
 
 def test_only_the_newest_active_release_replaces_a_revoked_one(workshop: Workshop) -> None:
-    """Only the newest active release replaces a revoked one without consent, and never below the minimum version."""
+    """Without consent, only the newest active release replaces a revoked release.
+
+    A release below the minimum version is always refused.
+    """
     workshop.after(publish_all)
     bad = NEW.read_bytes()[:-1] + b"!"
     product = workshop.contract.paired_product(PRODUCT)

@@ -35,7 +35,10 @@ def verified(workshop: Workshop, key: str, *words: str) -> Outcome:
 
 
 def test_the_receipt_of_a_board_is_checked_off_line(workshop: Workshop) -> None:
-    """A bench without an identity signs with its own key. The public key suffices to check its receipts and its log."""
+    """A bench without an identity signs with its own key.
+
+    The bench's public key suffices to check its receipts and its log.
+    """
     workshop.after(publish_first)
     with serve_tcp(board(1)) as url:
         flashed = workshop.flash(url, "--operator", "Ida", "--json").json["results"][0]
@@ -58,7 +61,7 @@ def test_the_receipt_of_a_board_is_checked_off_line(workshop: Workshop) -> None:
 
 
 def test_the_log_of_a_technician_is_anchored(workshop: Workshop) -> None:
-    """An enrolled technician uses the log of the settings. The log names the identity, and can be anchored."""
+    """An enrolled technician's bench uses the log of the settings, which names the identity and can be anchored."""
     workshop.after(found_example)
     write_keys(Path("keys"))
     settings = Path("blockota.toml")
@@ -81,7 +84,10 @@ def test_the_log_of_a_technician_is_anchored(workshop: Workshop) -> None:
 
 
 def test_the_receipt_of_a_registered_board_has_its_device_number(workshop: Workshop) -> None:
-    """A board whose alias ends with its unique id is found in the registry. Any other board has the number 0."""
+    """A board whose alias ends with its unique id is found in the registry.
+
+    In the receipt of any other board, the device number is 0.
+    """
     workshop.after(found_city)
     alias = DEVICE.rpartition("/")[0]
     done(workshop, "device", "register", f"{alias}/{unique_id(1)}", "--site", GATEWAY, *ACME_KEY)

@@ -212,7 +212,7 @@ def test_the_log_is_shown_and_proven(bench: Bench) -> None:
 def test_the_log_of_an_earlier_version_is_read(bench: Bench) -> None:
     """If a log file of an earlier version lies beside the new log, ``board log`` names it.
 
-    The boards of both are listed.
+    The boards of both logs are listed.
     """
     LOG.parent.mkdir(parents=True)
     old_log(LOG.with_name("bench-log.jsonl"), 2)

@@ -64,7 +64,7 @@ def calls() -> int:
 
 
 def own(one: SimulatedBoard, size: int = 64) -> bytes:
-    """Return the flash of a board where its own image lies."""
+    """Return the contents of the flash region for the board's own image."""
     return one.flash[OFFSET : OFFSET + size]
 
 
@@ -75,7 +75,10 @@ def flash(workshop: Workshop, one: SimulatedBoard, *options: str) -> Outcome:
 
 
 def test_a_board_gets_its_image_and_the_release(paired: Workshop) -> None:
-    """The release and the board's own image are written and proven. Output, JSON and log list the checks of both."""
+    """The release and the board's own image are written and proven.
+
+    Output, JSON and log list the checks of both images.
+    """
     one, other = board(1), board(2)
     told, counted = flash(paired, one), flash(paired, other, "--json")
     assert (told.status, counted.status) == (0, 0), told.err + counted.err
@@ -207,7 +210,7 @@ def test_boards_at_several_ports_get_their_own_images(paired: Workshop) -> None:
 
 
 def test_a_board_is_given_one_image_only(paired: Workshop) -> None:
-    """If the flash still has the board's own image, the command does not run again, and a new version keeps it."""
+    """If the flash still has the board's own image, the command does not run again, even for a new release."""
     one = board(1)
     first, second = flash(paired, one, "--version", "1.0.0"), flash(paired, one, "--json")
     assert (first.status, second.status, calls()) == (0, 0, 1), second.err
@@ -227,7 +230,7 @@ def test_a_lost_image_needs_consent(paired: Workshop) -> None:
 
 
 def test_foreign_contents_need_consent(paired: Workshop) -> None:
-    """Contents that no record explains are replaced only with ``--replace-unknown``."""
+    """Unrecorded contents of the board's own region are replaced only with ``--replace-unknown``."""
     one = board(1, flash=bytes(OFFSET + 4).replace(b"\0", b"\xff") + b"theirs")
     refused = flash(paired, one)
     assert (refused.status, calls()) == (3, 0)
@@ -273,7 +276,7 @@ def test_a_watching_bench_makes_one_new_image_for_each_board() -> None:
 def test_a_new_image_of_a_run_without_own_images_is_refused(paired: Workshop) -> None:
     """``--new-board-image`` alone exits with status 2.
 
-    So does ``--resume`` with it, if the run has no image of the board's own.
+    ``--resume --new-board-image`` also exits with status 2, if the interrupted run had no board's own image.
     """
     alone = paired.flash("socket://localhost:1", "--new-board-image")
     assert (alone.status, "no new image can be made" in alone.err) == (2, True), alone.err
@@ -288,7 +291,10 @@ def test_a_new_image_of_a_run_without_own_images_is_refused(paired: Workshop) ->
 
 
 def test_an_image_that_was_cut_off_is_lost(paired: Workshop) -> None:
-    """After an interruption of the board's own image, the next run reports it as lost, and consent completes it."""
+    """If writing the board's own image is interrupted, the next run reports it as lost.
+
+    With consent, a new image is made.
+    """
     one = board(1, faults=Faults(power_cut_in_program=10))
     cut = flash(paired, one)
     assert (cut.status, one.flash[:620] == NEW.read_bytes(), calls()) == (4, False, 1)
@@ -317,7 +323,7 @@ def test_a_program_that_was_cut_off_is_resumed_with_its_image(paired: Workshop) 
 
 
 def test_a_revoked_program_keeps_the_image(paired: Workshop) -> None:
-    """If the release of an interrupted run is revoked, another release is flashed with the same image."""
+    """If the release of an interrupted run is revoked, another release is flashed with the same board's own image."""
     one = board(1, faults=Faults(power_cut_in_program=250))
     assert flash(paired, one, "--no-stub").status == 4
     paired.decide(revoke_call(PRODUCT, Version(1, 1, 0), reason="it overheats"))

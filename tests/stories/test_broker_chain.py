@@ -47,7 +47,7 @@ def vendor_url(agreed: Workshop) -> Iterator[str]:
 
 @contextmanager
 def mining(workshop: Workshop) -> Iterator[None]:
-    """Mine a block per second, as on a public chain, instead of one per transaction."""
+    """Mine a block per second, as on a public chain, instead of a block per transaction."""
     rpc(workshop.chain, "evm_setIntervalMining", 1)
     try:
         yield
@@ -87,7 +87,7 @@ def test_an_agreement_counts_when_it_is_confirmed(agreed: Workshop, vendor_url: 
 def test_killed_while_an_announcement_waits_for_blocks_it_sends_no_second_one(
     agreed: Workshop, vendor_url: str
 ) -> None:
-    """A broker that was killed after it sent an announcement waits for that transaction, and sends no second one."""
+    """A broker killed after it sent an announcement waits for that transaction, and sends no second transaction."""
     require_confirmations(agreed)
     rpc(agreed.chain, "anvil_mine", DEPTH)
     with running(agreed, "--vendor-source", vendor_url) as broker:

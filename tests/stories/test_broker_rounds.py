@@ -116,7 +116,7 @@ def test_a_node_that_falls_behind_is_waited_for(agreed: Workshop, vendor_url: st
 
 @pytest.mark.parametrize("kind", KINDS, ids=("TERM", "INT"))
 def test_a_signal_between_two_rounds_ends_it_at_once(agreed: Workshop, vendor_url: str, kind: int) -> None:
-    """A signal between two rounds ends the broker at once with status 0."""
+    """A signal between two rounds ends the broker immediately with status 0."""
     with running(agreed, *SELDOM, "--vendor-source", vendor_url) as broker:
         assert did(broker.line(), *ALL_DONE)
         assert broker.stop(kind) == (DONE, "")
@@ -127,7 +127,7 @@ def test_a_signal_between_two_rounds_ends_it_at_once(agreed: Workshop, vendor_ur
 def test_a_signal_in_a_round_lets_the_step_end(
     agreed: Workshop, vendor_url: str, kind: int, every: tuple[str, ...]
 ) -> None:
-    """After a signal during a round, the current step is finished and the next run does the rest."""
+    """After a signal during a round, the current step is finished, and the next run does the remaining steps."""
     with slow_vendor() as (gateway, gate), running(agreed, *every, "--vendor-source", gateway.url) as broker:
         await_request(gateway)
         broker.process.send_signal(kind)

@@ -65,7 +65,7 @@ def vendor_url(agreed: Workshop) -> Iterator[str]:
 
 
 def killed_until_done(workshop: Workshop, *options: str) -> int:
-    """Kill rounds at ever later writes to the state file until one succeeds; return the number of killed rounds."""
+    """Kill each round at a later write to the state file until a round succeeds; return the number of killed rounds."""
     # Every round makes the first writes, so a kill before them is always tested.
     for number, count in enumerate(sorted({1, 5, *sampled(range(1, 100), one_in=20), 1000})):
         words = ["-c", _KILLED_AT, str(count), "broker", "sync", *OPTIONS, *options]
@@ -119,7 +119,10 @@ def test_rotten_blocks_are_found_when_the_state_file_is_lost(agreed: Workshop, v
 
 
 def test_a_spoilt_copy_is_found_and_repaired(agreed: Workshop, vendor_url: str) -> None:
-    """A copy that decayed on disk is found with --verify, or when its check is due. Only this copy is fetched again."""
+    """A corrupt copy on disk is found with --verify, or when its check is due.
+
+    Only the corrupt copy is fetched again.
+    """
     sync(agreed, vendor_url)
     sound = {path: path.read_bytes() for path in blocks(agreed)}
     largest = max(sound, key=lambda path: len(sound[path]))
@@ -149,7 +152,7 @@ def test_a_spoilt_copy_is_named_with_the_command_that_repairs_it(agreed: Worksho
 
 
 def test_a_repository_that_was_mended_is_asked_when_it_is_forgiven(agreed: Workshop) -> None:
-    """A source that served wrong blocks is not asked again until its ban ends or ``--forgive`` is given."""
+    """A source that served wrong blocks is not used again until its ban ends or ``--forgive`` is given."""
     held = dict(blocks_of("1.0.0"))
     with hostile_gateway.serving(held, hostile_gateway.flips_bit(0.5)) as vendor:
         first = sync(agreed, vendor.url)
@@ -179,7 +182,7 @@ def test_a_vendor_that_wants_a_token_is_shown_one(agreed: Workshop) -> None:
 
 
 def test_another_replica_is_asked_in_a_private_network_only_where_that_is_allowed(workshop: Workshop) -> None:
-    """On a public chain, a replica's URL in a private network is asked only with ``--allow-private``."""
+    """On a public chain, a replica's URL in a private network is contacted only with ``--allow-private``."""
     workshop.after(publish_first)
     offer(workshop)
     offer(workshop, number=2, key="dev:5")
@@ -209,7 +212,7 @@ def on_another_chain(workshop: Workshop) -> Iterator[str]:
 
 
 def test_right_blocks_of_the_wrong_image_are_withheld(workshop: Workshop) -> None:
-    """Valid blocks that form another image than the recorded one are neither pinned nor announced."""
+    """Valid blocks that form another image than the recorded image are neither pinned nor announced."""
     release, held = mismatched(workshop)
     with hostile_gateway.serving(held) as vendor:
         first = sync(workshop, vendor.url)

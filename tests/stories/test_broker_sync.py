@@ -92,7 +92,7 @@ def test_a_revoked_release_is_dropped(agreed: Workshop, vendor_url: str) -> None
 
 
 def test_an_expired_agreement_is_dropped_and_a_new_one_fetched(agreed: Workshop, vendor_url: str) -> None:
-    """The copies of an expired agreement are dropped without a transaction, and fetched again for a new one."""
+    """The copies of an expired agreement are dropped without a transaction, and fetched again for a new agreement."""
     sync(agreed, vendor_url)
     rpc(agreed.chain, "evm_increaseTime", 1801)
     rpc(agreed.chain, "evm_mine")
@@ -160,7 +160,7 @@ def test_killed_anywhere_it_goes_on(agreed: Workshop, vendor_url: str) -> None:
 
 
 def killed_until_done(workshop: Workshop, vendor_url: str) -> int:
-    """Kill rounds at ever later file operations until one succeeds; return the number of killed rounds."""
+    """Kill each round at a later file operation until a round succeeds; return the number of killed rounds."""
     # Every round makes the first operations, so a kill before them is always tested.
     for number, count in enumerate(sorted({1, 5, *sampled(range(1, 60), one_in=15), 1000})):
         words = ["-c", _KILLED_AT, str(count), "broker", "sync", "--vendor-source", vendor_url]
@@ -187,7 +187,7 @@ def test_mistakes_are_refused(agreed: Workshop) -> None:
 
 
 def test_a_check_names_sources_that_serve_wrong_blocks_or_do_not_answer(agreed: Workshop) -> None:
-    """``replica check`` exits with 0 if all replicas serve, 5 if one does not, and 3 if one serves wrong bytes."""
+    """``replica check`` exits with 0, with 5 if a replica serves nothing, or with 3 if a replica serves wrong bytes."""
     offer(agreed, number=2, key="dev:5")
     held = {address("1.0.0"): image("1.0.0").read_bytes()}
     with ExitStack() as stack:

@@ -149,13 +149,13 @@ def test_a_closed_pipe_is_not_an_error(workshop: Workshop) -> None:
 def test_a_mistyped_command_is_answered_with_the_meant_one(
     words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An unknown noun, verb or option, or a command at the wrong place, is answered with what is most like it."""
+    """For an unknown or misplaced noun, verb or option, the error suggests the most similar command or option."""
     assert run(words) == 2
     assert f". Did you mean {meant}" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("words", ["--config blockota.toml release list", "release --config blockota.toml list"])
 def test_an_option_before_the_verb_is_answered_with_its_place(words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """An option that only verbs have is refused before the verb, with the place where it belongs."""
+    """A verb's option is refused before the verb, and the error shows the right place of the option."""
     assert run(words.split()) == 2
     assert re.search(r"Options follow the verb, as in `blockota \w+ VERB --config`\.", capsys.readouterr().err)

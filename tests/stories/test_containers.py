@@ -26,7 +26,7 @@ def files(workshop: Workshop) -> None:
 
 
 def test_a_product_without_an_stm32_is_paired_with_chip_id_0(workshop: Workshop) -> None:
-    """Only a region that starts at 0 and has the largest size of an image is accepted."""
+    """With chip id 0, only a region that starts at 0 and has the maximum size of an image is accepted."""
     words = ("product", "pair", HUB.name, "--oem", "acme", "--chip", "0", "-o", "pair.json")
     refused(workshop.run(*words, "--region", "0x08000000:64K"), REFUSED, "does not begin at 0", "Give 0:65536")
     ok(workshop.run(*words, "--region", "0:64M"))
@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_refused_before_it_is_stored(workshop: Workshop) ->
 
 
 def test_a_delta_needs_its_extra(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the library detools, ``--delta-from`` exits as wrong usage, and the error names the extra."""
+    """Without the library detools, ``--delta-from`` exits with status 2, and the error names the extra."""
     workshop.after(publish_first)
     monkeypatch.setitem(sys.modules, "detools", None)
     words = ("--product", PRODUCT, "--version", "1.1.0", "--delta-from", "1.0.0", "-o", "new.json")

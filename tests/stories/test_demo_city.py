@@ -42,7 +42,7 @@ def running_demo(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def line_with(demo: subprocess.Popen[str], pattern: str) -> re.Match[str]:
-    """Return the match in the next line of the output that has one."""
+    """Read lines of the output until a line matches the pattern, and return the match."""
     found = (re.search(pattern, line) for line in demo.stdout or ())
     match = next((one for one in found if one), None)
     assert match, f"the demonstration ended before it printed {pattern}"
@@ -56,7 +56,7 @@ def read(url: str) -> str:
 
 
 def test_a_city_is_updated_and_shown_until_ctrl_c(tmp_path: Path) -> None:
-    """The page has the releases, the order, the failures and the warnings. Ctrl-C leaves nothing behind."""
+    """The page shows the releases, the order, the failures and the warnings. Ctrl-C leaves nothing behind."""
     with running_demo(tmp_path) as demo:
         url = line_with(demo, r"the operations page is at (http://\S+);")[1]
         line_with(demo, "16 devices run 1.1.0")
@@ -92,7 +92,7 @@ def test_a_signal_during_the_setup_leaves_nothing_behind(send: Callable[[int, in
 
 @pytest.mark.parametrize("count", [20, 999, 1000, 10_000])
 def test_exceptions_are_few_and_of_each_kind(count: int) -> None:
-    """At most 5 of 100 devices of a large city are exceptions, and each kind exists in a small one."""
+    """At most 5 % of a large city's devices are exceptions, and a small city has each kind of exception."""
     found = Counter(conducts_of(list(range(256, 256 + count))).values())
     assert found.keys() == set(Conduct)
     assert count - found[Conduct.STEADY] <= max(count * 5 // 100, len(Conduct) - 1)
@@ -101,7 +101,7 @@ def test_exceptions_are_few_and_of_each_kind(count: int) -> None:
 def test_missing_libraries_are_named_at_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a library of the services, the demonstration does not begin."""
+    """If a library of the services is not installed, the demonstration fails before it starts."""
     monkeypatch.setitem(sys.modules, "jinja2", None)  # as if it were not installed
     assert run(["demo", "--city", "20"]) == 2
     assert "these packages are not installed: jinja2" in capsys.readouterr().err
@@ -109,7 +109,7 @@ def test_missing_libraries_are_named_at_once(
 
 
 def test_a_service_that_does_not_start_ends_the_demonstration(tmp_path: Path) -> None:
-    """The error has the reason that the service printed."""
+    """If a service does not start, the demonstration's error contains the reason that the service printed."""
     walk = DemoWalk(Session(None, None, store=None, as_json=True), tmp_path, is_verbose=False)
     with pytest.raises(BlockOTAError, match="the settings have no gateway"), walk.service("blockota", "gateway", "run"):
         pass

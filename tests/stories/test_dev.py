@@ -119,9 +119,10 @@ def test_settings_for_another_chain_are_refused(port: str, capsys: pytest.Captur
 def test_the_local_chain_is_offered_only_where_it_was_started(
     port: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without settings, the remedy is the vendor's file.
+    """If there are no settings, the error asks for the vendor's settings file.
 
-    With a node elsewhere, it is the connection; otherwise, ``dev up``.
+    If the node is not the local chain of the folder, the error suggests to check the connection. Otherwise, the error
+    suggests ``dev up``.
     """
     assert run(["release", "list"]) == 2
     printed = capsys.readouterr().err

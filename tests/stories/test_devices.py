@@ -1,4 +1,4 @@
-"""A city admits registrants, and these register devices. The city's Safe imports things of IOTRegistry."""
+"""A city admits registrants, registrants register devices, and the city's Safe imports things of IOTRegistry."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def city(workshop: Workshop) -> Workshop:
 def approve(workshop: Workshop, *words: str) -> None:
     """Propose by a command.
 
-    Two owners sign the file without commands, because the commands would ask for words of red flags.
+    The file is signed without commands, because ``proposal sign`` would ask for the words of red flags.
     """
     file = f"{len(list(Path().glob('*.json')))}.json"
     outcome = workshop.run(*words, "-o", file)
@@ -163,7 +163,7 @@ def test_a_batch_is_registered_by_its_root(city: Workshop) -> None:
 
 
 def test_a_spec_lists_the_products_that_update_it(city: Workshop) -> None:
-    """The registrant lists a product of the settings' contract, once, and removes it from the list."""
+    """A registrant adds a product of the settings' contract to a spec's list once, and removes the product again."""
     product = ("--product", "acme-thermo2")
     refused(city.run("device", "spec", "allow", "thermo2", *product, *BOLT_KEY), REFUSED, "belongs to the registrant")
     typo = city.run("device", "spec", "allow", "thermo2", "--product", "acme-thermo9", *ACME_KEY)
@@ -183,7 +183,7 @@ def test_a_spec_lists_the_products_that_update_it(city: Workshop) -> None:
 
 
 def test_a_device_is_banned_and_transferred(city: Workshop) -> None:
-    """A registrant bans its device, an Administrator's ban outranks it, and the Safe transfers and unbans."""
+    """A registrant bans its device; an Administrator bans it too, and the Safe transfers and unbans the device."""
     ban = ("device", "ban", DEVICE, "--cause", "stolen")
     refused(city.run(*ban, *BOLT_KEY), REFUSED, "the device has another registrant")
     refused(city.run(*ban), USAGE, "give one of --key and -o")
@@ -216,7 +216,7 @@ def test_a_suspended_registrant_and_a_former_account_are_refused(city: Workshop)
 
 
 def test_a_site_is_replaced(city: Workshop) -> None:
-    """A gateway that replaces another one gets its numbers and its devices."""
+    """A gateway that replaces the gateway of a site gets the site's numbers and devices."""
     approve(city, "device", "site", "replace", GATEWAY, "--by", SPARE)
     assert done(city, "device", "show", DEVICE)["site"] == SPARE
     (site,) = done(city, "device", "site", "list")["sites"]
@@ -226,7 +226,7 @@ def test_a_site_is_replaced(city: Workshop) -> None:
 
 
 def write_transactions(*transactions: Transaction) -> None:
-    """Write a file of calls of IOTRegistry, signed with the key of acme."""
+    """Write a file with calls of IOTRegistry that are signed with the key of acme."""
     key = private_key(ACME)
     lines = []
     for one in transactions:
@@ -238,7 +238,7 @@ def write_transactions(*transactions: Transaction) -> None:
 def test_things_of_iotregistry_are_imported_with_their_signatures(city: Workshop) -> None:
     """The Safe imports a spec and things, and names a replayed thing.
 
-    Records and answers equal those of IOTRegistry.
+    The imported records and the printed answers equal those of IOTRegistry.
     """
     key = public_key(ACME)
     first = ThingTransaction(b"\1", ("Foo", "Bar:1"), key, b"", '{"a": 1}', "test spec 1")

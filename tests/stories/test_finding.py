@@ -79,7 +79,7 @@ def settings(workshop: Workshop, **lists: list[str]) -> None:
 
 
 def test_a_board_is_flashed_from_the_one_honest_replica_of_three(bench: Workshop, board_url: str) -> None:
-    """A board is flashed from the one honest replica if another one lies and a third one is incomplete."""
+    """A board is flashed from the honest replica if a second replica serves wrong blocks and a third is incomplete."""
     with gateways(vices.flips_bit(0.5), vices.honest, vices.honest) as (liar, ignorant, honest):
         ignorant.blocks = {}
         announce(bench, liar.url, ignorant.url + "/ipfs", honest.url)
@@ -128,7 +128,7 @@ def test_a_repository_that_asks_for_a_token_serves_who_has_it(bench: Workshop, m
 
 
 def test_gateways_come_last_and_named_sources_first(bench: Workshop) -> None:
-    """Sources named by ``--source`` are asked before the vendor's, and gateways are asked last."""
+    """Sources named by ``--source`` are queried before the vendor's sources, and gateways are queried last."""
     with gateways(vices.honest, vices.honest, vices.honest) as (named, vendor, gateway):
         settings(bench, vendor_sources=[vendor.url], gateways=[gateway.url])
         assert bench.run(*FETCH, "--source", named.url).status == 0

@@ -27,7 +27,10 @@ def settings_from(workshop: Workshop, *, vendor_source: str) -> str:
 
 
 def test_a_newcomer_serves_a_copy_by_four_commands(workshop: Workshop) -> None:
-    """Four commands lead from the vendor's settings file to a copy that serves. Every mistake gets a helpful answer."""
+    """Four commands lead from the vendor's settings file to a served copy.
+
+    The error for each mistake names the remedy.
+    """
     workshop.after(publish)
     folder = workshop.folder / "broker"
     folder.mkdir()

@@ -71,7 +71,10 @@ def settings_of_the_vendor(workshop: Workshop) -> Iterator[None]:
 
 
 def test_a_newcomer_flashes_a_board_by_two_commands(newcomer: Newcomer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two commands lead from the vendor's settings file to a proven board. Every mistake gets a helpful answer."""
+    """Two commands lead from the vendor's settings file to a proven board.
+
+    The error for each mistake names the remedy.
+    """
     monkeypatch.setattr(port_names, "comports", list)
     without_settings(newcomer)
     with settings_of_the_vendor(newcomer.workshop):
@@ -96,7 +99,7 @@ def test_a_newcomer_flashes_a_board_by_two_commands(newcomer: Newcomer, monkeypa
 
 
 def without_settings(newcomer: Newcomer) -> None:
-    """Mistakes before the vendor's settings file is in the folder."""
+    """Run commands without the vendor's settings file, and check their errors."""
     refused(newcomer.types("board", "flash"), USAGE, "blockota flash")
     refused(newcomer.types("flash"), USAGE, "no USB adapter", "--port URL")
     one = board(1)
@@ -107,7 +110,7 @@ def without_settings(newcomer: Newcomer) -> None:
 
 
 def mistyped(newcomer: Newcomer) -> None:
-    """Mistakes with names and numbers."""
+    """Run commands with wrong names and versions, and check their errors."""
     one = board(1)
     refused(newcomer.at(one, "flash", "--product", "acme-thermo"), REFUSED, "acme-thermo", "`blockota product list`")
     refused(newcomer.at(one, *FLASH, "--version", "1.1"), USAGE, "1.1", "1.4.0")
@@ -123,7 +126,7 @@ def mistyped(newcomer: Newcomer) -> None:
 
 
 def at_the_port(newcomer: Newcomer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mistakes with ports that do not exist, are busy, or may not be opened, and a board without its bootloader."""
+    """Run ``flash`` at ports that are missing, busy or forbidden, and without a bootloader, and check the errors."""
     refused(newcomer.types(*FLASH, "--port", "/dev/ttyUSB9"), BOARD, "No such file", "`blockota board ports`")
     refused(newcomer.types(*FLASH, "--port", "ttyUSB0"), BOARD, "ttyUSB0")
     with serve_pty(board(1)) as name:
@@ -142,7 +145,7 @@ def deny(port: serial.Serial) -> None:
 
 
 def other_boards(newcomer: Newcomer) -> None:
-    """Mistakes with boards: the wrong board, a protected board, and a cable that is pulled."""
+    """Run commands on a wrong board, a protected board and a disconnected board, and check the errors."""
     refused(newcomer.at(SimulatedBoard(PROFILES["stm32f407vg"]), *FLASH), REFUSED, "chip")
     closed, locked = board(3), board(4)
     closed.protect(readout=True)
@@ -158,7 +161,7 @@ def other_boards(newcomer: Newcomer) -> None:
 
 
 def other_releases(newcomer: Newcomer) -> None:
-    """Mistakes with releases: older and revoked releases, and a chain that is out of reach."""
+    """Run ``flash`` with older and revoked releases, and with an unreachable chain, and check the errors."""
     held = board(7, flash=NEW.read_bytes())
     refused(newcomer.at(held, *FLASH, "--version", "1.0.0"), REFUSED, "the board holds 1.1.0", "--allow-downgrade")
     newcomer.workshop.decide(revoke_call(PRODUCT, Version(1, 0, 0), reason="reboots at midnight"))

@@ -102,7 +102,7 @@ def type_in(workshop: Workshop, line: str) -> Outcome:
 
 
 def answered(workshop: Workshop, mistakes: Sequence[Mistake]) -> None:
-    """Make mistakes. Each mistake is answered by one error, and does not change the folder."""
+    """Make mistakes. Each mistake causes one error, and does not change the folder."""
     before = sorted(Path().iterdir())
     for line, status, words in mistakes:
         refused(type_in(workshop, line), status, *words)
@@ -110,7 +110,7 @@ def answered(workshop: Workshop, mistakes: Sequence[Mistake]) -> None:
 
 
 def test_a_newcomer_pairs_a_product(workshop: Workshop) -> None:
-    """The newcomer gets from the wrong folder to a signed and executed pairing. Every mistake gets a helpful answer."""
+    """A newcomer, who begins in a wrong folder, pairs a product. The error for each mistake names the remedy."""
     empty = workshop.folder / "empty"
     empty.mkdir()
     with chdir(empty):
@@ -135,7 +135,7 @@ def pair_product(workshop: Workshop) -> None:
 def test_a_newcomer_publishes_a_release(workshop: Workshop) -> None:
     """With a desk and an off-line machine, an image becomes an executed release.
 
-    Every mistake gets a helpful answer.
+    The error for each mistake names the remedy.
     """
     workshop.after(pair_product)
     Path("app.zip").write_bytes(b"PK\x03\x04".ljust(100, b"\0"))

@@ -57,7 +57,7 @@ def flash_at_once(workshop: Workshop, *boards: SimulatedBoard, options: tuple[st
 
 
 def test_a_board_that_fails_does_not_touch_the_others(published: Workshop) -> None:
-    """A board that fails does not affect the other boards, and the exit status is the worst one."""
+    """A board that fails does not affect the other boards, and the exit status is that of the worst result."""
     boards = (
         board(1),
         board(2, faults=Faults(flipped_bit=0x0800_0100)),

@@ -141,7 +141,7 @@ def test_a_board_whose_cable_came_off_is_gone_on_with(jig: tuple[Jig, str]) -> N
 
 
 def test_a_release_that_is_revoked_meanwhile_is_refused_from_then_on(published: Workshop, jig: tuple[Jig, str]) -> None:
-    """``flash --watch`` reads the chain for each board, so a revoked release is refused at once."""
+    """``flash --watch`` reads the chain for each board, so a revoked release is refused for the next board."""
     place, url = jig
     with running(*WORDS, "--watch", "--port", url) as work:
         work.wait_for("Put a board in")

@@ -98,7 +98,10 @@ def entries_with(workshop: Workshop, order: int | None) -> list[dict[str, Any]]:
 
 
 def test_orders_are_carried_out_and_anchored(site: Workshop) -> None:
-    """Process 2, pushed: the image goes from the vendor's repository to the device. The receipts name the orders."""
+    """In process 2, an order brings the image from the vendor's repository to the device.
+
+    The receipts name the orders.
+    """
     device = SigningDevice()
     with vendor_of(site) as url, running(policy="ordered", settings=f'vendor_sources = ["{url}"]') as face:
         # (1) The gateway's node has a new version. (2) The gateway compares it with its devices.
@@ -149,7 +152,10 @@ def test_orders_are_carried_out_and_anchored(site: Workshop) -> None:
 
 
 def test_a_device_pulls_from_a_broker(site: Workshop) -> None:
-    """Process 4: a device asks, and gets the newest release from a broker's copy. The receipt names the broker."""
+    """In process 4, a device requests and gets the newest release, from a broker's copy.
+
+    The receipt names the broker.
+    """
     device, broker = SigningDevice(), site.cast.broker.address
     offer_copy(site)
     with serving(site.folder, "--as", "broker", "--broker", broker) as served, running(policy="auto") as face:
@@ -164,7 +170,7 @@ def test_a_device_pulls_from_a_broker(site: Workshop) -> None:
 
 
 def test_an_operator_looks_after_a_device(site: Workshop) -> None:
-    """Commands beside the gateway show devices, retry and pause deliveries. Each error names the next step."""
+    """While the gateway runs, commands show devices, and retry and pause deliveries. Each error names the next step."""
     refused(site.run("gateway", "status"), REFUSED, "has no state yet", "`blockota gateway run`")
     refused(site.run("gateway", "init"), USAGE, "already")
     with running(policy="ordered") as face:
@@ -216,7 +222,7 @@ def test_an_operator_looks_after_a_device(site: Workshop) -> None:
 
 
 def test_a_gateway_that_cannot_listen_does_not_report_that_it_runs(site: Workshop) -> None:
-    """The error names the address, and the place to change it."""
+    """If the gateway cannot listen, the error names the address, and the settings file in which to change it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with Path("blockota.toml").open("a") as settings:

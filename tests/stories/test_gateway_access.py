@@ -1,4 +1,4 @@
-"""`gateway run` with a validator that does not answer: the readings wait, and the gateway ends in time."""
+"""`gateway run` with a validator that does not answer: readings are queued, and the gateway stops in time."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ listen = "127.0.0.1:{port}"
 
 
 def test_a_port_in_use_is_reported(site: Workshop) -> None:
-    """The gateway does not begin without its command port, and wrong settings name the setting."""
+    """The gateway does not start if its command port is in use, and the error for wrong settings names the setting."""
     path = site.folder / "blockota.toml"
     before = path.read_text().replace('listen = "127.0.0.1:8091"\n', "")
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -76,7 +76,7 @@ def running(folder: Path, port: int) -> Iterator[GatewayProcess]:
 
 
 def patiently(ask: Callable[[], Result | None], what: str) -> Result:
-    """Repeat a request until it has a result. The gateway may be out of reach in the meantime."""
+    """Repeat a request until it succeeds. The gateway may be out of reach in the meantime."""
 
     def tried() -> Result | None:
         try:

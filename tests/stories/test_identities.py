@@ -1,4 +1,7 @@
-"""A consortium admits producers. A city enrols identities, an Administrator bans one, and the city's Safe decides."""
+"""A consortium admits producers.
+
+A city enrols identities, an Administrator bans an identity, and the city's Safe decides about the ban.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ def city(workshop: Workshop) -> Workshop:
 def approve(workshop: Workshop, *words: str) -> None:
     """Propose by a command.
 
-    Two owners sign the file without commands, because the commands would ask for words of red flags.
+    The file is signed without commands, because ``proposal sign`` would ask for the words of red flags.
     """
     file = f"{'-'.join(words[:2])}-{len(list(Path().glob('*.json')))}.json"
     outcome = workshop.run(*words, "-o", file)
@@ -75,7 +78,7 @@ def statuses(workshop: Workshop, *options: str) -> list[tuple[str, str]]:
 
 
 def found_example(workshop: Workshop) -> None:
-    """Set up the example of ``dev up``. Its UUIDs and keys are the same in every run."""
+    """Set up the example of ``dev up``. The example's UUIDs and keys are the same in every run."""
     deployment, _ = set_up(workshop.chain, workshop.chain, workshop.cast.payer)
     deployment.write(workshop.folder)
 
@@ -113,7 +116,7 @@ def test_a_producer_is_admitted_suspended_and_restored(city: Workshop) -> None:
 
 
 def test_an_administrator_bans_and_the_safe_lifts_the_ban(city: Workshop) -> None:
-    """The Administrator's ban takes effect at once. New keys are valid after the Safe's decision."""
+    """The Administrator's ban takes effect immediately. New keys are valid after the Safe's decision."""
     assert statuses(city) == [("administrator", "active"), ("operator", "active"), ("gateway", "active")]
     outcome = ban(city, GATEWAY)
     assert outcome.status == 0, outcome.err

@@ -65,7 +65,7 @@ def test_an_image_for_another_address_is_published_where_it_belongs(workshop: Wo
 
 
 def test_a_publisher_who_insists_is_seen_by_owners_and_benches(workshop: Workshop) -> None:
-    """Insisting on a load address is a red flag for owners. A bench needs the manifest that records the insistence."""
+    """``--accept-load-address`` raises a red flag for owners. A bench needs the manifest that records the option."""
     Path("moved.bin").write_bytes(program(MOVED, after=noise(20_000)))
     ok(publish(workshop, "moved.bin", "--accept-load-address"))
     flagged = sign(workshop, "1.1.0.json", "dev:1")
@@ -136,7 +136,7 @@ def test_a_file_that_is_almost_a_release_is_named(workshop: Workshop) -> None:
 
 
 def test_a_uf2_file_for_another_family_is_refused(workshop: Workshop) -> None:
-    """A UF2 file is accepted only for chips of its family. The file may state the family by the name of a chip."""
+    """A UF2 file is accepted only for chips of its family. The family id in the file may be that of a single chip."""
     pair(workshop, "acme-f4", chip_id=0x413, region=Region(BASE, 0x1_0000))
     for name, family in (("f1.uf2", F1), ("f4.uf2", 0x5775_5A57), ("f407.uf2", 0x6D09_22FA)):
         Path(name).write_bytes(uf2(APPLICATION, family=family))
@@ -186,7 +186,7 @@ def test_a_gap_on_a_chip_with_another_erased_byte_says_so(workshop: Workshop) ->
 
 @pytest.mark.parametrize(("chip_id", "page"), [(0x469, 0x800), (0x451, 0x4000)])
 def test_gaps_count_on_chips_that_are_erased_as_a_whole(workshop: Workshop, chip_id: int, page: int) -> None:
-    """On a chip whose page size is not known, a gap of the smallest page that it can have is refused."""
+    """On a chip whose page size is not known, a gap as large as its smallest possible page is refused."""
     pair(workshop, "acme-large", chip_id=chip_id, region=Region(BASE, 0x1_0000))
     code = program(BASE).ljust(0x400, b"\0")
     lines = [linear(BASE), *(hex_record(0, at, code[at : at + 32]) for at in range(0, len(code), 32))]
@@ -206,7 +206,10 @@ OTHER_KINDS = {
 
 @pytest.mark.parametrize("options", [(), ("--configuration", "--load-address", "0x0800F000")], ids=["program", "data"])
 def test_other_kinds_of_files_are_refused_by_name(workshop: Workshop, options: tuple[str, ...]) -> None:
-    """Files of other kinds are refused by name, even as data. All other data are accepted as data."""
+    """A file of a known other kind is refused, even with ``--configuration``, and the error names the kind.
+
+    Any other file is accepted with ``--configuration``.
+    """
     for name, (content, kind, remedy) in OTHER_KINDS.items():
         Path(name).write_bytes(content)
         refused(publish(workshop, name, *options), REFUSED, name, kind, remedy)

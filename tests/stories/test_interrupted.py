@@ -55,7 +55,7 @@ def searched(*history: Release) -> KnownReleases:
 def run(board: SimulatedBoard, wanted: ProvenRelease, *, consent: Consent = NO_CONSENT) -> str:
     """Clear, flash and prove a board (checks 6 to 10), and return the text of check 6.
 
-    The chain's record ends with the wanted release.
+    The wanted release is the newest release in the chain's record.
     """
     history = [release for release in HISTORY if release.version <= wanted.release.version]
     cleared = bench_of(board).examine(wanted, known=searched(*history)).clear(consent)
@@ -141,7 +141,7 @@ def test_what_a_cut_run_leaves_is_known_again(written: range) -> None:
 
 
 def test_a_board_that_falls_silent_while_it_is_read_was_not_changed() -> None:
-    """A board that stops answering while it is read is reported as not changed."""
+    """A board that stops answering while its flash is read is reported as not changed."""
     board = SimulatedBoard(flash=LARGE, faults=Faults(silent_after=90))
     with pytest.raises(NoAnswerError, match=r"fell silent in Read Memory.*; nothing was changed"):
         run(board, SECOND)
@@ -297,7 +297,7 @@ def interrupted_after(reads: int) -> tuple[SimulatedBoard, BoardError | None]:
 
 
 def test_control_c_while_flashing_reports_what_is_half_done() -> None:
-    """Ctrl-C at any read during flashing reports the board's state, and repeating completes the board."""
+    """Ctrl-C at any read during flashing reports the board's state, and a second run completes the board."""
     reasons = set()
     for reads in itertools.count():
         board, error = interrupted_after(reads)

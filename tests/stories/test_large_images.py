@@ -15,7 +15,7 @@ from tests.stories.test_bad_input import REFUSED, refused
 def test_24_mebibytes_go_the_whole_road_in_little_memory(workshop: Workshop) -> None:
     """Publishing, signing, verifying and fetching a 24 MiB image need less than 16 MiB of extra memory.
 
-    `make deep` does the same with an image of 1 GiB.
+    `make deep` repeats this test with an image of 1 GiB.
     """
     peaks = walk(workshop, size=24 * MEBIBYTE)
     for name, peak in peaks.items():
@@ -45,7 +45,7 @@ def test_a_large_image_is_still_refused_for_what_it_is(workshop: Workshop) -> No
 
 
 def test_what_no_board_can_take_is_not_even_fetched(workshop: Workshop) -> None:
-    """An image that is too large to be flashed is refused by its recorded size, before any source is asked."""
+    """An image that is too large to be flashed is refused by its recorded size, before any source is queried."""
     pair(workshop)
     write_image(Path("large.bin"), 17 * MEBIBYTE)
     words = ("--product", LARGE_PRODUCT.name, "--version", "1.0.0", "--configuration", "-o", "large.json")

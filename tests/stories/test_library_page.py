@@ -76,7 +76,7 @@ def test_the_page_and_the_docstrings_show_what_the_library_does(workshop: Worksh
 
 
 def test_every_public_name_has_an_example() -> None:
-    """Each name except errors and results has an example. So does each public method of `Network`."""
+    """Each public method of `Network`, and each public name except errors and results, has an example."""
     without = {name for name in library.__all__ if name.endswith("Error")} | {"BoardResult", "Receipt"}
     documented = {name: getattr(library, name) for name in set(library.__all__) - without}
     documented |= {name: value for name, value in vars(documented.pop("Network")).items() if not name.startswith("_")}
@@ -148,9 +148,9 @@ def test_two_proposals_never_share_a_file(workshop: Workshop) -> None:
 
 
 def test_events_follow_the_chain(workshop: Workshop) -> None:
-    """With `wait`, the events of new blocks follow, each once.
+    """With `wait`, `Network.events` yields each event of new blocks once.
 
-    After a reorganisation, the events of the new blocks follow.
+    After a reorganisation, `Network.events` yields the events of the blocks that replace the removed blocks.
     """
     workshop.after(after_page)
     with blockota.Network.from_settings() as network:

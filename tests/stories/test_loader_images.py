@@ -1,4 +1,4 @@
-"""Images for a device's loader: their security counter and signature, from the publication to the Safe."""
+"""Security counters and signatures of images for a boot loader, from the publication to the Safe."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_counter_goes_from_the_image_to_the_chain(workshop: Workshop) -> None:
 def test_a_lower_counter_is_not_published(workshop: Workshop) -> None:
     """If a device with the newest release would refuse an image, nothing is stored.
 
-    This includes images without a counter.
+    An image without a counter is refused like an image with the counter 0.
     """
     settled(workshop)
     before = sorted(Path(".blockota/store").rglob("*"))
@@ -95,7 +95,10 @@ def test_a_lower_counter_in_the_same_proposal_is_not_published(workshop: Worksho
 
 
 def test_a_counter_counts_until_its_release_is_revoked(workshop: Workshop) -> None:
-    """After a revocation, the newest active release counts; a note names the devices that would refuse the image."""
+    """After a revocation, a counter may be lower than that of the revoked release.
+
+    A note names the devices that would refuse the image.
+    """
     settled(workshop)
     write_image("sensor-1.1.0.bin", 1)
     assert "revoked" not in ok(publish(workshop, "sensor-1.1.0.bin", "1.1.0")).err
@@ -108,9 +111,9 @@ def test_a_counter_counts_until_its_release_is_revoked(workshop: Workshop) -> No
 
 
 def test_a_counter_that_rises_is_a_red_flag_without_a_raised_floor(workshop: Workshop) -> None:
-    """An update is refused if a device could not return from it to the release before a revoked one.
+    """A higher counter is a red flag, because devices could not return to the previous release.
 
-    A floor can exclude this.
+    If the floor already forbids the return, there is no red flag.
     """
     settled(workshop)
     write_image("sensor-1.1.0.bin", 2)
@@ -155,7 +158,10 @@ def test_an_image_of_another_key_is_not_published(workshop: Workshop, key: None,
 
 
 def test_an_owner_sees_an_image_of_another_key(workshop: Workshop) -> None:
-    """The proposer's settings need not name a key. An owner's settings decide, and the owner must type the word."""
+    """The proposer's settings need not name a key.
+
+    The owner's settings name the key that is checked, and the owner must type the word of the red flag.
+    """
     settled(workshop)
     use_chain(workshop.folder, workshop.chain)
     write_image("sensor-1.1.0.bin", 1, key=OTHER_KEY)

@@ -1,4 +1,4 @@
-"""Running services without settings of their own show their state at the address of ``--metrics``."""
+"""Services without their own settings file serve their state at the address of ``--metrics``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLACE = ("--metrics", "127.0.0.1:0")
 
 
 def test_a_repository_counts_its_answers(workshop: Workshop) -> None:
-    """Each answered request counts under its status, and the sent bytes are those of the bodies."""
+    """Each answered request is counted by its status, and the sent bytes are those of the response bodies."""
     stock(workshop)
     with serving(workshop.folder, *PLACE) as served:
         assert served.metrics != served.url
@@ -72,7 +72,7 @@ def test_a_broker_counts_its_rounds(workshop: Workshop) -> None:
 
 
 def test_a_broker_without_a_chain_is_degraded(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A round that failed is counted, and the agreements of the reading before stay."""
+    """A failed round is counted, and the number of agreements from the previous reading stays."""
     agree(workshop)
     url = f"http://127.0.0.1:{(port := free_port())}"
     with relayed(int(workshop.chain.url.rpartition(":")[2])) as relay:
@@ -92,13 +92,13 @@ def test_a_broker_without_a_chain_is_degraded(workshop: Workshop, monkeypatch: p
 
 @pytest.mark.parametrize("place", ["9480", "127.0.0.1", "127.0.0.1:99999", "127.0.0.1:http", ""])
 def test_a_wrong_address_is_refused(workshop: Workshop, place: str) -> None:
-    """An address needs a host and a port."""
+    """An address for ``--metrics`` needs a host and a port."""
     outcome = workshop.run("broker", "sync", "--every", "1s", "--key", "dev:4", "--metrics", place)
     refused(outcome, USAGE, f"{place!r} is not an address: use HOST:PORT")
 
 
 def test_an_address_that_cannot_be_used_ends_the_command(workshop: Workshop) -> None:
-    """A command ends with an error if its address is in use, or if it runs only once."""
+    """``--metrics`` is refused if its address is in use, or if the command runs only once."""
     stock(workshop)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         place = f"127.0.0.1:{taken.getsockname()[1]}"

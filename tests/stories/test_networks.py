@@ -91,7 +91,7 @@ def test_a_line_that_breaks_while_executing(field: tuple[Workshop, Line]) -> Non
 
 
 def test_the_same_command_goes_on_with_what_a_block_has(field: tuple[Workshop, Line]) -> None:
-    """Repeating a command after a lost connection continues its transaction, and sends no second one."""
+    """Repeating a command after a lost connection continues its transaction, and sends no second transaction."""
     workshop, line = field
     before = used(workshop)
     line.cut_after = "eth_sendRawTransaction"

@@ -44,7 +44,7 @@ def test_a_new_key_is_a_keystore_that_only_its_password_opens(capsys: pytest.Cap
 
 
 def test_an_existing_file_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither a file nor a dangling link is overwritten, and no password is asked for."""
+    """`key new` overwrites neither a file nor a dangling link, and does not ask for a password first."""
     (folder / "alice.json").write_text("precious")
     (folder / "link.json").symlink_to(folder / "away.json")
     for name, words in (
@@ -61,7 +61,7 @@ def test_an_existing_file_is_not_overwritten(folder: Path, capsys: pytest.Captur
 
 @pytest.fixture
 def quick_encryption(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skip the encryption, which takes a second on purpose, in tests of the steps around it."""
+    """Skip the deliberately slow encryption in tests of the other steps."""
     monkeypatch.setattr(Account, "encrypt", lambda *_: {})
 
 
@@ -82,7 +82,7 @@ def test_a_file_that_appears_while_the_password_is_typed_is_kept(folder: Path) -
 @pytest.mark.usefixtures("quick_encryption")
 @pytest.mark.parametrize("moment", ["at the prompt", "at the write"])
 def test_a_stopped_command_leaves_nothing(folder: Path, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C leaves neither a file nor a part of one."""
+    """After Ctrl-C, neither the keystore file nor a part of the file exists."""
 
     def stop(_: object) -> NoReturn:
         raise KeyboardInterrupt
@@ -98,7 +98,10 @@ def test_a_stopped_command_leaves_nothing(folder: Path, moment: str, monkeypatch
 
 
 def test_a_word_that_is_not_a_new_file_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A URI of another kind is not taken as a file name. A text that could be a private key is not repeated."""
+    """A URI of another kind is not taken as a file name.
+
+    The error does not repeat a text that could be a private key.
+    """
     secret = dev_account(1).key.hex()
     for word, shown in (
         ("ape:alice", "ape: names a key"),
@@ -115,7 +118,7 @@ def test_a_word_that_is_not_a_new_file_is_refused(folder: Path, capsys: pytest.C
 def test_a_missing_key_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     """Without `--key`, the error shows the kinds of keys.
 
-    If the key is missing, it shows the command that makes one.
+    If the key is missing, the error shows the command that makes a key.
     """
     assert run(["proposal", "execute", "1.4.0.json"]) == 2
     printed = capsys.readouterr().err
@@ -142,7 +145,10 @@ def test_a_password_is_never_an_argument(folder: Path, capsys: pytest.CaptureFix
 
 
 def test_addresses_of_other_kinds_of_keys(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """`key address` also opens variables and development keys. It does not repeat a text that could be a key."""
+    """`key address` accepts environment variables and development keys.
+
+    Its errors do not repeat a text that could be a key.
+    """
     account = dev_account(1)
     monkeypatch.setenv("PAYER_KEY", account.key.hex())
     for uri in ("env:PAYER_KEY", "dev:1"):
@@ -155,7 +161,7 @@ def test_addresses_of_other_kinds_of_keys(monkeypatch: pytest.MonkeyPatch, capsy
 def test_the_public_key_of_an_account_is_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`key public` prints what `device registrant admit --public-key` takes, and can write it to a file."""
+    """`key public` prints a key in the format of `device registrant admit --public-key`, and can write it to a file."""
     expected = PrivateKey(bytes(dev_account(1).key)).public_key.to_compressed_bytes().hex()
     monkeypatch.setenv("PAYER_KEY", dev_account(1).key.hex())
     for uri in ("env:PAYER_KEY", "dev:1"):
@@ -166,6 +172,6 @@ def test_the_public_key_of_an_account_is_printed(
 
 
 def test_the_public_key_of_a_token_needs_its_pin(capsys: pytest.CaptureFixture[str]) -> None:
-    """A URI without the place of a PIN needs a terminal."""
+    """A PKCS #11 URI that names no source of the PIN needs a terminal."""
     assert run(["key", "public", "pkcs11:token=a;object=b?module-path=/lib/none.so"]) == 2
     assert "PIN of the token 'a'" in capsys.readouterr().err

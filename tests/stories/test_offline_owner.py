@@ -1,6 +1,6 @@
 """A vendor's first release with two owners, one of them off line.
 
-It takes nine commands, and one file in each direction.
+The release takes nine commands, and one file in each direction.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def port(tmp_path: Path) -> Iterator[int]:
 
 
 def test_the_first_release_takes_nine_commands(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From an empty folder to the executed release: the pack goes to the owner at home, one signature comes back."""
+    """From an empty folder to an executed release, a pack goes to the owner at home, and one signature comes back."""
     desk, home = tmp_path / "desk", tmp_path / "home"
     desk.mkdir()
     home.mkdir()
@@ -87,7 +87,7 @@ def test_a_pack_is_reviewed_and_signed_without_a_network(workshop: Workshop) -> 
 
 
 def test_packs_are_signed_in_one_visit(workshop: Workshop) -> None:
-    """Two packs lie in one folder. The first fills the gap before the nonce of the second."""
+    """Of two packs in one folder, the first pack fills the gap before the nonce of the second pack."""
     for image, version in ((OLD, "1.0.0"), (NEW, "1.1.0")):
         file = propose(workshop, image, version)
         packed = ok(workshop.run("proposal", "pack", str(file)))

@@ -1,6 +1,6 @@
 """An operator orders updates and configurations.
 
-A log with two installations of one release is suspended and decided on.
+A log with two installations of one release on a device is suspended, and an Administrator decides on the log.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def found_example(workshop: Workshop) -> None:
 
 
 def reason(workshop: Workshop) -> Reason:
-    """Return a reason for a proposal, at the time of the chain."""
+    """Return a reason for a proposal, made at the time of the chain's newest block."""
     return Reason("a story", workshop.chain.head().time, 3600)
 
 
@@ -113,7 +113,10 @@ def test_an_order_that_no_gateway_would_carry_out_is_refused(city: Workshop) -> 
 
 
 def test_a_named_producer_needs_no_contract_in_the_settings(city: Workshop) -> None:
-    """With --producer, the contract comes from the consortium's record. The settings of a city need not name it."""
+    """With --producer, the contract comes from the consortium's record.
+
+    The settings of a city need not name the contract.
+    """
     known = deployed(city)
     replace(known, contract="").write(city.folder)
     placed = city.run(*UPDATE, "1.0.0", "--producer", "acme", *KEY, "--json").json
@@ -134,7 +137,10 @@ def test_a_contract_that_is_not_admitted_is_refused(city: Workshop) -> None:
 
 
 def test_a_configuration_is_published_by_the_city_and_then_ordered(city: Workshop) -> None:
-    """The first run writes the proposal for the city's Safe. After its execution, the same command sends the order."""
+    """The first run writes the proposal for the city's Safe.
+
+    After the proposal is executed, the same command sends the order.
+    """
     Path("berlin.bin").write_bytes(b"interval = 60\n".ljust(64, b"\xff"))
     words = ["order", "configure", "berlin.bin", "--group", "berlin", "--product", CONFIGURATION.name]
     words += ["--version", "1.0.0", *KEY]

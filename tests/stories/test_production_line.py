@@ -57,7 +57,10 @@ def entry_at(minute: int, number: int) -> BenchEntry:
 
 
 def write_two_logs(folder: Path) -> None:
-    """Write the logs of two ports with three boards. One board is bad, and one was repeated."""
+    """Write the logs of two ports with three boards.
+
+    One board is bad, and another board was flashed again after a failure.
+    """
     silent = replace(entry_at(0, 1), result="the board fell silent", after="")
     first, second = replace(entry_at(1, 1), milliseconds=5000), replace(entry_at(2, 2), milliseconds=4000)
     write_log(folder / "line-1", silent, first, second)
@@ -138,7 +141,7 @@ def test_wrong_usage_of_the_log_is_refused(tmp_path: Path, words: tuple[str, ...
 
 
 def test_a_damaged_log_is_exported_only_as_far_as_it_is_confirmed(tmp_path: Path) -> None:
-    """A damaged log is refused, and ``--confirmed-part`` exports the confirmed lines and names them."""
+    """A damaged log is refused, and ``--confirmed-part`` exports its confirmed lines and prints their numbers."""
     write_two_logs(tmp_path)
     change(tmp_path / "line-1", b'"milliseconds":5000', b'"milliseconds":1000')
     words = ("log", "--log", "line-1", "--csv", "boards.csv")
@@ -186,7 +189,7 @@ def test_a_day_is_the_local_day(tmp_path: Path, zone: str, offset: str, first: s
 
 
 def test_a_line_in_two_logs_counts_once(tmp_path: Path) -> None:
-    """A log that is given twice, or that is a copy of another one, is counted once."""
+    """A log that is given twice, or that is a copy of another log, is counted once."""
     write_two_logs(tmp_path)
     shutil.copytree(tmp_path / "line-1", tmp_path / "line-3")
     words = ("summary", "--date", "2026-11-28", "--json", "line-1")

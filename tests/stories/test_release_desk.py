@@ -183,7 +183,7 @@ def test_signing_without_the_image_names_the_remedy(workshop: Workshop) -> None:
 
 
 def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None:
-    """Of two proposals with the same nonce, executing a rejection makes the other one invalid."""
+    """Of two proposals with the same nonce, executing a rejection makes the rejected proposal invalid."""
     file = propose(workshop, OLD, "1.0.0")
     refused(workshop.run("proposal", "reject", "-o", "no.json"), USAGE, "FILE", "--nonce")
     refused(workshop.run("proposal", "reject", str(file), "--nonce", "1"), USAGE, "one of FILE and --nonce")
@@ -224,7 +224,7 @@ def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None
 
 
 def test_a_second_proposal_waits_for_the_first(workshop: Workshop) -> None:
-    """A new proposal takes the nonce after those in its folder, and can be signed before they are executed."""
+    """A new proposal takes the nonce after the proposals in its folder, and can be signed before they are executed."""
     propose(workshop, OLD, "1.0.0")
     file = propose(workshop, NEW, "1.1.0")
     assert Proposal.from_json(file.read_bytes()).nonce == 2

@@ -57,7 +57,7 @@ def test_an_owner_signs_what_a_gateway_serves(owner: Workshop) -> None:
 
 
 def test_a_named_source_is_asked_first(owner: Workshop) -> None:
-    """If a source named by ``--source`` serves the image, configured gateways are not asked."""
+    """If a source named by ``--source`` serves the image, configured gateways are not queried."""
     with serving(blocks(NEW, OLD), vices.honest) as named, serving(blocks(NEW, OLD), vices.honest) as gateway:
         settings(owner, gateways=[gateway.url])
         (image,) = ok(sign(owner, "1.1.0.json", "dev:1", "--source", named.url, "--json")).json["images"]
@@ -75,7 +75,7 @@ def test_other_bytes_are_not_signed(owner: Workshop) -> None:
 
 
 def test_an_image_that_is_nowhere_is_not_signed(owner: Workshop) -> None:
-    """If no source has the image, signing is refused and the error lists the sources that were asked."""
+    """If no source has the image, signing is refused and the error lists the queried sources."""
     settings(owner, gateways=[NOBODY])
     words = (f"the image of {PRODUCT} 1.1.0 cannot be checked", f"{NOBODY} failed", "--image FILE", "--source")
     refused(sign(owner, "1.1.0.json", "dev:1"), OUT_OF_REACH, *words)
@@ -91,7 +91,7 @@ def test_a_missing_predecessor_is_reported(owner: Workshop) -> None:
 
 
 def test_signing_offline_asks_named_sources_only(owner: Workshop) -> None:
-    """When signing with a chain view, only sources named by ``--source`` are asked for a missing image."""
+    """When signing with a chain view, only sources named by ``--source`` are queried for a missing image."""
     ok(owner.run("proposal", "export-view", "1.1.0.json", "-o", "view.json"))
     home = at_home(owner, Path("1.1.0.json"), Path("view.json"), NEW)
     file = home / "blockota.toml"

@@ -265,7 +265,7 @@ def test_what_is_not_a_proposal_is_refused(desk: Workshop) -> None:
 
 
 def test_a_file_of_another_kind_is_named_with_both_formats(desk: Workshop) -> None:
-    """If a signature is given in place of its proposal, the error shows what the file is."""
+    """If a signature is given in place of its proposal, the error names the kind of the file."""
     ok(sign(desk, "1.0.0.json", "dev:1"))
     [signature] = Path().glob("1.0.0.*.signature.json")
     outcome = sign(desk, str(signature), "dev:2")
@@ -273,7 +273,7 @@ def test_a_file_of_another_kind_is_named_with_both_formats(desk: Workshop) -> No
 
 
 def test_a_proposal_gets_a_name_that_its_folder_finds(workshop: Workshop) -> None:
-    """A name that does not end in .json is refused: the list and the next nonce would not include the proposal."""
+    """A file name without .json is refused, because the list and the next nonce would not include the proposal."""
     Path("proposals").mkdir()
     words = ("product", "floor", PRODUCT, "1.0.0", "--above-newest", "-o")
     refused(workshop.run(*words, "floor"), USAGE, "end in .json", "Name it floor.json")
@@ -285,7 +285,7 @@ def test_a_proposal_gets_a_name_that_its_folder_finds(workshop: Workshop) -> Non
 def test_a_proposal_that_another_person_made_at_the_same_time_is_reported(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a shared folder, two people can take the same nonce at once. The last writer gets a warning."""
+    """If two people take the same nonce in a shared folder at the same time, the last writer gets a warning."""
     words = ("product", "floor", PRODUCT)
     ok(workshop.run(*words, "1.0.0", "--above-newest", "-o", "other.json"))
     other = Path("other.json").rename("other.bak")
@@ -316,7 +316,7 @@ def test_a_proposal_of_another_place_is_refused(desk: Workshop) -> None:
 
 
 def test_bad_signatures_beside_a_proposal_do_not_keep_it_from_execution(desk: Workshop) -> None:
-    """Invalid signature files beside a proposal are skipped with a note, and refused if they are named."""
+    """Invalid signature files beside a proposal are skipped with a note, and refused if the user names them."""
     ok(sign(desk, "1.0.0.json", "dev:1"))
     ok(sign(desk, "1.0.0.json", "dev:2"))
     proposal = Proposal.from_json(Path("1.0.0.json").read_bytes())

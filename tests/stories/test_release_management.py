@@ -99,7 +99,7 @@ def test_a_time_that_cannot_be_is_refused(workshop: Workshop, word: str, status:
 
 
 def test_program_and_configuration_are_one_proposal_and_live_side_by_side(configured: Workshop) -> None:
-    """A program and its configuration are published together, and updating one leaves the other unchanged."""
+    """A program and its configuration are published together, and flashing the program keeps the configuration."""
     publish(configured, "--also-configuration", "settings.bin", CONFIGURATION, "1.0.0")
     board = SimulatedBoard()
     with serve_tcp(board) as url:
@@ -325,7 +325,10 @@ def test_the_safe_pauses_by_proposal(workshop: Workshop) -> None:
 
 
 def test_a_command_that_proposes_signs_too(workshop: Workshop) -> None:
-    """With ``--sign``, a proposal is written with a signature. With a red flag, neither of them is written."""
+    """With ``--sign``, a proposal is written with a signature.
+
+    With a red flag, neither the proposal nor the signature is written.
+    """
     signed = workshop.run("proposal", "reject", "--nonce", "1", "--sign", "dev:1", "--json").json
     assert (signed["signer"], Path(signed["signature"]).is_file()) == (workshop.cast.owner_a.address, True)
     refused(

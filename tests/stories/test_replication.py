@@ -87,7 +87,7 @@ def test_a_signer_sees_what_the_decision_is_about(released: Workshop) -> None:
 
 
 def sign_acceptance(workshop: Workshop) -> list[str]:
-    """Propose to accept agreement 1, sign as two owners, and return the red flags shown to the second."""
+    """Propose to accept agreement 1, sign as two owners, and return the second owner's red flags."""
     assert workshop.run("replica", "accept", "1", "-o", "accept.json").status == 0
     for owner in ("dev:1", "dev:3"):
         outcome = workshop.run("proposal", "sign", "accept.json", "--key", owner, "--yes", "--json")
@@ -146,7 +146,7 @@ def test_a_declined_offer_serves_nothing(released: Workshop) -> None:
 
 
 def test_a_broker_withdraws(released: Workshop) -> None:
-    """A broker can withdraw an offer, and then make a new one."""
+    """A broker can withdraw an offer, and then make a new offer."""
     propose(released)
     assert released.run("replica", "withdraw", "1", *BROKER).status == 0
     assert propose(released).json["number"] == 2

@@ -179,7 +179,7 @@ def test_a_store_that_cannot_be_served_is_reported_at_the_start(
 
 
 def test_a_port_that_only_root_may_use_names_the_right(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broker that listens on port 443 as a normal user learns how a service gets the right to do so."""
+    """If a normal user cannot listen on port 443, the error names the capability that a service needs."""
     Path(".blockota/store").mkdir(parents=True)
 
     def deny(*_: object, **__: object) -> socket.socket:

@@ -144,7 +144,7 @@ def test_a_proposal_with_a_red_flag_is_not_signed_by_a_ci(workshop: Workshop, ru
 
 
 def test_the_command_signs_for_a_ci(workshop: Workshop) -> None:
-    """The command names the signature, and a second owner's signature to the job's pack completes the proposal."""
+    """The command names the signature file, and a second owner's signature of the pack completes the proposal."""
     key = workshop.cast.owner_a.key.hex()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OWNER_KEY", key)
@@ -185,7 +185,7 @@ def test_mistakes_in_a_ci_are_reported(workshop: Workshop) -> None:
 
 @pytest.mark.parametrize("name", ["1.0.0.json", "1.0.0.0x70997970.signature.json"], ids=["proposal", "signature"])
 def test_an_existing_file_is_not_overwritten(workshop: Workshop, name: str) -> None:
-    """If the proposal file or the signature file exists, neither is written, by a script or by the command."""
+    """If the proposal file or the signature file exists, a script or the command writes neither file."""
     Path(name).write_text("mine")
     key = workshop.cast.owner_a.key.hex()
     for run in (ape_here, command_here):

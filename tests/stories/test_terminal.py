@@ -34,7 +34,10 @@ OLD, NEW, LARGE = (str(IMAGES / f"bluepill-{version}.bin") for version in ("1.0.
 
 
 def answering(keys: dict[str, str]) -> Callable[[str], str]:
-    """Return a watcher that presses keys when a line ends with given words. It does so once for each line."""
+    """Return a watcher that presses keys when a line ends with given words.
+
+    The watcher presses the keys once for each line.
+    """
     answered: set[int] = set()
 
     def watch(screen: str) -> str:

@@ -169,7 +169,7 @@ def test_an_owner_of_the_city_signs_off_line(desk: Desk) -> None:
 def test_a_transaction_of_the_gateway_chain_is_continued(desk: Desk) -> None:
     """A transaction that was signed but not sent is listed with its chain.
 
-    `transaction resume` sends it on this chain.
+    `transaction resume` sends the transaction on this chain.
     """
     fees = Fees(10**11, tip=10**9)
     made = SignedTransaction(b"", LOCAL_GATEWAY_CHAIN_ID, 0, gas=50_000, fees=fees, to=SAFE, data=b"")
@@ -185,7 +185,7 @@ def test_a_transaction_of_the_gateway_chain_is_continued(desk: Desk) -> None:
 def test_one_chain_does_not_become_two(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If a folder's local chain was first started as the only chain, the folder keeps one chain."""
+    """If a folder has one local chain already, ``dev up --two-chains`` is refused."""
     monkeypatch.chdir(tmp_path)
     Deployment(LOCAL_CHAIN_ID, CONTRACT, SAFE, SAFE, [SAFE], 1, 5).write(tmp_path)
     refused(Desk(capsys).run("dev", "up", "--two-chains"), REFUSED, "this folder has one local chain already")
