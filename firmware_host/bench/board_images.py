@@ -1,20 +1,20 @@
 """Write the image that a command makes for one board, before the program of the same run is written.
 
-The image is written first, so that the new program never starts without it. These are the steps:
+The board's image is written first, so that the new program never starts without this image. These are the steps:
 
-1. Prove that the image has a place of its own (checks 7 and 8), in pages that the program does not use.
-2. Find out whether an earlier run has written an image. If the flash still has the image in the board's record, this
-   image stays.
-3. Otherwise, run the command (check 5). If this process still has the bytes of an interrupted run, they are used
-   instead.
-4. Record the SHA-256 and size of the image, erase and write its region, and prove the region (check 10). The
-   rest of the region is erased, so that a key of an earlier, longer image does not remain.
+1. Prove that the image lies in pages of its own (checks 7 and 8), which the program does not use.
+2. Find out whether an earlier run has written an image. If the flash still contains the image that the board's record
+   names, this image stays.
+3. Otherwise, run the command (check 5). If this process still has the image bytes of an interrupted run, those bytes
+   are used instead.
+4. Record the SHA-256 and size of the image, erase and write its region, and prove the region (check 10). The region
+   after the image is erased, so that a key of an earlier, longer image does not remain.
 5. After the program is also proven, record that the run is complete (`BoardImages.complete`).
 
-The bytes of an image are stored nowhere. If a run is interrupted in step 4 and the process ends, the image is lost. The
-command then runs again only with the operator's consent, because it may issue a second serial number or key. A later
-run has only the record of the board and product, ``<folder>/<product>/<unique id>.json``. The record is written before
-the first erase.
+The bytes of an image are never written to a file. If a run is interrupted in step 4 and the process ends, the image is
+lost. The command then runs again only with the operator's consent, because it may issue a second serial number or key.
+A later run has only the record of the board and product, ``<folder>/<product>/<unique id>.json``. The record is written
+before the first erase.
 """
 
 from __future__ import annotations
@@ -127,11 +127,10 @@ class BoardImages:
 
     Attributes:
         may_make_new: whether the operator asked for a new image for each board that already had one.
-        may_replace: whether the operator allowed the replacement of contents that no record explains.
+        may_replace: whether the operator allowed the replacement of unknown contents, which no record explains.
         made: the images that are not proven yet, by unique id and product.
-        given: the boards, by unique id and product, to which this process has given a proven image.
-        turn: a lock that is kept while the command runs, so that the command never runs for two boards at the same
-            time.
+        given: the boards, by unique id and product, whose image this process has proven.
+        turn: a lock that prevents the command from running for two boards at the same time.
     """
 
     folder: Path
@@ -143,7 +142,7 @@ class BoardImages:
     turn: threading.Lock = field(default_factory=threading.Lock)
 
     def find(self, unique_id: str, product: str) -> ImageRecord | None:
-        """Return the record of a board and product; None if there is none.
+        """Return the record of a board and product; None if no record exists.
 
         A record that cannot be read raises RefusedError.
         """
@@ -157,11 +156,11 @@ class BoardImages:
             raise RefusedError(
                 f"the record {path} cannot be read, so whether the board has an image of {product} is unknown",
                 why=f"{strict_json.fault(error)}; nothing was changed",
-                remedy="move the record away; the command then makes a new image for this board",
+                remedy="move the record to another folder; the command then makes a new image for this board",
             ) from error
 
     def interrupted(self, unique_id: str) -> ImageRecord | None:
-        """Return the record of a run that was interrupted on a board; None if there is none."""
+        """Return the record of a run that was interrupted on a board; None if no run was interrupted."""
         return next((one for one in self._all(unique_id) if one.state is not ImageState.COMPLETE), None)
 
     def has_interrupted(self) -> bool:
@@ -210,8 +209,8 @@ class BoardImages:
 class BoardImageJob:
     """The work on one board's own image.
 
-    The board is already cleared for the program of the same run. `product` is the paired product of the image. `note`
-    receives sentences for the operator, and `progress` receives the steps.
+    The board has already passed checks 6 to 9 for the program of the same run. `product` is the paired product of the
+    image. `note` receives sentences for the operator, and `progress` receives the steps.
     """
 
     images: BoardImages
@@ -225,10 +224,10 @@ class BoardImageJob:
     def run(self) -> BoardImageResult:
         """Write the board's own image and return the proven image.
 
-        If the flash already has the image, it is not written.
+        If the flash already contains the image, nothing is written.
 
         Raises:
-            RefusedError: the image has no place, cannot be made, or is lost. Nothing was erased.
+            RefusedError: the image has no pages of its own, cannot be made, or is lost. Nothing was erased.
             KeyboardInterrupt: a stop was requested while the command ran. Nothing was erased.
         """
         self.progress(ChecksPassed(tuple(prove_place(self.product, self.cleared.board.answer(Installed())))))  # (1)
@@ -262,7 +261,7 @@ class BoardImageJob:
     def _require_own_pages(self, place: FlashPlan) -> None:
         """Require pages that the program does not use.
 
-        The journal of the program stores the bytes beside the program. These bytes must not belong to this image.
+        The program's journal stores the bytes beside the program, and must never store bytes of the board's own image.
         """
         if not self._unique_id:
             raise RefusedError(
@@ -310,13 +309,13 @@ class BoardImageJob:
             7,
             "the board's own image has no pages of its own",
             why=f"the page at {address:#010x} is part of {product.region}, the region of {product.name}, and {use}",
-            remedy="ask the vendor to pair the product with a region of whole pages that nothing else uses",
+            remedy="ask the vendor to pair the product with a region of whole pages without other data",
         )
 
     def _is_cut_off(self, record: ImageRecord, contents: FlashContents) -> bool:
         """Whether an interrupted run left old bytes after its image.
 
-        After that run, the program may have written there.
+        Only an interrupted run is checked, because after a complete run the program may write to these addresses.
         """
         if record.state is not ImageState.MADE:
             return False
@@ -326,7 +325,7 @@ class BoardImageJob:
     def _read(self, record: ImageRecord, contents: FlashContents) -> bytes:
         """Read the image of an interrupted run from the flash.
 
-        The caller has just found that the flash contains the image.
+        The caller must have verified that the flash contains the image.
         """
         start = self.product.region.start
         data = contents.read_beside(range(start, start + record.size))
@@ -339,20 +338,14 @@ class BoardImageJob:
         return data
 
     def _keep(self, record: ImageRecord, place: FlashPlan, *, method: str) -> BoardImageResult:
-        """Keep the image of an earlier run.
-
-        The caller has just found that the flash contains the image.
-        """
+        """Keep the image of an earlier run. The caller must have verified that the flash contains this image."""
         image = BoardImage(self.product, record.sha256, record.size)
         self.progress(ChecksPassed((prove_fit(image), prove_written(image, record.sha256, method=method))))
         self._record_written(image)
         return BoardImageResult(image, Finished(record.sha256, method, Summary(identical=Part.of(place.units))))
 
     def _made(self, record: ImageRecord | None, contents: FlashContents, place: FlashPlan) -> bytes:
-        """Return the bytes of an interrupted run.
-
-        If there are none, let the command make an image.
-        """
+        """Return the image of an interrupted run if it is in memory; otherwise, let the command make an image."""
         if found := self.images.made.get(self._key):
             self.note(f"The image of {self.product.name} that was made before the interruption is written again.")
             return found
@@ -388,7 +381,7 @@ class BoardImageJob:
         return data
 
     def _values(self) -> dict[str, str]:
-        """The variables that describe the board to the command."""
+        """The environment variables that describe the board to the command."""
         identity, release = self.cleared.board.identity, self.cleared.proven.release
         return {
             "BLOCKOTA_BOARD_ID": self._unique_id,

@@ -1,6 +1,7 @@
 """Diagnose the line to a board.
 
-`observe` listens, sends 0x7F and measures; `findings` interprets the observations. The function `findings` is pure.
+`observe` listens on the line, sends 0x7F and measures the latency; `findings` interprets the observations. The function
+`findings` is pure.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class Trial:
 
     @property
     def reply(self) -> Reply:
-        """The kind of the answer after an echo.
+        """The kind of the answer, without an echo.
 
         A zero byte before an ACK, and a repeated ACK or NACK, are accepted.
         """
@@ -97,20 +98,20 @@ class Trial:
 
     @property
     def found(self) -> bool:
-        """Whether a bootloader answered. If the wiring resets the board, the answer must follow a reset."""
+        """Whether a bootloader answered. With a wiring that resets the board, only an answer after a reset counts."""
         return self.reply is Reply.FRESH or (self.reply is Reply.CONNECTED and self.line.wiring.is_by_hand)
 
 
 @dataclass(frozen=True)
 class Observations:
-    """Observations on the serial line that the operator gave. An observation that was not made is None or empty.
+    """Observations on the serial line that the operator named. An observation that was not made is None or empty.
 
     Attributes:
         notes: notes for the operator about how the port was opened.
         failed: the error if the port could not be opened or was lost.
         asked: the attempt with the given wiring and speed.
-        others: attempts with other wirings, speeds and modes. They are made if the given ones failed; only the last
-            attempt may have succeeded.
+        others: attempts with other wirings, speeds and modes, made if the given settings failed; at most the last
+            attempt succeeded.
         misunderstood: the error if the session failed after the bootloader's first answer.
         latency: seconds from a command to its answer, without the transmission time of the bytes.
     """
@@ -136,8 +137,8 @@ class Observations:
 class Finding:
     """One finding of the diagnosis, with its parts as in an error.
 
-    `about` identifies the finding in JSON output, such as ``port`` or ``echo``. If the finding `hinders`, the line
-    cannot be used.
+    `about` identifies the finding in JSON output, such as ``port`` or ``echo``. `hinders` is True for a finding that
+    prevents the use of the line.
     """
 
     about: str
@@ -243,7 +244,7 @@ def _session(seen: Observations, last: Trial) -> Iterator[Finding]:
 
 
 def _difference(line: BoardLine, given: BoardLine) -> str:
-    """Return the identifier of the finding that the board answers on a line that differs from the given one."""
+    """Return the finding's identifier for a board that answers only with settings other than the given settings."""
     if line.mode.parity is not given.mode.parity:
         return "parity"
     if (line.mode.rs485, line.mode.invert_rs485) != (given.mode.rs485, given.mode.invert_rs485):
@@ -294,9 +295,9 @@ def _shown(data: bytes) -> str:
 
 
 def observe(line: BoardLine, *, listen: float = LISTEN_SECONDS, wait: Wait = time.sleep) -> Observations:
-    """Observe the line to a board, and listen for some seconds first.
+    """Observe the line to a board, and listen for `listen` seconds first.
 
-    No memory is changed, but the board may be reset.
+    The board's memory is not changed, but the board may be reset.
     """
     seen = Observations(line, ports=serial_ports(), latency_remedy=latency_remedy(line.url))
     try:
@@ -318,10 +319,7 @@ def _opened(line: BoardLine) -> Iterator[PortLink]:
 
 
 def _try_modes(seen: Observations, wait: Wait) -> Observations:
-    """Try the modes that can cause the observations.
-
-    The port is opened again for each mode.
-    """
+    """Try other line modes that would explain the observations. The port is opened again for each mode."""
     tried = seen.others
     for mode in _other_modes(seen):
         line = replace(seen.line, mode=mode)
@@ -384,7 +382,7 @@ class _Examination:
         return replace(seen, identity=identity, latency=max(0.0, median(taken) - on_the_wire))
 
     def try_once(self) -> Trial:
-        """Reset the board if the wiring can do so, and address its bootloader."""
+        """Reset the board if the wiring allows it, and send 0x7F to its bootloader."""
         return self._wake(b"" if self.line.wiring.is_by_hand else self._reset(self.line, SETTLE_SECONDS[0]))
 
     def _try_named(self) -> Trial:
@@ -410,7 +408,7 @@ class _Examination:
                 return
 
     def _reset(self, line: BoardLine, settle: float) -> bytes:
-        """Reset the board, and return the bytes that it sends before it is addressed."""
+        """Reset the board, and return the bytes that the board sends before the first 0x7F."""
         reset_board(self.link, line.wiring, boot0=True, wait=self.wait)
         self.wait(settle)
         return self.link.drain()
@@ -423,7 +421,7 @@ class _Examination:
 
 
 def _other_lines(named: BoardLine) -> Iterator[BoardLine]:
-    """Yield the lines to try next: the given wiring at lower speeds, then every other wiring."""
+    """Yield the line settings to try next: the given wiring at lower speeds, then every other wiring."""
     if not named.wiring.is_by_hand:
         yield from (replace(named, baud=baud) for baud in SLOWER if baud < named.first_baud)
     # A wiring with two control lines also works if one of them is not connected, so it covers `dtr` and `rts`.

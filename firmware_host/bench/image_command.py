@@ -1,7 +1,7 @@
 """Run the command that makes the image of one board, such as its serial number and keys.
 
 The command runs without a shell. Its output is the image and may contain keys. The output therefore stays in memory,
-and appears in no message and no file. Its error output is shown to the operator.
+and appears in no message and no file. The command's error output is shown to the operator.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ImageCommand:
     def parse(cls, text: str) -> ImageCommand:
         """Split a command line into words, as a shell does.
 
-        Nothing is expanded, and shell operators are refused.
+        Variables and file patterns are not expanded, and shell operators are refused.
         """
         try:
             words = tuple(shlex.split(text, posix=os.name == "posix"))
@@ -119,7 +119,7 @@ class ImageCommand:
     ) -> bool:
         """Wait until the process and its outputs end, or until the output is too long.
 
-        Returns False if the time ran out.
+        Returns False if the maximum time has passed.
         """
         deadline = time.monotonic() + self.seconds
         while not output.is_full and (output.is_alive() or messages.is_alive() or process.poll() is None):

@@ -45,10 +45,7 @@ _RESUMING = {Action.RESUME_FLASH, Action.RESUME_FLASH_WITHOUT_STUB}
 
 
 class BusyBoards:
-    """The unique ids of the boards in use.
-
-    They prevent work on the same board at two ports.
-    """
+    """The unique ids of the boards in use, so that two ports never work on the same board."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -65,7 +62,7 @@ class BusyBoards:
                 raise RefusedError(
                     "another port has a board with the same unique id",
                     why=f"two ports report {unique_id}; either both reach the same board, or a chip is a copy",
-                    remedy="pass each board once; flash boards with copied chips one after the other",
+                    remedy="name the port of each board only once; flash boards with copied chips one after the other",
                 )
             self._ids |= {unique_id} - {""}
         try:
@@ -100,16 +97,13 @@ class Bench:
     busy: BusyBoards = field(default_factory=BusyBoards)
 
     def flash(self, line: BoardLine, offer: Offer) -> BoardResult:
-        """Open a port, and flash its board.
-
-        An error becomes part of the result.
-        """
+        """Open a port, and flash its board. An error is returned as part of the result."""
         return self._flash(line, lambda _: offer, is_stuck=False)
 
     def resume(self, line: BoardLine, offers: Offers, product: str | None, version: Version | None) -> BoardResult:
         """Open a port, and complete the interrupted run that the board's journal records.
 
-        The operator gave `product` and `version`; None means that the operator gave none.
+        `product` and `version` are those that the operator named; None if the operator did not name them.
         """
         return self._flash(line, lambda board: self._interrupted_offer(board, offers, product, version), is_stuck=True)
 
@@ -184,10 +178,7 @@ class FlashJob:
         self._started = time.monotonic()
 
     def run(self, find_offer: Callable[[BoardSession], Offer]) -> BoardResult:
-        """Flash the board, and record the result in the bench log.
-
-        An error becomes part of the result.
-        """
+        """Flash the board, and record the result in the bench log. An error is returned as part of the result."""
         try:
             self._bench.log.check()  # (1)
             if unique_id := self._result.unique_id:
@@ -330,7 +321,7 @@ def require_interrupted_runs(journals: Path, images: BoardImages) -> None:
 
 
 def _with_line(error: BlockOTAError, line: BoardLine) -> BlockOTAError:
-    """Add the port to the error's values if its action needs the port."""
+    """Add the line to the error's values if the error's action needs the line."""
     if error.action in _RESUMING:
         error.values["line"] = line
     return error

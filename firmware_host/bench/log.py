@@ -1,16 +1,16 @@
 """The bench log: one record for each job on a board, in a log of `blockota.ledger`.
 
-Each work on a board appends an entry of the kind event. Its text is the record: one JSON line with all facts that a
-bench needs. If the flash is proven and the board has a readable unique id, a receipt precedes the event. The receipt is
-an entry of the kind install, reinstall or equivalent, with the evidence level C. Both entries are appended together.
-The receipt can be given to others without the record, which contains the operator's name.
+Each job on a board appends an entry of the kind event. The event's text is the record: one JSON line with all facts
+about the job. If the flash is proven and the board has a readable unique id, a receipt precedes the event. The receipt
+is an entry of the kind install, reinstall or equivalent, with the evidence level C. Receipt and event are appended
+together. The receipt can be given to others without the record, which contains the operator's name.
 
 Records are numbered from 1, and each record contains the SHA-256 of the previous record. Together with the tree and the
 signed checkpoint of the log, these hashes reveal a record that was removed, changed or inserted. A record's number and
-hash are printed with each result. A copy of them reveals that the whole log was replaced.
+hash are printed with each result. A copy of the printed number and hash reveals a replacement of the whole log.
 
-Up to BlockOTA 0.1, a bench log was a file with these JSON lines. A head file beside it repeated the last line. Such
-files can still be read, but are no longer written.
+Up to BlockOTA 0.1, a bench log was a file with these JSON lines, and a second file (the head file) repeated the last
+line. Bench logs of this earlier version can still be read, but are no longer written.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ _REMEDY = "compare it with a copy; anyone who can write the log can have changed
 
 @dataclass(frozen=True)
 class BenchEntry:
-    """A record of the work on one board.
+    """The record of a job on one board.
 
-    Unknown texts are empty. Earlier versions omit the fields with a default.
+    Unknown texts are empty. Records of earlier versions omit the fields that have a default.
 
     Attributes:
         time: the end of the work, in Unix seconds.
         board: the chip's unique id, in hexadecimal.
         chip_id: the board's product id.
         product: the product to be written.
-        before: the installed version before the work, or ``blank``, ``unknown`` or ``half written``.
+        before: the installed version before the job, or ``blank``, ``unknown`` or ``half written``.
         after: the version that the flash is proven to contain; empty if no version is proven.
         sha256: the release's digest, in hexadecimal.
         flash_sha256: the digest of the flash at the end, in hexadecimal.
@@ -163,8 +163,8 @@ def confirmed_lines(path: Path) -> tuple[list[Line], ContentError | None]:
     """Read the confirmed lines of a bench log, even if the log is damaged.
 
     A line is confirmed by its hash in the next line, or by being at the end of an undamaged log. The last line before a
-    break is therefore not confirmed: that line itself may have been changed. The error of `read_log` is returned as
-    well.
+    damaged line is therefore not confirmed, because this last line may itself have been changed. The error of
+    `read_log` is returned with the lines.
     """
     found: list[Line] = []
     try:
@@ -193,7 +193,7 @@ class LogLines:
     def read_on(self) -> Iterator[Line]:
         """Read the lines that were added since the last call.
 
-        The lines are verified when the iterator ends.
+        The lines are verified only after the iterator has ended without an error.
 
         Raises:
             ContentError: the log is damaged.
@@ -235,10 +235,7 @@ class LogLines:
 
 
 class _OldLog:
-    """A log of an earlier version.
-
-    It consists of a file with one line for each job on a board, and of a head file.
-    """
+    """A log of an earlier version: a file with one line for each job on a board, and a head file."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._head = path, path.with_name(f"{path.name}.head")
@@ -261,8 +258,8 @@ class _OldLog:
     def _missing(self, last: Line | None, rest: bytes) -> Line | None:
         """Return the line that is only in the head file; None if there is no such line.
 
-        The head file was written before the log. If a crash or a full disk prevented the write to the log, only the
-        head file has the line. The text `rest` is the incomplete line at the end of the log.
+        Earlier versions wrote the head file before the log. If a crash or a full disk prevented the write to the log,
+        only the head file has the line. The text `rest` is the incomplete line at the end of the log.
         """
         head: Line | None = None
         try:
@@ -295,7 +292,7 @@ def successor(raw: bytes, last: Line | None, path: Path) -> Line:
     """Decode the line after `last` in the log at `path`.
 
     Raises:
-        ContentError: the line is not the next line.
+        ContentError: `raw` is not the line that follows `last`.
     """
     number, previous = following(last)
     line = _parse(raw, number, path)

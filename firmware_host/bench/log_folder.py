@@ -1,8 +1,8 @@
 """Write the bench log.
 
-The record of each work on a board is appended to a log, with its receipt, and the log is signed. A bench without an
-identity signs with its own key, which is made at the first use. The name of this bench's log is derived from the key,
-and the log is never anchored. An enrolled technician uses the log of the table ``[log]``. The entries have the
+The record of each job on a board is appended to a log together with its receipt, and the log is signed. A bench without
+an identity signs with its own key, which is generated at the first use. The name of this bench's log is derived from
+the key, and the log is never anchored. An enrolled technician uses the log of the table ``[log]``. The entries have the
 technician's UUID, and the log is signed by the key that the gateway chain records for the technician.
 """
 
@@ -93,7 +93,7 @@ def open_bench_log(config: Path | None, *, environment: Mapping[str, str], folde
 def own_signer(key: Path) -> NoteSigner:
     """Return the key of a bench without an identity.
 
-    The key is made at the first use, and the names of the bench's logs begin with the key's name.
+    The key is generated at the first use, and the names of the bench's logs begin with the key's name.
 
     Raises:
         UsageError: the key cannot be made or read.
@@ -118,7 +118,7 @@ def own_signer(key: Path) -> NoteSigner:
 class BenchLog:
     """The bench log in a folder.
 
-    The folder is made if it does not exist. Several processes may append to the log.
+    The folder is created if it does not exist. Several processes may append to the log.
 
     Args:
         folder: the folder of the log; its parent folder must exist.
@@ -159,7 +159,7 @@ class BenchLog:
             self._lines.log.publish(self._signer)
 
     def append(self, entry: BenchEntry) -> Line:
-        """Append a line durably, with its receipt, and return it.
+        """Append a line durably, together with its receipt, and return the line.
 
         The caller should print the line's number and hash.
 
@@ -188,7 +188,7 @@ class BenchLog:
                 self._boards.setdefault(fields["board"], {})[_release_in(fields)] = fields["sha256"]
 
     def _take_name(self) -> None:
-        """Sign with the name of an existing log.
+        """Set the signer's name to the name of the existing log.
 
         A new log of a bench without an identity gets a new name. If a key signed two logs under one name, the log would
         seem to have forked.
@@ -208,10 +208,7 @@ class BenchLog:
         self._signer = NoteSigner(replace(self.key, name=origin), self._signer.sign)
 
     def _receipt(self, entry: BenchEntry) -> LogEntry | None:
-        """Return the receipt of a work.
-
-        Returns None if nothing is proven, or if the board has no unique id.
-        """
+        """Return the receipt of a job; None if the flash is not proven, or if the board has no unique id."""
         if not (entry.is_good and entry.after and entry.board):
             return None
         before = self._boards.get(entry.board, {})

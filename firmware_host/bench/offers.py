@@ -43,10 +43,9 @@ class Offer:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """The places where images are searched for.
+    """The sources of images: first the store, then the `stages`; or only `file`, if a file is given.
 
-    The `stages` are asked after the store. With a `file`, neither is asked. The manifest is read only if check 7 or 9
-    needs it.
+    The manifest is read only if check 7 or 9 needs the manifest.
     """
 
     store: Store
@@ -57,10 +56,7 @@ class ImageSource:
 
 
 def _is_plain(proven: ProvenRelease) -> bool:
-    """Whether an image is a usual program at its address.
-
-    Checks 7 and 9 then do not need the manifest.
-    """
+    """Whether an image is a plain program for its address, so that checks 7 and 9 do not need the manifest."""
     image, release = proven.image, proven.release
     # No board's flash ends before the region, so check 9 finds no other address than this search.
     linked_for = find_link_address(image, release.load_address, flash_end=proven.product.region.end)
@@ -81,11 +77,11 @@ class Offers:
     def offer(self, product: str, version: Version | None, *, board_product: str = "") -> Offer:
         """Look up a release, or the newest active release, on the chain, and prove the release and its image.
 
-        `board_product` names the product of the board's own image in an interrupted run. If it is empty, the configured
-        product is used.
+        `board_product` names the product of the board's own image in an interrupted run. If `board_product` is empty,
+        the configured product is used.
 
         Raises:
-            RefusedError: one of checks 1 to 5 failed, or the board's own image has no place beside the release.
+            RefusedError: one of checks 1 to 5 failed, or the board's own image does not fit beside the release.
             UnreachableError: the chain or the store is unreachable.
         """
         with self._lock:
@@ -143,18 +139,15 @@ class Offers:
         return VerificationError(error.number, what, why=why, remedy=remedy, action=action, values=values)
 
     def _own_product(self, name: str, *, block: int) -> Product | None:
-        """Read the product of the board's own image.
-
-        It is read at the block at which checks 1 and 2 of the release passed.
-        """
+        """Read the product of the board's own image at the block at which checks 1 and 2 of the release passed."""
         if not name:
             return None
         product = self._contract.product(name, block=block)
         if product is None or not product.paired:
             state = "no longer paired" if product else "unknown to this vendor"
             raise RefusedError(
-                "the board's own image has no place",
-                why=f"its product {name}, which names its region, is {state} at block {block}",
+                "the board's own image has no flash region",
+                why=f"the product {name}, whose region the image needs, is {state} at block {block}",
                 remedy="check the name, or ask the vendor to pair the product",
                 action=Action.LIST_PRODUCTS,
             )

@@ -1,15 +1,17 @@
 """One port of the bench, at which one board after another is connected.
 
-A poll sends only the byte 0x7F. After a reset, a bootloader measures a wrong speed from any other byte, and then
-ignores everything (AN3155 section 2). A bootloader that is already connected answers NACK to two 0x7F.
+A poll sends only the byte 0x7F. After a reset, a bootloader measures its speed from the first byte; from a byte other
+than 0x7F, it measures a wrong speed and then ignores everything (AN3155 section 2). A bootloader that is already
+connected answers NACK to two bytes 0x7F.
 
-In the middle of a frame, 0x7F counts as the next byte of the frame. Two of them complete a one-page erase that broke
-off before its page number. 130 of them complete an erase or write that broke off before its count. After a broken
-session, every poll therefore also sends `FEED`, which almost always ends the frame with a NACK. Without a broken
-session, every 60th unanswered poll sends `FEED`.
+In the middle of a frame, 0x7F counts as the next byte of the frame. Two bytes 0x7F complete a one-page erase that was
+interrupted before its page number, and 130 bytes 0x7F complete an erase or write that was interrupted before its count.
+After an interrupted session, every poll therefore also sends `FEED`, which almost always ends the frame with a NACK.
+Otherwise, every 60th unanswered poll sends `FEED`.
 
-One risk remains. A session may break off at another bench after the count of an erase. If the board is then connected
-to this port without a reset, it loses page 127 (if its chip has one).
+One risk remains: a session at another bench may be interrupted after the count of an erase. If the board is then
+connected to this port without a reset, the polls complete the erase, and the board loses page 127 (if its chip has that
+page).
 """
 
 from __future__ import annotations
@@ -52,9 +54,9 @@ complete a frame."""
 
 @dataclass(frozen=True)
 class Started:
-    """The start of a board's program.
+    """The result of starting a board's program.
 
-    If the bench waited for the program's text (`is_awaited`), the text is included.
+    If the bench waited for the program's output (`is_awaited`), `text` is the output.
     """
 
     by: StartMethod
@@ -63,10 +65,7 @@ class Started:
 
     @property
     def known(self) -> str:
-        """Sentences for the operator.
-
-        They state how the program was started, and whether it is known to run.
-        """
+        """Sentences for the operator: how the program was started, and whether the program is known to run."""
         if self.by is StartMethod.NONE:
             return "The program was not started: the board is still in its bootloader."
         how = "The board was reset to start its program."
@@ -97,7 +96,7 @@ class BoardPort:
     def connect(self, *, is_stuck: bool = False) -> BoardSession:
         """Start the board's bootloader and identify the board.
 
-        The bootloader may be stuck in the middle of a frame.
+        With `is_stuck`, the bootloader may be waiting in the middle of a frame.
         """
         self._usual_speed()
         bootloader = Bootloader(self._link, before_command=self._stop.check if self._stop else None)
@@ -110,8 +109,8 @@ class BoardPort:
     def poll(self, *, reset: bool, is_stuck: bool = False) -> Reply:
         """Send 0x7F once, and return the kind of the answer.
 
-        With `reset`, reset the board first if the wiring can do so. `is_stuck` has the same meaning as for `connect`.
-        If it is set while the operator resets the board, the board must be reset again in one of 20 cases.
+        With `reset`, reset the board first if the wiring allows it. `is_stuck` has the same meaning as for `connect`.
+        If `is_stuck` is set while the operator resets the board, one of 20 resets must be repeated.
         """
         self._usual_speed()
         is_reset = reset and not self.line.wiring.is_by_hand
@@ -131,7 +130,7 @@ class BoardPort:
     def start(self, board: BoardSession, address: int, *, listen: bool = True) -> Started:
         """Start the board's program as `BoardLine.start` specifies.
 
-        The session ends unless no start is wanted.
+        The bootloader session ends, except with `StartMethod.NONE`, which does not start the program.
         """
         if self.line.start is StartMethod.NONE:
             return Started(StartMethod.NONE)

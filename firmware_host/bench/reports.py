@@ -1,7 +1,7 @@
 """Reports made from bench logs: a table for spreadsheets, the boards of a day, and the releases on boards.
 
-All functions are pure: no board is contacted. A board without a readable unique id cannot be recognised. Each of its
-lines therefore counts as a separate board.
+All functions are pure: no board is contacted. A board without a readable unique id cannot be recognised, so each log
+line of such a board counts as a separate board.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Day:
     def of(cls, day: date, zone: tzinfo | None = None) -> Day:
         """Return a day in a time zone.
 
-        A day without a next day in the calendar is refused.
+        The last day of the calendar is refused, because the end of a day is the start of the next day.
         """
         try:
             midnights = (datetime.combine(one, time.min, zone) for one in (day, day + timedelta(days=1)))
@@ -78,10 +78,7 @@ class Day:
 
     @property
     def offset(self) -> str:
-        """The offset from UTC, such as ``UTC+01:00``.
-
-        On the day of a change of the clock, both offsets.
-        """
+        """The offset from UTC, such as ``UTC+01:00``; both offsets on a day on which the clocks change."""
         begin, end = (f"UTC{zone[:3]}:{zone[3:5]}" for zone in (f"{self.begin:%z}", f"{self.end:%z}"))
         return begin if begin == end else f"{begin}, later {end}"
 
@@ -98,9 +95,9 @@ class Day:
 class Tally:
     """The boards with one product, version, operator and port on one day.
 
-    In the total, these four fields are empty. A board counts as good if its newest line is a success, and as repeated
-    if it has several lines. `first` and `last` are in Unix seconds. `mean_seconds` is the mean duration of the
-    successful runs; None if no line has the duration of its run.
+    In the total, product, version, operator and port are empty. A board counts as good if its newest line is a success,
+    and as repeated if it has several lines. `first` and `last` are in Unix seconds. `mean_seconds` is the mean duration
+    of the successful runs; None if no line has the duration of its run.
     """
 
     product: str
@@ -118,7 +115,7 @@ class Tally:
 def tallies(lines: Iterable[_Numbered], day: Day) -> tuple[list[Tally], Tally | None]:
     """Sum up the boards of a day.
 
-    If a board has several lines, its newest line counts, and the board also counts as repeated.
+    If a board has several lines, only the newest line decides between good and bad, and the board counts as repeated.
 
     Returns:
         The groups, sorted, and the total; None if the day has no line. In the total, a board of several groups counts
@@ -197,7 +194,7 @@ def _place(board: str, entry: BenchEntry, product: str) -> _Place:
 def _found(entry: BenchEntry) -> tuple[str, Version | None]:
     """Parse `before` into product and version.
 
-    Its form is ``1.0.0``, or ``acme-lamp 3.2.1`` for another product.
+    The form of `before` is ``1.0.0``, or ``acme-lamp 3.2.1`` for another product.
     """
     other, _, word = entry.before.rpartition(" ")
     version = _version(word)

@@ -177,8 +177,8 @@ class BoardResult:
 class Counters:
     """Counts the good and bad boards of a run. The class is thread-safe.
 
-    A board that was worked on several times counts once, by its newest result. A board without a readable unique id
-    cannot be recognised, and counts as a new board each time.
+    A board with several results counts once, by its newest result. A board without a readable unique id cannot be
+    recognised, and counts as a new board each time.
     """
 
     def __init__(self) -> None:
@@ -214,9 +214,9 @@ class Counters:
 
 
 class BenchObserver(Protocol):
-    """Receives the events of the bench, in the thread of each port.
+    """Receives the events of the bench; each port calls the observer in its own thread.
 
-    `port` is the port's URL; it is empty for events of all ports.
+    `port` is the port's URL, or empty for an event that concerns all ports.
     """
 
     def note(self, port: str, sentence: str, /) -> None:
@@ -235,10 +235,10 @@ def _outcome(*runs: Finished) -> str:
 
 
 def combined_error(results: Sequence[BoardResult]) -> BlockOTAError | None:
-    """Return the error of the only board.
+    """Return one error for the results of a run; None if no board failed.
 
-    With several boards, return one error that counts the failures and has the worst exit status. Returns None without
-    errors.
+    The error of a single board is returned unchanged. With several boards, the error counts the failures and has the
+    worst exit status.
     """
     if len(results) == 1:
         return results[0].error

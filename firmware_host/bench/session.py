@@ -2,10 +2,11 @@
 
 The checks (numbered as in `blockota.model.verification`):
 
-1-5. `job.Offers.offer` proves the release and its image against the chain.
-6-9. `BoardSession.examine` reads the board's flash; `Examination.clear` decides whether the release may replace the
-     installed one. The flash is not changed before checks 6 to 9 have passed.
-10.  `ClearedBoard.flash` writes the image; `ClearedBoard.prove_flash` compares the flash with the chain's record.
+- Checks 1 to 5: `bench.offers.Offers.offer` proves the release and its image against the chain.
+- Checks 6 to 9: `BoardSession.examine` reads the board's flash, and `Examination.clear` decides whether the release may
+  replace the installed release. The flash is not changed before checks 6 to 9 have passed.
+- Check 10: `ClearedBoard.flash` writes the image, and `ClearedBoard.prove_flash` compares the flash with the chain's
+  record.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from firmware_host.flashing.plan import Event, Finished, FlashPlan, plan
 
 @dataclass(frozen=True)
 class FlashLook:
-    """The part of a flash in which a vendor's releases lie, its releases, and whether the part is erased."""
+    """The flash region of a vendor's releases, the releases found in the region, and whether the region is erased."""
 
     region: Region
     releases: tuple[Release, ...]
@@ -118,7 +119,7 @@ class BoardSession:
     ) -> BoardAnswer:
         """Return the facts about the board that checks 6 to 9 need.
 
-        `Examination.clear` passes what it found.
+        `Examination.clear` passes the results of the examination.
         """
         identity = self.identity
         return BoardAnswer(
@@ -137,10 +138,7 @@ class BoardSession:
         )
 
     def _is_readable(self, release: Release) -> bool:
-        """Whether the flash can be examined.
-
-        If it cannot, check 7 or 8 refuses the board.
-        """
+        """Whether the flash can be examined. Check 7 or 8 refuses a board whose flash cannot be examined."""
         identity = self.identity
         if identity.product_id != release.chip_id or identity.readout_protected:
             return False
@@ -215,8 +213,8 @@ class Examination:
 class ClearedBoard:
     """A board that passed checks 6 to 9 for one release.
 
-    Only `Examination.clear` creates instances. The run writes the bytes `back`, which lie beside the image and which an
-    interrupted run erased. `run` records the run in a journal.
+    Only `Examination.clear` creates instances. `back` has the bytes beside the image that an interrupted run erased and
+    that this run writes back. `run` records the run in a journal.
     """
 
     board: BoardSession
@@ -243,7 +241,7 @@ class ClearedBoard:
     def prove_flash(self, finished: Finished) -> Passed:
         """Check 10: compare the flash with the chain's record.
 
-        Raises FlashProofError if they differ.
+        Raises FlashProofError if the flash differs from the record.
         """
         return prove_flash(self.proven.release, finished.sha256, method=finished.method)
 

@@ -1,4 +1,4 @@
-"""Flash several boards: at several ports at once, or one after another at one port."""
+"""Flash several boards: at several ports simultaneously, or one after another at one port."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class PortWatch:
     def _await_removal(self, port: BoardPort) -> None:
         """Wait until the board stops answering.
 
-        These polls do not reset the board. A board that runs its program is therefore silent too.
+        The board is polled without a reset, so a board that runs its program also counts as silent.
         """
         silent = 0
         while silent < REMOVED:
@@ -156,10 +156,7 @@ class PortWatch:
         return reply
 
     def _forgive(self) -> None:
-        """Allow another attempt on the last board if it failed.
-
-        The board has been removed since then.
-        """
+        """Allow another attempt on the last board if it failed, because the board has been removed since then."""
         if self._results and self._results[-1].error:
             self._is_settled = False
 

@@ -163,7 +163,7 @@ def test_an_unpaired_product_is_refused(paired: Workshop) -> None:
     paired.decide(unpair_call(KEYS))
     outcome = paired.flash("socket://localhost:1", *MAKING)
     assert outcome.status == 3
-    assert f"its product {KEYS}, which names its region, is no longer paired" in outcome.err
+    assert f"the product {KEYS}, whose region the image needs, is no longer paired" in outcome.err
 
 
 @pytest.mark.parametrize(
