@@ -1,4 +1,4 @@
-"""A city on the chain of a test worker, for the tests of the gateway."""
+"""Fixture of the gateway tests: a city on the chain of a test worker."""
 
 from __future__ import annotations
 

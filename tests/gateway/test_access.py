@@ -1,4 +1,4 @@
-"""A gateway and a validator: readings go up, commands come down, and each side judges what it receives."""
+"""A gateway and a validator: each side verifies the readings and commands that it receives."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def enrol(city: City, sender: ForeignSender, kind: IdentityKind) -> None:
 
 
 def command(sender: ForeignSender, number: int, *, claimed: dict[str, Any] | None = None, **changed: Any) -> bytes:
-    """Return a signed request with a command, with changed members of its data."""
+    """Return a signed `command` request, with changed members of its data."""
     fields = {"thing": 256, "id": f"c-{number}", "name": "fan", "arguments": {}, "deadline": int(time.time()) + 60}
     document = claims(aud=str(SENDER), method="command", data=fields | changed) | (claimed or {})
     return envelope(sender.token(json.dumps(document).encode()), "command")
@@ -91,12 +91,12 @@ def asked(run: AccessRun, raw: bytes) -> dict[str, Any]:
 
 
 def reading(value: float, *, name: str = "temperature") -> bytes:
-    """Return the message of a device with a reading."""
+    """Return an MQTT payload of a device with a sensor reading."""
     return json.dumps({"time": time.time(), "name": name, "value": value, "unit": "Cel"}).encode()
 
 
 def test_a_hot_sensor_switches_a_fan(city: City, tmp_path: Path) -> None:
-    """A reading reaches the validator, whose rule commands another device; the outcome reaches the validator too."""
+    """A reading reaches the validator, whose rule commands another device; the outcome returns to the validator."""
     gateway = tmp_path / "gateway"
     gateway.mkdir()
     port = free_port()
@@ -129,7 +129,7 @@ def test_a_hot_sensor_switches_a_fan(city: City, tmp_path: Path) -> None:
 
 
 def test_a_validator_commands_once(run: AccessRun) -> None:
-    """The answer has the state. A replayed request is refused, and a new one with the same id is answered again."""
+    """A command is answered with its state, also if a new request repeats it; a replayed request is refused."""
     deadline = int(time.time()) + 60
     first = command(COMMANDER, 1, deadline=deadline)
     assert asked(run, first)["result"] == {"id": "c-1", "state": "waiting"}
@@ -142,7 +142,7 @@ def test_a_validator_commands_once(run: AccessRun) -> None:
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_other_identities_may_not_command(run: AccessRun, kind: IdentityKind) -> None:
-    """Only a validator commands a gateway; the sender is proven, and nothing is sent."""
+    """A command of an identity that is not a validator is refused with a proven warning, and not sent."""
     answer = asked(run, command(OTHERS[kind], 20))
     assert answer["error"]["code"] == -32005
     assert not [one for one in run.commands.waiting() if one.id == "c-20"]
@@ -150,7 +150,7 @@ def test_other_identities_may_not_command(run: AccessRun, kind: IdentityKind) ->
 
 
 def warning(run: AccessRun, identifier: str) -> RequestWarning:
-    """Return the warning with an id, which the log gets."""
+    """Return the logged warning with an id."""
     assert run.access.warnings
     entries = [LogEntry.decode(raw) for _, raw in run.access.warnings.outbox()]
     found = (RequestWarning.parse(one.source or "") for one in entries)
@@ -174,7 +174,7 @@ def warning(run: AccessRun, identifier: str) -> RequestWarning:
     ],
 )
 def test_bad_commands_are_refused(run: AccessRun, sender: ForeignSender, changed: dict[str, Any], code: int) -> None:
-    """Each with its code and a warning, and none is kept."""
+    """Each bad command is refused with its code and a warning, and is not stored."""
     before = run.commands.count_open()
     answer = asked(run, command(sender, 30, **changed))
     assert answer["error"]["code"] == code
@@ -184,7 +184,7 @@ def test_bad_commands_are_refused(run: AccessRun, sender: ForeignSender, changed
 
 
 def test_readings_for_a_former_validator_are_reported(city: City, tmp_path: Path) -> None:
-    """The settings do not name the validator any more. Its readings are kept, and are a trouble."""
+    """Readings that wait for a validator missing from the settings are kept, and reported as trouble."""
     with RequestOutbox(tmp_path / OUTBOX_NAME) as outbox:
         outbox.put(UUID(int=99, version=4), "submit", [{}], member="readings")
     with running_access(city, tmp_path, {}) as run:

@@ -1,4 +1,4 @@
-"""The desk for commands: which it takes, that none is sent twice, and that each has an outcome."""
+"""The command desk: which commands are accepted; each is sent at most once and has an outcome."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def desks(tmp_path: Path) -> Iterator[ThingDesks]:
 
 
 def state_of(desks: ThingDesks, **changed: Any) -> Any:
-    """Return the state with which a request for the first command is answered."""
+    """Return the state in the answer to a request for the first command."""
     [outcome] = desks.commands.keep([command_request(**changed)])
     return outcome["state"] if isinstance(outcome, dict) else outcome
 
@@ -42,7 +42,7 @@ def restarted(desks: ThingDesks) -> ThingDesks:
 
 
 def test_a_command_is_carried_out_once(desks: ThingDesks) -> None:
-    """It waits, is sent once, and its outcome is a reading; a repeated request is answered with the state."""
+    """A command waits, is sent once, and its outcome is a reading; a repeated request returns its state."""
     woken: list[bool] = []
     end = desks.commands.add_listener(lambda: woken.append(True))
     assert state_of(desks) == "waiting"
@@ -62,7 +62,7 @@ def test_a_command_is_carried_out_once(desks: ThingDesks) -> None:
 
 
 def test_a_restart_sends_what_waits_and_nothing_twice(desks: ThingDesks) -> None:
-    """The files know which commands wait, were sent or were answered."""
+    """After a restart, waiting commands are still waiting, and sent or answered commands are not sent again."""
     desks.commands.keep([command_request(), command_request(id="c-2"), command_request(id="c-3")])
     desks.commands.claim(FIRST)
     second = next(one for one in desks.commands.waiting() if one.id == "c-2")
@@ -78,7 +78,7 @@ def test_a_restart_sends_what_waits_and_nothing_twice(desks: ThingDesks) -> None
 
 
 def test_a_command_without_an_answer(desks: ThingDesks) -> None:
-    """After the deadline the outcome is *no answer*; a late answer is still reported."""
+    """After the deadline, the outcome is *no answer*; a late answer is still reported."""
     desks.commands.keep([command_request(), command_request(id="c-2")])
     desks.commands.claim(FIRST)
     desks.now = NOW + 30
@@ -107,7 +107,7 @@ def test_a_command_without_an_answer(desks: ThingDesks) -> None:
     ],
 )
 def test_other_commands_are_refused(desks: ThingDesks, changed: dict[str, Any], why: str) -> None:
-    """The refusal names the reason, and nothing is kept."""
+    """A command with an invalid field is refused with the reason, and not stored."""
     desks.learn(known_device(256), known_device(257, is_banned=True))
     refusal = state_of(desks, **changed)
     assert isinstance(refusal, RefusedError)
@@ -116,9 +116,9 @@ def test_other_commands_are_refused(desks: ThingDesks, changed: dict[str, Any], 
 
 
 def test_an_id_names_one_command(desks: ThingDesks) -> None:
-    """Another name, other arguments or another sender under the id of an earlier command is refused.
+    """A command with the id of an earlier command but another name, argument or sender is refused.
 
-    With another deadline, it is the earlier command, whose deadline stays.
+    A request that differs only in the deadline refers to the earlier command, whose deadline is unchanged.
     """
     assert state_of(desks) == "waiting"
     assert state_of(desks, deadline=NOW + 31) == "waiting"
@@ -129,7 +129,7 @@ def test_an_id_names_one_command(desks: ThingDesks) -> None:
 
 
 def test_a_device_has_few_open_commands(desks: ThingDesks) -> None:
-    """Too many commands to one device are refused, and another device is served."""
+    """Too many open commands to one device are refused; another device is still served."""
     requests = [command_request(id=f"c-{number}") for number in range(MOST_OPEN + 1)]
     *_, last = desks.commands.keep(requests)
     assert isinstance(last, RefusedError)
@@ -138,7 +138,7 @@ def test_a_device_has_few_open_commands(desks: ThingDesks) -> None:
 
 
 def test_nothing_is_sent_after_a_ban(desks: ThingDesks) -> None:
-    """A ban of the device or of the gateway between the request and the sending counts."""
+    """After a ban of the device or the gateway, a waiting command is not sent."""
     assert state_of(desks) == "waiting"
     desks.learn(known_device(256, is_banned=True))
     assert not desks.commands.claim(FIRST)
@@ -148,14 +148,14 @@ def test_nothing_is_sent_after_a_ban(desks: ThingDesks) -> None:
 
 
 def test_the_devices_must_be_known_first(desks: ThingDesks) -> None:
-    """A gateway that has not read its devices refuses nothing for good: the validator asks again."""
+    """Before the gateway has read its devices, a command fails temporarily, so that the validator repeats it."""
     desks.commands.learn(SiteFacts())
     with pytest.raises(UnreachableError, match="not read its devices"):
         desks.commands.keep([command_request()])
 
 
 def test_answers_that_do_not_fit_are_refused(desks: ThingDesks) -> None:
-    """A device answers only its own commands, which it got, and each in one way."""
+    """An answer is refused from another device, for an unsent command, or if it contradicts an earlier answer."""
     desks.commands.keep([command_request()])
     for thing, name in ((256, "c-1"), (256, "c-9"), (257, "c-1")):
         with pytest.raises(RefusedError) as caught:
@@ -170,7 +170,7 @@ def test_answers_that_do_not_fit_are_refused(desks: ThingDesks) -> None:
 
 
 def test_ids_are_forgotten_after_a_month(desks: ThingDesks) -> None:
-    """An id is remembered long after its deadline."""
+    """The id of a command is remembered for a month after its deadline."""
     desks.commands.keep([command_request()])
     desks.commands.claim(FIRST)
     desks.now += 29 * 86_400
@@ -182,6 +182,6 @@ def test_ids_are_forgotten_after_a_month(desks: ThingDesks) -> None:
 
 
 def test_the_sender_is_part_of_the_command(desks: ThingDesks) -> None:
-    """Two validators can command the same device with different ids."""
+    """Two validators can command the same device, with different ids."""
     assert state_of(desks) == "waiting"
     assert state_of(desks, sender=UUID(int=99, version=4), id="c-2") == "waiting"

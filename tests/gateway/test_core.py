@@ -51,12 +51,12 @@ def run(folder: Path, facts: SiteFacts, use: Use, *, policy: GroupPolicy | None 
 
 
 def image(one: ReleaseFacts) -> bytes:
-    """Return the SHA-256 of a release's image."""
+    """Return the SHA-256 digest of a release's image."""
     return one.release.sha256
 
 
 def kinds(gateway: GatewayCore) -> list[str]:
-    """Return the kinds of the entries that wait for the log."""
+    """Return the kinds of the entries in the outbox of the log."""
     return [str(entry.kind) for entry in gateway.entries()]
 
 
@@ -68,12 +68,12 @@ def old(tmp_path: Path) -> ReleaseFacts:
 
 @pytest.fixture
 def new(tmp_path: Path) -> ReleaseFacts:
-    """Return the release that is to be installed."""
+    """Return the release to be installed."""
     return release(tmp_path, "1.1.0")
 
 
 def test_the_core_of_the_face_tests_records_calls(tmp_path: Path) -> None:
-    """`FakeCore` answers whether a job is the present job, and records each call."""
+    """`FakeCore` answers whether a job is current, and records each call."""
     core = FakeCore(256)
     core.now_offered[256].append(device_offer(tmp_path, job=7))
 
@@ -86,9 +86,9 @@ def test_the_core_of_the_face_tests_records_calls(tmp_path: Path) -> None:
 
 
 def test_unchanged_facts_of_a_later_block_change_nothing(tmp_path: Path, new: ReleaseFacts) -> None:
-    """The facts of a later block keep all offers.
+    """Reading the same facts at a later block keeps all offers.
 
-    Another policy, or a ban of the gateway, takes effect together with them.
+    A changed policy and a ban of the gateway take effect in the same update.
     """
     facts = site([known_device(256)], new)
 
@@ -109,7 +109,10 @@ def test_unchanged_facts_of_a_later_block_change_nothing(tmp_path: Path, new: Re
 
 
 def test_an_update_from_offer_to_receipt(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts) -> None:
-    """A device reports, and is offered the newest release. Its entry is made only after the confirmed report."""
+    """A device that reports its version is offered the newest release.
+
+    The entry is made only after the device's confirmed report.
+    """
 
     async def use(gateway: GatewayCore) -> None:
         core = gateway.core
@@ -139,7 +142,7 @@ def test_an_update_from_offer_to_receipt(tmp_path: Path, old: ReleaseFacts, new:
 
 
 def test_offers_survive_a_restart(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts) -> None:
-    """After a restart the same try has the same job number, and its progress is known."""
+    """After a restart, a try keeps its job number and its progress."""
     facts = site([known_device(256)], old, new)
     jobs = list[int]()
 
@@ -157,7 +160,7 @@ def test_offers_survive_a_restart(tmp_path: Path, old: ReleaseFacts, new: Releas
 
 
 def test_configurations_are_offered_beside_firmware(tmp_path: Path, new: ReleaseFacts) -> None:
-    """A configuration has an offer of its own, and its receipt is of the kind configuration."""
+    """A configuration is offered separately, and its receipt has the kind configuration."""
     settings = release(tmp_path, "3.0.0", component=CONFIGURATION)
 
     async def use(gateway: GatewayCore) -> None:
@@ -221,7 +224,7 @@ def test_signed_statements(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts)
 def test_a_device_that_lies_is_refused_and_others_are_served(
     tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts
 ) -> None:
-    """A version that does not match the image, a level that the face cannot have, and wrong numbers cause warnings."""
+    """A version that does not match the image, a level above the face's, and wrong numbers cause warnings."""
 
     async def use(gateway: GatewayCore) -> None:
         core = gateway.core
@@ -245,7 +248,10 @@ def test_a_device_that_lies_is_refused_and_others_are_served(
 
 
 def test_floods_are_limited_by_device(tmp_path: Path, new: ReleaseFacts) -> None:
-    """A device that floods events is refused until the next minute. Equal warnings are logged once a minute."""
+    """A device that sends too many events is refused until the next minute.
+
+    Equal warnings are logged once per minute.
+    """
 
     async def use(gateway: GatewayCore) -> None:
         core = gateway.core
@@ -271,7 +277,7 @@ def test_floods_are_limited_by_device(tmp_path: Path, new: ReleaseFacts) -> None
 
 
 def test_a_numbered_event_is_logged_once(tmp_path: Path, new: ReleaseFacts) -> None:
-    """A device that repeats an event gets the same index, whether the event is in the log already or not."""
+    """A repeated event is answered with the same log index, whether or not it was already appended to the log."""
 
     async def use(gateway: GatewayCore) -> None:
         core = gateway.core
@@ -291,7 +297,7 @@ def test_a_numbered_event_is_logged_once(tmp_path: Path, new: ReleaseFacts) -> N
 
 
 def test_events_of_a_device_with_a_key_are_signed(tmp_path: Path, new: ReleaseFacts) -> None:
-    """A signed event has level A, an unsigned one level B; forged ones, and those of another event, are refused."""
+    """A signed event has level A, an unsigned event level B; forged and mismatching ones are refused."""
     thing = SigningDevice()
     smoke = thing.event(ThingEvent(4, "smoke", 1))
 
@@ -331,7 +337,7 @@ def test_events_of_a_device_with_a_key_are_signed(tmp_path: Path, new: ReleaseFa
 
 
 def test_only_changed_devices_are_planned_and_notified(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts) -> None:
-    """Equal facts notify no face. A ban removes the credentials and withdraws the offer."""
+    """Equal facts notify no face. A ban of a device invalidates its credentials and withdraws its offer."""
     devices = [known_device(256), known_device(257)]
 
     async def use(gateway: GatewayCore) -> None:
@@ -363,7 +369,10 @@ def test_only_changed_devices_are_planned_and_notified(tmp_path: Path, old: Rele
 
 
 def test_an_order_is_offered_within_its_window(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts) -> None:
-    """An order is offered from its start time, only to its devices. If it is not carried out, an event is logged."""
+    """An order is offered from its start time, and only to its devices.
+
+    An order that is not fulfilled by its deadline is logged as an event.
+    """
     order = Order(7, "all", new.id, UUID(int=1), NOW + 100, NOW + 500, OrderStatus.OPEN)
     facts = site([known_device(256), known_device(257)], old, new, orders=(SiteOrder(order, frozenset({256})),))
 
@@ -406,7 +415,10 @@ def test_revoked_releases_are_replaced_at_once(tmp_path: Path, old: ReleaseFacts
 
 
 def test_operators_pause_and_retry(tmp_path: Path, new: ReleaseFacts) -> None:
-    """A pause withholds offers, and a retry gives new tries. Another process writes both to the state file."""
+    """A pause withholds offers, and a retry grants new tries.
+
+    Pause and retry are written to the state file by another process.
+    """
 
     async def use(gateway: GatewayCore) -> None:
         core, beside = gateway.core, gateway.state
@@ -431,7 +443,7 @@ def test_operators_pause_and_retry(tmp_path: Path, new: ReleaseFacts) -> None:
 
 
 def test_timeouts_follow_the_time_that_was_counted(tmp_path: Path, new: ReleaseFacts) -> None:
-    """A transfer times out. A jump of the clock in either direction fails no device."""
+    """A transfer times out. A jump of the clock in either direction does not make an update fail."""
     policy = GroupPolicy(delivery=DeliveryPolicy(transfer_time=300))
 
     async def use(gateway: GatewayCore) -> None:
@@ -455,7 +467,7 @@ def test_timeouts_follow_the_time_that_was_counted(tmp_path: Path, new: ReleaseF
 
 
 def test_a_gateway_that_was_off_for_a_day_fails_no_transfer(tmp_path: Path, new: ReleaseFacts) -> None:
-    """Time in which the gateway did not run is not counted against a device."""
+    """The time in which the gateway was off does not count towards a device's timeouts."""
     facts = site([known_device(256)], new)
 
     async def begin(gateway: GatewayCore) -> None:
@@ -473,7 +485,7 @@ def test_a_gateway_that_was_off_for_a_day_fails_no_transfer(tmp_path: Path, new:
 
 
 def test_components_of_other_producers_are_not_offered(tmp_path: Path, new: ReleaseFacts) -> None:
-    """Only products on the Spec's list are offered. A release of another contract is not."""
+    """Only products that the Spec lists are offered. A release of another BlockOTA contract is not offered."""
     foreign = Component(1337, "0x5FbDB2315678afecb367f032d93F642f64180aa3", COMPONENT.product)
     facts = site([known_device(256)], new, release(tmp_path, "9.0.0", component=foreign))
     spec = replace(next(iter(facts.specs.values())), components=(COMPONENT,))

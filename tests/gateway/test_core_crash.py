@@ -1,6 +1,6 @@
-"""A gateway that is killed between any two writes of an update loses no entry, and makes no entry twice.
+"""A gateway that is killed between any two writes of an update neither loses nor repeats an entry.
 
-The device repeats the message that was not acknowledged, as every face's client does.
+As a client of any face, the device repeats each message that was not acknowledged.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ POINTS = 60
 
 
 class KilledError(Exception):
-    """The process is killed at this point."""
+    """The process is killed at the current point."""
 
 
 class Killer:
-    """Ends the process at one of the points.
+    """Simulates the kill of a process at one of the points.
 
-    It also ends at every later point, because nothing is written after the end.
+    All later points raise the exception as well, because a killed process writes nothing more.
     """
 
     def __init__(self, at: int) -> None:
         self._at, self.count = at, 0
 
     def __call__(self) -> None:
-        """Pass a point, or end the process there."""
+        """Pass a point, or raise the exception if it is the chosen one or a later one."""
         self.count += 1
         if self.count > self._at:
             raise KilledError
@@ -62,13 +62,13 @@ class KilledDisk(LogDisk):
         self._killer()
 
     def sync(self) -> None:
-        """Make names durable, before a point."""
+        """Flush the names to the disk, followed by a point."""
         super().sync()
         self._killer()
 
 
 class Update:
-    """A device from its first report to its receipt, as messages that it repeats until they are acknowledged."""
+    """The messages of a device from its first report to its receipt, each repeated until it is acknowledged."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -138,7 +138,7 @@ class Update:
         yield lambda: core.event(256, text="all is well", counter=2)
 
     def _signed(self, gateway: GatewayCore, one: ReleaseFacts, kind: str = "application/blockota-runs") -> bytes:
-        """Sign a statement once, and repeat it later."""
+        """Sign a statement once, and repeat the same statement later."""
         if kind not in self._statements:
             nonce = gateway.core.nonce(256)
             self._statements[kind] = self._thing.state(one.release.sha256, nonce=nonce, kind=kind)[1]
@@ -146,7 +146,7 @@ class Update:
 
 
 async def feed(gateway: GatewayCore, log: TileLog) -> None:
-    """Append the outbox to the log, as the service does."""
+    """Append the outbox to the log, as the gateway service does."""
     waiting = gateway.state.outbox()
     if waiting:
         indices = log.append(entry for _, entry in waiting)
@@ -156,7 +156,7 @@ async def feed(gateway: GatewayCore, log: TileLog) -> None:
 
 
 def test_the_update_has_no_more_points(tmp_path: Path) -> None:
-    """Without a kill, the update makes its entries, and has at most `POINTS` points."""
+    """Without a kill, the update makes the expected entries, and has at most `POINTS` points."""
     killer, update = Killer(1000), Update(tmp_path)
     assert update.run(killer)
     assert update.kinds() == KINDS
@@ -166,7 +166,7 @@ def test_the_update_has_no_more_points(tmp_path: Path) -> None:
 @pytest.mark.sampled
 @pytest.mark.parametrize("point", sampled(range(POINTS), one_in=7))
 def test_a_killed_gateway_goes_on(tmp_path: Path, point: int) -> None:
-    """After a kill at any point, and another kill soon after it, the log has each entry once and in order."""
+    """After a kill at any point, and a second kill soon after, the log has each entry once and in order."""
     update = Update(tmp_path)
     killers = iter([Killer(point), Killer(point % 5), Killer(1000)])
     while not update.run(next(killers)):

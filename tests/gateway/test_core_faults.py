@@ -1,6 +1,6 @@
-"""Thousands of faults on the devices of a gateway that is killed repeatedly cause no false, lost or doubled entry.
+"""Thousands of faults on devices and repeated kills of the gateway cause no false, lost or repeated log entry.
 
-The devices are simulated here. They know which image they really run, and whether they have confirmed it.
+The devices are simulated here. The simulated devices record which image they really run, and whether they confirmed it.
 The faults are messages that are lost, repeated or sent by another device, damaged images, refusals, postponements,
 false claims of success, images that are rolled back, replayed statements, and lies about the version.
 """
@@ -40,11 +40,11 @@ Message = Callable[[Core], Coroutine[Any, Any, object]]
 class Device:
     """A simulated device.
 
-    Every second device signs its statements.
+    Every second simulated device signs its statements.
 
     Attributes:
-        known: the device as the registry knows it.
-        running: the image that it runs.
+        known: the device as in the registry.
+        running: the image that the device runs.
         confirmed: the images that the device ran and confirmed, each with the time of its first confirmation.
         acknowledged: the image of the newest report that the gateway accepted.
     """
@@ -128,7 +128,7 @@ class Campaign:
         await self._publish(gateway)
 
     async def _send(self, gateway: GatewayCore, device: Device, message: Message) -> None:
-        """Send a message. If the gateway is killed, the device sends it again."""
+        """Send a message. If the gateway is killed, the device sends the message again."""
         self._again.append((device, message))
         with suppress(RefusedError):  # a lie, or the limit of a minute
             await message(gateway.core)
@@ -190,14 +190,17 @@ class Campaign:
         return Report(image=device.running, statement=SigningDevice(secret=7).state(device.running)[1])
 
     def _replayed(self, device: Device) -> Report:
-        """Return a report about another image with an old statement about it."""
+        """Return a report about one image with a statement about an earlier image."""
         old = self._releases[0].release.sha256
         return Report(image=old, statement=device.statements[0] if device.statements else b"\xa0")
 
 
 @pytest.mark.sampled
 def test_no_fault_makes_a_false_a_lost_or_a_doubled_entry(tmp_path: Path) -> None:
-    """After all faults, the log has only true entries, each once. It has all entries that the gateway acknowledged."""
+    """After all faults, each log entry is true and occurs once.
+
+    The log contains all entries that the gateway acknowledged.
+    """
     campaign = Campaign(tmp_path, random.Random(SEED))  # noqa: S311 - a draw that can be repeated
     campaign.run(FAULTS)
     asyncio.run(drain(tmp_path, campaign.log))
@@ -215,6 +218,6 @@ def test_no_fault_makes_a_false_a_lost_or_a_doubled_entry(tmp_path: Path) -> Non
 
 
 async def drain(folder: Path, log: TileLog) -> None:
-    """Append the waiting entries to the log, as the next gateway does."""
+    """Append the waiting entries to the log, as a restarted gateway does."""
     with GatewayCore(folder) as gateway:
         await feed(gateway, log)

@@ -1,6 +1,7 @@
-"""A small fleet of devices over real sockets, with faults, and the judge of its log.
+"""A small fleet of devices over real sockets with faults, and the judge that checks the resulting log.
 
-`make bench-gateway` runs a large fleet. The devices of `benchmarks.fleet_campaign` and the gateway are two processes.
+`make bench-gateway` runs a large fleet. The devices of `benchmarks.fleet_campaign` and the gateway run in two
+processes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ OLD = bytes(32)
 
 
 def test_devices_with_faults_end_right(tmp_path: Path) -> None:
-    """After 48 faults on devices of two faces, no entry is false, lost or doubled, and no device is stuck."""
+    """After 48 faults on devices of two faces, no entry is false, lost or repeated, and every device finishes."""
     settings = SiteSettings(faces=("ddi", "lwm2m"), blocks=1)
     with fleet_site(tmp_path, settings) as site:
         result = run_campaign(site, CampaignPlan({"ddi": 16, "lwm2m": 12}, faults=48, rounds=1, size=2048))
@@ -42,26 +43,26 @@ def signer() -> SigningDevice:
 
 @pytest.fixture
 def diary(signer: SigningDevice) -> Diary:
-    """Return the diary of a device that reported an image by a signed statement."""
+    """Return the record of a device that reported an image by a signed statement."""
     confirmed, reports = [(IMAGE, float(install().time))], [(IMAGE, EvidenceLevel.A)]
     return Diary(DEVICE, signer.key, confirmed=confirmed, reports=reports)
 
 
 def faults(diary: Diary, *entries: LogEntry) -> tuple[int, int, int]:
-    """Return the numbers of entries that the judge calls false, lost and doubled."""
+    """Return how many entries the judge counts as false, lost and repeated."""
     verdict = judge_log(entries, [diary])
     return len(verdict.false), len(verdict.lost), len(verdict.doubled)
 
 
 def test_the_judge_accepts_what_is_true(signer: SigningDevice, diary: Diary) -> None:
-    """The judge finds no fault in a log with a device's receipt and an event that the gateway acknowledged."""
+    """The judge accepts a log with a device's receipt and an event that the gateway acknowledged."""
     diary.texts.append((EntryKind.EVENT, "alarm (mqtt 300, 1)", 1))
     event = LogEntry(EntryKind.EVENT, time=install().time, device=DEVICE, source="alarm (mqtt 300, 1)")
     assert faults(diary, signed_install(signer), event) == (0, 0, 0)
 
 
 def test_the_judge_finds_false_entries(signer: SigningDevice, diary: Diary) -> None:
-    """The judge finds an image not confirmed yet, a wrong signature, and a claim that the device did not make."""
+    """The judge reports an image not confirmed yet, a wrong signature, and a claim that the device did not make."""
     receipt = signed_install(signer)
     assert faults(diary, replace(receipt, time=receipt.time - 1)) == (1, 0, 0)
     assert faults(diary, signed_install(SigningDevice(7))) == (1, 0, 0)
@@ -70,7 +71,7 @@ def test_the_judge_finds_false_entries(signer: SigningDevice, diary: Diary) -> N
 
 
 def test_the_judge_finds_lost_and_doubled_entries(signer: SigningDevice, diary: Diary) -> None:
-    """A missing receipt or text, a second one, and a text at another index than the gateway named."""
+    """The judge reports a missing or repeated receipt or text, and a text at another index than acknowledged."""
     receipt = signed_install(signer)
     assert faults(diary) == (0, 1, 0)
     assert faults(diary, receipt, signed_install(signer)) == (0, 0, 1)

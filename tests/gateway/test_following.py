@@ -1,4 +1,4 @@
-"""Files that are not found are searched again after growing pauses, and a stop ends a search."""
+"""Files that are not found are searched again after growing pauses, and a stop request ends a search."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OTHER = WantedFile(FILE.component, release_of(code(310)))
 
 @dataclass
 class Finding:
-    """A finder with a store, and a clock that a test sets."""
+    """A file finder with a store, and a clock that a test sets."""
 
     folder: Path
     now: float = 0.0
@@ -46,12 +46,15 @@ class Finding:
 
 @pytest.fixture
 def finding(tmp_path: Path) -> Finding:
-    """Return a finder with an empty store."""
+    """Return a file finder with an empty store."""
     return Finding(tmp_path)
 
 
 def test_the_pause_grows_until_the_file_is_found(finding: Finding) -> None:
-    """A missing file does not delay others, and its pauses double. When it is found, the failure is over."""
+    """A missing file does not delay other files; the pause before its next search doubles up to 600 s.
+
+    When the file is found, its failure is no longer reported.
+    """
     pauses = []
     for _ in range(8):
         assert finding.finder.find_next([FILE])
@@ -89,7 +92,7 @@ def test_a_stop_ends_a_search(finding: Finding) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    """The error names the folder, so that the operator can repair it."""
+    """The error for a folder that cannot be used states the reason."""
     (tmp_path / "gateway").write_text("a file")
     with pytest.raises(StoreError, match="cannot be read or written"):
         ImageCatalogue(tmp_path / "gateway", LocalStore(tmp_path / "store"))

@@ -22,7 +22,7 @@ NEW = NewGateway(IDENTITY, "berlin.example", key="env:KEY")
 
 
 def test_a_new_gateway_can_be_enrolled_and_loaded(tmp_path: Path) -> None:
-    """The settings name the keys; the city can enrol the public keys; private keys are for their owner only."""
+    """The settings name the key files; the public keys can be enrolled; other users cannot read the private keys."""
     config = tmp_path / "blockota.toml"
     config.write_text('network = "local"\n')
     found = found_gateway(config, NEW)
@@ -55,7 +55,10 @@ def test_existing_keys_are_named_and_not_copied(tmp_path: Path) -> None:
 
 
 def test_a_message_broker_gets_its_files(tmp_path: Path) -> None:
-    """With a broker, its files and the table of the face are written. Its new passwords are returned once."""
+    """With the option for a broker, the broker's files and the settings table of the MQTT face are written.
+
+    The new passwords of the broker are returned once.
+    """
     found = found_gateway(tmp_path / "blockota.toml", replace(NEW, mqtt="broker.example"))
     assert found.broker
     assert found.broker.read_text().count("8883")
@@ -65,7 +68,10 @@ def test_a_message_broker_gets_its_files(tmp_path: Path) -> None:
 
 
 def test_a_gateway_gets_a_message_broker_later(tmp_path: Path) -> None:
-    """The files and the table are added to a gateway that exists, once. Everything else stays as it was."""
+    """The broker's files and table can be added to an existing gateway, once.
+
+    Adding a broker changes no other file and no other setting.
+    """
     config = tmp_path / "blockota.toml"
     found_gateway(config, NEW)
     before = config.read_text()

@@ -1,4 +1,4 @@
-"""The LwM2M face, with BlockOTA's own strict device on the loopback interface."""
+"""The LwM2M face, with BlockOTA's own strict LwM2M device on the loopback interface."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Story = Callable[[DeliveringCore, Lwm2mFace, Lwm2mDevice], Awaitable[None]]
 
 @pytest.fixture
 def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], DeliveringCore]:
-    """Return a function that runs a story of a device and the face, and returns the core."""
+    """Return a function that runs a test coroutine with a device and the face, and returns the core."""
     monkeypatch.setattr(server, "find_spec", lambda _: None)
 
     def run(story: Story) -> DeliveringCore:
@@ -60,9 +60,9 @@ Play = Callable[[Story], DeliveringCore]
 
 
 def test_a_device_pulls_installs_and_reports(play: Play) -> None:
-    """A device that registers gets the URI, fetches the image and installs it.
+    """A device that registers receives the image's URI, fetches the image and installs it.
 
-    When it registers again, its delivery is settled.
+    When the device registers again with the new version, its delivery is settled.
     """
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
@@ -84,7 +84,7 @@ def test_a_device_pulls_installs_and_reports(play: Play) -> None:
 
 @pytest.mark.parametrize("why", ["refused", "unsupported", "push only"])
 def test_an_image_is_pushed_to_a_device_that_cannot_pull(play: Play, why: str) -> None:
-    """The image is pushed if the URI is refused, if its protocol is not supported, or if the device asks for it."""
+    """The image is pushed if the device refuses the URI, does not support its protocol, or prefers a push."""
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         if why == "push only":
@@ -104,7 +104,7 @@ def test_an_image_is_pushed_to_a_device_that_cannot_pull(play: Play, why: str) -
 
 
 def test_a_device_that_takes_no_large_body_pulls(play: Play) -> None:
-    """The answer 4.13 to a push leads to a pull."""
+    """If the device answers a push with 4.13, it is told to pull the image."""
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         device.values["5/0/9"], device.most = b"1", 128
@@ -117,7 +117,7 @@ def test_a_device_that_takes_no_large_body_pulls(play: Play) -> None:
 
 
 def test_a_device_that_takes_neither_is_refused(play: Play) -> None:
-    """If a device refuses both the URI and the blocks, the try ends."""
+    """If a device refuses both the URI and the pushed blocks, the try fails."""
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         device.can_pull = device.can_push = False
@@ -129,7 +129,7 @@ def test_a_device_that_takes_neither_is_refused(play: Play) -> None:
 
 
 def test_a_rollback_is_not_an_installation(play: Play) -> None:
-    """A device that registers with the old version and a failure is not logged as updated."""
+    """A device that registers with the old version and an update failure is not logged as updated."""
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         device.rolls_back = True
@@ -144,7 +144,7 @@ def test_a_rollback_is_not_an_installation(play: Play) -> None:
 
 
 def test_nothing_is_executed_before_its_time(play: Play) -> None:
-    """An image is downloaded at once, but not installed before the time in its offer."""
+    """An image is downloaded immediately, but not installed before the start time of its offer."""
 
     async def story(core: DeliveringCore, face: Lwm2mFace, device: Lwm2mDevice) -> None:
         core.not_before = core.now + 100
@@ -162,7 +162,7 @@ def test_nothing_is_executed_before_its_time(play: Play) -> None:
 
 
 def test_a_withdrawn_image_is_not_installed(play: Play) -> None:
-    """An image that is withdrawn after its download is dropped on the device."""
+    """If an offer is withdrawn after the download, the device is told to drop the image."""
 
     async def story(core: DeliveringCore, face: Lwm2mFace, device: Lwm2mDevice) -> None:
         core.not_before = core.now + 100
@@ -177,7 +177,7 @@ def test_a_withdrawn_image_is_not_installed(play: Play) -> None:
 
 
 def test_a_device_in_queue_mode_is_asked_while_it_listens(play: Play) -> None:
-    """A device in queue mode gets an offer only within its window after its last message."""
+    """A device in queue mode receives an offer only within the window after its last message."""
 
     async def story(core: DeliveringCore, face: Lwm2mFace, device: Lwm2mDevice) -> None:
         core.withdraw()
@@ -196,7 +196,7 @@ def test_a_device_in_queue_mode_is_asked_while_it_listens(play: Play) -> None:
 
 
 def test_a_failed_try_of_a_device_that_restarts_counts(play: Play) -> None:
-    """A restart during the download counts as a failed try, so that a device does not download forever."""
+    """A device restart during the download counts as a failed try, so that a device does not download forever."""
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         device.stalls = True
@@ -236,7 +236,10 @@ def test_an_unknown_download_is_dropped(play: Play) -> None:
     ],
 )
 def test_a_wrong_registration_is_refused(play: Play, query: str, code: Any, reason: str) -> None:
-    """A wrong registration is refused, and a warning has the reason. Other devices are still served."""
+    """A malformed registration is refused, and the warning contains the reason.
+
+    After a malformed registration, other devices are still served.
+    """
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         assert (await device.request(POST, f"rd?{query}")).code is code
@@ -247,7 +250,7 @@ def test_a_wrong_registration_is_refused(play: Play, query: str, code: Any, reas
 
 
 def test_a_registration_with_a_wrong_body_is_refused(play: Play) -> None:
-    """Links that cannot be read, and bodies that are too long, are refused."""
+    """Registrations with malformed links, and too long bodies, are refused."""
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         assert (await device.register(links=b"\xff\xfe")).code is BAD_REQUEST
@@ -260,7 +263,7 @@ def test_a_registration_with_a_wrong_body_is_refused(play: Play) -> None:
 
 
 def test_a_flood_of_registrations_is_refused(play: Play) -> None:
-    """Only a limited number of a device's registrations is accepted in a minute."""
+    """Above the limit for a minute, registrations of a device are refused."""
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         codes = [(await device.register()).code for _ in range(22)]
@@ -278,7 +281,7 @@ def test_a_flood_of_registrations_is_refused(play: Play) -> None:
     ids=["bytes", "too long", "text"],
 )
 def test_nonsense_of_a_device_is_a_warning(play: Play, path: str, value: bytes) -> None:
-    """A value that cannot be read is logged with its resource, and the device gets no offer."""
+    """A malformed resource value is logged with the resource's path, and the device gets no offer."""
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         device.values[path] = value
@@ -292,7 +295,7 @@ def test_nonsense_of_a_device_is_a_warning(play: Play, path: str, value: bytes) 
 
 
 def test_registrations_end(play: Play) -> None:
-    """A registration ends when the device deregisters. Its later updates are answered by 4.04."""
+    """A registration ends when the device deregisters. Updates of the ended registration are answered with 4.04."""
 
     async def story(_: DeliveringCore, __: Lwm2mFace, device: Lwm2mDevice) -> None:
         await device.register()
@@ -303,7 +306,7 @@ def test_registrations_end(play: Play) -> None:
 
 
 def test_an_event_is_answered_with_its_index(play: Play) -> None:
-    """An event of a registered device is logged. Malformed events and events of strangers are refused."""
+    """An event of a registered device is logged. Malformed events, and events of unknown devices, are refused."""
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         event = ThingEvent(seq=9, kind="alarm", severity=3, body="too hot").encode()

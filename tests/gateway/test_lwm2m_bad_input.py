@@ -1,4 +1,4 @@
-"""The LwM2M face refuses bad input over real sockets with a warning, and still serves other devices."""
+"""The LwM2M face refuses malformed input over real sockets with a warning, and still serves other devices."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def _without_dtls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def play(folder: Path, story: Story) -> None:
-    """Run a story with a real core, a device, and the first port of the face.
+    """Run a test coroutine with a real core, a device, and the first port of the face.
 
-    Device 257 can still register afterwards.
+    Afterwards, check that device 257 can still register.
     """
 
     async def main() -> None:
@@ -73,7 +73,7 @@ def event(number: int, body: str = "too hot") -> bytes:
 
 
 def test_a_body_with_wrong_blocks_is_refused(tmp_path: Path) -> None:
-    """A missing, repeated, too short or too large block, and the reserved size, end the body with a warning."""
+    """A missing, repeated, too short or too large block, or one of reserved size, ends the transfer with a warning."""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, _: int) -> None:
         await device.register()
@@ -107,7 +107,10 @@ def test_a_body_with_wrong_blocks_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("distance", [0, 1], ids=["plain port", "device port"])
 def test_blocks_that_an_image_does_not_have_are_refused(tmp_path: Path, distance: int) -> None:
-    """Both ports refuse a block beyond the end and the reserved size. The warning names the device."""
+    """Both ports refuse a block beyond the image's end and a block of the reserved size.
+
+    The warning names the device.
+    """
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, port: int) -> None:
         device.stalls = True
@@ -131,7 +134,10 @@ def test_blocks_that_an_image_does_not_have_are_refused(tmp_path: Path, distance
 
 
 def test_half_an_event_and_a_flood_of_events_are_refused(tmp_path: Path) -> None:
-    """Half a CBOR item, a repeated number with another text, and too many events are refused. The others are logged."""
+    """A truncated CBOR item, a used event number with another text, and too many events are refused.
+
+    The others are logged.
+    """
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, _: int) -> None:
         assert (await device.request(POST, "events", event(1))).code is FORBIDDEN
@@ -157,7 +163,7 @@ def test_half_an_event_and_a_flood_of_events_are_refused(tmp_path: Path) -> None
 
 
 def test_devices_of_another_gateway_and_banned_ones_are_refused(tmp_path: Path) -> None:
-    """If two gateways could serve a device, its own gateway serves it and the other refuses it."""
+    """If a device is assigned to one of two gateways, this gateway serves it, and the other one refuses it."""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, _: int) -> None:
         assert (await device.register(999)).code is FORBIDDEN
@@ -170,7 +176,10 @@ def test_devices_of_another_gateway_and_banned_ones_are_refused(tmp_path: Path) 
 
 
 def test_a_clock_that_jumps_ends_no_registration(tmp_path: Path) -> None:
-    """Lifetimes follow the seconds that the clock counts. The jump itself causes a warning."""
+    """Registration lifetimes follow counted seconds, not jumps of the clock.
+
+    The jump of the clock itself causes a warning.
+    """
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, _: int) -> None:
         device.stalls = True
@@ -188,7 +197,7 @@ def test_a_clock_that_jumps_ends_no_registration(tmp_path: Path) -> None:
 
 
 def deliver(folder: Path, story: Callable[[DeliveringCore, server.Lwm2mFace, Lwm2mDevice], Awaitable[None]]) -> None:
-    """Run a test function with a core that delivers an image of 64 KiB to one device."""
+    """Run a test coroutine with a core that delivers a 64 KiB image to one device."""
 
     async def main() -> None:
         core = DeliveringCore(folder, IMAGE)
@@ -200,7 +209,10 @@ def deliver(folder: Path, story: Callable[[DeliveringCore, server.Lwm2mFace, Lwm
 
 
 def test_a_registration_ends_with_its_lifetime(tmp_path: Path) -> None:
-    """After its lifetime, a device gets no requests. Its updates and events are refused until it registers again."""
+    """After the lifetime of its registration, a device gets no requests.
+
+    Updates and events of the device are then refused until it registers again.
+    """
 
     async def story(core: DeliveringCore, face: server.Lwm2mFace, device: Lwm2mDevice) -> None:
         core.withdraw()
@@ -223,7 +235,7 @@ def test_a_registration_ends_with_its_lifetime(tmp_path: Path) -> None:
 
 
 def test_a_device_in_queue_mode_is_asked_in_its_window_alone(tmp_path: Path) -> None:
-    """The window of 93 seconds begins with each message of the device."""
+    """The window of 93 seconds for requests begins anew with each message of the device."""
 
     async def story(core: DeliveringCore, face: server.Lwm2mFace, device: Lwm2mDevice) -> None:
         core.withdraw()
@@ -247,7 +259,7 @@ def test_a_device_in_queue_mode_is_asked_in_its_window_alone(tmp_path: Path) -> 
 
 
 def test_a_device_that_registers_in_its_download_goes_on(tmp_path: Path) -> None:
-    """A new registration in the middle of a pull costs no try, and the image is installed once."""
+    """A new registration during a pull does not count as a failed try, and the image is installed once."""
 
     async def story(core: DeliveringCore, _: server.Lwm2mFace, device: Lwm2mDevice) -> None:
         await device.register()
@@ -263,7 +275,7 @@ def test_a_device_that_registers_in_its_download_goes_on(tmp_path: Path) -> None
 
 
 def test_a_push_that_a_registration_breaks_off_is_made_again(tmp_path: Path) -> None:
-    """The device drops the part that it has received, and the next try pushes the whole image."""
+    """After an interrupted push, the device drops the received part, and the next try pushes the whole image."""
 
     async def story(core: DeliveringCore, face: server.Lwm2mFace, device: Lwm2mDevice) -> None:
         device.can_pull = False

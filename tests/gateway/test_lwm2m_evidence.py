@@ -1,4 +1,4 @@
-"""The evidence that a device of the LwM2M face gives with the object 26241, with a real core and real sockets."""
+"""The evidence of an LwM2M device with object 26241, with a real core and real sockets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Story = Callable[[GatewayCore, Lwm2mDevice, SigningDevice], Awaitable[None]]
 
 @pytest.fixture
 def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], list[LogEntry]]:
-    """Return a function that runs a story of a device with a key, and returns the entries."""
+    """Return a function that runs a test coroutine with a device that has a key, and returns the log entries."""
     monkeypatch.setattr(server, "find_spec", lambda _: None)
 
     def run(story: Story) -> list[LogEntry]:
@@ -66,7 +66,7 @@ def proven(entries: list[LogEntry]) -> list[LogEntry]:
 
 
 async def update(gateway: GatewayCore, device: Lwm2mDevice) -> None:
-    """Let the device take the new release, up to its restart."""
+    """Let the device install the new release, up to its restart."""
     await device.register()
     await device.executed.wait()
     await gateway.until(lambda: gateway.core.state(256).stage is Stage.TRIAL)
@@ -80,12 +80,15 @@ async def settled(gateway: GatewayCore) -> None:
 
 
 async def warned(gateway: GatewayCore, words: str) -> None:
-    """Let the face work until a warning about the device has some words."""
+    """Let the face work until a warning about the device contains the given words."""
     await gateway.until(lambda: any(number == 256 and words in text for number, text in gateway.warnings()))
 
 
 def test_a_device_that_signs_proves_its_installation(play: Play) -> None:
-    """The object 26241 makes receipts of level A, signed over the gateway's nonces. Each nonce is used once."""
+    """A device with object 26241 gets receipts of level A, signed over the gateway's nonces.
+
+    Each nonce is used once.
+    """
     key = b""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, signer: SigningDevice) -> None:
@@ -106,9 +109,9 @@ def test_a_device_that_signs_proves_its_installation(play: Play) -> None:
 
 
 def test_a_device_that_ends_its_update_without_a_word_is_not_rolled_back(play: Play) -> None:
-    """The version is read with the state.
+    """The face reads the version together with the update state.
 
-    An update that ends before the device registers again counts as an installation.
+    An update that ends before the device registers again is logged as an installation.
     """
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, _: SigningDevice) -> None:
@@ -145,7 +148,7 @@ def test_a_signed_event_is_logged_with_its_signature(play: Play) -> None:
 
 
 def test_a_replayed_report_is_refused(play: Play) -> None:
-    """The statement of an earlier report is no evidence for another image or for a later nonce."""
+    """A statement of an earlier report is refused for another image and for a later nonce."""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, signer: SigningDevice) -> None:
         made: list[bytes] = []
@@ -189,7 +192,7 @@ def test_a_device_with_a_key_that_does_not_sign_makes_a_claim(play: Play) -> Non
 
 
 def test_a_restart_during_a_reading_makes_no_warning(play: Play) -> None:
-    """The version of one image and the hash of another, read around a restart, are read again."""
+    """If a restart falls between reading version and hash, both are read again."""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, signer: SigningDevice) -> None:
         def sign(_: bytes, nonce: bytes) -> bytes:
@@ -207,7 +210,7 @@ def test_a_restart_during_a_reading_makes_no_warning(play: Play) -> None:
 
 
 def test_a_device_that_lies_about_its_version_is_refused(play: Play) -> None:
-    """A version that does not match the reported image is refused with a warning, and no running image is logged."""
+    """A reported version that does not match the image is refused with a warning, and no running image is logged."""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, _: SigningDevice) -> None:
         device.version = "1.1.0"
@@ -219,7 +222,7 @@ def test_a_device_that_lies_about_its_version_is_refused(play: Play) -> None:
 
 
 def test_a_success_without_the_image_is_not_believed(play: Play) -> None:
-    """A device that reports the result "success" but still runs the old image has rolled back."""
+    """A device that reports the update result "success" but still runs the old image counts as rolled back."""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, _: SigningDevice) -> None:
         await update(gateway, device)
@@ -234,7 +237,7 @@ def test_a_success_without_the_image_is_not_believed(play: Play) -> None:
 
 
 def test_two_gateways_that_serve_one_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A statement for one gateway proves nothing to another one, and an image of the other one is not installed."""
+    """A statement for one gateway is refused by another one, which does not install the first one's image either."""
     monkeypatch.setattr(server, "find_spec", lambda _: None)
     signer = SigningDevice()
     folders = [tmp_path / name for name in ("first", "second")]

@@ -46,7 +46,7 @@ def desks(tmp_path: Path) -> Iterator[ThingDesks]:
 
 
 def play(desks: ThingDesks, story: Story) -> DeliveringCore:
-    """Run a story with the face, the desks and a device. Returns the core."""
+    """Run a test coroutine with the face, the desks and a device. Returns the core."""
     (desks.folder / "images").mkdir()
     core = DeliveringCore(desks.folder / "images")
 
@@ -59,12 +59,12 @@ def play(desks: ThingDesks, story: Story) -> DeliveringCore:
 
 
 def reading(value: Any = 21.5, **changed: Any) -> bytes:
-    """Return the payload with a reading."""
+    """Return a CoAP payload with a sensor reading."""
     return json.dumps({"time": NOW, "name": "temperature", "value": value, "unit": "Cel"} | changed).encode()
 
 
 def test_a_reading_is_answered_when_it_is_written(desks: ThingDesks) -> None:
-    """Every 2.04 means that another process finds the reading in the file."""
+    """When a reading is answered with 2.04, it is already in the file that another process reads."""
 
     async def story(_: DeliveringCore, desks: ThingDesks, device: Lwm2mDevice) -> None:
         assert (await device.request(POST, "readings", reading())).code is FORBIDDEN
@@ -78,7 +78,7 @@ def test_a_reading_is_answered_when_it_is_written(desks: ThingDesks) -> None:
 
 
 def test_bad_readings_are_refused(desks: ThingDesks) -> None:
-    """Each with the reason and a warning; the next reading is taken."""
+    """Each malformed reading is refused with a reason and a warning, and the next reading is accepted."""
 
     async def story(core: DeliveringCore, desks: ThingDesks, device: Lwm2mDevice) -> None:
         await device.register()
@@ -105,7 +105,7 @@ def test_bad_readings_are_refused(desks: ThingDesks) -> None:
 
 
 def test_a_flood_is_refused(desks: ThingDesks) -> None:
-    """The device gets 4.29 until the next minute."""
+    """Above the limit for a minute, readings of a device are answered with 4.29."""
 
     async def story(_: DeliveringCore, desks: ThingDesks, device: Lwm2mDevice) -> None:
         await device.register()
@@ -138,7 +138,7 @@ def test_a_gateway_without_validators_refuses_readings(tmp_path: Path) -> None:
     ],
 )
 def test_a_command_is_posted_once(desks: ThingDesks, answer: Any, outcome: str, reason: str | None) -> None:
-    """A command waits for the registration of the device, whose answer is the outcome of the command."""
+    """A command waits for the device's registration; the device's answer is the command's outcome."""
     desks.commands.keep([command_request()])
 
     async def story(_: DeliveringCore, desks: ThingDesks, device: Lwm2mDevice) -> None:
@@ -157,7 +157,7 @@ def test_a_command_is_posted_once(desks: ThingDesks, answer: Any, outcome: str, 
 
 
 def test_a_command_waits_for_a_device_in_queue_mode(desks: ThingDesks) -> None:
-    """A device that sleeps gets nothing until it sends an update."""
+    """A sleeping device gets no command until it sends a registration update."""
 
     async def story(core: DeliveringCore, desks: ThingDesks, device: Lwm2mDevice) -> None:
         await device.register(query="lt=86400&b=UQ&lwm2m=1.0")

@@ -1,4 +1,4 @@
-"""The gateway serves some pages to monitors, and some only to its own machine."""
+"""The gateway serves metrics and its log to any client, and pages about devices only to its own machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ACCESS = AccessStatus(9, 8, 7, 1_800_000_000, 2, accepted_requests=6, refused_re
 
 
 def ask(folder: Path, path: str, *, client: str = "127.0.0.1", status: GatewayStatus = STATUS) -> tuple[int, str]:
-    """Return the status and the body of the answer to a request."""
+    """Return the status and the body of the response to a request."""
     site = GatewaySite(TileLog(folder), lambda: status, lambda: [PLAN], host="10.64.0.7")
     answer = site.answer(HttpRequest("GET", path, {}, client))
     return answer.status, b"".join(one for one in answer.pieces if isinstance(one, bytes)).decode()
@@ -34,13 +34,13 @@ def ask(folder: Path, path: str, *, client: str = "127.0.0.1", status: GatewaySt
     [(GatewayStatus(), "starting"), (STATUS, "serving"), (GatewayStatus(block=7, troubles={"a": "b"}), "degraded")],
 )
 def test_health_has_a_word_for_the_state(tmp_path: Path, status: GatewayStatus, word: str) -> None:
-    """A gateway with failures also answers with 200, because a restart would not help."""
+    """A gateway with failures also answers `/health` with 200, because a restart would not help."""
     code, body = ask(tmp_path, "/health", status=status)
     assert (code, json.loads(body)["status"]) == (200, word)
 
 
 def test_metrics_have_prometheus_format(tmp_path: Path) -> None:
-    """A client on another machine gets the numbers of the gateway, its log, and its process."""
+    """A client on another machine can read the gateway's metrics, its log, and the process metrics."""
     samples = samples_of(ask(tmp_path, "/metrics", client="192.0.2.7")[1])
     assert samples["blockota_gateway_components offered"] == 1
     assert samples["blockota_gateway_outbox_entries"] == 3
@@ -52,7 +52,7 @@ def test_metrics_have_prometheus_format(tmp_path: Path) -> None:
 
 
 def test_readings_and_commands_are_shown(tmp_path: Path) -> None:
-    """A gateway with access settings shows its outbox, its last reading and its open commands."""
+    """With access settings, the state page shows the outbox, the last reading and the open commands."""
     status = replace(STATUS, access=ACCESS)
     found = json.loads(ask(tmp_path, "/health", status=status)[1])
     assert found["readings"] == {
@@ -77,9 +77,9 @@ def test_readings_and_commands_are_shown(tmp_path: Path) -> None:
 
 
 def test_devices_are_shown_to_this_machine_only(tmp_path: Path) -> None:
-    """A client on another machine gets the log and the numbers, but not the devices.
+    """A client on another machine can read the log and the metrics, but not the devices.
 
-    A client that reaches the gateway at a virtual IP, and is on the same machine, comes from this virtual IP.
+    A client on the gateway's machine that connects to a virtual IP counts as a client from this virtual IP.
     """
     assert ask(tmp_path, "/devices", client="10.64.0.7")[0] == 200
     assert ask(tmp_path, "/devices", client="10.64.0.8")[0] == 403

@@ -1,4 +1,4 @@
-"""The gateway reads its site and the releases from the chains, and proves images before it offers them."""
+"""The gateway reads its site and the releases from the chains, and verifies images before it offers them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Reader:
 
     Attributes:
         city: the city.
-        folder: the folder of the gateway.
+        folder: the folder with the gateway's files.
         store: the store with all images.
         confirmations: the number of blocks that follow a confirmed block.
     """
@@ -99,7 +99,10 @@ def component(city: City) -> Component:
 
 
 def test_a_release_is_offered_after_its_image_is_proven(city: City, reader: Reader) -> None:
-    """Devices, their Spec and its releases are read. The image is found once, proven, and kept for the next start."""
+    """A gateway reads its devices, their Spec and its releases.
+
+    The image of a release is fetched and verified once, and kept over a restart.
+    """
     number = city.register("SN-1")
     release = city.publish("1.0.0", image := code(700), reader.store)
     facts = reader.read()
@@ -126,7 +129,10 @@ def test_a_release_is_offered_after_its_image_is_proven(city: City, reader: Read
 
 
 def test_readings_are_kept_for_the_next_start(city: City, reader: Reader, tmp_path: Path) -> None:
-    """The file of readings returns what was read. A damaged file, and the file of another gateway, are ignored."""
+    """The file of a reading is read back as written.
+
+    A damaged reading file, and the file of another gateway, are ignored.
+    """
     city.register("SN-9", p256_key(1))
     city.publish("1.2.0", code(705), reader.store)
     site = reader.site.read()
@@ -140,7 +146,7 @@ def test_readings_are_kept_for_the_next_start(city: City, reader: Reader, tmp_pa
 
 
 def test_a_release_is_kept_before_it_can_be_offered(city: City, reader: Reader, tmp_path: Path) -> None:
-    """A gateway that is killed knows every release whose facts it had assembled."""
+    """After a kill, the gateway still has every release whose facts were complete."""
     city.register("SN-10", p256_key(2))
     path, chains = tmp_path / "readings.json", ((lambda: reader.site), {"local": lambda: reader.chain})
     settings = GatewaySettings(GATEWAY.uuid, tmp_path)
@@ -162,7 +168,7 @@ def test_a_release_is_kept_before_it_can_be_offered(city: City, reader: Reader, 
 
 
 def test_a_revoked_release_stays_known_and_is_not_kept(city: City, reader: Reader) -> None:
-    """A revoked release is recognised and has no image; one below the floor is not wanted; one ahead is found early."""
+    """A revoked release has no image; an image below the floor is not fetched; one for the future is fetched early."""
     city.publish("2.0.0", code(710), reader.store)
     city.publish("2.1.0", code(720), reader.store)
     reader.read()
@@ -190,7 +196,7 @@ def test_a_revoked_release_stays_known_and_is_not_kept(city: City, reader: Reade
 
 
 def test_only_what_the_spec_lists_of_a_followed_producer_is_offered(city: City, reader: Reader) -> None:
-    """Products of a contract without a producer, and of a suspended producer, are withheld."""
+    """Products of an unregistered contract, and of a suspended producer, are withheld."""
     stranger = SpecUpdate(city.chain.chain_id, city.cast.mallory.address, "evil", allowed=True)
     account = dev_account(REGISTRANT)
     city.devices.allow(account, MODEL, stranger)
@@ -211,7 +217,10 @@ def test_only_what_the_spec_lists_of_a_followed_producer_is_offered(city: City, 
 
 
 def test_orders_name_their_devices_and_bans_are_seen(city: City, reader: Reader) -> None:
-    """An order applies to devices that were registered before it. Bans of devices and of the gateway are read."""
+    """An order applies only to devices that were registered before it.
+
+    Bans of devices and of the gateway itself are read.
+    """
     before = frozenset(reader.read().devices)
     number = city.order("berlin", city.release_id("2.0.0"))
     later = city.register("SN-3")
@@ -228,7 +237,7 @@ def test_orders_name_their_devices_and_bans_are_seen(city: City, reader: Reader)
 
 
 def test_a_container_that_does_not_fit_is_not_offered(city: City, reader: Reader) -> None:
-    """A release for an STM32 whose manifest names another container fails check 7."""
+    """A release for an STM32 with another container in its manifest fails check 7."""
     image = code(760)
     facts = (PRODUCT.name, Version(3, 0, 0), hashlib.sha256(image).digest(), len(image))
     manifest = Manifest(*facts, container=Container.OPAQUE)

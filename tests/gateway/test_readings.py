@@ -1,4 +1,4 @@
-"""The desk for readings: confirmed readings are on the disk, and no device can fill the outbox."""
+"""The reading desk: confirmed readings are on the disk, and no device can fill the outbox."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def desks(tmp_path: Path) -> Iterator[ThingDesks]:
 
 
 def reading(value: Any = 21.5, **changed: Any) -> bytes:
-    """Return the message with a reading."""
+    """Return a payload with a sensor reading."""
     return json.dumps({"time": NOW, "name": "temperature", "value": value, "unit": "Cel"} | changed).encode()
 
 
 def test_a_reading_is_on_the_disk_before_it_is_confirmed(desks: ThingDesks) -> None:
-    """Another process finds it in the file when `receive` returns."""
+    """When `receive` returns, another process finds the reading in the file."""
 
     async def main() -> None:
         for value in range(3):
@@ -47,7 +47,7 @@ def test_a_reading_is_on_the_disk_before_it_is_confirmed(desks: ThingDesks) -> N
 
 
 def test_each_validator_gets_each_reading(tmp_path: Path) -> None:
-    """Each has its own copy in the outbox."""
+    """Each validator has its own copy of a reading in the outbox."""
     desks = ThingDesks(tmp_path, validators=(VALIDATOR, OTHER_VALIDATOR))
     asyncio.run(desks.readings.receive(256, reading()))
     assert desks.outbox.receivers() == [VALIDATOR, OTHER_VALIDATOR]
@@ -55,7 +55,7 @@ def test_each_validator_gets_each_reading(tmp_path: Path) -> None:
 
 
 def test_readings_that_arrive_together_are_written_together(desks: ThingDesks, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one transaction is written, the others wait for the next one."""
+    """100 readings that arrive together are written in at most two transactions."""
     sizes: list[int] = []
     put = desks.readings.put
 
@@ -75,7 +75,7 @@ def test_readings_that_arrive_together_are_written_together(desks: ThingDesks, m
 
 
 def test_a_flood_of_one_device_is_refused(desks: ThingDesks) -> None:
-    """Other devices are served, and the device too, a minute later."""
+    """A device above the limit of readings per minute is refused until the next minute; other devices are served."""
 
     async def main() -> None:
         for _ in range(READINGS_PER_MINUTE):
@@ -92,7 +92,7 @@ def test_a_flood_of_one_device_is_refused(desks: ThingDesks) -> None:
 
 
 def test_a_full_outbox_refuses_readings(desks: ThingDesks, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reading that cannot be kept is not confirmed."""
+    """If the outbox is full, a reading is refused instead of confirmed."""
     monkeypatch.setattr(module, "MOST_WAITING", 2)
 
     async def main() -> None:
@@ -107,7 +107,10 @@ def test_a_full_outbox_refuses_readings(desks: ThingDesks, monkeypatch: pytest.M
 
 
 def test_a_validator_that_is_gone_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its share of the outbox is full. The other validator gets all readings, until its share is full too."""
+    """If the outbox share of an unreachable validator is full, it gets no more readings.
+
+    The other validator gets all readings until its own share is full.
+    """
     monkeypatch.setattr(module, "MOST_WAITING", 4)
     desks = ThingDesks(tmp_path, validators=(VALIDATOR, OTHER_VALIDATOR))
 
@@ -132,7 +135,7 @@ def test_a_validator_that_is_gone_does_not_stop_the_others(tmp_path: Path, monke
 
 
 def test_bad_messages_are_refused_and_not_written(desks: ThingDesks) -> None:
-    """The reason is that of `blockota.messaging.readings`."""
+    """A malformed message is refused with a reason, and not written."""
 
     async def main() -> None:
         for raw in (b"", b"{}", reading(thing=257), reading(time=0), b"x" * (1 << 20)):
@@ -145,7 +148,7 @@ def test_bad_messages_are_refused_and_not_written(desks: ThingDesks) -> None:
 
 
 def test_a_disk_that_fails_delays_the_confirmation(desks: ThingDesks, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The desk tries again until the reading is written, and reports the trouble and its end."""
+    """If the disk fails, writing is repeated until it succeeds; the trouble and its end are reported."""
     monkeypatch.setattr(module, "_PAUSE", 0)
     put, failures = desks.readings.put, [1, 2, 3]
 

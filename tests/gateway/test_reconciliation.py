@@ -1,4 +1,4 @@
-"""A gateway that lost its state, or got back an older copy, repeats no statement that is in its log."""
+"""A gateway with a lost state, or an older copy of it, logs no statement twice."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Site:
 
 
 def test_a_lost_state_is_learned_from_the_log(tmp_path: Path) -> None:
-    """Without its state, a gateway makes no second installation and no second event, and reuses no job number."""
+    """Without its state, a gateway logs no second installation or event, and reuses no job number."""
     site = Site(tmp_path)
     assert site.run(["1.0.0", "1.1.0"], 1) == ["install", "install", "event"]
     for left in tmp_path.glob(f"{STATE}*"):
@@ -67,7 +67,7 @@ def test_a_lost_state_is_learned_from_the_log(tmp_path: Path) -> None:
 
 
 def test_an_older_state_learns_what_is_newer(tmp_path: Path) -> None:
-    """A state from a backup learns the entries that were made after it."""
+    """A state restored from a backup is completed from the log entries made after the backup."""
     site = Site(tmp_path)
     site.run(["1.0.0"], 1)
     shutil.copy(tmp_path / STATE, tmp_path / "backup")
@@ -79,7 +79,7 @@ def test_an_older_state_learns_what_is_newer(tmp_path: Path) -> None:
 
 
 def test_a_log_that_lost_entries_is_refused(tmp_path: Path) -> None:
-    """A log from a backup is refused, because new entries would get indices that are already used."""
+    """A log restored from an old backup is refused, because new entries would get indices that are already used."""
     site = Site(tmp_path)
     site.run(["1.0.0"], 1)
     shutil.rmtree(tmp_path / "log")

@@ -1,4 +1,4 @@
-"""Messages that come again: the core recognises a repetition after a lost answer, and refuses a replay."""
+"""Repeated messages: the core recognises a repetition after a lost answer, and refuses a replay."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from tests.support.receipts import SigningDevice
 @pytest.mark.parametrize("is_refusal", [False, True])
 @pytest.mark.parametrize("reason", ["no  space", ""])
 def test_a_repeated_failure_is_acknowledged_once_more(tmp_path: Path, reason: str, *, is_refusal: bool) -> None:
-    """A device whose answer was lost repeats its message. The repetition is recognised, and makes no entry."""
+    """A device whose answer was lost repeats its outcome message.
+
+    The repetition is acknowledged, and makes no second entry.
+    """
 
     async def use(gateway: GatewayCore) -> None:
         core, offer = gateway.core, gateway.core.offer(256)
@@ -39,7 +42,10 @@ def test_a_repeated_failure_is_acknowledged_once_more(tmp_path: Path, reason: st
 
 
 def test_a_repeated_postponement_is_logged_once(tmp_path: Path) -> None:
-    """A device repeats its request if the answer was lost. By then, the time to which it postponed may have passed."""
+    """A postponement that a device repeats is logged once.
+
+    A repetition after the end of the postponement is not granted.
+    """
 
     async def use(gateway: GatewayCore) -> None:
         core, offer, until = gateway.core, gateway.core.offer(256), gateway.clock.now + 2
@@ -56,7 +62,10 @@ def test_a_repeated_postponement_is_logged_once(tmp_path: Path) -> None:
 
 
 def test_a_replayed_signed_report_is_refused_after_a_restart(tmp_path: Path) -> None:
-    """The counter in the statement has to rise. The gateway keeps the newest counter on the disk."""
+    """A statement whose counter does not increase is refused as a replay.
+
+    The gateway stores the newest counter on the disk.
+    """
     thing, old, new = SigningDevice(), release(tmp_path, "1.0.0"), release(tmp_path, "1.1.0")
     key = PublicKey(KeyKind.P256, thing.key)
     facts, statements = site([known_device(256, key=key)], old, new), list[bytes]()
@@ -84,7 +93,10 @@ def test_a_replayed_signed_report_is_refused_after_a_restart(tmp_path: Path) -> 
 
 
 def test_a_replayed_signed_event_is_logged_once(tmp_path: Path) -> None:
-    """A repeated event gets the index of its entry, also after a restart. One that was forgotten is refused."""
+    """A repeated event is answered with the index of its entry, also after a restart.
+
+    One that was forgotten is refused.
+    """
     thing = SigningDevice()
     facts = site([known_device(256, key=PublicKey(KeyKind.P256, thing.key))])
     events = [thing.event(ThingEvent(number, "tamper", 1, body=f"opened {number}")) for number in range(1, 80)]
@@ -115,7 +127,7 @@ def test_a_replayed_signed_event_is_logged_once(tmp_path: Path) -> None:
 
 
 def test_a_repeated_signed_postponement_is_no_replay(tmp_path: Path) -> None:
-    """The signed request of an honest device comes again after its time: it is not granted, and makes no warning."""
+    """A signed postponement that is repeated after its end is not granted, and causes no warning."""
     thing, new = SigningDevice(), release(tmp_path, "1.1.0")
     device = known_device(256, key=PublicKey(KeyKind.P256, thing.key))
 

@@ -1,4 +1,4 @@
-"""The gateway survives failures of its chain, loses nothing, and ends quickly."""
+"""The gateway survives failures of its chain, loses nothing, and stops quickly."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ from tests.support.waiting import eventually
 
 @dataclass
 class Site:
-    """A gateway whose chain is behind a relay.
+    """A gateway whose chain is behind a relay that can be cut.
 
     Attributes:
         city: the city.
         relay: the relay.
         folder: the folder of the gateway.
-        lines: the lines that it wrote.
+        lines: the log lines that the gateway wrote.
     """
 
     city: City
@@ -77,7 +77,7 @@ class Site:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port of the gateway's state."""
+        """Return host and port of the gateway's state pages."""
         host, _, port = self.urls[-1].removeprefix("http://").partition(":")
         return host, int(port)
 
@@ -87,12 +87,12 @@ class Site:
             return bytes(answer.read())
 
     def health(self) -> dict[str, Any]:
-        """Return the gateway's description of its state."""
+        """Return the gateway's state as JSON fields."""
         found: dict[str, Any] = json.loads(self.get("/health"))
         return found
 
     def metric(self, name: str) -> float:
-        """Return a metric of the gateway; 0 without it."""
+        """Return a metric of the gateway, or 0 if it is missing."""
         return scrape(self.urls[-1]).get(f"blockota_gateway_{name}", 0)
 
     def entries(self) -> list[LogEntry]:
@@ -100,7 +100,7 @@ class Site:
         return [LogEntry.decode(raw) for raw in TileLog(self.folder / "log").entries()]
 
     def anchored(self) -> int:
-        """Return the anchored size on the chain."""
+        """Return the size of the log that is anchored on the chain."""
         record = self.city.ledger.log(GATEWAY.uuid)
         return record.size if record else 0
 
@@ -113,7 +113,7 @@ def site(city: City, tmp_path: Path) -> Iterator[Site]:
 
 
 def test_a_gateway_serves_and_anchors_through_outages(city: City, site: Site) -> None:
-    """After a start without a chain, a cut and a restart, the gateway delivers, logs and anchors as soon as it can."""
+    """After a start without a chain, an outage and a restart, the gateway delivers, logs and anchors when it can."""
     device = SigningDevice()
     number = city.register("SN-7", PublicKey(KeyKind.P256, device.key))
     image = code(900)
@@ -166,20 +166,20 @@ def test_a_gateway_serves_and_anchors_through_outages(city: City, site: Site) ->
 
 
 def test_a_second_process_with_one_state_is_refused(site: Site) -> None:
-    """The state of a gateway is locked while it runs."""
+    """A running gateway's state file is locked against a second process."""
     with site.running(), pytest.raises(RefusedError, match="another gateway runs"):
         run_gateway(site.setup, LineLog(lambda _: None), Stop(), on_ready=lambda _: None)
 
 
 def with_faces(site: Site, faces: Mapping[str, Mapping[str, object]]) -> GatewaySetup:
-    """Return the gateway with some faces."""
+    """Return the gateway with the given faces."""
     site.folder.mkdir(exist_ok=True)
     tables = {name: SettingsTable(f"gateway.{name}", dict(table), site.folder) for name, table in faces.items()}
     return replace(site.setup, settings=replace(site.setup.settings, faces=tables))
 
 
 def taken(kind: socket.SocketKind, port: int) -> socket.socket:
-    """Return a socket that uses a port."""
+    """Bind a socket to a port, and return the socket."""
     found = socket.socket(type=kind)
     found.bind(("127.0.0.1", port))
     if kind is socket.SOCK_STREAM:
@@ -208,7 +208,7 @@ def is_free(kind: socket.SocketKind, port: int) -> bool:
 def test_a_gateway_that_cannot_listen_ends_before_it_is_ready(site: Site, kind: socket.SocketKind, offset: int) -> None:
     """If an address is in use, the error names the address.
 
-    The gateway is never reported as running, and closes its other addresses.
+    The gateway is then not reported as running, and its other addresses are closed.
     """
     port = free_ports()
     ready: list[str] = []
@@ -227,7 +227,7 @@ def test_a_gateway_that_cannot_listen_ends_before_it_is_ready(site: Site, kind: 
 
 
 def test_faces_that_listen_nowhere_do_not_delay_the_start(site: Site) -> None:
-    """A serial port without a board, and a broker out of reach, do not prevent the start."""
+    """A serial port without a board, and a broker out of reach, do not prevent the gateway's start."""
     files = site.folder / "mqtt"
     files.mkdir(parents=True)
     for name in ("gateway", "0"):
@@ -249,7 +249,7 @@ def test_faces_that_listen_nowhere_do_not_delay_the_start(site: Site) -> None:
 
 
 def test_a_broker_without_its_files_is_reported_at_the_start(site: Site) -> None:
-    """If the gateway's passwords at the broker are missing, nothing is opened."""
+    """If the gateway's broker passwords are missing, the gateway does not start."""
     setup = with_faces(site, {"mqtt": {"images": "https://gateway.example/images/"}})
     ready: list[str] = []
     with pytest.raises(UsageError, match="the password of gateway at the message broker cannot be read"):

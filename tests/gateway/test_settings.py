@@ -29,7 +29,7 @@ configurations = ["acme-table"]
 
 
 def load(folder: Path, text: str) -> GatewaySettings:
-    """Load a settings file with this text."""
+    """Load a settings file with the given text."""
     path = folder / "blockota.toml"
     path.write_text(text)
     return load_gateway(path, environment={})
@@ -43,7 +43,7 @@ def test_defaults(tmp_path: Path) -> None:
 
 
 def test_groups_and_faces(tmp_path: Path) -> None:
-    """A device belongs to the group that names it, or else to the group of its model, or else to the default group."""
+    """A device belongs to the group that names it, else to the group of its model, else to the default group."""
     faces = '[gateway.ddi]\nlisten = "0.0.0.0:8443"\ncertificate = "tls.pem"\n'
     faces += '[gateway.smp.devices]\n300 = "/dev/ttyACM0"\n'
     found = load(tmp_path, HEAD + 'listen = "127.0.0.1:9000"\nanchor_minutes = 1\n' + GROUPS + faces)
@@ -90,6 +90,6 @@ def test_groups_and_faces(tmp_path: Path) -> None:
     ],
 )
 def test_an_unusable_setting_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
-    """The error names a setting that is missing, unknown or malformed."""
+    """The error names the setting that is missing, unknown or malformed."""
     with pytest.raises(UsageError, match=sentence):
         load(tmp_path, text)

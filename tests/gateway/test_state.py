@@ -1,4 +1,4 @@
-"""The gateway's state on the disk: shared transactions, failures, and files of other programs."""
+"""The gateway's state file: shared transactions, failures, and files of other programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.model.test_delivery import AT, NEXT, NOW, OFFER, OLD, runs, steps
 
 
 class Points:
-    """Counts the points before and after each transaction, and fails at some."""
+    """Counts the points before and after each transaction, and raises an error at some of them."""
 
     def __init__(self, *failing: int) -> None:
         self._failing, self.count = failing, 0
@@ -35,7 +35,10 @@ def changes(entry: bytes) -> StateChanges:
 
 
 def test_callers_share_transactions_in_their_order(tmp_path: Path) -> None:
-    """A hundred callers need only a few transactions. The entries have the order of the calls."""
+    """The commits of 100 concurrent callers need at most three transactions.
+
+    The entries have the order of the calls to `commit`.
+    """
     points = Points()
 
     async def use(state: GatewayState) -> list[range]:
@@ -50,7 +53,10 @@ def test_callers_share_transactions_in_their_order(tmp_path: Path) -> None:
 
 
 def test_a_change_that_could_not_be_written_is_written_next(tmp_path: Path) -> None:
-    """A full disk is reported to the caller. The change keeps its place, even if the caller gave up."""
+    """A full disk is reported to the caller of `commit`.
+
+    A change that failed keeps its place in the order, even if its caller was cancelled.
+    """
 
     async def use(state: GatewayState) -> None:
         with pytest.raises(StoreError, match="no space left"):
@@ -68,7 +74,7 @@ def test_a_change_that_could_not_be_written_is_written_next(tmp_path: Path) -> N
 
 
 def test_the_state_is_read_as_it_was_written(tmp_path: Path) -> None:
-    """Deliveries of all stages and the records of devices survive a restart. Only the file's user can read it."""
+    """Deliveries of all stages and the records of devices survive a restart. Only the owner can read the state file."""
     given_up = steps(*OFFER, Outcome(succeeded=True), runs(OLD), Planned(NEXT)).delivery
     deliveries = {(number, ""): one for number, one in enumerate([*AT.values(), given_up])}
     record = DeviceRecord(7, 3, bytes(32), "rev-b", b"chip")
@@ -86,7 +92,7 @@ def test_the_state_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_entries_leave_the_outbox_when_they_are_in_the_log(tmp_path: Path) -> None:
-    """An entry that is in the log is removed from the outbox, and its number is never used again."""
+    """An entry that was appended to the log is removed from the outbox, and its number is not reused."""
     with GatewayState(tmp_path / "state.sqlite") as state:
         [first] = asyncio.run(state.commit(StateChanges(NOW, entries=[b"smoke"], event=(256, 1, b"digest"))))
         state.appended([(first, 41)])
@@ -98,7 +104,7 @@ def test_entries_leave_the_outbox_when_they_are_in_the_log(tmp_path: Path) -> No
 
 
 def test_only_the_newest_events_of_a_device_are_recognised(tmp_path: Path) -> None:
-    """An event that is older than the kept events is recognised as forgotten, not taken for a new one."""
+    """An event older than the remembered events is recognised as too old, not accepted as new."""
 
     async def send(state: GatewayState) -> None:
         events = [(256, number, b"digest") for number in range(70)]
@@ -112,7 +118,10 @@ def test_only_the_newest_events_of_a_device_are_recognised(tmp_path: Path) -> No
 
 
 def test_credentials(tmp_path: Path) -> None:
-    """A token is valid for its face and devices. A new key replaces the old key. A revocation ends both."""
+    """A token is valid only for its face and its devices.
+
+    A new key of a device replaces the old key. A revocation ends both.
+    """
     path = tmp_path / "state.sqlite"
     with GatewayState(path) as state, GatewayState(path, is_owner=False) as beside:
         token = beside.issue_token("ddi", [256, 257])
@@ -130,7 +139,7 @@ def test_credentials(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
-    """A file in use, of another program, of a newer version, or damaged is refused with its reason."""
+    """A state file that is in use, damaged, or of another program or newer version is refused with the reason."""
     path = tmp_path / "state.sqlite"
     with GatewayState(path), pytest.raises(RefusedError, match="another gateway runs with this file"):
         GatewayState(path)

@@ -1,4 +1,4 @@
-"""The gateway's time does not believe a jump of the clock at once."""
+"""The gateway's time follows a jump of the system clock only after a confirmation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ STEADY = [LARGEST_STEP] * (TRIAL // LARGEST_STEP)
     ],
 )
 def test_time_is_what_the_clock_counts(steps: Sequence[int], time: int, missed: int) -> None:
-    """Steps up to a minute count. A jump is taken over only after the clock has run normally for ten minutes."""
+    """Steps up to a minute count.
+
+    A jump of the clock is accepted only after the clock has run normally for ten minutes.
+    """
     clock = SteppedClock()
     steady = SteadyTime(clock)
     for step in steps:
@@ -38,7 +41,7 @@ def test_time_is_what_the_clock_counts(steps: Sequence[int], time: int, missed: 
 
 
 def test_a_block_that_agrees_confirms_the_clock() -> None:
-    """A confirmed block near the clock's time ends the doubt. A block far from it does not."""
+    """A confirmed block with a time near the clock's time confirms a jump. A block far from it does not."""
     clock = SteppedClock()
     steady = SteadyTime(clock)
     clock.now += DAY
@@ -49,9 +52,9 @@ def test_a_block_that_agrees_confirms_the_clock() -> None:
 
 
 def test_the_time_never_begins_before_its_end() -> None:
-    """If the clock was set back before the start, the gateway continues with its last time.
+    """If the clock was set back before the start, the gateway's time continues from its last value.
 
-    Time while it was off is missed.
+    The time between the last value and the start counts as missed.
     """
     assert SteadyTime(SteppedClock(), last=NOW + 50)() == NOW + 50
     late = SteadyTime(SteppedClock(), last=NOW - DAY)

@@ -1,4 +1,7 @@
-"""The AN3155 face flashes boards with the bench's code. If a new release fails, it flashes the previous release."""
+"""The AN3155 face flashes boards with the bench's code.
+
+If a new release fails, the face flashes the previous release again.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,7 @@ def serve(
     facts: SiteFacts | None = None,
     before: Callable[[Core], Awaitable[None]] | None = None,
 ) -> list[LogEntry]:
-    """Run the face with a board until a condition is true.
+    """Run the face with a board until a condition is true; return the log entries.
 
     The function `before` is called first. Returns the entries.
     """
@@ -101,7 +104,7 @@ def sha256(image: bytes) -> bytes:
 
 
 def kinds(entries: list[LogEntry]) -> list[tuple[EntryKind, bytes | None]]:
-    """Return the kinds and images of entries."""
+    """Return the kinds and images of log entries."""
     return [(one.kind, one.image) for one in entries]
 
 
@@ -115,7 +118,7 @@ def test_a_board_is_flashed(tmp_path: Path) -> None:
 
 
 def test_a_board_is_visited_when_its_record_is_known(tmp_path: Path) -> None:
-    """A board whose record the gateway reads after its start is visited soon, even if it is offered nothing."""
+    """A board whose record the gateway reads only after its start is visited, even if it gets no offer."""
     running = set[asyncio.Task[None]]()
 
     async def learn(core: Core) -> None:
@@ -132,7 +135,7 @@ def test_a_board_is_visited_when_its_record_is_known(tmp_path: Path) -> None:
 
 
 def test_the_release_before_is_flashed_again(tmp_path: Path) -> None:
-    """Where the new release fails after the flash was changed, the one before passes the ten checks and is logged."""
+    """If flashing the new release fails after the flash was changed, the previous release is flashed and logged."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=Faults(power_cut_in_program=40))
     entries = serve(tmp_path, board, lambda entries, _: len(entries) == 3)
     assert kinds(entries) == [
@@ -157,7 +160,7 @@ EARLY_FAULTS = (Faults(lost_ack=25), Faults(flip_sent=40), Faults(unplug_after_s
 @pytest.mark.sampled
 @pytest.mark.parametrize("faults", sampled(LATE_FAULTS, one_in=4))
 def test_after_each_fault_of_the_line_the_board_runs_what_the_log_states(tmp_path: Path, faults: Faults) -> None:
-    """A fault after the first erased page leads back to the previous release, and never to a false receipt."""
+    """After a fault behind the first erased page, the previous release is flashed, and no false receipt is logged."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=faults)
     entries = serve(tmp_path, board, lambda entries, _: len(entries) == 3)
     assert kinds(entries) == [
@@ -171,7 +174,7 @@ def test_after_each_fault_of_the_line_the_board_runs_what_the_log_states(tmp_pat
 @pytest.mark.sampled
 @pytest.mark.parametrize("faults", sampled(EARLY_FAULTS, one_in=4))
 def test_a_fault_before_anything_is_erased_costs_no_try(tmp_path: Path, faults: Faults) -> None:
-    """The visit is repeated, and the release is installed."""
+    """After a fault before the first erased page, the face visits the board again and installs the release."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=faults)
     entries = serve(tmp_path, board, lambda entries, _: len(entries) == 2)
     assert kinds(entries) == [(EntryKind.INSTALL, sha256(OLD)), (EntryKind.INSTALL, sha256(NEW))]
@@ -179,7 +182,7 @@ def test_a_fault_before_anything_is_erased_costs_no_try(tmp_path: Path, faults: 
 
 
 def test_the_newest_active_release_replaces_a_revoked_one(tmp_path: Path) -> None:
-    """If the previous release is revoked, the newest other release is flashed, although its version is lower."""
+    """If the previous release is revoked, the newest other active release is flashed, although its version is lower."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=Faults(power_cut_in_program=40))
     facts = facts_of(tmp_path, is_old_revoked=True)
     entries = serve(tmp_path, board, lambda entries, _: len(entries) == 3, facts)
@@ -193,7 +196,10 @@ def test_the_newest_active_release_replaces_a_revoked_one(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("is_old_revoked", [False, True])
 def test_nothing_below_the_floor_is_flashed_again(tmp_path: Path, *, is_old_revoked: bool) -> None:
-    """If the floor is above the previous releases, the board stays without a program. The log has only the event."""
+    """If the minimum version excludes the previous releases, the board remains without a program.
+
+    The log has only the event.
+    """
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=Faults(power_cut_in_program=40))
     facts = facts_of(tmp_path, minimum=Version(1, 0, 1), is_old_revoked=is_old_revoked)
     given_up: Condition = lambda _, gateway: any("no other active release" in line for line in gateway.lines)  # noqa: E731
@@ -204,7 +210,7 @@ def test_nothing_below_the_floor_is_flashed_again(tmp_path: Path, *, is_old_revo
 
 
 def test_a_worn_page_makes_no_receipt(tmp_path: Path) -> None:
-    """A cell that cannot be programmed fails check 10 for the new release and for the previous release."""
+    """A flash cell that cannot be programmed fails check 10 for the new and for the previous release."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=Faults(flipped_bit=BASE + len(OLD) - 2))
     entries = serve(tmp_path, board, lambda entries, _: len(entries) == 2)
     assert kinds(entries) == [(EntryKind.INSTALL, sha256(OLD)), (EntryKind.EVENT, sha256(NEW))]
@@ -212,7 +218,7 @@ def test_a_worn_page_makes_no_receipt(tmp_path: Path) -> None:
 
 
 def test_an_erased_board_gets_its_release_again(tmp_path: Path) -> None:
-    """A gateway that was killed after a try had erased the board flashes the release before it, without tries left."""
+    """After a restart, a board that a failed try had erased gets the previous release, although no tries are left."""
 
     async def fail(core: Core) -> None:
         await core.reported(NUMBER, Report(image=sha256(OLD), level=EvidenceLevel.C, unique_id=UNIQUE_ID))
@@ -234,7 +240,7 @@ def test_another_board_at_the_port_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_contents_that_are_not_a_release_are_not_replaced(tmp_path: Path) -> None:
-    """Check 6 refuses a board with unknown contents. Nothing is offered until an operator retries."""
+    """Check 6 refuses a board with unknown contents. The update is not offered again until an operator retries it."""
     board = SimulatedBoard(flash=program(BASE, handlers=9), unique_id=UNIQUE_ID)
     stopped: Condition = lambda entries, gateway: entries and gateway.core.state(NUMBER).stage is Stage.STOPPED  # noqa: E731
     entries = serve(tmp_path, board, stopped)
@@ -247,7 +253,7 @@ def test_contents_that_are_not_a_release_are_not_replaced(tmp_path: Path) -> Non
     [{}, {"devices": {"x": "/dev/ttyUSB0"}}, {"devices": {"1": "/dev/a", "2": "/dev/a"}}, {"port": "/dev/ttyUSB0"}],
 )
 def test_settings_that_cannot_be_used(tmp_path: Path, table: dict[str, Any]) -> None:
-    """A wrong table is refused before the face runs."""
+    """An invalid settings table is refused before the face runs."""
     context = FaceContext(GATEWAY, tmp_path, lambda: 0, lambda *_, **__: None)
     with pytest.raises(UsageError):
         create(SettingsTable("gateway.an3155", table, tmp_path), context)

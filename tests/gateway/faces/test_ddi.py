@@ -44,7 +44,7 @@ Answer = TypeVar("Answer")
 
 @dataclass
 class DdiClient:
-    """A device that speaks DDI, with one connection for each request. It only follows links, and constructs no URL."""
+    """A device that speaks DDI, with one connection for each request; the device constructs no URL itself."""
 
     port: int
     token: str = TOKEN
@@ -53,7 +53,7 @@ class DdiClient:
     def ask(
         self, path: str, method: str = "GET", body: bytes | None = None, *, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes, dict[str, str]]:
-        """Send a request, and return status, body and headers."""
+        """Send a request, and return status, body and headers of the response."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             kind = {"Content-Type": "application/json"} if body is not None else {}
@@ -72,17 +72,17 @@ class DdiClient:
         return {name: link["href"].partition(str(self.port))[2] for name, link in json.loads(body)["_links"].items()}
 
     def artifact(self) -> dict[str, Any]:
-        """Open the action that is offered, and return its artifact."""
+        """Open the offered action, and return its artifact."""
         [artifact] = json.loads(self.ask(self.poll()["deploymentBase"])[1])["deployment"]["chunks"][0]["artifacts"]
         return {**artifact, "url": artifact["_links"]["download-http"]["href"].partition(str(self.port))[2]}
 
     def feedback(self, link: str, execution: str, finished: str, *details: str) -> int:
-        """Send feedback about an action, and return the status."""
+        """Send feedback about an action, and return the response's status."""
         status = {"execution": execution, "result": {"finished": finished}, "details": details}
         return self.ask(f"{link}/feedback", "POST", json.dumps({"id": "1", "status": status}).encode())[0]
 
     def attributes(self, **data: str) -> int:
-        """Send attributes, and return the status."""
+        """Send attributes, and return the response's status."""
         body = {"mode": "merge", "data": {f"blockota.{name}": value for name, value in data.items()}}
         return self.ask(self.poll()["configData"], "PUT", json.dumps(body).encode())[0]
 
@@ -110,12 +110,12 @@ async def served(folder: Path, core: Core, use: Callable[[DdiClient], None], *, 
 
 
 def context(folder: Path) -> FaceContext:
-    """Return the surroundings of a face."""
+    """Return the context of a face."""
     return FaceContext(GATEWAY, folder, lambda: 0, lambda *_, **__: None)
 
 
 def test_an_offer_is_opened_downloaded_and_closed(tmp_path: Path) -> None:
-    """The answer to a poll links to the action, and the action links to the image. The success counts as a report."""
+    """The response to a poll links to the action and its image, and the device's success counts as a report."""
     core, offer = _Staged(), device_offer(tmp_path, IMAGE)
 
     def device(client: DdiClient) -> None:
@@ -141,7 +141,7 @@ def test_an_offer_is_opened_downloaded_and_closed(tmp_path: Path) -> None:
 
 
 class _Staged(FakeCore):
-    """A core in which every delivery is in one stage."""
+    """A fake core in which each delivery has one settable stage."""
 
     stage = Stage.OFFERED
 
@@ -166,7 +166,7 @@ RANGES: tuple[tuple[dict[str, str], int, bytes], ...] = (
 
 
 def test_a_range_of_the_image_is_sent(tmp_path: Path) -> None:
-    """A download is resumed with Content-Range, which SWUpdate requires. Parts of different images are never joined."""
+    """A download is resumed with a `Content-Range` response; parts of different images are never joined."""
     core = FakeCore()
     core.now_offered[256] = [device_offer(tmp_path, IMAGE)]
 
@@ -184,7 +184,7 @@ def test_a_range_of_the_image_is_sent(tmp_path: Path) -> None:
 
 
 def test_images_are_served_by_their_hash(tmp_path: Path) -> None:
-    """Devices of other faces can get an image and a delta, also in ranges, but no other file."""
+    """Images and deltas can be downloaded by their SHA-256, also in ranges; no other file can be downloaded."""
     digests = []
     for folder in ("images", "deltas"):
         (tmp_path / folder).mkdir()
@@ -203,7 +203,7 @@ def test_images_are_served_by_their_hash(tmp_path: Path) -> None:
 
 
 def unstalled(ask: Callable[[], Answer]) -> Answer:
-    """Repeat a request until it is answered, because a busy machine can stall a good client too."""
+    """Repeat a request until it is answered, because a busy machine can stall a correct client as well."""
 
     def asked() -> Answer | None:
         with suppress(OSError, http.client.HTTPException):
@@ -216,7 +216,7 @@ def unstalled(ask: Callable[[], Answer]) -> Answer:
 
 
 def test_clients_that_stall_are_dropped(tmp_path: Path) -> None:
-    """Half a request, or a download that is not read, does not keep a connection open. Other devices are served."""
+    """A client that stalls, with half a request or an unread download, is disconnected; others are served."""
     core, large = FakeCore(), bytes(32 << 20)
     core.now_offered[256] = [device_offer(tmp_path, large)]
     face = DdiFace(DdiSettings("127.0.0.1", 0), context(tmp_path), stall_seconds=0.2)
@@ -237,7 +237,7 @@ def test_clients_that_stall_are_dropped(tmp_path: Path) -> None:
 
 
 def test_strangers_get_nothing(tmp_path: Path) -> None:
-    """A wrong token, another device's token, another tenant and malformed ids all get the same refusal."""
+    """Missing and foreign tokens, and unknown or malformed device ids, are all refused with status 401."""
     core = FakeCore()
     core.tokens[257] = "another"
 
@@ -264,8 +264,8 @@ def test_strangers_get_nothing(tmp_path: Path) -> None:
     serve(tmp_path, core, device)
 
 
-def test_nobody_is_a_stranger_before_the_first_reading(tmp_path: Path) -> None:
-    """A gateway that has not read its devices yet asks the device to try again, and logs no warning."""
+def test_no_device_is_refused_before_the_first_reading(tmp_path: Path) -> None:
+    """Before its first reading, the gateway asks the device with status 503 to try again, and logs no warning."""
     core = FakeCore()
     core.devices.clear()
 
@@ -278,7 +278,7 @@ def test_nobody_is_a_stranger_before_the_first_reading(tmp_path: Path) -> None:
 
 
 def test_bad_messages_are_refused_and_warned_of(tmp_path: Path) -> None:
-    """Bytes that are not DDI's JSON, repeated keys, unknown words and foreign actions change nothing."""
+    """Malformed DDI messages and feedback for unknown actions are refused and change nothing."""
     core = _Staged()
     core.now_offered[256] = [device_offer(tmp_path, IMAGE)]
 
@@ -313,7 +313,7 @@ def test_bad_messages_are_refused_and_warned_of(tmp_path: Path) -> None:
 
 
 def test_a_body_of_1_gib_is_refused_at_its_beginning(tmp_path: Path) -> None:
-    """A body without a length is read up to the limit; the connection of its sender is closed, others are served."""
+    """A chunked body is read only up to the limit, its connection is closed, and other requests are served."""
     core = FakeCore()
     core.now_offered[256] = [device_offer(tmp_path, IMAGE)]
     chunk = b"10000\r\n" + bytes(1 << 16) + b"\r\n"
@@ -335,7 +335,7 @@ def test_a_body_of_1_gib_is_refused_at_its_beginning(tmp_path: Path) -> None:
 
 
 def test_failures_and_refusals_are_told_apart(tmp_path: Path) -> None:
-    """A failed try has the device's words. A rejected try is final. A finished action is no longer found."""
+    """A failed try is logged with the device's text, a rejected one is final, and an ended one answers 410."""
     core, offer = FakeCore(), device_offer(tmp_path, IMAGE)
     core.now_offered[256] = [offer]
 
@@ -357,7 +357,7 @@ def test_failures_and_refusals_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_withdrawn_action_is_cancelled(tmp_path: Path) -> None:
-    """A device that began an action is asked to cancel it, before it gets the next one."""
+    """A device that opened a withdrawn action must cancel this action before the next one is offered."""
     core = FakeCore()
     core.now_offered[256] = [device_offer(tmp_path, IMAGE)]
 
@@ -376,7 +376,7 @@ def test_a_withdrawn_action_is_cancelled(tmp_path: Path) -> None:
 
 
 def test_a_real_core_logs_a_claim_only_after_the_success(tmp_path: Path) -> None:
-    """If the device lies about its version or reports a success too early, only the right report becomes an entry."""
+    """A device's wrong version and premature success make no entry of an installed release; its right report does."""
     new = release_facts(tmp_path, "1.1.0")
     policy = GroupPolicy(delivery=DeliveryPolicy(pauses=()))
 
@@ -423,9 +423,9 @@ async def _update(gateway: GatewayCore, folder: Path, image: bytes) -> None:
 
 
 def test_a_device_that_names_its_image_is_believed_only_then(tmp_path: Path) -> None:
-    """The device's success alone makes no entry.
+    """For a device that names its image, a success alone makes no entry.
 
-    Its attributes after the restart make one, or show that it rolled back.
+    The attributes of the device after its restart make an entry, or show that the device rolled back.
     """
     old, new = release_facts(tmp_path, "1.0.0"), release_facts(tmp_path, "1.1.0")
 
@@ -453,7 +453,7 @@ def test_a_device_that_names_its_image_is_believed_only_then(tmp_path: Path) -> 
 
 
 def test_a_success_before_the_device_starts_the_image_is_no_report(tmp_path: Path) -> None:
-    """The gateway remembers after a restart that a device names its image. Such a device can end its trial itself."""
+    """The gateway remembers over a restart that a device names its image, and such a device may end its trial."""
     old, new = release_facts(tmp_path, "1.0.0"), release_facts(tmp_path, "1.1.0")
 
     async def main() -> None:
@@ -492,6 +492,6 @@ def test_a_success_before_the_device_starts_the_image_is_no_report(tmp_path: Pat
     ],
 )
 def test_a_wrong_setting_is_reported(tmp_path: Path, values: dict[str, Any], why: str) -> None:
-    """A wrong setting is refused by name."""
+    """The error for an invalid setting of the DDI face states the reason."""
     with pytest.raises(UsageError, match=why):
         DdiSettings.read(SettingsTable("gateway.ddi", values, tmp_path))

@@ -1,4 +1,4 @@
-"""A restart of the gateway does not change what the DDI face requests from a device."""
+"""A restart of the gateway changes no answer of the DDI face."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from tests.support.gateway import FakeCore, device_offer
 
 
 def test_a_restart_between_any_two_steps_of_a_cancellation_changes_nothing(tmp_path: Path) -> None:
-    """A new gateway answers each request. It cancels what the former gateway offered, and knows which actions ended."""
+    """Each step of a cancellation works with a restarted gateway.
+
+    The restarted gateway cancels actions that it offered before, and rejects feedback on ended actions.
+    """
     core = FakeCore()
     core.now_offered[256] = [device_offer(tmp_path, IMAGE)]
     links: dict[str, str] = {}
@@ -68,7 +71,10 @@ def test_a_restart_between_any_two_steps_of_a_cancellation_changes_nothing(tmp_p
 
 
 def test_a_success_of_a_withdrawn_update_is_logged(tmp_path: Path) -> None:
-    """The entry does not prove what the device runs. It explains why the release may be offered again."""
+    """A success of a withdrawn update is logged as a warning.
+
+    The warning is not evidence of the running image, but explains why the release may be offered again.
+    """
     core = FakeCore()
     core.now_offered[256] = [device_offer(tmp_path, IMAGE)]
 
@@ -86,7 +92,7 @@ def test_a_success_of_a_withdrawn_update_is_logged(tmp_path: Path) -> None:
 
 
 def test_a_state_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
-    """If the file is damaged, making the face fails, and the error names the file."""
+    """If the state file is damaged, making the face fails with an error that names the state."""
     (tmp_path / STATE_NAME).write_bytes(b"no database" * 100)
     with pytest.raises(StoreError, match="the state of the DDI face"):
         DdiFace(DdiSettings("127.0.0.1", 0), context(tmp_path))

@@ -1,4 +1,4 @@
-"""The message ids of a gateway's requests over CoAP rise over its restarts."""
+"""The message ids of a gateway's CoAP requests increase over its restarts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REMEMBERED = 247
 
 
 async def first_id(now: int) -> int:
-    """Start an endpoint, and return the message id of its first request."""
+    """Start a CoAP endpoint, and return the message id of its first request."""
     context = await ServerContext.create_server_context(None, bind=("127.0.0.1", 0), transports=["simplesocketserver"])
     try:
         [interface] = context.request_interfaces
@@ -28,7 +28,7 @@ async def first_id(now: int) -> int:
 
 @pytest.mark.parametrize("seconds", [1, 60, REMEMBERED])
 def test_a_restarted_gateway_does_not_repeat_message_ids(seconds: int) -> None:
-    """After a restart, the ids are ahead of those before it, and do not reach those that a device remembers."""
+    """After a restart, the message ids are greater than before, and not among those that a device still remembers."""
     before, after = (asyncio.run(first_id(now)) for now in (NOW, NOW + seconds))
     ahead = (after - before) % (1 << 16)
     assert ahead == 160 * seconds

@@ -1,4 +1,4 @@
-"""The MQTT face, with a broker in the process of the test."""
+"""The MQTT face, with an MQTT broker in the process of the test."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ IMAGE = hashlib.sha256(b"image").hexdigest()
 
 
 class Site:
-    """A gateway with a fake core, and its broker."""
+    """A gateway with a fake core, and its MQTT broker."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.now = folder, NOW
@@ -56,7 +56,7 @@ class Site:
         self.desks: ThingDesks | None = None
 
     def face(self) -> MqttFace:
-        """Start the face again, with the state that it kept on disk."""
+        """Start the face again, with its state from the disk."""
         context = FaceContext(
             SITE,
             self.folder,
@@ -99,14 +99,14 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    """A gateway whose device 256 has an offer."""
+    """Return a gateway whose device 256 has an offer."""
     site = Site(tmp_path)
     site.core.now_offered[256] = [device_offer(tmp_path)]
     return site
 
 
-def test_nobody_is_a_stranger_before_the_first_reading(site: Site) -> None:
-    """A request that arrives before the gateway has read its devices is not answered, and not warned of."""
+def test_no_device_is_refused_before_the_first_reading(site: Site) -> None:
+    """A request that arrives before the gateway has read its devices gets neither an answer nor a warning."""
 
     class Starting(FakeCore):
         asked = asyncio.Event()
@@ -133,7 +133,7 @@ def test_nobody_is_a_stranger_before_the_first_reading(site: Site) -> None:
 
 
 def test_a_device_takes_a_job_and_proves_the_release(site: Site) -> None:
-    """A device finds the retained notice, verifies the document, and ends the job with its signed statement."""
+    """A device reads the retained notice, verifies the job document, and ends the job with a signed statement."""
     payload = DeviceStatement(bytes(16), 3, bytes.fromhex(IMAGE)).encode()
     statement = SignedStatement(RUNS, payload, bytes(31) + b"\1" + bytes(31) + b"\1").encode()
 
@@ -164,7 +164,7 @@ def test_a_device_takes_a_job_and_proves_the_release(site: Site) -> None:
 
 
 def test_a_repeated_update_is_answered_and_another_end_is_refused(site: Site) -> None:
-    """A device whose answer was lost repeats its update, even after a restart of the gateway."""
+    """A device whose response was lost repeats its update and gets the same answer, even after a gateway restart."""
 
     async def end(device: FakeThing) -> None:
         assert (await device.ask("jobs/7/update", status="FAILED"))["topic"] == "accepted"
@@ -182,7 +182,7 @@ def test_a_repeated_update_is_answered_and_another_end_is_refused(site: Site) ->
 
 
 def test_jobs_are_listed_and_described(site: Site) -> None:
-    """The list of jobs, the next job, and a job by its number are answered in the same way as by AWS."""
+    """The list of jobs, the next job, and a job by its number are answered as by AWS IoT Jobs."""
 
     async def work(device: FakeThing) -> None:
         assert [one["jobId"] for one in (await device.ask("jobs/get"))["queuedJobs"]] == ["7"]
@@ -196,7 +196,7 @@ def test_jobs_are_listed_and_described(site: Site) -> None:
 
 
 def test_a_device_postpones(site: Site) -> None:
-    """A postponement reaches the core, and a stale version is refused with the state of the execution."""
+    """A postponement reaches the core; an update with a stale version is rejected with the execution's state."""
 
     async def work(device: FakeThing) -> None:
         details = {"postponedUntil": str(NOW + 60), "reason": "in use"}
@@ -209,7 +209,7 @@ def test_a_device_postpones(site: Site) -> None:
 
 
 def test_a_configuration_reaches_the_device_and_comes_back(site: Site) -> None:
-    """The shadow has the desired configuration until the device reports its hash. A stale write is refused."""
+    """The device shadow has the desired configuration until the device reports its hash. A stale write is refused."""
     text = b'{"limit": 21.5}'
     offer = replace(device_offer(site.folder, text, job=9), is_configuration=True)
     site.core.now_offered[256] = [offer]
@@ -238,7 +238,7 @@ def test_a_configuration_reaches_the_device_and_comes_back(site: Site) -> None:
 
 
 def test_events_are_acknowledged_and_entries_are_published(site: Site) -> None:
-    """An event is acknowledged with its index, and each entry of the log is published in order."""
+    """An event is acknowledged with its log index, and each log entry is published in order."""
     site.log = [b"entry 0", b"entry 1"]
     event = ThingEvent(1, "tamper", 1, body="the lid is open")
 
@@ -266,7 +266,7 @@ def test_events_are_acknowledged_and_entries_are_published(site: Site) -> None:
 
 
 def test_notices_are_published_again_after_the_broker_lost_them(site: Site) -> None:
-    """The face connects again by itself, and repeats the notices of all devices."""
+    """The face reconnects by itself, and publishes the notices of all devices again."""
 
     async def work(device: FakeThing) -> None:
         await device.next(lambda one: one.topic == notify_next(256))
@@ -281,7 +281,7 @@ def test_notices_are_published_again_after_the_broker_lost_them(site: Site) -> N
 
 
 def test_a_changed_offer_is_notified_once(site: Site) -> None:
-    """A withdrawn offer is notified. A change that does not affect the device is not notified."""
+    """Devices are notified of a withdrawn offer. A change that does not affect a device causes no notice."""
     face = site.face()
 
     async def work() -> None:
@@ -313,7 +313,7 @@ def test_a_broker_that_does_not_keep_devices_apart_is_not_used(site: Site, fault
 
 
 def test_bad_messages_are_refused_and_others_are_served(site: Site) -> None:
-    """Each bad message is refused with a warning, and another device is still served."""
+    """Each malformed message is refused with a warning, and another device is still served."""
     cases = {
         b'{"clientToken": "a", "clientToken": "b"}': "repeated",
         b'{"status": "SUCCEEDED"': "not valid JSON",
@@ -342,7 +342,10 @@ def test_bad_messages_are_refused_and_others_are_served(site: Site) -> None:
 
 
 def test_a_flood_is_refused_until_the_next_window(site: Site) -> None:
-    """A device that sends too many messages is not answered for some seconds. Another device is still answered."""
+    """A device that sends too many messages gets no answers for some seconds.
+
+    During the pause, another device is still served.
+    """
 
     async def work(device: FakeThing) -> None:
         for _ in range(80):
@@ -357,7 +360,10 @@ def test_a_flood_is_refused_until_the_next_window(site: Site) -> None:
 
 
 def test_a_defect_in_one_answer_does_not_stop_the_others(site: Site) -> None:
-    """If a device's request makes the gateway fail, it is rejected. Another device is still served."""
+    """A device's request that raises an exception in the gateway is rejected.
+
+    After the exception, another device is still served.
+    """
 
     async def fail(*_: object) -> bool:
         raise ZeroDivisionError
@@ -375,7 +381,7 @@ def test_a_defect_in_one_answer_does_not_stop_the_others(site: Site) -> None:
 
 
 def test_a_real_core_believes_no_lies(tmp_path: Path) -> None:
-    """A device that states another version, an unknown image, odd texts or another job is refused or logged as such."""
+    """A device that states a wrong version, image, text or job is refused, or its statement is logged as a warning."""
     site = Site(tmp_path)
 
     async def work(device: FakeThing, gateway: GatewayCore) -> None:

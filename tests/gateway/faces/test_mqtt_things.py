@@ -1,4 +1,4 @@
-"""Readings and commands at the MQTT face, with a broker in the process of the test."""
+"""Readings and commands at the MQTT face, with an MQTT broker in the process of the test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ READINGS, ANSWERS = "blockota/v1/things/256/readings", "blockota/v1/things/256/c
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """A gateway with the desks for readings and commands."""
+    """Return a gateway with the desks for readings and commands."""
     site = Site(tmp_path)
     site.desks = ThingDesks(tmp_path)
     yield site
@@ -36,18 +36,18 @@ def desks_of(site: Site) -> ThingDesks:
 
 
 def reading(value: Any = 21.5, **changed: Any) -> bytes:
-    """Return the message with a reading."""
+    """Return an MQTT payload with a sensor reading."""
     return json.dumps({"time": NOW, "name": "temperature", "value": value, "unit": "Cel"} | changed).encode()
 
 
 async def settled(site: Site) -> None:
-    """Wait until the gateway holds no message."""
+    """Wait until the gateway has confirmed all messages."""
     gateway = site.broker.clients["gateway"]
     await site.broker.until(lambda: not gateway.unconfirmed and gateway.queue.empty())
 
 
 def test_a_reading_is_confirmed_when_it_is_written(site: Site) -> None:
-    """The gateway confirms it to the broker after it is in the file, and sends no answer."""
+    """The gateway confirms a reading to the broker (PUBACK) only after it was written, and publishes no response."""
     confirmed: list[list[tuple[str, Any]]] = []
 
     async def work(device: FakeThing) -> None:
@@ -81,7 +81,7 @@ def test_a_reading_is_confirmed_when_it_is_written(site: Site) -> None:
     ],
 )
 def test_a_bad_reading_is_answered(site: Site, payload: bytes, why: str) -> None:
-    """The device gets the reason, the log gets a warning, and the next reading is taken."""
+    """A malformed reading is answered with the reason and logged as a warning; the next reading is accepted."""
 
     async def work(device: FakeThing) -> None:
         await device.connection.publish(READINGS, payload)
@@ -98,7 +98,7 @@ def test_a_bad_reading_is_answered(site: Site, payload: bytes, why: str) -> None
 
 
 def test_messages_that_are_not_served_are_dropped(site: Site) -> None:
-    """Readings of strangers, of a banned device, and retained ones leave a warning, and are not kept by the broker."""
+    """Readings of unknown or banned devices, and retained readings, are confirmed to the broker with a warning."""
     site.core.devices[256] = replace(site.core.devices[256], is_banned=True)
 
     async def work(device: FakeThing) -> None:
@@ -119,7 +119,7 @@ def test_messages_that_are_not_served_are_dropped(site: Site) -> None:
 
 
 def test_readings_wait_for_the_first_reading_of_the_chain(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gateway that does not know its devices yet keeps the message, and takes it later."""
+    """A reading that arrives before the gateway has read its devices is written after it has read them."""
     monkeypatch.setattr("blockota.gateway.faces.mqtt_things._PAUSE", 0)
 
     async def work(device: FakeThing) -> None:
@@ -150,7 +150,10 @@ def test_a_gateway_without_validators_refuses_readings(tmp_path: Path) -> None:
 
 
 def test_a_defect_stops_neither_the_device_nor_the_others(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message that meets a defect is confirmed, and does not come again for ever. The next one is taken."""
+    """A reading that raises an exception in the gateway is confirmed, so that the broker does not repeat it.
+
+    The next one is taken.
+    """
     receive = desks_of(site).readings.receive
 
     async def failing(number: int, payload: bytes) -> None:
@@ -171,7 +174,7 @@ def test_a_defect_stops_neither_the_device_nor_the_others(site: Site, monkeypatc
 
 
 def test_a_command_is_sent_and_answered(site: Site) -> None:
-    """A command that waits before the connection and one that comes later are sent once; the answer is an outcome."""
+    """A command from before the connection and a later one are sent once; the device's answer becomes an outcome."""
     desks = desks_of(site)
     desks.commands.keep([command_request()])
 
@@ -200,7 +203,7 @@ def test_a_command_is_sent_and_answered(site: Site) -> None:
 
 
 def test_a_device_of_another_face_gets_no_command_by_mqtt(site: Site) -> None:
-    """A device that registered at another face is reached there; when it leaves, MQTT is used."""
+    """Commands to a device go to the face at which it registered last, and to MQTT after it deregistered."""
     desks = desks_of(site)
     desks.commands.set_face(256, "lwm2m")
     desks.commands.keep([command_request(), command_request(thing=257, id="c-2")])

@@ -1,4 +1,4 @@
-"""The SMP face brings images to boards with MCUboot, and reports an installation only after the confirmation."""
+"""The SMP face updates boards with MCUboot, and reports an installation only after the confirmation."""
 
 from __future__ import annotations
 
@@ -32,14 +32,17 @@ def sha256(image: bytes) -> bytes:
 
 
 async def installed(site: Site) -> None:
-    """Wait until the new image is installed. It must be logged once, and only after the confirmation."""
+    """Wait until the new image is installed.
+
+    Check that the installation is logged once, and only after the confirmation.
+    """
     await site.until(lambda: sha256(NEW) in site.logged(EntryKind.CLAIMED) and site.stage is Stage.SETTLED)
     assert (site.board.running, site.board.is_confirmed) == (digest_of(NEW), True)
     assert site.logged(EntryKind.CLAIMED) == [sha256(OLD), sha256(NEW)]
 
 
 def test_an_image_is_installed(serve: Callable[..., None]) -> None:
-    """The image is uploaded, tested, confirmed and then reported, by the SHA-256 of its file."""
+    """An image is uploaded, tested and confirmed, and then reported by the SHA-256 of its file."""
 
     async def use(site: Site) -> None:
         await installed(site)
@@ -50,7 +53,7 @@ def test_an_image_is_installed(serve: Callable[..., None]) -> None:
 
 
 def test_a_board_is_updated_over_udp(serve: Callable[..., None]) -> None:
-    """The same exchange by datagrams: answers that are lost are asked for again."""
+    """An update over UDP succeeds, although two responses are lost."""
 
     async def use(site: Site) -> None:
         assert str(site.board.port).startswith("udp:127.0.0.1:")
@@ -62,7 +65,7 @@ def test_a_board_is_updated_over_udp(serve: Callable[..., None]) -> None:
 
 
 def test_a_configuration_is_refused(serve: Callable[..., None]) -> None:
-    """A configuration for a board is a refusal in the log with its reason, and the firmware is installed."""
+    """A configuration for an SMP board is logged as refused with its reason, and the firmware is installed."""
 
     async def use(site: Site) -> None:
         await site.until(lambda: site.logged(EntryKind.REFUSAL))
@@ -75,7 +78,7 @@ def test_a_configuration_is_refused(serve: Callable[..., None]) -> None:
 
 
 def test_a_program_that_prints_is_served(serve: Callable[..., None]) -> None:
-    """Lines that the program prints between the answers do not matter."""
+    """Lines that the board's program prints between its responses are ignored."""
 
     async def use(site: Site) -> None:
         site.board.faults.noise = b"temperature 21.5\r\n\x06"
@@ -86,9 +89,9 @@ def test_a_program_that_prints_is_served(serve: Callable[..., None]) -> None:
 
 @pytest.mark.parametrize("keeps_upload", [False, True], ids=["from the start", "resumed"])
 def test_a_power_cut_during_the_upload(serve: Callable[..., None], *, keeps_upload: bool) -> None:
-    """The upload continues at the offset that the board states.
+    """After a power cut, the upload continues at the offset that the board states.
 
-    If the board has forgotten it, the upload begins anew.
+    A board that has lost the upload's beginning gets the whole image again.
     """
 
     async def use(site: Site) -> None:
@@ -104,7 +107,7 @@ def test_a_power_cut_during_the_upload(serve: Callable[..., None], *, keeps_uplo
 
 
 def test_every_lost_answer_is_overcome(serve: Callable[..., None]) -> None:
-    """Lost answers are requested again in another visit, and nothing is installed twice."""
+    """After lost responses, the face visits the board again, and the image is installed once."""
 
     async def use(site: Site) -> None:
         site.board.faults.lost = {4, 12}
@@ -114,7 +117,7 @@ def test_every_lost_answer_is_overcome(serve: Callable[..., None]) -> None:
 
 
 def test_answers_with_a_wrong_checksum(serve: Callable[..., None]) -> None:
-    """They are errors of the link: another visit follows, and the face goes on to serve all boards."""
+    """Responses with a wrong CRC are link errors, after which the face visits the board again."""
 
     async def use(site: Site) -> None:
         site.board.faults.spoiled = {2, 5, 9}
@@ -125,7 +128,7 @@ def test_answers_with_a_wrong_checksum(serve: Callable[..., None]) -> None:
 
 
 def test_a_board_is_unplugged_and_connected_again(serve: Callable[..., None]) -> None:
-    """The lost port is logged once, and the update continues when the board is back."""
+    """A lost serial port is logged, and the update continues when the board is connected again."""
 
     async def use(site: Site) -> None:
         await site.until(lambda: site.board.written > 500)
@@ -139,7 +142,7 @@ def test_a_board_is_unplugged_and_connected_again(serve: Callable[..., None]) ->
 
 
 def test_a_program_that_crashes_is_rolled_back(serve: Callable[..., None]) -> None:
-    """If the board rolls back, the release is not reported, and not offered again."""
+    """If the board rolls back, the release is not reported as installed, and not offered again."""
 
     async def use(site: Site) -> None:
         site.board.faults.crashing = {digest_of(NEW) or b""}
@@ -152,7 +155,10 @@ def test_a_program_that_crashes_is_rolled_back(serve: Callable[..., None]) -> No
 
 
 def test_a_program_that_does_not_answer_is_not_confirmed(serve: Callable[..., None]) -> None:
-    """A program without SMP is never confirmed. After the next start, the old program is reported as rolled back."""
+    """A new program that does not answer SMP requests is not confirmed.
+
+    After the board's next start, the rollback to the old program is logged.
+    """
 
     async def use(site: Site) -> None:
         site.board.faults.deaf = {digest_of(NEW) or b""}
@@ -167,7 +173,10 @@ def test_a_program_that_does_not_answer_is_not_confirmed(serve: Callable[..., No
 
 
 def test_a_spoiled_image_is_not_started(serve: Callable[..., None]) -> None:
-    """The digest of the second slot is compared before the image is marked. The next try installs the image."""
+    """An image whose digest in the second slot is wrong is not marked for a test.
+
+    At the next try, the image is installed.
+    """
 
     async def use(site: Site) -> None:
         site.board.faults.spoil_at = 1500
@@ -181,7 +190,7 @@ def test_a_spoiled_image_is_not_started(serve: Callable[..., None]) -> None:
 
 
 def test_an_image_that_the_board_refuses(serve: Callable[..., None]) -> None:
-    """The board's error becomes the reason of the failed try."""
+    """If the board refuses the image, its error becomes the reason of the failed try."""
 
     async def use(site: Site) -> None:
         site.board.faults.refused = BUSY
@@ -192,7 +201,7 @@ def test_an_image_that_the_board_refuses(serve: Callable[..., None]) -> None:
 
 
 def test_an_unknown_program_with_a_known_version(serve: Callable[..., None]) -> None:
-    """A board that runs other bytes under the version of a release does not count as updated."""
+    """A board whose image has a release's version but other bytes does not count as running the release."""
 
     async def use(site: Site) -> None:
         await site.until(lambda: site.logged(EntryKind.WARNING))
@@ -209,7 +218,7 @@ def test_an_unknown_program_with_a_known_version(serve: Callable[..., None]) -> 
 
 
 def test_an_image_on_trial_that_is_not_offered_is_not_confirmed(serve: Callable[..., None]) -> None:
-    """The face confirms only the image that it is to install."""
+    """An image on trial that the face did not install is not confirmed."""
 
     async def use(site: Site) -> None:
         site.board.slots, site.board.is_confirmed = [FOREIGN, OLD], False
@@ -220,7 +229,7 @@ def test_an_image_on_trial_that_is_not_offered_is_not_confirmed(serve: Callable[
 
 
 def slots_with(**changes: object) -> bytes:
-    """Return an answer with one image."""
+    """Return a response with one image slot."""
     slot: dict[str, object] = {"image": 0, "slot": 0, "version": "1", "hash": bytes(32), "active": True}
     return encoded({"images": [{**slot, **changes}]})
 
@@ -241,7 +250,7 @@ def slots_with(**changes: object) -> bytes:
     ],
 )
 def test_answers_that_cannot_be_used(tmp_path: Path, answer: bytes, error: type[Exception]) -> None:
-    """A wrong answer is reported as an error of the link or of the board, and never raises another error."""
+    """A malformed response raises an error of the link or of the board, and no other exception."""
 
     async def ask() -> None:
         async with open_board(SmpLine(str(board.port))) as opened:
@@ -255,7 +264,7 @@ def test_answers_that_cannot_be_used(tmp_path: Path, answer: bytes, error: type[
 
 @pytest.mark.parametrize("offset", [-1, len(NEW) + 1, 1 << 31, 0])
 def test_offsets_that_cannot_be_used(tmp_path: Path, offset: int) -> None:
-    """If a board requests bytes outside the image, or the same bytes forever, the upload ends."""
+    """If a board requests bytes outside the image, or the same offset forever, the upload ends with an error."""
 
     async def ask() -> None:
         async with open_board(SmpLine(str(board.port))) as opened:
@@ -270,7 +279,7 @@ def test_offsets_that_cannot_be_used(tmp_path: Path, offset: int) -> None:
 
 
 def test_a_board_that_sends_without_end(tmp_path: Path) -> None:
-    """Bytes without an answer end at the deadline of the request, and other boards are served meanwhile."""
+    """An endless stream of bytes ends at the request's deadline, and other boards are served meanwhile."""
 
     async def ask(port: str) -> None:
         async with open_board(SmpLine(port, answer=0.3)) as opened:
@@ -296,7 +305,7 @@ def test_a_board_that_sends_without_end(tmp_path: Path) -> None:
 
 
 def test_two_gateways_cannot_use_one_port(tmp_path: Path) -> None:
-    """The second gateway gets an error of the link, and the exchange of the first one continues."""
+    """A second gateway at the same port gets a link error, and the exchange of the first gateway continues."""
 
     async def ask() -> None:
         async with open_board(SmpLine(str(board.port))) as first:
@@ -334,13 +343,13 @@ def test_a_missing_port_is_an_error_of_the_link(tmp_path: Path) -> None:
     ],
 )
 def test_settings_that_cannot_be_used(tmp_path: Path, table: dict[str, Any]) -> None:
-    """A wrong table is refused before the face runs."""
+    """An invalid settings table is refused before the face runs."""
     context = FaceContext(GATEWAY, tmp_path, lambda: 0, lambda *_, **__: None)
     with pytest.raises(UsageError):
         create(SettingsTable("gateway.smp", table, tmp_path), context)
 
 
 def test_udp_addresses() -> None:
-    """Only addresses of this machine and of private networks are accepted."""
+    """Only UDP addresses of this machine and of private networks are accepted."""
     assert udp_address("udp:127.0.0.1") == ("127.0.0.1", 1337)
     assert udp_address("udp:10.77.0.2:1338") == ("10.77.0.2", 1338)

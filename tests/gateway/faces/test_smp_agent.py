@@ -1,4 +1,4 @@
-"""The SMP face and the commands of BlockOTA's agent: its events."""
+"""The SMP face reads the events of BlockOTA's agent on a board."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ POINTS = 150
 
 
 def numbers(entries: list[LogEntry]) -> list[int | None]:
-    """Return the device's numbers in the entries of its events."""
+    """Return the board's event numbers in the log entries."""
     return [entry.counter for entry in entries if entry.kind is EntryKind.EVENT]
 
 
@@ -36,7 +36,7 @@ def board_of(site: Site) -> AgentDevice:
 
 
 def test_the_events_of_an_update_are_logged(serve: Callable[..., None]) -> None:
-    """Start, start on trial and confirmation are entries with the board's numbers, which the board then forgets."""
+    """Start, start on trial and confirmation are logged with the board's event numbers, and acknowledged to it."""
 
     async def use(site: Site) -> None:
         board = board_of(site)
@@ -55,7 +55,7 @@ def test_the_events_of_an_update_are_logged(serve: Callable[..., None]) -> None:
 
 
 def test_more_events_than_fit_into_an_answer(serve: Callable[..., None]) -> None:
-    """The events are read, acknowledged and read again until none is left."""
+    """Events are read, acknowledged and read again until none is left on the board."""
 
     async def use(site: Site) -> None:
         board = board_of(site)
@@ -71,7 +71,7 @@ def test_more_events_than_fit_into_an_answer(serve: Callable[..., None]) -> None
 
 
 def test_events_that_are_too_many_wait(serve: Callable[..., None]) -> None:
-    """An event beyond the limit of a minute is not acknowledged, and logged in the next minute."""
+    """Events above the limit for a minute are not acknowledged, and logged in the next minute."""
 
     async def use(site: Site) -> None:
         board, core = board_of(site), site.gateway.core
@@ -90,7 +90,7 @@ def test_events_that_are_too_many_wait(serve: Callable[..., None]) -> None:
 
 
 def test_another_event_with_a_used_number(serve: Callable[..., None]) -> None:
-    """A board that begins to count anew causes a warning with the event, and its next events are logged."""
+    """If a board restarts its event numbers, a repeated number causes a warning, and later events are logged."""
 
     async def use(site: Site) -> None:
         board = board_of(site)
@@ -119,7 +119,7 @@ def test_another_event_with_a_used_number(serve: Callable[..., None]) -> None:
     ids=["repeated", "zero", "kind", "digest", "incomplete", "refused"],
 )
 def test_events_that_cannot_be_used(serve: Callable[..., None], answer: dict[str, object]) -> None:
-    """They cause a warning, no acknowledgement, and the board is updated all the same."""
+    """Malformed events cause a warning and are not acknowledged; the board is updated nevertheless."""
 
     async def use(site: Site) -> None:
         await site.until(lambda: site.board.running == digest_of(NEW) and site.board.is_confirmed)
@@ -134,7 +134,7 @@ def test_events_that_cannot_be_used(serve: Callable[..., None], answer: dict[str
 
 
 def test_group_64_of_another_program(serve: Callable[..., None]) -> None:
-    """A program whose group 64 has another meaning is updated, and gets no other command of the group."""
+    """A board that gives SMP group 64 another meaning is updated, and receives no further command of this group."""
 
     async def use(site: Site) -> None:
         await site.until(lambda: site.board.running == digest_of(NEW) and site.board.is_confirmed)
@@ -149,7 +149,7 @@ def test_group_64_of_another_program(serve: Callable[..., None]) -> None:
 
 
 class KilledGateway:
-    """A gateway that is killed while it logs the events of a board, and started again."""
+    """A gateway that is killed while it logs a board's events, and then started again."""
 
     def __init__(self, folder: Path, board: AgentDevice) -> None:
         self._folder, self._board = folder, board
@@ -166,7 +166,7 @@ class KilledGateway:
         return not is_killed
 
     def numbers(self) -> list[int | None]:
-        """Return the numbers of the events in the log."""
+        """Return the event numbers in the log."""
         return numbers([LogEntry.decode(raw) for raw in TileLog(self._folder / "log").entries()])
 
     async def _session(self, killer: Killer) -> None:
@@ -182,7 +182,7 @@ class KilledGateway:
 
 
 def killed_at(folder: Path, *points: int) -> tuple[list[Killer], list[int | None]]:
-    """Kill a gateway at points of its work, one after the other, while a board has nine events for it."""
+    """Run a gateway that is killed at chosen points, while a board has nine events to deliver."""
     with AgentDevice(folder / "port", OLD) as board:
         for _ in range(6):
             board.events.add(STARTED, 0, digest_of(OLD) or b"")
@@ -194,7 +194,7 @@ def killed_at(folder: Path, *points: int) -> tuple[list[Killer], list[int | None
 
 
 def test_no_kill(tmp_path: Path) -> None:
-    """Without a kill, all events are logged, and no more points are passed than the enumerated ones."""
+    """Without a kill, all events are logged, and the run has no more points than enumerated."""
     [killer], logged = killed_at(tmp_path, 10_000)
     assert logged == list(range(1, 10))
     assert killer.count <= POINTS
@@ -203,6 +203,6 @@ def test_no_kill(tmp_path: Path) -> None:
 @pytest.mark.sampled
 @pytest.mark.parametrize("point", sampled(range(POINTS), one_in=15))
 def test_a_killed_gateway_logs_each_event_once(tmp_path: Path, point: int) -> None:
-    """After a kill at any point of the work, and another kill soon after it, no event is lost or doubled."""
+    """After a kill at any point, and a second kill soon after, no event is lost or logged twice."""
     _, logged = killed_at(tmp_path, point, point % 5, 10_000)
     assert logged == list(range(1, 10))

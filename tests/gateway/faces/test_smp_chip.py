@@ -1,4 +1,4 @@
-"""The SMP face and boards with a secure element: authenticated offers, signed events, and receipts at level A."""
+"""The SMP face and boards with a secure element: signed offers, signed events, and receipts at level A."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def board_of(site: Site) -> ChipAgentDevice:
 
 
 def entries(site: Site, *kinds: EntryKind) -> list[LogEntry]:
-    """Return the entries of kinds that the board caused."""
+    """Return the log entries of the given kinds that the board caused."""
     return [entry for entry in site.entries() if entry.kind in kinds and entry.level]
 
 
@@ -58,7 +58,7 @@ def warnings(site: Site) -> str:
 
 
 def test_events_and_receipts_are_signed(serve: Serve) -> None:
-    """The events have level A, and so have the receipts, by the events in which the board states its image."""
+    """Signed events have level A, and so have the receipts, which contain events with the board's image."""
 
     async def use(site: Site) -> None:
         await settled(site)
@@ -78,7 +78,7 @@ def test_events_and_receipts_are_signed(serve: Serve) -> None:
 
 
 def test_a_high_s_is_normalised(serve: Serve) -> None:
-    """A signature with a high s is logged in the form with the low s, with which it verifies."""
+    """A signature with a high s is logged with the low s, with which it verifies."""
 
     async def use(site: Site) -> None:
         await settled(site)
@@ -102,7 +102,7 @@ def test_a_high_s_is_normalised(serve: Serve) -> None:
 
 
 def test_a_board_with_another_key(serve: Serve) -> None:
-    """It is not the device: it gets no image, its events are warnings, and its image is only claimed."""
+    """A board that signs with another key gets no image, and its events are logged as warnings."""
 
     async def use(site: Site) -> None:
         await site.until(lambda: "the board is not the device" in warnings(site))
@@ -121,7 +121,7 @@ def test_a_board_with_another_key(serve: Serve) -> None:
 
 
 def test_a_replayed_session(serve: Serve) -> None:
-    """The signature of an earlier session, recorded from the line, is for another nonce."""
+    """A board that replays the signature of an earlier session gets no image, because the nonce differs."""
 
     async def use(site: Site) -> None:
         await site.until(lambda: "the device's key on record did not sign the session" in warnings(site))
@@ -136,7 +136,7 @@ def test_a_replayed_session(serve: Serve) -> None:
 
 
 def test_the_offer_is_authenticated(serve: Serve) -> None:
-    """One session is opened for the one image that the board gets."""
+    """For one image, one session is opened and one offer is signed."""
 
     async def use(site: Site) -> None:
         await settled(site)
@@ -148,7 +148,7 @@ def test_the_offer_is_authenticated(serve: Serve) -> None:
 
 @pytest.mark.parametrize("key", ["another gateway", None])
 def test_a_gateway_that_is_not_accepted(serve: Serve, monkeypatch: pytest.MonkeyPatch, key: str | None) -> None:
-    """The board refuses the signature of another gateway. No try is used up."""
+    """A board refuses the offer of a gateway with another key or without a key. No try is used up."""
     wanted = "takes images only from a gateway that signs" if key is None else "the board does not accept this gateway"
 
     async def use(site: Site) -> None:
@@ -160,7 +160,10 @@ def test_a_gateway_that_is_not_accepted(serve: Serve, monkeypatch: pytest.Monkey
 
 
 def test_a_board_that_restarts_during_the_upload(serve: Serve) -> None:
-    """It has forgotten the session. Another one follows in the same try, and the upload goes on."""
+    """It has forgotten the session.
+
+    After a restart of the board, a second session is opened in the same try, and the upload continues.
+    """
 
     async def use(site: Site) -> None:
         await settled(site)
@@ -175,7 +178,7 @@ def test_a_board_that_restarts_during_the_upload(serve: Serve) -> None:
 
 
 def test_a_board_takes_nothing_without_an_offer(tmp_path: Path) -> None:
-    """The stand-in refuses an upload, a patch and a request for a test without a session, or for another image."""
+    """The simulated board refuses uploads, patches and test marks without a session, or for another image."""
     key = open_identity_key("env:KEY", environment={"KEY": f"{GATEWAY_SECRET:064x}"})
 
     async def refused(board: SmpBoard, agent: BoardAgent) -> None:
@@ -208,7 +211,7 @@ def test_a_board_takes_nothing_without_an_offer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("facts", [FACTS, {}], ids=["silent chip", "no key on record"])
 def test_events_without_a_signature(serve: Serve, facts: dict[str, Any]) -> None:
-    """They have level B, and the installation is only claimed."""
+    """Unsigned events have level B, and the installation is only claimed."""
 
     async def use(site: Site) -> None:
         await settled(site)
@@ -224,7 +227,7 @@ def test_events_without_a_signature(serve: Serve, facts: dict[str, Any]) -> None
 
 
 def test_a_replayed_event_is_refused(serve: Serve) -> None:
-    """An old event with its own signature is neither logged again nor a statement about the running image."""
+    """A replayed signed event is neither logged again nor accepted as a statement about the running image."""
 
     async def use(site: Site) -> None:
         await settled(site)
@@ -242,7 +245,7 @@ def test_a_replayed_event_is_refused(serve: Serve) -> None:
 
 
 def test_another_event_with_a_used_number_is_refused(serve: Serve) -> None:
-    """The counter of a secure element never repeats a number."""
+    """Another event with a used number is refused, because the secure element's counter never repeats a number."""
 
     async def use(site: Site) -> None:
         await settled(site)
@@ -256,7 +259,10 @@ def test_another_event_with_a_used_number_is_refused(serve: Serve) -> None:
 
 
 def test_an_acknowledgement_that_was_lost(serve: Serve) -> None:
-    """The board signs the same event again with another signature. There is one entry, and one receipt."""
+    """If an acknowledgement was lost, the board signs the same event again, with another signature.
+
+    Such a repeated event makes one entry and one receipt in total.
+    """
 
     async def use(site: Site) -> None:
         await settled(site)

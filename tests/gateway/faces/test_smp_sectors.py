@@ -1,4 +1,4 @@
-"""The SMP face checks pages of the boards' flash, with and without a secure element."""
+"""The SMP face checks flash pages of boards, with and without a secure element."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def sha256(content: bytes) -> bytes:
 
 
 def test_pages_are_drawn() -> None:
-    """Eight different pages of the image, each with the same probability; a smaller image is checked as a whole."""
+    """Eight different pages of an image are drawn with equal probability; of a small image, all pages are checked."""
     assert sorted(draw_pages(5 * 1024 + 1)) == list(range(6))
     counts = Counter(page for _ in range(4000) for page in draw_pages(64 * 1024))
     assert set(counts) == set(range(64))
@@ -54,7 +54,7 @@ def test_pages_are_drawn() -> None:
 
 @pytest.mark.parametrize(("kind", "facts"), [(AgentDevice, {}), (ChipAgentDevice, WITH_KEY), (ChipAgentDevice, {})])
 def test_a_right_board_passes(serve: Serve, kind: type[AgentDevice], facts: dict[str, Any]) -> None:
-    """The pages of the running image are right, before and after an update, so that nothing is logged."""
+    """Correct pages of the running image, before and after an update, cause no warning."""
 
     async def use(site: Site) -> None:
         await site.until(lambda: sha256(LARGER) in installed(site) and site.stage is Stage.SETTLED)
@@ -68,7 +68,10 @@ def test_a_right_board_passes(serve: Serve, kind: type[AgentDevice], facts: dict
 
 
 def test_a_spoiled_page_is_found_and_repaired(serve: Serve) -> None:
-    """The board does not count as running the release. The release is installed again, which repairs the page."""
+    """A board with a damaged page does not count as running the release.
+
+    Installing the release again repairs the page.
+    """
 
     async def use(site: Site) -> None:
         board = site.board
@@ -90,7 +93,7 @@ def test_a_spoiled_page_is_found_and_repaired(serve: Serve) -> None:
 
 
 def test_a_board_whose_first_report_is_wrong(serve: Serve) -> None:
-    """A board that was written with a debugger is not logged as one that runs the release: it is checked before."""
+    """A board with a damaged image is not logged as running the release, because its pages are checked first."""
 
     async def use(site: Site) -> None:
         await site.until(lambda: sha256(LARGER) in installed(site))
@@ -115,7 +118,7 @@ def test_a_board_whose_first_report_is_wrong(serve: Serve) -> None:
     ],
 )
 def test_a_board_with_a_known_mac_key_must_prove_itself(serve: Serve, flaw: str, why: str) -> None:
-    """Right pages with a wrong MAC, or without one, do not count."""
+    """Correct pages with a wrong MAC, or without a MAC, are not accepted."""
 
     async def use(site: Site) -> None:
         await site.until(lambda: f"the board does not count as running the release: {why}" in warnings(site))
@@ -131,7 +134,10 @@ def test_a_board_with_a_known_mac_key_must_prove_itself(serve: Serve, flaw: str,
 
 @pytest.mark.parametrize("answer", [{"rc": 8}, {}, {"digest": 7}, {"digest": bytes(32), "mac": "text"}])
 def test_an_answer_that_cannot_be_used(serve: Serve, answer: dict[str, object]) -> None:
-    """Without a MAC key, the pages of such an agent are not checked. It is updated as any other board."""
+    """If an agent without a MAC key answers the page check with an error, its pages are not checked.
+
+    Such a board is updated without the page check.
+    """
 
     async def use(site: Site) -> None:
         await site.until(lambda: len(installed(site)) == 2)
@@ -146,7 +152,7 @@ def test_an_answer_that_cannot_be_used(serve: Serve, answer: dict[str, object]) 
 
 
 def test_a_digest_for_another_nonce(serve: Serve) -> None:
-    """The answer to an earlier question is wrong."""
+    """A page digest for an earlier nonce is refused."""
 
     async def use(site: Site) -> None:
         await site.until(lambda: "the pages 0, 1, 2, 3 do not have the content" in warnings(site))
@@ -160,7 +166,7 @@ def test_a_digest_for_another_nonce(serve: Serve) -> None:
 
 
 def test_mac_keys(tmp_path: Path) -> None:
-    """A key file is named by its device. It must be for its owner only."""
+    """The file of a MAC key is named by the device number. A MAC key file that other users can read is refused."""
     path = tmp_path / "300"
     path.write_text(f"{MAC_SECRET.hex()}\n")
     path.chmod(0o644)

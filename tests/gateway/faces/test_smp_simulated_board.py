@@ -1,4 +1,4 @@
-"""The SMP face brings the committed agent, on a simulated STM32F103 with a secure element, to a release."""
+"""The SMP face updates the committed agent on a simulated STM32F103 with a secure element."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OLD_IMAGE, NEW_IMAGE = hashlib.sha256(OLD).digest(), hashlib.sha256(NEW).digest(
 
 
 def test_the_gateway_updates_the_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Session, offer, upload, trial, confirmation and signed events pass between real programs, with level A."""
+    """Session, offer, upload, trial, confirmation and events work with the compiled agent; receipts have level A."""
     monkeypatch.setenv(KEY_VARIABLE, f"{GATEWAY_KEY.private_numbers().private_value:064x}")
     agent = BoardAgent(OLD)
     key = agent.element.execute(Opcode.GENKEY, 0, DEVICE_KEY)
@@ -55,7 +55,7 @@ def test_the_gateway_updates_the_board(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_board_refuses_another_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gateway whose key is not in the secure element writes nothing to the board, and logs why."""
+    """A gateway whose key is not in the board's secure element writes nothing to the board, and logs the reason."""
     monkeypatch.setenv(KEY_VARIABLE, "4d".rjust(64, "0"))
     agent = BoardAgent(OLD)
     key = agent.element.execute(Opcode.GENKEY, 0, DEVICE_KEY)
