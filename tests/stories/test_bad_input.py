@@ -41,7 +41,7 @@ def publish(workshop: Workshop, image: str | Path, *, version: str = "1.0.0", pr
 
 
 def propose(workshop: Workshop, *signers: int) -> Path:
-    """Propose release 1.0.0, and sign the proposal with these development accounts, owners or not."""
+    """Propose release 1.0.0, and sign the proposal with these development accounts, which need not be owners."""
     assert publish(workshop, OLD).status == 0
     path = Path("proposal.json")
     write_signatures(path, *signers)

@@ -188,7 +188,7 @@ def test_an_invalid_source_is_refused_at_once(bench: Workshop, word: str) -> Non
 
 
 def test_a_progress_bar_is_shown_on_a_terminal_only(bench: Workshop) -> None:
-    """A progress bar is shown on stderr only if it is a terminal and ``--json`` is not given."""
+    """A progress bar is shown on stderr only if stderr is a terminal and ``--json`` is not given."""
     with gateways(vices.honest) as (gateway,):
         words = ["-m", "blockota", *FETCH, "--force", "--source", gateway.url]
         for more, is_shown in (([], True), (["--json"], False)):

@@ -82,7 +82,7 @@ def test_a_board_that_fails_does_not_touch_the_others(published: Workshop) -> No
 def test_boards_with_unreadable_unique_ids_are_not_copies() -> None:
     """Two boards with unreadable unique ids count as different boards.
 
-    Two boards with the same unique id count as one.
+    Two boards with the same unique id count as one board.
     """
     busy = BusyBoards()
     with busy.claim(""), busy.claim(""), busy.claim(unique_id(1)):

@@ -37,7 +37,7 @@ def jig() -> Iterator[tuple[Jig, str]]:
 
 @pytest.mark.usefixtures("published")
 def test_boards_are_flashed_one_after_another(jig: tuple[Jig, str]) -> None:
-    """``flash --watch`` flashes three boards in turn, logs each, and prints one JSON object at the end."""
+    """``flash --watch`` flashes and logs three boards in turn, and prints one JSON object at the end."""
     place, url = jig
     boards = [board(1), board(2, flash=OLD.read_bytes()), board(3, flash=NEW.read_bytes())]
     with running(*WORDS, "--watch", "--port", url, "--json") as work:

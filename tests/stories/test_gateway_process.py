@@ -113,7 +113,7 @@ def update(client: DdiClient, image: bytes, after: Callable[[str], None]) -> Non
 
 
 def check_killed_after(site: Workshop, steps: Collection[str]) -> None:
-    """Update a device, and kill the gateway after some steps. The receipt must be logged once."""
+    """Update a device, and kill the gateway after some steps. The receipt of the update must be logged exactly once."""
     with running(site.folder, free_port()) as gateway:
         eventually(lambda: done(site, "gateway", "status")["running"], what="the gateway")
         port = int((site.folder / "blockota.toml").read_text().rpartition("127.0.0.1:")[2].partition('"')[0])

@@ -142,7 +142,7 @@ def test_an_administrator_bans_and_the_safe_lifts_the_ban(city: Workshop) -> Non
 
 
 def test_a_gateway_is_enrolled_by_its_public_key(city: Workshop) -> None:
-    """An identity without a given UUID gets a random one. The contract shows the enrolled values."""
+    """An identity without a given UUID gets a random UUID. The contract shows the enrolled values."""
     Path("gateway.pem").write_text(p256_key(50).pem)
     words = ("--kind", "gateway", "--public-key", "gateway.pem", "--virtual-ip", "10.64.1.9")
     outcome = city.run("identity", "enrol", *words, "-o", "enrol.json", "--json")
@@ -159,7 +159,7 @@ def test_a_gateway_is_enrolled_by_its_public_key(city: Workshop) -> None:
 
 
 def test_mistakes_are_refused_in_words(city: Workshop) -> None:
-    """A wrong file, a taken key, a foreign account and a missing option each get an explanation."""
+    """A wrong file, a taken key, a foreign account and a missing option each cause an error with an explanation."""
     refused(ban(city, GATEWAY, number=STRANGER), REFUSED, "may not ban identities", "Administrator")
     refused(ban(city, ADMIN), REFUSED, "only the city's Safe bans Administrators")
     refused(ban(city, UUIDS[9]), REFUSED, f"{UUIDS[9]} is not enrolled", "identity list")

@@ -96,7 +96,7 @@ def test_a_publisher_who_insists_is_seen_by_owners_and_benches(workshop: Worksho
 
 
 def test_every_format_gives_the_same_release(workshop: Workshop) -> None:
-    """S-record, UF2 and DfuSe files of a program give the same release as its raw image."""
+    """S-record, UF2 and DfuSe files of a program yield the same release as the program's raw image."""
     publish_first(workshop)
     old = (IMAGES / "bluepill-1.0.0.bin").read_bytes()
     records = [s_record(3, BASE + at, old[at : at + 32]) for at in range(0, len(old), 32)]

@@ -67,7 +67,7 @@ def quick_encryption(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("quick_encryption")
 def test_a_file_that_appears_while_the_password_is_typed_is_kept(folder: Path) -> None:
-    """Of two commands that make the same file at the same time, the second one is refused."""
+    """Of two commands that make the same file at the same time, the second command is refused."""
     path = folder / "alice.json"
 
     def type_slowly(_: str) -> str:
@@ -98,7 +98,7 @@ def test_a_stopped_command_leaves_nothing(folder: Path, moment: str, monkeypatch
 
 
 def test_a_word_that_is_not_a_new_file_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A URI of another kind is not taken as a file name.
+    """`key new` refuses a key URI or a private key in place of a file name.
 
     The error does not repeat a text that could be a private key.
     """

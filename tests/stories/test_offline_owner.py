@@ -34,7 +34,7 @@ def road() -> list[str]:
 
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
-    """Yield a free port. A chain that was started there in the folder ``desk`` is stopped afterwards."""
+    """Yield a free port, and stop a chain that was started at this port in the folder ``desk``."""
     free = free_port()
     yield free
     LocalChain(tmp_path / "desk" / ".blockota", free).stop()

@@ -51,7 +51,7 @@ def propose_second(workshop: Workshop) -> None:
 
 @pytest.mark.sampled
 def test_a_progress_bar_is_shown_on_a_terminal_only(desk: Workshop) -> None:
-    """Progress bars are shown on stderr only if it is a terminal and ``--json`` is not given."""
+    """Progress bars are shown on stderr only if stderr is a terminal and ``--json`` is not given."""
     for name, (words, bars) in sampled(list(LONG.items()), one_in=2):
         writing = ("-o", f"{name}.json") if name in WRITES else ()
         command = ["-m", "blockota", *words, *writing]

@@ -1,4 +1,7 @@
-"""A vendor and a consortium are on one chain, and a city is on another. Each Safe decides about its own contracts."""
+"""The contracts of a vendor and a consortium are on one chain, and those of a city are on another chain.
+
+Each Safe decides about its own contracts.
+"""
 
 from __future__ import annotations
 
