@@ -108,7 +108,7 @@ def check_image(path: Path, digest: str) -> None:
 
 
 def peak_of(*words: str, run: Callable[[list[str]], subprocess.CompletedProcess[str]] = forks.run) -> int:
-    """Run a command in a process that `run` starts with these arguments of Python; return its peak memory in bytes."""
+    """Run a command in a process that `run` starts, and return the command's peak memory in bytes."""
     done = run(["-c", _MEASURED, "peak", *words])
     assert done.returncode == 0, done.stderr
     return int(Path("peak").read_text()) * 1024

@@ -83,7 +83,7 @@ def test_an_unusable_image_is_refused(
 
 
 def test_an_image_outside_the_region_is_refused(workshop: Workshop) -> None:
-    """An image outside the product's flash region is refused with an error that names both addresses."""
+    """An image outside the product's flash region is refused, and the error names the addresses of image and region."""
     words = ("--product", PRODUCT, "--version", "1.0.0", "--load-address", "0x08010000", "-o", "proposal.json")
     refused(workshop.run("release", "publish", str(OLD), *words), REFUSED, "0x08010000", "0x08000000")
 

@@ -62,7 +62,7 @@ def test_options_override_the_settings(workshop: Workshop) -> None:
 
 
 def test_several_ports_are_flashed(workshop: Workshop) -> None:
-    """If the settings name several ports, `blockota flash` flashes a board at each."""
+    """If the settings name several ports, `blockota flash` flashes a board at each port."""
     workshop.after(publish_first)
     with serve_tcp(board(1)) as first, serve_tcp(board(2)) as second:
         add_bench(f'product = "{PRODUCT}"', f'port = ["{first}", "{second}"]')
@@ -144,7 +144,7 @@ def test_a_port_that_is_set_twice_is_named(workshop: Workshop) -> None:
 
 
 def test_the_doctor_of_a_wrong_setting_names_the_option(bench: Bench) -> None:
-    """If a setting of the mode is wrong, the doctor prints the options that override it."""
+    """If a setting of the mode is wrong, `board doctor` prints the options that override the setting."""
     with serve_tcp(SimulatedBoard()) as url:
         add_bench(f'port = "{url}"', 'mode = "echo"')
         ends(bench.run("doctor"), 4, f"--port {url} --wiring by-hand --baud 115200 --mode plain")

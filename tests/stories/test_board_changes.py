@@ -38,7 +38,7 @@ def test_pages_are_erased_and_proven(bench: Bench) -> None:
 
 
 def test_a_mass_erase_deletes_the_journal(bench: Bench) -> None:
-    """A mass erase deletes the journal of an interrupted flash run, and a page erase keeps it."""
+    """A mass erase deletes the journal of an interrupted flash run, and a page erase keeps the journal."""
     journal = Path(".blockota/bench/interrupted") / f"{UNIQUE_ID}.json"
     journal.parent.mkdir(parents=True)
     board = SimulatedBoard(flash=FULL)

@@ -210,7 +210,7 @@ def test_the_log_is_shown_and_proven(bench: Bench) -> None:
 
 
 def test_the_log_of_an_earlier_version_is_read(bench: Bench) -> None:
-    """If a log file of an earlier version lies beside the new log, ``board log`` names it.
+    """If a log file of an earlier version lies beside the new log, ``board log`` names the file.
 
     The boards of both logs are listed.
     """

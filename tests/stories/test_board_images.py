@@ -96,7 +96,7 @@ def test_a_board_gets_its_image_and_the_release(paired: Workshop) -> None:
 
 
 def test_the_image_is_stored_nowhere(paired: Workshop) -> None:
-    """No file and no output contains bytes of the image, neither after a success nor after an interruption."""
+    """No file and no output contains bytes of the board's own image, after a success or an interruption."""
     outcomes = [flash(paired, board(1)), flash(paired, board(2, faults=Faults(power_cut_in_program=30)))]
     assert [one.status for one in outcomes] == [0, 4]
     texts = [path.read_bytes() for path in paired.folder.rglob("*") if path.is_file()]
@@ -291,9 +291,9 @@ def test_a_new_image_of_a_run_without_own_images_is_refused(paired: Workshop) ->
 
 
 def test_an_image_that_was_cut_off_is_lost(paired: Workshop) -> None:
-    """If writing the board's own image is interrupted, the next run reports it as lost.
+    """If writing the board's own image is interrupted, the next run reports the image as lost.
 
-    With consent, a new image is made.
+    With ``--new-board-image``, a new image is made.
     """
     one = board(1, faults=Faults(power_cut_in_program=10))
     cut = flash(paired, one)
@@ -310,7 +310,7 @@ def test_an_image_that_was_cut_off_is_lost(paired: Workshop) -> None:
 
 
 def test_a_program_that_was_cut_off_is_resumed_with_its_image(paired: Workshop) -> None:
-    """If a run ends while it writes the program, ``--resume`` completes it, and keeps the proven image of the board."""
+    """If a run ends while it writes the program, ``--resume`` completes it and keeps the board's proven own image."""
     one = board(1, faults=Faults(power_cut_in_program=250))
     cut = flash(paired, one, "--no-stub")
     assert (cut.status, own(one), calls()) == (4, keys_of(1), 1), cut.err
@@ -359,7 +359,7 @@ def test_a_worn_page_says_no_byte_of_the_image(paired: Workshop) -> None:
 
 
 def test_an_image_of_several_pages_is_written(paired: Workshop) -> None:
-    """An image may fill its region of several pages."""
+    """A board's own image may fill a region of several pages."""
     paired.decide(unpair_call(KEYS))
     paired.decide(pair_call(replace(KEPT, region=Region(REGION.start, 4 * PAGE))))
     with serve_tcp(one := board(1)) as url:

@@ -69,7 +69,7 @@ def states(outcome: Outcome) -> list[str]:
 
 
 def test_an_agreement_counts_when_it_is_confirmed(agreed: Workshop, vendor_url: str) -> None:
-    """A broker acts on the acceptance and on the end of an agreement only after the confirmation of each."""
+    """A broker acts on the acceptance and on the end of an agreement only after the confirmation of these events."""
     require_confirmations(agreed)
     assert states(sync(agreed)) == []
     rpc(agreed.chain, "anvil_mine", DEPTH - 1)

@@ -78,7 +78,7 @@ def killed_until_done(workshop: Workshop, *options: str) -> int:
 
 @pytest.mark.sampled
 def test_killed_before_whatever_it_remembers_it_goes_on(agreed: Workshop, vendor_url: str) -> None:
-    """A broker killed before any write to its state file loses nothing, and announces its URL only once."""
+    """A broker that is killed at any write to its state file loses nothing, and announces its URL only once."""
     assert killed_until_done(agreed, "--vendor-source", vendor_url) > 1
     assert is_kept(agreed)
     assert announcements(agreed) == 1

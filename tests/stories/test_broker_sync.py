@@ -218,7 +218,7 @@ def check_replicas(workshop: Workshop) -> tuple[int, list[str]]:
 
 
 def test_a_broker_is_advised_about_its_next_step(workshop: Workshop) -> None:
-    """``broker sync`` advises a broker before its offer, before the vendor's decision, and before the announcement."""
+    """``broker sync`` names the next step before an offer, before a decision, and before an announcement."""
     words = ("broker", "sync", *BROKER)
     outcome = workshop.run(*words)
     assert (outcome.status, outcome.out, "replica propose" in outcome.err) == (0, "", True)

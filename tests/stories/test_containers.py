@@ -19,7 +19,7 @@ HUB = Product("acme-hub", "acme", 0, Region(0, 1 << 26), minimum_version=None, p
 
 
 def files(workshop: Workshop) -> None:
-    """Pair the hub, and write one file of each kind."""
+    """Pair the product of a hub, and write a file for each container."""
     workshop.decide(pair_call(HUB))
     Path("hub.swu").write_bytes(swu())
     Path("hub.bin").write_bytes(hashed(signed(program(0x4200))[:-4]))

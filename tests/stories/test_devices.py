@@ -84,7 +84,7 @@ def city(workshop: Workshop) -> Workshop:
 def approve(workshop: Workshop, *words: str) -> None:
     """Propose by a command.
 
-    The file is signed without commands, because ``proposal sign`` would ask for the words of red flags.
+    The proposal is signed without commands, because ``proposal sign`` would ask for the words of red flags.
     """
     file = f"{len(list(Path().glob('*.json')))}.json"
     outcome = workshop.run(*words, "-o", file)
@@ -142,7 +142,7 @@ def test_a_registration_that_the_contract_refuses_is_explained(city: Workshop) -
 
 
 def test_a_batch_is_registered_by_its_root(city: Workshop) -> None:
-    """The devices of a file get consecutive numbers. The file proves which name belongs to which number."""
+    """The devices of a file get consecutive numbers. The file of a batch proves which name belongs to which number."""
     batch = ("device", "batch", "fleet.txt", "--site", GATEWAY, *ACME_KEY)
     for text, why in (
         ("", "0 names"),
@@ -236,7 +236,7 @@ def write_transactions(*transactions: Transaction) -> None:
 
 
 def test_things_of_iotregistry_are_imported_with_their_signatures(city: Workshop) -> None:
-    """The Safe imports a spec and things, and names a replayed thing.
+    """The Safe imports a spec and things, and the command names a replayed thing.
 
     The imported records and the printed answers equal those of IOTRegistry.
     """

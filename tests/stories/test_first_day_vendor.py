@@ -133,7 +133,7 @@ def pair_product(workshop: Workshop) -> None:
 
 
 def test_a_newcomer_publishes_a_release(workshop: Workshop) -> None:
-    """With a desk and an off-line machine, an image becomes an executed release.
+    """Owners at a desk and at an off-line machine publish an image as a release.
 
     The error for each mistake names the remedy.
     """

@@ -56,7 +56,7 @@ def test_a_node_that_estimates_nothing_still_shows_the_contract(
 
 
 def test_a_payer_without_coin_executes_nothing(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``proposal execute`` with an empty account is refused. The same command works when the account has coin."""
+    """``proposal execute`` with an empty account is refused. The command succeeds as soon as the account has coin."""
     payer = Account.create()
     monkeypatch.setenv("PAYER_KEY", payer.key.hex())
     words = ("--product", PRODUCT, "--version", "1.0.0", "-o", "1.0.0.json")

@@ -88,7 +88,7 @@ def running(*, policy: str, settings: str = "") -> Iterator[FakeFace]:
 
 
 def entries_with(workshop: Workshop, order: int | None) -> list[dict[str, Any]]:
-    """Wait until the log has entries of the device with a given order number, and return them."""
+    """Wait until the log has entries of the device for an order, and return these entries."""
     log = TileLog(Path("gateway/log"))
     eventually(
         lambda: any(LogEntry.decode(raw).order == order for raw in log.entries()), what=f"an entry with order {order}"

@@ -25,7 +25,7 @@ READING = {"thing": "256", "time": 1_800_000_000, "name": "temperature", "value"
 
 
 def test_a_silent_validator_delays_nothing(site: Workshop) -> None:
-    """The reading of an earlier run waits, the command port answers, and SIGTERM ends the gateway in time."""
+    """The reading of an earlier run stays queued, the command port answers, and SIGTERM ends the gateway in time."""
     with RequestOutbox(site.folder / "gateway" / OUTBOX_NAME) as outbox:
         outbox.put(VALIDATOR, "submit", [READING], member="readings")
     port = free_port()

@@ -1,4 +1,7 @@
-"""The gateway as a process. A device that speaks DDI is updated although the gateway is killed between its steps."""
+"""The gateway as a process.
+
+A device that speaks DDI is updated although the gateway is killed between the steps of the update.
+"""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def city(workshop: Workshop) -> Workshop:
 def approve(workshop: Workshop, *words: str) -> None:
     """Propose by a command.
 
-    The file is signed without commands, because ``proposal sign`` would ask for the words of red flags.
+    The proposal is signed without commands, because ``proposal sign`` would ask for the words of red flags.
     """
     file = f"{'-'.join(words[:2])}-{len(list(Path().glob('*.json')))}.json"
     outcome = workshop.run(*words, "-o", file)

@@ -49,7 +49,10 @@ def pair(workshop: Workshop, name: str, *, chip_id: int = 0x410, region: Region)
 
 
 def test_an_image_for_another_address_is_published_where_it_belongs(workshop: Workshop) -> None:
-    """A raw image that was linked for another address is refused. The address in the error is accepted."""
+    """A raw image that was linked for another address is refused.
+
+    The load address that the error suggests is accepted.
+    """
     Path("moved.bin").write_bytes(program(MOVED, after=noise(20_000)))
     refused(
         publish(workshop, "moved.bin"),
@@ -65,7 +68,10 @@ def test_an_image_for_another_address_is_published_where_it_belongs(workshop: Wo
 
 
 def test_a_publisher_who_insists_is_seen_by_owners_and_benches(workshop: Workshop) -> None:
-    """``--accept-load-address`` raises a red flag for owners. A bench needs the manifest that records the option."""
+    """``--accept-load-address`` raises a red flag for owners.
+
+    A bench flashes such an image only with its manifest, which records the option.
+    """
     Path("moved.bin").write_bytes(program(MOVED, after=noise(20_000)))
     ok(publish(workshop, "moved.bin", "--accept-load-address"))
     flagged = sign(workshop, "1.1.0.json", "dev:1")
@@ -186,7 +192,7 @@ def test_a_gap_on_a_chip_with_another_erased_byte_says_so(workshop: Workshop) ->
 
 @pytest.mark.parametrize(("chip_id", "page"), [(0x469, 0x800), (0x451, 0x4000)])
 def test_gaps_count_on_chips_that_are_erased_as_a_whole(workshop: Workshop, chip_id: int, page: int) -> None:
-    """On a chip whose page size is not known, a gap as large as its smallest possible page is refused."""
+    """On a chip whose page size is not known, a gap as large as the smallest possible page is refused."""
     pair(workshop, "acme-large", chip_id=chip_id, region=Region(BASE, 0x1_0000))
     code = program(BASE).ljust(0x400, b"\0")
     lines = [linear(BASE), *(hex_record(0, at, code[at : at + 32]) for at in range(0, len(code), 32))]

@@ -33,7 +33,7 @@ NO_CONSENT = Consent()
 
 
 def proven(image: bytes, version: Version) -> ProvenRelease:
-    """Return an image that passed checks 1 to 5 as this version."""
+    """Return an image as a release of this version that has passed checks 1 to 5."""
     answer = answer_with(release=release_of(image, version=version))
     return prove_release(answer, TRUST, read_image=lambda _: image)
 
@@ -125,7 +125,7 @@ def test_an_update_that_was_cut_after_the_erase_is_known_again() -> None:
     ids=["behind a block", "last byte", "whole but for one", "half written but for one", "first words", "one of them"],
 )
 def test_one_unexplained_byte_makes_the_contents_unknown(contents: bytes) -> None:
-    """One byte that neither the image nor an erase explains makes the flash contents unknown."""
+    """A single byte that is neither erased nor part of the image makes the flash contents unknown."""
     board = SimulatedBoard(flash=contents)
     with pytest.raises(VerificationError, match="the board has unknown contents"):
         run(board, FIRST, consent=Consent(allow_downgrade=True))

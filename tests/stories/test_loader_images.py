@@ -86,7 +86,7 @@ def test_a_lower_counter_is_not_published(workshop: Workshop) -> None:
 
 
 def test_a_lower_counter_in_the_same_proposal_is_not_published(workshop: Workshop) -> None:
-    """The second release of a product is compared with the first."""
+    """If a proposal has two releases of a product, the second counter is compared with the first."""
     settled(workshop)
     write_image("sensor-1.1.0.bin", 3)
     write_image("sensor-1.2.0.bin", 2)
@@ -158,7 +158,7 @@ def test_an_image_of_another_key_is_not_published(workshop: Workshop, key: None,
 
 
 def test_an_owner_sees_an_image_of_another_key(workshop: Workshop) -> None:
-    """The proposer's settings need not name a key.
+    """The proposer's settings need not name an image key.
 
     The owner's settings name the key that is checked, and the owner must type the word of the red flag.
     """

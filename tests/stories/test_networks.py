@@ -43,7 +43,7 @@ def field(
 
 
 def used(workshop: Workshop) -> int:
-    """Return the number of the payer's transactions in blocks."""
+    """Return the number of the payer's transactions that are in blocks."""
     return workshop.chain.count(workshop.cast.payer.address)
 
 

@@ -44,7 +44,7 @@ def test_a_new_key_is_a_keystore_that_only_its_password_opens(capsys: pytest.Cap
 
 
 def test_an_existing_file_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`key new` overwrites neither a file nor a dangling link, and does not ask for a password first."""
+    """`key new` overwrites neither a file nor a dangling link, and fails before it asks for a password."""
     (folder / "alice.json").write_text("precious")
     (folder / "link.json").symlink_to(folder / "away.json")
     for name, words in (

@@ -95,7 +95,7 @@ def test_an_operator_orders_an_update_and_cancels_it(city: Workshop) -> None:
 
 
 def test_an_order_that_no_gateway_would_carry_out_is_refused(city: Workshop) -> None:
-    """The command refuses a release that is not published, below the floor, revoked, or of an unknown producer."""
+    """``order update`` refuses a release that is not published, below the floor, revoked, or of an unknown producer."""
     refused(city.run(*UPDATE, "9.0.0", *KEY), REFUSED, "does not exist")
     refused(city.run(*UPDATE, "1.0.0", *GATEWAY_KEY), REFUSED, "may not order")
     nowhere = ("order", "update", "--group", "nowhere", "--product", PRODUCT, "--version", "1.0.0")
@@ -137,7 +137,7 @@ def test_a_contract_that_is_not_admitted_is_refused(city: Workshop) -> None:
 
 
 def test_a_configuration_is_published_by_the_city_and_then_ordered(city: Workshop) -> None:
-    """The first run writes the proposal for the city's Safe.
+    """The first run of ``order configure`` writes the proposal for the city's Safe.
 
     After the proposal is executed, the same command sends the order.
     """

@@ -39,7 +39,7 @@ def propose_second(workshop: Workshop) -> None:
 
 
 def test_an_owner_signs_what_a_gateway_serves(owner: Workshop) -> None:
-    """Signing fetches the image from a gateway and its predecessor from a broker, and stores both."""
+    """Signing fetches the image from a gateway and its predecessor from a broker, and stores both images."""
     with serving(blocks(NEW), vices.honest) as gateway, serving(blocks(OLD), vices.honest) as broker:
         announce(owner, broker.url)  # uses up the Safe's nonce, so 1.1.0 is proposed again
         Path("1.1.0.json").unlink()

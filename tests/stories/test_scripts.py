@@ -160,7 +160,7 @@ def test_the_command_signs_for_a_ci(workshop: Workshop) -> None:
 
 
 def test_a_script_uses_the_settings_for_its_chain(workshop: Workshop) -> None:
-    """Contract and store come from the network of the settings file that has the chain id of Ape's network."""
+    """A script uses the contract and store of the network in the settings whose chain id is that of Ape's network."""
     other = '[networks.other]\nurl = "http://127.0.0.1:1"\nchain_id = 5\ncontract = "0x' + "1" * 40 + '"\n'
     Path("blockota.toml").write_text(f'network = "other"\nstore = "file:elsewhere"\n{other}')
     words = ("publish", str(OLD), "--product", PRODUCT, "--version", "1.0.0", "-o", str(workshop.folder / "p.json"))

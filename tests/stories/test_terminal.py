@@ -125,7 +125,7 @@ def slow_boards() -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def flashed(office: Terminal) -> tuple[ShownScreen, int]:
-    """Flash two boards at once, and then a board that is refused.
+    """Flash two boards at the same time, and then a board that is refused.
 
     Return the screen, and the largest number of bars on it.
     """

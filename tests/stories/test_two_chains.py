@@ -143,7 +143,7 @@ def test_each_safe_decides_on_its_chain(desk: Desk) -> None:
 
 
 def test_the_vendors_contract_is_found_without_a_proposal(desk: Desk) -> None:
-    """Beside registries of other Safes, the vendor's proposals are rejected, and a general view names the contract."""
+    """Beside registries of other Safes, ``proposal reject`` and ``export-view`` still find the vendor's contracts."""
     region = ("--oem", "acme", "--chip", "0x410", "--region", "0x08000000:64K")
     desk.done("product", "pair", "acme-fan", *region, "-o", "pair.json")
     desk.done("proposal", "reject", "pair.json", "--reason", "wrong region")
