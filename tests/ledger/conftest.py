@@ -1,4 +1,4 @@
-"""A city on the chain of a test worker, for the tests of anchors."""
+"""Fixture of the tests of anchors: a city on the chain of a test worker."""
 
 from __future__ import annotations
 

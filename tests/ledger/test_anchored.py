@@ -1,4 +1,7 @@
-"""The anchor that a receipt names is compared with the gateway chain. Bans, suspicions and forks are shown."""
+"""The anchor that a receipt names is compared with the gateway chain.
+
+The check also reports bans, suspicions and forks.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ OTHER = MemoryLog([*ENTRIES[:2], b"another entry"])
 
 
 class City:
-    """A registry with one gateway, and a ledger in which this gateway anchored three entries."""
+    """An identity registry with one gateway, and an UpdateLedger in which this gateway anchored three entries."""
 
     def __init__(self, chain: Chain, cast: Cast) -> None:
         self.chain, self.owner, self.gateway = chain, cast.payer, cast.technician
@@ -52,14 +55,14 @@ class City:
         return self.ledger.anchor(self.gateway, TreeGrowth(head.size, head.root, proof)).block_number
 
     def check(self, file: ProofFile, *, confirmations: int = 0, log: MemoryLog = SHORT) -> CheckedAnchor:
-        """Verify a file, and check its anchor."""
+        """Verify a proof file, and check its anchor."""
         found = verify_proof(file, log.keys())
         return check_anchor(found, file.anchor, self.ledger, self.identities, confirmations=confirmations)
 
 
 @pytest.fixture(scope="module")
 def city(anvil: Chain, cast: Cast) -> City:
-    """Return a city. The tests in this file, except one, do not change its state."""
+    """Return a city. Return a city; all tests in this file except one leave its state unchanged."""
     return City(anvil, cast)
 
 
@@ -73,7 +76,10 @@ def test_an_anchor_of_the_checkpoint_is_confirmed(city: City) -> None:
 
 
 def test_an_anchor_of_another_size_is_confirmed_by_a_consistency_proof(city: City) -> None:
-    """The first anchor that covers the entry is found. It is confirmed although the checkpoint is later."""
+    """For an entry, the first anchor that covers the entry is found.
+
+    The anchor is confirmed by a consistency proof, although the checkpoint is later than the anchor.
+    """
     proof = LONG.reader.prove_inclusion(1)
     anchor = find_anchor(LONG.reader, proof, GATEWAY, city.ledger)
     assert anchor == Anchor(city.chain.chain_id, city.block, 3, tuple(LONG.reader.prove_consistency(3, 5)))
@@ -82,7 +88,7 @@ def test_an_anchor_of_another_size_is_confirmed_by_a_consistency_proof(city: Cit
 
 
 def test_what_is_not_anchored_is_refused(city: City) -> None:
-    """Without an anchor, or with another chain, block, size or index, the entry is not anchored."""
+    """Without an anchor, or with a wrong chain, block, size or index, the entry counts as not anchored."""
     good = Anchor(city.chain.chain_id, city.block, 3)
     extended = replace(good, proof=tuple(LONG.reader.prove_consistency(3, 5)))
     for file, why in (
@@ -110,7 +116,7 @@ def test_a_fork_is_refused(city: City) -> None:
 
 
 def test_the_log_must_have_the_key_in_the_registry(city: City) -> None:
-    """A log that is not signed with the gateway's key is not the gateway's log, even if the reader trusts the key."""
+    """A log that is not signed with the gateway's key is refused, even if the reader trusts the log's key."""
     signer = note_signer(SHORT.signer.key.name, seed=77)
     note = Checkpoint.parse(SHORT.note.text).signed(signer)
     file = SHORT.prove(0, Anchor(city.chain.chain_id, city.block, 3))
@@ -123,7 +129,7 @@ def test_the_log_must_have_the_key_in_the_registry(city: City) -> None:
 
 
 def test_rotations_suspicions_and_bans_are_shown(anvil: Chain, cast: Cast) -> None:
-    """After a rotation, a suspicion and a ban, a receipt stays proven, and the check shows them."""
+    """After a rotation, a suspicion and a ban, a receipt is still proven, and the check reports these events."""
     city = City(anvil, cast)
     file = SHORT.prove(0, Anchor(anvil.chain_id, city.block, 3))
     rotated = replace(keys_of(1), account=city.gateway.address, log_key=note_signer("new", seed=9).key.key)
@@ -147,7 +153,10 @@ def test_rotations_suspicions_and_bans_are_shown(anvil: Chain, cast: Cast) -> No
 
 
 def test_the_trusted_key_of_a_device_is_compared_with_the_registry() -> None:
-    """A key that the device never had is refused. A replaced key causes a remark."""
+    """A trusted key that the device has never had is refused.
+
+    A trusted key that the device no longer has causes a remark.
+    """
     old, new, strange = map(p256_key, (1, 2, 3))
     versions = [DeviceVersion("acme", new, 90, None), DeviceVersion("acme", old, 10, 90)]
     assert check_device_key(DEVICE, new.data, versions) == ""

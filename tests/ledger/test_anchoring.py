@@ -1,4 +1,4 @@
-"""Anchoring a log on the gateway chain: sizes and proofs that the contract accepts, and logs that are not anchored."""
+"""Anchoring a log on the gateway chain: sizes and proofs that the contract accepts, and logs that are refused."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Site:
         chain.send(cast.payer, call, to=registry)
 
     def grow(self, size: int) -> None:
-        """Publish the log with more entries."""
+        """Append entries to the log, and publish it."""
         self.log.append(entries_of(len(self.log), size))
         self.log.publish(KEY)
 
@@ -51,7 +51,7 @@ class Site:
         return plan_anchor(reader, self.account.address, self.ledger, self.identities, every=every)
 
     def anchored_size(self) -> int:
-        """Anchor the log if it has grown far enough, and return the recorded size."""
+        """Anchor the log if it has grown by the required number of entries, and return the recorded size."""
         if growth := self.plan().growth:
             self.ledger.anchor(self.account, growth)
         record = self.ledger.log(self.keeper)
@@ -83,7 +83,10 @@ def test_a_log_is_anchored_at_full_tiles(site: Site) -> None:
 
 
 def test_another_history_is_refused_here_and_by_the_contract(site: Site, tmp_path: Path) -> None:
-    """A fork, and a copy older than the anchor, are refused before a transaction. The contract also refuses a fork."""
+    """A forked log, and a copy older than the anchor, are refused before a transaction is sent.
+
+    The contract also refuses the forked log.
+    """
     site.grow(300)
     assert site.anchored_size() == 256
     fork, old = TileLog(tmp_path / "fork"), TileLog(tmp_path / "old")
@@ -101,7 +104,7 @@ def test_another_history_is_refused_here_and_by_the_contract(site: Site, tmp_pat
 
 
 def test_a_log_that_is_not_that_of_the_identity_is_not_anchored(site: Site) -> None:
-    """A log without a checkpoint is not anchored, nor is a log signed with a key that the registry does not have."""
+    """A log without a checkpoint, or signed with a key that the registry does not have, is not anchored."""
     with pytest.raises(RefusedError, match="has not published"):
         site.plan()
     site.log.append(entries_of(0, 300))
@@ -111,7 +114,7 @@ def test_a_log_that_is_not_that_of_the_identity_is_not_anchored(site: Site) -> N
 
 
 def test_a_suspended_log_is_not_anchored(site: Site, cast: Cast) -> None:
-    """A log that the contract does not let grow is refused before a transaction."""
+    """A suspended log is refused before a transaction is sent."""
     site.log.append(install(time=time, gateway=site.keeper).encode() for time in (1, 2))
     site.log.publish(KEY)
     growth = site.plan(every=1).growth

@@ -1,4 +1,4 @@
-"""A log is searched for two installations of one release on one device, and only the anchored log is evidence."""
+"""A log is searched for two installations of one release on one device, and only an anchored log is evidence."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ TREES = [tree_of(map(leaf_hash, ENTRIES[:size])) for size in range(len(ENTRIES) 
 
 
 def undecided(_device: int, _release: bytes) -> int:
-    """Return index 0, from which entries are evidence if nothing was decided."""
+    """Return 0, the index from which entries are evidence as long as there was no decision."""
     return 0
 
 
 @pytest.mark.parametrize(("size", "expected"), [(6, None), (7, (0, 6)), (8, (0, 6))])
 def test_the_first_two_installations_are_evidence(size: int, expected: tuple[int, int] | None) -> None:
-    """These are not evidence: other devices and releases, repairs, boards without a number, and later entries."""
+    """The first two installations of one release on one device are evidence; repairs and other entries are not."""
     found = find_evidence(MemoryLog(ENTRIES).reader, TREES[size], decided=undecided)
     assert (found and (found[0].index, found[1].index)) == expected
     for one in found or ():
@@ -45,7 +45,7 @@ def test_the_first_two_installations_are_evidence(size: int, expected: tuple[int
 
 
 def test_decided_entries_are_not_evidence() -> None:
-    """After a decision on a device and a release, only later entries are evidence for them."""
+    """After a decision about a device and a release, only later entries are evidence against the log."""
     asked = list[tuple[int, bytes]]()
 
     def decided(device: int, release: bytes) -> int:
@@ -59,7 +59,7 @@ def test_decided_entries_are_not_evidence() -> None:
 
 
 def test_another_log_shows_nothing() -> None:
-    """If the log is not the anchored log, it is refused, with or without evidence in it."""
+    """A log that is not the anchored log is refused, whether or not it contains evidence."""
     honest = MemoryLog([REPAIR.encode() for _ in ENTRIES]).reader
     with pytest.raises(RefusedError, match=r"not the anchored log.*at size 7"):
         find_evidence(honest, TREES[7], decided=undecided)

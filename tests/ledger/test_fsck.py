@@ -1,4 +1,4 @@
-"""The check of all files of a log."""
+"""The check of all files of a log (`log fsck`)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_other_keys_are_refused(whole: Path) -> None:
 
 
 def spoiled_places(whole: Path) -> list[tuple[str, int]]:
-    """Return every byte of every file that the newest checkpoint needs."""
+    """Yield every byte of every file that the newest checkpoint needs."""
     used = [
         "checkpoint",
         "tile/0/000",
@@ -58,7 +58,7 @@ def spoiled_places(whole: Path) -> list[tuple[str, int]]:
 
 @pytest.mark.sampled
 def test_a_change_of_any_byte_is_found(whole: Path, tmp_path: Path) -> None:
-    """A changed byte in any file is found."""
+    """A changed byte in any of the log's files is found."""
     folder = tmp_path / "log"
     shutil.copytree(whole, folder)
     for path, place in sampled(spoiled_places(whole), one_in=499):
@@ -72,7 +72,7 @@ def test_a_change_of_any_byte_is_found(whole: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["tile/0/000", "tile/0/001.p/44", "tile/1/000.p/1", "tile/entries/001.p/44"])
 def test_a_missing_file_is_named(whole: Path, tmp_path: Path, path: str) -> None:
-    """The error names a missing file."""
+    """The error for a missing file of the log names the file."""
     shutil.copytree(whole, tmp_path / "log")
     (tmp_path / "log" / path).unlink()
     with pytest.raises(ContentError, match=f"{path} is missing"):

@@ -35,7 +35,7 @@ def open_key(uri: str, **environment: str) -> str:
 
 
 def test_a_new_key_is_private_and_is_found_again(tmp_path: Path) -> None:
-    """Only its owner can read the file of a new key, and the file is never overwritten."""
+    """Only the owner can read a new key file, and the file is never overwritten."""
     path = tmp_path / "keys" / "log.pem"
     create_log_key(path)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -45,7 +45,7 @@ def test_a_new_key_is_private_and_is_found_again(tmp_path: Path) -> None:
 
 
 def test_a_key_in_the_environment(tmp_path: Path) -> None:
-    """A variable has the private key of RFC 8032 in hexadecimal, and a file has the same key in PEM."""
+    """The private key of RFC 8032 is read from an environment variable in hexadecimal, and from a file in PEM."""
     wanted = str(note_signer().key)
     assert open_key("env:LOG_KEY", LOG_KEY=SECRET.hex()) == wanted
     pem(tmp_path / "log.pem", NoEncryption())
@@ -60,7 +60,7 @@ def pem(path: Path, encryption: KeySerializationEncryption) -> None:
 
 
 def test_unusable_keys_are_refused_without_the_secret(tmp_path: Path) -> None:
-    """A key that cannot be used is refused with a reason, and the reason never contains the secret."""
+    """An unusable key is refused with a reason, and the reason never contains the secret."""
     pem(tmp_path / "encrypted", BestAvailableEncryption(b"password"))
     (tmp_path / "garbage").write_bytes(SECRET)
     other = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -94,7 +94,7 @@ def test_unusable_keys_are_refused_without_the_secret(tmp_path: Path) -> None:
 
 
 def test_settings_of_a_log(tmp_path: Path) -> None:
-    """Paths are relative to the settings file, and a witness has a key and a URL."""
+    """Paths in the settings are relative to the settings file, and a witness has a key and a URL."""
     file = tmp_path / "blockota.toml"
     file.write_text(
         f'[log]\nfolder = "site-log"\norigin = "{ORIGIN}"\nkey = "file:log.pem"\n'
@@ -127,7 +127,7 @@ def test_settings_of_a_log(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_settings_are_refused(tmp_path: Path, line: str, words: str) -> None:
-    """A setting of another form is refused, and the error names the setting."""
+    """A malformed setting is refused, and the error names the setting."""
     (tmp_path / "blockota.toml").write_text(f"[log]\n{line}\n")
     with pytest.raises(UsageError, match=words if words.startswith("name") else re.escape(words)):
         load_log(tmp_path / "blockota.toml", environment={})

@@ -1,4 +1,4 @@
-"""A log in a folder: appending, publishing, stopping at every write, and damage."""
+"""A log in a folder: appending, publishing, a writer that is stopped at any write, and damage."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ KEY = note_signer()
 
 
 def head_of(entries: list[bytes]) -> TreeHead:
-    """Return the head of the tree of some entries."""
+    """Return the tree head of the given entries."""
     return tree_of(map(leaf_hash, entries))
 
 
 def published(folder: Path, *sizes: int) -> TileLog:
-    """Return a log that published checkpoints at some sizes."""
+    """Return a log that published checkpoints at the given sizes."""
     log = TileLog(folder)
     for size in sizes:
         log.append(entries_of(len(log), size))
@@ -46,9 +46,9 @@ def published(folder: Path, *sizes: int) -> TileLog:
 
 
 def test_appended_entries_are_published_and_proven(tmp_path: Path) -> None:
-    """Entries get their indices at once.
+    """An entry gets its index when it is appended.
 
-    A checkpoint makes them part of the published tree, and their proofs are valid.
+    After a checkpoint, the entries are part of the published tree, and their proofs are valid.
     """
     log = TileLog(tmp_path / "log")
     assert (len(log), log.published.head(), list(log.entries())) == (0, EMPTY_TREE, [])
@@ -74,7 +74,7 @@ def test_appended_entries_are_published_and_proven(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sizes", [(1,), (255, 256, 257), (100, 300, 300, 513), (0, 5)])
 def test_earlier_trees_of_a_log_stay_provable(tmp_path: Path, sizes: tuple[int, ...]) -> None:
-    """Every size of a published log has its root and a consistency proof to the newest, also sizes never published."""
+    """Every size of a published log, also an unpublished size, has its root and a consistency proof to the newest."""
     log = published(tmp_path, *sizes)
     entries = entries_of(0, sizes[-1])
     assert log.published.head() == head_of(entries)
@@ -89,7 +89,7 @@ def test_earlier_trees_of_a_log_stay_provable(tmp_path: Path, sizes: tuple[int, 
 
 
 def test_an_entry_is_not_appended_twice(tmp_path: Path) -> None:
-    """A caller that repeats an append, before or after a checkpoint, gets the same indices."""
+    """Repeating an append, before or after a checkpoint, returns the same indices."""
     log = TileLog(tmp_path)
     assert log.append([b"a", b"b", b"a"]) == [0, 1, 0]
     assert log.append([b"b", b"c"]) == [1, 2]
@@ -103,7 +103,7 @@ def test_an_entry_is_not_appended_twice(tmp_path: Path) -> None:
 
 
 def test_the_folder_has_the_files_of_the_specification(tmp_path: Path) -> None:
-    """After a checkpoint, the folder has the tiles of every published size, the checkpoint, and nothing unfinished."""
+    """After a checkpoint, the folder has the tiles of every published size, the checkpoint, and no temporary files."""
     published(tmp_path, 3, 256, 258)
     found = set(files_of(tmp_path))
     assert found == {
@@ -125,7 +125,10 @@ def test_a_partial_tile_that_became_full_is_still_read(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_without_new_entries_stays(tmp_path: Path) -> None:
-    """Publishing again changes nothing, unless the log has a new key. Then the same tree is signed again."""
+    """Publishing a log again changes nothing, unless the log has a new key.
+
+    With a new key, the same tree is signed again.
+    """
     log = published(tmp_path, 5)
     before = files_of(tmp_path)
     log.publish(KEY)
@@ -138,7 +141,7 @@ def test_a_checkpoint_without_new_entries_stays(tmp_path: Path) -> None:
 
 
 def test_witnesses_see_a_tree_that_is_on_the_disk(tmp_path: Path) -> None:
-    """Witnesses are asked when the tiles are on the disk, and the checkpoint is published with their signatures."""
+    """Witnesses are asked after the tiles are on the disk; the checkpoint is published with their signatures."""
     log, witness = TileLog(tmp_path), note_signer("w.example", NoteAlgorithm.COSIGNATURE, seed=3)
     asked = []
 
@@ -155,7 +158,10 @@ def test_witnesses_see_a_tree_that_is_on_the_disk(tmp_path: Path) -> None:
 
 
 def test_entries_are_appended_while_a_witness_is_asked(tmp_path: Path) -> None:
-    """A slow witness does not stop the log. Entries that are appended or published in the meantime are kept."""
+    """While a slow witness is asked, other callers can use the log.
+
+    Entries that are appended or published while a witness is asked are kept.
+    """
     log, other = TileLog(tmp_path), TileLog(tmp_path, timeout=0.1)
     log.append(entries_of(0, 300))
 
@@ -176,7 +182,7 @@ def test_entries_are_appended_while_a_witness_is_asked(tmp_path: Path) -> None:
 
 
 def test_a_tree_that_a_witness_refuses_is_not_published(tmp_path: Path) -> None:
-    """A refusal leaves the published checkpoint unchanged, and the appended entries in the log."""
+    """A witness's refusal leaves the published checkpoint unchanged, and the appended entries in the log."""
     log = published(tmp_path, 3)
     before = log.published.note()
 
@@ -193,7 +199,7 @@ def test_a_tree_that_a_witness_refuses_is_not_published(tmp_path: Path) -> None:
 
 @dataclass
 class StoppingDisk(LogDisk):
-    """A disk whose writer is stopped before a given step. A step is a write, a rename or a removal."""
+    """A log's disk whose writer is stopped before a given step. A step is a write, a rename or a removal."""
 
     folder: Path
     stop_at: int
@@ -206,7 +212,7 @@ class StoppingDisk(LogDisk):
         super().write(path, data)
 
     def sync(self) -> None:
-        """Make names durable, or stop before."""
+        """Flush the names to the disk, or stop before."""
         self._step(lambda: None)
         super().sync()
 
@@ -249,8 +255,8 @@ def steps_of_a_log(folder: Path) -> int:
 def test_a_writer_stopped_at_any_step_continues(tmp_path: Path) -> None:
     """A writer is stopped before each write and removal.
 
-    The next writer produces the same files as without a stop. In between, every reader sees a checkpoint whose whole
-    tree is in the folder.
+    After the stop, the next writer produces the same files as without a stop. Between the two writers, each reader sees
+    a checkpoint whose whole tree is in the folder.
     """
     count = steps_of_a_log(tmp_path / "whole")
     whole = files_of(tmp_path / "whole")
@@ -269,7 +275,7 @@ def test_a_writer_stopped_at_any_step_continues(tmp_path: Path) -> None:
 
 
 def test_several_writers_take_turns(tmp_path: Path) -> None:
-    """All entries of several concurrent writers get into the log, each at the index that its writer was given."""
+    """All entries of several concurrent writers are appended, each at the index that its writer was given."""
     with ThreadPoolExecutor(4) as threads:
         jobs = [threads.submit(TileLog(tmp_path).append, entries_of(10 * n, 10 * n + 10)) for n in range(8)]
         given = [job.result() for job in jobs]
@@ -304,7 +310,7 @@ def test_a_second_writer_does_not_wait_for_ever(tmp_path: Path) -> None:
 
 
 def test_entries_that_are_too_large_are_refused(tmp_path: Path) -> None:
-    """An entry has at most 65,535 bytes. If one entry is larger, no entry of the call is appended."""
+    """An entry has at most 65,535 bytes. If one entry is larger than 65,535 bytes, no entry of the call is appended."""
     log = TileLog(tmp_path)
     with pytest.raises(UsageError, match=r"65,536 bytes"):
         log.append([b"x", bytes(65_536)])
@@ -315,7 +321,7 @@ def test_entries_that_are_too_large_are_refused(tmp_path: Path) -> None:
 
 
 def test_another_log_is_not_signed(tmp_path: Path) -> None:
-    """A folder belongs to one origin. A key with another name does not sign its tree."""
+    """The folder of a log belongs to one origin. A key with another name cannot sign the tree of a log."""
     log = published(tmp_path, 5)
     before = files_of(tmp_path)
     with pytest.raises(RefusedError, match=r"log.example/7.*other.example"):
@@ -348,7 +354,7 @@ def flip(path: Path, place: int) -> None:
     ],
 )
 def test_a_damaged_log_is_not_signed(tmp_path: Path, spoil: Callable[[Path], None], words: str) -> None:
-    """A log with inconsistent files gets no new checkpoint. The error names what is wrong."""
+    """A log with inconsistent files gets no new checkpoint. The error for inconsistent files names the fault."""
     log = published(tmp_path, 300)
     log.append(entries_of(300, 305))
     spoil(tmp_path)
@@ -359,7 +365,7 @@ def test_a_damaged_log_is_not_signed(tmp_path: Path, spoil: Callable[[Path], Non
 
 
 def test_a_log_without_its_checkpoint_does_not_begin_again(tmp_path: Path) -> None:
-    """A log that lost its checkpoint does not count as a new log, because it would get a second history."""
+    """A log that has lost its checkpoint is refused: as a new log, it would get a second history."""
     log = published(tmp_path, 5)
     (tmp_path / "checkpoint").unlink()
     with pytest.raises(ContentError, match="neither a checkpoint"):
@@ -367,7 +373,7 @@ def test_a_log_without_its_checkpoint_does_not_begin_again(tmp_path: Path) -> No
 
 
 def test_a_damaged_entry_is_not_proven(tmp_path: Path) -> None:
-    """A changed entry in a bundle, or a changed tile below the root, is detected before a proof is returned."""
+    """A changed entry in a bundle, or a changed tile, is detected before a proof is returned."""
     log = published(tmp_path, 300)
     flip(tmp_path / "tile/entries/000", 5)
     with pytest.raises(ContentError, match="does not belong"):
@@ -378,7 +384,7 @@ def test_a_damaged_entry_is_not_proven(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
-    """A file in place of the folder is an error of the store."""
+    """A file in place of the log's folder raises a StoreError."""
     (tmp_path / "log").write_text("")
     with pytest.raises(StoreError, match="cannot be used"):
         TileLog(tmp_path / "log").append([b"x"])

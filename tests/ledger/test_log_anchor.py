@@ -1,6 +1,6 @@
 """The gateway anchors its log in time, and also records installations on the chain.
 
-The anchors never wait for these.
+An anchor never waits for the recording of installations.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ IMAGE = hashlib.sha256(b"image").digest()
 def test_a_log_is_due_at_full_tiles_and_after_two_periods_whole(
     now: int, tried_at: int, waiting_since: int | None, every: int | None
 ) -> None:
-    """In each period, a multiple of 256 is due. The whole log is due when an entry has waited for two periods."""
+    """In each period, the log is anchored at a multiple of 256 entries.
+
+    The whole log is anchored when an entry has waited for two periods.
+    """
     assert due_multiple(now=now, period=T, tried_at=tried_at, waiting_since=waiting_since) == every
 
 
@@ -60,7 +63,7 @@ class KeptLog:
         self.log.publish(self.signer)
 
     def anchor(self, every: int = 1, *, owns: Callable[[int], bool] = lambda _: True) -> int:
-        """Anchor the log, as a new process would do it."""
+        """Anchor the log with a new object, as a restarted process does."""
         anchor = LogAnchor(self.log.published, *self.contracts, folder=self.folder)
         return anchor.anchor(every, owns=owns, report=self.reports.append)
 

@@ -1,4 +1,4 @@
-"""A published log that several threads of a service read at once."""
+"""A published log that several threads of a service read at the same time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def url(tmp_path: Path) -> Iterator[str]:
 
 
 def test_several_threads_read_one_log(url: str) -> None:
-    """Each thread gets the answers to its own questions: a page makes a proof while the log is followed."""
+    """Several threads can request entries and proofs from one reader, and each gets its own entries."""
     reader = published_log(url)
 
     def entry(number: int) -> bytes:

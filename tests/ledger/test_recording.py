@@ -1,4 +1,7 @@
-"""Entries go from the outbox to the log exactly once, whatever fails in between. Failed anchors are tried again."""
+"""Entries are moved from the outbox to the log exactly once, whichever step in between fails.
+
+Failed anchors are repeated.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ class KilledError(BaseException):
 
 @dataclass
 class MemoryOutbox:
-    """An outbox whose process can be killed before it records the indices."""
+    """An outbox whose process can be killed before it records the log indices."""
 
     waiting: list[tuple[int, bytes]] = field(default_factory=list)
     indices: dict[int, int] = field(default_factory=dict)
@@ -41,7 +44,7 @@ class MemoryOutbox:
         return self.waiting[:limit]
 
     def appended(self, positions: Iterable[tuple[int, int]], /) -> None:
-        """Record the indices, unless the process is killed."""
+        """Record the log indices, unless the process is killed."""
         if self.is_killed:
             raise KilledError
         self.indices |= dict(positions)
@@ -49,7 +52,7 @@ class MemoryOutbox:
 
 
 class StubAnchor(LogAnchor):
-    """An anchor without a chain: each call takes the next result."""
+    """An anchor without a chain, which returns or raises the prepared results in order."""
 
     def __init__(self, *results: int | Exception) -> None:
         self.results, self.calls = list(results), list[int]()
@@ -73,13 +76,13 @@ class StubAnchor(LogAnchor):
 
 
 def recorder(log: TileLog, lines: LineLog, clock: list[int], anchor: LogAnchor | None = None) -> LogRecorder:
-    """Return a recorder of a log, with a witness that does not answer."""
+    """Return a recorder of a log, with a witness that does not respond."""
     parts = LogParts(log, note_signer(), (NOBODY,), (lambda: anchor) if anchor else None, period=600)
     return LogRecorder(parts, lines, clock=lambda: clock[0], owns=lambda _: True)
 
 
 def test_an_entry_is_appended_once(tmp_path: Path) -> None:
-    """A process that is killed after the append repeats it, and gets the same indices."""
+    """A process that was killed after an append repeats the append, and gets the same indices."""
     written: list[str] = []
     log, box = TileLog(tmp_path / "log"), MemoryOutbox([(number, ENTRIES[number]) for number in range(600)])
     lines = LineLog(written.append)
@@ -117,7 +120,7 @@ def test_a_log_that_cannot_be_written_keeps_the_outbox(tmp_path: Path) -> None:
 
 
 def test_the_status_has_what_waits_for_an_anchor(tmp_path: Path) -> None:
-    """Entries of this run are known to wait before the chain was reached; entries of an earlier run are not."""
+    """While the chain is out of reach, the status counts only the unanchored entries of this run, not earlier ones."""
     log, lines = TileLog(tmp_path / "log"), LineLog(lambda _: None)
     earlier = recorder(log, lines, [2000])
     earlier.append(MemoryOutbox([(0, ENTRIES[0])]))
@@ -138,9 +141,9 @@ def test_the_status_has_what_waits_for_an_anchor(tmp_path: Path) -> None:
 
 
 def test_an_anchor_is_tried_again(tmp_path: Path) -> None:
-    """An unreachable chain is asked again after a minute, a refusing one after a period.
+    """After an unreachable chain, anchoring is repeated after a minute; after a refusal, after a period.
 
-    A clock set back delays nothing.
+    A clock that is set back delays no anchor.
     """
     clock, lines = [2000], LineLog(lambda _: None)
     anchor = StubAnchor(ChainError("no answer"), ContractRefusalError("refused"), 1, 2)

@@ -1,4 +1,7 @@
-"""A receipt is checked only with trusted keys. Every change of its file is refused or changes nothing."""
+"""A receipt is verified only with keys that the reader trusts.
+
+Any change of a proof file is refused or does not change its meaning.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ ED25519 = PublicKey(KeyKind.ED25519, KEYS.logs[0].key).pem
 
 
 def test_a_receipt_is_proven_without_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check reports device, release, log, witnesses and evidence level, and opens no socket."""
+    """Verification reports device, release, log, witnesses and evidence level, and opens no socket."""
     monkeypatch.setattr(socket, "socket", None)
     found = verify_proof(ProofFile.from_json(RAW), KEYS)
     assert (found.entry, found.index, found.head.size) == (ENTRY, INDEX, 258)
@@ -54,7 +57,10 @@ def test_a_receipt_is_proven_without_a_connection(monkeypatch: pytest.MonkeyPatc
 
 
 def test_each_entry_of_a_log_is_proven() -> None:
-    """Entries of a full and of a partial bundle are proven. No other index or entry fits their paths."""
+    """Entries of a full and of a partial bundle are proven by their inclusion paths.
+
+    Their inclusion paths fit no other index and no other entry.
+    """
     for index in (0, 1, 255):
         assert verify_proof(LOG.prove(index), KEYS).entry.device == index + 1
     for other in (replace(FILE, index=0), replace(FILE, index=257), replace(FILE, entry=install().encode())):
@@ -66,9 +72,9 @@ def test_each_entry_of_a_log_is_proven() -> None:
 
 
 def test_a_proof_file_changed_in_any_bit_is_refused_or_means_the_same() -> None:
-    """If any bit of the file is changed, the file is refused or proves the same facts.
+    """If any bit of a proof file is changed, the file is refused or proves the same facts.
 
-    This test does not cover the anchor.
+    This test does not cover the anchor in the file.
     """
     expected = verify_proof(FILE, KEYS)
     kept = 0
@@ -82,7 +88,7 @@ def test_a_proof_file_changed_in_any_bit_is_refused_or_means_the_same() -> None:
 
 
 def proven(raw: bytes, keys: TrustedKeys) -> VerifiedEntry | None:
-    """Return what a proof file proves; None if it is refused, or is not a proof file."""
+    """Return what a proof file proves, or None if the file is refused or malformed."""
     try:
         return verify_proof(ProofFile.from_json(raw), keys)
     except (RefusedError, UsageError):
@@ -90,7 +96,7 @@ def proven(raw: bytes, keys: TrustedKeys) -> VerifiedEntry | None:
 
 
 def test_keys_come_from_the_reader_alone() -> None:
-    """If a log, a witness or a device has another key, it is refused, although the file has the same name."""
+    """A receipt is refused if the trusted key of its log, witness or device differs, although the names are equal."""
     foreign = MemoryLog([ENTRY.encode()])
     other = note_signer(ORIGIN, seed=99).key
     with pytest.raises(RefusedError, match="not signed by a trusted key"):
@@ -106,7 +112,10 @@ def test_keys_come_from_the_reader_alone() -> None:
 
 
 def test_a_quorum_of_witnesses_is_required() -> None:
-    """Without the signatures of the quorum, the receipt is refused. An invalid signature is always refused."""
+    """A receipt without the witness signatures of the quorum is refused.
+
+    A receipt with an invalid witness signature is always refused.
+    """
     note = Note.parse(FILE.checkpoint.encode())
     single = replace(FILE, checkpoint=replace(note, signatures=note.signatures[:2]).encode().decode())
     with pytest.raises(RefusedError, match="1 of 2 trusted witnesses cosigned the log, but the quorum is 2"):
@@ -120,9 +129,9 @@ def test_a_quorum_of_witnesses_is_required() -> None:
 
 
 def test_a_log_cannot_have_entries_of_another_gateway() -> None:
-    """The UUID at the end of a log's origin equals the gateway in its entries.
+    """If the UUID at the end of a log's origin equals the gateway in the entries, the keeper is reported.
 
-    Another origin does not show the keeper.
+    For another origin, no keeper is reported.
     """
     entries = [ENTRY.encode(), install(gateway=None).encode()]
     foreign = MemoryLog(entries, origin=f"city.example/gateway/{GATEWAY.hex[::-1]}")
@@ -142,7 +151,10 @@ def test_a_receipt_among_100_000_fits_into_2_kb() -> None:
 
 
 def test_the_trusted_keys_are_read_from_the_settings(tmp_path: Path) -> None:
-    """[trust] names keys of logs, witnesses and devices. Without a given quorum, all witnesses must have signed."""
+    """The settings table [trust] names the keys of logs, witnesses and devices.
+
+    Without a quorum in the settings, all witnesses must have signed.
+    """
     file = tmp_path / "trust.toml"
     file.write_text(trust_table(KEYS).replace("quorum = 2\n", ""))
     assert load_trust(file, environment={}) == KEYS
@@ -174,7 +186,7 @@ def test_the_trusted_keys_are_read_from_the_settings(tmp_path: Path) -> None:
     ],
 )
 def test_keys_that_cannot_be_used_are_refused(tmp_path: Path, lines: str, why: str) -> None:
-    """Keys of another kind, repeated keys and wrong numbers are refused with the reason."""
+    """Keys of another kind, repeated keys and invalid numbers are refused with the reason."""
     file = tmp_path / "trust.toml"
     file.write_text(f"[trust]\n{lines}\n")
     with pytest.raises(UsageError, match=why):

@@ -1,4 +1,4 @@
-"""The signatures of witnesses, their refusals, and invalid answers."""
+"""The signatures of witnesses, refusals by witnesses, and invalid responses."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ KEY = note_signer()
 
 @pytest.fixture
 def server() -> Iterator[WitnessServer]:
-    """Run a witness that knows the log."""
+    """Run a witness that is configured for the log."""
     with witness_server(KEY.key) as running:
         yield running
 
 
 def publish(folder: Path, size: int, *witnesses: Witness) -> tuple[Note, list[str]]:
-    """Publish a log of some entries, and return the checkpoint and the reasons of witnesses that did not sign."""
+    """Publish a log of some entries; return the checkpoint, and the reasons for which witnesses did not sign."""
     log, reasons = TileLog(folder), list[str]()
     log.append(entries_of(len(log), size))
 
@@ -49,7 +49,7 @@ def test_a_witness_signs_a_growing_log(tmp_path: Path, server: WitnessServer) ->
 
 @pytest.mark.parametrize("size", [3, 5, 8])
 def test_a_fork_is_refused(tmp_path: Path, server: WitnessServer, size: int) -> None:
-    """A log with another history is not signed and not published, whether it is smaller, equal or larger."""
+    """A log with another history is neither signed nor published, whether it is smaller, equal or larger."""
     witness = Witness(SIGNER.key, server.url)
     publish(tmp_path / "log", 5, witness)
     fork = TileLog(tmp_path / "fork")
@@ -74,7 +74,7 @@ def test_a_fork_is_refused(tmp_path: Path, server: WitnessServer, size: int) -> 
 def test_a_witness_that_fails_does_not_stop_the_log(
     tmp_path: Path, server: WitnessServer, answer: tuple[int, str], words: str
 ) -> None:
-    """If a witness's answer is not a signature, this is reported, and the checkpoint is published without it."""
+    """A witness response that is not a signature is reported, and the checkpoint is published without it."""
     server.answer = answer
     note, reasons = publish(tmp_path, 5, Witness(SIGNER.key, server.url))
     assert note.cosigned_at(SIGNER.key) is None
@@ -84,7 +84,7 @@ def test_a_witness_that_fails_does_not_stop_the_log(
 
 
 def test_a_witness_that_does_not_know_the_log_is_reported(tmp_path: Path) -> None:
-    """A witness that lacks the log or its key, or that cannot be reached, is reported with the reason."""
+    """A witness that does not know the log or its key, or cannot be reached, is reported with the reason."""
     with witness_server() as stranger, witness_server(note_signer(seed=5).key) as other:
         urls = (stranger.url, other.url, f"http://127.0.0.1:{free_port()}")
         note, reasons = publish(tmp_path, 5, *(Witness(SIGNER.key, url) for url in urls))

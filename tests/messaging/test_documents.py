@@ -1,4 +1,4 @@
-"""The documents of AWS IoT Jobs and of the Device Shadow."""
+"""The JSON documents of AWS IoT Jobs and of the Device Shadow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HASH, OTHER = "ab" * 32, "cd" * 32
 
 
 def test_an_execution_has_the_fields_of_aws() -> None:
-    """An execution is written in the form that AWS's clients read."""
+    """A job execution is written in the JSON form that AWS's clients read."""
     execution = JobExecution(256, 7, JobStatus.IN_PROGRESS, {"reason": "x"}, 3, 10, 11, 12)
     assert execution.as_fields({"version": "1.0.0"}) == {
         "thingName": "256",
@@ -38,7 +38,7 @@ def test_an_execution_has_the_fields_of_aws() -> None:
 
 
 def test_an_update_is_parsed() -> None:
-    """The fields of an update are read. AWS's clients write the version as a number or as text."""
+    """The fields of a job update are read. The version may be a number or a text, because AWS's clients write both."""
     for version in (3, "3"):
         fields = {"status": "SUCCEEDED", "statusDetails": {"receipt": "_-8"}, "expectedVersion": version}
         update = JobUpdate.parse(fields)
@@ -62,13 +62,13 @@ def test_an_update_is_parsed() -> None:
     ],
 )
 def test_other_updates_are_refused(fields: dict[str, Any]) -> None:
-    """A status that a device does not send, and values of other types and sizes, are refused."""
+    """A job status that a device may not send, and values of other types and sizes, are refused."""
     with pytest.raises(ValueError, match="is"):
         JobUpdate.parse(fields)
 
 
 def test_details_with_other_texts_are_refused() -> None:
-    """A malformed number or receipt is refused."""
+    """A malformed number or receipt in a job update is refused."""
     update = JobUpdate(JobStatus.IN_PROGRESS, {"received": "-1", "postponedUntil": "1" * 5000, "receipt": "a="})
     for name in ("received", "postponedUntil"):
         with pytest.raises(ValueError, match=name):
@@ -78,7 +78,7 @@ def test_details_with_other_texts_are_refused() -> None:
 
 
 def test_a_client_token_is_returned() -> None:
-    """The token of a request is returned. A long token is refused."""
+    """The client token of a request is returned. A long token is refused."""
     assert client_token({"clientToken": "a"}) == {"clientToken": "a"}
     assert client_token({}) == {}
     for token in ("", "x" * 65, 5):
@@ -87,7 +87,7 @@ def test_a_client_token_is_returned() -> None:
 
 
 def test_reported_images_are_parsed() -> None:
-    """Firmware and configurations are read, and null removes a product."""
+    """Firmware and configurations are read from a shadow, and null removes a product."""
     state = ReportedState.parse(
         {
             "firmware": {"acme-thermo2": {"sha256": HASH, "version": "1.0.0", "confirmed": False}},
@@ -126,7 +126,7 @@ def test_other_reports_are_refused(reported: dict[str, Any]) -> None:
 
 
 def test_the_difference_is_what_the_device_does_not_have() -> None:
-    """A configuration is in the difference until the device reports its hash."""
+    """A configuration is in the shadow's delta until the device reports its hash."""
     desired = {"configuration": {"a-cfg": {"sha256": HASH, "version": "2.0.0"}}}
     shadow = Shadow(3, desired, {"configuration": {"a-cfg": {"sha256": OTHER}}})
     assert shadow.delta == desired
@@ -138,7 +138,7 @@ def test_the_difference_is_what_the_device_does_not_have() -> None:
 
 
 def test_a_change_is_merged() -> None:
-    """An object is merged into an object, null removes a key, and the size of a state is limited."""
+    """A shadow update merges objects, null removes a key, and the size of a shadow is limited."""
     assert merge({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": None, "e": 4}, "d": None}) == {"a": {"c": 2, "e": 4}}
     assert merge({"a": 1}, {"a": {"b": None}}) == {"a": {}}
     state: dict[str, Any] = {str(number): "x" * 1000 for number in range(8)}

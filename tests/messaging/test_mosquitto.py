@@ -1,4 +1,4 @@
-"""The files of a mosquitto broker. `tests/peers/mqtt` starts mosquitto with them."""
+"""The files of a mosquitto broker. The tests in `tests/peers/mqtt` start mosquitto with these files."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ NOW = datetime(2027, 1, 1, tzinfo=UTC)
 
 
 def test_a_password_has_the_hash_of_mosquitto_passwd() -> None:
-    """The hash equals the output of mosquitto_passwd 2.0.11 for the same password and salt."""
+    """The password hash equals the output of mosquitto_passwd 2.0.11 for the same password and salt."""
     salt = "/rZy7bTuWu3cJYYy"
     derived = "klooVjCt2YS8FNbLmMvCczK1zGsUoW3r4O0w/V1uMXe12RFpIZHTOvoGiSNsJuxLNKoMAm3DkPn8n9wIZ1rMnw=="
     assert password_hash("secret", salt=b64decode(salt)) == f"$7$101${salt}${derived}"
 
 
 def test_files_are_written_once_and_devices_are_added(tmp_path: Path) -> None:
-    """A second call keeps the authority and the passwords, and gives a password to each new device."""
+    """A second call keeps the certificate authority and the passwords, and adds a password for each new device."""
     first = write_broker_files(tmp_path, [256], hosts=["gateway.example", "192.0.2.1"], now=NOW)
     files = BrokerFiles(tmp_path)
     authority, secret, rules = files.authority.read_bytes(), files.secret("gateway"), (tmp_path / "rules").read_text()
@@ -38,7 +38,7 @@ def test_files_are_written_once_and_devices_are_added(tmp_path: Path) -> None:
 
 
 def test_the_certificate_is_for_the_hosts(tmp_path: Path) -> None:
-    """The broker's certificate names its hosts, and clients that trust the authority accept it."""
+    """The broker's certificate contains its host names, and clients that trust the authority accept the certificate."""
     write_broker_files(tmp_path, [], hosts=["gateway.example", "192.0.2.1"], now=NOW)
     server = x509.load_pem_x509_certificate((tmp_path / "server.pem").read_bytes())
     authority = x509.load_pem_x509_certificate((tmp_path / "authority.pem").read_bytes())
@@ -50,7 +50,7 @@ def test_the_certificate_is_for_the_hosts(tmp_path: Path) -> None:
 
 
 def test_a_password_is_removed(tmp_path: Path) -> None:
-    """A banned device loses its password, and others keep theirs."""
+    """A banned device loses its password, and the other devices keep their passwords."""
     write_broker_files(tmp_path, [256, 257], hosts=["localhost"], now=NOW)
     files = BrokerFiles(tmp_path)
     files.forget(256)

@@ -1,4 +1,4 @@
-"""Readings in the messages of devices."""
+"""The sensor readings in the messages of devices."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ FIELDS = {"time": NOW, "name": "temperature", "value": 21.5, "unit": "Cel"}
 
 
 def payload(**changed: Any) -> bytes:
-    """Return the message of a reading, with changed members."""
+    """Return the message of a sensor reading, with changed members."""
     return json.dumps(FIELDS | changed).encode()
 
 
 def test_a_reading_is_read() -> None:
-    """The number of the device comes from the topic, and the time may have a fraction."""
+    """The device number of a reading comes from the MQTT topic, and the time may have a fraction."""
     found = read_reading(payload(time=NOW - 0.5), thing=256, now=NOW)
     assert found == SensorReading("256", NOW - 0.5, "temperature", 21.5, "Cel")
     assert read_reading(payload(value=True, unit=""), thing=256, now=NOW).value is True
@@ -60,6 +60,6 @@ def test_a_reading_is_read() -> None:
     ],
 )
 def test_other_messages_are_refused(raw: bytes, why: str) -> None:
-    """Each is refused with its reason."""
+    """A malformed reading is refused with its reason."""
     with pytest.raises(ValueError, match=why):
         read_reading(raw, thing=256, now=NOW)

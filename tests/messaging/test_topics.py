@@ -1,4 +1,4 @@
-"""Topics and payloads of events."""
+"""MQTT topics, and payloads of events."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EVENT = ThingEvent(4, "tamper", 1, 1_700_000_000, "the lid is open", bytes(32), 
 
 
 def test_topics_of_requests_are_those_of_aws() -> None:
-    """Each subscription has one topic level for the device, and does not match the gateway's answers."""
+    """Each subscription of the gateway has one topic level for the device, and matches no response of the gateway."""
     assert SUBSCRIPTIONS == (
         "$aws/things/+/jobs/start-next",
         "$aws/things/+/jobs/get",
@@ -45,14 +45,17 @@ def test_topics_of_requests_are_those_of_aws() -> None:
 
 
 def test_messages_that_a_device_does_not_repeat_are_held() -> None:
-    """Readings and answers to commands are confirmed after they were written; all other messages are not held."""
+    """Readings and answers to commands are confirmed only after they were written; other messages, on arrival."""
     held = [topic for topic in SUBSCRIPTIONS if is_held(topic)]
     assert held == ["blockota/v1/things/+/readings", "blockota/v1/things/+/commands/ack"]
 
 
 @pytest.mark.parametrize("kind", RequestKind)
 def test_a_topic_is_parsed_and_written(kind: RequestKind) -> None:
-    """The topic of a request is parsed into its parts. The topics of its answers are below it."""
+    """The topic of a request is parsed into its parts.
+
+    The topics of the responses to a request begin with the request's topic.
+    """
     topic = SUBSCRIPTIONS[list(RequestKind).index(kind)].replace("+", "256", 1).replace("+", "77")
     found = RequestTopic.parse(topic)
     assert (found.thing, found.kind, found.job) == (256, kind, "77" if "+" in kind else "")
@@ -79,13 +82,13 @@ def test_a_topic_is_parsed_and_written(kind: RequestKind) -> None:
     ],
 )
 def test_other_topics_are_refused(topic: str) -> None:
-    """Wildcards, other spellings of a number, and topics of answers are not accepted as topics of requests."""
+    """Wildcards, non-canonical device numbers, and topics of responses are refused as topics of requests."""
     with pytest.raises(ValueError, match="is not the topic of a request"):
         RequestTopic.parse(topic)
 
 
 def test_objects_are_parsed_strictly() -> None:
-    """A repeated key, JSON that is not an object, and a large payload are refused. Fractions are allowed."""
+    """A repeated key, JSON other than an object, and a too large payload are refused. Fractions are allowed."""
     assert parse_object(b'{"a": 21.5}') == {"a": 21.5}
     assert parse_object(b"") == {}
     cases = {
@@ -131,14 +134,14 @@ def test_an_event_is_encoded_and_read() -> None:
     ],
 )
 def test_other_values_are_not_events(items: object) -> None:
-    """A value of another type, range or size is refused."""
+    """An event with a value of another type, range or size is refused."""
     with pytest.raises(ValueError, match=r"items|not CBOR of the supported types|does not have 64 bytes|at most 3,072"):
         ThingEvent.decode(cbor.encode(items))
 
 
 @given(st.binary(max_size=200), st.integers(0, 60))
 def test_bytes_that_are_not_an_event_are_refused(noise: bytes, cut: int) -> None:
-    """Any bytes, and half an event, are refused with a ValueError."""
+    """Random bytes, and a truncated event, are refused with a ValueError."""
     for payload in (noise, EVENT.encode()[:cut], bytes(1 << 20)):
         with pytest.raises(ValueError, match=r"."):
             ThingEvent.decode(payload)

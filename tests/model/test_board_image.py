@@ -1,4 +1,4 @@
-"""The checks of an image that is made for one board."""
+"""The checks of an image that was made for one board."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PROGRAM = release_of(code())
 
 
 def product(start: int, size: int) -> Product:
-    """Return the product with another region."""
+    """Return the product with another flash region."""
     return replace(KEYS, region=Region(start, size))
 
 
 def test_an_image_beside_the_program_passes() -> None:
-    """An image that fits into a region beside the program passes checks 5, 7, 8 and 10."""
+    """An image that fits into a flash region beside the program passes checks 5, 7, 8 and 10."""
     require_place(KEYS, PROGRAM)
     image = BoardImage.of(KEYS, b"key" * 5)
     region = hashlib.sha256(b"key" * 5 + b"\xff" * (KEYS.region.size - 15)).digest()
@@ -35,13 +35,13 @@ def test_an_image_beside_the_program_passes() -> None:
 
 
 def test_a_kept_image_is_compared_in_its_own_range() -> None:
-    """For an image of an earlier run, check 10 compares the range of the image, and states nothing about the rest."""
+    """For an image that an earlier run wrote, check 10 compares the image's range, and does not mention other flash."""
     kept = BoardImage(KEYS, hashlib.sha256(b"key").digest(), 3)
     assert "erased" not in prove_written(kept, kept.sha256, method="stub").what
 
 
 def test_old_bytes_behind_the_image_fail_check_10() -> None:
-    """Check 10 fails if the region contains other bytes after the image."""
+    """Check 10 fails if the flash region contains other bytes after the image."""
     image = BoardImage.of(KEYS, b"key")
     region = hashlib.sha256(b"key".ljust(KEYS.region.size, b"3")).digest()
     with pytest.raises(FlashProofError, match="check 10 failed"):
@@ -49,7 +49,7 @@ def test_old_bytes_behind_the_image_fail_check_10() -> None:
 
 
 def test_a_neighbouring_region_does_not_overlap() -> None:
-    """A region may begin at the byte after the program."""
+    """A flash region may begin at the byte after the program."""
     require_place(product(PROGRAM.region.end, 16), PROGRAM)
 
 
@@ -76,20 +76,20 @@ CASES: dict[str, tuple[int, str, Callable[[], object]]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_an_image_without_a_place_is_refused(name: str) -> None:
-    """Each failed check is refused with its number and reason."""
+    """A failed check is reported with its number and its reason."""
     number, says, check = CASES[name]
     with pytest.raises(VerificationError, match=f"check {number} failed, .*{says}"):
         check()
 
 
 def test_protected_pages_elsewhere_do_not_matter() -> None:
-    """Write protection outside the region does not hinder the image."""
+    """Write protection outside the flash region does not make a check fail."""
     board = replace(BOARD, write_protected=(Region(FLASH.start, REGION.start - FLASH.start),))
     assert "write protection are off" in prove_place(KEYS, board)[1].what
 
 
 def test_an_unreported_write_protection_is_named() -> None:
-    """Check 8 states that the chip does not report its write protection."""
+    """The result of check 8 states if the chip does not report its write protection."""
     assert "does not report" in prove_place(KEYS, replace(BOARD, write_protected=None))[1].what
 
 

@@ -1,4 +1,4 @@
-"""The events of boards, their signatures, and the entries in which such a signature counts."""
+"""Boot events of boards, their signatures, and the log entries in which such a signature is accepted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OTHER_KEY = SigningDevice().key
 
 
 def signature(event: BootEvent, *, is_high: bool = False) -> bytes:
-    """Sign an event, with a low or a high s."""
+    """Sign an event, with a low or a high s as required."""
     private = derive_private_key(SECRET, SECP256R1())
     r, s = decode_dss_signature(private.sign(event.signed_bytes, ECDSA(SHA256())))
     return r.to_bytes(32) + (max if is_high else min)(s, ORDER - s).to_bytes(32)
@@ -42,13 +42,13 @@ def signed(event: BootEvent) -> bytes:
 
 
 def receipt(event: BootEvent = CONFIRMED, **changes: Any) -> LogEntry:
-    """Return a receipt with the signed event of a board."""
+    """Return a receipt with a board's signed event."""
     values = {"level": EvidenceLevel.A, "counter": event.number, "signature": signed(event), "unique_id": None}
     return replace(install(), **{**values, **changes})
 
 
 def test_the_signed_bytes_have_fixed_places() -> None:
-    """A contract finds each part at one place."""
+    """Each part of an encoded event has a fixed offset, at which a contract can read it."""
     event = BootEvent(0x01020304, 5, 6, DIGEST)
     assert event.signed_bytes == b"blockota-event\x01\x02\x03\x04\x05\x06" + DIGEST
     raw = signed(event)
@@ -57,7 +57,7 @@ def test_the_signed_bytes_have_fixed_places() -> None:
 
 
 def test_both_forms_of_a_signature() -> None:
-    """The form with the high s also verifies, so that it is replaced by the other one before it is kept."""
+    """A signature with a high s also verifies, and is converted to the low s before it is logged."""
     high = signature(CONFIRMED, is_high=True)
     assert is_p256_signature(key(), CONFIRMED.signed_bytes, high)
     assert is_p256_signature(key(), CONFIRMED.signed_bytes, low_s(high))
@@ -87,7 +87,7 @@ def test_bytes_that_are_not_a_signed_event(raw: bytes) -> None:
 
 
 def test_events_as_people_read_them() -> None:
-    """All kinds and details have a text. Kinds of newer agents have one, too."""
+    """All kinds and details have a text. Events of unknown kinds, as of newer agents, have a text as well."""
     values = [(1, 0), (1, 27), (2, 6), (2, 99), (3, 0), (9, 1)]
     texts = [BootEvent(1, kind, detail, DIGEST).text for kind, detail in values]
     assert [text.split(";")[0] for text in texts] == [
@@ -103,7 +103,7 @@ def test_events_as_people_read_them() -> None:
 
 @pytest.mark.parametrize("event", [CONFIRMED, BootEvent(7, 1, 24, DIGEST)], ids=["confirmed", "started"])
 def test_an_event_is_the_statement_of_a_receipt(event: BootEvent) -> None:
-    """A confirmation, or a start without a trial, states what the board runs permanently."""
+    """A confirmation, and a start without a trial, state the image that the board runs permanently."""
     entry = LogEntry.decode(receipt(event).encode())
     evidence = judge(entry, key())
     assert (evidence.level, evidence.is_signed) == (EvidenceLevel.A, True)
@@ -114,7 +114,7 @@ def test_an_event_is_the_statement_of_a_receipt(event: BootEvent) -> None:
 
 
 def test_an_event_is_the_statement_of_its_own_entry() -> None:
-    """The entry of an event has the text of the event, and its number."""
+    """The log entry of an event has the event's text and number."""
     entry = LogEntry(
         kind=EntryKind.EVENT,
         time=1,

@@ -1,4 +1,4 @@
-"""Commands and the answers of devices: what is read, and what is refused."""
+"""Commands, and the answers of devices: accepted and refused values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DATA = {"thing": 256, "id": "c-1", "name": "open-valve", "arguments": {"percent"
 
 
 def test_a_command_is_read_and_written() -> None:
-    """The data of a request make the message to the device, which does not repeat the device's number."""
+    """The data of a request become the message to the device, without the device's number."""
     command = DeviceCommand.of_data(DATA)
     assert command.as_data() == DATA
     assert DeviceCommand.of_data(DATA | {"thing": "256"}) == command
@@ -51,7 +51,7 @@ def test_other_data_are_refused(changed: dict[str, Any], why: str) -> None:
 
 
 def test_answers() -> None:
-    """A device states done, refused or failed, and no other state."""
+    """The state in a device's answer must be done, refused or failed."""
     assert CommandAnswer.of_fields({"id": "c-1", "state": "done"}) == CommandAnswer("c-1", CommandState.DONE)
     found = CommandAnswer.of_fields({"id": "c-1", "state": "failed", "reason": "stuck"})
     assert (found.state, found.reason) == (CommandState.FAILED, "stuck")

@@ -1,4 +1,4 @@
-"""Which containers fit a chip id, which checks apply at each face, and what the bytes of a container begin with."""
+"""The containers that fit a chip id, the checks for each face, and the first bytes of each container."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MCUBOOT = {
 
 @pytest.mark.parametrize("container", Container)
 def test_chip_id_0_means_that_the_device_is_not_an_stm32(container: Container) -> None:
-    """Every container except stm32 needs chip id 0, and stm32 needs another chip id."""
+    """Every container except stm32 requires chip id 0, and stm32 requires another chip id."""
     assert bool(find_misfit(container, 0x410)) == (container is not Container.STM32)
     assert bool(find_misfit(container, 0)) == (container is Container.STM32)
 
@@ -56,7 +56,10 @@ def test_a_face_that_cannot_install_a_container_has_no_checks() -> None:
 
 
 def test_a_swu_is_recognised_by_its_beginning() -> None:
-    """A .swu is a cpio archive that begins with sw-description. The head of the file is sufficient for the check."""
+    """A .swu is a cpio archive that begins with sw-description.
+
+    The beginning of a .swu file is sufficient for the check.
+    """
     archive = swu(bytes(SWU_HEAD_SIZE))
     assert find_content_fault(Container.SWU, archive[:SWU_HEAD_SIZE]) == ""
     assert "not a cpio archive" in find_content_fault(Container.SWU, program(0))
@@ -66,7 +69,10 @@ def test_a_swu_is_recognised_by_its_beginning() -> None:
 
 @pytest.mark.parametrize("name", MCUBOOT)
 def test_images_of_imgtool_are_mcuboot_images(name: str) -> None:
-    """Signed, unsigned and encrypted images pass. The hash reveals a changed byte of the program."""
+    """Signed, unsigned and encrypted MCUboot images pass check 9.
+
+    A changed byte of the program is detected by the image's hash.
+    """
     image = bytearray(MCUBOOT[name])
     assert find_content_fault(Container.MCUBOOT, bytes(image)) == ""
     image[0x60] ^= 1
@@ -83,7 +89,7 @@ def test_images_of_imgtool_are_mcuboot_images(name: str) -> None:
     ],
 )
 def test_other_bytes_are_not_an_mcuboot_image(image: bytes, why: str) -> None:
-    """A raw program, and an image without its hash, are refused."""
+    """A raw program, and an MCUboot image without its hash, are refused."""
     assert why in find_content_fault(Container.MCUBOOT, image)
 
 
@@ -97,10 +103,10 @@ def test_other_bytes_are_not_an_mcuboot_image(image: bytes, why: str) -> None:
     ],
 )
 def test_an_mcuboot_image_has_a_vector_table(start: bytes, why: str) -> None:
-    """A program without a plausible vector table is refused, even with a right hash."""
+    """A program without a plausible vector table is refused, even if its hash is right."""
     assert why in find_content_fault(Container.MCUBOOT, hashed(signed(start)[:-4]))
 
 
 def test_any_bytes_are_opaque() -> None:
-    """Any bytes are accepted as an opaque image, because only the device knows the format."""
+    """Arbitrary bytes are accepted as an opaque image, because only the device knows the format."""
     assert find_content_fault(Container.OPAQUE, b"\0") == ""

@@ -47,14 +47,17 @@ UNKNOWN = bytes(range(32))
 
 
 def runs(one: Target, level: EvidenceLevel = EvidenceLevel.B, *, is_confirmed: bool = True) -> Reported:
-    """Return the report that a device runs the image of a target."""
+    """Return the report of a device that runs the image of a target."""
     return Reported(one.image, one.release, level, is_confirmed=is_confirmed)
 
 
 def steps(
     *events: Event | tuple[int, Event], start: Delivery | None = None, policy: DeliveryPolicy = POLICY
 ) -> DeliveryStep:
-    """Process events, and return the last state with all entries. An event may have a time in seconds after `NOW`."""
+    """Process events; return the last state and all entries.
+
+    An event may be given with a time in seconds after `NOW`.
+    """
     delivery, entries = start or Delivery(), list[EntryFacts]()
     for one in events:
         seconds, event = one if isinstance(one, tuple) else (0, one)
@@ -134,7 +137,7 @@ def test_an_event_leads_to_its_stage(name: str) -> None:
 
 
 def test_only_a_confirmed_report_makes_a_receipt() -> None:
-    """Progress, claims and an unconfirmed report make no entry about a running image. A confirmed report makes one."""
+    """Progress, claims and an unconfirmed report make no entry of a running image. A confirmed report makes one."""
     before = steps(*OFFER, Offered(), Progress(5), Outcome(succeeded=True), runs(NEW, is_confirmed=False))
     assert [str(one.kind) for one in before.entries] == ["claimed"]  # of the old image
     [entry] = steps(runs(NEW, EvidenceLevel.C), start=before.delivery).entries
@@ -153,15 +156,18 @@ def test_only_a_confirmed_report_makes_a_receipt() -> None:
     ],
 )
 def test_an_image_is_logged_again_only_with_stronger_evidence(levels: str, kinds: list[str]) -> None:
-    """A claim may be followed by a receipt. A receipt is not followed by another entry."""
+    """After a claim, a receipt for the same image is logged.
+
+    After a receipt, no further entry for the same image is logged.
+    """
     step = steps(*(runs(NEW, EvidenceLevel(level)) for level in levels))
     assert [str(one.kind) for one in step.entries] == kinds
 
 
 def test_kinds_of_receipts() -> None:
-    """A return to a release is a reinstallation, even after an unknown image.
+    """A return to an earlier release is logged as a reinstallation, even after an unknown image.
 
-    Configurations have their own kind of entry.
+    The entry of a configuration has a kind of its own.
     """
     step = steps(*(runs(one, EvidenceLevel.A) for one in (OLD, NEW, OLD)))
     assert [str(one.kind) for one in step.entries] == ["install", "install", "reinstall"]
@@ -172,7 +178,10 @@ def test_kinds_of_receipts() -> None:
 
 
 def test_tries_end_after_the_pauses_of_the_policy() -> None:
-    """Each failed try is followed by the next pause. After the last failed try, only an operator can retry."""
+    """After each failed try, the delivery waits for the next pause of the policy.
+
+    After the last failed try, only a retry by an operator continues the delivery.
+    """
     fail = Outcome(succeeded=False, reason="no space")
     first = steps(*OFFER, fail)
     assert (first.delivery.wake, first.delivery.reason) == (NOW + 60, "no space")
@@ -185,7 +194,7 @@ def test_tries_end_after_the_pauses_of_the_policy() -> None:
 
 
 def test_a_release_that_was_given_up_comes_back_only_by_an_order() -> None:
-    """A device that rolled back is not offered the release when it becomes the target again, except by a new order."""
+    """A device that rolled a release back is not offered this release again, except by a new order."""
     rolled_back = steps(*OFFER, Outcome(succeeded=True), runs(OLD)).delivery
     assert (rolled_back.stage, rolled_back.reason) == (Stage.STOPPED, "the device rolled back")
     other = steps(Planned(NEXT), start=rolled_back).delivery
@@ -199,7 +208,7 @@ def test_a_release_that_was_given_up_comes_back_only_by_an_order() -> None:
 
 
 def test_a_device_that_leaves_its_release_uses_up_its_tries() -> None:
-    """A device that confirms a release and leaves it gets it again, but at most as often as after failed tries."""
+    """A device that confirms a release and then leaves it is offered it again, as often as after failed tries."""
     settled = AT[Stage.SETTLED]
     for _ in POLICY.pauses:
         left = steps(runs(OLD), start=settled)
@@ -209,9 +218,9 @@ def test_a_device_that_leaves_its_release_uses_up_its_tries() -> None:
 
 
 def test_a_withheld_target_keeps_its_tries() -> None:
-    """While a target is withheld, nothing is offered and no time runs out.
+    """While a target is withheld, nothing is offered and timeouts do not run.
 
-    Afterwards, the tries continue with another job.
+    When the target is no longer withheld, the tries continue with a new job.
     """
     failed = steps(*OFFER, Outcome(succeeded=False), (60, Timeout()), (61, Progress(1))).delivery
     withheld = steps((62, Planned(NEW, is_withheld=True)), start=failed).delivery
@@ -233,9 +242,9 @@ def test_postponements_are_limited_in_number_and_time() -> None:
 
 
 def test_a_late_or_stuck_device_is_logged() -> None:
-    """An offer that the device does not take is logged once.
+    """An offer that the device does not accept in time is logged once.
 
-    A transfer without new bytes, and a trial, end by themselves.
+    A transfer without new bytes, and a trial, end by their timeouts.
     """
     late = steps((5000, Timeout()), (6000, Timeout()), start=AT[Stage.OFFERED])
     assert [one.kind for one in late.entries] == [EntryKind.EVENT]
@@ -247,7 +256,10 @@ def test_a_late_or_stuck_device_is_logged() -> None:
 
 
 def test_a_release_that_was_given_up_is_withdrawn_when_its_order_ends() -> None:
-    """An order gives new tries to a given-up release. Without it, the policy does not offer the release."""
+    """An order grants new tries for a release whose tries were used up.
+
+    Without an order, the policy does not offer such a release again.
+    """
     gave_up = steps(*OFFER, runs(NEW, is_confirmed=False), runs(OLD)).delivery
     assert gave_up.stage is Stage.STOPPED
     ordered = steps(Planned(target("1.1.0", 7)), start=gave_up).delivery
@@ -262,7 +274,7 @@ def test_a_release_that_was_given_up_is_withdrawn_when_its_order_ends() -> None:
 
 
 def test_a_device_that_leaves_a_release_without_tries_gets_it_only_by_an_operator() -> None:
-    """Leaving the release neither counts as a try nor begins one."""
+    """A device without tries left that runs the release and leaves it is offered it again only after a retry."""
     gave_up = steps(*OFFER, Outcome(succeeded=False, is_refusal=True)).delivery
     left = steps(runs(NEW), runs(OLD), start=gave_up).delivery
     assert (left.stage, left.tries) == (Stage.STOPPED, gave_up.tries)
@@ -270,7 +282,7 @@ def test_a_device_that_leaves_a_release_without_tries_gets_it_only_by_an_operato
 
 
 def test_an_order_for_a_running_release_starts_with_new_tries() -> None:
-    """If a device without tries left runs the release anyway, an order for the release starts with new tries."""
+    """An order for a release that the device already runs starts with new tries, even if all were used up."""
     policy = DeliveryPolicy(pauses=())
     events = (Planned(NEW), Outcome(succeeded=False), runs(NEW), Planned(target("1.1.0", 7)))
     delivery = steps(*events, policy=policy).delivery
@@ -280,7 +292,10 @@ def test_an_order_for_a_running_release_starts_with_new_tries() -> None:
 
 
 def test_an_order_that_ends_too_early_is_logged() -> None:
-    """If a device does not carry out an order, an event is logged. If it does, no event is logged."""
+    """If a device does not fulfil an order by its deadline, an event is logged.
+
+    If the device fulfils the order, no such event is logged.
+    """
     ordered = steps(runs(OLD), Planned(target("1.1.0", 7))).delivery
     [entry] = steps(Planned(None, why="no order is open"), start=ordered).entries
     assert (entry.kind, entry.order) == (EntryKind.EVENT, 7)

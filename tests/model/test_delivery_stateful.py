@@ -1,6 +1,7 @@
-"""Any sequence of events, of an honest or a lying device, keeps the guarantees of a delivery.
+"""Any sequence of events of an honest or a lying device preserves the guarantees of a delivery.
 
-The model in this test knows only inputs and outputs. It counts offers, failures and postponements itself.
+The model in this test uses only inputs and outputs of the delivery. The model counts offers, failures and postponements
+itself.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ STRENGTH = {EvidenceLevel.B: 0, EvidenceLevel.A: 1, EvidenceLevel.C: 1}
 
 
 class Deliveries(RuleBasedStateMachine):
-    """One component of one device, and the model."""
+    """One component of one device, together with the model."""
 
     @initialize(
         pauses=st.lists(st.sampled_from([1, 60]), max_size=2).map(tuple),
@@ -45,7 +46,7 @@ class Deliveries(RuleBasedStateMachine):
         offers_after_rollback=st.booleans(),
     )
     def begin(self, pauses: tuple[int, ...], postponements: int, *, offers_after_rollback: bool) -> None:
-        """Start with a policy and a device that has not reported."""
+        """Start with a policy, and with a device that has not reported an image."""
         self.policy = DeliveryPolicy(
             pauses, postponements, longest_postponement=500, offers_after_rollback=offers_after_rollback
         )
@@ -59,7 +60,7 @@ class Deliveries(RuleBasedStateMachine):
         self.ended: set[int] = set()  # the numbers of the tries that ended
 
     def send(self, event: Event) -> None:
-        """Process an event, and compare the result with the model."""
+        """Process an event, and compare the result with the model's."""
         before = self.delivery
         step = advance(before, event, policy=self.policy, now=self.now)
         self.delivery = after = step.delivery
@@ -87,7 +88,7 @@ class Deliveries(RuleBasedStateMachine):
         assert after.wake is None or after.stage is not Stage.STOPPED
 
     def count(self, before: Delivery, event: Event) -> None:
-        """Count the failures of the present target, and the tries of all targets."""
+        """Count the failures of the current target, and the tries of all targets."""
         after = self.delivery
         same = before.target is not None and before.target.is_same_release(after.target)
         begins = before.stage is Stage.STOPPED and after.stage is not Stage.STOPPED
@@ -114,7 +115,7 @@ class Deliveries(RuleBasedStateMachine):
                 self.barred.add((before.target.release, before.target.order))
 
     def has_no_tries(self, one: Target | None) -> bool:
-        """Whether the tries of a target were used up before."""
+        """Whether the tries of a target are used up."""
         return one is not None and any(
             release == one.release and one.order in (None, order) for release, order in self.stopped
         )
@@ -153,14 +154,14 @@ class Deliveries(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0, 1, 59, 60, 3600, 700_000]))
     def wait(self, seconds: int) -> None:
-        """Let time pass until a timeout is due."""
+        """Advance the time until a timeout is due."""
         self.now += seconds
         if self.delivery.wake is not None and self.now >= self.delivery.wake:
             self.send(Timeout())
 
     @invariant()
     def limits(self) -> None:
-        """Tries and postponements stay within the policy."""
+        """Tries and postponements stay within the limits of the policy."""
         if not hasattr(self, "policy"):
             return
         delivery, policy = self.delivery, self.policy

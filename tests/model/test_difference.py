@@ -37,7 +37,7 @@ def naive(new: Placed, old: Placed) -> Difference:
 @settings(max_examples=150, deadline=None)
 @given(images, images)
 def test_the_difference_is_what_a_count_of_bytes_finds(new: Placed, old: Placed) -> None:
-    """The difference of any two images equals a byte-by-byte count, also if they are apart or empty."""
+    """The difference of any two images equals a byte-by-byte count, even if they do not overlap or are empty."""
     assert compare(new, old) == naive(new, old)
 
 

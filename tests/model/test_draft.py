@@ -22,7 +22,7 @@ VERSION = Version(1, 1, 0)
 
 
 def test_a_release_may_begin_a_little_in_the_past() -> None:
-    """An activation time may be up to `GRACE` seconds in the past; an earlier one is refused."""
+    """An activation time may be up to `GRACE` seconds in the past; an earlier time is refused."""
     for start in (0, NOW - GRACE, NOW, NOW + 7 * 86400):
         check_time(Draft(PRODUCT.name, VERSION, code(), active_from=start), now=NOW)
     late = Draft(PRODUCT.name, VERSION, code(), active_from=NOW - GRACE - 1)
@@ -93,7 +93,7 @@ def test_a_program_for_another_address_is_refused() -> None:
 def test_what_would_not_help_is_not_offered() -> None:
     """No address outside the product's region is suggested.
 
-    Insisting is suggested only if the program could then start.
+    The error suggests to insist only if the program could then start.
     """
     release = draft_release(MOVED, PRODUCT)
     with pytest.raises(ImageError, match="for a product whose region contains 0x08002000-0x0800") as refused:
@@ -107,9 +107,9 @@ def test_what_would_not_help_is_not_offered() -> None:
 
 
 def test_a_publisher_can_insist_on_a_load_address() -> None:
-    """If the publisher insists, the program is accepted, and the manifest records it.
+    """If the publisher insists, the program is accepted, and the manifest records the insistence.
 
-    Other drafts have no such record.
+    The manifests of other drafts contain no such record.
     """
     insisting = replace(MOVED, accept_load_address=True)
     release = draft_release(insisting, PRODUCT)
@@ -125,7 +125,7 @@ def test_a_publisher_can_insist_on_a_load_address() -> None:
 
 
 def test_filled_gaps_are_recorded() -> None:
-    """The gaps that were filled at the publisher's request are in the manifest."""
+    """Gaps that were filled at the publisher's request are recorded in the manifest."""
     gaps = (Region(FLASH.start + 0x400, 0x800),)
     draft = replace(MOVED, filled=gaps)
     manifest = draft_manifest(draft, draft_release(draft, PRODUCT))
@@ -134,7 +134,7 @@ def test_filled_gaps_are_recorded() -> None:
 
 
 def test_an_mcuboot_image_is_a_program_at_its_slot() -> None:
-    """The vector table of an MCUboot image is after its header; at the boot address the image cannot start."""
+    """The vector table of an MCUboot image follows its header; an image for the boot address is refused."""
     slot = 0x0800_4000
     draft = Draft(PRODUCT.name, VERSION, signed(program(slot + 0x200)), load_address=slot)
     check_kind(draft, draft_release(draft, PRODUCT))
@@ -163,7 +163,7 @@ IMAGES = {
 
 @pytest.mark.parametrize("container", IMAGES)
 def test_an_image_for_another_device_has_its_container(container: Container) -> None:
-    """The manifest names the container, and the image has no address in a flash."""
+    """The manifest contains the container, and the image has no flash address."""
     draft = Draft(HUB.name, VERSION, IMAGES[container], container=container)
     release = draft_release(draft, HUB)
     check_kind(draft, release)
@@ -179,7 +179,7 @@ def test_an_image_for_another_device_has_its_container(container: Container) -> 
 
 
 def test_another_file_than_the_container_says_is_refused() -> None:
-    """A .swu that is given as an MCUboot image is refused with the fitting container, and the reverse."""
+    """A .swu declared as an MCUboot image is refused with the right container, and vice versa."""
     for container, other in ((Container.MCUBOOT, Container.SWU), (Container.SWU, Container.MCUBOOT)):
         draft = Draft(HUB.name, VERSION, IMAGES[other], container=container)
         with pytest.raises(ImageError, match=f"not a file for the container {container}: .*container {other} for this"):
@@ -187,7 +187,7 @@ def test_another_file_than_the_container_says_is_refused() -> None:
 
 
 def test_requirements_alone_need_a_manifest() -> None:
-    """The requirements of a release are recorded, even without notes."""
+    """The requirements of a release are recorded in its manifest, even if it has no notes."""
     requires = Requirements(Version(1, 0, 0), ("rev-b",))
     draft = Draft(PRODUCT.name, VERSION, code(), requires=requires)
     manifest = draft_manifest(draft, draft_release(draft, PRODUCT))
@@ -204,7 +204,10 @@ ENCRYPTED = bytes.fromhex(
 
 @pytest.mark.parametrize("image", [SIGNED, ENCRYPTED], ids=("plain", "encrypted"))
 def test_an_image_is_signed_by_the_key_of_its_product(image: bytes) -> None:
-    """The image must name the key. Only for an encrypted image, the signature is not verified."""
+    """The image must name the key.
+
+    The signature of an encrypted image is not verified, but that of any other image is.
+    """
     draft = Draft(HUB.name, VERSION, image, container=Container.MCUBOOT, image_key=public_key(KEY))
     release = draft_release(draft, HUB)
     check_kind(draft, release)
@@ -214,7 +217,7 @@ def test_an_image_is_signed_by_the_key_of_its_product(image: bytes) -> None:
 
 
 def test_no_changed_byte_of_a_signed_image_is_published() -> None:
-    """Every byte of header, program and TLVs is refused if it was changed after the signature."""
+    """A signed image is refused if any byte of header, program or TLVs was changed."""
     key = public_key(KEY)
     for at in range(len(SIGNED)):
         image = SIGNED[:at] + bytes((SIGNED[at] ^ 0x10,)) + SIGNED[at + 1 :]
@@ -224,7 +227,7 @@ def test_no_changed_byte_of_a_signed_image_is_published() -> None:
 
 
 def test_a_security_counter_may_not_fall() -> None:
-    """A later release must have at least the counter of the newest release. An equal counter is usual."""
+    """A later release must have at least the security counter of the newest release. An equal counter is usual."""
     draft = Draft(HUB.name, VERSION, SIGNED, container=Container.MCUBOOT)
     release = draft_release(draft, HUB)
     for least in (0, 2, 3):

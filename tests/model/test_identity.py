@@ -1,4 +1,4 @@
-"""Identities can be read from the JSON that is written, and wrong values are refused with a reason."""
+"""Identities survive writing and reading as JSON, and invalid values are refused with a reason."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ IDENTITY = Identity(
 
 
 def test_an_enrolment_is_read_from_the_json_of_an_identity() -> None:
-    """The JSON object that `identity show` prints is also the form of an enrolment."""
+    """The JSON object that `identity show` prints can be read as an enrolment."""
     assert Enrolment.from_fields(IDENTITY.as_fields()) == Enrolment(
         IDENTITY.uuid, IDENTITY.kind, IDENTITY.keys, IDENTITY.virtual_ip
     )
@@ -59,13 +59,13 @@ def test_an_enrolment_is_read_from_the_json_of_an_identity() -> None:
     ],
 )
 def test_a_wrong_field_is_refused(field: str, value: object) -> None:
-    """Each field of an enrolment is checked."""
+    """Each invalid field of an enrolment is refused."""
     with pytest.raises((TypeError, ValueError, UsageError)):
         Enrolment.from_fields({**IDENTITY.as_fields(), field: value})
 
 
 def test_a_tunnels_key_cannot_sign() -> None:
-    """An X25519 key is refused as the key of an identity. Anything other than 32 bytes is refused as a tunnel's key."""
+    """An X25519 key is refused as the key of an identity. A tunnel key that is not 32 bytes is refused."""
     with pytest.raises(UsageError, match="X25519"):
         identity_key(PublicKey(KeyKind.X25519, bytes(range(32))).pem)
     for words in ("", "AAAA", "A" * 43 + "=", KEYS[0].key.pem):
@@ -75,7 +75,7 @@ def test_a_tunnels_key_cannot_sign() -> None:
 
 @pytest.mark.parametrize("words", ["", "x" * 33, "gestohlen, früh", "two\nlines"])
 def test_the_reason_of_a_ban_is_short_ascii(words: str) -> None:
-    """The contract's word has 32 bytes of printable ASCII."""
+    """The reason of a ban is 1 to 32 printable ASCII characters."""
     with pytest.raises(UsageError):
         ban_reason(words)
     assert ban_reason("stolen") == b"stolen".ljust(32, b"\0")
@@ -94,7 +94,7 @@ def test_the_status_follows_from_ban_and_retirement(banned: bool, retired: bool,
 
 @pytest.mark.parametrize("address", ["10.64.0.7", "100.64.0.1", "172.16.0.9", "203.0.113.5"])
 def test_a_virtual_ip_is_the_address_of_a_host(address: str) -> None:
-    """Addresses of any network are accepted."""
+    """A virtual IP of any network is accepted."""
     assert str(virtual_ip_of(address)) == address
 
 
@@ -106,6 +106,6 @@ def test_a_virtual_ip_is_the_address_of_a_host(address: str) -> None:
     ],
 )
 def test_other_addresses_are_no_virtual_ips(address: str) -> None:
-    """An enrolled address cannot be changed, so an address that no host can have is not enrolled."""
+    """A virtual IP that no host can have is refused, because an enrolled virtual IP cannot be changed."""
     with pytest.raises(UsageError, match="is not a virtual IP"):
         virtual_ip_of(address)

@@ -69,7 +69,7 @@ def test_a_manifest_comes_back_as_it_was(manifest: Manifest) -> None:
 
 
 def test_the_file_is_for_people_as_well() -> None:
-    """A manifest file is JSON with the documented fields, and its non-ASCII letters are not escaped."""
+    """A manifest file is JSON with the documented fields, and non-ASCII letters are not escaped."""
     manifest = replace(MANIFEST, notes="Größer.\nSchöner.")
     assert list(json.loads(manifest.to_json())) == [
         *("format", "product", "version", "sha256", "size", "notes", "metadata")
@@ -81,12 +81,15 @@ def test_the_file_is_for_people_as_well() -> None:
 
 
 def test_a_manifest_without_new_fields_has_the_bytes_of_before() -> None:
-    """The content addresses of formerly published manifests do not change, because the chain has recorded them."""
+    """The CIDs of manifests without newer fields are unchanged, because the chain has recorded such CIDs."""
     assert str(MANIFEST.cid) == "bafkreihznbwnlosjkbqvo3cz6r4swdvtmjcq5yd2jspxvnhk7pkpdpjnbq"
 
 
 def test_container_requirements_and_deltas_are_recorded() -> None:
-    """The new fields are in the file, and in lines for owners. The container stm32 is not mentioned."""
+    """The newer fields of a manifest are in its file, and in the lines for owners.
+
+    The container stm32 is not written, because it is the default.
+    """
     requires = Requirements(Version(1, 0, 0), ("rev-b", "rev-c"))
     manifest = replace(MANIFEST, container=Container.SWU, requires=requires, deltas=(DELTA,))
     assert Manifest.from_json(manifest.to_json()) == manifest
@@ -129,7 +132,7 @@ def test_a_delta_that_no_device_could_use_is_refused(changes: dict[str, Any], wh
 
 
 def test_a_device_could_not_choose_between_two_deltas_from_one_image() -> None:
-    """Each base has at most one delta."""
+    """A manifest has at most one delta for each base."""
     with pytest.raises(RefusedError, match="two have one base"):
         replace(MANIFEST, deltas=(DELTA, replace(DELTA, format="heatshrink")))
 
@@ -145,7 +148,7 @@ def test_a_device_could_not_choose_between_two_deltas_from_one_image() -> None:
     ],
 )
 def test_hardware_revisions_can_be_shown(revisions: tuple[str, ...], why: str) -> None:
-    """A revision is a short printable text, and is listed once."""
+    """A revision must be a short printable text, and each revision is listed once."""
     with pytest.raises(RefusedError, match=why):
         Requirements(hardware=revisions)
 
@@ -247,7 +250,7 @@ def test_limits_are_enforced() -> None:
 
 
 def test_the_largest_manifest_is_one_block() -> None:
-    """The largest manifest fits one block, also if each character takes four bytes or an escape."""
+    """The largest manifest fits into one block, even if each character needs four bytes or an escape."""
     entries = metadata_from((f"{number:02}".ljust(64, "k"), "😀" * 1024) for number in range(64))
     assert len(replace(MANIFEST, notes='"' * MAX_NOTES_SIZE, metadata=entries).to_json()) <= MAX_SIZE
 
@@ -274,7 +277,7 @@ def test_notes_are_read_from_any_editors_file() -> None:
 
 
 def test_the_security_counter_is_recorded() -> None:
-    """Every MCUboot image has a counter in its manifest, even if it is 0. Other containers have none."""
+    """The manifest of an MCUboot image contains the security counter, even if it is 0. Other containers have none."""
     for counter in (0, 3, (1 << 32) - 1):
         manifest = Manifest(
             "acme", Version(1, 0, 0), bytes(32), 64, container=Container.MCUBOOT, security_counter=counter

@@ -30,13 +30,13 @@ def recursive_root(numbers: list[int]) -> bytes:
 
 @given(numbers=st.lists(NUMBERS, min_size=1, max_size=40))
 def test_the_root_of_a_list_does_not_depend_on_the_order(numbers: list[int]) -> None:
-    """The root is computed from the ascending numbers, each once."""
+    """The root of a list is computed from its numbers in ascending order, each once."""
     assert list_root(numbers) == list_root(numbers[::-1] + numbers[:1]) == recursive_root(sorted(set(numbers)))
 
 
 @given(numbers=st.sets(NUMBERS, max_size=40))
 def test_words_have_exactly_the_devices(numbers: set[int]) -> None:
-    """Packed numbers are read back in ascending order, and no word is empty or repeated."""
+    """Packed device numbers are read back in ascending order, and no word is empty or repeated."""
     words, bits = device_words(numbers)
     assert [one for word, devices in zip(words, bits, strict=True) for one in devices_in(word, devices)] == sorted(
         numbers
@@ -47,14 +47,17 @@ def test_words_have_exactly_the_devices(numbers: set[int]) -> None:
 
 @pytest.mark.parametrize("number", [0, 255, 1 << 64])
 def test_a_number_that_no_registered_device_has_is_refused(number: int) -> None:
-    """A group and a record can name only registered devices."""
+    """A group list and an installation record accept only numbers of registered devices (256 and above)."""
     for use in (list_root, device_words):
         with pytest.raises(UsageError, match="not the number of a registered device"):
             use([number])
 
 
 def test_a_list_is_read_line_by_line() -> None:
-    """Comments and empty lines are skipped. Any other word is refused, and the error names the line."""
+    """In the file of a list, comments and empty lines are skipped.
+
+    A word that is not a device number is refused, and the error names the line.
+    """
     assert read_devices("# hall 7\n\n 300\n256\n") == [300, 256]
     with pytest.raises(UsageError, match="'acme/thermo2/1' is not the number of a device"):
         read_devices("256\nacme/thermo2/1\n")
@@ -63,7 +66,7 @@ def test_a_list_is_read_line_by_line() -> None:
 
 
 def test_a_group_names_its_devices() -> None:
-    """The value of a group by site is its UUID, left aligned."""
+    """The value of a group by site is the site's UUID, left-aligned in 32 bytes."""
     group = Group.of_site("berlin", SITE)
     assert (group.kind, group.value, group.site) == (GroupKind.SITE, SITE.bytes + bytes(16), SITE)
     assert Group.of_model("thermo", "thermo2").site is None
@@ -71,13 +74,13 @@ def test_a_group_names_its_devices() -> None:
 
 @pytest.mark.parametrize("name", ["", "two words", "a" * 32, "Zürich"])
 def test_a_group_s_name_is_visible_ascii(name: str) -> None:
-    """A name that the contract would refuse is refused at once."""
+    """A group name that the contract would refuse is refused before a transaction."""
     with pytest.raises(UsageError, match="is not the name of a group"):
         group_name(name)
 
 
 def test_a_window_is_shown_with_its_ends() -> None:
-    """An order that may begin at once shows no start."""
+    """An order without a start time is shown without a start."""
     release = ReleaseId(1, SAFE, "acme-thermo2", Version(1, 4, 0))
     order = Order(1, "berlin", release, SITE, 0, 1_800_000_000, OrderStatus.OPEN)
     assert order.window == "until 2027-01-15 08:00:00 UTC"

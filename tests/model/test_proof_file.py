@@ -1,4 +1,4 @@
-"""A proof file has exactly one meaning, and a file of any other form is refused."""
+"""Each proof file has exactly one encoding, and any other encoding is refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_proof_file_survives_encoding() -> None:
 
 
 def test_the_proof_is_a_file_of_the_standard() -> None:
-    """The field `proof` has the lines of C2SP tlog-proof: first line, index, path, empty line, checkpoint."""
+    """The field `proof` has the lines of C2SP tlog-proof: header, index, path, empty line, checkpoint."""
     lines = FIELDS["proof"].split("\n")
     assert lines[:2] == ["c2sp.org/tlog-proof@v1", "index 4321"]
     assert (lines[2], lines[15]) == ("A" * 43 + "=", "")

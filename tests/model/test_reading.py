@@ -1,4 +1,4 @@
-"""The readings in the data of a request."""
+"""The sensor readings in the data of a request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ READING = {"thing": "256", "time": 1_800_000_000, "name": "temperature", "value"
 
 
 def test_readings_return_from_their_json() -> None:
-    """A reading is the same after it was written as JSON and read again."""
+    """A reading survives writing and reading as JSON."""
     readings = (
         SensorReading("256", 1_800_000_000.25, "temperature", 21.5, "Cel"),
         SensorReading("acme/door", 0, "open", value=True),
@@ -24,7 +24,7 @@ def test_readings_return_from_their_json() -> None:
 
 
 def test_a_number_names_a_device_as_its_digits_do() -> None:
-    """A device that is named by a number is the same as one that is named by its decimal digits."""
+    """A device can be named by a number or by its decimal digits, with the same result."""
     assert readings_in({"readings": [READING | {"thing": 256}]}) == readings_in({"readings": [READING]})
 
 
@@ -70,7 +70,7 @@ def test_data_without_readings_are_refused(data: dict[str, Any]) -> None:
 
 
 def test_a_missing_member_is_refused() -> None:
-    """Each member but the unit is needed."""
+    """Each member of a reading except the unit is required."""
     for name in set(READING) - {"unit"}:
         with pytest.raises(RefusedError, match="its members are not"):
             readings_in({"readings": [{key: value for key, value in READING.items() if key != name}]})

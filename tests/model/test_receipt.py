@@ -1,4 +1,4 @@
-"""An entry has exactly one encoding, and is judged by the keys that its reader trusts."""
+"""A log entry has exactly one encoding, and is judged by the keys that the reader trusts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ EVENT = LogEntry(EntryKind.EVENT, time=1, source="check 9 failed: stack pointer 
 
 
 def test_the_contract_finds_kind_device_and_release_at_fixed_places() -> None:
-    """Bytes 0 to 44 have the same form for all entries, so that UpdateLedger reads them without a CBOR decoder."""
+    """Bytes 0 to 44 of an entry have the same layout for all kinds, so that UpdateLedger needs no CBOR decoder."""
     for entry in (SIGNED, install(kind=EntryKind.REINSTALL, device=(1 << 64) - 1), EVENT):
         raw, release = entry.encode(), entry.release.digest if entry.release else bytes(32)
         head = bytes([0x91, entry.kind, 0x48]) + entry.device.to_bytes(8) + b"\x58\x20" + release
@@ -83,20 +83,23 @@ entries = st.builds(
 @given(entries)
 @settings(max_examples=60)
 def test_entries_survive_encoding(entry: LogEntry) -> None:
-    """Decoding the encoding of any entry returns the entry."""
+    """Decoding an encoded entry returns the entry."""
     assert LogEntry.decode(entry.encode()) == entry
 
 
 @given(st.binary(max_size=200))
 @settings(max_examples=60)
 def test_other_bytes_are_refused(raw: bytes) -> None:
-    """Bytes that are not an entry are refused, and never raise another error."""
+    """Bytes that are not an entry are refused with one kind of error."""
     with pytest.raises(RefusedError):
         LogEntry.decode(raw)
 
 
 def test_an_entry_changed_in_any_bit_has_another_meaning_or_none() -> None:
-    """If one bit is changed, an entry is refused or differs. No two encodings have the same meaning."""
+    """An entry with one changed bit is refused or decoded to another entry.
+
+    No two encodings are decoded to the same entry.
+    """
     for bit in sampled(range(8 * len(RAW)), one_in=8):
         spoiled = bytearray(RAW)
         spoiled[bit // 8] ^= 1 << bit % 8
@@ -109,14 +112,14 @@ def test_an_entry_changed_in_any_bit_has_another_meaning_or_none() -> None:
 
 
 def test_a_cut_entry_is_refused() -> None:
-    """An entry without its last bytes is refused."""
+    """A truncated entry is refused."""
     for size in sampled(range(len(RAW)), one_in=8):
         with pytest.raises(RefusedError):
             LogEntry.decode(RAW[:size])
 
 
 def changed(number: int, value: object) -> bytes:
-    """Return the signed receipt with one item replaced."""
+    """Return the signed receipt with one CBOR item replaced."""
     items = cbor.decode(RAW)
     items[number] = value
     return cbor.encode(items)
@@ -173,7 +176,7 @@ def changed(number: int, value: object) -> bytes:
     ids=itertools.count(),  # signatures differ in each process, and must not be part of a name
 )
 def test_wrong_items_are_refused(raw: bytes, why: str) -> None:
-    """Other encodings, types, lengths, ranges and contradictions are refused with the reason."""
+    """Non-canonical encodings, wrong types, lengths and ranges, and contradictions are refused with the reason."""
     with pytest.raises(RefusedError, match=why):
         LogEntry.decode(raw)
 
@@ -196,20 +199,23 @@ def test_wrong_items_are_refused(raw: bytes, why: str) -> None:
     ],
 )
 def test_contradictions_are_refused_at_once(changes: dict[str, Any]) -> None:
-    """An entry that could not be decoded cannot be constructed either."""
+    """An entry with values that decoding refuses cannot be constructed either."""
     with pytest.raises(RefusedError):
         install(**changes)
 
 
 def test_a_board_that_is_not_registered_has_its_unique_id() -> None:
-    """A board without a number, and an event without a release, can also have entries."""
+    """Entries about a board without a number, and about an event without a release, are valid."""
     board = install(device=0, gateway=None)
     assert LogEntry.decode(board.encode()).unique_id == board.unique_id
     assert LogEntry.decode(EVENT.encode()) == EVENT
 
 
 def test_a_signed_receipt_proves_level_a() -> None:
-    """With the device's key, a signed receipt has level A. A receipt signed with another key is refused as forged."""
+    """With the device's trusted key, a signed receipt has level A.
+
+    A receipt signed with another key is refused as forged.
+    """
     assert judge(SIGNED, SIGNER.key).level is EvidenceLevel.A
     assert judge(SIGNED, SIGNER.key).is_signed
     with pytest.raises(RefusedError, match=f"forged.*device {DEVICE}"):
@@ -217,16 +223,16 @@ def test_a_signed_receipt_proves_level_a() -> None:
 
 
 def test_without_the_device_s_key_a_signature_counts_as_a_report() -> None:
-    """A signature that was not checked proves level B, with a remark."""
+    """A signature that was not verified counts as level B, with a remark."""
     evidence = judge(SIGNED, None)
     assert (evidence.level, evidence.is_signed) == (EvidenceLevel.B, False)
     assert "was not checked" in evidence.remark
 
 
 def test_a_device_with_a_key_must_sign() -> None:
-    """If the device has a key, a report without a signature counts as claimed.
+    """If the device has a key, a report without a signature counts only as a claim.
 
-    Otherwise, it counts as an installation.
+    If the device has no key, such a report counts as an installation.
     """
     reported = install(level=EvidenceLevel.B)
     assert judge(reported, None).kind is EntryKind.INSTALL
@@ -238,14 +244,14 @@ def test_a_device_with_a_key_must_sign() -> None:
 
 
 def test_a_read_flash_needs_no_signature() -> None:
-    """At level C, the keeper of the log read the flash, whether or not the device has a key."""
+    """At level C, the log's keeper itself read the flash, whether or not the device has a key."""
     for key in (None, SIGNER.key):
         evidence = judge(install(), key)
         assert (evidence.kind, evidence.level, evidence.remark) == (EntryKind.INSTALL, EvidenceLevel.C, "")
 
 
 def test_a_postponement_is_signed_as_one() -> None:
-    """A device's signature for a postponement is not valid for an installation, and the reverse."""
+    """A device's signature of a postponement is refused for an installation, and vice versa."""
     counter, signature = SIGNER.state(IMAGE, kind=POSTPONES)
     postponed = LogEntry(
         EntryKind.POSTPONEMENT,
@@ -265,7 +271,7 @@ def test_a_postponement_is_signed_as_one() -> None:
 
 
 def test_a_signed_event_is_proven_by_the_device() -> None:
-    """An event with the device's signature is judged by its key; its text and number are those that were signed."""
+    """A signed event is verified with the device's key, and its text and number must be those that were signed."""
     event = SIGNER.event(ThingEvent(4, "tamper", 1, 1_700_000_000, "the lid is open\x07"))
     signed = LogEntry(
         EntryKind.EVENT,
@@ -296,7 +302,7 @@ def test_a_signed_event_is_proven_by_the_device() -> None:
 
 
 def test_the_largest_signed_event_fits_into_an_entry() -> None:
-    """The text of an event can be four times as long as what the device signed, and is shortened in the log."""
+    """The text of an event can be four times as long as the signed text, and is truncated in the log."""
     event = SIGNER.event(ThingEvent(4, "tamper", 1, None, "\x07" * 900 + "\u00e4" * 1000))
     entry = LogEntry(
         EntryKind.EVENT,

@@ -1,4 +1,4 @@
-"""Releases are recognised in the bytes of a file, and shown with the release that supersedes them."""
+"""Releases are recognised in the bytes of a file, and reported with the release that supersedes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OLD, NEW = (release_of(text * 100, version=Version(1, minor, 0)) for minor, text
 
 
 def located(content: bytes, releases: Sequence[Release], *bases: int) -> list[Located]:
-    """Return the releases in `content`, whose first byte can have one of the addresses `bases`."""
+    """Return the releases found in `content`, whose first byte may have any of the addresses `bases`."""
 
     def sha256(offset: int, lengths: Sequence[int]) -> list[bytes]:
         return [hashlib.sha256(content[offset : offset + length]).digest() for length in lengths]
@@ -27,12 +27,15 @@ def located(content: bytes, releases: Sequence[Release], *bases: int) -> list[Lo
 
 @pytest.mark.parametrize("rest", [b"", b"\xff" * 50, b"other"])
 def test_a_release_is_found_at_the_start(rest: bytes) -> None:
-    """An image is found alone, before erased bytes, and before other bytes."""
+    """An image is found if it stands alone, before erased bytes, or before other bytes."""
     assert located(b"old" * 100 + rest, [OLD, NEW], START) == [Located(OLD, 0)]
 
 
 def test_a_release_is_found_at_its_address() -> None:
-    """An image after other bytes is found at its load address. An image that would exceed the file is not found."""
+    """An image that follows other bytes is found at its load address.
+
+    An image that would extend beyond the end of the file is not found.
+    """
     moved = replace(OLD, load_address=START + 64)
     assert located(bytes(64) + b"old" * 100, [moved], START) == [Located(moved, 64)]
     assert not located(bytes(64) + b"old" * 99, [moved], START)
@@ -40,7 +43,10 @@ def test_a_release_is_found_at_its_address() -> None:
 
 
 def test_each_release_in_a_file_is_found() -> None:
-    """A loader and a program are both found. Of overlapping images, the longest counts; equal images all count."""
+    """In a dump with a loader and a program, both images are found.
+
+    Of overlapping images, the longest is reported; images with equal content are all reported.
+    """
     program = replace(NEW, product="program", load_address=START + 300)
     assert located(b"old" * 100 + b"newer" * 100, [program, OLD], START) == [Located(OLD, 0), Located(program, 300)]
     part = release_of(b"old" * 10, product="part")
@@ -49,9 +55,9 @@ def test_each_release_in_a_file_is_found() -> None:
 
 
 def test_a_release_is_named_with_its_successor() -> None:
-    """A release is newest, superseded, revoked or postponed.
+    """A found release is reported as newest, superseded, revoked or postponed.
 
-    Revoked and postponed releases supersede no other release.
+    A revoked or postponed release does not supersede another release.
     """
     later = replace(NEW, active_from=100)
     withdrawn = replace(NEW, status=Status.REVOKED)

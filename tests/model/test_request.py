@@ -58,12 +58,12 @@ def verdict(
     seen: frozenset[tuple[UUID, str]] = frozenset(),
     receiver: Receiver = VALIDATOR,
 ) -> RequestVerdict:
-    """Judge a request, as a receiver does that reads the registry at the newest block."""
+    """Judge a request, as a receiver that reads the registry at the newest block."""
     return judge(read_request(raw), RegistryReading(record, now), receiver, now=now, seen=seen)
 
 
 def refusal(raw: bytes) -> Fault:
-    """Return why a request cannot be read, or why the receiver of `VALIDATOR` refuses it."""
+    """Return the reason why a request cannot be read, or why the receiver of `VALIDATOR` refuses it."""
     try:
         found = verdict(raw, identity())
     except RequestFaultError as error:
@@ -75,7 +75,7 @@ def refusal(raw: bytes) -> Fault:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_request_of_a_foreign_library_is_accepted_once(algorithm: str) -> None:
-    """A token of joserfc is accepted with each algorithm. The same request is refused the second time."""
+    """A token made by joserfc is accepted, with each algorithm. The same token is refused the second time."""
     raw = request(algorithm)
     assert verdict(raw, identity(algorithm)) == RequestVerdict()
     read = read_request(raw)
@@ -85,7 +85,7 @@ def test_a_request_of_a_foreign_library_is_accepted_once(algorithm: str) -> None
 
 
 def test_our_own_tokens_are_accepted() -> None:
-    """`make_token` produces the same form, with a key that can only sign."""
+    """`make_token` produces tokens of the same form from a key object that can only sign."""
     key = private_key("Ed25519").raw_value
     signed = make_token(claims(), algorithm="Ed25519", key_id=str(SENDER), sign=key.sign)  # type: ignore[union-attr,arg-type]
     assert verdict(request_of(signed), identity("Ed25519")) == RequestVerdict()
@@ -94,25 +94,25 @@ def test_our_own_tokens_are_accepted() -> None:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("other", ALGORITHMS)
 def test_only_an_algorithm_of_the_registered_key_is_accepted(algorithm: str, other: str) -> None:
-    """A token that another key signed is refused, whatever its header says."""
+    """A token that another key signed is refused, whatever its header states."""
     expected = None if algorithm == other else Fault.WRONG_KEY
     assert verdict(request(algorithm), identity(other)).fault is expected
 
 
 def with_signature(change: Callable[[bytes], bytes]) -> bytes:
-    """Return a good request with a changed signature."""
+    """Return a valid request with a changed signature."""
     head, body, signature = token(claims()).split(".")
     return request_of(f"{head}.{body}.{base64url(change(from_base64url(signature)))}")
 
 
 def forged(header: Mapping[str, object], sign: Callable[[bytes], bytes]) -> bytes:
-    """Return a request with any header and signature."""
+    """Return a request with the given header and signature."""
     signed = ".".join(base64url(json.dumps(part).encode()) for part in (header, claims()))
     return request_of(f"{signed}.{base64url(sign(signed.encode()))}")
 
 
 def by_password(message: bytes) -> bytes:
-    """Sign with the public key as a password, which some libraries accept for HS256."""
+    """Sign with the public key as an HMAC secret, which some libraries accept for HS256."""
     return hmac.digest(public_key("ES256").pem.encode(), message, sha256)
 
 
@@ -165,13 +165,16 @@ ATTACKS: dict[str, tuple[bytes, Fault]] = {
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attacks_are_refused(name: str) -> None:
-    """Each attack is refused with its code, and is no evidence against the identity that it names."""
+    """Each attack is refused with its code, and is not evidence against the identity that it names."""
     raw, fault = ATTACKS[name]
     assert refusal(raw) is fault
 
 
 def test_the_second_form_of_a_signature_is_the_same_request() -> None:
-    """ECDSA signatures have a second form, N - s. With it, a request that was already seen is still recognised."""
+    """Every ECDSA signature (r, s) has a second valid form (r, N - s).
+
+    A request in the second form is still recognised as already seen.
+    """
     raw = with_signature(lambda old: old[:32] + (ORDER - int.from_bytes(old[32:])).to_bytes(32))
     assert verdict(raw, identity()) == RequestVerdict()
     assert verdict(raw, identity(), seen=frozenset({(SENDER, "n-1")})).fault is Fault.SEEN
@@ -218,26 +221,32 @@ def test_no_changed_byte_is_accepted_with_another_meaning(place: int, change: in
     ],
 )
 def test_the_record_of_the_sender_decides(*, record: Identity | None, fault: Fault, proven: bool) -> None:
-    """The ban is checked after the key, and the kind last."""
+    """The sender's key is checked before the ban, and the sender's kind last."""
     found = verdict(request(), record)
     assert (found.fault, found.is_proven) == (fault, proven)
 
 
 def test_a_gateway_cannot_command() -> None:
-    """Each method has its allowed callers. For example, a gateway may not command another gateway."""
+    """Each method may be called only by certain kinds of identities.
+
+    For example, a gateway may not command another gateway.
+    """
     found = verdict(request(method="command"), identity())
     assert (found.fault, found.is_proven) == (Fault.NOT_ALLOWED, True)
     assert verdict(request(method="command"), identity(kind=IdentityKind.VALIDATOR)) == RequestVerdict()
 
 
 def test_a_recorded_request_of_a_banned_identity_proves_nothing() -> None:
-    """A recorded request that is sent again after the ban is refused. It does not count as sent by the identity."""
+    """A request that was recorded before a ban and is sent again after the ban is refused.
+
+    Such a request does not count as sent by the identity.
+    """
     found = verdict(request(iat=NOW - 10 * WINDOW), identity(banned=True))
     assert (found.fault, found.is_proven) == (Fault.BANNED, False)
 
 
 def test_an_old_registry_refuses_everything() -> None:
-    """A receiver that cannot read the registry refuses, because a ban could be missing."""
+    """A receiver that cannot read the registry refuses all requests, because a ban could be unknown to it."""
     read = read_request(request())
     found = judge(read, RegistryReading(identity(), NOW - 61), VALIDATOR, now=NOW, seen=frozenset())
     assert (found.fault, found.is_proven) == (Fault.REGISTRY_STALE, False)
@@ -245,7 +254,7 @@ def test_an_old_registry_refuses_everything() -> None:
 
 
 def test_an_address_of_another_identity_is_refused() -> None:
-    """A request through the tunnel of another identity is refused, and is no evidence against its signer."""
+    """A request from the tunnel address of another identity is refused, and is not evidence against its signer."""
     reading = RegistryReading(identity(), NOW, address_owner=OTHER)
     found = judge(read_request(request()), reading, VALIDATOR, now=NOW, seen=frozenset())
     assert (found.fault, found.is_proven) == (Fault.WRONG_ADDRESS, False)
@@ -254,7 +263,7 @@ def test_an_address_of_another_identity_is_refused() -> None:
 
 
 def test_the_published_form_is_accepted_with_its_time() -> None:
-    """With time, nonce and receiver, the published form is judged like a token."""
+    """A request in the published form with time, nonce and receiver is judged like a token."""
     record = identity("RS256")
     assert verdict(published_request(), record) == RequestVerdict()
     assert verdict(published_request(), record, now=NOW + WINDOW + 1).fault is Fault.NOT_FRESH
@@ -263,7 +272,10 @@ def test_the_published_form_is_accepted_with_its_time() -> None:
 
 
 def test_the_published_form_without_time_needs_the_consent_of_the_operator() -> None:
-    """A form that can be replayed is refused by default. Its refusal is never evidence."""
+    """A published form without time and nonce can be replayed, and is refused by default.
+
+    Refusing a form that can be replayed is never evidence against the sender.
+    """
     raw, record = published_request(fresh=False), identity("RS256")
     assert verdict(raw, record).fault is Fault.NOT_FRESH
     legacy = Receiver(RECEIVER, METHODS, accepts_replayable=True)
@@ -288,14 +300,14 @@ def test_the_published_form_without_time_needs_the_consent_of_the_operator() -> 
     ids=[f"change {number}" for number in range(9)],
 )
 def test_a_changed_published_form_is_refused(raw: bytes) -> None:
-    """The digest covers all other members, and the method is fixed."""
+    """In the published form, the digest covers all other members, and the method is fixed."""
     with pytest.raises(RequestFaultError) as caught:
         read_request(raw)
     assert caught.value.fault is Fault.WRONG_PARAMETERS
 
 
 def test_a_foreign_signature_of_the_published_form_is_refused() -> None:
-    """A signature of other bytes is refused as a wrong key."""
+    """In the published form, a signature of other bytes is refused with the code for a wrong key."""
     raw = published_request(signature=base64.b64encode(bytes(256)).decode())
     assert verdict(raw, identity("RS256")).fault is Fault.WRONG_KEY
 
@@ -309,7 +321,7 @@ def test_reasons_name_the_kind() -> None:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_signature_of_a_large_request_is_checked(algorithm: str) -> None:
-    """A `store` request of the largest size passes its check, and not with another key."""
+    """A `store` request of the largest size passes the check with its sender's key, and with no other key."""
     data = {"requests": ["x" * (MAX_STORE_SIZE * 3 // 4 - 1000)]}
     raw = request(algorithm, method="store", data=data)
     assert MAX_STORE_SIZE - 2000 < len(raw) <= MAX_STORE_SIZE

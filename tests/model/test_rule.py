@@ -1,4 +1,4 @@
-"""Rules fire once for a condition that lasts, and rules that could act on themselves are refused."""
+"""A rule fires once while its condition is true, and rules whose commands could trigger themselves are refused."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ NOW = 1_800_000_000
 
 
 def reading(time: float, value: float | str, *, thing: str = "256", name: str = "temperature") -> SensorReading:
-    """Return a reading of the sensor, some seconds after the beginning."""
+    """Return a reading of the sensor, at a number of seconds after the start."""
     return SensorReading(thing, NOW + time, name, value)
 
 
 def fired(rule: Rule, *readings: SensorReading) -> list[float]:
-    """Return the times of the readings at which a rule fires, in seconds after the beginning."""
+    """Return the times of the readings at which a rule fires, in seconds after the start."""
     book = RuleBook([rule])
     return [one.time - NOW for one in readings if book.apply([one], gateway=SOURCE, now=int(one.time))]
 
 
 def test_a_rule_fires_once_after_the_condition_lasted() -> None:
-    """The duration counts by the times of the readings. After the condition was false, the rule can fire again."""
+    """The duration of a condition is measured by the times of the readings.
+
+    After its condition was false, a rule can fire again.
+    """
     rises = [reading(0, 31), reading(9, 32), reading(10, 31), reading(20, 40)]
     again = [reading(30, 29), reading(31, 35), reading(41, 35), reading(50, 35)]
     assert fired(HOT, *rises, *again) == [10, 41]
@@ -39,28 +42,31 @@ def test_a_rule_fires_once_after_the_condition_lasted() -> None:
 
 
 def test_a_pause_delays_the_next_command() -> None:
-    """A rule whose condition changes all the time does not send a command each time."""
+    """A rule whose condition changes often sends no command for each change."""
     rule = replace(HOT, duration=0, pause=60)
     flutter = [reading(second, 31 if second % 2 else 29) for second in range(200)]
     assert fired(rule, *flutter) == [1, 61, 121, 181]
 
 
 def test_other_readings_and_late_ones_change_nothing() -> None:
-    """Readings of other things, of other quantities, older ones, and texts do not count."""
+    """Readings of other devices or quantities, older readings, and texts are ignored."""
     flag = SensorReading("256", NOW + 6, "temperature", value=True)
     others = [reading(5, 0, thing="258"), reading(5, 0, name="humidity"), reading(-5, 0), reading(5, "cold"), flag]
     assert fired(HOT, reading(0, 31), *others, reading(10, 31)) == [10]
 
 
 def test_a_reading_from_the_future_does_not_silence_a_rule() -> None:
-    """A device whose clock jumps ahead once would make all its later readings late."""
+    """A reading far in the future is ignored, because all later readings of the device would count as older."""
     book = RuleBook([replace(HOT, duration=0)])
     assert book.apply([reading(301, 31), reading(1 << 30, 31)], gateway=SOURCE, now=NOW) == []
     assert len(book.apply([reading(300, 31)], gateway=SOURCE, now=NOW)) == 1
 
 
 def test_a_rule_can_count_the_readings_of_one_gateway() -> None:
-    """Any gateway can send readings with the number of any device. A rule can name the gateway of its device."""
+    """By default, a rule accepts a device's readings from any gateway.
+
+    A rule with a gateway ignores readings from other gateways.
+    """
     book = RuleBook([replace(HOT, duration=0, gateway=SOURCE)])
     assert book.apply([reading(0, 31)], gateway=TARGET, now=NOW) == []
     assert len(book.apply([reading(0, 31)], gateway=SOURCE, now=NOW)) == 1
@@ -68,13 +74,13 @@ def test_a_rule_can_count_the_readings_of_one_gateway() -> None:
 
 @given(st.sampled_from(list(COMPARISONS)), st.floats(-100, 100), st.floats(-100, 100))
 def test_the_comparisons_are_those_of_their_signs(sign: str, value: float, limit: float) -> None:
-    """A rule without a duration fires exactly if Python's comparison of the same sign is true."""
+    """A rule without a duration fires exactly when Python's comparison with the same operator is true."""
     rule = replace(HOT, comparison=sign, limit=limit, duration=0)
     assert bool(fired(rule, reading(0, value))) is bool(eval(f"{value!r} {sign} {limit!r}"))  # noqa: S307
 
 
 def test_the_same_reading_gives_the_same_command() -> None:
-    """A command that is caused again after a restart has the same id, by which a gateway recognises it."""
+    """A command that is caused again after a restart has the same id, so that a gateway recognises the repetition."""
     rule = replace(HOT, duration=0)
     (first,), (second,) = (RuleBook([rule]).apply([reading(0, 31)], gateway=SOURCE, now=NOW) for _ in range(2))
     assert first == second
@@ -90,7 +96,7 @@ def test_the_same_reading_gives_the_same_command() -> None:
 
 
 def test_circles_are_refused() -> None:
-    """A rule whose command can change the reading that causes it is refused, over any number of rules."""
+    """A rule is refused if its command can change the reading that causes it, directly or through other rules."""
     check_rules([HOT, replace(HOT, name="warm", comparison="<")], ["fan"])
     ring = [replace(HOT, name=str(n), thing=str(n), device=str((n + 1) % 5)) for n in range(5)]
     check_rules(ring[:-1], ["fan"])
@@ -107,7 +113,7 @@ def test_circles_are_refused() -> None:
 
 
 def test_unknown_commands_and_double_names_are_refused() -> None:
-    """A rule may use only the listed commands, and its name is its own."""
+    """A rule may use only the listed commands, and its name must be unique."""
     with pytest.raises(UsageError, match="'fan' is not one of the listed commands: none"):
         check_rules([HOT], [])
     with pytest.raises(UsageError, match="another rule has the same name"):

@@ -1,4 +1,4 @@
-"""The choice of what a component of a device must run."""
+"""The choice of the release that a component of a device must run."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ AUTO, ORDERED = GroupPolicy(), GroupPolicy(Mode.ORDERED)
 
 
 def image(version: str, component: Component = ACME) -> bytes:
-    """Return the SHA-256 of the image of a release."""
+    """Return the SHA-256 digest of a release's image."""
     return hashlib.sha256(f"{component}{version}".encode()).digest()
 
 
 def candidate(version: str, component: Component = ACME, **changes: Any) -> Candidate:
-    """Return an active release whose image is proven, with some values changed."""
+    """Return an active release with a verified image, and with the given changes."""
     return replace(Candidate(component.release(Version.parse(version)), image(version, component)), **changes)
 
 
@@ -51,13 +51,13 @@ def product(*versions: str | Candidate, **changes: Any) -> ProductFacts:
 
 
 def order(version: str, number: int = 7, component: Component = ACME, **changes: Any) -> Order:
-    """Return an order whose window is open."""
+    """Return an order whose time window is open."""
     release = component.release(Version.parse(version))
     return replace(Order(number, "all", release, UUID(int=1), NOW - 10, NOW + 10, OrderStatus.OPEN), **changes)
 
 
 def version_of(choice: Choice) -> str | None:
-    """Return the version of a choice's target."""
+    """Return the version of the chosen target."""
     return str(choice.target.release.version) if choice.target else None
 
 
@@ -162,7 +162,10 @@ TABLE: dict[str, tuple[Condition, ProductFacts, tuple[Order, ...], GroupPolicy, 
 
 @pytest.mark.parametrize("case", TABLE)
 def test_the_choice_follows_the_facts(case: str) -> None:
-    """Each fact about device, product, orders and group leads to the right release. The reason names the fact."""
+    """Each combination of device, product, orders and group leads to the expected release.
+
+    The reason names the fact.
+    """
     device, facts, orders, policy, version, why = TABLE[case]
     choice = choose(device, [facts], orders, policy=policy, now=NOW)
     assert version_of(choice) == version
@@ -173,9 +176,9 @@ def test_the_choice_follows_the_facts(case: str) -> None:
 
 
 def test_a_device_stays_with_the_producer_whose_release_it_runs() -> None:
-    """Of several producers, the policy takes the one whose release the device runs.
+    """If several producers offer the product, the policy follows the producer whose release the device runs.
 
-    An order can choose another producer.
+    An order can select another producer.
     """
     both = [product("1.0.0", "1.1.0"), ProductFacts(BEST, (candidate("9.0.0", BEST),))]
     assert version_of(choose(runs("1.0.0"), both, [], policy=AUTO, now=NOW)) == "1.1.0"
@@ -188,14 +191,14 @@ def test_a_device_stays_with_the_producer_whose_release_it_runs() -> None:
 
 
 def test_nothing_is_chosen_without_a_listed_product() -> None:
-    """A device whose Spec has an empty list gets nothing, not even by an order."""
+    """A device whose Spec lists no products is offered nothing, not even by an order."""
     choice = choose(runs("1.0.0"), [], [order("2.0.0")], policy=AUTO, now=NOW)
     assert choice.target is None
     assert "no product" in choice.why
 
 
 def test_a_daily_window_may_pass_midnight() -> None:
-    """A window is open from its start to its end, on each day."""
+    """A daily time window is open from its start to its end."""
     midnight = NOW - NOW % DAY
     night = DailyWindow(22 * 3600, 4 * 3600)
     hours = [hour for hour in range(24) if night.is_open(midnight + hour * 3600)]
@@ -208,7 +211,7 @@ def test_a_daily_window_may_pass_midnight() -> None:
 
 
 def test_a_choice_names_the_next_time_at_which_it_may_change() -> None:
-    """The choice is examined again at starts and ends of orders, and when releases become active."""
+    """The choice is repeated at starts and ends of orders, and when releases become active."""
     assert choose(runs("1.0.0"), [LATER], [], policy=AUTO, now=NOW).look_again == NOW + 5
     early = order("2.0.0", not_before=NOW + 3, deadline=NOW + 9)
     assert choose(runs("1.0.0"), [THREE], [early], policy=ORDERED, now=NOW).look_again == NOW + 3
@@ -225,7 +228,7 @@ TIMES = st.integers(NOW - 50, NOW + 50)
     TIMES,
 )
 def test_nothing_changes_before_the_named_time(windows: list[tuple[int, int]], active: list[int], now: int) -> None:
-    """Until `look_again`, the same facts give the same target."""
+    """Before the time `look_again`, the same facts lead to the same target."""
     versions = ["1.0.0", "1.1.0", "2.0.0"]
     facts = product(*(candidate(one, active_from=start) for one, start in zip(versions, active, strict=False)))
     orders = [

@@ -92,7 +92,7 @@ def interrupted(
 
 
 def revoked(**changes: Any) -> Bench:
-    """Return a `Bench` that installs 1.1.0 on a board with 1.2.0, which is newer and revoked."""
+    """Return a `Bench` that installs 1.1.0 on a board with the newer, revoked release 1.2.0."""
     return replace(with_answer(**changes), board=replace(BOARD, installed=Version(1, 2, 0), is_revoked=True))
 
 
@@ -336,7 +336,7 @@ def test_a_consent_overrides_only_its_check(number: int, bench: Bench) -> None:
 
 
 def test_the_image_is_asked_for_only_after_the_chain_agreed() -> None:
-    """The image of a revoked release is not read."""
+    """The image of a revoked release is not opened."""
     asked: list[Release] = []
 
     def read_image(release: Release) -> bytes:
@@ -377,7 +377,7 @@ def test_the_insistence_of_the_publisher_is_reported() -> None:
 
 
 def test_unreadable_write_protection_is_reported() -> None:
-    """If the chip does not report its write protection, the result of check 8 says so."""
+    """If the chip does not report its write protection, the result of check 8 states this."""
     eighth = with_board(write_protected=None).walk()[7]
     assert "does not report" in eighth.what
 
@@ -410,7 +410,7 @@ def test_a_gateway_checks_the_container() -> None:
     ],
 )
 def test_a_gateway_refuses_what_does_not_fit(number: int, run: Callable[[], object], why: str) -> None:
-    """A container that does not fit fails check 7, and an image of another kind fails check 9."""
+    """A container that does not fit fails check 7, and an image of another format fails check 9."""
     with pytest.raises(VerificationError, match=why) as failed:
         run()
     assert failed.value.number == number

@@ -1,4 +1,4 @@
-"""Warnings become few entries of a log, whatever is sent, and no refused request is missing from their counts."""
+"""Warnings are summarised in few log entries, and their counts include every refused request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOW = 1_800_000_000
 
 
 def limits() -> WarningLimits:
-    """Return limits that number the warnings."""
+    """Return warning limits that number the warnings."""
     numbers = itertools.count(1)
     return WarningLimits(lambda: str(next(numbers)))
 
@@ -32,7 +32,7 @@ def warning(
 
 
 def test_the_first_request_is_an_entry_and_the_next_ones_are_counted() -> None:
-    """Equal refusals within a minute give two entries with one id: the first one, and one with the count."""
+    """Equal refusals within a minute make two entries with one id: the first refusal, and the total count."""
     known = limits()
     first, entries = known.note(warning(), now=NOW)
     assert [(one.id, one.count) for one in entries] == [(first, 1)]
@@ -45,7 +45,7 @@ def test_the_first_request_is_an_entry_and_the_next_ones_are_counted() -> None:
 
 
 def test_offenders_and_reasons_are_counted_apart() -> None:
-    """Another address, another reason, and a proven offender each have an entry of their own."""
+    """Another address, another reason, and a proven offender each have a separate entry."""
     known = limits()
     others = [warning(), warning("10.64.0.8"), warning(reason="Public key verification failed")]
     for one in (*others, warning(proven=NODE), warning("10.64.0.8", proven=UUID(int=12, version=4))):
@@ -55,7 +55,7 @@ def test_offenders_and_reasons_are_counted_apart() -> None:
 
 
 def test_a_flood_of_addresses_gives_few_entries() -> None:
-    """Requests from ever new addresses share one entry after the limit, and a proven offender still gets its own."""
+    """Above the limit, requests from new addresses share one entry, but a proven offender has a separate entry."""
     known = limits()
     entries = [one for number in range(10_000) for one in known.note(warning(f"host {number}"), now=NOW)[1]]
     assert len(entries) == MOST_CLAIMED
@@ -70,7 +70,10 @@ Request = tuple[int, int, bool]
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 200), st.booleans()), max_size=400))
 def test_no_limit_is_exceeded_and_no_request_is_lost(requests: list[Request]) -> None:
-    """In any minute there are at most 60 claimed entries, and at most one for an offender. The counts are complete."""
+    """In any minute, there are at most 60 entries of claimed offenders, and at most one for each proven offender.
+
+    The counts are complete.
+    """
     known, now = limits(), NOW
     written = list[tuple[int, RequestWarning]]()
     for pause, number, is_proven in requests:
@@ -94,7 +97,7 @@ def test_no_limit_is_exceeded_and_no_request_is_lost(requests: list[Request]) ->
 
 
 def test_a_clock_that_is_set_back_does_not_silence_an_offender() -> None:
-    """After a step back, the next refusal is an entry at once."""
+    """After the clock was set back, the next refusal makes an entry immediately."""
     known = limits()
     known.note(warning(), now=NOW)
     assert len(known.note(warning(), now=NOW - 86_400)[1]) == 1
@@ -102,7 +105,7 @@ def test_a_clock_that_is_set_back_does_not_silence_an_offender() -> None:
 
 @given(st.text(max_size=400), st.text(max_size=100))
 def test_an_entry_keeps_the_warning(detail: str, address: str) -> None:
-    """A warning with any text fits into an entry of the log, and is read from it again."""
+    """A warning with any text fits into a log entry, and is read back from the entry."""
     given_warning = replace(warning(address), id="0f", is_proven=True, detail=detail, count=3)
     entry = LogEntry(EntryKind.WARNING, NOW, gateway=NODE, source=given_warning.text)
     read = RequestWarning.parse(LogEntry.decode(entry.encode()).source or "")
@@ -112,5 +115,5 @@ def test_an_entry_keeps_the_warning(detail: str, address: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "the device is unknown", "{}", '{"warning": 1}', "[]"])
 def test_the_text_of_another_warning_is_not_read(text: str) -> None:
-    """Gateways write other warnings too, which are not about requests."""
+    """Warnings that are not about requests are not parsed as such."""
     assert RequestWarning.parse(text) is None

@@ -37,7 +37,7 @@ def car(cid: CID, more: str = "") -> str:
 
 
 def test_blocks_come_as_they_are(repository: Running) -> None:
-    """Every block is served under its CID, also when it is sent directly from its verified file."""
+    """Every block is served under its CID, including blocks that are sent directly from a verified file."""
     for _ in range(2):
         for cid, data in BLOCKS.items():
             assert repository.get(raw(cid)).content == data
@@ -45,7 +45,7 @@ def test_blocks_come_as_they_are(repository: Running) -> None:
 
 
 def test_headers_are_those_of_the_specification(repository: Running) -> None:
-    """The headers declare the block immutable, give its media type, and forbid browsers to guess another."""
+    """The response headers declare a block immutable, state its media type, and forbid content sniffing."""
     headers = repository.get(raw(SMALL_ROOT)).headers
     assert headers["Content-Type"] == "application/vnd.ipld.raw"
     assert (
@@ -204,7 +204,7 @@ def test_the_probe_is_answered(repository: Running) -> None:
     ids=range(17),
 )
 def test_refusals_have_a_status_and_a_sentence(repository: Running, path: str, accept: str, status: int) -> None:
-    """A refusal has a status and one sentence of plain text, and must not be cached."""
+    """A refusal has a status and a one-line plain text, and must not be cached."""
     answer = repository.get(path, headers={"Accept": accept})
     assert answer.status_code == status
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"

@@ -33,7 +33,7 @@ def repository(tmp_path: Path) -> Iterator[Running]:
 
 
 def image_of(answer: bytes) -> bytes:
-    """Return the image in a complete HTTP response with a CAR."""
+    """Return the image in a complete HTTP response that contains a CAR."""
     return b"".join(unpack_car([answer.partition(b"\r\n\r\n")[2]], LARGE_ROOT, size=len(LARGE)))
 
 
@@ -51,7 +51,7 @@ def drip(connection: socket.socket) -> bytes:
 
 
 def test_headers_are_not_waited_for_for_ever(repository: Running) -> None:
-    """A client that sends no complete request in time is disconnected, also after an earlier request."""
+    """A client that sends no complete request in time is disconnected, even if it completed an earlier request."""
     with repository.connect() as silent, repository.connect() as second:
         second.sendall(f"HEAD {RAW_PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert second.recv(1 << 16).startswith(b"HTTP/1.1 200")
@@ -80,7 +80,7 @@ def test_invalid_http_ends_the_connection(repository: Running, words: bytes) -> 
 
 
 def test_who_does_not_read_is_cut_off(repository: Running) -> None:
-    """A client that does not read is disconnected, and the access log records an incomplete transfer."""
+    """A client that does not read is disconnected, and the access log records the transfer as incomplete."""
     for turn in range(2):  # the first time blocks are verified, the second time they are read from verified files
         with repository.slow_reader(GET_CAR) as connection:
             line = repository.line(2 * turn)

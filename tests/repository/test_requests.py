@@ -62,7 +62,10 @@ def test_requests_that_come_together_are_answered_in_turn(repository: Running) -
 
 
 def test_requests_may_be_cut_anywhere(repository: Running) -> None:
-    """Requests may arrive in pieces of any size. A piece may contain the end of a request and the start of the next."""
+    """A request may arrive in pieces of any size.
+
+    A received piece may contain the end of one request and the start of the next.
+    """
     words = get(RAW) + get(CAR) + CLOSE
     for size in (1, 7, len(get(RAW)) + 1):
         with repository.connect() as connection:
@@ -103,7 +106,7 @@ def test_bytes_after_a_request_are_not_read(repository: Running, head: str, body
 
 
 def test_a_body_is_announced_in_vain(repository: Running) -> None:
-    """A PUT request with ``Expect: 100-continue`` is refused at once with status 405."""
+    """A PUT request with ``Expect: 100-continue`` is refused with status 405, without an interim response."""
     answer = repository.say(get(RAW, "Content-Length: 5", "Expect: 100-continue", method="PUT"))
     assert answer.startswith(b"HTTP/1.1 405")
     assert b"connection: close" in answer.lower()

@@ -1,4 +1,4 @@
-"""A repository decides what it may serve, and parses requests; these tests need no network."""
+"""The decisions of a repository about what it may serve, and the parsing of requests, without a network."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def test_a_vendor_serves_what_is_not_revoked() -> None:
 
 
 def test_a_file_of_two_releases_needs_one_of_them() -> None:
-    """An image that is revoked for one product and active for another is served."""
+    """An image that is revoked for one product but active for another product is served."""
     rights = rights_at(NOW, [revoked(SMALL_CLAIM), SMALL_CLAIM])
     assert (set(rights.roots), set(rights.gone)) == ({SMALL_ROOT}, set())
 
 
 def test_an_agreement_ends_at_its_time_on_the_chain() -> None:
-    """An agreement ends at its expiry by the chain's time, and the rights contain the time of the next expiry."""
+    """An agreement ends at its expiry by the chain's time; the rights contain the next expiry time."""
     claims = [agreed(SMALL_CLAIM, NOW + 10), agreed(BIG_CLAIM, NOW + 20)]
     assert [rights_at(NOW + wait, claims).releases for wait in (9, 10, 19, 20)] == [2, 1, 1, 0]
     assert [rights_at(NOW + wait, claims).changes_at for wait in (9, 10, 20)] == [NOW + 10, NOW + 20, None]
@@ -44,7 +44,7 @@ def test_an_agreement_ends_at_its_time_on_the_chain() -> None:
 
 @pytest.mark.parametrize("status", AgreementStatus, ids=str)
 def test_only_accepted_agreements_are_served(status: AgreementStatus) -> None:
-    """An image is served only under an accepted agreement, and gone if the agreement is withdrawn or terminated."""
+    """An image is served only under an accepted agreement, and with status 410 if the agreement was ended."""
     claim = agreed(SMALL_CLAIM, NOW + 9)
     assert claim.agreement
     rights = rights_at(NOW, [replace(claim, agreement=replace(claim.agreement, status=status))])
@@ -53,7 +53,7 @@ def test_only_accepted_agreements_are_served(status: AgreementStatus) -> None:
 
 
 def test_a_tree_has_every_length_before_a_leaf_is_read() -> None:
-    """The sizes of all blocks are known from the inner blocks, before a leaf is read."""
+    """The sizes of all blocks are computed from the inner blocks, without reading a leaf."""
     inner = {cid: data for cid, data in BLOCKS.items() if cid.codec != RAW}
     entries = read_tree(ROOT, inner.__getitem__, size=len(IMAGE))
     assert [entry.size for entry in entries] == [len(BLOCKS[entry.cid]) for entry in entries]

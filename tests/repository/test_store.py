@@ -1,4 +1,4 @@
-"""A repository reports a failing chain or store, serves what it still may, and recovers."""
+"""A repository reports a failing chain or store, serves what its rights still cover, and recovers."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from tests.support.repository_process import BIG_CLAIM, CLAIMS, LARGE, LARGE_ROO
 
 
 class Scripted:
-    """A chain that either answers with the current claims or is unreachable."""
+    """A chain that either returns the current claims or is unreachable."""
 
     def __init__(self) -> None:
-        """Start with a chain that answers."""
+        """Start with a reachable chain."""
         self.answer: tuple[Claim, ...] | None = CLAIMS
 
     def read(self) -> Reading:
@@ -57,7 +57,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 def test_a_chain_out_of_reach_is_remembered_for_a_while(store: LocalStore) -> None:
-    """If the chain is unreachable, the last answer is used for a limited time, and agreements still expire."""
+    """If the chain is unreachable, the last claims are used for a limited time, and agreements still expire."""
     chain, clock = Scripted(), Clock()
     chain.answer = (BIG_CLAIM, agreed(SMALL_CLAIM, NOW + 50))
     catalogue = Catalogue(chain.read, store, timeout=100, clock=clock)
@@ -131,7 +131,7 @@ def test_a_leaf_that_cannot_be_served_makes_its_file_missing(store: LocalStore, 
 
 
 class Unsteady(LocalStore):
-    """A store that can be unreachable, like a stopped node, or hang."""
+    """A store that can be unreachable, like a stopped node, or can hang."""
 
     is_down = False
     asked: Callable[[], object] = staticmethod(lambda: None)
