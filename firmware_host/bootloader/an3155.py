@@ -56,7 +56,7 @@ erases."""
 class Exchange:
     """One command as the frames that the host sends.
 
-    The address is used in messages. With `closing_ack`, the device sends a second ACK when the command is complete.
+    `address` is only used in messages. With `closing_ack`, the device sends a second ACK when the command is complete.
     """
 
     command: Command
@@ -103,7 +103,7 @@ def with_complement(value: int) -> bytes:
 
 
 def bare(command: Command) -> Exchange:
-    """Send a command without arguments.
+    """Return the exchange of a command without arguments.
 
     A command that changes a protection ends with a second ACK and a reset.
     """
@@ -111,19 +111,19 @@ def bare(command: Command) -> Exchange:
 
 
 def read_memory(address: int, length: int) -> Exchange:
-    """Read 1 to 256 bytes (AN3155 section 3.4)."""
+    """Return the exchange that reads 1 to 256 bytes (AN3155 section 3.4)."""
     if not 1 <= length <= MAX_BLOCK:
         raise _unsendable(f"reads 1 to {MAX_BLOCK} bytes at once, not {length}")
     return _exchange(Command.READ_MEMORY, with_complement(length - 1), address=address)
 
 
 def go(address: int) -> Exchange:
-    """Start the program whose vector table is at an address (AN3155 section 3.5)."""
+    """Return the exchange that starts the program whose vector table is at an address (AN3155 section 3.5)."""
     return _exchange(Command.GO, address=address)
 
 
 def write_memory(address: int, data: bytes) -> Exchange:
-    """Write 4 to 256 bytes; the number must be a multiple of four (AN3155 section 3.6)."""
+    """Return the exchange that writes 4 to 256 bytes, a multiple of four (AN3155 section 3.6)."""
     if not 0 < len(data) <= MAX_BLOCK or len(data) % WRITE_MULTIPLE:
         raise _unsendable(f"writes 4 to {MAX_BLOCK} bytes, a multiple of {WRITE_MULTIPLE}, not {len(data)}")
     frame = with_checksum(bytes((len(data) - 1,)) + data)
@@ -131,7 +131,7 @@ def write_memory(address: int, data: bytes) -> Exchange:
 
 
 def erase(command: Command, pages: Sequence[int]) -> Exchange:
-    """Erase pages or sectors by Erase Memory or Extended Erase Memory (AN3155 sections 3.7 and 3.8)."""
+    """Return the exchange that erases pages or sectors by one of the two erase commands (AN3155 sections 3.7, 3.8)."""
     limit = ERASE_LIMITS[command]
     if not 1 <= len(pages) <= limit:
         raise _unsendable(f"erases 1 to {limit} pages at once, not {len(pages)}")
@@ -140,14 +140,14 @@ def erase(command: Command, pages: Sequence[int]) -> Exchange:
 
 
 def erase_all(command: Command) -> Exchange:
-    """Erase the whole flash by the global erase of Erase Memory or the mass erase of Extended Erase Memory."""
+    """Return the exchange that erases the whole flash by the global or mass erase of an erase command."""
     return _exchange(command, with_complement(0xFF) if command is Command.ERASE else with_checksum(b"\xff\xff"))
 
 
 def write_protect(sectors: Sequence[int]) -> Exchange:
-    """Protect exactly these 1 to 256 sectors from writing.
+    """Return the exchange that write-protects exactly these 1 to 256 sectors.
 
-    The device then resets (AN3155 section 3.9).
+    The device resets after the command (AN3155 section 3.9).
     """
     if not 1 <= len(sectors) <= MAX_BLOCK:
         raise _unsendable(f"protects 1 to {MAX_BLOCK} sectors at once, not {len(sectors)}")
@@ -155,9 +155,9 @@ def write_protect(sectors: Sequence[int]) -> Exchange:
 
 
 def parse_capabilities(payload: bytes) -> Capabilities:
-    """Decode the answer to Get, without its count and closing ACK.
+    """Decode the payload of the answer to Get: the version, then one byte for each command.
 
-    It has the version, then one byte for each command.
+    The count before the payload and the ACK after the payload are not part of `payload`.
     """
     if not payload[1:]:
         raise BoardProtocolError("the board's answer to Get lists no command", why=f"it is {payload.hex()!r}")
@@ -167,7 +167,7 @@ def parse_capabilities(payload: bytes) -> Capabilities:
 def parse_product_id(payload: bytes) -> int:
     """Decode the answer to Get ID.
 
-    It has two bytes, or one from bootloader 2.0. Further bytes of some devices are ignored.
+    The answer has two bytes, or one byte from bootloader 2.0. Further bytes, which some devices send, are ignored.
     """
     return int.from_bytes(payload[:2], "big")
 

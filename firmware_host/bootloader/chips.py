@@ -1,10 +1,10 @@
 """The chips that can be flashed.
 
-``firmware_host/chips.toml`` has one row for each product id. To add a chip, add a row to that file; its head describes
-the fields. Product ids, erase units and the RAM that the boot ROM uses are from stm32flash and stm32loader, which quote
-AN2606. The ranges of flash and RAM are from ST's device packs, as probe-rs publishes them. ``scripts/compare_chips.py``
-compares the file with these sources, in ``chips.md``. Erase times are the maxima in the data sheets. All rows have been
-tested on simulated boards only.
+``firmware_host/chips.toml`` has one row for each product id. To add a chip, add a row to that file; the comment at the
+top of the file describes the fields. Product ids, erase units and the RAM that the boot ROM uses are from stm32flash
+and stm32loader, which quote AN2606. The ranges of flash and RAM are from ST's device packs, as probe-rs publishes them.
+``scripts/compare_chips.py`` compares the file with these sources, and writes the differences to ``chips.md``. Erase
+times are the maxima in the data sheets. All rows have been tested on simulated boards only.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ flash."""
 class EraseUnit:
     """An erase unit: a page or sector, the smallest part of the flash that can be erased.
 
-    `number` is the unit's number in the erase commands. `other_number` is its number if the boot ROM counts the second
-    bank as the flash controller does; None if both counts are equal.
+    `number` is the unit's number in the erase commands. `other_number` is the unit's number in the flash controller's
+    count of the second bank, which some boot ROMs use; None if boot ROM and flash controller count alike.
     """
 
     number: int
@@ -54,7 +54,7 @@ class EraseUnit:
 
 
 def joined(spans: Iterable[range]) -> list[range]:
-    """Join ranges: if a range begins where another one ends, both become one range."""
+    """Join ranges: a range that begins where the previous range ends is merged into the previous range."""
     result: list[range] = []
     for span in spans:
         start = result.pop().start if result and result[-1].stop == span.start else span.start
@@ -78,16 +78,16 @@ class IdentityBlock:
 
 @dataclass(frozen=True)
 class Chip:
-    """All chips with one product id, as a row of the table.
+    """All chips with one product id, as a row of the chip table.
 
-    The head of the table describes the fields that are not listed here.
+    The comment at the top of ``chips.toml`` describes the fields that are not listed here.
 
     Attributes:
         flash_limit: the flash size in bytes of the largest chip with this product id.
         bootloader_ram: the addresses of the RAM that the bootloader can read and write; empty if there are none.
         option_bytes: the addresses of the option bytes; empty if they cannot be read by address.
         protected_bytes: the bytes of flash that one write-protection bit covers; 0 if unknown.
-        second_bank_page: as in the table; 0 if the boot ROM and the flash controller number the pages alike.
+        second_bank_page: as in the chip table; 0 if the boot ROM and the flash controller number the pages alike.
         second_bank: the address of the second bank on every part; 0 if it begins where the first bank ends.
         parts: a regular expression that matches the parts' names after ``STM32``; empty if it is not known.
     """
@@ -122,10 +122,7 @@ class Chip:
 
     @property
     def is_erased_whole(self) -> bool:
-        """Whether the size of a page is unknown.
-
-        Only a mass erase is then safe.
-        """
+        """Whether the size of a page is unknown, so that only a mass erase is safe."""
         return self.layout == ((1, self.flash_limit),)
 
     def is_blank(self, data: bytes) -> bool:
@@ -137,9 +134,9 @@ class Chip:
         return zlib.crc32(bytes((self.erased_byte,)) * size)
 
     def usable(self, flash_size: int) -> int:
-        """The number of bytes without a gap from `FLASH_BASE` on, in a flash of `flash_size` bytes.
+        """The number of contiguous bytes from `FLASH_BASE` on, in a flash of `flash_size` bytes.
 
-        The second bank of some parts begins at a fixed address. A smaller first bank then leaves a gap.
+        The second bank of some parts begins at a fixed address, so a smaller first bank leaves a gap.
         """
         has_gap = self.second_bank and flash_size // self.banks < self.second_bank - FLASH_BASE
         return flash_size // self.banks if has_gap else flash_size
@@ -175,7 +172,7 @@ class Chip:
         return (self.flash(flash_size), self.bootloader_ram)
 
     def write_protected_units(self, option_bytes: bytes, flash_size: int) -> tuple[int, ...] | None:
-        """The numbers of the erase units that the option bytes protect from writing; None if their bits are unknown."""
+        """The numbers of the erase units that the option bytes protect from writing; None if these bits are unknown."""
         if not self.protected_bytes:
             return None
         # From offset 8: WRP0, its complement, WRP1 and so on; a cleared bit protects (PM0075 section 2.5).
@@ -190,7 +187,7 @@ class Chip:
     def protection_bit(self, page: int) -> int:
         """The number of a page's write-protection bit.
 
-        The last bit covers the rest of the flash (RM0008).
+        The last bit covers all remaining pages of the flash (RM0008).
         """
         pages_per_bit = self.protected_bytes // self.layout[-1][1]
         return min(page // pages_per_bit, _LAST_PROTECTION_BIT)
@@ -221,9 +218,9 @@ def find_chip(product_id: int) -> Chip | None:
 def chips_named(name: str) -> tuple[Chip, ...]:
     """Return the rows that a chip's name or part number selects, such as ``STM32F103`` or ``stm32g071rb``.
 
-    First, the rows whose `stems` have the most characters in common with `name` are selected. If `parts` of some of
-    these rows match the name, only these are returned. The result has several rows if the name does not decide between
-    them, and no row if no row has such a name.
+    First, the rows whose `stems` have the most characters in common with `name` are selected. If the regular expression
+    `parts` of some selected rows matches the name, only those rows are returned. The result has several rows if the
+    name is ambiguous, and is empty if no row matches.
     """
     wanted = name.upper().removeprefix("STM32")
     found: dict[int, list[Chip]] = {0: []}
@@ -247,7 +244,7 @@ def chips() -> tuple[Chip, ...]:
 
 
 def _characters_alike(stem: str, wanted: str) -> int:
-    """Count the characters that a stem and a chip's name have in common; 0 if they contradict each other."""
+    """Count the equal characters of a stem and a chip's name; 0 if a character other than ``x`` differs."""
     pairs = list(zip(stem, wanted, strict=False))
     if any(own not in ("x", other) for own, other in pairs):
         return 0

@@ -1,6 +1,6 @@
 """The client of an STM32 bootloader.
 
-It reads, writes, erases and starts programs (AN3155).
+The client reads, writes and erases memory, and starts programs (AN3155).
 
 Example:
     bootloader = Bootloader(open_link("/dev/ttyUSB0"))
@@ -12,10 +12,11 @@ The client follows four safety rules:
 
 1. The client sends only commands that the bootloader listed in its answer to Get.
 2. The client checks addresses before it sends a command. A bootloader before version 3.1 does not refuse a wrong
-   address. It interprets the next two bytes as a command (AN3155 table 3).
+   address. Such a bootloader interprets the next two bytes as a command (AN3155 table 3).
 3. The client sends a frame only after the previous frame was acknowledged.
 4. If the board stops answering within a frame, no further byte is safe. The client then sends nothing more, and raises
-   an error that asks the operator for a reset. Only `Bootloader.resynchronise` sends bytes in the middle of a frame.
+   an error that asks the operator to reset the board. Only `Bootloader.resynchronise` sends bytes in the middle of a
+   frame.
 """
 
 from __future__ import annotations
@@ -87,8 +88,8 @@ class Bootloader:
     def connect(self) -> Capabilities:
         """Connect to the bootloader and get its commands.
 
-        It may have been reset, or may already be connected. A silent board raises NoAnswerError. An answer that does
-        not come from a bootloader raises BoardProtocolError.
+        The bootloader may have just been reset, or may already be connected. A silent board raises NoAnswerError. An
+        answer that does not come from a bootloader raises BoardProtocolError.
         """
         self._target = self._capabilities = None
         self.link.drain()
@@ -97,17 +98,17 @@ class Bootloader:
         return self._capabilities
 
     def end(self) -> None:
-        """End the connection, because the board leaves the bootloader or resets."""
+        """Mark the connection as ended, because the board leaves the bootloader or resets."""
         self._capabilities = None
 
     def resynchronise(self) -> None:
         """Recover a bootloader that waits in the middle of a frame, for example after the cable was unplugged.
 
         Call this method before `connect`. Otherwise, the second 0x7F of `connect` would complete an erase frame that
-        broke off after its count, and erase page 127. One 0x7F starts a bootloader that was just reset. Then `FEED` is
-        sent until the board answers NACK. `FEED` never completes a frame that broke off before its data. It completes
-        one in 256 of the frames that broke off within their data. Use this method only if the flash is verified
-        afterwards. A reset is safer.
+        was interrupted after its count, and erase page 127. One 0x7F starts a bootloader that was just reset. Then
+        `FEED` is sent until the board answers NACK. `FEED` never completes a frame that was interrupted before its
+        data, but completes one in 256 of the frames that were interrupted within their data. Use this method only if
+        the flash is verified afterwards. A reset is safer.
         """
         self.link.write(bytes((an3155.SYNC,)))
         for start in range(0, len(FEED), _FEED_BURST):
@@ -137,7 +138,7 @@ class Bootloader:
         self._target = chip, flash_size
 
     def product_id(self) -> int:
-        """Return the chip's product id, with the command Get ID."""
+        """Read the chip's product id with the command Get ID."""
         return an3155.parse_product_id(self._counted_answer(an3155.bare(Command.GET_ID)))
 
     def read(self, address: int, length: int) -> bytes:
@@ -150,7 +151,7 @@ class Bootloader:
     def read_unless_protected(self, address: int, length: int) -> bytes | None:
         """Read 1 to 256 bytes.
 
-        Returns None if readout protection is on; the command is then refused before its address.
+        Returns None if the bootloader refuses the command before its address, because readout protection is on.
         """
         exchange = an3155.read_memory(address, length)
         self._require_memory(exchange, length=length, is_read=True)
@@ -162,7 +163,7 @@ class Bootloader:
     def write(self, address: int, data: bytes) -> None:
         """Write up to 256 bytes, aligned as the chip requires.
 
-        A write to a protected page is also acknowledged.
+        The bootloader also acknowledges a write to a protected page, although the page does not change.
         """
         exchange = an3155.write_memory(address, data)
         chip = self._require_memory(exchange, length=len(data))
@@ -210,7 +211,7 @@ class Bootloader:
     def go(self, address: int) -> None:
         """Start the program whose vector table is at `address`.
 
-        This ends the connection to the bootloader.
+        The connection to the bootloader ends.
         """
         exchange = an3155.go(address)
         # The bootloader reads stack pointer and reset vector, eight bytes (AN3155 section 3.5).
@@ -240,16 +241,16 @@ class Bootloader:
     def perform(self, exchange: Exchange, *, seconds: float) -> None:
         """Perform an exchange, and require an ACK for every frame.
 
-        The last ACK may take `seconds`.
+        The last ACK may take up to `seconds` seconds.
         """
         is_refused = self._attempt(exchange, seconds=seconds) is not None
         if is_refused or (exchange.closing_ack and not self._acknowledged(exchange, seconds=seconds)):
             raise self._refusal(exchange)
 
     def _attempt(self, exchange: Exchange, *, seconds: float) -> int | None:
-        """Send frames until the board answers NACK.
+        """Send the frames of an exchange until the board refuses a frame.
 
-        Returns the index of the refused frame, or None if all got ACK.
+        Returns the index of the refused frame, or None if the board acknowledged all frames.
         """
         if exchange.command != Command.GET and exchange.command not in self.capabilities.commands:
             raise RefusedError(
@@ -319,9 +320,9 @@ class Bootloader:
     def _synchronise(self) -> None:
         """Send 0x7F until the board answers ACK or NACK (AN3155 section 2).
 
-        A bootloader that was already connected answers NACK to two 0x7F, because they are not a command. After only one
-        0x7F, it is silent. Two silences mean that no bootloader is connected. Other answers are noise, or do not come
-        from a bootloader.
+        A bootloader that was already connected is silent after one byte 0x7F, and answers NACK after two bytes 0x7F,
+        which are not a command. Two silences mean that no bootloader is connected. Other answers are noise, or do not
+        come from a bootloader.
         """
         heard, silences = b"", 0
         for _ in range(_SYNC_ATTEMPTS):

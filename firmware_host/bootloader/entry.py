@@ -55,8 +55,9 @@ class ControlSignal(Enum):
 class BoardWiring:
     """The signals that drive a board's NRST and BOOT0 pins.
 
-    NONE means that the operator resets the board, or sets a jumper. With an inverted reset line, the board is in reset
-    while the line is not asserted. With an inverted BOOT0 line, BOOT0 is 1 while the line is asserted.
+    With NONE, no signal drives the pin: the operator resets the board, or sets the jumper of BOOT0. With an inverted
+    reset line, the board is in reset while the line is not asserted. With an inverted BOOT0 line, BOOT0 is 1 while the
+    line is asserted.
     """
 
     reset: ControlSignal
@@ -71,10 +72,7 @@ class BoardWiring:
 
     @property
     def drives_boot0(self) -> bool:
-        """Whether a control line drives BOOT0.
-
-        A reset can then also start the application.
-        """
+        """Whether a control line drives BOOT0, so that a reset can also start the application."""
         return self.boot0 is not ControlSignal.NONE
 
     @property
@@ -152,7 +150,7 @@ class BoardLine:
     def parse(
         cls, url: str, *, baud: int = DEFAULT_BAUD, wiring: str = "by-hand", mode: str = PLAIN, start: str = "auto"
     ) -> Self:
-        """Return the line that the words of ``[bench]`` in ``blockota.toml`` describe.
+        """Return the line that the settings of ``[bench]`` in ``blockota.toml`` describe.
 
         Args:
             url: the port, as `BoardLine.url` describes it.
@@ -211,7 +209,7 @@ def find_wiring(name: str, *, invert_reset: bool = False, invert_boot0: bool = F
 def reset_board(link: Link, wiring: BoardWiring, *, boot0: bool, wait: Wait = time.sleep) -> None:
     """Reset the board, unless it is reset by hand.
 
-    If a control line drives BOOT0, BOOT0 has the level `boot0`.
+    If a control line drives BOOT0, BOOT0 has the level `boot0` during and after the reset.
     """
     if wiring.is_by_hand:
         return
@@ -234,8 +232,8 @@ def enter_bootloader(bootloader: Bootloader, *, wiring: BoardWiring, wait: Wait 
     """Reset the board into its bootloader, and connect.
 
     If the board is reset by hand, only connect. A byte that arrives during start-up can make the bootloader measure a
-    wrong speed. It then ignores everything until the next reset (AN3155 section 2). A silent board is therefore reset
-    again, with a longer wait.
+    wrong speed. The bootloader then ignores everything until the next reset (AN3155 section 2). A silent board is
+    therefore reset again, with a longer wait.
     """
     if wiring.is_by_hand:
         bootloader.connect()
@@ -305,10 +303,7 @@ def listen_to(link: Link, *, seconds: float) -> str:
 
 
 def _sample(bootloader: Bootloader, chip: Chip | None) -> bytes:
-    """Read the product id and, if readable, the start of the bootloader ROM.
-
-    They are compared at different speeds.
-    """
+    """Read the product id and, if readable, the start of the bootloader ROM, for a comparison of speeds."""
     product_id = bootloader.product_id().to_bytes(2, "big")
     if chip is None:
         return product_id

@@ -29,7 +29,7 @@ class BoardIdentity:
     Attributes:
         chip: the chip's row in the chip table. For an unknown chip, all following values are unknown, because no
             address is guessed.
-        readout_protected: whether readout protection is on. If it is on, all following values are unknown.
+        readout_protected: whether readout protection is on. With readout protection, all following values are unknown.
         unique_id: the chip's 96-bit unique id in hexadecimal, in memory order.
     """
 
@@ -43,10 +43,7 @@ class BoardIdentity:
 
     @property
     def write_protected(self) -> tuple[range, ...] | None:
-        """The address ranges of the write-protected pages.
-
-        Adjacent pages form one range.
-        """
+        """The address ranges of the write-protected pages; adjacent pages form one range."""
         if self.chip is None or self.flash_size is None or self.write_protected_pages is None:
             return None
         units = self.chip.erase_units(self.flash_size)
@@ -114,8 +111,8 @@ def reconnect(bootloader: Bootloader, chip: Chip, *, flash_size: int) -> None:
 def require_same_board(bootloader: Bootloader, chip: Chip, *, flash_size: int) -> None:
     """Require that the board identified before is still connected, and set it as the target again.
 
-    Product id, flash size and unique id are compared, unless they could not be read before. This takes 6 ms at 115200
-    baud.
+    Product id, flash size and unique id are compared, unless they could not be read before. The comparison takes 6 ms
+    at 115200 baud.
     """
     expected = bootloader.mark
     if expected is not None:
@@ -136,7 +133,7 @@ def require_same_board(bootloader: Bootloader, chip: Chip, *, flash_size: int) -
 def agreed_answer(read: Callable[[], Answer], what: str, *, first: Answer | None = None) -> Answer:
     """Read a value of the board twice and compare, because answers have no checksum (AN3155).
 
-    `first` replaces the first read.
+    `first` is used in place of the first read.
     """
     value = read() if first is None else first
     if read() != value:
@@ -162,10 +159,7 @@ def _read_mark(bootloader: Bootloader, chip: Chip) -> BoardMark:
 
 
 def _identity_span(chip: Chip) -> range:
-    """The addresses of flash size and unique id.
-
-    If the chip has none, some system memory that is equally readable.
-    """
+    """The addresses of flash size and unique id; for a chip without them, system memory with the same read access."""
     return chip.identity.span if chip.identity else chip.system_memory[:_SHORT_READ]
 
 
