@@ -40,10 +40,11 @@ class Proof(Enum):
 
 
 class FlashContents:
-    """Contents of one board's flash.
+    """The contents of one board's flash.
 
-    They are read by Read Memory in whole blocks of 256 bytes, and cached until `changed`. All methods that read raise
-    BoardError if the board is silent or answers NACK. `notes` describe for the operator how the flash was examined.
+    The contents are read with Read Memory in whole blocks of 256 bytes, and cached until `changed` is called. All
+    methods that read raise BoardError if the board is silent or answers NACK. `notes` describe for the operator how the
+    flash was examined.
     """
 
     def __init__(self, bootloader: Bootloader) -> None:
@@ -57,10 +58,7 @@ class FlashContents:
         return "read-back"
 
     def expect(self, start: int, lengths: Sequence[int]) -> None:
-        """Announce the digests that will be needed.
-
-        One run on the chip can then compute them together.
-        """
+        """Announce the digests that will be needed, so that one run on the chip can compute all of them."""
 
     def sha256(self, start: int, lengths: Sequence[int]) -> tuple[bytes, ...]:
         """Return the SHA-256 digests of the flash from the address `start`, one digest for each length in bytes."""
@@ -88,16 +86,13 @@ class FlashContents:
         return all(address in self._blocks for address in range(_block_start(span), span.stop, MAX_BLOCK))
 
     def read_beside(self, span: range) -> bytes:
-        """Read bytes that an erase will destroy, so that they can be written back.
-
-        They are read twice and compared.
-        """
+        """Read bytes that an erase will destroy and that must be written back; they are read twice and compared."""
         return read_twice(self._bootloader, span)
 
     def is_rest_blank(self) -> bool:
         """Whether all flash outside the plan is known to be erased.
 
-        Returns False if this would require reading it.
+        Returns False if the flash outside the plan would have to be read first.
         """
         return False
 
@@ -123,7 +118,7 @@ class FlashContents:
 
 
 class OnChip(FlashContents):
-    """Contents hashed by the digest program on the chip.
+    """The contents of one board's flash, hashed by the digest program on the chip.
 
     If the program fails, the flash is read back from then on.
     """
@@ -151,13 +146,13 @@ class OnChip(FlashContents):
         return "stub" if is_long or (image.load_address, len(image.data)) in self._digests else "read-back"
 
     def expect(self, start: int, lengths: Sequence[int]) -> None:
-        """Let the next run of the digest program compute these digests as well."""
+        """Let the next run of the digest program also compute the digests for these lengths."""
         self._expected = (start, list(lengths)[:MAX_LENGTHS])
 
     def sha256(self, start: int, lengths: Sequence[int]) -> tuple[bytes, ...]:
-        """Return the digests, one for each length.
+        """Return the SHA-256 digests, one for each length.
 
-        They come from the cache, from the chip, or from reading if reading is faster.
+        Each digest comes from the cache, from the chip, or from reading if reading is faster.
         """
         # A run of the digest program takes as long as reading `WORTH` bytes.
         missing = sorted({length for length in lengths if (start, length) not in self._digests})
@@ -265,7 +260,7 @@ class OnChip(FlashContents):
         return self._sums.get(span)
 
     def _ask(self, start: int, lengths: Sequence[int]) -> None:
-        """Hash for these lengths.
+        """Hash the flash for the given lengths.
 
         The first call also computes the checksums of the plan's units and of `_others`.
         """
@@ -302,7 +297,7 @@ class OnChip(FlashContents):
         return runs
 
     def _others(self) -> Iterator[range]:
-        """The spans that are examined next: bytes beside the image, and the rest if a mass erase saves time."""
+        """The spans that are examined next: bytes beside the image, and all other flash if a mass erase saves time."""
         plan = self._plan
         yield from (words for span in plan.beside if len(words := _whole_words(span)) > WORTH)
         if plan.mass_erase_saving(plan.units) > LOOK_SECONDS:
@@ -312,10 +307,7 @@ class OnChip(FlashContents):
         return self._guarded(lambda stub: stub.run(start, lengths, pages=pages))
 
     def _guarded(self, work: Callable[[DigestStub], Answer]) -> Answer | None:
-        """Let the digest program work.
-
-        Returns None if it fails but the board's bootloader still answers.
-        """
+        """Call `work` with the digest program. Returns None if the program fails but the bootloader still answers."""
         if self._stub is None:
             return None
         try:

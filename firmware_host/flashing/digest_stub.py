@@ -4,8 +4,8 @@ The steps of a run (the digest program is ``stub``, described in ``stub/README.m
 
 1. Write the digest program of about 1,000 bytes (ARMv6-M: 1,300), followed by its parameters and a CRC-32, to the
    chip's RAM (AN3155 Write Memory). A later run in the same session writes only the parameters and the CRC-32.
-2. Read the first 88 bytes of the program back. These bytes check the CRC-32 of the rest before they jump to the rest,
-   so only checked code runs. Reading the whole program back would take as long as hashing 48 KiB.
+2. Read the first 88 bytes of the program (ARMv6-M: 116) back. This part checks the CRC-32 of the rest before it jumps
+   to the rest, so only checked code runs. Reading the whole program back would take as long as hashing 48 KiB.
 3. Start the program (AN3155 Go), and wait. The host sends no byte while the program runs.
 4. The program ends with a reset, which starts the bootloader again if BOOT0 is 1. Require that the same board answers.
 5. Read the results from RAM. A nonce distinguishes the results from earlier contents of the RAM.
@@ -59,11 +59,12 @@ class Program:
     """One of the two digest programs; each is position independent.
 
     Attributes:
-        head_size: the size in bytes of the first part, which checks the rest.
+        head_size: the size in bytes of the first part, which checks the CRC-32 of the rest.
         stack: the offset of the end of the stack; 0 for the end of the RAM.
         results: the offset of the results; 0 for the address after the program.
-        once: instructions of a run that hashes nothing. A run also takes `per_length` for each digest, `per_block` for
-            each 64 bytes, `per_page` for each page's CRC-32, and `per_word` for each word of a page.
+        once: the number of instructions of a run that hashes nothing. A run also takes `per_length` instructions for
+            each digest, `per_block` for each 64 bytes, `per_page` for each page's CRC-32, and `per_word` for each word
+            of a page.
         reports_faults: whether the program marks its results after reading memory that does not exist.
     """
 
@@ -163,8 +164,8 @@ class _Job:
 class DigestStub:
     """The digest program on one board, written to the board's RAM once per session.
 
-    The bootloader must be connected, with its target set. After each run, it is connected again. During a `wait`, no
-    byte may be sent.
+    The bootloader must be connected, with its target set, and is connected again after each run. While `wait` runs, no
+    byte may be sent to the board.
     """
 
     def __init__(
@@ -213,7 +214,7 @@ class DigestStub:
     def page_limit(self) -> int:
         """The number of pages whose CRC-32 fits into the RAM in one run.
 
-        It is negative if the program does not fit.
+        The number is negative if the program does not fit into the RAM.
         """
         reserved = self._results_at + _PAGES_OFFSET + (0 if self._program.stack else STACK_SIZE)
         return (len(self._chip.bootloader_ram) - reserved) // _WORD
@@ -237,7 +238,7 @@ class DigestStub:
         """Whether only erased cells lie beyond the reported flash, up to the size of the largest chip.
 
         Chips that report less flash than they have are common. A mass erase also erases the unreported flash. Reading
-        memory that does not exist is a fault. The program for ARMv7-M reports this fault. On other cores, nothing
+        memory that does not exist causes a fault, which only the program for ARMv7-M reports. On other cores, nothing
         beyond the reported flash is read, and the result is False.
         """
         hidden = range(self._chip.flash(self._flash_size).stop, self._chip.flash(self._chip.flash_limit).stop)
@@ -283,10 +284,7 @@ class DigestStub:
             ) from error
 
     def _write(self, parameters: bytes) -> None:
-        """Write the parameters to RAM.
-
-        Unless the last run's results are still in RAM, the program is written first.
-        """
+        """Write the parameters to RAM. If the results of the last run are no longer in RAM, write the program first."""
         tail = parameters + struct.pack("<I", zlib.crc32(self._code[self._program.head_size :] + parameters))
         program = self._code + tail
         unit = self._chip.write_alignment
@@ -336,7 +334,7 @@ class DigestStub:
 
 
 def _placed(program: Program, ram: range) -> bytes:
-    """The code of a program for these addresses, without the space for the parameters and their CRC-32."""
+    """The code of a program for the addresses `ram`, without the space for the parameters and their CRC-32."""
     code = bytearray(resources.files("firmware_host.flashing").joinpath("stub", program.file).read_bytes())
     stack = ram.start + program.stack if program.stack else ram.stop - ram.stop % 8
     _HEADER.pack_into(code, 0, stack, ram.start + _HEADER.size + 1)

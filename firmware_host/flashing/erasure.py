@@ -93,9 +93,9 @@ def refused_erase(error: CommandRefusedError, chip: Chip) -> EraseRefusedError:
 
 
 def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], flash_size: int) -> Iterator[int]:
-    """Erase pages, at once if `units` are all pages.
+    """Erase pages; if `units` are all pages, by a mass erase if the chip has this command.
 
-    Yields the number of bytes that reading back has proven erased.
+    Yields the number of bytes that were read back and found erased so far.
     """
     try:
         if chip.mass_erase_seconds and len(units) == len(chip.erase_units(flash_size)):

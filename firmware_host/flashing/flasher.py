@@ -12,13 +12,14 @@ following steps. Each step states what the flash contains after a power cut in t
 2. *Erase the page with the vector table.* The state of this page is unknown; the rest of the old program is unchanged.
    No other page is erased before the seal reads erased.
 3. *Erase and write the other pages, then the first page without the seal.*
-4. *Prove the image without the seal, and the bytes beside the image.* In these two steps the seal is erased, so the
-   board starts no program.
+4. *Prove the image without the seal, and the bytes beside the image.* In steps 3 and 4 the seal is erased, so the board
+   does not start a program.
 5. *Write the seal, and prove the seal.* The rest of the image is proven. After a power cut, the board starts the
-   release, or no program, or a program with a partly written vector table. Reading the seal back detects the last case.
+   release, or no program, or a program with a partly written vector table. Reading the seal back detects a partly
+   written vector table.
 6. *Remove the journal.* The release is complete.
 
-The image is proven before the seal is written. Otherwise, a power cut could leave a program that starts unproven.
+The image is proven before the seal is written. Otherwise, a power cut could leave an unproven program that starts.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def carry_out(
     """Flash an image, and prove the whole image.
 
     Erase units that already have their wanted contents are left unchanged. A KeyboardInterrupt ends the run between two
-    bootloader commands. It may be raised here, or thrown in by the caller.
+    bootloader commands. It may be raised in this function, or thrown into the generator by the caller.
 
     By default the flash is read back. The bytes in `kept`, which an interrupted run erased, are written back.
 
@@ -174,9 +175,9 @@ class _Flashing:
         yield Finished(digest, contents.method, self._summary)
 
     def _confirmed(self) -> Iterator[int]:
-        """Read the image back, if reading must prove it and it was only hashed.
+        """Read the image back if the image must be proven by reading, but was only hashed.
 
-        It is read twice if noise disturbed an answer.
+        If noise corrupts an answer, the image is read a second time.
         """
         contents, span = self._contents, self._plan.image.span
         if contents.method != "read-back" or (contents.has_read(span) and contents.read(span) == self._wanted[span]):
@@ -248,10 +249,7 @@ class _Flashing:
         return [span for span in self._plan.beside if any(common(unit.span, span) for unit in units)]
 
     def _passes(self, first: Work) -> Iterator[Event]:
-        """Run the first pass.
-
-        If its proof fails, run a second pass that writes every erase unit.
-        """
+        """Run the first pass. If the proof of the first pass fails, run a second pass that writes every erase unit."""
         self._write_journal(first)
         try:
             yield from self._pass(first)
@@ -287,7 +285,7 @@ class _Flashing:
             raise
 
     def _read_damaged(self) -> None:
-        """Read the wrong bytes beside the image for the journal, so that a resumed run does not keep them as newer."""
+        """Read damaged bytes beside the image for the journal; a resumed run must not take them for newer data."""
         found = [Preserved(span.start, read_twice(self._bootloader, span)) for span in self._read]
         self._damaged = tuple(one for one in found if one.data != self._wanted[one.span])
 
@@ -306,9 +304,10 @@ class _Flashing:
             self._journal.begin(Changes(units, planned.at_once, kept, self._damaged, self._sample()))
 
     def _sample(self) -> Preserved | None:
-        """Return old bytes of an image's only erase unit.
+        """Return old bytes of the image's erase unit, if the image has only one unit.
 
-        No other unit could show later which board was interrupted in its erase.
+        After an interrupted erase, these bytes show which contents were erased; an image with several units has other
+        units that show it.
         """
         if len(self._plan.units) > 1 or self._repeated:
             return None
@@ -382,10 +381,7 @@ class _Flashing:
                 raise refused_erase(error, self._plan.chip) from error
 
     def _prove_unsealed(self) -> None:
-        """Require that the image's first words are erased.
-
-        Otherwise, a half erased or mixed program would start.
-        """
+        """Require that the image's first words are erased; otherwise, a half erased or mixed program would start."""
         seal, chip = self._plan.seal, self._plan.chip
         found = self._bootloader.read(seal.start, len(seal))
         if not chip.is_blank(found):
@@ -430,7 +426,7 @@ class _Flashing:
             yield Checked(proof - len(seal) + done, proof)
 
     def _needs_proof(self, span: range) -> list[range]:
-        """The parts of the bytes beside the image that need a proof. Only written parts do if all were blank before.
+        """The parts of the bytes beside the image that need a proof: all bytes; if all are blank, the written blocks.
 
         Blank bytes are left out because reading them can take as long as reading the image.
         """

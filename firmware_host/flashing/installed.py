@@ -34,10 +34,7 @@ class Installed:
 
     @property
     def is_partial(self) -> bool:
-        """Whether the addresses are blank or half written.
-
-        An interrupted run may then be completed.
-        """
+        """Whether the addresses are blank or half written, so that an interrupted run may be completed."""
         return not (self.release or self.other or self.unknown)
 
     def __str__(self) -> str:
@@ -64,8 +61,8 @@ def find_installed(
     4. a release of another product;
     5. a state that the board's journal explains.
 
-    The journal is checked last because it can be outdated. If contents have the digest of a release, they are this
-    release.
+    The journal is checked last because it can be outdated. Contents that have the digest of a release always count as
+    this release.
     """
     flash, start = Region(plan.chip.flash(plan.flash_size).start, plan.flash_size), plan.image.load_address
     own = [one for one in known.own if flash.contains(one.region)]
@@ -92,8 +89,8 @@ def held_release(
 ) -> Release | None:
     """Find the newest release whose digest equals the digest of the flash.
 
-    `sha256` has the form of `FlashContents.sha256`. The newest releases are compared first, in batches. A board with a
-    recent release is therefore hashed only once.
+    `sha256` has the signature of `FlashContents.sha256`. The newest releases are compared first, in batches. A board
+    with a recent release is therefore hashed only once.
     """
     for some in batches(releases):
         found: dict[tuple[int, int], bytes] = {}
@@ -149,7 +146,7 @@ def _is_unit_blank(plan: FlashPlan, contents: FlashContents, unit: EraseUnit) ->
 def _is_half_written(plan: FlashPlan, contents: FlashContents) -> bool:
     """Whether the first words are erased, and every other byte is erased or equals the image.
 
-    A run looks so after its erases.
+    A run that is interrupted after its erases leaves the flash in this state.
     """
     wanted, blank = wanted_contents(plan), plan.chip.erased_byte
     for unit in plan.units:
@@ -164,7 +161,7 @@ def _is_half_written(plan: FlashPlan, contents: FlashContents) -> bool:
 
 
 def _is_explained(plan: FlashPlan, contents: FlashContents, entry: JournalEntry) -> bool:
-    """Whether the journal explains the contents, or they equal the journal's release except for its first words."""
+    """Whether the journal explains the contents, or the contents are the journal's release without its first words."""
     units = []
     for unit in plan.units:
         found = contents.checksum(unit)

@@ -1,8 +1,8 @@
 """The journal of a flashing run.
 
-It is written before the first page is erased, and removed when the flash is proven. Each board has one journal,
-``<folder>/<unique id>.json``. The journal does not record the progress of the run, because the flash shows the progress
-more reliably. The journal records facts that the flash no longer shows:
+The journal is written before the first page is erased, and removed when the flash is proven. Each board has one
+journal, ``<folder>/<unique id>.json``. The journal does not record the progress of the run, because the flash shows the
+progress more reliably. The journal records facts that the flash no longer shows:
 
 - the release that is being written;
 - the checksums of each page before and after the run, to recognise a mixture of old and new pages;
@@ -42,7 +42,7 @@ _SHIFTED = 8
 class UnitChange:
     """The CRC-32 of one page or sector before and after a run.
 
-    A second attempt keeps `before`, which is None if unknown.
+    A second attempt keeps the value of `before`. None means that the contents before the run are unknown.
     """
 
     address: int
@@ -53,7 +53,7 @@ class UnitChange:
 
 @dataclass(frozen=True)
 class FoundUnit:
-    """The CRC-32 of the present contents of one page or sector, and whether the page or sector is erased."""
+    """The CRC-32 of the current contents of one page or sector, and whether the page or sector is erased."""
 
     unit: EraseUnit
     checksum: int
@@ -66,7 +66,7 @@ class Changes:
 
     Attributes:
         at_once: whether the run uses a mass erase. An interrupted mass erase can leave each page in any state.
-        damaged: the bytes that the flash had in place of preserved bytes when their proof failed.
+        damaged: the bytes found in place of preserved bytes, if the proof of the preserved bytes failed.
         sample: the first bytes at the image's addresses before the run, if the image has only one page; None if it has
             more pages.
     """
@@ -80,10 +80,10 @@ class Changes:
 
 @dataclass(frozen=True)
 class JournalEntry:
-    """An interrupted run.
+    """A run that was interrupted before its flash was proven.
 
-    It was started at a Unix time, but its flash was not proven. `replaced` is the version of the product that was
-    installed before the run; None if it is unknown, or if there was none.
+    `started` is the start of the run, in Unix seconds. `replaced` is the version of the product that was installed
+    before the run; None if this version is unknown, or if the product was not installed.
     """
 
     unique_id: str
@@ -96,15 +96,15 @@ class JournalEntry:
     replaced: Version | None = None
 
     def explains(self, units: Sequence[FoundUnit], *, is_sealed: bool) -> bool:
-        """Whether an interruption of this run can have left the flash in its present state.
+        """Whether an interruption of this run can have left the flash in its current state.
 
         If the image's first words are erased, each page has its old contents, has its new contents, or is blank. At
         most one page may have other contents, because power may have failed while this page was erased or written.
         After a mass erase, the first page is blank and the other pages may have any contents.
 
-        If the first words are not erased (`is_sealed`), the run was changing at most the first page. Then all other
-        pages have their old contents, or all of them have their new contents. If the first page has neither its old nor
-        its new contents, at least one other page must not be blank. Without this rule, any foreign program would fit.
+        If the first words are not erased (`is_sealed`), the run was changing at most the first page. All other pages
+        then have their old contents, or all other pages have their new contents. If the first page has other contents,
+        at least one other page must contain data. Without this rule, any program in the first page would match.
         """
         changes = {change.address: change for change in self.changes.units}
         if not self.changes.units or self.changes.units[0].address != units[0].unit.address:
@@ -120,12 +120,12 @@ class JournalEntry:
         return len(odd) <= 1 or (self.changes.at_once and units[0].is_blank)
 
     def explains_only_unit(self, read: Callable[[range], bytes], *, wanted: bytes, blank: int) -> bool:
-        """Whether an interrupted erase of the image's only page can have left the present contents of this page.
+        """Whether an interrupted erase of the image's only page can have left the current contents of this page.
 
         An erase changes bits only towards the erased state, `blank`. Every bit that is still programmed in a half
-        erased page was therefore programmed before. It must be programmed in the sample of the old contents, or in the
-        release's own bytes (`wanted`, which is empty for another image). Bytes that no erase has changed do not explain
-        anything, because another program can have the same vector table.
+        erased page was therefore programmed before. Each programmed bit must also be programmed in the sample of the
+        old contents, or in the release's own bytes (`wanted`, which is empty for another image). Contents equal to the
+        sample or to the release's own bytes are not accepted, because another program can have the same vector table.
         """
         sample = self.changes.sample
         if sample is None:
@@ -197,7 +197,7 @@ class FlashJournal:
         return self.folder / f"{self.unique_id}.json"
 
     def entry(self) -> JournalEntry | None:
-        """Read the interrupted run of this board; None if it has no journal.
+        """Read the interrupted run of this board; None if the board has no journal.
 
         An unreadable journal raises RefusedError.
         """
@@ -273,7 +273,7 @@ class JournaledRun:
 class Restore:
     """The bytes that a run writes back.
 
-    For each range of the journal that is not written back, there is a sentence.
+    `notes` has a sentence for the operator for each range of the journal that is not written back.
     """
 
     kept: tuple[Preserved, ...] = ()
@@ -289,7 +289,8 @@ def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> 
     """Find the journal's bytes that must be written back.
 
     The flash is only read. Bytes are written back in three cases: the flash is still completely or partly erased at
-    their addresses, noise has changed the frame of one block, or their proof failed. Newer bytes in the flash are kept.
+    their addresses, noise has changed the frame of one block, or the proof of these bytes failed. Newer bytes in the
+    flash are kept.
 
     Raises:
         RefusedError: some of the bytes to write back lie outside the pages of the plan.
@@ -362,7 +363,7 @@ def _preserved(fields: dict[str, Any]) -> Preserved:
 
 
 def _is_unfinished(kept: Preserved, found: bytes, *, blank: int) -> bool:
-    """Whether the found bytes can come from an interrupted run, which had not yet proven the kept bytes."""
+    """Whether the found bytes can come from a run that was interrupted before the proof of the kept bytes."""
     odd = []
     for block in chunks(range(kept.address - kept.address % MAX_BLOCK, kept.span.stop)):
         part = common(block, kept.span)
@@ -373,9 +374,9 @@ def _is_unfinished(kept: Preserved, found: bytes, *, blank: int) -> bool:
 
 
 def _is_damaged(whole: bytes, found: bytes, *, blank: int) -> bool:
-    """Whether a block was written from a frame in which a stray, lost or fed byte left the checksum valid.
+    """Whether a block was written from a corrupted frame whose checksum was valid by chance.
 
-    After the changed byte, the frame continues with the same bytes, one place later or earlier, or with `FEED`.
+    After a stray or lost byte, the frame continues with the original bytes, shifted by one place, or with `FEED`.
     """
     first = next(at for at, (byte, there) in enumerate(zip(whole, found, strict=True)) if byte != there)
     rest = found[first:]
@@ -391,8 +392,5 @@ def _is_damaged(whole: bytes, found: bytes, *, blank: int) -> bool:
 
 
 def is_erased(kept: Preserved, found: bytes, *, blank: int) -> bool:
-    """Whether every programmed bit in the flash is also programmed in the kept bytes.
-
-    The flash is then erased, or partly written.
-    """
+    """Whether the flash is erased or partly written: each bit programmed in it is also programmed in the kept bytes."""
     return all((there ^ blank) & ~(byte ^ blank) == 0 for byte, there in zip(kept.data, found, strict=True))

@@ -2,7 +2,7 @@
 
 The plan has the pages to erase and the blocks to write, in order. The order of the steps makes a half written image
 harmless (see `flasher`). The page with the vector table is erased first and written last. The image's first words, the
-*seal*, are written when the rest is proven.
+*seal*, are written after the rest of the image is proven.
 """
 
 from __future__ import annotations
@@ -26,10 +26,7 @@ VECTOR_WORDS = 8
 
 @dataclass(frozen=True)
 class Preserved:
-    """Bytes beside the image in an erase unit that is erased.
-
-    They are written back together with the image.
-    """
+    """Bytes beside the image in an erase unit that is erased; they are written back together with the image."""
 
     address: int
     data: bytes
@@ -81,10 +78,7 @@ class FlashPlan:
         return without(self.image.span, self.seal)
 
     def mass_erase_saving(self, units: Sequence[EraseUnit]) -> float:
-        """Return the seconds that a mass erase saves.
-
-        It replaces the separate erases of `units` after the first unit.
-        """
+        """Return the seconds that a mass erase saves, compared with separate erases of all `units` but the first."""
         mass = self.chip.mass_erase_seconds  # 0 for a chip without a mass erase
         return self.chip.unit_erase_seconds * (len(units) - 1) - mass if mass else 0.0
 
