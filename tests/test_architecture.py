@@ -88,7 +88,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def test_imports_point_down() -> None:
-    """A package does not import from its own floor, or a higher floor, of docs/architecture.md."""
+    """A package imports only from lower floors (layers) of docs/architecture.md."""
     wrong = [
         f"{module} imports {imported}"
         for module, imported in import_edges()
@@ -138,7 +138,7 @@ def test_decisions_are_pure() -> None:
 
 
 def test_function_bodies_are_short() -> None:
-    """The lengths of function bodies keep to a maximum, and their 90th percentile to a lower limit."""
+    """Function bodies have at most a maximum length, and their 90th percentile is below a lower limit."""
     lengths = sorted(body_length(function) for _, function in functions(modules()))
     assert lengths[int(len(lengths) * 0.9)] <= BODY_P90
     assert not [f"{where} {body_length(f)}" for where, f in functions(modules()) if body_length(f) > BODY_MAX]
@@ -192,7 +192,7 @@ def test_class_names_are_unique() -> None:
 
 
 def test_tests_are_documented_and_use_real_parts() -> None:
-    """Every test has a docstring, and the tests contain at most one mock for twenty tests."""
+    """Every test has a docstring, and there is at most one mock for twenty tests."""
     tests = {str(path): path for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__)}
     found = [(where, f) for where, f in functions(tests) if f.name.startswith("test_")]
     assert not [where for where, function in found if not ast.get_docstring(function)]
@@ -203,7 +203,7 @@ def test_tests_are_documented_and_use_real_parts() -> None:
 
 
 def test_sampled_sweeps_are_marked_for_make_deep() -> None:
-    """Every test file that runs a sample of its cases has the mark `sampled`, by which `make deep` runs all cases."""
+    """Every test file that draws a sample of its cases has the mark `sampled`, by which `make deep` runs all cases."""
     sampling = re.compile(r"\b(sampled|killed_until_done)\(")
     files = {path: path.read_text() for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__)}
     assert not [str(path) for path, text in files.items() if sampling.search(text) and "mark.sampled" not in text]
@@ -272,7 +272,7 @@ def owner(name: str) -> str:
 
 
 def module_of(function: str) -> str:
-    """Return the module in a function's dotted name."""
+    """Return the name of the module in a function's dotted name."""
     return function.rpartition(".")[0]
 
 
@@ -290,7 +290,7 @@ def package_of(module: str) -> str:
 
 
 def floor_of(module: str) -> int:
-    """Return the number of a module's floor, counted from 0 at the top."""
+    """Return the number of a module's floor (layer), counted from 0 at the top."""
     return next(number for number, floor in enumerate(FLOORS) if package_of(module) in floor)
 
 

@@ -32,7 +32,7 @@ def test_chip_id_0_means_that_the_device_is_not_an_stm32(container: Container) -
 
 
 def test_the_checks_depend_on_the_face() -> None:
-    """The means of the checks, as in docs/verification.md: the chip itself, a loader's slot, or the device's report."""
+    """The checks use the chip, the loader's slot or the device's report, as the table in docs/verification.md lists."""
     at_bench = checks_for(Container.STM32, "bench")
     assert list(at_bench) == list(range(1, 11))
     assert [at_bench[number] for number in (5, 7, 8, 10)] == [Means.CHIP, Means.CHIP, Means.CHIP, Means.FLASH]

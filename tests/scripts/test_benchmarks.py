@@ -1,4 +1,4 @@
-"""The benchmarks detect bad runs. Counts that are zero in a good run are not zero in a bad run."""
+"""The benchmarks detect bad runs. Counts that are zero in a good benchmark run are greater than zero in a bad run."""
 
 from __future__ import annotations
 
@@ -112,21 +112,21 @@ MISSED = {
 
 @pytest.mark.parametrize("name", MET)
 def test_a_figure_may_reach_its_limit(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A figure that equals its limit passes."""
+    """A benchmark figure that equals its limit passes."""
     assert report([MET[name]]) == 0
     assert '"met": true' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", MISSED)
 def test_a_figure_that_misses_its_limit_fails_the_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A single figure that misses its limit makes the exit status 1."""
+    """A single benchmark figure that misses its limit makes the exit status 1."""
     assert report([*MET.values(), MISSED[name]]) == 1
     assert capsys.readouterr().out.count('"met": false') == 1
 
 
 @pytest.mark.parametrize(("seconds", "is_met"), [(6.4, True), (6.6, False)])
 def test_flashing_is_compared_with_stm32flash(seconds: float, is_met: bool) -> None:  # noqa: FBT001
-    """The figure of a scene is the median share of stm32flash's time; 65 % is the limit of the first scene."""
+    """The figure of a bench scene is its median share of stm32flash's time; the limit of the first scene is 65 %."""
     figure = compared(SCENES[0], [(seconds, 10.0), (1.0, 10.0), (99.0, 10.0)])
     assert figure.value == pytest.approx(10 * seconds)
     assert figure.limit == 65
@@ -135,14 +135,14 @@ def test_flashing_is_compared_with_stm32flash(seconds: float, is_met: bool) -> N
 
 @pytest.mark.parametrize("part", ["stm32f103c8", "stm32f407vg"])
 def test_a_board_with_a_short_image_can_be_flashed(part: str) -> None:
-    """The board of a scene starts with contents that are shorter than its flash, and returns all of the flash."""
+    """The simulated board of a scene starts with contents shorter than its flash, and returns its whole flash."""
     with board(b"an older image", part=part, is_timed=False) as one:
         assert one.url.startswith("socket://")
         assert one.flash == b"an older image".ljust(PROFILES[part].flash_size, b"\xff")
 
 
 def test_the_start_up_times_have_the_documented_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The help, a chain read and a flash of an unchanged image have limits of 0.2, 0.3 and 0.8 s."""
+    """The limits of the help, of a chain read, and of a flash run with an unchanged image are 0.2, 0.3 and 0.8 s."""
     monkeypatch.setattr("benchmarks.commands.start", lambda *_: None)
     for seconds, met in ((0.19, 3), (0.29, 2), (0.79, 1), (0.81, 0)):
         monkeypatch.setattr("benchmarks.commands.seconds", lambda *_, taken=seconds, **__: taken)
@@ -152,7 +152,7 @@ def test_the_start_up_times_have_the_documented_limits(monkeypatch: pytest.Monke
 
 
 def test_a_part_that_fails_keeps_the_other_figures(capsys: pytest.CaptureFixture[str]) -> None:
-    """If one benchmark fails, its output is shown and the other figures are reported."""
+    """If one benchmark fails, its output is shown, and the figures of the other benchmarks are reported."""
 
     def broken() -> Iterator[Figure]:
         yield MET["half"]

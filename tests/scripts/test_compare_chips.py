@@ -77,14 +77,17 @@ def test_the_rows_of_stm32flash_are_read() -> None:
 
 
 def test_the_rows_of_stm32loader_are_read() -> None:
-    """For several rows with one id, the compared RAM is the RAM that all of these rows leave free."""
+    """If several rows have one chip id, the compared RAM is the RAM that all of these rows leave free."""
     rows = stm32loader_rows(DEVICES)
     assert rows[0x410] == Row(0x0802_0000, (1024,), (0x2000_0400, 0x2000_5000))
     assert rows[0x413] == Row(0x0810_0000, (16384,) * 4 + (65536, 131072))
 
 
 def test_the_targets_of_probe_rs_are_read(sources: list[str]) -> None:
-    """The values of the largest part are used. Adjacent ranges of RAM become one range."""
+    """Of several parts with one chip id, the values of the largest part are used.
+
+    Adjacent ranges of RAM become one range.
+    """
     rows = probe_rs_rows(Path(sources[1]), {0x410: "F103.[8B]", 0x411: "F2"})
     assert rows == {0x410: Row(flash_end=0x0802_0000, ram=((0x2000_0000, 0x2000_5000),))}
 
@@ -98,7 +101,7 @@ def test_the_targets_of_probe_rs_are_read(sources: list[str]) -> None:
     ],
 )
 def test_differences_are_found(theirs: Row, fields: list[str]) -> None:
-    """Each value that both tables have is compared."""
+    """Each value that both chip tables contain is compared."""
     found = differences(our_rows(OURS), {0x410: theirs}, "theirs")
     assert [one.field for one in found] == fields
 

@@ -23,7 +23,7 @@ end_of_record
 
 
 def test_lines_and_branches_are_read_by_file() -> None:
-    """A branch of a line that was not reached counts as a branch that was not taken."""
+    """A branch on a line that was not reached counts as not taken."""
     files = read_lcov(REPORT.splitlines())
     assert files["contracts/A.sol"] == Coverage({3: 5, 4: 0}, [(3, 5), (4, 0), (4, 0)])
     assert files["contracts/A.sol"].summary() == "1 of 2 lines, 1 of 3 branches"

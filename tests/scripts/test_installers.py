@@ -23,7 +23,7 @@ BUILT = 'printf "#!/bin/sh\\\\necho 0.43.1\\\\n" > "$5"; chmod +x "$5"'
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Path:
-    """The folder that precedes the system's folders on PATH."""
+    """Return the folder that precedes the system's folders on PATH."""
     (tmp_path / "tools").mkdir()
     return tmp_path / "tools"
 
@@ -66,7 +66,7 @@ def test_an_old_one_is_not_taken(tools: Path, body: str) -> None:
     [("kubo", "kubo/v0.43.1/ipfs"), ("geth", "geth/v1.13.15/geth"), ("cometbft", "cometbft/evm-0.2.0/evmd")],
 )
 def test_it_is_built_once(tools: Path, of: str, place: str) -> None:
-    """A built program is found again by `--find`, also without Go."""
+    """`--find` finds a program that was built before, even without Go."""
     go(tools)
     assert install(tools, "--find", of=of).stdout == ""
     built = install(tools, of=of)

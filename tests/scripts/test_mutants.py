@@ -77,7 +77,7 @@ def test_an_explanation_of_no_survivor_is_named() -> None:
 
 
 def test_too_few_killed_too_few_mutants_and_a_contract_without_are_named() -> None:
-    """A campaign with too few mutants, too few killed ones, or a contract without mutants fails."""
+    """A campaign fails if it has too few mutants, too few killed mutants, or a contract without mutants."""
     campaign = [fate for fate in fates(killed_=10, survived=0) if fate.contract != "FirmwareReplication"]
     assert complaints(campaign, {}, whole=True) == [
         "FirmwareReplication has no mutants.",
@@ -90,7 +90,10 @@ def test_too_few_killed_too_few_mutants_and_a_contract_without_are_named() -> No
 
 
 def test_a_sample_has_the_same_mutants_each_time() -> None:
-    """A sample has the given number of each contract's mutants, in order. A second sample has the same mutants."""
+    """A sample has the given number of each contract's mutants, in order.
+
+    Drawing the sample again returns the same mutants.
+    """
     campaign = fates(killed_=700, survived=0)
     drawn = drawn_of(campaign, 10)
     assert drawn == drawn_of(campaign, 10) != drawn_of(campaign[::-1], 10)
@@ -99,7 +102,7 @@ def test_a_sample_has_the_same_mutants_each_time() -> None:
 
 
 def test_every_solidity_file_belongs_to_a_contract() -> None:
-    """Each file of contracts/ except the interfaces belongs to exactly one contract, as its own file or as a part."""
+    """Each file of contracts/, except the interfaces, belongs to exactly one contract."""
     folder = CLONE / "contracts"
     present = {path.relative_to(CLONE).as_posix() for path in folder.rglob("*.sol") if ".cache" not in path.parts}
     listed = [file for contract in CONTRACTS for file in files_of(contract)]
@@ -107,7 +110,7 @@ def test_every_solidity_file_belongs_to_a_contract() -> None:
 
 
 def test_the_first_failure_of_forge_is_found() -> None:
-    """The first failed test is found in forge's JSON output, also after other output."""
+    """The first failed test is found in forge's JSON output, even after other output."""
     results = {
         "tests/C.t.sol:CTest": {
             "test_results": {"testFuzz_a(uint8)": {"status": "Success"}, "test_b()": {"status": "Failure"}}

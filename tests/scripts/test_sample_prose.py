@@ -59,7 +59,7 @@ def fail(path):
 
 
 def test_a_docstring_gives_paragraphs_items_rows_and_described_names() -> None:
-    """Each part of a docstring is whole, has its own line, and is without code."""
+    """Each part of a docstring is drawn as a whole, with its own line number, and without code."""
     assert list(of_docstring(DOCSTRING, 10)) == [
         (10, "Read the file: a colon does not end a sentence."),
         (12, "A paragraph has two lines:"),
@@ -84,7 +84,7 @@ def test_a_page_gives_paragraphs_items_and_rows_of_words() -> None:
 
 
 def test_an_error_is_drawn_with_its_reason_and_remedy() -> None:
-    """The parts of an error are one sample, because its reason cannot be read alone."""
+    """An error is drawn as one sample with its reason and remedy, because the reason cannot be understood alone."""
     assert [text for _, text in of_python(SOURCE)] == [
         "Raise an error.",
         "… cannot be read / it is empty / give another file",
@@ -92,7 +92,7 @@ def test_an_error_is_drawn_with_its_reason_and_remedy() -> None:
 
 
 def test_a_sentence_that_refers_back_is_drawn_with_the_one_before_it(tmp_path: Path) -> None:
-    """A pronoun at the begin of a sentence can be understood, and a colon does not split a sentence."""
+    """A sentence that begins with a pronoun is drawn with the sentence before it; a colon does not split a sentence."""
     page = "The gateway reads each of the blocks: all of them. It does not read any other block.\n"
     (tmp_path / "page.md").write_text(page)
     for command in (["init", "-q"], ["add", "page.md"]):

@@ -40,5 +40,5 @@ def test_a_checkout_is_measured(checkout: Path) -> None:
 
 
 def test_a_cycle_is_one_floor() -> None:
-    """All modules of an import cycle are on one floor of the import graph."""
+    """All modules of an import cycle are on the same level of the import graph."""
     assert floors("abcd", {("a", "b"), ("b", "c"), ("c", "b"), ("c", "d")}) == 3

@@ -1,4 +1,4 @@
-"""`ReadAhead` yields the parts in order, propagates errors, and ends its thread."""
+"""`ReadAhead` yields the parts of a stream in order, raises the stream's errors, and ends its thread."""
 
 from __future__ import annotations
 

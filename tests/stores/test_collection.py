@@ -68,7 +68,7 @@ def test_files_that_were_not_named_stay(store: LocalStore) -> None:
 
 @pytest.mark.parametrize("leaf", [SHARED, b"old"], ids=["first", "last"])
 def test_a_sweep_that_was_cut_short_is_finished(store: LocalStore, leaf: bytes) -> None:
-    """A removal that was interrupted after some leaves is completed by the same call."""
+    """If a removal was interrupted after some leaves, calling it again completes the removal."""
     old = put(store, OLD)
     store.unpin(old)
     store.remove_block(CID.of(0x55, leaf))

@@ -58,7 +58,7 @@ def test_a_token_belongs_to_one_source(named_url: str, url: str, *, is_shown: bo
 
 
 def test_an_announced_source_gets_the_token_of_its_address() -> None:
-    """An announced URL gets a token if the settings have one for this URL, and no token otherwise."""
+    """A URL that a broker announced is used with a token only if the settings have a token for this URL."""
     agreements = [
         Agreement(1, "0x", "p", Version(1, 0, 0), 0, AgreementStatus.ACCEPTED, uri)
         for uri in ("https://host/ipfs", "https://host/mallory")
@@ -142,7 +142,10 @@ SECRETS = {
 
 @pytest.mark.parametrize(("reference", "why"), SECRETS.values(), ids=SECRETS)
 def test_a_token_that_cannot_be_read_leaves_its_source_out(reference: str, why: str) -> None:
-    """A source with an unreadable token is skipped. For the store, it is an error. No token is printed."""
+    """A source whose token cannot be read is skipped.
+
+    If the token of the store cannot be read, an error is raised. No token is printed.
+    """
     credentials = known("https://host", reference, EMPTY=" ", TWO="secret words")
     report, other = named(["https://host", "https://other"], credentials)
     assert isinstance(report, SourceReport)

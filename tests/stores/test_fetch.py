@@ -38,7 +38,7 @@ def fetched(*gateways: Gateway, cid: CID = ROOT, size: int = len(IMAGE)) -> tupl
 @pytest.mark.parametrize("vice", [honest, chunked])
 @pytest.mark.parametrize("repeat", [True, False], ids=["dups=y", "dups=n"])
 def test_one_source_is_asked_once(vice: Callable[[Handler, bytes], None], *, repeat: bool) -> None:
-    """A single source is asked for one CAR only, whether or not the CAR repeats blocks."""
+    """A single source receives one request for a CAR, whether or not the CAR repeats blocks."""
     with serving(BLOCKS, vice, repeat=repeat) as gateway:
         data, report = fetched(gateway)
     assert data == IMAGE
@@ -141,7 +141,7 @@ def test_a_file_of_another_size_is_refused(size: int) -> None:
 
 
 def test_a_source_named_twice_is_asked_once() -> None:
-    """A URL with and without a trailing slash is one source."""
+    """A URL with a trailing slash and the same URL without it count as one source."""
     with serving(BLOCKS) as gateway:
         sources = [Source(gateway.url), Source(gateway.url + "/")]
         report = fetch(ROOT, sources, size=len(IMAGE), into=FileDestination(io.BytesIO()))
@@ -159,7 +159,7 @@ def test_an_error_of_the_caller_ends_the_fetch() -> None:
 
 
 def test_a_full_disk_is_a_sentence() -> None:
-    """A full disk is reported as an error of the file, not of the source."""
+    """A full disk is reported as an error of the local file, not of the source."""
     with serving(BLOCKS) as gateway, Path("/dev/full").open("r+b", buffering=0) as full:
         job = FileFetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=FileDestination(full), limits=LIMITS)
         with pytest.raises(StoreError, match=r"cannot be written: No space left"):

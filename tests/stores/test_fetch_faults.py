@@ -89,7 +89,7 @@ def test_a_bad_source_of_a_car_is_named(vice: Vice, verdict: Verdict) -> None:
 
 @CASES
 def test_an_honest_source_makes_up_for_a_bad_one(vice: Vice, verdict: Verdict, why: str) -> None:
-    """The file is fetched from an honest source beside a bad source, which is reported as bad or as late."""
+    """From an honest and a bad source, the file is fetched completely; the bad source is reported as bad or late."""
     with serving(BLOCKS, vice) as bad, serving(BLOCKS) as good:
         data, report = run(bad, good)
     assert data == IMAGE
@@ -157,7 +157,7 @@ def test_a_car_that_ends_early_is_gone_on_with() -> None:
 @pytest.mark.parametrize("has_car", [True, False], ids=["car", "blocks"])
 @pytest.mark.parametrize("vice", [vices.closes_after_every_block, vices.chunked])
 def test_odd_but_honest_sources_are_used(vice: Vice, *, has_car: bool) -> None:
-    """A source that closes the connection after each block, or sends chunks, is used."""
+    """A source that closes the connection after each block, or sends chunked responses, is still used."""
     with serving(BLOCKS, vice, has_car=has_car) as gateway:
         data, report = run(gateway)
     assert data == IMAGE
@@ -166,7 +166,7 @@ def test_odd_but_honest_sources_are_used(vice: Vice, *, has_car: bool) -> None:
 
 @pytest.mark.parametrize("honest_place", [0, 4])
 def test_four_of_five_bad_at_once(honest_place: int) -> None:
-    """One honest source is enough beside four bad ones: wrong blocks, a stall, a loopback redirect and a truncation."""
+    """One honest source suffices beside four bad ones: wrong blocks, a stall, a loopback redirect and a truncation."""
     names = ["lies in the middle", "stalls", "another machine's loopback", "truncates"]
     with ExitStack() as stack:
         gateways = [stack.enter_context(serving(BLOCKS, BAD[name][0])) for name in names]
@@ -180,26 +180,26 @@ def test_four_of_five_bad_at_once(honest_place: int) -> None:
 
 
 def slowly(handler: Handler, data: bytes) -> None:
-    """Serve slowly, so that the bad sources are detected first."""
+    """Respond slowly, so that the bad sources are detected first."""
     time.sleep(0.35)
     vices.honest(handler, data)
 
 
 def not_at_once(handler: Handler, data: bytes) -> None:
-    """Serve 0.1 s late, after another source has responded."""
+    """Respond after 0.1 s, when another source has already responded."""
     time.sleep(0.1)
     vices.honest(handler, data)
 
 
 def test_a_liar_is_not_asked_again() -> None:
-    """A source that served one wrong block is not asked again."""
+    """A source that served one wrong block receives no further request."""
     with serving(BLOCKS, vices.flips_bit(0.5)) as liar, serving(BLOCKS, not_at_once) as honest:
         run(liar, honest)
     assert sum(liar.asked.values()) == 1
 
 
 def test_one_that_is_only_late_is_not_called_bad() -> None:
-    """A source that did not answer before the others completed the file is reported as late, not as bad."""
+    """A source that did not answer before the file was complete is reported as late, not as bad."""
     with serving(BLOCKS, vices.stalls_at_once) as late, serving(BLOCKS) as quick:
         data, report = run(late, quick)
     assert data == IMAGE

@@ -27,7 +27,7 @@ def plan_of(tree: Tree, file: io.BytesIO) -> FetchPlan:
 
 
 def carry_out(tree: Tree) -> bytes:
-    """Take one block after the other from a plan, as a single source does, and return the file."""
+    """Take one block after another from a plan, as a single source does, and return the file."""
     file = io.BytesIO()
     plan = plan_of(tree, file)
     while (cid := plan.take("alice", duplicate_after=AT_ONCE)) is not None:
@@ -46,7 +46,7 @@ def test_any_tree_comes_whole(leaves: list[bytes], width: int) -> None:
 
 
 def test_a_subtree_that_is_met_again_at_another_depth_comes_whole() -> None:
-    """A file is complete if a subtree occurs again, at another depth, after its leaves have arrived."""
+    """A file is complete even if a subtree occurs again at another depth after its leaves have arrived."""
     pair = node([leaf(b"one"), leaf(b"two")])
     deeper = node([node([pair]), leaf(b"three")])
     tree = node([pair, deeper, deeper, leaf(b"one")])
@@ -56,7 +56,7 @@ def test_a_subtree_that_is_met_again_at_another_depth_comes_whole() -> None:
 @settings(max_examples=100, deadline=None)
 @given(leaves=leaf_lists, seed=st.integers(0, 99))
 def test_blocks_may_arrive_in_any_order(leaves: list[bytes], seed: int) -> None:
-    """A file is complete if sources fail, deliver in any order, and deliver blocks that have arrived already."""
+    """A file is complete even if sources fail, or deliver blocks in any order or twice."""
     tree, file, chance = balanced(leaves, width=3), io.BytesIO(), random.Random(seed)  # noqa: S311 - order, not secrets
     plan, asked = plan_of(tree, file), list[tuple[str, CID]]()
     while not plan.is_whole:
@@ -72,7 +72,7 @@ def test_blocks_may_arrive_in_any_order(leaves: list[bytes], seed: int) -> None:
 
 
 def test_what_another_was_asked_for_is_left_to_it_for_a_while() -> None:
-    """A block requested from a slow source is requested from another source later; the first response is used."""
+    """A block requested from a slow source is later requested from another source; the first response is used."""
     tree = leaf(b"only")
     plan = plan_of(tree, io.BytesIO())
     assert plan.take("slow", duplicate_after=99) == tree.root
@@ -127,7 +127,7 @@ def test_a_tree_of_nothing_but_links_is_refused() -> None:
 
 
 def test_too_deep_a_tree_is_refused() -> None:
-    """A tree of eight levels with one child each is accepted, a tree of nine levels is refused."""
+    """A tree of eight levels with one child each is accepted, and a tree of nine levels is refused."""
     tree = leaf(b"deep")
     for _ in range(8):
         tree = node([tree])
@@ -147,10 +147,10 @@ def test_the_first_error_is_kept() -> None:
 
 
 def test_a_corrupt_block_that_is_kept_is_not_taken() -> None:
-    """A corrupt block from the destination is not used."""
+    """A corrupt block in the destination file is not used."""
 
     class Rotten(FileDestination):
-        """A destination that returns other bytes than those written."""
+        """A destination file that returns other bytes than were written."""
 
         def kept(self, cid: CID) -> bytes | None:
             """Return wrong bytes."""

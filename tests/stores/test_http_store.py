@@ -1,4 +1,4 @@
-"""A gateway as a store, which can be read but not written."""
+"""A gateway used as a read-only store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.hostile_gateway import closes_after_every_block, flips_bit, i
 
 
 def test_an_image_is_read_from_a_url() -> None:
-    """An image is read from a gateway that is opened as a store by its URL."""
+    """An image is read from a gateway that is opened by its URL as a store."""
     with serving(BLOCKS) as gateway:
         store = open_store(gateway.url)
         assert read_whole(store, ROOT, size=len(IMAGE)) == IMAGE
@@ -38,14 +38,14 @@ def test_a_broken_connection_is_made_again() -> None:
 
 
 def test_other_bytes_are_refused() -> None:
-    """A wrong block from a gateway is a content error, not an unreachable store."""
+    """A wrong block from a gateway raises a content error, not an error of the connection."""
     with serving(BLOCKS, flips_bit(0.5)) as gateway, pytest.raises(ContentError, match="has another hash"):
         list(GatewayStore(Source(gateway.url)).open(ROOT))
 
 
 @pytest.mark.parametrize("vice", [stalls, is_busy])
 def test_a_store_that_does_not_answer_is_out_of_reach(vice: object) -> None:
-    """A gateway that stalls or is busy is a store error with the gateway's URL."""
+    """A gateway that stalls or is busy raises a StoreError with the gateway's URL."""
     assert callable(vice)
     with serving(BLOCKS, vice) as gateway, pytest.raises(StoreError, match=gateway.url):
         list(GatewayStore(Source(gateway.url), limits=LIMITS).open(ROOT))
@@ -67,6 +67,6 @@ def test_nothing_is_stored_in_a_gateway() -> None:
 
 @pytest.mark.parametrize("url", ["https:", "https://", "http://user@host", "gopher://host"])
 def test_what_names_no_store_is_refused(url: str) -> None:
-    """A URL that is not the URL of a store is refused."""
+    """A URL of a store with an invalid form is refused."""
     with pytest.raises(BlockOTAError, match="is not the URL of a"):
         open_store(url)

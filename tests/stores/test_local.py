@@ -22,7 +22,7 @@ NO_CREDENTIALS = 65534
 
 
 class BrokenStream(io.BytesIO):
-    """A file whose storage medium fails after the first chunk."""
+    """An input file whose storage medium fails after the first chunk."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return the first chunk, then raise an error."""
@@ -166,7 +166,7 @@ def test_a_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("has_writer", [False, True])
 def test_a_pipe_in_place_of_a_block_is_not_waited_for(store: LocalStore, *, has_writer: bool) -> None:
-    """A named pipe in place of a block is a corrupt block: a repository that opens it must not hang for ever."""
+    """A named pipe in place of a block is a corrupt block, because opening the pipe would block forever."""
     cid = store.put(io.BytesIO(b"image"))
     path = path_of(store, cid)
     path.unlink()

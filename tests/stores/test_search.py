@@ -1,4 +1,4 @@
-"""An image is searched for in the store, then in the stages of sources; all bytes are verified."""
+"""An image is searched for in the store, and then in sources, stage by stage; all bytes are verified."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Serve = Callable[..., Gateway]
 
 @dataclass
 class Search:
-    """A search, with the messages and the progress that it reported."""
+    """A search together with the messages and the progress that it reported."""
 
     store: Store
     notes: list[str] = field(default_factory=list)
@@ -70,7 +70,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 @pytest.fixture
 def search(store: LocalStore) -> Search:
-    """A search that begins in the empty store."""
+    """Return a search that begins with the empty store."""
     return Search(store)
 
 
@@ -99,7 +99,7 @@ def asked(*gateways: Gateway) -> list[Candidate]:
 
 @pytest.mark.parametrize("image", [SMALL, IMAGE], ids=["one block", "five blocks"])
 def test_stored_blocks_are_not_requested(store: LocalStore, search: Search, image: bytes, serve: Serve) -> None:
-    """If the store has the image, no source is asked."""
+    """If the store has the image, no source receives a request."""
     store.put(io.BytesIO(image))
     gateway = serve()
     release = release_of(SMALL) if image == SMALL else LARGE
@@ -122,7 +122,7 @@ def test_what_the_store_lacks_is_kept_there(store: LocalStore, search: Search, i
 
 
 def test_one_honest_source_of_four_is_enough(search: Search, serve: Serve) -> None:
-    """The image is found if one of four sources is honest, and a lying source is reported."""
+    """The image is found if one of four sources is honest; a source with wrong blocks is reported."""
     liar, ignorant, honest = serve(vices.flips_bit(0.5)), serve(blocks={}), serve()
     gone: list[Candidate] = [Source("http://127.0.0.1:9")]
     assert search(LARGE, [*asked(liar, ignorant, honest), *gone]) == IMAGE
@@ -133,7 +133,7 @@ def test_one_honest_source_of_four_is_enough(search: Search, serve: Serve) -> No
 
 
 def test_a_later_stage_is_asked_only_when_those_before_did_not_serve(search: Search, serve: Serve) -> None:
-    """A stage is asked only for the blocks that earlier stages did not serve."""
+    """A stage of sources receives requests only for the blocks that earlier stages did not serve."""
     held = dict(list(BLOCKS.items())[-1:])
     first, second, third = serve(blocks=held), serve(), serve()
     assert search(LARGE, asked(first), [], asked(second), asked(third)) == IMAGE
@@ -216,7 +216,7 @@ def test_an_image_that_no_source_serves_is_reported_with_all_sources(search: Sea
 
 @pytest.mark.parametrize("place", ["http://127.0.0.1:{}", "http://localhost:{}", "http://[::ffff:127.0.0.1]:{}"])
 def test_an_announced_private_address_is_not_asked(search: Search, serve: Serve, place: str) -> None:
-    """A source announced with a private address is asked on a local chain, but not on a public chain (SSRF)."""
+    """A broker's source with a private address is used on a local chain, but not on a public chain (SSRF)."""
     gateway = serve()
     uri = place.format(gateway.url.rpartition(":")[2])
     with pytest.raises(StoreError, match=r"leads to .*, which is in a private network or this machine"):
@@ -227,7 +227,7 @@ def test_an_announced_private_address_is_not_asked(search: Search, serve: Serve,
 
 
 def test_the_vendor_s_private_address_is_asked_though_a_broker_announces_the_same(search: Search, serve: Serve) -> None:
-    """A source from the settings is asked even if a broker announces the same URL."""
+    """A source from the settings is used even if a broker announces the same URL."""
     gateway = serve()
     stranger = announced([replica(gateway.url + "/")], is_local_chain=False)
     assert search(LARGE, [*asked(gateway), *stranger]) == IMAGE
@@ -247,7 +247,7 @@ def test_the_vendor_s_private_address_is_asked_though_a_broker_announces_the_sam
     ids=["ipfs", "file", "no-host", "space", "user", "query", "control"],
 )
 def test_an_announced_text_that_is_not_a_url_is_reported(search: Search, uri: str) -> None:
-    """An announced text that is not a URL is skipped, and the reason is reported."""
+    """An announced source that is not a URL is skipped, and the reason is reported."""
     with pytest.raises(StoreError, match=r"refused: the URL (does not begin|contains|has) "):
         search(LARGE, list(announced([replica(uri)], is_local_chain=True)))
 
@@ -261,7 +261,7 @@ def test_an_announced_text_without_end_is_cut() -> None:
 
 @pytest.mark.parametrize("uri", ["https://host/x", "https://host/x/", "https://host/x/ipfs", "https://host/x/ipfs/"])
 def test_an_announced_path_may_end_in_the_namespace(uri: str) -> None:
-    """An announced URL may end in ``/ipfs``, which requests add themselves."""
+    """An announced URL may end in ``/ipfs``, a part that requests append themselves."""
     assert list(announced([replica(uri)], is_local_chain=True)) == [Source("https://host/x")]
 
 
@@ -276,7 +276,7 @@ def test_a_named_address_may_end_in_the_namespace_and_not_in_a_file() -> None:
 def test_a_store_that_cannot_take_a_block_keeps_nothing(
     store: LocalStore, search: Search, serve: Serve, image: bytes
 ) -> None:
-    """If blocks cannot be stored, the image is fetched all the same; one note reports it, and nothing is pinned."""
+    """If blocks cannot be stored, the image is fetched without being stored or pinned, and a note reports this."""
     store.folder.mkdir()
     (store.folder / "blocks").write_bytes(b"in the way")
     gateway = serve()
@@ -288,7 +288,7 @@ def test_a_store_that_cannot_take_a_block_keeps_nothing(
 
 
 def test_a_full_disk_of_the_store_keeps_nothing(store: LocalStore, search: Search, serve: Serve) -> None:
-    """If the disk of the store is full, the image is fetched all the same, and nothing is pinned."""
+    """If the disk of the store is full, the image is fetched without being pinned."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (CHUNK_SIZE // 2, before[1]))
@@ -315,7 +315,7 @@ def test_a_block_that_cannot_be_read_is_fetched(store: LocalStore, search: Searc
 
 
 def test_a_search_that_finds_nothing_creates_no_store(tmp_path: Path, serve: Serve) -> None:
-    """A search without a result does not create the store; a successful search creates it and pins the image."""
+    """A search without a result creates no folder for the store; a successful search pins the image there."""
     store = LocalStore(tmp_path / "new")
     with pytest.raises(StoreError, match="was not found"):
         Search(store)(LARGE, asked(serve(blocks={})))
@@ -325,14 +325,14 @@ def test_a_search_that_finds_nothing_creates_no_store(tmp_path: Path, serve: Ser
 
 
 def test_a_store_whose_name_the_system_refuses_keeps_nothing(tmp_path: Path, serve: Serve) -> None:
-    """If the store's name is too long for the system, the image is fetched all the same."""
+    """If the path of the store is too long for the system, the image is fetched without being stored."""
     search = Search(LocalStore(tmp_path / ("x" * 300)))
     assert search(LARGE, asked(serve())) == IMAGE
     assert any("File name too long" in note for note in search.notes)
 
 
 def test_a_store_in_use_keeps_nothing(tmp_path: Path, serve: Serve) -> None:
-    """If the store is locked by another process, the image is fetched and not stored."""
+    """If the store is locked by another process, the image is fetched without being stored."""
     store = LocalStore(tmp_path / "store", timeout=0.1)
     search = Search(store)
     with LocalStore(store.folder).locked(exclusive=True):
@@ -356,7 +356,7 @@ def test_an_image_whose_blocks_do_not_match_its_hash_is_left_to_check_four(searc
 
 @dataclass
 class NetworkedStore(LocalStore):
-    """An empty store of an IPFS node; it finds the image on its network, and counts the searches."""
+    """An empty store of an IPFS node, which finds the image in the node's network and counts these searches."""
 
     folder: Path
     url: str = "http://127.0.0.1:5001/k3y-in-the-path"
@@ -367,14 +367,14 @@ class NetworkedStore(LocalStore):
         LocalStore.__init__(self, self.folder)
 
     def search(self, cid: CID) -> Iterator[bytes]:
-        """Yield the image, and count the search."""
+        """Yield the image, and count the search in the network."""
         assert cid == ROOT
         self.searches += 1
         yield IMAGE
 
 
 def test_the_network_is_asked_once_and_last(tmp_path: Path, serve: Serve) -> None:
-    """The IPFS network is searched only if it is a stage and no source has the image."""
+    """The IPFS network is searched only if it is one of the stages and no earlier source has the image."""
     store, notes = NetworkedStore(tmp_path / "store"), list[str]()
     empty = SearchStage("empty", lambda: [Source(serve(blocks={}).url)])
     good = SearchStage("good", lambda: [Source(serve().url)])

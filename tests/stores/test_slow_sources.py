@@ -30,7 +30,7 @@ Serve = Callable[..., Gateway]
 
 
 def drips_on(handler: Handler, data: bytes) -> None:
-    """Send five bytes ten times a second, which the limits allow; the smallest sample then takes a minute."""
+    """Send five bytes ten times a second: within the limits, but a minute even for the smallest sample."""
     handler.head(len(data))
     for start in range(0, len(data), 5):
         handler.body(data[start : start + 5])
@@ -60,7 +60,7 @@ def fetched(cid: CID, size: int, *stages: list[Gateway]) -> tuple[bytes, FetchRe
 @BOTH
 @pytest.mark.parametrize("count", [1, 3, 8, 17])
 def test_the_last_of_many_that_drip_is_asked(name: str, count: int, serve: Serve) -> None:
-    """An honest source is asked, however many slow sources precede it in its stage."""
+    """An honest source receives requests, however many slow sources precede it in its stage."""
     cid, image = FILES[name]
     slow, honest = [serve(drips_on) for _ in range(count)], serve()
     data, report = fetched(cid, len(image), [*slow, honest])
@@ -72,7 +72,7 @@ def test_the_last_of_many_that_drip_is_asked(name: str, count: int, serve: Serve
 @BOTH
 @pytest.mark.parametrize("before", [1, 2, 3])
 def test_a_later_stage_joins_one_that_drips(name: str, before: int, serve: Serve) -> None:
-    """Later stages join one after the other while slow sources of earlier stages continue."""
+    """Later stages are added one by one while slow sources of earlier stages continue."""
     cid, image = FILES[name]
     slow, honest = [[serve(drips_on)] for _ in range(before)], serve()
     data, report = fetched(cid, len(image), *slow, [honest])
@@ -81,7 +81,7 @@ def test_a_later_stage_joins_one_that_drips(name: str, before: int, serve: Serve
 
 
 def test_a_stage_that_is_fast_enough_is_not_interrupted(serve: Serve) -> None:
-    """A later stage is not asked while the first stage is fast enough."""
+    """A later stage receives no request while the first stage is fast enough."""
     first, second = serve(), serve()
     data, _ = fetched(ROOT, len(IMAGE), [first], [second])
     assert data == IMAGE
@@ -89,7 +89,7 @@ def test_a_stage_that_is_fast_enough_is_not_interrupted(serve: Serve) -> None:
 
 
 def test_the_car_of_a_slow_source_is_left_for_single_blocks(serve: Serve) -> None:
-    """If a second source joins a slow one, the CAR of the slow source is abandoned for single blocks."""
+    """If a second source is added to a slow one, the slow source's CAR is abandoned in favour of single blocks."""
 
     def vice(handler: Handler, data: bytes) -> None:
         handler.head(len(data))
@@ -124,7 +124,7 @@ def test_no_block_may_be_larger_than_the_file_allows(cid: CID, limit: int, serve
 def test_the_default_limits_do_not_wait_for_a_source_that_drips(
     place: str, tmp_path_factory: pytest.TempPathFactory, serve: Serve
 ) -> None:
-    """A fetch ends soon although a source, or the store itself, sends only one byte every half second."""
+    """A fetch ends in time although a source, or the store itself, sends only one byte every half second."""
 
     def vice(handler: Handler, data: bytes) -> None:
         handler.head(len(data))

@@ -1,4 +1,4 @@
-"""Tests of sources: allowed addresses, bearer tokens, certificates, and HTTP."""
+"""Tests of sources of blocks: allowed addresses, bearer tokens, certificates, and HTTP."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from tests.support.tls import LOCALHOST
     ],
 )
 def test_private_addresses_are_known(text: str) -> None:
-    """Loopback, private, link-local and reserved addresses are not public, also if they are embedded in IPv6."""
+    """Loopback, private, link-local and reserved addresses are not public, even if embedded in IPv6 addresses."""
     assert not is_public(ip_address(text))
 
 
@@ -50,7 +50,7 @@ def test_private_addresses_are_known(text: str) -> None:
     "text", ["1.1.1.1", "2606:4700:4700::1111", "2a00::1", "2002:808:808::", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 )
 def test_public_addresses_are_known(text: str) -> None:
-    """Public addresses are recognised, also if they are embedded in IPv6."""
+    """Public addresses are recognised, even if they are embedded in IPv6 addresses."""
     assert is_public(ip_address(text))
 
 
@@ -130,7 +130,7 @@ def test_a_path_in_front_is_kept() -> None:
 
 
 def test_a_token_is_sent_to_its_source_only() -> None:
-    """A bearer token is sent to its source, not sent after a redirect, and not printed."""
+    """A bearer token is sent to its source, but not after a redirect, and is never printed."""
     with serving(SMALL_BLOCKS, token="secret") as gateway, serving(SMALL_BLOCKS) as here:  # noqa: S106
         assert read_small(Source(gateway.url, token="secret")) == SMALL  # noqa: S106
         with pytest.raises(SourceError, match="status 401"):
@@ -229,7 +229,7 @@ def test_an_invalid_gateway_url_is_refused(url: str) -> None:
     ],
 )
 def test_the_fault_of_a_url_is_named_without_its_secrets(url: str, fault: str) -> None:
-    """The error names what is wrong with a URL, because a URL without its password looks valid."""
+    """The error for an invalid URL names the fault, because a printed URL without its password looks valid."""
     with pytest.raises(UsageError, match=fault) as caught:
         Source(url)
     assert "geheim" not in str(caught.value)
@@ -337,7 +337,7 @@ def test_every_exception_of_sockets_tls_and_http_is_translated(error: Exception,
 
 
 def test_a_source_may_take_so_long_in_total() -> None:
-    """A source is given up when all of its requests together exceed the total time limit."""
+    """A source is abandoned when the total time of its requests exceeds the limit."""
     with (
         serving(SMALL_BLOCKS, slowly) as gateway,
         TrustlessClient(Source(gateway.url), replace(LIMITS, total=1.0)) as client,

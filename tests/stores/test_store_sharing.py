@@ -20,7 +20,7 @@ from tests.support.waiting import DEADLINE
 
 
 def test_a_fetch_keeps_what_it_found_until_its_pin_is_written(tmp_path: Path) -> None:
-    """A file cannot be removed while a fetch uses one of its blocks, so the fetched image is complete."""
+    """No other process can remove a file while a fetch uses one of its blocks, so the fetched image is complete."""
     store, release, is_asked = LocalStore(tmp_path, timeout=0.3), threading.Event(), threading.Event()
     old = store.put(io.BytesIO(IMAGE[:CHUNK_SIZE] + b"old"))
     store.unpin(old)
@@ -52,7 +52,7 @@ def test_a_killed_fetch_does_not_block_others(tmp_path: Path) -> None:
 
 
 def test_who_removes_is_waited_for(tmp_path: Path) -> None:
-    """Storing a file waits until a removal in another process has ended; after the timeout it is an error."""
+    """Storing a file waits until a removal in another process has ended; after the timeout, an error is raised."""
     with working(tmp_path, "hold", "alone") as process:
         with pytest.raises(StoreError, match=r"is in use: another process removes files"):
             LocalStore(tmp_path, timeout=0.3).put(io.BytesIO(b"new"))

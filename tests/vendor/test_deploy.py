@@ -20,7 +20,7 @@ def address_of(vendor: Vendor, contract: str, getter: str, *, at: str) -> str:
 
 
 def test_the_contracts_of_a_city_belong_together(vendor: Vendor) -> None:
-    """The Safe owns the registries, and the other contracts of the city ask these registries."""
+    """The Safe owns the registries, and the other contracts of the city refer to these registries."""
     made = deploy_part(vendor.chain, vendor.cast.payer, "city", safe=vendor.safe)
     found = made.registries
     assert set(found) == set(PARTS["city"])
@@ -33,7 +33,7 @@ def test_the_contracts_of_a_city_belong_together(vendor: Vendor) -> None:
 
 
 def test_a_deployment_grows_by_a_part(vendor: Vendor) -> None:
-    """The contracts of the consortium are added to a vendor's deployment, whose contracts stay the same."""
+    """The consortium's contracts are added to a vendor's deployment, and the vendor's contracts remain the same."""
     known = Deployment(vendor.chain.chain_id, CONTRACT, SAFE, SAFE, [SAFE], 1, 5, registries={"configurations": SAFE})
     made = deploy_part(vendor.chain, vendor.cast.payer, "consortium", safe=vendor.safe, known=known)
     assert (made.contract, made.safe, made.block_number) == (CONTRACT, SAFE, 5)
@@ -42,7 +42,7 @@ def test_a_deployment_grows_by_a_part(vendor: Vendor) -> None:
 
 
 def test_an_account_cannot_own_the_contracts(vendor: Vendor) -> None:
-    """The owner must be a Safe, and nothing is deployed for an account."""
+    """Contracts are not deployed for an account in place of a Safe."""
     block = vendor.chain.head().number
     with pytest.raises(RefusedError, match="no Safe at"):
         deploy_part(vendor.chain, vendor.cast.payer, "city", safe=vendor.cast.mallory.address)

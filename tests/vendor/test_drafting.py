@@ -14,7 +14,7 @@ BASE = 0x0800_0000
 
 
 def test_a_missing_file_is_a_usage_error() -> None:
-    """A missing image file is refused with the exit status of wrong usage."""
+    """A missing image file is refused with exit status 2."""
     with pytest.raises(UsageError, match=r"file missing\.bin does not exist") as refusal:
         read_image_file(Path("missing.bin"), load_address=BASE)
     assert refusal.value.exit_status == 2

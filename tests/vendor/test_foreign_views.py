@@ -1,4 +1,4 @@
-"""A chain view that another person exported is compared with the contracts that the settings name."""
+"""A chain view that another person exported is compared with the contracts in the settings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OF_CITY: dict[str, str] = {"safe": CITY, "identities": IDENTITIES, "devices": DE
 
 
 def check(view: ChainView, named: Mapping[str, str], tmp_path: Path) -> None:
-    """Compare a view with settings that name these contracts."""
+    """Compare a chain view with settings that contain these contracts."""
     file = tmp_path / "blockota.toml"
     file.write_text("[networks.local]\n" + "".join(f'{key} = "{value}"\n' for key, value in named.items()))
     check_view(view, load_settings(file, network=None, environment={}))
@@ -66,12 +66,12 @@ WRONG: Mapping[str, tuple[ChainView, dict[str, str], str]] = {
 
 @pytest.mark.parametrize(("view", "named"), GOOD.values(), ids=GOOD)
 def test_a_view_of_named_contracts_is_used(view: ChainView, named: dict[str, str], tmp_path: Path) -> None:
-    """A view is used if the settings name each of its contracts, or none at all."""
+    """A chain view is accepted if the settings contain each of its contracts, or no contract."""
     check(view, named, tmp_path)
 
 
 @pytest.mark.parametrize(("view", "named", "sentence"), WRONG.values(), ids=WRONG)
 def test_a_view_of_other_contracts_is_refused(view: ChainView, named: Any, sentence: str, tmp_path: Path) -> None:
-    """A view of another chain, contract or Safe than the settings name is refused."""
+    """A chain view of another chain, contract or Safe than in the settings is refused."""
     with pytest.raises(ProposalError, match=sentence):
         check(view, named, tmp_path)

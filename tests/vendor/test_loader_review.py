@@ -1,4 +1,4 @@
-"""The review of images for a loader: what an owner's machine finds in them, and compares with the release before."""
+"""The review of images for a loader: an owner's machine examines them and compares them with the previous release."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SENSOR = replace(PRODUCT, name="acme-sensor", chip_id=0, region=Region(0, 1 << 2
 
 @dataclass(frozen=True)
 class Shelf:
-    """A store with releases of the sensor, and the file of its image key."""
+    """A store with releases of the sensor, and the file of the sensor's image key."""
 
     store: LocalStore
     key: Path
@@ -67,7 +67,7 @@ def flags(review: Review) -> list[tuple[Word, str]]:
 
 
 def test_the_first_release_shows_its_counter(shelf: Shelf) -> None:
-    """Nothing is unusual about the counter of a first release."""
+    """The security counter of a first release raises no flag."""
     review = shelf.review([shelf.add(0, 7)])
     assert flags(review) == []
     (rows,) = screen_of(review, now=NOW).changes
@@ -80,7 +80,7 @@ def test_the_first_release_shows_its_counter(shelf: Shelf) -> None:
 
 
 def test_releases_of_one_proposal_are_compared_with_each_other(shelf: Shelf) -> None:
-    """The second release of a product is compared with the first of the same proposal, not with the chain's."""
+    """The second release in a proposal is compared with the first one in the proposal, not with the chain's."""
     newest, first, second = shelf.add(0, 1), shelf.add(1, 1), shelf.add(2, 2)
     ((word, what),) = flags(shelf.review([first, second], [newest]))
     assert word is Word.COUNTER
@@ -90,7 +90,7 @@ def test_releases_of_one_proposal_are_compared_with_each_other(shelf: Shelf) -> 
 
 
 def test_a_counter_is_not_compared_with_an_image_that_is_missing(shelf: Shelf, tmp_path: Path) -> None:
-    """Without the image of the newest release, an owner cannot know whether the counter rises."""
+    """If the image of the newest release is missing, a flag reports that the counters cannot be compared."""
     elsewhere = replace(shelf, store=LocalStore(tmp_path / "elsewhere"))
     newest, plain, counted = elsewhere.add(0, 1), shelf.add(1), shelf.add(2, 1)
     ((word, what),) = flags(shelf.review([counted], [newest]))
@@ -102,20 +102,20 @@ def test_a_counter_is_not_compared_with_an_image_that_is_missing(shelf: Shelf, t
 
 
 def test_a_newest_release_without_a_counter_counts_as_0(shelf: Shelf) -> None:
-    """A first counter raises the flag too, because devices could not return to an image without a counter."""
+    """The first image with a counter raises a flag, because devices could not return to an image without a counter."""
     ((word, what),) = flags(shelf.review([shelf.add(1, 1)], [shelf.add(0)]))
     assert (word, "rises from 0 to 1" in what) == (Word.COUNTER, True)
 
 
 def test_another_container_hides_nothing(shelf: Shelf) -> None:
-    """Even if a proposer calls an MCUboot image opaque, an owner's machine reads its counter and signature."""
+    """If a proposer declares an MCUboot image opaque, an owner's machine still reads its counter and signature."""
     shelf.key.write_text(public_key(OTHER_KEY).pem)
     review = shelf.review([shelf.add(1, 2, container=Container.OPAQUE)], [shelf.add(0, 1)])
     assert [word for word, _ in flags(review)] == [Word.SIGNATURE, Word.COUNTER]
 
 
 def test_a_false_manifest_is_found(shelf: Shelf) -> None:
-    """A manifest that states a lower counter would let the next publication pass."""
+    """A manifest with a lower counter than its image is flagged: the next publication would be compared with it."""
     release = shelf.add(0, 3)
     manifest = Manifest(
         *(SENSOR.name, release.version, release.sha256, release.size), container=Container.MCUBOOT, security_counter=1
@@ -127,7 +127,7 @@ def test_a_false_manifest_is_found(shelf: Shelf) -> None:
 
 
 def test_an_image_for_no_loader_has_no_facts(shelf: Shelf) -> None:
-    """The image of a device with Linux is not read into memory, unless the settings name a key for its product."""
+    """The image of a Linux device is not read into memory, unless the settings contain an image key for the product."""
     draft = Draft(SENSOR.name, Version(1, 0, 0), b"any bytes", container=Container.OPAQUE)
     release, manifest = draft_release(draft, SENSOR), draft_manifest(draft, draft_release(draft, SENSOR))
     assert manifest

@@ -62,7 +62,7 @@ def decide(vendor: Vendor, make: Callable[[SafeState], bytes]) -> Proposal:
 
 @pytest.mark.parametrize(("threshold", "expected"), [(None, 2), (1, 1), (4, 4)])
 def test_an_owner_is_added(vendor: Vendor, threshold: int | None, expected: int) -> None:
-    """An owner is added with the threshold kept or changed, and can sign at once."""
+    """An owner is added with the same or another threshold, and can sign the next proposal."""
     before = state(vendor)
     proposal = decide(vendor, lambda safe: add_call(safe, DORA.address, threshold=threshold))
     after = state(vendor)
@@ -79,7 +79,7 @@ def test_an_owner_is_added(vendor: Vendor, threshold: int | None, expected: int)
     ("place", "threshold"), [(0, None), (1, 1), (2, None), (2, 1)], ids=["first", "middle", "last", "last to one"]
 )
 def test_an_owner_is_removed(vendor: Vendor, place: int, threshold: int | None) -> None:
-    """An owner at any position of the Safe's list can be removed, and the others keep their order."""
+    """An owner at any position of the Safe's list can be removed, and the order of the others is unchanged."""
     before = state(vendor)
     gone = before.owners[place]
     decide(vendor, lambda safe: remove_call(safe, gone.lower(), threshold=threshold))
@@ -101,7 +101,7 @@ def test_an_owner_is_replaced(vendor: Vendor, place: int) -> None:
 
 
 def test_owners_are_changed_one_proposal_after_the_other(vendor: Vendor) -> None:
-    """A change of owners is refused while another change waits, because that change will alter the Safe's list."""
+    """A change of owners is refused while another one waits, because the first change alters the Safe's owner list."""
 
     def propose_threshold(threshold: int, reason: Reason) -> Proposal:
         return propose_to_itself(vendor.contract, lambda safe: threshold_call(safe, threshold), reason=reason)

@@ -1,4 +1,4 @@
-"""Packs: an honest pack is reviewed like its files, and no other bytes are reviewed, unpacked or written."""
+"""A proposal pack is reviewed like its files, and a pack with any other byte is refused."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def joined(*files: bytes, proposal: Proposal = SMALL, view: ChainView = VIEW, mo
 
 
 def review_of(pack: Pack) -> Review:
-    """Review the proposal of a pack, as before a signature, with nothing but the pack."""
+    """Review the proposal of a pack, as before signing, with no input but the pack."""
     return review_proposal(pack.proposal, pack.view, ImageInputs(lambda: pack), is_pinned=True, is_required=True)
 
 
 def test_a_pack_is_reviewed_like_its_files(store: LocalStore, tmp_path: Path) -> None:
-    """The review of a pack shows what the review of the files shows: the image, the notes and the changes."""
+    """The review of a pack shows the same as the review of the files: image, notes and changes."""
     path = tmp_path / "1.1.0.pack"
     path.write_bytes(pack_bytes(store))
     assert is_pack(path)
@@ -96,12 +96,12 @@ def test_a_pack_is_reviewed_like_its_files(store: LocalStore, tmp_path: Path) ->
 
 
 def test_equal_contents_give_equal_bytes(store: LocalStore) -> None:
-    """A pack has no time, no name and no order of its own."""
+    """Two packs of the same files are equal, because a pack contains no time, no file name and a fixed order."""
     assert pack_bytes(store) == pack_bytes(store)
 
 
 def test_a_pack_without_notes_and_previous_image_names_them(tmp_path: Path) -> None:
-    """An owner can sign without notes and without the image to compare with, so they may be missing."""
+    """The notes, and the previous image for comparison, may be missing from a pack, because signing needs neither."""
     (tmp_path / "new.bin").write_bytes(NEW)
     inputs = ImageInputs(lambda: LocalStore(tmp_path / "empty"), images=[tmp_path / "new.bin"])
     into = io.BytesIO()
@@ -116,13 +116,13 @@ def test_a_pack_without_notes_and_previous_image_names_them(tmp_path: Path) -> N
 
 
 def many_blocks() -> bytes:
-    """Return a pack with more blocks than are listed."""
+    """Return a pack with more blocks than its list contains."""
     empty = Block(CID.of(RAW, b""), b"")
     return joined(NEW, more=[empty] * (MAX_BLOCKS + 1))
 
 
 def repeated_leaf() -> bytes:
-    """Return a pack of an image with eight equal leaves, which contains only one block for them."""
+    """Return a pack of an image with eight equal leaves, for which the pack contains only one block."""
     image = NEW.ljust(CHUNK_SIZE, b"\0") * 8
     *_, root = dag(io.BytesIO(image))
     release = release_of(image, dag_root=root.cid.digest)
@@ -131,7 +131,7 @@ def repeated_leaf() -> bytes:
 
 
 def in_pieces(*nodes: list[Child]) -> bytes:
-    """Return a pack with an image whose root has these lists of links. All links lead to a block of one byte."""
+    """Return a pack with an image whose root has the given lists of links. All links refer to a block of one byte."""
     raws = [inner(links) for links in nodes]
     sizes = [sum(size for _, _, size in links) for links in nodes]
     raws.append(inner([(CID.of(DAG_PB, raw), size, size) for raw, size in zip(raws, sizes, strict=True)]))
@@ -182,7 +182,7 @@ def test_other_files_are_not_packs(words: str, content: bytes, tmp_path: Path) -
 @settings(max_examples=150)
 @given(st.data())
 def test_changed_bytes_are_never_reviewed(data: st.DataObject) -> None:
-    """A pack of which bytes were changed, removed, repeated or inserted is refused, and never a traceback."""
+    """A pack with changed, removed, repeated or inserted bytes is refused without a traceback."""
     honest = joined(NEW, OLD, view=PACKED_VIEW)
     start = data.draw(st.integers(0, len(honest)))
     stop = data.draw(st.integers(start, min(start + 40, len(honest))))
@@ -197,7 +197,7 @@ def test_changed_bytes_are_never_reviewed(data: st.DataObject) -> None:
 
 
 def test_packs_beside_a_pack_are_read_as_far_as_they_are_packs(tmp_path: Path) -> None:
-    """A damaged pack, another file and a pipe in the folder are ignored, and no read waits for the pipe."""
+    """A damaged pack, another file and a pipe in the proposals' folder are ignored, and the pipe does not block."""
     others = joined(NEW), joined(NEW)[:-1], b"".join(join_car([], [])), b"".join(join_car([CID.of(RAW, NEW)], []))
     for name, content in zip(("b.pack", "c.pack", "e.pack", "f.pack"), others, strict=True):
         (tmp_path / name).write_bytes(content)
@@ -206,7 +206,7 @@ def test_packs_beside_a_pack_are_read_as_far_as_they_are_packs(tmp_path: Path) -
 
 
 def test_a_pack_is_not_a_proposal_file_nor_a_store(store: LocalStore, tmp_path: Path) -> None:
-    """Commands that need the proposal file name the mistake, and nothing can be stored in a pack."""
+    """Commands that need the proposal file refuse a pack with an error that states this, and a pack is not writable."""
     path = tmp_path / "1.1.0.pack"
     path.write_bytes(pack_bytes(store))
     with pytest.raises(UsageError, match="is a pack"):

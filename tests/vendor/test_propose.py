@@ -45,7 +45,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 def test_a_draft_becomes_a_record() -> None:
-    """A release record takes SHA-256 and size from the image, and address and chip from the product."""
+    """A release record contains SHA-256 and size of the image, and address and chip of the product."""
     assert draft_release(Draft(PRODUCT.name, VERSION, code()), PRODUCT) == release_of(code())
     elsewhere = Draft(PRODUCT.name, VERSION, code(), load_address=FLASH.start + 1024, active_from=NOW)
     assert draft_release(elsewhere, PRODUCT) == release_of(code(), load_address=FLASH.start + 1024, active_from=NOW)
@@ -76,13 +76,13 @@ def test_a_release_is_proposed_and_stored(vendor: Vendor, product: Product, stor
 
 
 def test_a_nonce_may_be_chosen(vendor: Vendor, product: Product) -> None:
-    """The nonce of a proposal can be chosen, so several proposals can be prepared in advance."""
+    """The nonce of a proposal can be chosen, so that several proposals can be prepared in advance."""
     reason = Reason("later", NOW, 60, nonce=99)
     assert propose(vendor.contract, pair_call(product), reason=reason).nonce == 99
 
 
 def test_a_proposal_is_queued_behind_those_that_wait(vendor: Vendor, product: Product) -> None:
-    """By default, a proposal takes the nonce after the unexpired proposals of the same Safe that wait already."""
+    """By default, a proposal has the nonce after those of the waiting, unexpired proposals of the same Safe."""
     call = pair_call(product)
     first = propose(vendor.contract, call, reason=REASON)
     others = {
@@ -116,7 +116,7 @@ def test_an_unpaired_product_is_refused_with_a_list_of_products(
 
 @pytest.mark.parametrize("changes", [{"chip_id": 1 << 16}, {"region": Region(FLASH.start, 1 << 32)}])
 def test_an_invalid_pairing_is_refused(changes: dict[str, Any]) -> None:
-    """A chip id above 16 bits or a region size above 32 bits is refused as wrong usage."""
+    """A chip id above 16 bits, or a region size above 32 bits, is refused with exit status 2."""
     with pytest.raises(UsageError, match="the arguments of pairOem cannot be encoded"):
         pair_call(replace(PRODUCT, **changes))
 

@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 def test_several_releases_are_one_proposal(vendor: Vendor, product: Product, store: LocalStore) -> None:
-    """One proposal publishes several releases, and the images of all are in the store."""
+    """One proposal can publish several releases, and the images of all of them are in the store."""
     drafts = [Draft(product.name, Version(1, minor, 0), code(64 + minor)) for minor in (1, 2, 3)]
     releases, proposal = propose_releases(vendor.contract, drafts, store=store, reason=REASON)
     assert proposal.data == publish_call(releases)
@@ -103,7 +103,7 @@ def test_a_release_without_notes_has_no_manifest(vendor: Vendor, product: Produc
 
 
 def test_a_floor_lists_what_it_excludes(vendor: Vendor, product: Product) -> None:
-    """A new floor (minimum version) lists the releases that it excludes, and needs consent if it excludes all."""
+    """The proposal of a new floor (minimum version) lists the excluded releases; excluding all needs consent."""
     versions = [Version(1, minor, 0) for minor in (1, 2, 3)]
     images = [release_of(code(64 + v.minor), product=product.name, version=v) for v in versions]
     vendor.decide(publish_call(images))

@@ -1,4 +1,4 @@
-"""The queue of a folder's proposals: states, order, and proposals that can no longer be executed."""
+"""The queue of the proposals in a folder: states, order, and proposals that can no longer be executed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LATER = proposal_with(nonce=9)
 
 
 def test_proposals_of_a_folder_are_listed_by_state_and_nonce(tmp_path: Path) -> None:
-    """Proposals in a folder are listed by state and nonce, and those with the same nonce compete."""
+    """Proposals in a folder are listed by state and nonce; proposals with the same nonce compete."""
     proposals = {
         "past": proposal_with(nonce=6),
         "replaced": proposal_with(nonce=5),
@@ -56,7 +56,7 @@ def test_proposals_of_a_folder_are_listed_by_state_and_nonce(tmp_path: Path) -> 
 
 
 def test_a_listed_rejection_competes_with_an_expired_proposal(tmp_path: Path) -> None:
-    """The list names the rivals of a rejection like the signing screen, including an expired proposal."""
+    """The list names the competitors of a rejection like the signing screen, including an expired proposal."""
     proposals = {"expired": proposal_with(expires=NOW), "no": proposal_with(to=SAFE, data=b"")}
     folder = ProposalFolder({tmp_path / f"{name}.json": one for name, one in proposals.items()}, {})
     rivals = {one.file.stem: one.competes_with for one in list_proposals(folder, [VIEW], now=NOW)}
@@ -64,7 +64,7 @@ def test_a_listed_rejection_competes_with_an_expired_proposal(tmp_path: Path) ->
 
 
 def test_the_nonce_of_a_queued_proposal_is_not_a_red_flag() -> None:
-    """A later nonce is a red flag unless the proposals beside it take every nonce before it."""
+    """A nonce above the next one raises a red flag unless proposals in the same folder have every nonce before it."""
     filled = replace(VIEW, queued={7: "a.json", 8: "b.json"})
     assert red_flags(LATER, filled, signer=None, now=NOW) == []
     (flag,) = red_flags(LATER, replace(VIEW, queued={7: "a.json"}), signer=None, now=NOW)
@@ -74,7 +74,7 @@ def test_the_nonce_of_a_queued_proposal_is_not_a_red_flag() -> None:
 
 
 def test_proposals_that_come_first_or_compete_are_named() -> None:
-    """Unexpired proposals of the same Safe come first with an unused lower nonce, and compete with the same nonce."""
+    """Unexpired proposals of the Safe with a lower unused nonce come first; those with the same nonce compete."""
     other = publish_call([release_of(code(65))])
     queue = {
         "used.json": proposal_with(nonce=6),
@@ -100,7 +100,7 @@ def test_proposals_that_come_first_or_compete_are_named() -> None:
 
 
 def test_a_folder_is_read_as_a_queue(tmp_path: Path) -> None:
-    """The queue has the readable proposals of the folder."""
+    """The queue contains the readable proposals of the folder."""
     assert read_queue(tmp_path / "missing") == {}
     rival = proposal_with(data=publish_call([release_of(code(65))]))
     for name, one in (("a", proposal_with()), ("rival", rival)):
@@ -125,13 +125,13 @@ def test_a_folder_is_read_as_a_queue(tmp_path: Path) -> None:
 def test_a_proposal_that_cannot_be_executed_is_refused(
     proposal: Proposal, executed: list[bytes] | None, what: str
 ) -> None:
-    """An executed, replaced or expired proposal is refused, and the error names what happened to the proposal."""
+    """An executed, replaced or expired proposal is refused with an error that states what happened to it."""
     with pytest.raises(ProposalError, match=what):
         check_pending(proposal, VIEW, now=NOW, read_executed=None if executed is None else lambda: executed)
 
 
 def test_the_chain_is_searched_only_for_a_used_nonce() -> None:
-    """The events of the chain are not read for a proposal whose nonce is not used."""
+    """For a proposal with an unused nonce, no events are read from the chain."""
 
     def read_executed() -> list[bytes]:
         raise AssertionError("the events were read")

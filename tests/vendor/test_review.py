@@ -100,7 +100,7 @@ def test_an_unpinned_contract_is_a_red_flag() -> None:
 
 
 def test_an_image_for_another_address_is_a_red_flag(tmp_path: Path) -> None:
-    """An owner's machine finds by itself that a program was linked for another address than its load address."""
+    """An owner's machine detects that a program was linked for another address than its load address."""
     content = program(0x0800_2000, after=noise(20_000))
     (tmp_path / "moved.bin").write_bytes(content)
     proposal = proposal_with(data=publish_call([release_of(content)]))
@@ -114,7 +114,7 @@ def test_an_image_for_another_address_is_a_red_flag(tmp_path: Path) -> None:
 
 
 def test_a_container_that_does_not_fit_is_a_red_flag(tmp_path: Path) -> None:
-    """An owner sees the container, and a flag if it does not fit the product, or if the manifest was not found."""
+    """The review shows the container, and a flag if it does not fit the product or if the manifest was not found."""
     hub = replace(PRODUCT, name="acme-hub", chip_id=0, region=Region(0, 1 << 20))
     draft = Draft(hub.name, Version(1, 0, 0), swu(), container=Container.SWU)
     release, store = draft_release(draft, hub), LocalStore(tmp_path / "store")
@@ -141,7 +141,7 @@ def test_a_container_that_does_not_fit_is_a_red_flag(tmp_path: Path) -> None:
 
 
 def test_what_the_publisher_accepted_is_shown(tmp_path: Path) -> None:
-    """An owner sees the gaps that were filled and the load address that the publisher accepted."""
+    """The review shows the filled gaps and the load address that the publisher accepted."""
     content = program(0x0800_2000, after=noise(20_000))
     gap = Region(0x0800_4000, 0x1000)
     draft = Draft(PRODUCT.name, Version(1, 1, 0), content, accept_load_address=True, filled=(gap,))

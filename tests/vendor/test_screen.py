@@ -1,4 +1,4 @@
-"""The signing screen: what is asked, what changes, and the addresses and hashes that belong below the rule."""
+"""The signing screen: the request, the changes, and the addresses and hashes below the dividing line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ def screen(proposal: Proposal, view: ChainView | None = VIEW) -> Screen:
 
 
 def test_hashes_and_addresses_are_below_the_rule() -> None:
-    """The screen first shows what a release changes. The hashes and the Safe's addresses come later, as evidence."""
+    """The signing screen first shows what a release changes.
+
+    The hashes and the Safe's addresses follow below, as evidence.
+    """
     shown = screen(proposal_with())
     asked, terms = shown.asked
     assert list(asked) == ["action", "product", "version", "active from"]
@@ -79,7 +82,7 @@ def test_a_change_of_owners_is_shown_with_its_result(call: tuple[object, ...], a
     ],
 )
 def test_the_place_in_the_queue_is_shown(nonce: int, view: ChainView | None, place: str) -> None:
-    """The nonce is shown with the proposal that comes before it, and with those that compete for it."""
+    """The nonce is shown with the proposal that precedes it, and with the competing proposals."""
     assert screen(proposal_with(nonce=nonce), view).asked[-1]["nonce"] == place
 
 
@@ -88,6 +91,6 @@ def test_the_place_in_the_queue_is_shown(nonce: int, view: ChainView | None, pla
     [(3 * 86400, "in 3 days"), (86400, "in 24 hours"), (1800, "in 30 minutes"), (59, "in 0 minutes"), (0, "EXPIRED")],
 )
 def test_the_time_until_the_expiry_is_in_units_that_are_read_at_once(left: int, words: str) -> None:
-    """A week is not shown in hours, and half an hour is not shown as 0 hours."""
+    """The time until the expiry is shown in days, hours or minutes: 3 days, 24 hours, 30 minutes."""
     (_, terms) = screen(proposal_with(expires=NOW + left)).asked
     assert words in str(terms["expires"])
