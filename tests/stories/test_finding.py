@@ -38,7 +38,7 @@ _, BLOCKS = blocks_of(IMAGE.read_bytes())
 
 @pytest.fixture
 def bench(workshop: Workshop) -> Workshop:
-    """Return a test workshop with release 1.0.0 and an empty store. The image is in another folder."""
+    """Return a test workshop with release 1.0.0 and an empty store. The image of release 1.0.0 is in another folder."""
     return workshop.after(publish_and_empty)
 
 

@@ -139,7 +139,7 @@ def test_a_contract_that_is_not_admitted_is_refused(city: Workshop) -> None:
 def test_a_configuration_is_published_by_the_city_and_then_ordered(city: Workshop) -> None:
     """The first run of ``order configure`` writes the proposal for the city's Safe.
 
-    After the proposal is executed, the same command sends the order.
+    After the proposal is executed, the same ``order configure`` command sends the order.
     """
     Path("berlin.bin").write_bytes(b"interval = 60\n".ljust(64, b"\xff"))
     words = ["order", "configure", "berlin.bin", "--group", "berlin", "--product", CONFIGURATION.name]
