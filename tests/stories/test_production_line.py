@@ -106,7 +106,7 @@ def test_counters_are_printed_after_each_board(workshop: Workshop) -> None:
 
 
 def test_an_export_to_the_standard_output_is_the_file(tmp_path: Path) -> None:
-    """``--csv -`` prints the bytes that ``--csv FILE`` writes, and ``--board`` selects lines."""
+    """``--csv -`` prints the bytes that ``--csv FILE`` writes, and ``--board`` selects the lines of a board."""
     write_two_logs(tmp_path)
     printed = offline("log", "--log", "line-1", "--csv", "-", folder=tmp_path)
     written = offline("log", "--log", "line-1", "--csv", "boards.csv", "--json", folder=tmp_path)

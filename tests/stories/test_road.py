@@ -79,7 +79,7 @@ def test_the_image_may_come_from_a_stick(workshop: Workshop, board_url: str) -> 
 
 
 def test_fetch_writes_what_verify_accepts(workshop: Workshop) -> None:
-    """A fetched image equals the published one, and ``release verify`` names its release."""
+    """A fetched image equals the published image, and ``release verify`` names its release."""
     workshop.after(publish_first)
     assert workshop.run("release", "fetch", "--product", PRODUCT, "-o", "got.bin").status == 0
     assert Path("got.bin").read_bytes() == OLD.read_bytes()
