@@ -1,4 +1,4 @@
-"""A client that sends the agent's own commands (group 64 of SMP), and frames that no real client would send."""
+"""An SMP client that sends the agent's own commands (group 64), and frames that no real client would send."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class AgentClient:
         self._line.close()
 
     def ask(self, group: int, command: int, *, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Send a request and return the body of the answer. A request with a body is a write."""
+        """Send an SMP request, and return the body of the response. A request with a body is a write request."""
         operation = self.start_asking(group, command, body=body)
         answer = self.receive()
         assert HEADER.unpack_from(answer) == (9 | operation, 0, len(answer) - 8, group, self._sequence, command)
@@ -46,7 +46,10 @@ class AgentClient:
     def start_asking(
         self, group: int, command: int, *, body: dict[str, Any] | None = None, is_read: bool = False
     ) -> int:
-        """Send a request, and return its operation. A request with a body is a write unless it is marked as a read."""
+        """Send an SMP request, and return its operation.
+
+        A request with a body is a write request unless it is marked as a read.
+        """
         self._sequence = (self._sequence + 1) % 256
         content = cbor2.dumps(body or {})
         operation = 0 if body is None or is_read else 2
@@ -63,7 +66,7 @@ class AgentClient:
         self._line.write(data)
 
     def receive(self) -> bytes:
-        """Return the next packet, without its frame."""
+        """Return the next SMP packet, without its frame."""
         decoder = packet.decode()
         next(decoder)
         while True:
@@ -83,13 +86,16 @@ class AgentClient:
         self._board.wait_until_ready(boots + 1)
 
     def identity(self) -> dict[str, Any]:
-        """Return what the board reports about itself."""
+        """Return the board's answer to the identity command."""
         return self.ask(GROUP_DEVICE, IDENTITY)
 
     def send_delta(
         self, base: bytes, patch: bytes, image: bytes, *, offset: int = 0, length: int = 0
     ) -> dict[str, Any]:
-        """Send a patch, or its first part, from an offset on. Return the last answer, or the first refusal."""
+        """Send a patch, or its first part, from an offset on.
+
+        Return the last response, or the first response with an error.
+        """
         answer: dict[str, Any] = {}
         while offset < len(patch):
             body: dict[str, Any] = {"off": offset, "data": patch[offset : offset + PART]}

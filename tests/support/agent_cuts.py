@@ -1,4 +1,4 @@
-"""Power cuts while the agent of a simulated STM32F103 makes a new image by a delta, tries it and confirms it."""
+"""Power cuts while the agent of a simulated STM32F103 builds a new image from a delta, tries it and confirms it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def patch() -> bytes:
 
 @cache
 def _new_chip() -> bytes:
-    """Return the memory of a chip that its maker has prepared, and that has accepted no image."""
+    """Return the memory of a chip that its maker has prepared, and that has not accepted an image."""
     return BoardAgent(OLD).element.memory.image()
 
 
 @cache
 def operations(loader: str) -> tuple[int, int]:
-    """Return the number of flash operations of an update, and how many of them come before its request."""
+    """Return the number of flash operations of an update, and the number of them before the image is requested."""
     agent = _agent(loader)
     agent.boot()
     made = _make(agent)
@@ -42,14 +42,14 @@ def operations(loader: str) -> tuple[int, int]:
 
 
 def cut_update(loader: str, cuts: Iterable[Cut]) -> tuple[str, int]:
-    """Cut the power of a board during an update and while it recovers; update it again.
+    """Cut the power of a board during an update and during the recovery; then update the board again.
 
     Args:
         loader: the name of the committed loader; ``loader-chip`` asks the secure element.
-        cuts: the first cut in the update, the others in one boot each.
+        cuts: the first cut during the update, and each further cut during one boot.
 
     Returns:
-        The fault, empty if there is none, and the number of cuts that happened.
+        The fault, or an empty text if there is none; and the number of cuts that happened.
     """
     agent, happened = _agent(loader), 0
     for number, cut in enumerate(cuts):
@@ -74,7 +74,7 @@ def _agent(loader: str) -> BoardAgent:
 
 
 def _make(agent: BoardAgent) -> int:
-    """Make the new image in slot 1; return the number of flash operations until now."""
+    """Build the new image in slot 1; return the number of flash operations so far."""
     if agent.ask(GROUP_DEVICE, 0)["proof"] == "authenticated":
         assert agent.open(digest_of(NEW)) == {}
     answer = agent.send_delta(OLD, patch(), NEW)
@@ -93,7 +93,7 @@ def _run(agent: BoardAgent) -> None:
 
 
 def _fault_of(agent: BoardAgent) -> str:
-    """Return the fault of a board after its last cut: a wrong image or a refused update; empty without a fault."""
+    """Return the fault of a board after its last cut, a wrong image or a refused update; or an empty text."""
     for _ in range(ATTEMPTS):
         agent.boot()
         identity = agent.ask(GROUP_DEVICE, 0)

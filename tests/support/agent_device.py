@@ -1,6 +1,6 @@
-"""A stand-in for a board with BlockOTA's agent: the board of `tests.support.smp_device` with the group 64 of SMP.
+"""A simulated board with BlockOTA's agent: the board of `tests.support.smp_device` with SMP group 64.
 
-It is written from docs/device.md, and is stricter than the agent in C.
+The simulation is written from docs/device.md, and is stricter than the agent in C.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ PAGE_SIZE = 1024
 
 @dataclass
 class EventRing:
-    """The last events of a board, in its flash.
+    """The newest events of a board, in its flash.
 
     Attributes:
         number: number of the newest event.
         waiting: the events that are not acknowledged.
-        in_answer: the maximum number of events in an answer.
-        acknowledged: the numbers that the gateway sent, in order.
-        lost: the number of acknowledgements that are lost from now on.
-        count: returns the next number; None to count here.
+        in_answer: the maximum number of events in a response.
+        acknowledged: the event numbers that the gateway acknowledged, in order.
+        lost: how many of the next acknowledgements are lost.
+        count: returns the number of the next event; None to count in this ring.
     """
 
     number: int = 0
@@ -57,7 +57,7 @@ class EventRing:
 
 @dataclass
 class PatchBeingSent:
-    """A patch of which the board has a part. It is lost with the power.
+    """A patch of which the board has received a part. It is lost with the power.
 
     Attributes:
         head: size and SHA-256 of the patch's result, its base, and the size of the patch.
@@ -72,13 +72,13 @@ class AgentDevice(SmpDevice):
     """A board whose program has BlockOTA's agent.
 
     Attributes:
-        events: the events of the board. They survive a power cut.
-        patched: the number of bytes of patches that the board took.
-        spoils_patches: whether all patches make a wrong file.
+        events: the event ring of the board. They survive a power cut.
+        patched: the number of patch bytes that the board received.
+        spoils_patches: whether applying any patch produces a wrong file.
         refuses_patches: whether all patches are refused.
         spoiled_at: offset of a wrong byte in the first slot's flash; an exchange of the slots corrects the byte.
-        lost_parts: numbers of the requests with parts of a patch that get no answer.
-        restarts_at: the board restarts before the request with this number, counted among those with parts of a patch.
+        lost_parts: numbers of the requests with patch parts that get no response.
+        restarts_at: the board restarts before the request with this number; only requests with patch parts are counted.
     """
 
     has_group_errors = False
@@ -98,7 +98,7 @@ class AgentDevice(SmpDevice):
         return EventRing()
 
     def start(self) -> None:
-        """Start the board, which records it."""
+        """Start the board, and record the start as an event."""
         before, was_pending = self.running, self.is_pending
         self._patch = None
         if self.is_pending:
@@ -142,7 +142,7 @@ class AgentDevice(SmpDevice):
         return {}
 
     def _hash_pages(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Answer for pages that contain bytes of the file; the contents after the file are not specified."""
+        """Answer a check of pages that contain bytes of the image file; bytes after the file are not specified."""
         flash = bytearray(self.slots[0])
         count = -(-len(flash) // PAGE_SIZE)
         if len(body["nonce"]) != 32 or not 1 <= len(body["sectors"]) <= 8 or max(body["sectors"]) >= count:
@@ -157,7 +157,7 @@ class AgentDevice(SmpDevice):
         return self.events.waiting[: self.events.in_answer]
 
     def _take_patch(self, body: dict[str, Any]) -> dict[str, Any] | None:
-        """Take a part of a patch. Another offset than the next one is answered with the next one."""
+        """Take a part of a patch. A part at another offset than the next one is answered with the next offset."""
         self._parts += 1
         if self._parts == self.restarts_at:
             self.start()

@@ -19,7 +19,7 @@ def newest_bundle(folder: Path) -> Path:
 
 
 def change(folder: Path, before: bytes, after: bytes) -> None:
-    """Replace bytes by the same number of other bytes, in the newest entries of a log."""
+    """Replace bytes in the newest entries of a log by the same number of other bytes."""
     bundle = newest_bundle(folder)
     content = bundle.read_bytes()
     assert before in content

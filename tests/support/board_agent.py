@@ -46,14 +46,14 @@ class BoardOffError(Exception):
 
 
 class BoardAgent:
-    """A board whose slot 0 has an agent, with a secure element at I2C1.
+    """A board with an agent in slot 0, and with a secure element at I2C1.
 
     Args:
         image: the image in slot 0.
         loader: the name of the committed loader; only ``loader-chip`` asks the secure element.
-        memory: the memory of the secure element; by default that of a chip that the maker prepared.
+        memory: the memory of the secure element; by default the memory of a chip that the maker prepared.
         file: the file that stores the flash; by default the flash is in memory.
-        times: the speed of the core; by default it executes an instruction in each clock cycle.
+        times: the core's speed; by default, the core executes one instruction per clock cycle.
     """
 
     restarts = 0
@@ -87,7 +87,10 @@ class BoardAgent:
         return self._seconds_before + self.board.seconds_run
 
     def restart(self, flash: bytes = b"", faults: Faults = NO_FAULTS) -> None:
-        """Switch the power off and on. The flash may have other contents, and faults, afterwards."""
+        """Switch the power off and on.
+
+        Start the board again, with other flash contents and faults if they are given.
+        """
         # The emulator of each boot has megabytes in reference cycles, of which Python's collector knows nothing.
         BoardAgent.restarts += 1
         if BoardAgent.restarts % RESTARTS_PER_COLLECTION == 0:
@@ -100,7 +103,7 @@ class BoardAgent:
         self.board.attach(self.element)
 
     def spoil(self, at: int) -> None:
-        """Invert a bit of slot 0 while the program runs, as a fault of the flash does. The board must have a file."""
+        """Invert a bit of slot 0 while the program runs, as a faulty flash does. The board must have a file."""
         assert self._file
         with self._file.open("r+b") as cells:
             cells.seek(SLOT_0 + at)
@@ -114,7 +117,7 @@ class BoardAgent:
         return self.board.flash[start : start + SLOT_SIZE]
 
     def boot(self, timeout: float = BOOT_TIMEOUT) -> float:
-        """Reset the board, and wait until its agent can receive; return the seconds that this took.
+        """Reset the board, and wait until its agent can receive; return the elapsed seconds.
 
         Raises:
             BoardOffError: the planned power cut happened.
@@ -127,7 +130,7 @@ class BoardAgent:
         return self.clock() - began
 
     def seconds_to_image(self) -> float:
-        """Reset the board, and return the seconds until the loader starts an image, which is when VTOR changes."""
+        """Reset the board, and return the seconds until the loader starts an image, at which it changes VTOR."""
         self.board.reset()
         began = self.clock()
         assert self.board.application
@@ -138,7 +141,10 @@ class BoardAgent:
     def ask(
         self, group: int, command: int, *, body: dict[str, Any] | None = None, write: bool = True
     ) -> dict[str, Any]:
-        """Send a request, and return the body of the answer. A request with a body is a write if `write` is set."""
+        """Send an SMP request, and return the body of the response.
+
+        A request with a body is a write request if `write` is set.
+        """
         self._sequence = (self._sequence + 1) % 256
         content, operation = cbor2.dumps(body or {}), 2 if body is not None and write else 0
         head = HEADER.pack(8 | operation, 0, len(content), group, self._sequence, command)
@@ -156,7 +162,7 @@ class BoardAgent:
                 return dict(cbor2.loads(bytes(end.value)[8:]))
 
     def _receive_line(self, timeout: float = TIMEOUT) -> bytes:
-        """Return the next line; bytes after it wait for the next call."""
+        """Return the next line; later bytes remain for the next call."""
         waited, resets, running = 0.0, 0, self.board.application
         while b"\n" not in self._received:
             assert waited < timeout, "the board does not answer"
@@ -172,20 +178,20 @@ class BoardAgent:
         return line + b"\n"
 
     def reset(self) -> None:
-        """Ask the agent for a reset, and wait until the next program can receive."""
+        """Request a reset from the agent, and wait until the next program can receive."""
         assert self.ask(*RESET, body={}) == {}
         for _ in range(3):
             self._receive_line()
 
     def open(self, digest: bytes, *, key: ec.EllipticCurvePrivateKey = GATEWAY_KEY) -> dict[str, Any]:
-        """Begin a session, and offer the image with a digest; return the answer to the offer."""
+        """Begin a session, and offer the image with the given digest; return the answer to the offer."""
         identifier = bytes(16)
         begun = self.ask(GROUP_DEVICE, SESSION, body={"nonce": bytes(32), "time": 1, "id": identifier})
         signature = sign(key, b"blockota-offer" + begun["nonce"] + identifier + digest)
         return self.ask(GROUP_DEVICE, OPEN, body={"digest": digest, "signature": signature})
 
     def upload(self, image: bytes) -> dict[str, Any]:
-        """Upload an image; return the last answer, or the first refusal."""
+        """Upload an image; return the last response, or the first response with an error."""
         answer: dict[str, Any] = {"off": 0}
         while answer["off"] < len(image):
             body: dict[str, Any] = {"off": answer["off"], "data": image[answer["off"] : answer["off"] + PART]}
@@ -197,13 +203,13 @@ class BoardAgent:
         return answer
 
     def send_delta(self, base: bytes, patch: bytes, image: bytes) -> dict[str, Any]:
-        """Send a patch in one part; return the answer."""
+        """Send a patch in one part; return the response."""
         sha, of_base = hashlib.sha256(image).digest(), hashlib.sha256(base).digest()
         body = {"off": 0, "data": patch, "len": len(patch), "size": len(image), "sha": sha, "base": of_base}
         return self.ask(GROUP_DEVICE, DELTA, body=body)
 
     def events(self) -> list[dict[str, Any]]:
-        """Return the entries of one answer."""
+        """Return the events in one response."""
         return list(self.ask(GROUP_DEVICE, EVENTS)["events"])
 
 
@@ -218,7 +224,7 @@ def sign(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
 def agent_on_terminal(agent: BoardAgent) -> Iterator[Path]:
     """Start a board, and connect its serial line to a pseudo-terminal; yield the path of the terminal.
 
-    Opening the terminal does not reset the board. Do not use the board meanwhile.
+    Opening the terminal does not reset the board. While the terminal is open, the board must not be used directly.
     """
     master, terminal = os.openpty()
     tty.setraw(terminal)

@@ -28,18 +28,18 @@ def committed(name: str) -> bytes:
 
 
 def board_images() -> dict[str, bytes]:
-    """Return the committed images by the names of the scenarios."""
+    """Return the committed images by the names that the scenarios use."""
     return {"old": committed("test-1.0.0"), "new": committed("test-1.1.0"), "long": committed("test-1.2.0")}
 
 
 class BoardDevice:
-    """A board that runs the loader and one of the test images, and is controlled by their commands of one byte.
+    """A board that runs the loader and a test image; the tests control the images by one-byte commands.
 
     Args:
         loader: the name of the committed loader, or another loader.
 
     Attributes:
-        seconds: the board's time that the last command or boot took.
+        seconds: the simulated time of the last command or boot.
     """
 
     boards = 0
@@ -58,7 +58,7 @@ class BoardDevice:
         return self._done + self._board.flash_operations
 
     def load(self, slot_0: bytes, slot_1: bytes) -> None:
-        """Fill both slots, and erase the state."""
+        """Fill both slots, and erase the loader's state."""
         contents = bytearray(b"\xff" * FLASH_SIZE)
         for at, data in ((LOADER, self._loader), (SLOT_0, slot_0), (SLOT_1, slot_1)):
             contents[at : at + len(data)] = data
@@ -66,7 +66,7 @@ class BoardDevice:
         self._power_up(bytes(contents))
 
     def plan(self, cut: Cut | None) -> None:
-        """Plan the next power cut, or none; the board loses power at once, too."""
+        """Plan the next power cut (None plans no cut), and switch the board off and on."""
         self._cut, self._done = cut, self.operations
         self._power_up(self._board.flash)
 
@@ -76,20 +76,20 @@ class BoardDevice:
         return self._board.flash[start : start + SLOT_SIZE]
 
     def upload(self, image: bytes) -> None:
-        """Replace slot 1; the test images receive no image, so no operation is counted."""
+        """Replace slot 1 without counting an operation, because the test images cannot receive an image."""
         contents = bytearray(self._board.flash)
         contents[SLOT_1 : SLOT_1 + SLOT_SIZE] = image + b"\xff" * (SLOT_SIZE - len(image))
         self._done = self.operations
         self._power_up(bytes(contents))
 
     def boot(self) -> Running | None:
-        """Reset the board, and wait for the line of an image."""
+        """Reset the board, and wait for the line that an image sends at its start."""
         self._board.reset()
         found = REPORT.search(self._until(b"\n"))
         return Running(int(found[2]), int(found[3])) if found else None
 
     def request(self) -> bool:
-        """Let the running image request that of slot 1."""
+        """Let the running image request the image of slot 1."""
         return self._command(b"r")
 
     def confirm(self) -> bool:
@@ -97,7 +97,7 @@ class BoardDevice:
         return self._command(b"c")
 
     def revert(self) -> bool:
-        """Let the running image ask for the image before."""
+        """Let the running image request the previous image."""
         return self._command(b"v")
 
     def _command(self, command: bytes) -> bool:

@@ -26,7 +26,7 @@ class Browser:
         self._wallet: BrowserWallet | None = None
 
     def ask(self, name: str, *arguments: object) -> Any:
-        """Carry out a command of the driver, and return its value."""
+        """Perform a command of the driver, and return its result."""
         answer = self._exchange([name, *arguments])
         while self._wallet and "wallet" in answer:
             answer = self._exchange(self._wallet.answer(*answer["wallet"]))
@@ -39,12 +39,12 @@ class Browser:
         self.ask("open", width, scheme, has_script)
 
     def use(self, wallet: BrowserWallet) -> None:
-        """Give a wallet to the page that was opened last."""
+        """Provide a wallet to the page that was opened last."""
         self._wallet = wallet
         self.ask("wallet")
 
     def goto(self, url: str) -> int:
-        """Open a URL, and return the status of the answer."""
+        """Open a URL, and return the status of the response."""
         return int(self.ask("goto", url))
 
     def text(self, selector: str = "body") -> str:

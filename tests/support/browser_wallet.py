@@ -1,6 +1,6 @@
 """A browser wallet (EIP-1193) with one test account.
 
-Like MetaMask, the wallet returns addresses in lower case, and errors with a number.
+Like MetaMask, the wallet returns addresses in lower case, and errors with a code.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class WalletRefusalError(Exception):
 
 @dataclass
 class BrowserWallet:
-    """Signs with a test key what a page asks for.
+    """A wallet that signs a page's requests with a test key.
 
     Attributes:
         account: the account.
-        chain: the only chain that the wallet knows.
-        is_rejecting: whether the person rejects each request for a signature.
-        asked: the method and the shown text of each request for a signature.
+        chain: the only chain that the wallet supports.
+        is_rejecting: whether the simulated person rejects each request for a signature.
+        asked: the method and the displayed text of each request for a signature.
     """
 
     account: BaseAccount
@@ -73,7 +73,7 @@ class BrowserWallet:
         return f"0x{receipt.transaction.hex()}"
 
     def _show(self, method: str, shown: str, address: str) -> None:
-        """Show a request to the person, who may reject it."""
+        """Show a request to the simulated person, who may reject it."""
         if address.lower() != self.account.address.lower():
             raise WalletRefusalError(UNAUTHORIZED, "The requested account has not been authorized by the user.")
         self.asked.append((method, shown))

@@ -22,13 +22,13 @@ BYTE_TIME = 90e-6
 
 
 def point_of(key: ec.EllipticCurvePublicKey) -> bytes:
-    """Return X and Y of a public key, 64 bytes."""
+    """Return X and Y of a public key, 64 bytes in total."""
     numbers = key.public_numbers()
     return numbers.x.to_bytes(32) + numbers.y.to_bytes(32)
 
 
 def image_key(name: str = "test-only-key.pem") -> bytes:
-    """Return X and Y of the public key of a committed key for images."""
+    """Return X and Y of the public key of a committed image key."""
     key = load_pem_private_key((IMAGES / name).read_bytes(), password=None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     return point_of(key.public_key())
@@ -39,14 +39,14 @@ MAC_KEY = bytes(range(32))
 
 
 def provisioned(element: SecureElement, *, image: bytes) -> SecureElement:
-    """Prepare a chip as a maker does, with a public key for images."""
+    """Prepare a chip as its maker does, with a public key for images."""
     gateway, authority = point_of(GATEWAY_KEY.public_key()), point_of(AUTHORITY.public_key())
     provision(element, ProvisioningKeys(gateway=gateway, image=image, authority=authority, mac=MAC_KEY))
     return element
 
 
 class ChipDevice(HostDevice):
-    """A device whose loader asks a secure element.
+    """A host device whose loader uses a secure element.
 
     Attributes:
         seconds: the time that passed on the bus.

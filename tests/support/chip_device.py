@@ -1,6 +1,6 @@
-"""A stand-in for a board with BlockOTA's agent and a secure element: the model of the ATECC608, as its maker locks it.
+"""A simulated board with BlockOTA's agent and a secure element: the model of the ATECC608, locked as by its maker.
 
-All secrets are in the model, which makes all signatures, MACs and random numbers, and verifies those of the gateway.
+The chip model has all secrets; it makes signatures, MACs and random numbers, and verifies the gateway's signatures.
 """
 
 from __future__ import annotations
@@ -61,16 +61,16 @@ class DeviceChip:
         return self._element.execute(Opcode.RANDOM)
 
     def count(self) -> int:
-        """Raise the counter of the entries, and return it."""
+        """Increase the counter of the events, and return its value."""
         return int.from_bytes(self._element.execute(Opcode.COUNTER, _INCREMENT, ENTRY_COUNTER), "little")
 
     def sign(self, content: bytes) -> bytes:
-        """Sign the SHA-256 of a content with the device's key."""
+        """Sign the SHA-256 digest of a content with the device's key."""
         self._element.execute(Opcode.NONCE, _TO_DIGEST, 0, hashlib.sha256(content).digest())
         return self._element.execute(Opcode.SIGN, _EXTERNAL_DIGEST, DEVICE_KEY)
 
     def is_signed_by_gateway(self, content: bytes, signature: bytes) -> bool:
-        """Whether the gateway's key signed the SHA-256 of a content."""
+        """Whether the gateway's key signed the SHA-256 digest of a content."""
         self._element.execute(Opcode.NONCE, _TO_DIGEST, 0, hashlib.sha256(content).digest())
         try:
             self._element.execute(Opcode.VERIFY, _STORED_DIGEST, GATEWAY_KEY, signature)
@@ -88,11 +88,11 @@ class ChipFlaws:
     """What is wrong with the board.
 
     Attributes:
-        is_silent: the secure element does not sign.
-        signs_other: the events and sessions are signed by another chip.
-        macs_other: the MACs are made by another chip.
-        replayed: the answer of an earlier session, which every later one gets; empty for none.
-        restarts_at: the upload begins to be refused here, because the board restarted; 0 for never.
+        is_silent: whether the secure element does not sign.
+        signs_other: whether another chip signs the events and sessions.
+        macs_other: whether another chip makes the MACs.
+        replayed: the response of an earlier session, returned for every later session; empty for none.
+        restarts_at: the upload offset from which the board refuses chunks, because it restarted; 0 for never.
     """
 
     is_silent: bool = False
@@ -103,12 +103,12 @@ class ChipFlaws:
 
 
 class ChipAgentDevice(AgentDevice):
-    """A board whose agent asks a secure element.
+    """A board whose agent uses a secure element.
 
     Attributes:
         chip: the secure element.
-        flaws: what is wrong with the board.
-        sessions: how many sessions were opened.
+        flaws: the faults of the board.
+        sessions: the number of opened sessions.
         opened: the digests of the images that the gateway offered, in order.
     """
 
@@ -125,7 +125,7 @@ class ChipAgentDevice(AgentDevice):
         return EventRing(count=self.chip.count)
 
     def sign(self, content: bytes) -> bytes:
-        """Sign a content, as far as the board's flaws allow."""
+        """Sign a content, with the other chip if the flaws require it."""
         return (self._other_chip if self.flaws.signs_other else self.chip).sign(content)
 
     def _listed_events(self) -> list[dict[str, Any]]:
@@ -135,7 +135,7 @@ class ChipAgentDevice(AgentDevice):
         return [{**event, "signature": self.sign(signed_bytes(event))} for event in events]
 
     def start(self) -> None:
-        """Start the board, which forgets its session and its offer."""
+        """Start the board; its session and its offer are lost."""
         self._session = self._offer = None
         super().start()
 
@@ -172,7 +172,7 @@ class ChipAgentDevice(AgentDevice):
         return {"nonce": nonce, "signature": self.sign(signed), "serial": self.chip.serial}
 
     def _open_offer(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Verify the gateway's signature. A session is for one offer only."""
+        """Verify the gateway's signature of an offer. A session is valid for one offer only."""
         if self._session is None:
             raise ValueError(BAD_STATE)
         (nonce, session), self._session = self._session, None

@@ -79,7 +79,7 @@ class City:
 
     @property
     def ledger(self) -> UpdateLedgerContract:
-        """The contract with anchored logs."""
+        """The UpdateLedger contract, which has the anchored logs."""
         return UpdateLedgerContract(self.chain, self.deployment.registries["ledger"])
 
     def execute(self, proposal: Proposal) -> None:
@@ -88,7 +88,7 @@ class City:
         execute(self.chain, proposal, signatures=signatures, account=self.cast.payer, now=proposal.created)
 
     def decide(self, setting: str, function: str, *arguments: Any) -> None:
-        """Call a function of a registry as the Safe that owns it."""
+        """Call a function of a registry as the Safe that owns the registry."""
         registry = registry_at(self.chain, setting, self.deployment.registries[setting])
         self.execute(propose_call(registry, function, *arguments, reason=_reason()))
 
@@ -97,7 +97,7 @@ class City:
         self.execute(propose(self.block_ota, call, reason=_reason()))
 
     def publish(self, version: str, image: bytes, store: Store, **changes: Any) -> Release:
-        """Put an image into a store, and publish it as a release of the example's product."""
+        """Store an image, and publish it as a release of the example's product."""
         cid = store.put(io.BytesIO(image))
         facts: dict[str, Any] = {
             "product": PRODUCT.name,
@@ -115,7 +115,7 @@ class City:
         return release
 
     def release_id(self, version: str) -> ReleaseId:
-        """Return the name of a release of the example's product."""
+        """Return the identifier of a release of the example's product."""
         return ReleaseId(self.chain.chain_id, self.deployment.contract, PRODUCT.name, Version.parse(version))
 
     def register(self, serial: str, key: PublicKey | None = None) -> int:
@@ -127,7 +127,7 @@ class City:
         return self.devices.register(account, registration, payer=account).number
 
     def order(self, group: str, release: ReleaseId) -> int:
-        """Define the group of all devices of the site, and order a release for it."""
+        """Define the group of all devices of the site, and order a release for this group."""
         operator = dev_account(OPERATOR.account or 0)
         self.orders.define_group(operator, Group.of_site(group, GATEWAY.uuid))
         deadline = self.chain.head().time + 86_400
@@ -157,7 +157,7 @@ def settings_of(city: City, folder: Path, *, url: str = "") -> Settings:
 
     Args:
         city: the city.
-        folder: the folder of the settings.
+        folder: the folder of the settings file.
         url: the node's URL; by default, the URL of the city's chain.
     """
     known = city.deployment

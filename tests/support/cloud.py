@@ -13,7 +13,7 @@ START = 1_800_000_000
 
 
 def accepted(number: int, *, gateway: UUID = GATEWAY, thing: str = "256", readings: int = 1) -> AcceptedRequest:
-    """Return the request with a number, whose readings count from 1,000 times the number."""
+    """Return the request with the given number; the values of its readings begin at 1,000 times the number."""
     found = tuple(
         SensorReading(thing, START + number, "temperature", 1000.0 * number + index, "Cel") for index in range(readings)
     )

@@ -34,9 +34,9 @@ class CloudRun:
     """A cloud that runs.
 
     Attributes:
-        url: where it receives requests.
-        folder: the folder of its settings.
-        lines: the lines that it has written.
+        url: the URL at which the cloud receives requests.
+        folder: the folder of the cloud's settings.
+        lines: the log lines that the cloud has written.
     """
 
     url: str
@@ -45,11 +45,11 @@ class CloudRun:
 
     @property
     def authority(self) -> Path:
-        """The certificate of its authority."""
+        """The certificate of the authority that signed the cloud's certificate."""
         return self.folder / "cloud" / "authority.pem"
 
     def post(self, raw: bytes) -> dict[str, Any]:
-        """Send a request over a connection of its own, and return the JSON-RPC response."""
+        """Send a request over a new connection, and return the JSON-RPC response."""
         client = ValidatorClient(self.url, self.authority)
         try:
             return client.post(raw)
@@ -57,12 +57,12 @@ class CloudRun:
             client.close()
 
     def warnings(self) -> list[RequestWarning]:
-        """Return the warnings in the log, the oldest first."""
+        """Return the warnings in the log, oldest first."""
         return warnings_in(self.folder / "cloud" / "log")
 
 
 def signer_of(kind: str, folder: Path) -> RequestSigner:
-    """Return the signer of an identity of the example; its key is written into a folder."""
+    """Return the signer of an example identity; the identity's key is written into a folder."""
     path = folder / f"{kind}.pem"
     path.write_bytes(KINDS[kind].key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     path.chmod(0o600)

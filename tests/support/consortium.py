@@ -61,7 +61,7 @@ class Node:
         return int(call(self.url, "eth_blockNumber"), 16)
 
     def launch(self, *words: str | Path) -> None:
-        """Start the node with these arguments. Its output is appended to the log."""
+        """Start the node with the given arguments. The node's output is appended to its log."""
         command = [str(self.program), *map(str, words)]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -69,7 +69,7 @@ class Node:
             )
 
     def answers(self) -> bool:
-        """Return whether the node's API answers. If the node has ended, fail with the end of its log."""
+        """Return whether the node's API answers. If the node has ended, raise an error with the end of its log."""
         try:
             return self.head >= 0
         except (OSError, AssertionError):  # until its first block, CometBFT answers with an error
@@ -78,14 +78,14 @@ class Node:
             return False
 
     def kill(self) -> None:
-        """Kill the node, as a power cut does, and keep its data."""
+        """Kill the node, as a power cut does; its data are kept."""
         if self.process:
             self.process.kill()
             self.process.wait()
             self.process = None
 
     def stop(self) -> None:
-        """Stop the node, and keep its data."""
+        """Stop the node; its data are kept."""
         if self.process:
             self.process.terminate()
             self.process.wait()
@@ -94,7 +94,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Consortium:
-    """A vendor on a network of several nodes, who uses the first of them."""
+    """A vendor on a network of several nodes, who uses the first node."""
 
     workshop: Workshop
 
@@ -151,10 +151,10 @@ def pair(vendor: Consortium) -> None:
 
 
 def check_halt_and_resume(vendor: Consortium, spare: Node, needed: Node, *, restart: Callable[[], None]) -> None:
-    """Check that a network works without one node.
+    """Check that a network works without one of its nodes.
 
-    Without two nodes, it halts, and recovers later. With two nodes stopped, `execute` gives up and can be resumed
-    later. `restart` starts the needed node, and returns when the network makes blocks again.
+    Without two nodes, the network halts, and recovers later. While two nodes are stopped, `execute` gives up, and can
+    be resumed later. The function `restart` starts the needed node, and returns when the network makes blocks again.
     """
     spare.stop()
     assert vendor.execute(vendor.propose("1.0.0")).status == 0

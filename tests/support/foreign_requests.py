@@ -26,7 +26,7 @@ _NAMES = itertools.count(1)
 
 
 def encode(data: bytes) -> str:
-    """Return base64url without padding."""
+    """Return bytes as base64url without padding."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
@@ -35,9 +35,9 @@ class ForeignSender:
     """A sender with a key of its own.
 
     Attributes:
-        algorithm: the algorithm of its signatures.
+        algorithm: the JWS algorithm of the sender's signatures.
         uuid: its identity.
-        number: distinguishes keys of one algorithm.
+        number: selects one of several keys of the algorithm.
     """
 
     algorithm: str
@@ -51,7 +51,7 @@ class ForeignSender:
         return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
     def sign(self, message: bytes) -> bytes:
-        """Return a signature as RFC 7518 and RFC 8037 define it."""
+        """Return a signature in the form of RFC 7518 and RFC 8037."""
         key = _key(self.algorithm, self.number)
         if isinstance(key, ec.EllipticCurvePrivateKey):
             r, s = decode_dss_signature(key.sign(message, ec.ECDSA(SHA256())))
@@ -63,11 +63,11 @@ class ForeignSender:
         return key.sign(message, padding.PKCS1v15(), SHA256())
 
     def header(self, **changed: Any) -> bytes:
-        """Return the header of a token, with changed or further members."""
+        """Return the header of a token, with changed or additional members."""
         return json.dumps({"alg": self.algorithm, "kid": str(self.uuid)} | changed).encode()
 
     def token(self, claims: bytes, header: bytes | None = None, sign: Callable[[bytes], bytes] | None = None) -> str:
-        """Return a token with any header, claims and signature."""
+        """Return a token with the given header, claims and signature."""
         signed = f"{encode(self.header() if header is None else header)}.{encode(claims)}"
         return f"{signed}.{encode((sign or self.sign)(signed.encode()))}"
 
@@ -77,7 +77,7 @@ class ForeignSender:
 
 
 def claims(**changed: Any) -> dict[str, Any]:
-    """Return the claims of a valid request, with changed or further claims. Each has a name of its own."""
+    """Return the claims of a valid request, with changed or additional claims. Each has a name of its own."""
     number = next(_NAMES)
     good = {
         "iat": int(time.time()),
@@ -96,7 +96,7 @@ def data(value: float, *, thing: str = "256", name: str = "temperature", at: flo
 
 
 def envelope(token: str, method: str = "submit", **changed: Any) -> bytes:
-    """Return the JSON-RPC request of a token, with changed or further members."""
+    """Return the JSON-RPC request with a token, with changed or additional members."""
     fields: Mapping[str, Any] = {"jsonrpc": "2.0", "id": 7, "method": method, "params": {"signed": token}}
     return json.dumps({**fields, **changed}).encode()
 

@@ -1,8 +1,9 @@
-"""A server process imports common libraries once and forks Python programs, because importing takes most of their time.
+"""A server process imports common libraries once and forks Python programs from itself, which saves import time.
 
-`tests.support.forks` starts it, and passes a listening socket as stdin. Each connection is one program. The client
-sends a line of JSON with the program's descriptors. The server answers with the process id, and finally with the exit
-status. If the client closes the connection, the program is killed.
+`tests.support.forks` starts this server, and passes a listening socket as its stdin. Each connection to the server
+stands for one program. For each program, the client sends a line of JSON together with the program's descriptors. The
+server answers with the program's process id, and finally with its exit status. If the client closes the connection, the
+program is killed.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _MAX_LINE = 1 << 20
 
 @dataclass(frozen=True)
 class ForkedProgram:
-    """A Python program that a client asks for.
+    """A Python program that a client wants to run.
 
     Attributes:
         words: the arguments of Python: ``-m MODULE``, ``-c CODE`` or a file, and the program's own arguments.
@@ -85,7 +86,10 @@ class ForkedProgram:
 
 
 class ForkServer:
-    """Fork programs until the descriptor `life` ends. It ends when the tests have ended."""
+    """Fork programs until the descriptor `life` reports the end of file.
+
+    The end of `life` means that the tests have ended.
+    """
 
     def __init__(self, listener: socket.socket, life: int) -> None:
         self._listener = listener
@@ -157,7 +161,7 @@ class ForkServer:
         os.close(self._life)
 
     def _reap(self) -> None:
-        """Report the exit status of each program that ended."""
+        """Report the exit status of each ended program to its client."""
         while self._clients:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:

@@ -1,6 +1,6 @@
-"""Runs Python programs as processes that are forked from a server, which has already imported the libraries.
+"""Runs Python programs as processes forked from a server that has already imported the libraries.
 
-A program has its own process, like a program that `subprocess` starts. Only the time for imports is saved.
+Each program has its own process, as if `subprocess` had started it. Forking saves only the time for imports.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Process:
     Attributes:
         pid: the process id.
         stdout: the program's output.
-        returncode: the exit status. It is negative if a signal ended the program, and None before `wait`.
+        returncode: the exit status. The exit status is negative if a signal ended the program, and None before `wait`.
     """
 
     pid: int
@@ -89,13 +89,13 @@ class Process:
         return self.wait() if self.returncode is None and select.select([self], [], [], 0)[0] else self.returncode
 
     def fileno(self) -> int:
-        """Return a descriptor for `select`. It becomes readable when the program has ended."""
+        """Return a descriptor for `select`. The descriptor becomes readable when the program has ended."""
         return self._connection.fileno()
 
     def communicate(self, timeout: float = DEADLINE) -> tuple[str, str]:
-        """Return the rest of the output and the errors when the program has ended.
+        """Wait for the end of the program; return the remaining output and the errors.
 
-        Kill the program after the timeout.
+        After the timeout, the program is killed.
         """
         timer = threading.Timer(timeout, self.kill)
         timer.start()

@@ -1,6 +1,6 @@
 """Cores for tests.
 
-`FakeCore` records calls and answers from dictionaries. `gateway_core` runs a real core without a chain.
+`FakeCore` records calls, and answers from dictionaries. `gateway_core` runs a real core without a chain.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SPEC_HASH = hashlib.sha256(b"thermo2").digest()
 
 
 def device_offer(folder: Path, image: bytes = b"image", *, version: str = "1.1.0", job: int = 7) -> DeviceOffer:
-    """Write an image to a file, and return the offer of it."""
+    """Write an image to a file, and return an offer of the image."""
     digest = hashlib.sha256(image).digest()
     path = folder / digest.hex()
     path.write_bytes(image)
@@ -62,12 +62,12 @@ def device_offer(folder: Path, image: bytes = b"image", *, version: str = "1.1.0
 
 
 class FakeCore(Core):
-    """A core without rules, which records calls.
+    """A core without rules, which only records calls.
 
     Attributes:
-        devices: the devices by number.
-        now_offered: the present offers, by device.
-        calls: the names and arguments of all calls that change the state, in order.
+        devices: the known devices, by number.
+        now_offered: the current offers, by device.
+        calls: names and arguments of all state-changing calls, in order.
         tokens: the token of each device.
     """
 
@@ -88,7 +88,7 @@ class FakeCore(Core):
         return iter(self.devices)
 
     def authenticate(self, face: str, number: int, secret: str | bytes) -> KnownDevice:
-        """Accept the device's token at every face."""
+        """Accept the device's token at any face."""
         device = self.devices.get(number)
         text = secret.decode() if isinstance(secret, bytes) else secret
         if device is None or device.is_banned or self.tokens[number] != text:
@@ -179,7 +179,10 @@ class SteppedClock:
         return self.now
 
     async def advance(self, core: Core, seconds: int) -> None:
-        """Advance the time in small steps, as a gateway would see it. The core ticks after each step."""
+        """Advance the time in small steps, as a running gateway experiences it.
+
+        After each step, the core's `tick` is called.
+        """
         while seconds:
             step = min(seconds, LARGEST_STEP)
             self.now, seconds = self.now + step, seconds - step
@@ -203,7 +206,7 @@ class ChangedOffers:
 
 
 def release_facts(folder: Path, version: str, *, component: Component = COMPONENT, **changes: Any) -> ReleaseFacts:
-    """Return an active release whose image is proven and lies in a folder."""
+    """Return an active release whose image is verified and stored in a folder."""
     offer = device_offer(folder, f"image of {component.product} {version}".encode(), version=version)
     record = Release(
         product=component.product,
@@ -227,7 +230,7 @@ def site_facts(
 ) -> SiteFacts:
     """Return the facts of a site.
 
-    Its devices have one Spec, and the products of the given releases are on the Spec's list.
+    All devices have the same Spec, which lists the products of the given releases.
     """
     by_component: defaultdict[Component, list[ReleaseFacts]] = defaultdict(list)
     for one in releases:
@@ -242,7 +245,7 @@ def site_facts(
 
 
 def known_device(number: int, **changes: Any) -> KnownDevice:
-    """Return a device of the site of `site_facts`."""
+    """Return a device at the site of `site_facts`."""
     return replace(KnownDevice(number, f"acme/thermo2/SN-{number}", SPEC_HASH), **changes)
 
 
@@ -255,7 +258,7 @@ class GatewayCore:
         clock: its clock.
         face: a face that counts changed offers.
         log: the entries that `appending` took from the outbox.
-        lines: what a face wrote to the log of the service, for tests that keep it.
+        lines: the service log lines of a face, for tests that store them here.
     """
 
     def __init__(
@@ -278,7 +281,7 @@ class GatewayCore:
         self.state.__exit__()
 
     def entries(self) -> list[LogEntry]:
-        """Return the entries that wait for the log."""
+        """Return the entries in the outbox of the log."""
         return [LogEntry.decode(raw) for _, raw in self.state.outbox()]
 
     async def until(self, condition: Callable[[], object]) -> None:
@@ -297,7 +300,7 @@ class GatewayCore:
         return [LogEntry.decode(raw) for raw in self.log]
 
     async def has_entries(self, count: int) -> None:
-        """Let other tasks run until a number of entries wait for the log."""
+        """Let other tasks run until the given number of entries is in the outbox."""
         while self.state.waiting() < count:  # noqa: ASYNC110 - a thread writes them
             await asyncio.sleep(0)
 
@@ -306,7 +309,7 @@ class GatewayCore:
 async def gateway_core(
     folder: Path, facts: SiteFacts, *, policy: GroupPolicy | None = None
 ) -> AsyncIterator[GatewayCore]:
-    """Run a real core with given facts, and with one policy for all devices."""
+    """Run a real core with the given facts, and with one policy for all devices."""
     with GatewayCore(folder) as gateway:
         await gateway.core.update(facts, {"default": policy or GroupPolicy()})
         yield gateway
@@ -314,7 +317,10 @@ async def gateway_core(
 
 @asynccontextmanager
 async def appending(gateway: GatewayCore) -> AsyncIterator[None]:
-    """Append the entries of the outbox to `GatewayCore.log`, as the service does. The core then answers events."""
+    """Append the entries of the outbox to `GatewayCore.log`, as the gateway service does.
+
+    The core then answers events.
+    """
 
     async def append() -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Runs the readings and commands of the city's gateway, in threads as the gateway's service does."""
+"""Runs the gateway's access, its readings and commands, in threads as the gateway service does."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ ALLOWED = {"thermo2": ("fan",)}
 
 
 class AccessRun:
-    """The access of a gateway that runs.
+    """The access of a running gateway.
 
     Attributes:
         access: the access.
-        url: where it receives commands.
-        lines: the lines that it has written.
+        url: the URL at which the gateway receives commands.
+        lines: the log lines that the access has written.
     """
 
     def __init__(self, access: GatewayAccess, loop: asyncio.AbstractEventLoop, url: str, lines: list[str]) -> None:
@@ -48,7 +48,7 @@ class AccessRun:
         return self.access.commands
 
     def call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine in the loop of the gateway."""
+        """Run a coroutine in the gateway's event loop."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(DEADLINE)
 
 

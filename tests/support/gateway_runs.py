@@ -21,7 +21,7 @@ from tests.support.waiting import DEADLINE, eventually
 
 
 class FakeFace:
-    """A face without a protocol. A test calls the core through it from the test's own thread."""
+    """A face without a protocol. A test calls the core through this face from the test's own thread."""
 
     name = "fake"
 
@@ -31,7 +31,7 @@ class FakeFace:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self, core: Core, *, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Keep the core, and wait until the task is cancelled."""
+        """Store the core, and wait until the task is cancelled."""
         on_ready()
         self._core, self._loop = core, asyncio.get_running_loop()
         await asyncio.Event().wait()
@@ -61,7 +61,7 @@ class FakeFace:
         return found
 
     def knows(self, number: int) -> bool:
-        """Whether the gateway has read that a device belongs to its site."""
+        """Whether the gateway has read from the registry that a device belongs to its site."""
 
         async def ask(core: Core) -> bool:
             return core.device(number) is not None
@@ -80,7 +80,7 @@ class FakeFace:
         return found
 
     def report(self, number: int, device: SigningDevice, image: bytes, product: str | None = None) -> None:
-        """Report with a signed statement which image a device runs."""
+        """Report the image that a device runs, with a signed statement."""
 
         async def report(core: Core) -> bool:
             digest = hashlib.sha256(image).digest()
@@ -98,8 +98,8 @@ def running_gateway(
 
     Args:
         setup: the gateway.
-        lines: gets the lines that the gateway writes.
-        on_ready: called with the URL of its state.
+        lines: receives the log lines of the gateway.
+        on_ready: called with the URL of the gateway's state pages.
     """
     face, stop, ready = FakeFace(), Stop(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""The loader compiled for this computer. Its flash is in memory, and any flash operation can be cut off."""
+"""The loader compiled for this computer, with its flash in memory and a power cut in any flash operation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Report(ctypes.Structure):
 
 
 class HostDevice:
-    """One device in this process. The library has one flash, so a process uses one device at a time.
+    """One device in this process. The library has one flash, so a process can use only one device at a time.
 
     Args:
         library: the file that `build_host` wrote.
@@ -64,11 +64,11 @@ class HostDevice:
         ctypes.memmove(self._flash, contents, FLASH_SIZE)
 
     def answer_of_chip(self, verdict: int) -> None:
-        """Set the answer of the secure element from now on."""
+        """Set the answer that the secure element gives to later questions of the loader."""
         self._numbers["verdict"].value = verdict
 
     def load(self, slot_0: bytes, slot_1: bytes) -> None:
-        """Fill both slots, and erase the state."""
+        """Fill both slots, and erase the loader's state."""
         contents = bytearray(b"\xff" * FLASH_SIZE)
         contents[SLOT_0 : SLOT_0 + len(slot_0)] = slot_0
         contents[SLOT_1 : SLOT_1 + len(slot_1)] = slot_1
@@ -100,7 +100,7 @@ class HostDevice:
         return Running(self._report.flags, self._report.refusal)
 
     def request(self) -> bool:
-        """Request the image of slot 1 by its digest, written as a digest TLV without a security counter before it."""
+        """Request the image of slot 1 by its digest; the request contains a digest TLV and no security counter."""
         return self.request_digest(digest_of(self.slot(1)))
 
     def request_digest(self, digest: bytes) -> bool:
@@ -135,7 +135,7 @@ def hashed_size(slot: bytes) -> int:
 
 
 def host_images() -> dict[str, bytes]:
-    """Return images for the host, signed by imgtool: an old, a new and a long one, and others to be refused."""
+    """Return images for the host, signed by imgtool: an old, a new and a long image, and images to be refused."""
     kinds = {
         "old": (1000, ImageSignature(version="1.0.0")),
         "new": (1300, ImageSignature(version="1.1.0")),

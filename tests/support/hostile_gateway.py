@@ -39,7 +39,7 @@ class Gateway:
         repeat: whether the CARs repeat blocks.
         token: the required bearer token; empty if none is required.
         asked: requested paths, with their counts.
-        refused: requests that BlockOTA's client must not send.
+        refused: requests that a correct client must not send.
         shown: values of the received ``Authorization`` headers.
     """
 

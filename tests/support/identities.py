@@ -15,13 +15,13 @@ from blockota.model.identity import Enrolment, IdentityKind, Keys
 
 
 def p256_key(number: int) -> PublicKey:
-    """Return the P-256 key of a private key that is a small number."""
+    """Return the P-256 public key of a private key that is a small number."""
     point = ec.derive_private_key(1000 + number, ec.SECP256R1()).public_key().public_numbers()
     return PublicKey(KeyKind.P256, point.x.to_bytes(32, "big") + point.y.to_bytes(32, "big"))
 
 
 def keys_of(number: int, *, account: str | None = None) -> Keys:
-    """Return keys for all purposes. Unless an account is given, the account belongs to no key."""
+    """Return keys for all purposes. Without an `account` argument, the enrolled account belongs to no key."""
     word = hashlib.sha256(b"identity %d" % number).digest
     other = to_checksum_address("0x" + word()[:20].hex())
     log_key = hashlib.sha256(b"log %d" % number).digest()

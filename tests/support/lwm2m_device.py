@@ -1,8 +1,8 @@
 """An LwM2M device for tests.
 
-It is stricter than the specification, and refuses writes in a wrong order. On one UDP socket, the device is both a
-client of the gateway's plain port and a server of its own resources. It shares no code with the gateway except
-aiocoap's encoding of messages.
+The simulated device is stricter than the specification, and refuses writes in a wrong order. On one UDP socket, the
+device is both a client of the gateway's plain port and a server of its own resources. The device shares no code with
+the gateway except aiocoap's encoding of messages.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ SIGNING_LINKS = LINKS + b",</26241/0>"
 
 
 class Lwm2mDevice(ObservableResource, PathCapable):
-    """A device with the objects 3 and 5.
+    """A device with the LwM2M objects 3 (Device) and 5 (Firmware Update).
 
     Attributes:
         version: version of the running image.
-        next_version: version of the image that is downloaded.
+        next_version: version of the downloaded image.
         state, result: resources 5/0/3 and 5/0/5.
         package: the downloaded image.
         values: further readable resources by path, as text.
-        asked: the methods and paths of the gateway's requests, in order.
+        asked: methods and paths of the gateway's requests, in order.
         can_pull, can_push: whether the device can pull images, and whether it accepts pushed images.
-        rolls_back: whether an update ends with the old image.
-        stalls: whether a download never ends.
+        rolls_back: whether the device runs the old image after an update.
+        stalls: whether downloads never end.
         pull_result: the result with which each download fails; 0 for a successful download.
-        block: size of the blocks that the device asks for, as an exponent of the block option.
-        server: the URI of the gateway's port for devices.
+        block: the exponent in the block option, which selects the block size that the device requests.
+        server: the URI of the gateway's device port.
         image: the running image, which the object 26241 reports; None for a device without this object.
-        sign: signs the image together with the gateway's nonce; None for a device that does not sign.
-        commands: the payloads of the commands that arrived.
-        command_answer: the code and the payload with which commands are answered.
+        sign: signs the image and the gateway's nonce; None for a device that does not sign.
+        commands: payloads of the received commands.
+        command_answer: code and payload of the answer to each command.
     """
 
     def __init__(self) -> None:
@@ -107,14 +107,14 @@ class Lwm2mDevice(ObservableResource, PathCapable):
             return await self._context.request(message).response
 
     async def ask(self, message: Message) -> Message:
-        """Send one message, and leave its block options unchanged."""
+        """Send one CoAP message with unchanged block options."""
         async with asyncio.timeout(10):
             return await self._context.request(message, handle_blockwise=False).response
 
     async def register(
         self, number: object = 256, query: str = "lt=60&b=U&lwm2m=1.0", links: bytes | None = None
     ) -> Message:
-        """Register, and keep the location of the registration."""
+        """Register, and store the location of the registration."""
         if links is None:
             links = LINKS if self.image is None else SIGNING_LINKS
         answer = await self.request(POST, f"rd?ep={number}&{query}", links, content_format=40)
@@ -136,14 +136,14 @@ class Lwm2mDevice(ObservableResource, PathCapable):
         return await self.register(number)
 
     def end_update(self) -> None:
-        """Start the downloaded image if the gateway requested it."""
+        """Start the downloaded image if the gateway requested an update."""
         if self.state == UPDATING:
             self.state, self.result = IDLE, 8 if self.rolls_back else 1
             if not self.rolls_back:
                 self.version, self.image = self.next_version, self.package if self.image is not None else None
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition is true. It is checked after each request of the gateway."""
+        """Wait until a condition is true. The condition is checked after each request of the gateway."""
         async with asyncio.timeout(10):
             while not condition():
                 self.heard.clear()

@@ -37,11 +37,11 @@ OLD, NEW = "1.0.0", "1.1.0"
 
 
 class DeliveringCore(FakeCore):
-    """A core for one device, with the real state machine of its delivery.
+    """A core for one device, with the real state machine of the device's delivery.
 
     Attributes:
-        new: the release to deliver. The state machine decides when it is offered.
-        step: notified after each call that changes the state.
+        new: the release to deliver. The state machine decides when the image is offered to the device.
+        step: notified after each state-changing call.
         entries: kinds of the logged entries.
     """
 
@@ -57,7 +57,7 @@ class DeliveringCore(FakeCore):
         self.not_before: int | None = None
 
     def plan(self) -> None:
-        """Make the new release the target."""
+        """Make the new release the delivery's target."""
         self._advance(Planned(Target(self.new.release, self.new.image)))
 
     def withdraw(self) -> None:
@@ -74,7 +74,7 @@ class DeliveringCore(FakeCore):
         return self.delivery
 
     def offer(self, number: int, product: str | None = None) -> DeviceOffer | None:
-        """Return the offer that the state machine makes."""
+        """Return the current offer of the state machine."""
         assert product is None
         is_open = number == 256 and self.delivery.offer is not None
         return replace(self.new, job=self.delivery.job, not_before=self.not_before) if is_open else None
@@ -165,9 +165,9 @@ async def serving(core: Core, folder: Path, desks: ThingDesks | None = None) -> 
 
 
 def free_ports() -> int:
-    """Return a port that is free for UDP and TCP, as is its successor.
+    """Return a UDP and TCP port p such that p and p + 1 are free.
 
-    The port is below the range of Linux's ephemeral ports, so that no other test is assigned it in the meantime.
+    The port is below Linux's range of ephemeral ports, so no other test is assigned the same port meanwhile.
     """
     while True:
         port = random.SystemRandom().randrange(20_000, 32_000, 2)

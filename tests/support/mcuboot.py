@@ -1,4 +1,4 @@
-"""MCUboot images as imgtool makes them, with a security counter and a signature."""
+"""MCUboot images in the format of imgtool, with a security counter and a signature."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def sign_image(image: bytes, key: ec.EllipticCurvePrivateKey = KEY) -> bytes:
 
 
 def unsigned_image(name: bytes, *counters: int | bytes) -> bytes:
-    """Return an image with the given security counters. imgtool itself writes at most one.
+    """Return an image with the given security counters. imgtool itself writes at most one counter.
 
-    Each name gives a different image.
+    Images with different names are different.
     """
     code = program(0x4000 + HEADER_SIZE, after=name.ljust(64, b"."))
     protected = b""
@@ -50,7 +50,10 @@ def unsigned_image(name: bytes, *counters: int | bytes) -> bytes:
 
 
 def write_image(path: str, *counters: int, key: ec.EllipticCurvePrivateKey | None = KEY) -> bytes:
-    """Write an image to a file. The name becomes a part of the program. Without a key, the image is not signed."""
+    """Write an image to a file.
+
+    The name is included in the program of the image. If no key is given, the image is not signed.
+    """
     image = unsigned_image(path.encode(), *counters)
     image = sign_image(image, key) if key else image
     Path(path).write_bytes(image)

@@ -1,4 +1,4 @@
-"""A message broker in the process of a test, with the access rules that `blockota.messaging.mosquitto` writes."""
+"""An MQTT broker in the process of a test, with the access rules that `blockota.messaging.mosquitto` writes."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def matches(pattern: str, topic: str) -> bool:
 
 @dataclass
 class FakeBroker:
-    """A message broker in this process.
+    """An MQTT broker in the test process.
 
     Attributes:
-        has_rules: whether the broker keeps devices apart.
-        admits_strangers: whether the broker accepts clients without a name.
+        has_rules: whether the broker enforces access rules for devices.
+        admits_strangers: whether the broker accepts clients without a user name.
         retained: the retained messages by topic.
         published: all messages, in order.
         clients: the connected clients by name.
@@ -69,7 +69,7 @@ class FakeBroker:
             self.clients.pop(name, None)
 
     def allows(self, patterns: tuple[str, ...], name: str, topic: str) -> bool:
-        """Whether a client may use a topic."""
+        """Whether a client has the right to use a topic."""
         if not self.has_rules:
             return True
         return any(matches(one.format(name), topic) for one in (*patterns, *_RULES.get(name, ())))
@@ -86,7 +86,7 @@ class FakeBroker:
         self.changed.set()
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait until a condition is true. It is checked after each message."""
+        """Wait until a condition is true. The condition is checked after each message."""
         async with asyncio.timeout(60):
             while not condition():
                 self.changed.clear()
@@ -101,7 +101,7 @@ class FakeConnection:
     """A client of the fake broker.
 
     Attributes:
-        unconfirmed: the messages that the client holds.
+        unconfirmed: the messages that the client has not confirmed.
     """
 
     def __init__(self, broker: FakeBroker, name: str) -> None:
@@ -124,7 +124,7 @@ class FakeConnection:
         self.broker.deliver(self.name, Message(topic, payload, is_retained))
 
     def hold(self, is_held: Callable[[str], bool]) -> None:
-        """Hold the messages of some topics."""
+        """Confirm messages of some topics only when `release` is called."""
         self._is_held = is_held
 
     def release(self, message: Message) -> None:
@@ -142,14 +142,14 @@ class FakeConnection:
         raise MessagingError("the broker is out of reach", why="the test cut the connection")
 
     def take(self, message: Message) -> None:
-        """Accept a message of a subscription."""
+        """Accept a message that matches a subscription."""
         allowed = self.broker.allows(_DEVICE_READS, self.name, message.topic)
         if allowed and any(matches(topic, message.topic) for topic in self.topics):
             self.queue.put_nowait(message)
 
 
 class FakeThing:
-    """A device that sends a request and waits for the answer."""
+    """A device that sends a request and waits for the response."""
 
     def __init__(self, connection: BrokerConnection, number: int) -> None:
         self.connection, self.number = connection, number
@@ -157,15 +157,15 @@ class FakeThing:
         self._tokens = 0
 
     async def ask(self, end: str, **fields: Any) -> dict[str, Any]:
-        """Send a request, such as ``jobs/start-next``, and return the fields of the answer."""
+        """Send a request, such as ``jobs/start-next``, and return the fields of the response."""
         self._tokens += 1
         token = f"token {self._tokens}"
         return await self.ask_raw(end, json.dumps({"clientToken": token, **fields}).encode())
 
     async def ask_raw(self, end: str, payload: bytes) -> dict[str, Any]:
-        """Send a payload, and return the fields of the answer.
+        """Send a payload, and return the fields of the response.
 
-        The field ``topic`` has the end of the answer's topic.
+        The field ``topic`` contains the end of the response's topic.
         """
         topic = f"$aws/things/{self.number}/{end}"
         await self.connection.publish(topic, payload)
@@ -173,7 +173,7 @@ class FakeThing:
         return {**json.loads(message.payload), "topic": message.topic.rpartition("/")[2]}
 
     async def next(self, is_wanted: Callable[[Message], object]) -> Message:
-        """Return the next wanted message. Other messages are dropped."""
+        """Return the next message that matches the condition. Other messages are dropped."""
         async with asyncio.timeout(60):
             async for message in self._messages:
                 if is_wanted(message):
@@ -183,7 +183,7 @@ class FakeThing:
 
 @asynccontextmanager
 async def thing(broker: FakeBroker, number: int) -> AsyncIterator[FakeThing]:
-    """Connect a device. It subscribes to all topics that it may receive."""
+    """Connect a device. The device subscribes to all topics that it may receive."""
     async with broker.connect(str(number)) as connection:
         for topic in _DEVICE_READS:
             await connection.subscribe(topic.format(number))
@@ -191,7 +191,7 @@ async def thing(broker: FakeBroker, number: int) -> AsyncIterator[FakeThing]:
 
 
 async def while_running(task: Awaitable[object], work: Awaitable[None]) -> None:
-    """Do some work while a face runs. A failure of either is raised."""
+    """Run a coroutine while a face runs. An exception of the coroutine or of the face is raised."""
     running, working = asyncio.ensure_future(task), asyncio.ensure_future(work)
     done, rest = await asyncio.wait([running, working], return_when=asyncio.FIRST_COMPLETED)
     for one in rest:

@@ -15,7 +15,7 @@ _NUMBERS = itertools.count(1)
 
 
 def run(*command: str, given: str = "") -> str:
-    """Run a program with an input and return its output. If it fails, its messages are shown."""
+    """Run a program with the given input, and return its output. If the program fails, its error output is raised."""
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return done.stdout
@@ -26,8 +26,8 @@ class NamespaceHost:
     """A host of a network.
 
     Attributes:
-        namespace: the name of its namespace.
-        address: its address on the bridge.
+        namespace: the name of the host's network namespace.
+        address: the host's IP address on the bridge.
     """
 
     namespace: str
@@ -35,7 +35,7 @@ class NamespaceHost:
 
     @property
     def link_address(self) -> str:
-        """Its address of Ethernet on the bridge, which contains the other one."""
+        """The host's Ethernet address on the bridge, which contains the IP address."""
         return ":".join(f"{byte:02x}" for byte in (2, 0, *IPv4Address(self.address).packed))
 
     def command(self, *words: str) -> list[str]:
@@ -51,11 +51,11 @@ class NamespaceHost:
 class Lan:
     """A bridge with hosts.
 
-    This machine has the address `address` on the bridge.
+    This machine has the IP address `address` on the bridge.
 
     Attributes:
-        name: the beginning of the names of the interfaces and namespaces.
-        network: the first three bytes of the addresses on the bridge.
+        name: the prefix of the names of interfaces and namespaces.
+        network: the first three bytes of the IP addresses on the bridge.
         hosts: the hosts on the bridge.
     """
 
@@ -84,10 +84,10 @@ class Lan:
         return host
 
     def introduce(self) -> None:
-        """Write the link addresses of all hosts into the table of neighbours of each host.
+        """Write the Ethernet addresses of all hosts into the neighbour table of each host.
 
-        The kernel keeps at most 1,024 neighbours (gc_thresh3) in all namespaces together, and drops packets beyond this
-        number; 44 hosts of which each half talks to the other one have as many. Permanent entries do not count.
+        The kernel keeps at most 1,024 neighbours (gc_thresh3) in all namespaces together, and drops packets above it.
+        Permanent entries do not count towards the limit of neighbours.
         """
         lines = [
             f"neighbour replace {one.address} lladdr {one.link_address} dev eth0 nud permanent\n" for one in self.hosts
@@ -96,11 +96,11 @@ class Lan:
             run("ip", "-netns", host.namespace, "-batch", "-", given="".join(lines))
 
     def add_behind(self, router: NamespaceHost, addresses: tuple[str, str]) -> NamespaceHost:
-        """Add a host that only a cable to another host connects.
+        """Add a host that is connected only by a cable to another host.
 
         Args:
             router: the other host.
-            addresses: the addresses of the other host and of the new host on the cable.
+            addresses: the IP addresses of the other host and of the new host on the cable.
         """
         host = NamespaceHost(f"{self.name}n{len(self.hosts) + 2}", addresses[1])
         run("ip", "netns", "add", host.namespace)
@@ -115,7 +115,7 @@ class Lan:
 
 @contextmanager
 def lan() -> Iterator[Lan]:
-    """Make a bridge, and remove it with its hosts at the end."""
+    """Make a bridge, and at the end remove the bridge with its hosts."""
     number = next(_NUMBERS)
     # Workers of pytest-xdist are processes of one machine, so names and addresses contain the number of the process.
     unique = os.getpid() % 200 + 20

@@ -22,7 +22,7 @@ from tests.conftest import wait_for_chain
 
 @contextmanager
 def fresh_anvil(*options: str, history: int = 256) -> Iterator[Chain]:
-    """Start a separate anvil chain with these options. It keeps the states of the last `history` blocks."""
+    """Start a separate anvil chain with the given options. The chain keeps the states of the last `history` blocks."""
     port = free_port()
     command = [str(find_anvil()), "--chain-id", str(LOCAL_CHAIN_ID), "--port", str(port), *options]
     command += ["--prune-history", str(history)]
@@ -40,10 +40,10 @@ class Line:
     Attributes:
         node: URL of the node.
         url: URL of the proxy.
-        cut_before: method of the request before which the connection breaks.
-        cut_after: method of the request after whose processing the connection breaks, before the response.
+        cut_before: the connection breaks before a request with this method is forwarded.
+        cut_after: the connection breaks after a request with this method was processed, before the response.
         is_cut: whether the connection is broken.
-        stale: the method for which the last response is repeated, as a lagging node would do.
+        stale: the method whose last response is repeated, as by a lagging node.
         requests: methods of the requests that reached the node.
     """
 
@@ -116,7 +116,7 @@ def stand_in(answer: Callable[[bytes], tuple[int, bytes] | None]) -> Iterator[st
 
 @contextmanager
 def line_to(chain: Chain) -> Iterator[Line]:
-    """Run a proxy to a chain, whose connection can be broken."""
+    """Run a proxy to a chain; the proxy's connection can be broken."""
     line = Line(chain.url)
 
     def answer(body: bytes) -> tuple[int, bytes] | None:
@@ -149,10 +149,9 @@ def post(url: str, body: bytes) -> bytes:
 
 
 def free_port_pair() -> int:
-    """Return a free port of 127.0.0.1 whose successor is also free.
+    """Return a port p of 127.0.0.1 such that p and p + 1 are free.
 
-    Both ports are below 32,768. Both ports are below the range from which the system chooses ports for connections, so
-    no connection can take them.
+    Both ports are below 30,000, and so below the system's range of ports for outgoing connections (32,768 and above).
     """
     while True:
         port = random.SystemRandom().randrange(20_000, 30_000)

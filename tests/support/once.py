@@ -1,4 +1,4 @@
-"""Prepare a result once in a test run, although several test processes need it."""
+"""Prepare a result once per test run, although several test processes need it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def once(folder: Path, make: Callable[[Path], object]) -> Path:
 
     Args:
         folder: the path of the folder.
-        make: creates the folder at the given path. If `make` raises, the next process tries again.
+        make: creates the folder at the given path. If `make` raises an exception, the next process tries again.
     """
     with locked(folder.with_name(f"{folder.name}.lock")):
         if not folder.exists():

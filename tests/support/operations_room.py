@@ -1,4 +1,4 @@
-"""An operations room over a city on a local chain: devices, releases, an order, and the log of the gateway."""
+"""An operations room for a city on a local chain: devices, releases, an order, and the log of the gateway."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SCRIPT = "<script>document.title='owned'</script>"
 
 
 def signer_of(identity: ExampleIdentity, use: str) -> NoteSigner:
-    """Return the key of the log of an example identity."""
+    """Return the log key of an example identity."""
     private = identity.log_key
     key = VerifierKey(
         f"city.example/{use}/{identity.uuid.hex}", NoteAlgorithm.ED25519, private.public_key().public_bytes_raw()
@@ -48,12 +48,12 @@ def signer_of(identity: ExampleIdentity, use: str) -> NoteSigner:
 
 @dataclass
 class GatewayLog:
-    """The log of the example's gateway, as a test writes it.
+    """The log of the example's gateway, to which a test appends entries.
 
     Attributes:
         city: the city.
         folder: the folder of the log.
-        devices: the device that signs, by number.
+        devices: the signing devices, by number.
     """
 
     city: City
@@ -65,7 +65,7 @@ class GatewayLog:
         self.log, self.signer = TileLog(self.folder), signer_of(GATEWAY, "gateway")
 
     def install(self, number: int, version: str, image: bytes, *, time: int, order: int | None = None) -> int:
-        """Append the receipt of an installation that the device signed."""
+        """Append the receipt of an installation, signed by the device."""
         digest = hashlib.sha256(image).digest()
         counter, statement = self.devices[number].state(digest, kind=RUNS)
         entry = LogEntry(
@@ -88,7 +88,7 @@ class GatewayLog:
         return self.append(LogEntry(kind=kind, time=time, device=device, gateway=GATEWAY.uuid, source=text))
 
     def append(self, entry: LogEntry) -> int:
-        """Append an entry, which is not published yet."""
+        """Append an entry without publishing it."""
         return self.log.append([entry.encode()])[0]
 
     def publish(self) -> None:
@@ -129,7 +129,7 @@ class RoomScene:
 
 
 def make_scene(chain: Chain, cast: Cast, folder: Path, *, devices: int = 3, is_public: bool = False) -> RoomScene:
-    """Make a city with devices, two releases, an order and a log, and an operations room over it."""
+    """Make a city with devices, two releases, an order and a log, and an operations room for this city."""
     city = found_city(chain, cast)
     store = LocalStore(folder / "store")
     images = {version: f"image {version}".encode() * 100 for version in ("1.0.0", "1.1.0")}

@@ -15,7 +15,7 @@ class PageProgram:
     """A program of a page.
 
     Attributes:
-        source: the program, as it stands on the page.
+        source: the program, as shown on the page.
         shown: the output on the page, in which ``…`` marks an omitted part.
     """
 

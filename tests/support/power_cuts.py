@@ -1,8 +1,8 @@
-"""Updates of a device whose power fails.
+"""Updates of a device during which the power fails.
 
-The module has scenarios and power cuts, and checks which image the device runs afterwards. A device may be cut off at
-any instant. Afterwards it must start one of the two images that the scenario allows, byte for byte, and the update must
-still be possible.
+The module contains scenarios and power cuts, and checks which image the device runs afterwards. The power of a device
+may fail at any instant. After a power cut, the device must start one of the two images that the scenario allows, byte
+for byte, and a later update must still be possible.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Cut:
 
     Attributes:
         operation: the number of the flash operation during which the power fails, counted from 1.
-        torn: the contents of the interrupted operation's cells after the cut, in the device's own numbers.
-        seed: selects the bits that have changed.
+        torn: selects the contents of the interrupted operation's cells after the cut; the codes depend on the device.
+        seed: the random seed that selects the changed bits.
     """
 
     operation: int
@@ -43,7 +43,7 @@ class Running:
 
     Attributes:
         flags: the flags of the boot report (``device/loader/boot_report.h``).
-        refusal: why the loader refused the requested image; 0 if it did not refuse it.
+        refusal: the loader's reason code for refusing the requested image; 0 if it was not refused.
     """
 
     flags: int
@@ -51,7 +51,7 @@ class Running:
 
     @property
     def is_trial(self) -> bool:
-        """Whether the image must confirm itself, because otherwise it is rolled back."""
+        """Whether the image is on trial: it is rolled back unless it confirms itself."""
         return bool(self.flags & 1)
 
 
@@ -75,7 +75,7 @@ class UpdatableDevice(Protocol):
         """Write an image to slot 1 by operations of the flash controller."""
 
     def boot(self) -> Running | None:
-        """Reset the device. Returns the image that it runs, or None if it runs no image."""
+        """Reset the device. Return the image that runs after the reset, or None if no image runs."""
 
     def request(self) -> bool:
         """Let the running image request the image of slot 1. Returns False if the request was refused."""
@@ -94,9 +94,9 @@ class Scenario:
     Attributes:
         slot_0: the name of the image that the device runs at the start.
         slot_1: the name of the image in slot 1.
-        steps: the names of methods of the device, in order.
+        steps: the names of the device's methods to call, in order.
         final: the name of the image that the device runs at the end.
-        damaged: the offset of a byte of slot 0 that is wrong at the start; None if no byte is wrong.
+        damaged: the offset of a wrong byte in slot 0 at the start; None if no byte is wrong.
     """
 
     name: str
@@ -138,10 +138,10 @@ def play(device: UpdatableDevice, scenario: Scenario, images: Mapping[str, bytes
 def find_fault(
     device: UpdatableDevice, scenario: Scenario, images: Mapping[str, bytes], cuts: Iterable[Cut]
 ) -> tuple[str, int]:
-    """Play a scenario with power cuts, one after the other, and judge the device after them.
+    """Play a scenario with power cuts, one after another, and check the device afterwards.
 
     Returns:
-        The fault, empty if there is none; and the number of cuts that happened.
+        The fault, or an empty text if there is none; and the number of cuts that happened.
     """
     planned: Iterator[Cut] = iter(cuts)
     device.plan(next(planned, None))
@@ -179,7 +179,10 @@ def find_fault(
 
 
 def _fault_of_running(device: UpdatableDevice, allowed: Mapping[str, bytes]) -> str:
-    """Boot until the device runs an image. Returns the fault of this image; empty if it is allowed."""
+    """Boot until the device runs an image.
+
+    Returns the fault of the image that runs, or an empty text if the image is allowed.
+    """
     for _ in range(ATTEMPTS):
         if device.boot():
             found = [name for name, image in allowed.items() if device.slot(0).startswith(image)]
@@ -188,7 +191,7 @@ def _fault_of_running(device: UpdatableDevice, allowed: Mapping[str, bytes]) -> 
 
 
 def _settle(device: UpdatableDevice) -> Running | None:
-    """Boot, without confirming, until no trial is in progress."""
+    """Boot without confirming until no trial is in progress."""
     running = None
     for _ in range(BOOTS):
         running = device.boot()

@@ -1,4 +1,4 @@
-"""Small programs for a Cortex-M, as raw images that are linked for any address."""
+"""Small programs for a Cortex-M as raw images, linked for any address."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def program(base: int, *, before: bytes = b"", handlers: int = 4, after: bytes =
     Args:
         base: the address that the program is linked for.
         before: the bytes between the vector table and the handlers; their number is a multiple of four.
-        handlers: the number of different handlers, beside the default handler.
+        handlers: the number of different handlers, without the default handler.
         after: the bytes after the handlers.
         interrupts: the number of interrupts in the vector table.
     """
@@ -66,6 +66,6 @@ def swu(image: bytes = b"rootfs", *, first: str = "sw-description") -> bytes:
 
 
 def hashed(image: bytes) -> bytes:
-    """Return an MCUboot image, given as header and program, with the hash of both after it."""
+    """Return an MCUboot image made of a header, a program, and the hash of both."""
     digest = hashlib.sha256(image).digest()
     return image + struct.pack("<HHHH", 0x6907, 8 + len(digest), 0x10, len(digest)) + digest

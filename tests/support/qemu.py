@@ -1,8 +1,9 @@
 """A BBC micro:bit in QEMU with a power supply that can fail at any instant.
 
-QEMU's model of the nRF51 has a flash controller. QEMU does not keep the flash in a file, and at a reset it restores the
-initial content of the flash. Every boot is therefore a new process. At a reset, and when the power is cut, the process
-is stopped, its flash is saved, and the process is killed. The next process starts with the saved flash.
+QEMU's model of the nRF51 has a flash controller. QEMU does not save the flash to a file, and a reset restores the
+initial content of the flash. Every boot of the board is therefore a new QEMU process. At a reset, and when the power is
+cut, the process is stopped, its flash is saved, and the process is killed. The next process starts with the saved
+flash.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ MAX_RESETS = 20
 
 
 class Machine:
-    """One process of QEMU, from a reset to the next one.
+    """One process of QEMU, from one reset to the next.
 
     Args:
-        folder: a folder for the flash.
-        flash: the content of the flash.
-        debugger: the other end of QEMU's interface for debuggers, which then starts the program; None to start it.
+        folder: a folder for the flash file.
+        flash: the initial content of the flash.
+        debugger: QEMU's debugger connection, by which the test starts the program; None to start the program itself.
 
     Attributes:
-        line: the other end of the serial line.
-        monitor: the connection to QEMU's monitor. It is readable when an event has arrived.
+        line: the test's end of the serial line.
+        monitor: the connection to QEMU's monitor. The connection is readable when an event has arrived.
         has_reset: whether the program requested a reset. QEMU has then stopped.
-        is_up: whether the program has sent something, and can therefore receive.
+        is_up: whether the program has sent bytes, and can therefore receive.
     """
 
     def __init__(self, folder: Path, flash: bytes, debugger: socket.socket | None = None) -> None:
@@ -79,11 +80,11 @@ class Machine:
 
     @property
     def has_event(self) -> bool:
-        """Whether an event arrived together with an answer. The monitor is then not readable."""
+        """Whether an event arrived together with a response. The monitor connection is not readable in this case."""
         return b"\n" in self._received
 
     def read_event(self) -> None:
-        """Read the event that the monitor has received."""
+        """Read the event that arrived at the monitor connection."""
         self._note(self._read_message())
 
     def end(self) -> bytes:
@@ -128,13 +129,13 @@ class QemuBoard:
 
     Args:
         folder: an empty folder.
-        flash: the first content of the flash.
+        flash: the initial content of the flash.
 
     Attributes:
-        port: path of the port. Like the port of an interface chip, it stays when the board resets.
-        boots: how often the board has started.
+        port: path of the port. Like the port of a USB interface chip, the port remains when the board resets.
+        boots: the number of starts of the board.
         ready: the number of the last start whose program can receive.
-        sent: bytes that the board has received from the port.
+        sent: the bytes that the board has received from the port.
     """
 
     def __init__(self, folder: Path, flash: bytes) -> None:
@@ -173,7 +174,7 @@ class QemuBoard:
         """Cut the power, and switch it on again.
 
         Args:
-            damage: returns the next content of the flash, given the content at the cut.
+            damage: returns the content of the flash after the cut, given the content at the cut.
 
         Returns:
             The content of the flash at the cut.
@@ -191,7 +192,7 @@ class QemuBoard:
         return done.result(TIMEOUT)
 
     def wait_until_ready(self, boots: int) -> None:
-        """Wait until the board has started that often, and its program can receive.
+        """Wait until the board has started the given number of times, and its program can receive.
 
         Raises:
             TimeoutError: it does not.

@@ -24,9 +24,9 @@ def agent(folder: Path, signature: ImageSignature, *macros: str, appendix: bytes
 
     Args:
         folder: a folder for files.
-        signature: how the agent is signed.
+        signature: the kind of the agent's signature.
         macros: definitions for the compiler.
-        appendix: bytes that follow the program.
+        appendix: bytes that are appended to the program.
     """
     raw = folder / f"agent-{signature.version}.bin"
     compile_program(replace(PROGRAMS["microbit-agent-1.0.0"], macros=("AGENT_MINOR=0", *macros)), raw)
@@ -35,7 +35,7 @@ def agent(folder: Path, signature: ImageSignature, *macros: str, appendix: bytes
 
 
 def digest_of(image: bytes) -> bytes:
-    """Return the digest in an image (its TLV of type 0x10)."""
+    """Return the digest in an image, the TLV of type 0x10."""
     header, protected, size = (int.from_bytes(image[at : at + n], "little") for at, n in ((8, 2), (10, 2), (12, 4)))
     at = header + size + protected + 4
     while int.from_bytes(image[at : at + 2], "little") != 0x10:

@@ -1,7 +1,7 @@
 """Cut the power of the micro:bit in QEMU: at random instants, and in every flash operation of the loader.
 
-An enumerated cut uses QEMU's debugger interface. The processor stops just before the loader erases or programs. The
-flash is saved, and its cells are set to a state that an interrupted operation can leave.
+An enumerated cut uses QEMU's debugger interface. In such a cut, the processor stops just before the loader erases or
+programs a page. The flash is saved, and its cells are set to a state that an interrupted operation can leave.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TRIAL = 1
 
 
 class Torn(Enum):
-    """What an interrupted operation leaves."""
+    """The state in which an interrupted flash operation leaves its cells."""
 
     NOTHING_DONE = 0
     HALF = 1
@@ -45,18 +45,18 @@ class Torn(Enum):
 
 @dataclass(frozen=True)
 class Operation:
-    """A flash operation that was about to begin.
+    """A flash operation that is about to begin.
 
     Attributes:
         address: where it works.
-        data: what it programs; None if it erases a page.
+        data: the bytes to program; None if the operation erases a page.
     """
 
     address: int
     data: bytes | None
 
     def interrupted(self, flash: bytes, torn: Torn, draw: random.Random) -> bytes:
-        """Return the flash after the operation was cut off."""
+        """Return the flash after the interrupted operation."""
         size = PAGE_SIZE if self.data is None else len(self.data)
         before = flash[self.address : self.address + size]
         after = b"\xff" * size if self.data is None else bytes(a & b for a, b in zip(before, self.data, strict=True))
@@ -70,11 +70,11 @@ class Operation:
 
 
 class Loader:
-    """The loader with the addresses of its flash operations.
+    """The loader, and the addresses of its flash operations.
 
     Args:
         folder: an empty folder.
-        macros: definitions for the compiler; without any, the loader is the committed one.
+        macros: definitions for the compiler; without definitions, the committed loader is used.
     """
 
     def __init__(self, folder: Path, *macros: str) -> None:
@@ -99,7 +99,7 @@ class DebuggedMachine:
             assert self._ask(f"Z1,{address:x},2") == "OK"
 
     def next_operation(self) -> Operation | None:
-        """Run to the next operation; None if an image has started."""
+        """Run to the next flash operation; return None if an image has started."""
         if self._at:  # QEMU would stop at the breakpoint at once
             for step in (f"z1,{self._at:x},2", "s", f"Z1,{self._at:x},2"):
                 self._ask(step)
@@ -172,7 +172,7 @@ def fresh_board(folder: Path, flash: bytes) -> Iterator[tuple[QemuBoard, AgentCl
 
 
 def cut_ready(board: QemuBoard) -> bytes:
-    """Cut the power while the program waits, and wait until it can receive again."""
+    """Cut the power while the program waits, and wait until the restarted program can receive."""
     boots = board.boots
     flash = board.cut()
     board.wait_until_ready(boots + 1)
@@ -180,7 +180,7 @@ def cut_ready(board: QemuBoard) -> bytes:
 
 
 def count_operations(folder: Path, flash: bytes, loader: Loader) -> int:
-    """Return how many flash operations the loader performs before an image starts."""
+    """Return the number of flash operations that the loader performs before an image starts."""
     debugged, count = DebuggedMachine(folder, flash, loader), 0
     while debugged.next_operation():
         count += 1
@@ -220,7 +220,7 @@ def cut_in_delta(folder: Path, image: bytes, patch: bytes, draw: random.Random) 
 
 
 def find_fault(folder: Path, flash: bytes) -> str:
-    """Boot a board after a cut; return what is wrong, empty if it runs a release and can be updated."""
+    """Boot a board after a cut; return the fault, or an empty text if a release runs and can be updated."""
     images = {digest_of(image): image for image in (OLD, NEW)}
     try:
         with fresh_board(folder, flash) as (board, client):

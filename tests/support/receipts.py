@@ -36,7 +36,7 @@ COSIGNED_AT = 1_795_000_060
 
 
 class SigningDevice:
-    """A device with a P-256 key and a counter of its statements."""
+    """A device with a P-256 key and a counter of its signed statements."""
 
     def __init__(self, secret: int = 0xB10C07A) -> None:
         self._key = derive_private_key(secret, SECP256R1())
@@ -44,7 +44,7 @@ class SigningDevice:
 
     @property
     def key(self) -> bytes:
-        """The public key: x and y, 64 bytes."""
+        """The public key: x and y, 64 bytes in total."""
         numbers = self._key.public_key().public_numbers()
         return numbers.x.to_bytes(32) + numbers.y.to_bytes(32)
 
@@ -64,7 +64,7 @@ class SigningDevice:
 
 
 class MemoryLog:
-    """A log of some entries whose tiles are in memory, with a key, and with witnesses that cosign its checkpoint."""
+    """A log in memory with a key, and with witnesses that cosign its checkpoint."""
 
     def __init__(self, entries: Iterable[bytes], *, origin: str = ORIGIN, witnesses: int = 2) -> None:
         raw = list(entries)
@@ -91,21 +91,21 @@ class MemoryLog:
         return ProofFile(proof.entry, index, proof.path, proof.checkpoint.encode().decode(), anchor)
 
     def keys(self, **devices: bytes) -> TrustedKeys:
-        """Return the keys of the log and its witnesses, and of devices such as ``device300=key``."""
+        """Return the keys of the log and its witnesses, and of devices as in ``device300=key``."""
         keys = {int(name.removeprefix("device")): key for name, key in devices.items()}
         witnesses = tuple(witness.key for witness in self.witnesses)
         return TrustedKeys((self.signer.key,), witnesses, len(witnesses), keys)
 
 
 def trust_table(keys: TrustedKeys) -> str:
-    """Return the table [trust] of a settings file."""
+    """Return the settings table [trust]."""
     devices = [f'{number} = """{PublicKey(KeyKind.P256, key).pem}"""' for number, key in keys.devices.items()]
     lists = [f"{name} = {json.dumps([*map(str, getattr(keys, name))])}" for name in ("logs", "witnesses")]
     return "\n".join(["[trust]", *lists, f"quorum = {keys.quorum}", "[trust.devices]", *devices, ""])
 
 
 def install(**changes: Any) -> LogEntry:
-    """Return the receipt of a bench that read the flash (level C), with some values changed."""
+    """Return the receipt of a bench that read the flash (level C), with the given changes."""
     entry = LogEntry(
         kind=EntryKind.INSTALL,
         time=1_795_000_000,

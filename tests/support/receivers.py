@@ -1,4 +1,4 @@
-"""A receiver of requests over HTTP in a thread, made of the product's own parts: the counterpart of a validator."""
+"""A receiver of requests over HTTP in a thread, made of BlockOTA's own modules: the counterpart of a validator."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class RunningReceiver:
     """A receiver that runs.
 
     Attributes:
-        url: where it receives requests.
-        kept: the requests that it carried out, in order.
-        is_broken: whether it fails to carry out requests.
+        url: the URL at which the receiver accepts requests.
+        kept: the executed requests, in order.
+        is_broken: whether executing a request fails.
         receiver: its judging part.
     """
 
@@ -55,11 +55,11 @@ def running_receiver(
     """Run a receiver.
 
     Args:
-        city: the city, whose chain has the registry.
-        folder: the folder of its state.
-        identity: the identity that receives.
+        city: the city, whose chain has the identity registry.
+        folder: the folder of the receiver's state.
+        identity: the UUID of the receiver.
         methods: its methods.
-        port: the port to listen on; 0 for any.
+        port: the port to listen on; 0 for any free port.
     """
     found, ready = RunningReceiver(), threading.Event()
     registry = IdentityReader(lambda: IdentitiesContract(city.chain, city.deployment.registries["identities"]))

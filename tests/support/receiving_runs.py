@@ -26,7 +26,7 @@ def running(opened: Opened, lines: list[str]) -> Iterator[str]:
 
     Args:
         opened: opens the service.
-        lines: receives the lines that it writes.
+        lines: receives the log lines of the service.
     """
     urls, stop, ready = list[str](), Stop(), threading.Event()
 
@@ -51,7 +51,7 @@ def running(opened: Opened, lines: list[str]) -> Iterator[str]:
 
 @contextmanager
 def service_process(noun: str, config: Path) -> Iterator[tuple[forks.Process, str]]:
-    """Run ``blockota NOUN run`` as a process, and yield it with its URL. It is killed at the end."""
+    """Run ``blockota NOUN run`` as a process, and yield the process with its URL. It is killed at the end."""
     words = ["-m", "blockota", noun, "run", "--json", "--config", str(config)]
     with forks.started(words, folder=config.parent) as process:
         text = ""
@@ -64,6 +64,6 @@ def service_process(noun: str, config: Path) -> Iterator[tuple[forks.Process, st
 
 
 def warnings_in(folder: Path) -> list[RequestWarning]:
-    """Return the warnings in a log, the oldest first."""
+    """Return the warnings in a log, oldest first."""
     found = (RequestWarning.parse(LogEntry.decode(raw).source or "") for raw in TileLog(folder).entries())
     return [one for one in found if one]

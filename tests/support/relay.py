@@ -1,4 +1,4 @@
-"""A TCP relay in front of a server, whose connections can be cut and refused."""
+"""A TCP relay in front of a server; the relay's connections can be cut and refused."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import contextmanager, suppress
 
 
 class Relay:
-    """Passes connections on to a port of this machine until it is cut.
+    """Forwards connections to a port of this machine until the relay is cut.
 
     Attributes:
-        port: the port of the relay, which stays the same after a cut.
-        is_silent: whether it accepts connections and data, and passes nothing on.
+        port: the port of the relay, which remains the same after a cut.
+        is_silent: whether the relay accepts connections and data, but forwards nothing.
     """
 
     def __init__(self, target: int, *, host: str = "127.0.0.1") -> None:

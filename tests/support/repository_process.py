@@ -65,14 +65,14 @@ BIG_CLAIM, SMALL_CLAIM = CLAIMS[0], CLAIMS[-1]
 
 
 def agreed(claim: Claim, expires_at: int) -> Claim:
-    """Return the same claim under an accepted agreement."""
+    """Return a claim under an accepted agreement."""
     release, uri = claim.release, "https://broker.example"
     agreement = Agreement(1, "0x00", release.product, release.version, expires_at, AgreementStatus.ACCEPTED, uri)
     return replace(claim, agreement=agreement)
 
 
 def revoked(claim: Claim) -> Claim:
-    """Return the same claim after the release was revoked."""
+    """Return a claim after the release was revoked."""
     return replace(claim, release=replace(claim.release, status=Status.REVOKED))
 
 
@@ -87,7 +87,7 @@ class Running:
 
     Attributes:
         url: the URL of the repository.
-        process: the process that serves.
+        process: the process of the repository.
         store: the local store of the repository.
         log: the path of the access log.
         authority: the path of the TLS certificate; None without TLS.

@@ -1,4 +1,4 @@
-"""Signed requests as foreign programs make them: tokens of joserfc, and RSA signatures of cryptography."""
+"""Signed requests as other programs make them: tokens of joserfc, and RSA signatures of cryptography."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ READING = {"name": "temperature", "value": 21.5, "unit": "Cel", "time": NOW}
 
 
 def private_key(algorithm: str, number: int = 0) -> ECKey | OKPKey | RSAKey:
-    """Return a key for an algorithm. Each number gives a different key."""
+    """Return a key for an algorithm. Different numbers give different keys."""
     return _private_key(algorithm, number)
 
 
@@ -51,7 +51,7 @@ def public_key(algorithm: str, number: int = 0) -> PublicKey:
 
 
 def identity(algorithm: str = "ES256", **changed: Any) -> Identity:
-    """Return the record of the sender, a gateway, with changed fields."""
+    """Return the registry record of the sender, a gateway, with changed fields."""
     record = Identity(
         uuid=SENDER,
         kind=IdentityKind.GATEWAY,
@@ -68,7 +68,7 @@ def identity(algorithm: str = "ES256", **changed: Any) -> Identity:
 
 
 def claims(**changed: Any) -> dict[str, Any]:
-    """Return the claims of a valid request, with changed or further claims."""
+    """Return the claims of a valid request, with changed or additional claims."""
     good = {"iat": NOW, "jti": "n-1", "aud": str(RECEIVER), "method": "submit", "data": READING}
     return good | changed
 
@@ -81,7 +81,7 @@ def token(document: Mapping[str, Any] | bytes, algorithm: str = "ES256", **heade
 
 
 def request_of(signed: str, **changed: Any) -> bytes:
-    """Return the JSON-RPC request of a token, with changed or further members."""
+    """Return the JSON-RPC request of a token, with changed or additional members."""
     return json.dumps({"jsonrpc": "2.0", "id": 1, "method": "submit", "params": {"signed": signed}} | changed).encode()
 
 
@@ -92,7 +92,10 @@ def request(algorithm: str = "ES256", **changed: Any) -> bytes:
 
 
 def published_request(*, fresh: bool = True, method: str = "submit", **changed: Any) -> bytes:
-    """Return a request in the published form. Some members are changed after the signature."""
+    """Return a request in the form of the published system.
+
+    The members in `changed` are replaced after the request was signed.
+    """
     covered: dict[str, Any] = {"data": READING, "identity": str(SENDER)}
     if fresh:
         covered |= {"time": NOW, "nonce": "n-1", "to": str(RECEIVER)}

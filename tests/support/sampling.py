@@ -1,4 +1,4 @@
-"""Select test cases from exhaustive sweeps: some in ``make test``, all in ``make deep``.
+"""Select test cases from exhaustive sweeps: a sample in ``make test``, all cases in ``make deep``.
 
 The environment variable BLOCKOTA_SEED sets the random seed, which pytest prints in its header. The environment
 variable BLOCKOTA_EXHAUSTIVE selects all cases.

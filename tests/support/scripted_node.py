@@ -16,15 +16,15 @@ CONTRACT, OTHER = (to_checksum_address(bytes([one]) * 20) for one in (0xC0, 0xD0
 
 @dataclass
 class ScriptedNode(Node):
-    """A node that answers only what a follower may ask: blocks, and the events of a range of blocks.
+    """A node that supports only the requests of a follower: blocks, and the events of a block range.
 
     Attributes:
         blocks: the chain, one letter for each block; a blank is a block without events.
         visible: the number of blocks that the node reports; None means all.
         has_logs: whether the node returns events.
-        is_careless: whether the node returns events of earlier blocks too.
+        is_careless: whether the node also returns events of earlier blocks.
         asked: the ranges of blocks whose events were requested.
-        heads: the number of blocks that were requested.
+        heads: the number of requests for blocks.
     """
 
     blocks: str

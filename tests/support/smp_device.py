@@ -1,8 +1,8 @@
-"""A stand-in for a board with MCUboot and an SMP server, on a pseudo-terminal.
+"""A simulated board with MCUboot and an SMP server, on a pseudo-terminal.
 
-It is stricter than real boards. The stand-in is written from the specification of SMP, and shares no code with the
-gateway's client. It refuses chunks at wrong offsets, requests with unknown or repeated keys, uploads while an image is
-on trial, and tests of images that it does not have. An image that is not confirmed is rolled back at the next start.
+The simulated board is stricter than real boards. The simulation is written from the specification of SMP, and shares no
+code with the gateway's client. The board refuses chunks at wrong offsets, unknown or repeated keys, and uploads while
+an image is on trial. An image that was not confirmed is rolled back at the next start.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ UNKNOWN, INVALID, NO_ENTRY, BAD_STATE, TOO_LARGE, NOT_SUPPORTED, BUSY = 1, 3, 5,
 
 
 def mcuboot_image(version: str, *, size: int = 3000, seed: bytes = b"", content: bytes = b"") -> bytes:
-    """Return a plausible MCUboot image. Its program and version depend on the arguments."""
+    """Return a plausible MCUboot image. The image's program and version depend on the arguments."""
     major, minor, revision = map(int, version.split("."))
     content = content or hashlib.shake_256(version.encode() + seed).digest(size)
     program = struct.pack("<II", 0x2000_5000, 0x4101) + content
@@ -45,7 +45,7 @@ def mcuboot_image(version: str, *, size: int = 3000, seed: bytes = b"", content:
 
 
 def digest_of(image: bytes) -> bytes | None:
-    """Return the digest in an image, as the board's loader computes it; None if the image is not valid."""
+    """Return the digest of an image as the board's loader computes it, or None if the image is invalid."""
     if len(image) < 32 or image[:4] != bytes.fromhex("3db8f396"):
         return None
     header, protected, size = struct.unpack_from("<HHI", image, 8)
@@ -60,15 +60,15 @@ class Faults:
     """Faults of the board and its line.
 
     Attributes:
-        cut_at: the power fails before the byte of an upload with this offset is written.
-        spoil_at: the byte of the upload with this offset is written wrongly.
-        lost: numbers of answers that are lost, counted from 1.
-        spoiled: numbers of answers whose checksum is wrong, counted from 1.
-        noise: bytes that the program prints before each answer.
-        crashing: digests of images that crash when they are started; the watchdog resets the board.
-        deaf: digests of images that never answer.
-        refused: error code for each upload; 0 for none.
-        answers: bodies that replace answers, by the group and the command.
+        cut_at: the upload offset before which the power fails.
+        spoil_at: the upload offset at which a wrong byte is written.
+        lost: numbers of the responses that are lost, counted from 1.
+        spoiled: numbers of the responses with a wrong checksum, counted from 1.
+        noise: bytes that the program prints before each response.
+        crashing: digests of images that crash at their start, after which the watchdog resets the board.
+        deaf: digests of images that never respond.
+        refused: error code of the response to each upload; 0 for none.
+        answers: response bodies that replace correct ones, by group and command.
     """
 
     cut_at: int | None = None
@@ -89,19 +89,20 @@ class SmpDevice:
 
     Args:
         port: path of the port.
-        image: the image that the board runs; it is confirmed.
+        image: the image that the board runs; the image is confirmed.
         slot_size: size of a slot in bytes.
-        buffer: size of the buffer for one request.
+        buffer: size of the buffer for one request, in bytes.
         keeps_upload: whether a power cut preserves the offset of the upload.
 
     Attributes:
         slots: the images in the two slots.
-        is_pending: whether the image in the second slot is started next.
+        is_pending: whether the next start begins with the image in the second slot.
         is_confirmed: whether the running image is confirmed.
         faults: faults to inject.
-        starts: how often the board has started.
-        answers: how many requests the board has answered.
-        written: the number of bytes of uploads that were written. Repeated bytes are counted again.
+        starts: the number of starts of the board.
+        answers: the number of requests that the board has answered.
+        written: the number of uploaded bytes that were written. Bytes that were written repeatedly are counted each
+            time.
     """
 
     has_group_errors = True
@@ -188,7 +189,7 @@ class SmpDevice:
                 frame = self._collect(one, frame)
 
     def _collect(self, line: bytes, frame: bytes) -> bytes:
-        """Add a line to the frame, and answer a complete frame. Returns the incomplete frame."""
+        """Add a line to the frame, and answer the frame when it is complete. Returns the incomplete frame."""
         if len(line) > _LINE + 2 or line[:2] not in (_FIRST, _NEXT):
             return b""
         try:
@@ -242,10 +243,10 @@ class SmpDevice:
                 os.write(self._ends[0], self.faults.noise + lines)
 
     def _handle(self, group: int, command: int, operation: int, body: dict[str, Any]) -> dict[str, Any] | None:
-        """Process a request. Returns the answer; None if the board lost its power.
+        """Process a request. Return the response, or None if the board lost its power.
 
         Raises:
-            ValueError: the request is refused, with the error code.
+            ValueError: the request is refused; the argument is the error code.
         """
         match group, command, operation:
             case (0, 0, 2):
@@ -292,7 +293,7 @@ class SmpDevice:
         return self._states()
 
     def _write(self, body: dict[str, Any]) -> dict[str, Any] | None:
-        """Write a chunk of an upload. An answer with another offset asks for the chunk at this offset."""
+        """Write a chunk of an upload. A response with another offset requests the chunk at this offset."""
         offset, data = body["off"], body["data"]
         if self.faults.refused or not data or body.get("image", 0) != 0:
             raise ValueError(self.faults.refused or INVALID)
@@ -337,7 +338,7 @@ class SmpDevice:
 
 
 class SmpUdpDevice(SmpDevice):
-    """The same board at a UDP port of the loopback interface, where a packet is a datagram."""
+    """The same board at a UDP port of the loopback interface, with one packet per datagram."""
 
     _socket: socket.socket | None = None
     _peer: tuple[str, int] | None = None
@@ -370,7 +371,7 @@ class SmpUdpDevice(SmpDevice):
 
 
 def only(body: dict[str, Any], known: Mapping[str, type], *, optional: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return a request's body, which must have only the known keys and types."""
+    """Return a request's body after checking that it has only the known keys and types."""
     needed = set(known) - set(optional)
     if not needed <= set(body) <= set(known) or any(type(value) is not known[key] for key, value in body.items()):
         raise ValueError(INVALID)

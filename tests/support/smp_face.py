@@ -1,4 +1,4 @@
-"""A gateway whose face SMP serves one board, without a chain."""
+"""A gateway whose SMP face serves one board, without a chain."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Site:
     Attributes:
         gateway: the gateway's core.
         board: the board.
-        lines: the lines that the face wrote to the gateway's operating log.
+        lines: the face's lines in the gateway's operating log.
         task: the task of the face.
     """
 
@@ -82,7 +82,7 @@ class Site:
         return [*self.gateway.appended(), *self.gateway.entries()]
 
     def logged(self, kind: EntryKind) -> list[bytes | None]:
-        """Return the images in the entries of a kind."""
+        """Return the images in the entries of the given kind."""
         return [entry.image for entry in self.entries() if entry.kind is kind]
 
     def texts(self) -> str:
@@ -95,7 +95,7 @@ Use = Callable[[Site], Awaitable[None]]
 
 @pytest.fixture
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Return a function that runs the face with one board, and calls a function in the gateway's loop."""
+    """Return a function that runs the SMP face with one board, and calls a function in the gateway's event loop."""
     monkeypatch.setenv(KEY_VARIABLE, f"{GATEWAY_SECRET:064x}")
 
     def run(
@@ -156,7 +156,7 @@ def facts_of(
 async def served(
     gateway: GatewayCore, folder: Path, board: SmpDevice, identity_key: str | None = None, **settings: Any
 ) -> AsyncIterator[Site]:
-    """Run the face with a stand-in for a board."""
+    """Run the face with a simulated board."""
     line = SmpLine(str(board.port), answer=0.3, erase=0.3)
     async with running_face(gateway, folder, line, identity_key=identity_key, **settings) as (lines, task):
         yield Site(gateway, board, lines, task)
@@ -171,12 +171,12 @@ async def running_face(
     Args:
         gateway: the core.
         folder: the folder of the gateway.
-        line: the connection to the board.
-        identity_key: URI of the key of the gateway's identity.
-        settings: changes of the face's settings.
+        line: the connection settings of the board.
+        identity_key: URI of the gateway's identity key.
+        settings: changes to the face's settings.
 
     Yields:
-        The lines that the face writes to the gateway's operating log, and the task of the face.
+        The face's lines in the gateway's operating log, and the task of the face.
     """
     lines: list[dict[str, Any]] = []
     context = FaceContext(GATEWAY, folder, gateway.clock, lambda *_, **fields: lines.append(fields), identity_key)

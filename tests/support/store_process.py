@@ -82,14 +82,14 @@ class StoreProcess:
 
     Attributes:
         process: the process.
-        stdin: the descriptor of the end from which lines are sent to it.
+        stdin: the descriptor through which lines are sent to the process.
     """
 
     process: forks.Process
     stdin: int
 
     def end(self) -> str:
-        """Send a line, and return what the process printed until its end."""
+        """Send a line, and return the process's output until its end."""
         os.write(self.stdin, b"\n")
         return self.process.communicate()[0]
 

@@ -1,4 +1,4 @@
-"""Runs commands on a pseudo-terminal. The emulator pyte determines what a person sees on the screen."""
+"""Runs commands on a pseudo-terminal. The terminal emulator pyte determines the visible screen."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _TIMEOUT = 60.0
 
 
 class _Screen(pyte.Screen):
-    """A screen that records the texts that did not fit into their line.
+    """A screen that records texts longer than their line.
 
     Attributes:
-        too_long: texts that the terminal had to continue on another line.
+        too_long: texts that were continued on another line.
     """
 
     def __init__(self, columns: int) -> None:
@@ -57,7 +57,7 @@ class ShownScreen:
     Attributes:
         status: the exit status; negative after a hang.
         text: the lines of the screen, without spaces at their ends.
-        too_long: texts that the terminal had to continue on another line.
+        too_long: texts that were continued on another line.
         is_cursor_visible: whether the cursor is visible at the end.
         raw: all that was printed.
     """
@@ -91,7 +91,7 @@ class Terminal:
     def run(self, *words: str, watch: Callable[[str], str] | None = None) -> ShownScreen:
         """Run one ``blockota`` command, and return what it left on the screen.
 
-        `watch` gets the screen whenever it has changed, and returns the keys to press.
+        The function `watch` receives the screen after each change, and returns the keys to press.
         """
         master, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, self.columns, 0, 0))

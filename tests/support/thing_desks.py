@@ -1,4 +1,4 @@
-"""The desks of readings and commands, with files in a folder and a clock that a test sets."""
+"""The desks for readings and commands, with files in a folder and a clock that a test sets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ThingDesks:
 
     Attributes:
         now: the time.
-        notes: what the desk of readings reported.
+        notes: the reports of the desk for readings.
     """
 
     def __init__(self, folder: Path, *, validators: tuple[UUID, ...] = (VALIDATOR,)) -> None:
@@ -39,7 +39,7 @@ class ThingDesks:
         self.learn(known_device(256), known_device(257))
 
     def learn(self, *devices: KnownDevice, **changes: Any) -> None:
-        """Give the devices of the site to the desk of commands."""
+        """Set the devices of the site at the desk for commands."""
         facts: SiteFacts = replace(site_facts(devices), block=1, **changes)
         self.commands.learn(facts)
 
@@ -49,7 +49,7 @@ class ThingDesks:
         self.outbox.__exit__()
 
     def written(self) -> list[tuple[str, Any]]:
-        """Return the name and the value of each reading in the outbox's file, as another process finds it."""
+        """Return name and value of each reading in the outbox file, as another process reads them."""
         with sqlite3.connect(self.folder / "outbox.sqlite") as database:
             rows = [json.loads(body) for (body,) in database.execute("SELECT body FROM item ORDER BY number")]
         return [(row["name"], row["value"]) for row in rows]

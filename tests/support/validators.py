@@ -1,4 +1,4 @@
-"""Run a validator of the example city, in a thread or as a process, and speak to it as foreign programs do."""
+"""Run a validator of the example city, in a thread or as a process, and send requests as other programs do."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class ValidatorRun:
     """A validator that runs.
 
     Attributes:
-        url: where it receives requests.
-        folder: the folder of its settings.
-        lines: the lines that it has written.
+        url: the URL at which the validator receives requests.
+        folder: the folder of the validator's settings.
+        lines: the log lines that the validator has written.
     """
 
     url: str
@@ -50,20 +50,20 @@ class ValidatorRun:
     lines: list[str] = field(default_factory=list)
 
     def client(self) -> ValidatorClient:
-        """Return a client with a connection of its own."""
+        """Return a client with a new connection."""
         return ValidatorClient(self.url, self.folder / "validator" / "authority.pem")
 
     @cached_property
     def kept_client(self) -> ValidatorClient:
-        """A client that keeps its connection."""
+        """The client of this run, whose connection stays open."""
         return self.client()
 
     def warnings(self) -> list[RequestWarning]:
-        """Return the warnings in the log, the oldest first."""
+        """Return the warnings in the log, oldest first."""
         return warnings_in(self.folder / "validator" / "log")
 
     def await_warning(self, identifier: str) -> RequestWarning:
-        """Wait until the log has the warning with an id."""
+        """Wait until the log contains the warning with an id."""
         found = eventually(
             lambda: next((one for one in self.warnings() if one.id == identifier), None), what=f"warning {identifier}"
         )
@@ -112,7 +112,7 @@ def write_validator(city: City, folder: Path, *, more: str = "", rules: str = ""
     Args:
         city: the city.
         folder: an empty folder.
-        more: further settings of the table ``[validator]``.
+        more: additional settings of the table ``[validator]``.
         rules: the content of ``validator.toml``.
     """
     config, key = folder / "blockota.toml", folder / "key.pem"
@@ -138,7 +138,7 @@ def running_validator(city: City, config: Path) -> Iterator[ValidatorRun]:
     """Run a validator in a thread.
 
     Args:
-        city: the city, whose chain has the registry.
+        city: the city, whose chain has the identity registry.
         config: the settings file.
     """
     settings, log = load_validator(config, environment={}), load_log(config, environment={})

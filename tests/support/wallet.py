@@ -1,7 +1,7 @@
 """An ERC-7730 wallet that supports only the formats that our descriptors use.
 
-A descriptor's key identifies a function by name, types and parameter names. The source is ERC-7730, sections "Display"
-and "Field formats".
+A descriptor's key identifies a function by name, types and parameter names. The simulated wallet follows ERC-7730,
+sections "Display" and "Field formats".
 """
 
 from __future__ import annotations

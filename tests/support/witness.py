@@ -1,6 +1,6 @@
 """A witness for tests (C2SP tlog-witness).
 
-It signs a tree only if the tree continues the newest tree that it has seen.
+The witness signs a tree only if it continues the newest tree that the witness has seen.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TIME = 1_700_000_000
 
 
 class WitnessServer(ThreadingHTTPServer):
-    """A witness on a free port of this machine, which knows some logs.
+    """A witness on a free port of this machine, configured with the keys of some logs.
 
     Attributes:
         seen: the newest tree of each log, by the log's origin.
@@ -39,7 +39,7 @@ class WitnessServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def add_checkpoint(self, body: bytes) -> tuple[int, str]:
-        """Return status and body of the answer to a request."""
+        """Return status and body of the response to a request."""
         lines, _, raw = body.partition(b"\n\n")
         old, *proof = lines.decode().split("\n")
         note, size = Note.parse(raw), int(old.removeprefix("old "))
@@ -76,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def witness_server(*logs: VerifierKey) -> Iterator[WitnessServer]:
-    """Run a witness that knows some logs."""
+    """Run a witness that is configured with the keys of some logs."""
     with WitnessServer(*logs) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -1,4 +1,4 @@
-"""TLS certificates for tests, valid until 2126, so that no test needs openssl.
+"""TLS certificates for tests, valid until 2126, so that tests need no openssl.
 
 The private keys are public. The certificate ``loopback`` is valid for 127.0.0.1 and 127.0.0.2. The certificate
 ``localhost`` is valid for localhost, and its file also contains the private key. The pair ``other`` is a second
