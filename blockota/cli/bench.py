@@ -43,7 +43,7 @@ def bench() -> None:
 @LOG_OPTION
 @click.option("--board", "wanted", metavar="ID", help="Select the board whose unique id ends with ID.")
 @click.option("--csv", "output", metavar="FILE", help="Export the lines as CSV into FILE; - for the standard output.")
-@click.option("--confirmed-part", is_flag=True, help="Export the lines before the break of a damaged log.")
+@click.option("--confirmed-part", is_flag=True, help="Export the lines before the damage of a log.")
 @click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")
 @with_session_offline
 def log(
@@ -58,11 +58,11 @@ def log(
 ) -> None:
     """Show the bench log, or export it as CSV, and verify it.
 
-    A removed, changed or inserted line is detected. RECEIPT is the index of the entry for `blockota log receipt`.
-    FOLDER can also be the file of an earlier version.
+    A removed, changed or inserted line is detected. The column RECEIPT is the index that `blockota log receipt` takes.
+    FOLDER can also be the log file of an earlier version of BlockOTA.
 
-    A damaged log is refused. With --confirmed-part, the lines before the break are exported: each of them is confirmed
-    by its hash in the next line. Cells that a spreadsheet would run as a formula get a leading '.
+    A damaged log is refused. With --confirmed-part, only the lines before the damage are exported; the hash of each
+    exported line is confirmed by the next line. Cells that a spreadsheet would run as a formula get a leading '.
 
     \b
     Example:  blockota bench log --board 0001
@@ -78,7 +78,7 @@ def log(
 
 
 def show_log(session: Session, path: Path | None, wanted: str | None) -> None:
-    """Print a bench log, or its lines about one board. By default, the settings name the log.
+    """Print a bench log, or its lines about one board. The default log is the one that the settings name.
 
     Raises:
         UsageError: the log cannot be read.
@@ -130,7 +130,7 @@ def _lines_to_export(session: Session, path: Path, *, confirmed_part: bool) -> l
         raise ContentError(
             error.what,
             why=f"{error.why}; nothing was exported",
-            remedy=f"{error.remedy}; the lines before the break can be exported",
+            remedy=f"{error.remedy}; the lines before the damage can be exported",
             action=Action.EXPORT_CONFIRMED_LINES,
         )
     if not lines:
@@ -154,7 +154,9 @@ def _export(session: Session, lines: Sequence[Line], wanted: str | None, output:
     content = csv_of(shown)
     if output == _STDOUT:
         if session.as_json:
-            raise UsageError("--json and --csv - exclude each other", remedy="export into a file")
+            raise UsageError(
+                "--json and --csv - exclude each other", why="both write to stdout", remedy="export to a file"
+            )
         if sys.stdout.isatty():
             # A name in the log could contain control characters, which must not reach the terminal.
             content = b"\r\n".join(plain(row).encode() for row in content.decode().split("\r\n"))
@@ -175,7 +177,7 @@ def _export(session: Session, lines: Sequence[Line], wanted: str | None, output:
 def summary(session: Session, /, logs: tuple[Path, ...], wanted: str | None) -> None:
     """Sum up the boards of a day.
 
-    LOGS are bench logs; by default that of the settings.
+    LOGS are bench logs; the default is the bench log that the settings name.
 
     A board with several lines counts once, by its newest line, and is also counted as repeated. MEAN TIME is the mean
     duration of the successful runs. Each log is verified as by `blockota bench log`. A line that is in several LOGS
@@ -218,7 +220,8 @@ def summary(session: Session, /, logs: tuple[Path, ...], wanted: str | None) -> 
 def key(session: Session, /, path: Path | None) -> None:
     """Print the public key of the bench log.
 
-    A reader of its receipts adds the key to [trust]. Each log has a key with its own name.
+    To verify receipts of this log, add the key to the table [trust] of the settings. The key's name is the origin of
+    the log.
 
     \b
     Example:  blockota bench key
@@ -238,7 +241,7 @@ def _date(wanted: str | None) -> date:
         return date.fromisoformat(wanted)
     except ValueError as error:
         raise UsageError(
-            f"{wanted!r:.40} is not a date", why="a date is written as in 2026-11-28", remedy="correct the date"
+            f"{wanted!r:.40} is not a date", why="a date has the form 2026-11-28", remedy="correct the date"
         ) from error
 
 

@@ -78,7 +78,7 @@ def read(
 ) -> None:
     """Read a board's flash or other memory into a file.
 
-    RAM, system memory and option bytes are read by their addresses.
+    To read RAM, system memory or option bytes, pass an address and a length.
 
     The file is written whole or not at all. Nothing on the board is changed.
 
@@ -197,8 +197,8 @@ def chips(session: Session) -> None:
 def log(session: Session, /, path: Path | None, wanted: str | None) -> None:
     """Show and verify the bench log, as `blockota bench log` does.
 
-    To detect a log that was replaced as a whole, compare the number and hash of its last line with those that were
-    printed when the line was written.
+    To detect that a whole log was replaced, compare the number and hash of its last line with the values that were
+    printed when that line was written.
 
     \b
     Example:  blockota board log --board 0001
@@ -214,9 +214,9 @@ def log(session: Session, /, path: Path | None, wanted: str | None) -> None:
 def list_boards(session: Session, /, logs: tuple[Path, ...], product: str | None, version: Version | None) -> None:
     """List the boards and their releases, according to bench logs.
 
-    LOGS are bench logs; by default that of the settings.
+    LOGS are bench logs; the default is the bench log that the settings name.
 
-    For each board, only the newest line in all logs counts. Each log is verified as by `blockota board log`.
+    For each board, the list shows only the newest line of all logs. Each log is verified as by `blockota board log`.
 
     \b
     Example:  blockota board list --product acme-thermo2 --version 1.2.0 \\

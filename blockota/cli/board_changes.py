@@ -1,6 +1,6 @@
 """``blockota board erase``, ``protect`` and ``unprotect``: commands that erase or lock the flash, after a confirmation.
 
-The operator types the last characters of the board's unique id, or gives all of it with ``--confirm``.
+The operator types the last characters of the board's unique id, or passes the whole id with ``--confirm``.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def erase(
                   --port /dev/ttyUSB0
     """
     if everything is (pages is not None):
-        raise UsageError("name the pages, or all of them", remedy="pass either --pages 3-7,9 or --all")
+        raise UsageError("--pages and --all are alternatives", remedy="pass one of them, such as --pages 3-7,9")
     with connected(session, line) as (bootloader, identity):
         units = units_to_erase(identity, pages)
         size = sum(unit.size for unit in units)
@@ -163,7 +163,7 @@ def unprotect(session: Session, /, *, line: BoardLine, readout: bool, write: boo
 
 def _require_one(*named: bool) -> None:
     if sum(named) != 1:
-        raise UsageError("name the kind of protection", remedy="pass either --readout or --write")
+        raise UsageError("--readout and --write are alternatives", remedy="pass one of them")
 
 
 def _journal(identity: BoardIdentity) -> Path | None:

@@ -28,7 +28,9 @@ _NOT_SENT = {0x01: "Get Version", 0xA1: "Get Checksum"}
 @line_options
 @with_session_offline
 def identify(session: Session, /, line: BoardLine) -> None:
-    """Identify a board and the release on it; its flash is not changed.
+    """Identify a board and the release in its flash.
+
+    Nothing in the flash is changed.
 
     First set BOOT0 to 1 and reset the board by hand, or pass --wiring if the port's control lines do this.
 
@@ -57,7 +59,7 @@ def identify(session: Session, /, line: BoardLine) -> None:
 
 
 def _contents(session: Session, board: BoardSession) -> dict[str, Any]:
-    """Return the releases in the board's flash, None if they are not known, and a sentence about the flash."""
+    """Return the releases in the board's flash (None if unknown), and a sentence that describes the flash."""
     if board.identity.readout_protected:
         return {"releases": None, "contents": "not read, because readout protection is on"}
     if board.identity.chip is None or board.identity.flash_size is None:
@@ -77,7 +79,7 @@ def _contents(session: Session, board: BoardSession) -> dict[str, Any]:
 
 
 def _without_release(session: Session, board: BoardSession, look: FlashLook) -> str:
-    """Return a sentence about a flash without a release."""
+    """Return a sentence that describes a flash in which no release was found."""
     unique_id = board.identity.unique_id
     entry = FlashJournal(session.settings.bench / JOURNALS.name, unique_id).entry() if unique_id else None
     if entry:

@@ -1,4 +1,4 @@
-"""The options of ``blockota flash`` for an image that a command makes for each board, such as its keys."""
+"""The options of ``blockota flash`` for a second image that a user's command makes for each board, such as its keys."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OwnImage:
-    """The options for an image of the board's own.
+    """The options for the image that is made for a single board.
 
     Attributes:
-        product: the product of the image; empty if boards have no image of their own.
+        product: the product of the image; empty if no such image is written.
         command: the command that makes the image; empty if none is given.
-        may_make_new: whether another image is made for a board that was given one before.
+        may_make_new: whether a new image may replace the image of a board that already has one.
     """
 
     product: str
@@ -35,8 +35,8 @@ class OwnImage:
     def completed(self, bench: BenchSettings, product: str | None, *, resume: bool) -> OwnImage:
         """Return the options, completed by the settings of the bench.
 
-        The settings belong to the product of the bench: another product gets no image unless options ask for it. A
-        resumed run has the product of its record.
+        The settings apply only to the bench's product; for another product, only the options count. A resumed run uses
+        the product in its record.
 
         Args:
             bench: the settings of the bench.
@@ -44,8 +44,8 @@ class OwnImage:
             resume: whether an interrupted run is completed.
 
         Raises:
-            UsageError: the product or the command is missing, the product is that of the program, or a new image is
-                asked for without an own image.
+            UsageError: the image's product or command is missing, the image and the program have the same product, or a
+                new image is requested but the run has no such image.
         """
         if resume:
             resumed = replace(self, command=self.command or bench.board_image or "")
@@ -65,11 +65,11 @@ class OwnImage:
         return whole
 
     def images(self, state: Path, *, may_replace: bool) -> BoardImages:
-        """Return the bench's images.
+        """Return the images that the bench makes for single boards.
 
         Args:
             state: the folder of the bench.
-            may_replace: whether contents that no record explains may be replaced.
+            may_replace: whether flash contents of unknown origin may be replaced.
 
         Raises:
             UsageError: the command cannot be run.
@@ -101,14 +101,14 @@ def _require_whole(own: OwnImage, product: str | None) -> None:
     if own.may_make_new and not (own.product or own.command):
         raise UsageError(
             "no new image can be made",
-            why="the run has no product of the board's own image",
-            remedy="name the product and the command, or do not ask for a new image",
+            why="no product is named for images of single boards",
+            remedy="name the product and the command, or do not request a new image",
             action=Action.NAME_BOARD_PRODUCT,
         )
     if own.command and not own.product:
         raise UsageError(
             "the product of the board's own image is not given",
-            why="the product's region on the chain decides where the image lies",
+            why="the region of this product on the chain determines the image's address",
             remedy="name the product",
             action=Action.NAME_BOARD_PRODUCT,
         )
@@ -121,7 +121,7 @@ def _require_whole(own: OwnImage, product: str | None) -> None:
         )
     if own.product and own.product == product:
         raise UsageError(
-            "the board's own image and the program cannot have one product",
+            "the board's own image and the program cannot have the same product",
             why=f"both are named {product}",
-            remedy="name two products",
+            remedy="name two different products",
         )

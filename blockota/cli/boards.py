@@ -1,4 +1,4 @@
-"""Shared by the board commands: the connection, page numbers, and the confirmation by a board's id."""
+"""Functions of the board commands: connect to a board, parse page numbers, and confirm a change by the board's id."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def parse_pages(value: Any) -> tuple[int, ...]:
 
 
 def bench_logs(session: Session) -> list[Path]:
-    """Return the bench log of the settings, after the log of an earlier version if there is one."""
+    """Return the paths of the bench's logs: the log file of an earlier version, if it exists, and the current log."""
     from firmware_host.bench.log_folder import bench_log_folder
 
     state = settings_folder(session.config, environment=os.environ) / STATE_FOLDER / BENCH_FOLDER
@@ -113,13 +113,13 @@ def board_name(identity: BoardIdentity) -> str:
 
 
 def described(identity: BoardIdentity) -> str:
-    """Return the name of a board and of its chip, to begin a sentence."""
+    """Return the names of a board and of its chip, as the beginning of a sentence."""
     name = identity.chip.name if identity.chip else f"unknown chip, product id {identity.product_id:#05x}"
     return f"Board {board_name(identity)} ({name})"
 
 
 def named_pages(pages: Collection[int]) -> str:
-    """Return page numbers in words, such as ``page 5`` or ``pages 3-7,9``."""
+    """Return page numbers as text, such as ``page 5`` or ``pages 3-7,9``."""
     return f"page{'s' * (len(pages) != 1)} {page_runs(pages)}"
 
 

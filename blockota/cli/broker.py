@@ -92,9 +92,9 @@ def sync(
     from blockota.broker.sync import BrokerSync
 
     if once and every:
-        raise UsageError("--once and --every exclude each other", remedy="use one of them")
+        raise UsageError("--once and --every exclude each other", remedy="pass one of them")
     if metrics and not every:
-        raise UsageError("--metrics needs --every", why="a single round ends before it is watched")
+        raise UsageError("--metrics needs --every", why="a single round ends before its metrics can be read")
     # A wrong URL or token is reported before anything is done.
     vendor_sources, url = tuple(map(base_url, sources or session.settings.vendor_sources)), base_url(url)
     for source in vendor_sources:
@@ -168,9 +168,9 @@ def _reader(session: Session, state: BrokerState, *, address: str) -> AgreementR
 
 
 class _Rounds:
-    """Runs rounds. Prints each step when it ends, and then the advice on the agreements.
+    """Runs rounds; prints each step when it ends, and then the advice on the agreements.
 
-    With endless rounds, the error of a round is printed and not raised.
+    If the rounds are endless, the error of a round is printed and not raised.
 
     Attributes:
         watch: counts the rounds.
@@ -189,7 +189,7 @@ class _Rounds:
 
         Raises:
             UnreachableError: the chain, the store or the state file is out of reach.
-            RefusedError: a response cannot be understood, or a step was refused.
+            RefusedError: a response is malformed, or a step was refused.
             KeyboardInterrupt: a signal stopped the round before its last step.
         """
         from blockota.broker.sync import failure_of

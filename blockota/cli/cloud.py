@@ -30,7 +30,7 @@ _DAY = 86_400
 def cloud() -> None:
     """Keep the readings of a city in a database, with the signed requests that prove them.
 
-    The tables [cloud] and [log] of the settings describe it.
+    The tables [cloud] and [log] of the settings configure the service.
     """
 
 
@@ -109,8 +109,8 @@ def init(
 def run(session: Session, /, events: Path | None, password_fd: int | None) -> None:
     """Receive the requests of validators, until SIGTERM or Ctrl-C.
 
-    The tables of the database are created or updated first. A request is answered when its rows are committed: with a
-    synchronous standby, on both servers.
+    The tables of the database are created or updated first. A request is answered after its rows are committed. If the
+    database has a synchronous standby, the rows are then on both servers.
 
     \b
     Example:  blockota cloud run
@@ -182,7 +182,7 @@ def status(session: Session, /) -> None:
 
 
 def _setup(session: Session, password_fd: int | None) -> CloudSetup:
-    """Return what the settings of a cloud name: its database, its registry, its log and its account."""
+    """Open the database, the registry, the log and the account that the settings of a cloud name."""
     from blockota.bindings.identities import IdentitiesContract
     from blockota.formats.request_token import load_library
     from blockota.operations.cloud_service import CloudSetup

@@ -53,7 +53,7 @@ def show(session: Session, /) -> None:
 
 
 def _warn_of_poor_owners(session: Session, safe: SafeState) -> list[str] | None:
-    """Return the owners that could not pay for an emergency pause, and warn of them; None if they are not known."""
+    """Return the owners that cannot pay for an emergency pause (None if unknown), and print a warning for each."""
     from blockota.chain.transaction import coins
 
     try:
@@ -79,9 +79,9 @@ def _warn_of_poor_owners(session: Session, safe: SafeState) -> list[str] | None:
 def pause(session: Session, /, key: str, password_fd: int | None, proposing: ProposalOptions | None) -> None:
     """Stop all publishing and installing.
 
-    With --key of one owner, the stop takes effect at once; without --key, a proposal is written.
+    With --key of one owner, the contract is paused immediately; with -o, a proposal is written.
 
-    Any single owner of the Safe can pause the contract; resuming the contract takes a proposal.
+    Any single owner of the Safe can pause the contract, but only a proposal can resume it.
 
     \b
     Example:  blockota contract pause --key keystore:alice.json
@@ -92,8 +92,9 @@ def pause(session: Session, /, key: str, password_fd: int | None, proposing: Pro
     # One owner is enough to pause, because an incident cannot wait for a quorum. Resuming takes the threshold.
     if bool(key) == bool(proposing):
         raise UsageError(
-            "give one of --key and -o",
-            why="--key URI pauses at once as an owner, -o FILE writes a proposal to pause",
+            "--key and -o are alternatives",
+            why="--key URI pauses immediately as an owner, -o FILE writes a proposal to pause",
+            remedy="pass one of them",
         )
     if proposing:
         save_proposal(session, lambda reason: propose(session.contract, pause_call(), reason=reason), proposing)

@@ -83,7 +83,7 @@ def _publish_and_flash(walk: DemoWalk, images: Path, *, boards: Sequence[str]) -
     Args:
         walk: runs the commands.
         images: the folder with the images.
-        boards: the unique ids of boards that are registered and flashed too.
+        boards: the unique ids of additional boards that are registered and flashed.
     """
     walk.heading("A local chain: a 2-of-3 Safe, the contract it owns, one product")
     walk.run("dev", "up", "--port", str(walk.port))

@@ -136,7 +136,7 @@ class CityDemo:
     def _register(self, serials: Sequence[str]) -> list[int]:
         """Register devices, each in a transaction, and return their numbers.
 
-        A command for each device would take minutes.
+        To run `blockota device register` for each device would take minutes.
         """
         from blockota.bindings.devices import DevicesContract
         from blockota.cli.keys import open_key
@@ -161,7 +161,7 @@ class CityDemo:
             ports: the TCP port of each board, by the number of the device.
 
         Returns:
-            The addresses of its state and of its face for DDI.
+            The listening addresses of the gateway's own server and of its DDI interface.
         """
         from blockota.chain.local import free_port
 
@@ -186,7 +186,7 @@ class CityDemo:
         return self._walk.service("firmware_host.simulator", *options)
 
     def _issue_tokens(self, conducts: Mapping[int, Conduct]) -> None:
-        """Issue a token for each device, and write the file of the fleet."""
+        """Issue a token for each device, and write the input file of the fleet simulator."""
         from blockota.gateway.opening import STATE_NAME
         from blockota.gateway.settings import load_gateway
         from blockota.gateway.state import GatewayState
@@ -200,7 +200,7 @@ class CityDemo:
 
 
 def conducts_of(numbers: list[int]) -> dict[int, Conduct]:
-    """Return what each device does with the update. Each run spreads the same exceptions over all devices."""
+    """Return how each device behaves during the update. A fixed seed draws the devices that deviate."""
     draw = random.Random(len(numbers))  # noqa: S311 - a simulation
     exceptions = [one for one, share in _EXCEPTIONS.items() for _ in range(max(round(share * len(numbers) / 1000), 1))]
     chosen = dict(zip(draw.sample(numbers, len(exceptions)), exceptions, strict=True))
@@ -214,10 +214,10 @@ def _say_where_to_look(walk: DemoWalk, url: str) -> None:
 
 
 class _Watch:
-    """Follows the numbers of the page, and notices a service that ended.
+    """Polls the figures of the operations page, and raises an error if a service has ended.
 
     Args:
-        walk: prints the numbers.
+        walk: prints the figures.
         url: the page.
         services: the services.
         stop: ends the demonstration.
@@ -227,7 +227,7 @@ class _Watch:
         self._walk, self._url, self._services, self._stop = walk, url, services, stop
 
     def wait_for(self, version: str, count: int) -> None:
-        """Wait until the page shows that a number of devices run a version, and print the progress in quarters.
+        """Wait until the page shows that `count` devices run a version, and print the progress in quarters.
 
         Raises:
             KeyboardInterrupt: a stop was requested.

@@ -1,4 +1,4 @@
-"""The end of ``blockota demo --page``: the operations page, with the devices of the demonstration."""
+"""Shows the operations page with the devices of the demonstration, at the end of ``blockota demo --page``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MODEL, _LOGS, _TICK = "thermo2", "[operations.logs]\n", 0.5
 
 
 def require_services() -> None:
-    """Require the libraries of the services before the demonstration begins.
+    """Check that the libraries of the services are installed, before the demonstration begins.
 
     Raises:
         UsageError: a library is not installed.
@@ -43,11 +43,11 @@ def require_services() -> None:
 
 
 def admit_registrant(walk: DemoWalk, *, blocks: int = 1) -> None:
-    """Let the city admit a registrant with a model of devices, and give its gateway numbers for them.
+    """Let the city admit a registrant, give the gateway device numbers, and register a device model.
 
     Args:
         walk: runs the commands.
-        blocks: the quantity of blocks of 256 numbers.
+        blocks: how many blocks of 256 device numbers the gateway gets.
     """
     (walk.folder / PAGE).mkdir()
     (walk.folder / PAGE / FILE_NAME).write_bytes((walk.folder / FILE_NAME).read_bytes())
@@ -111,7 +111,7 @@ def order_update(walk: DemoWalk, version: str) -> None:
 
 
 def make_room(walk: DemoWalk, keeper: UUID, log: str) -> str:
-    """Set up an operations room that follows a log.
+    """Set up an operations room that reads a log.
 
     Args:
         walk: runs the commands.

@@ -28,8 +28,8 @@ class DemoService:
     """A service that a demonstration runs.
 
     Attributes:
-        process: its process.
-        notes: the file with its standard error.
+        process: the service's process.
+        notes: the file to which the service's standard error is written.
     """
 
     process: subprocess.Popen[str]
@@ -39,8 +39,8 @@ class DemoService:
         """Check that the service runs.
 
         Raises:
-            BlockOTAError: it ended by itself.
-            KeyboardInterrupt: a signal ended it. A terminal sends Ctrl-C to all processes of the command.
+            BlockOTAError: the service ended without a signal.
+            KeyboardInterrupt: a signal ended the service; a terminal sends Ctrl-C to all processes of the command.
         """
         status = self.process.poll()
         if status in _STOPPED:
@@ -70,7 +70,7 @@ class DemoWalk:
 
         Args:
             words: the command.
-            expect: the exit status.
+            expect: the expected exit status.
             result: whether results are printed.
             place: a folder in the folder of the demonstration; empty for the folder itself.
 
@@ -78,8 +78,8 @@ class DemoWalk:
             The output.
 
         Raises:
-            BlockOTAError: the exit status is another one.
-            KeyboardInterrupt: a signal, which its whole process group received, ended the command.
+            BlockOTAError: the exit status differs from `expect`.
+            KeyboardInterrupt: a signal to the whole process group ended the command.
         """
         self.say(f"blockota {' '.join(words)}", mark="$ ", style="bold cyan")
         done = subprocess.run(
@@ -167,7 +167,7 @@ class DemoWalk:
 
 
 def _failure(why: str) -> BlockOTAError:
-    return BlockOTAError("the demonstration failed", why=why, remedy="run that command by hand")
+    return BlockOTAError("the demonstration failed", why=why, remedy="run the failed command by hand")
 
 
 def demo_environment() -> dict[str, str]:

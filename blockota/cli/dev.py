@@ -45,8 +45,8 @@ def dev() -> None:
 def up(session: Session, /, port: int | None, *, two_chains: bool) -> None:
     """Start the chain, or two chains.
 
-    The first start deploys 2-of-3 Safes for a vendor, the consortium and a city, and their contracts. It pairs one
-    product, admits its vendor as a producer, and enrols one identity of each kind, whose keys are in
+    The first start deploys 2-of-3 Safes for a vendor, the consortium and a city, and their contracts. The first start
+    also pairs one product, admits the vendor as a producer, and enrols one identity of each kind, whose keys are in
     .blockota/identities/. All keys are public: use them on the local chain only.
 
     \b
@@ -147,7 +147,7 @@ def down(session: Session, /, port: int | None) -> None:
 
 
 def _local_chains(port: int | None, *, two_chains: bool = False) -> list[LocalChain]:
-    """Return the producer chain and, if it has a folder or with `two_chains`, the gateway chain.
+    """Return the producer chain, and the gateway chain if its folder exists or `two_chains` is True.
 
     Raises:
         RefusedError: this folder was set up with a single chain.
@@ -159,7 +159,7 @@ def _local_chains(port: int | None, *, two_chains: bool = False) -> list[LocalCh
     if two_chains and not folder.exists() and Deployment.path(Path(), LOCAL_CHAIN_ID).exists():
         raise RefusedError(
             "this folder has one local chain already",
-            why="the city's contracts are on it, and a chain that is set up is not changed",
+            why="it already has the city's contracts, which cannot move to a second chain",
             remedy="start two chains in an empty folder",
         )
     if two_chains or folder.exists():
@@ -168,7 +168,7 @@ def _local_chains(port: int | None, *, two_chains: bool = False) -> list[LocalCh
 
 
 def _refuse_other_settings(local: LocalChain) -> None:
-    """Refuse to start the chain if the settings file of this folder selects another one.
+    """Refuse to start the chain if the settings file of this folder selects another chain.
 
     Raises:
         RefusedError: the settings file selects another chain.
@@ -182,7 +182,7 @@ def _refuse_other_settings(local: LocalChain) -> None:
         return
     is_here = is_local and urlsplit(settings.url).hostname in ("127.0.0.1", "localhost")
     raise RefusedError(
-        f"{FILE_NAME} in this folder is for another chain, nothing was started",
+        f"{FILE_NAME} in this folder names another chain, so nothing was started",
         why=f"its network {settings.network!r} has the URL {shown_url(settings.url)} and the chain id "
         f"{settings.chain_id}, the local chain would have {local.url} and {LOCAL_CHAIN_ID}",
         remedy="start the local chain " + ("on the port that the file names" if is_here else "in an empty folder"),

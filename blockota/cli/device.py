@@ -101,8 +101,8 @@ def register(
 ) -> None:
     """Register a device under its name.
 
-    All aliases begin with REGISTRANT/. The device gets the next free number of its gateway. Evidence of level A
-    needs the device's key.
+    All aliases begin with REGISTRANT/. The device gets the next free number of its gateway. Evidence of level A, a
+    report that the device signed, needs the device's key.
 
     \b
     Example:  blockota device register acme/thermo2/SN-000123 \\
@@ -135,10 +135,11 @@ def register(
 @REGISTRANT_KEY
 @with_session
 def batch(session: Session, /, file: Path, gateway: UUID, key: str, password_fd: int | None) -> None:
-    """Register all devices of FILE by one hash.
+    """Register all devices of FILE by one hash of their names.
 
     Each line of FILE is the name of a device, REGISTRANT/SPEC/SERIAL. All devices have the same model. The devices get
-    numbers in the order of the lines. Keep FILE, because the chain has only its hash. A device of a batch has no key.
+    numbers in the order of the lines. Keep FILE, because the chain stores only the hash. A device of a batch has no
+    key.
 
     \b
     Example:  blockota device batch thermo2.txt \\
@@ -162,7 +163,7 @@ def batch(session: Session, /, file: Path, gateway: UUID, key: str, password_fd:
 def set_key(session: Session, /, name: int | str, file: Path, key: str, password_fd: int | None) -> None:
     """Record the P-256 key of DEVICE from the PEM file FILE.
 
-    A former key stays readable with its blocks, and is never recorded again.
+    A replaced key stays readable with the blocks in which it was valid, and cannot be recorded again.
 
     \b
     Example:  blockota device key acme/thermo2/SN-000123 device.pem \\
@@ -184,10 +185,10 @@ def set_key(session: Session, /, name: int | str, file: Path, key: str, password
 def import_(
     session: Session, /, file: Path, gateway: UUID | None, model: str | None, proposing: ProposalOptions
 ) -> None:
-    """Propose to import things of IOTRegistry with their signatures.
+    """Propose to import devices from IOTRegistry, with their signatures.
 
-    Each line of FILE is one call of the chaincode. Things that cannot be imported are left out and listed.
-    IOTRegistry's signatures do not cover the nonce. Imported devices therefore stay marked.
+    Each line of FILE is one call of IOTRegistry's chaincode. Devices (things) that cannot be imported are omitted and
+    listed. Imported devices stay marked as imported, because IOTRegistry's signatures do not cover the nonce.
 
     \b
     Example:  blockota device import things.jsonl \\
@@ -198,7 +199,11 @@ def import_(
     from blockota.vendor.propose import propose
 
     if (gateway is None) == (model is None):
-        raise UsageError("give one of --site and --spec", why="--site UUID imports things, --spec NAME a spec")
+        raise UsageError(
+            "--site and --spec are alternatives",
+            why="--site UUID imports things, --spec NAME imports a spec",
+            remedy="pass one of them",
+        )
     contract = devices_contract(session)
     transactions = _read_named(file, lambda: read_transactions(read_input(file, limit=_MAX_FILE_SIZE)))
     known = contract.known_to_import(things_of(transactions))
@@ -234,7 +239,7 @@ def import_(
 
 @dataclass(frozen=True)
 class _How:
-    """How a device is changed: by the key of its registrant or of an Administrator, or by a proposal to the Safe."""
+    """The way to change a device: the key of its registrant or of an Administrator, or a proposal to the Safe."""
 
     key: str
     password_fd: int | None
@@ -253,7 +258,9 @@ def _by_key_or_proposal(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         if bool(key) == bool(proposing):
             raise UsageError(
-                "give one of --key and -o", why="--key URI acts at once, -o FILE writes a proposal to the city's Safe"
+                "--key and -o are alternatives",
+                why="--key URI changes the device immediately, -o FILE writes a proposal to the city's Safe",
+                remedy="pass one of them",
             )
         command(*args, how=_How(key, password_fd, proposing), **kwargs)
 
@@ -267,8 +274,8 @@ def _by_key_or_proposal(command: Callable[..., None]) -> Callable[..., None]:
 def transfer(session: Session, /, name: int | str, to: str, how: _How) -> None:
     """Transfer DEVICE to another registrant.
 
-    The device keeps its aliases and its spec. The device's registrant passes --key; for the city's Safe, -o writes a
-    proposal.
+    The device keeps its aliases and its spec. Pass --key as the device's registrant, or -o to write a proposal for the
+    city's Safe.
 
     \b
     Example:  blockota device transfer acme/thermo2/SN-000123 --to bolt \\
@@ -282,10 +289,10 @@ def transfer(session: Session, /, name: int | str, to: str, how: _How) -> None:
 @_by_key_or_proposal
 @with_session
 def ban(session: Session, /, name: int | str, cause: str, how: _How) -> None:
-    """Ban DEVICE: gateways offer it nothing.
+    """Ban DEVICE; gateways then offer no release to it.
 
-    The device's registrant and Administrators pass --key; for the city's Safe, -o writes a proposal. A registrant
-    cannot lift a ban by the city.
+    Pass --key as the device's registrant or an Administrator, or -o to write a proposal for the city's Safe. A
+    registrant cannot lift a ban by the city.
 
     \b
     Example:  blockota device ban acme/thermo2/SN-000123 --cause stolen \\
@@ -392,7 +399,7 @@ def _device_key(file: Path) -> PublicKey:
 
 
 def _read_named(file: Path, read: Callable[[], _Found]) -> _Found:
-    """Read a file by a function, and add the file's name to errors about its contents."""
+    """Read a file with a function, and add the file's name to errors about the contents."""
     try:
         return read()
     except UsageError as error:

@@ -59,7 +59,7 @@ def registrant() -> None:
 def admit(session: Session, /, name: str, key: bytes, account: str | None, proposing: ProposalOptions) -> None:
     """Propose to admit the registrant NAME.
 
-    The names of its devices begin with NAME/. IOTRegistry knows the registrant by its key.
+    The names of the registrant's devices begin with NAME/. IOTRegistry identifies the registrant by its public key.
 
     \b
     Example:  blockota device registrant admit acme -o acme.json --public-key \\
@@ -73,7 +73,7 @@ def admit(session: Session, /, name: str, key: bytes, account: str | None, propo
 @proposing_options
 @with_session
 def suspend(session: Session, /, name: str, proposing: ProposalOptions) -> None:
-    """Propose to suspend the registrant NAME, which can then register and change nothing.
+    """Propose to suspend the registrant NAME, which can then neither register nor change devices.
 
     The registrant's devices stay registered.
 
@@ -102,7 +102,7 @@ def restore(session: Session, /, name: str, proposing: ProposalOptions) -> None:
 @proposing_options
 @with_session
 def account(session: Session, /, name: str, address: str, proposing: ProposalOptions) -> None:
-    """Propose ADDRESS as the account of the registrant NAME, for example after the loss of a key.
+    """Propose to make ADDRESS the account of the registrant NAME, for example after the loss of a key.
 
     Signatures of the former account are refused from then on.
 
@@ -157,7 +157,7 @@ def add(session: Session, /, name: str, data: Path | None, key: str, password_fd
 
 @dataclass(frozen=True)
 class _Entry:
-    """Option values that name an entry on the list of a spec; None stands for the value in the settings."""
+    """Option values that name a product on the list of a spec; None stands for the value in the settings."""
 
     name: str
     product: str
@@ -286,14 +286,14 @@ def list_sites(session: Session) -> None:
 
 
 def devices_contract(session: Session) -> DevicesContract:
-    """Return the contract with the devices of the gateway chain."""
+    """Return the contract DeviceRegistry of the gateway chain."""
     from blockota.bindings.devices import DevicesContract
 
     return session.gateway.open(DevicesContract)
 
 
 def read_text(path: Path | None) -> str:
-    """Return the text of a file; empty without a file.
+    """Return the text of a file; empty if no file is given.
 
     Raises:
         UsageError: the file is not UTF-8.

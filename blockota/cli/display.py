@@ -34,7 +34,7 @@ def search_image(session: Session, release: Release, *, named: Sequence[str], in
 
 
 def parts_of(session: Session, file: BinaryIO, *, size: int, start: int = 0) -> Iterator[bytes]:
-    """Yield an image of `size` bytes in a file from `start` on, with a progress bar while the caller checks it."""
+    """Yield the `size` bytes from `start` on of an image file, and show a progress bar while the caller reads."""
     file.seek(start)
     done = 0
     with progress_bar(session, "Checking", total=size) as bar:
@@ -46,7 +46,7 @@ def parts_of(session: Session, file: BinaryIO, *, size: int, start: int = 0) -> 
 
 @contextmanager
 def progress_bar(session: Session, what: str, *, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on stderr, and yield a function that takes the number of bytes processed so far.
+    """Show a progress bar on stderr, and yield a function that is called with the number of bytes processed so far.
 
     The progress bar disappears at the end. Without a terminal or with ``--json``, no progress bar is shown.
     """
@@ -59,7 +59,7 @@ def progress_bar(session: Session, what: str, *, total: int | None) -> Iterator[
 
 @contextmanager
 def counting_bar(session: Session, what: str, *, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar, and yield a function that takes the number of bytes added."""
+    """Show a progress bar, and yield a function that is called with the number of further bytes."""
     done = 0
     with progress_bar(session, what, total=total) as bar:
 

@@ -70,7 +70,7 @@ def flash(
     log: Path | None,
     operator: str | None,
 ) -> None:
-    """Write a verified release to boards, and prove the flash. First reset the board with BOOT0 at 1, or pass --wiring.
+    """Write a verified release to boards, and check the flash. First reset the board with BOOT0 at 1, or pass --wiring.
 
     \b
     Example:  blockota flash --product acme-thermo2 --port /dev/ttyUSB0
@@ -163,7 +163,7 @@ def _require_consistent(lines: Sequence[BoardLine], product: str | None, *, watc
         raise UsageError(
             "--watch and --resume exclude each other",
             why="with --watch, an interrupted run is completed when the board is connected again",
-            remedy="give one of them",
+            remedy="pass one of them",
         )
     if product is None and not resume:
         raise UsageError("no product given", remedy="name the product", action=Action.NAME_PRODUCT)

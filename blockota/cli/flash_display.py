@@ -34,11 +34,11 @@ class FlashDisplay:
     """Prints the progress of a flash; a `BenchObserver` that the threads of several ports share.
 
     Args:
-        session: prints to the terminal.
+        session: the session that prints to the terminal.
         is_one: whether only one board is flashed; the checks of a single board are printed one by one.
 
     Attributes:
-        counters: the good and bad boards so far.
+        counters: the number of good and of bad boards so far.
     """
 
     def __init__(self, session: Session, *, is_one: bool) -> None:

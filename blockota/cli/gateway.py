@@ -36,9 +36,10 @@ _FACES = ("ddi", "mqtt", "lwm2m")
 
 @click.group(cls=VerbGroup)
 def gateway() -> None:
-    """Run the gateway of a site, which brings its devices to confirmed releases and logs what they prove.
+    """Run the gateway of a site, which updates devices to confirmed releases and logs evidence of the installations.
 
-    The tables [gateway] and [log] of the settings describe it. A device is named by its number in the registry.
+    The tables [gateway] and [log] of the settings configure the gateway. A device is named by its number in the
+    registry.
     """
 
 
@@ -75,7 +76,8 @@ def init(
     """Set up a gateway: make its keys, and write its settings.
 
     The tables of the gateway are added to blockota.toml. Nothing is overwritten. The command also writes two public
-    keys, with which the city enrols the gateway. With --mqtt alone, a gateway that exists gets a message broker.
+    keys, with which the city enrols the gateway. With --mqtt and no other option, an existing gateway gets a message
+    broker.
 
     \b
     Example:  blockota gateway init --domain berlin.example \\
@@ -120,8 +122,8 @@ def init(
 def run(session: Session, /, events: Path | None, password_fd: int | None) -> None:
     """Serve the devices of the site, until SIGTERM or Ctrl-C.
 
-    The gateway follows both chains, proves images, offers them at its faces, and keeps and anchors its log. While a
-    chain or a source is out of reach, the gateway serves the images that are already proven.
+    The gateway follows both chains, verifies images, offers them to devices, and keeps and anchors its log. While a
+    chain or a source is out of reach, the gateway serves the images that are already verified.
 
     \b
     Example:  blockota gateway run
@@ -191,9 +193,9 @@ def status(session: Session, /) -> None:
 @gateway.command()
 @with_session
 def devices(session: Session, /) -> None:
-    """List the devices, with what they run and what they are offered.
+    """List the devices with their current images and target releases.
 
-    For a gateway that does not run, the list shows the state in which it stopped.
+    If the gateway does not run, the list shows its state when it stopped.
 
     \b
     Example:  blockota gateway devices
@@ -233,7 +235,7 @@ def devices(session: Session, /) -> None:
 def device(session: Session, /, number: int, face: str | None, *, revoke: bool) -> None:
     """Show the state and the history of DEVICE, or issue a credential.
 
-    A credential is shown once: the gateway keeps its hash.
+    A credential is shown only once, because the gateway stores only its hash.
 
     \b
     Example:  blockota gateway device 256
@@ -242,7 +244,11 @@ def device(session: Session, /, number: int, face: str | None, *, revoke: bool) 
     from blockota.gateway.opening import device_plans
 
     if face and revoke:
-        raise UsageError("--token and --revoke exclude each other", why="one issues what the other revokes")
+        raise UsageError(
+            "--token and --revoke exclude each other",
+            why="--token issues a credential, and --revoke revokes all credentials",
+            remedy="pass one of them",
+        )
     settings = _settings(session)
     with _state(settings) as state:
         if revoke:
@@ -261,7 +267,7 @@ def device(session: Session, /, number: int, face: str | None, *, revoke: bool) 
     if not found:
         raise RefusedError(
             f"device {number} is unknown to this gateway",
-            why="it is not of this site, or the gateway does not run and has no report of it",
+            why="it does not belong to this site, or the gateway does not run and has no report from the device",
             remedy="check the number",
             action=Action.LIST_DEVICES,
         )
@@ -275,7 +281,7 @@ def device(session: Session, /, number: int, face: str | None, *, revoke: bool) 
 def retry(session: Session, /, number: int, product: str) -> None:
     """Offer a release to DEVICE again.
 
-    Use this after the device used up its tries, or rolled back the release.
+    Use this command after all tries failed, or after the device rolled back the release.
 
     \b
     Example:  blockota gateway retry 256
@@ -286,14 +292,14 @@ def retry(session: Session, /, number: int, product: str) -> None:
         if found is None or found.target is None:
             raise RefusedError(
                 f"nothing is to be installed on device {number}",
-                why="the gateway has no target for it",
+                why="the gateway has no target release for this device",
                 remedy="show the device",
                 action=Action.SHOW_GATEWAY_DEVICE,
                 values={"device": number},
             )
         if found.stage not in (Stage.POSTPONED, Stage.PAUSED, Stage.STOPPED):
             raise RefusedError(
-                f"no try of device {number} is over",
+                f"device {number} has no failed or postponed try",
                 why=f"the delivery of {found.target.release} is {found.stage}",
                 remedy="show the device",
                 action=Action.SHOW_GATEWAY_DEVICE,
@@ -310,7 +316,7 @@ def retry(session: Session, /, number: int, product: str) -> None:
 @click.option("--resume", is_flag=True, help="End the pause.")
 @with_session
 def pause(session: Session, /, subject: str, *, resume: bool) -> None:
-    """Offer nothing to a GROUP of the settings, or to one DEVICE.
+    """Stop offering releases to a GROUP of the settings, or to one DEVICE.
 
     The pause does not reset the number of tries. A device that already has the image may continue.
 
@@ -339,7 +345,7 @@ def pause(session: Session, /, subject: str, *, resume: bool) -> None:
 
 
 def _add_broker(session: Session, host: str) -> bool:
-    """Add a message broker to the gateway of the settings. Returns False if they have none."""
+    """Add a message broker to the gateway of the settings. Return False if the settings have no gateway."""
     from blockota.gateway.founding import add_broker
 
     try:
@@ -365,7 +371,7 @@ def _settings(session: Session) -> GatewaySettings:
 
 
 def _state(settings: GatewaySettings) -> GatewayState:
-    """Open the state beside a gateway that may run.
+    """Open the gateway's state, which a running gateway may have open too.
 
     Raises:
         RefusedError: the gateway never ran.
@@ -385,7 +391,7 @@ def _state(settings: GatewaySettings) -> GatewayState:
 
 
 def gateway_setup(session: Session, password_fd: int | None) -> GatewaySetup:
-    """Return what the settings of a gateway name: its chains, its log and its account."""
+    """Open the chains, the log and the account that the settings of a gateway name."""
     from blockota.connection import Connection
     from blockota.gateway.opening import GatewaySetup
     from blockota.ledger.keys import open_log_key
@@ -425,7 +431,7 @@ def _issue(session: Session, settings: GatewaySettings, state: GatewayState, who
 
 
 def _warn_of_stranger(session: Session, settings: GatewaySettings, number: int) -> None:
-    """Warn if a device is not of this site, as far as this is known."""
+    """Warn if a device does not belong to this site, or if the gateway has not read the chain yet."""
     from blockota.gateway.opening import device_plans
 
     plans = device_plans(settings)
@@ -436,7 +442,7 @@ def _warn_of_stranger(session: Session, settings: GatewaySettings, number: int) 
 
 
 def _when(settings: GatewaySettings) -> str:
-    """Return when the gateway carries out a request of the operator."""
+    """Return a phrase that states when the gateway carries out a request of the operator."""
     from blockota.gateway.opening import is_running
 
     return "within two seconds" if is_running(settings) else "once the gateway runs"

@@ -1,4 +1,4 @@
-"""Show the devices of a gateway: their deliveries, what happens next, and their entries in the log."""
+"""Show the devices of a gateway: their deliveries, the next step of each, and their entries in the log."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def show_device(session: Session, found: Sequence[tuple[int, str, Delivery]], pl
     """Print the deliveries of a device, and its newest entries in the log.
 
     Args:
-        session: the command.
-        found: the deliveries, each with the device and the slot.
-        plans: the gateway's plans, by number.
+        session: the session of the command.
+        found: the deliveries, each with the device's number and the slot (a configuration's product; empty for
+            firmware).
+        plans: the gateway's plans, by the device's number.
     """
     history = _history(session, found[0][0])
     names = {entry.image: str(entry.release) for _, entry in history if entry.image and entry.release}
@@ -57,7 +58,7 @@ def show_device(session: Session, found: Sequence[tuple[int, str, Delivery]], pl
 
 
 def next_step(number: int, slot: str, one: Delivery) -> str:
-    """Return what happens next in a delivery, with the time at which the gateway stops waiting for it."""
+    """Return the next step of a delivery, with the time at which the gateway stops waiting for this step."""
     if one.offer is None and one.is_withheld and one.stage in (Stage.OFFERED, Stage.TRANSFER):
         return "the target is offered when its obstacle is removed"
     if one.stage is Stage.STOPPED:
@@ -76,22 +77,22 @@ def next_step(number: int, slot: str, one: Delivery) -> str:
 
 
 def why(plans: Mapping[int, DevicePlan], number: int, slot: str) -> str:
-    """Return the reason for the firmware's target; empty for a configuration, or if it is not known."""
+    """Return the reason for the firmware's target; empty for a configuration, or if the reason is not known."""
     return plans[number].why if number in plans and not slot else ""
 
 
 def label(number: int, slot: str) -> str:
-    """Return the number of a device, and the product of a configuration."""
+    """Return the number of a device, followed by the product if the delivery is of a configuration."""
     return f"{number} {slot}".rstrip()
 
 
 def image(sha256: bytes | None, names: Mapping[bytes, str]) -> str:
-    """Return the release of an image, or the begin of its SHA-256; empty for None."""
+    """Return the release of an image, or the first digits of its SHA-256 if the release is unknown; empty for None."""
     return "" if sha256 is None else names.get(sha256, f"SHA-256 {sha256.hex()[:16]}…")
 
 
 def target(one: Delivery) -> str:
-    """Return the target of a delivery, and its order; empty without a target."""
+    """Return the target of a delivery, with its order; empty if the delivery has no target."""
     if one.target is None:
         return ""
     return f"{one.target.release}" + (f", order {one.target.order}" if one.target.order is not None else "")
@@ -138,6 +139,6 @@ def _history(session: Session, number: int) -> list[tuple[int, LogEntry]]:
 
 
 def _text(entry: LogEntry) -> str:
-    """Return the text of an entry, which a device may have chosen, for one line of a table."""
+    """Return the text of an entry, cut to one line of a table; the device may have chosen the text."""
     text = entry.source or ""
     return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"

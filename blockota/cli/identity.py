@@ -104,8 +104,8 @@ def enrol(
 
     The account, keys and virtual IP of an identity can never belong to another identity. The kinds are validator,
     gateway, administrator, fog, cloud, operator and technician. The public key is P-256, Ed25519 or RSA. The log's key
-    is a PEM file or a verifier key. `wg pubkey` prints the tunnel's key. A list has the form of `blockota identity list
-    --json`.
+    is a PEM file or a C2SP verifier key. `wg pubkey` prints the tunnel's public key. The file of --list has the form
+    that `blockota identity list --json` prints.
 
     \b
     Example:  blockota identity enrol --kind gateway --public-key gateway.pem \\
@@ -117,10 +117,17 @@ def enrol(
 
     if listed is not None:
         if any((kind, name, virtual_ip, keys.key, keys.account, keys.log_key, keys.tunnel_key)):
-            raise UsageError("--list goes alone", why="the file has kinds, keys and addresses of all identities")
+            raise UsageError(
+                "--list cannot be combined with options of an identity",
+                why="the file has the kinds, keys and addresses of all identities",
+            )
         enrolments = read_enrolments(listed)
     elif kind is None or keys.key is None:
-        raise UsageError("--kind and --public-key are missing", why="an identity has both; --list FILE enrols several")
+        raise UsageError(
+            "--kind or --public-key is missing",
+            why="an identity has a kind and a public key",
+            remedy="pass both options, or --list FILE to enrol several identities",
+        )
     else:
         address = virtual_ip_of(virtual_ip) if virtual_ip else None
         enrolments = [Enrolment(name or uuid.uuid4(), identity_kind(kind), keys.read(), address)]
@@ -142,8 +149,8 @@ def enrol(
 def rotate(session: Session, /, name: UUID, keys: KeyNames, proposing: ProposalOptions) -> None:
     """Propose to replace keys or the account of the identity UUID.
 
-    Keys without an option stay. The value `none` removes a key. The former keys stay readable, with the blocks of their
-    first and last use.
+    Keys without an option stay. The value `none` removes a key. The replaced keys stay readable, with the blocks in
+    which they were valid.
 
     \b
     Example:  blockota identity rotate 0f8fad5b-d9cb-469f-a165-70867728950e \\
@@ -157,8 +164,8 @@ def rotate(session: Session, /, name: UUID, keys: KeyNames, proposing: ProposalO
     if after == before:
         raise UsageError(
             "nothing would change",
-            why="no key or account is named that the identity does not have already",
-            remedy="name a new one",
+            why="the identity already has the named keys and account",
+            remedy="name a new key or account",
         )
     save_call(session, contract, "rotate", name.bytes, *key_arguments(after), proposing=proposing)
 
@@ -180,10 +187,10 @@ def ban(
 ) -> None:
     """Ban the identity UUID.
 
-    With --key of an Administrator, the ban takes effect at once; with -o, a proposal is written.
+    With --key of an Administrator, the ban takes effect immediately; with -o, a proposal is written.
 
-    A banned identity can anchor, order and ban nothing. Only the Safe lifts a ban, and bans Administrators. An
-    Administrator can ban 10 identities within an hour.
+    A banned identity can neither anchor a log, nor order, nor ban. Only the Safe can lift a ban or ban an
+    Administrator. An Administrator can ban at most 10 identities within an hour.
 
     \b
     Example:  blockota identity ban 0f8fad5b-d9cb-469f-a165-70867728950e \\
@@ -192,8 +199,9 @@ def ban(
     # One Administrator is enough to ban, because an incident cannot wait for a quorum. Lifting a ban takes the Safe.
     if bool(key) == bool(proposing):
         raise UsageError(
-            "give one of --key and -o",
-            why="--key URI bans at once as an Administrator, -o FILE writes a proposal to ban",
+            "--key and -o are alternatives",
+            why="--key URI bans immediately as an Administrator, -o FILE writes a proposal to ban",
+            remedy="pass one of them",
         )
     if proposing:
         save_call(session, _contract(session), "ban", name.bytes, ban_reason(cause), proposing=proposing)
@@ -247,8 +255,8 @@ def retire(session: Session, /, name: UUID, proposing: ProposalOptions) -> None:
 def show(session: Session, /, name: UUID | str, *, pem: bool) -> None:
     """Show an identity and its public keys.
 
-    Give its UUID, or the address of its account. Keys that were replaced are shown with the blocks in which they were
-    valid.
+    The identity is named by its UUID or by the address of its account. Replaced keys are shown with the blocks in which
+    they were valid.
 
     \b
     Example:  blockota identity show 0f8fad5b-d9cb-469f-a165-70867728950e

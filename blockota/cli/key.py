@@ -36,7 +36,7 @@ def key() -> None:
 def new(session: Session, /, file: Path, password_fd: int | None) -> None:
     """Make a key, and write it to the keystore FILE.
 
-    FILE must be new. The file is encrypted with a password, which is asked for twice.
+    FILE must be new. The file is encrypted with a password, for which the command prompts twice.
 
     \b
     Example:  blockota key new alice.json
@@ -83,8 +83,8 @@ def address(session: Session, /, uri: str, password_fd: int | None) -> None:
 def public(session: Session, /, uri: str, output: Path | None, password_fd: int | None) -> None:
     """Print the public key of a key.
 
-    The key of an account is printed in hexadecimal, as the city admits a registrant. The key of an identity (P-256) or
-    of a log (Ed25519) in a PKCS #11 token is printed in PEM.
+    The key of an account is printed in hexadecimal, the form in which a city admits a registrant. The key of an
+    identity (P-256) or of a log (Ed25519) in a PKCS #11 token is printed in PEM.
 
     \b
     Example:  blockota key public keystore:acme.json
@@ -122,8 +122,8 @@ def public(session: Session, /, uri: str, output: Path | None, password_fd: int 
 def sign_image(session: Session, /, image: Path, *, key: str, output: Path, password_fd: int | None) -> None:
     """Sign IMAGE, an unsigned MCUboot image, with a key in a token.
 
-    IMAGE is made by `imgtool sign` without a key. The written image is the one that imgtool would make with the key,
-    which stays in the token.
+    IMAGE is made by `imgtool sign` without a key. The signed image has the same form as an image that `imgtool` signs;
+    the key stays in the token.
 
     \b
     Example:  blockota key sign-image unsigned.bin -o signed.bin \\

@@ -28,7 +28,7 @@ _KINDS = "keystore:FILE, ape:ALIAS, env:NAME, pkcs11:…, or dev:N on a local ch
 
 
 def descriptor(value: Any) -> int:
-    """Parse the number of an open file descriptor. Errors do not repeat wrong input, which could be a password."""
+    """Parse the number of an open file descriptor. Errors do not show invalid input, because it could be a password."""
     if not re.fullmatch(r"\d{1,6}", str(value), re.ASCII):
         raise click.BadParameter("it is not the number of a file descriptor, such as 3; the input is not shown")
     return int(value)
@@ -38,8 +38,8 @@ def key_option(whose: str, *, default: str | None = None) -> Callable[[_Command]
     """Add ``--key URI`` and ``--password-fd N`` to a command, as the parameters ``key`` and ``password_fd``.
 
     Args:
-        whose: owner of the key in the help text, such as "The broker's".
-        default: default of ``--key``; None makes the option required, and an empty string makes it optional.
+        whose: the key's owner, as the help text names it, such as "The broker's".
+        default: the default value of ``--key``; None makes the option required, and an empty string makes it optional.
     """
     key = click.option(
         "--key",
@@ -59,7 +59,7 @@ def password_option(command: _Command) -> _Command:
 
 
 def sign_option(command: Callable[..., None]) -> Callable[..., None]:
-    """Add ``--sign URI`` and ``--password-fd N``, as the parameter `sign`: an `OpenSigner`, or None without a key."""
+    """Add ``--sign URI`` and ``--password-fd N``, as the parameter `sign`: an `OpenSigner`, or None without a URI."""
 
     @click.option("--sign", metavar="URI", help="Sign, if no red flag is raised.")
     @password_option

@@ -1,4 +1,4 @@
-"""Lays out text for a terminal's width: sentences break between words, and a table's row takes more lines if necessary.
+"""Fits text to the width of a terminal: breaks sentences between words, and long table rows into several lines.
 
 Output to a file or another program is not broken into lines: its width is None, which means unlimited.
 """
@@ -45,7 +45,10 @@ def console(*, stderr: bool = False, width: int | None = None) -> Console:
 
 
 def print_sentence(console: Console, sentence: str, *, mark: str = "", mark_style: str = "", style: str = "") -> None:
-    """Print a sentence after a mark such as ``✓``. On a terminal, its lines break between words, after the mark."""
+    """Print a sentence after a mark such as ``✓``.
+
+    On a terminal, the sentence breaks between words, and further lines are indented.
+    """
     lines = sentence_lines(plain(sentence), width=width_of(console), taken=cell_len(mark))
     # One print for all lines, so that neither another thread nor a progress bar comes between them.
     with SCREEN:
@@ -58,12 +61,14 @@ def width_of(console: Console) -> int | None:
 
 
 def sentence_lines(sentence: str, *, width: int | None, taken: int = 0) -> list[str]:
-    """Break a sentence between words. What users copy stays whole: long words, and commands that fit into one line.
+    """Break a sentence between words.
+
+    Long words, and commands that fit into one line, are not broken, so that users can copy them.
 
     Args:
         sentence: the sentence, on one line.
         width: the terminal's width; None for no limit.
-        taken: the width of the mark before the sentence. Further lines have the same indent, within limits.
+        taken: the width of the mark before the sentence. The further lines have the same indent, within limits.
     """
     indent = taken if taken in _INDENTS else _INDENTS.start
     if width is None:
@@ -89,9 +94,9 @@ def sentence_lines(sentence: str, *, width: int | None, taken: int = 0) -> list[
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Break a text into lines of at most `width` cells, so that no line of the text can imitate the next row of a list.
+    """Break a text into lines of at most `width` cells, so that no line of the text can look like a new row of a list.
 
-    Hashes and addresses stay whole, because users copy them. The bar of a quoted text is repeated on each line.
+    Hashes and addresses are not broken, because users copy them. The bar before a quoted text is repeated on each line.
     """
     if cell_len(text) <= width or _COPIED.fullmatch(text):
         return [text]
@@ -137,7 +142,7 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], *, width:
 
 
 def _too_wide(widths: Sequence[int], width: int) -> list[int]:
-    """Return the columns to remove from a table so that it fits a width; the first column stays."""
+    """Return the columns that must be removed so that a table fits a width; the first column always stays."""
     removable = range(len(widths) - 1, 0, -1)
     for count in range(len(widths)):
         for removed in combinations(removable, count):
@@ -148,7 +153,7 @@ def _too_wide(widths: Sequence[int], width: int) -> list[int]:
 
 
 def _line_below(cells: Sequence[tuple[str, str, int]], width: int) -> Iterator[Text]:
-    """Yield the line of removed cells, given with column names and widths; a single long cell takes further lines."""
+    """Yield a line with removed cells, given as (column name, cell, width); a long cell continues on further lines."""
     line, indent, others = Text(), 0, list[str]()
     for name, cell, size in cells:
         line.append(f"{_GAP}{name} ", "dim")

@@ -32,7 +32,8 @@ _UUID = click.argument("keeper", metavar="UUID", type=UUID_TYPE)
 def ledger() -> None:
     """Show anchored logs and recorded installations, and decide on suspected logs.
 
-    The contract records the size and the root of each log, and refuses an anchor that does not continue the log.
+    The contract UpdateLedger records the size and the root of each log, and refuses an anchor that does not continue
+    the log.
     """
 
 
@@ -88,8 +89,8 @@ def installed(
 ) -> None:
     """List the devices that are recorded to run a release.
 
-    With DEVICE, a number or an alias, only these devices are looked up. The exit status is 3 if one of them is not
-    recorded.
+    With DEVICE, a number or an alias, only the named devices are looked up. The exit status is 3 if the release is not
+    recorded for one of the named devices.
 
     \b
     Example:  blockota ledger installed --product acme-thermo2 --version 1.4.0 \\
@@ -119,8 +120,8 @@ def installed(
     if missing := [number for number, is_recorded in recorded.items() if not is_recorded]:
         error = RefusedError(
             f"{release} is not recorded for {shortened(missing)}",
-            why="no gateway has anchored an installation on it",
-            remedy="a gateway anchors its log every few minutes; its log can have newer entries",
+            why="no gateway has anchored such an installation",
+            remedy="wait until the gateway anchors its log again, or search its log for newer entries",
         )
         error.result = fields
         raise error
@@ -139,9 +140,9 @@ def suspect(
 ) -> None:
     """Suspend a log that records an installation twice.
 
-    The evidence is two install entries of one release on one device. Repairs are entries of kind reinstall, and not
-    evidence. Without FIRST and SECOND, all anchored entries are searched. An administrator then decides (`blockota
-    ledger decide`).
+    The evidence is two install entries of one release on one device. A repair is logged as an entry of kind reinstall,
+    which is not evidence. Without FIRST and SECOND, all anchored entries are searched. An administrator then decides
+    whether the log resumes (`blockota ledger decide`).
 
     \b
     Example:  blockota ledger suspect 0f8fad5b-d9cb-469f-a165-70867728950e \\
@@ -152,7 +153,11 @@ def suspect(
     from blockota.ledger.log import TileLog
 
     if len(indices) not in (0, 2):
-        raise UsageError("evidence is two entries", remedy="name the index of each, or none to search for them")
+        raise UsageError(
+            "evidence is two entries",
+            why="a single entry proves nothing against a log",
+            remedy="name two indices, or no index to search the log for evidence",
+        )
     contract, published = session.gateway.open(UpdateLedgerContract), TileLog(folder).published
     anchored = _known_log(contract, keeper)
     head = TreeHead(anchored.size, anchored.root)
@@ -164,8 +169,8 @@ def suspect(
     if pair is None:
         raise RefusedError(
             f"the log of {keeper} has no evidence",
-            why=f"up to its anchored size of {anchored.size}, no release is installed on a device again, or an"
-            " administrator has decided on it",
+            why=f"no release has two install entries on one device among its {anchored.size} anchored entries, or an"
+            " administrator has already decided on them",
         )
     contract.suspect(open_key(session.gateway.settings.chain_id, key, password_fd), keeper, *pair)
     found = _known_log(contract, keeper)
@@ -185,8 +190,8 @@ def decide(
 ) -> None:
     """Decide on a suspended log, as an administrator.
 
-    A resumed log grows again. Entries before the decision cannot be used as evidence for this device and release again.
-    A retired log ends permanently, and its keeper gets a new UUID.
+    A resumed log grows again. Entries before the decision can no longer be used as evidence about the same device and
+    release. A retired log ends permanently, and its keeper gets a new UUID.
 
     \b
     Example:  blockota ledger decide 0f8fad5b-d9cb-469f-a165-70867728950e \\
@@ -216,7 +221,7 @@ def _known_log(contract: UpdateLedgerContract, keeper: UUID) -> AnchoredLog:
     if found is None:
         raise RefusedError(
             f"{keeper} has not anchored a log",
-            why=f"the contract {contract.address} has no record of it",
+            why=f"the contract {contract.address} has no record of this identity's log",
             remedy="check the UUID, or wait for its first anchor",
         )
     return found

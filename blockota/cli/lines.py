@@ -45,7 +45,7 @@ def mode(value: Any) -> LineMode:
 
 @dataclass(frozen=True)
 class LineOptions:
-    """The values of the options of a line; None where an option is not given."""
+    """The values of the options of a serial line; None for an option that is not given."""
 
     baud: int | None
     wiring: str | None
@@ -55,7 +55,7 @@ class LineOptions:
 
 
 def line_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add ``--config`` and the options of a serial line to a command, which gets the line to one board as ``line``."""
+    """Add ``--config`` and the options of a serial line to a command, which receives one board's line as ``line``."""
 
     @click.option("--port", metavar="URL", help="/dev/ttyUSB0, COM3, socket://… or rfc2217://…; else the only adapter.")
     @click.option("--config", type=click.Path(path_type=Path), help="Settings file; blockota.toml by default.")
@@ -70,7 +70,7 @@ def line_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def lines_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of serial lines to a command, which gets the lines as ``lines``; ``--port`` can be repeated."""
+    """Add the options of serial lines to a command, which receives them as ``lines``; ``--port`` can be repeated."""
 
     @click.option("--port", multiple=True, metavar="URL", help="A board's port (repeatable); else the only adapter.")
     @_mode_options
@@ -102,13 +102,13 @@ def board_lines(
 
     Args:
         bench: the settings of the bench.
-        ports: the ports that the operator named; empty for those of the settings, or for the only USB adapter.
-        given: the options that the operator gave.
+        ports: the ports that the operator named; if empty, the ports of the settings or the only USB adapter are used.
+        given: the options of the command line.
         is_single: whether the command works on one board.
 
     Raises:
-        UsageError: no port is named and the machine has no USB adapter or several, several ports are set for a command
-            that works on one board, or a setting is invalid.
+        UsageError: a setting is invalid; or several ports are set for a command that works on one board; or no port is
+            named, and the machine has no USB adapter or more than one.
     """
     urls = ports or bench.port or (_only_adapter(),)
     if is_single and len(urls) > 1:
@@ -130,7 +130,7 @@ def _only_adapter() -> str:
     Only an adapter's port is chosen, because a built-in port exists whether or not a board is connected to it.
 
     Raises:
-        UsageError: the machine has no USB adapter, or several.
+        UsageError: the machine has no USB adapter, or more than one.
     """
     found = find_ports()
     adapters = [port for port in found if port.is_usb]
@@ -157,7 +157,10 @@ def _wiring(bench: BenchSettings, given: LineOptions) -> BoardWiring:
 
 
 def _parsed(key: str, value: str | None, parse: Callable[[str], _Value]) -> _Value | None:
-    """Parse a setting as the option of the same name is parsed; None if the file does not set it."""
+    """Parse a setting like the option of the same name.
+
+    Return None if the settings file does not contain the setting.
+    """
     if value is None:
         return None
     try:

@@ -41,7 +41,10 @@ def proxy_list(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
 
 
 def listening_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of a server, as the parameter `listening`. A wrong certificate is refused before the command."""
+    """Add the options of a server, as the parameter `listening`.
+
+    An invalid certificate is refused before the command runs.
+    """
 
     @click.option(
         "--listen",
@@ -86,7 +89,7 @@ def listening_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def metrics_option(command: Callable[..., None]) -> Callable[..., None]:
-    """Add ``--metrics``, as the parameter `metrics`: where the state of a service is shown, or None."""
+    """Add ``--metrics``, as the parameter `metrics`: the address that serves the state of a service, or None."""
     return click.option(
         "--metrics",
         type=host_and_port,
@@ -103,7 +106,7 @@ def _tls_options(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(*args: object, certificate: Path | None, private_key: Path | None, **kwargs: object) -> None:
         if (certificate is None) != (private_key is None):
-            raise UsageError("--certificate and --private-key go together", why="TLS needs both")
+            raise UsageError("--certificate and --private-key must be passed together", why="TLS needs both files")
         command(*args, tls=(certificate, private_key), **kwargs)
 
     return wrapped

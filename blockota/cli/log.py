@@ -30,8 +30,8 @@ _PLACE = click.argument("place", metavar="[FOLDER|URL]", required=False)
 def log() -> None:
     """Keep a log of installations, prove its entries, and check proofs.
 
-    A log is a list of entries that only grows. An entry that a device runs a release is a receipt. The table [log] of
-    the settings names the folder, the origin and the key of this machine's log.
+    A log is an append-only list of entries. An entry that states that a device runs a release is called a receipt. The
+    table [log] of the settings names the folder, the origin and the key of this machine's log.
     """
 
 
@@ -41,7 +41,7 @@ def log() -> None:
 def key(session: Session, /, *, is_new: bool) -> None:
     """Print the public key of the log.
 
-    Readers and witnesses trust this key. With --new, the key is made first.
+    Readers and witnesses verify the log with this key. With --new, the command first makes the key.
 
     \b
     Example:  blockota log key --new
@@ -52,7 +52,11 @@ def key(session: Session, /, *, is_new: bool) -> None:
     if is_new:
         kind, _, place = uri.partition(":")
         if kind != "file":
-            raise UsageError(f"no key can be made in {kind}:", why="a new key is made in a file")
+            raise UsageError(
+                f"--new cannot make a key in {kind}:",
+                why="the command makes keys only in files",
+                remedy="make the key with the tools of its store, or name a file in [log]",
+            )
         create_log_key(Path(place))
     public = open_log_key(uri, origin, environment=os.environ).key
     fields = {"origin": public.name, "key": str(public), "logKey": public.key.hex()}
@@ -67,7 +71,7 @@ def key(session: Session, /, *, is_new: bool) -> None:
 def append(session: Session, /, files: tuple[Path, ...], events: tuple[str, ...]) -> None:
     """Append entries from files, and events.
 
-    An entry that is among the newest is not appended again, so that a stopped command can be repeated.
+    An entry that equals one of the newest entries is not appended again, so that a stopped command can be repeated.
 
     \b
     Example:  blockota log append receipt-17.cbor
@@ -95,8 +99,8 @@ def append(session: Session, /, files: tuple[Path, ...], events: tuple[str, ...]
     stranger = next((one for one in entries if keeper and one.gateway != keeper), None)
     if stranger:
         raise UsageError(
-            f"an entry of {stranger.gateway or 'a log that is not enrolled'} does not belong into this log",
-            why=f"the log {settings.origin} is that of {keeper}",
+            f"an entry of {stranger.gateway or 'a log that is not enrolled'} does not belong in this log",
+            why=f"the log {settings.origin} belongs to {keeper}",
             remedy="append it to the log of its gateway",
         )
     indices = _log_of(settings).append(entry.encode() for entry in entries)
@@ -111,8 +115,8 @@ def append(session: Session, /, files: tuple[Path, ...], events: tuple[str, ...]
 def checkpoint(session: Session, /) -> None:
     """Publish the appended entries by a signed checkpoint.
 
-    The witnesses in [log.witnesses] are asked to sign it too. A witness that does not answer is reported; one that has
-    seen another history of the log prevents the publication.
+    The command asks the witnesses in [log.witnesses] to cosign the checkpoint. A witness that does not answer is
+    reported. A witness that has seen another history of the log prevents the publication.
 
     \b
     Example:  blockota log checkpoint
@@ -153,8 +157,8 @@ def checkpoint(session: Session, /) -> None:
 def anchor(session: Session, /, key: str, password_fd: int | None, *, is_whole: bool) -> None:
     """Anchor the published log on the gateway chain.
 
-    The greatest multiple of 256 entries is anchored, which costs less gas. The contract refuses a log that does not
-    continue the anchored one.
+    By default, the size is rounded down to a multiple of 256 entries, which costs less gas. The contract refuses a log
+    that does not continue the anchored one.
 
     \b
     Example:  blockota log anchor --key keystore:gateway.json
@@ -199,8 +203,8 @@ def serve(
 ) -> None:
     """Serve the published log over HTTP, until SIGTERM or Ctrl-C.
 
-    FOLDER is the folder of the settings by default. Readers and witnesses find the checkpoint at /checkpoint, and the
-    tiles at /tile/ (C2SP tlog-tiles). Entries that are not published are not served.
+    The default FOLDER is the log's folder in the settings. Readers and witnesses find the checkpoint at /checkpoint,
+    and the tiles at /tile/ (C2SP tlog-tiles). Unpublished entries are not served.
 
     \b
     Example:  blockota log serve --listen 0.0.0.0:8090

@@ -1,4 +1,4 @@
-"""``blockota log verify`` and ``receipt``: check the proof of an entry of a log, and make one."""
+"""``blockota log verify`` and ``blockota log receipt``: check the proof of a log entry, and make such a proof."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--chain", "asks_chain", is_flag=True, help="Ask the gateway chain for the anchor and for bans.")
 @with_session
 def verify(session: Session, /, file: Path, trust: Path | None, *, asks_chain: bool) -> None:
-    """Check the proof of a log entry, RECEIPT.json, off line.
+    """Check RECEIPT.json, the proof of a log entry, off line.
 
     The keys of logs, witnesses and devices come from [trust] in the settings, or from --trust FILE, never from
     RECEIPT.json. With --chain, the anchor that RECEIPT.json names and the key of the device are compared with the
@@ -78,7 +78,7 @@ def receipt(
 ) -> None:
     """Write the proof of the entry with the index INDEX to a file.
 
-    The proof belongs to the newest checkpoint of the log. Anyone who trusts the log's key can check it off line.
+    The proof belongs to the newest checkpoint of the log. Anyone who trusts the log's key can check the proof off line.
 
     \b
     Example:  blockota log receipt 4321 -o RECEIPT.json
@@ -106,7 +106,7 @@ def receipt(
 
 
 def counted_entries(count: int) -> str:
-    """Return a number of entries in words, such as ``1 entry``."""
+    """Return a number of entries as text, such as ``1 entry``."""
     return f"{count:,} entr{'y' if count == 1 else 'ies'}"
 
 
@@ -171,7 +171,7 @@ def _rows(found: VerifiedEntry, *, trusted: int, quorum: int) -> dict[str, objec
 
 
 def _sentence(found: VerifiedEntry) -> str:
-    """Return what the receipt proves."""
+    """Return a sentence that states what the receipt proves."""
     entry, evidence = found.entry, found.evidence
     if not entry.kind.names_running_image:
         return f"the log has this {entry.kind}: {evidence.proves}"

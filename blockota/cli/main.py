@@ -1,4 +1,4 @@
-"""The command ``blockota``: finds the command of each noun, and turns errors into sentences and exit statuses."""
+"""The command ``blockota``: finds the module of each noun, and turns errors into sentences and exit statuses."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class _Nouns(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command of a noun. For another word, the error names the commands with the most similar word."""
+        """Find the command of a noun. For an unknown word, the error names the most similar commands."""
         if args[0] not in _NOUNS:
             # click-didyoumean compares with the nouns only, but users forget the noun, or mistype the verb.
             meant = {noun: [noun] for noun in _NOUNS} | {"help": ["--help"], "version": ["--version"]}

@@ -1,4 +1,4 @@
-"""The next step of a chain of commands: the sentence that a command prints last, and ``next`` of its JSON result."""
+"""The next step after a command: the last sentence that a command prints, and the field ``next`` of its JSON result."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ _AFTER_REGISTRY = {
 
 
 def after_proposing(file: Path, *, signed: int, threshold: int, first: str = "") -> str:
-    """Return the next step for a proposal that has a number of signatures: collect more, or execute it.
+    """Return the next step for a proposal with `signed` signatures: collect more signatures, or execute the proposal.
 
-    `first` is the proposal file that must be executed before this one; empty if there is none.
+    `first` is the proposal file that must be executed before `file`; empty if no proposal must be executed first.
     """
     name = shlex.quote(str(file))
     execute = f"`blockota proposal execute {name} --key KEY`"
@@ -69,7 +69,10 @@ def after_proposing(file: Path, *, signed: int, threshold: int, first: str = "")
 
 
 def after_packing(file: Path, pack: Path) -> str:
-    """Return the next step for a pack of a proposal. The execution finds a signature file that is named after FILE."""
+    """Return the next step for a pack of a proposal.
+
+    `proposal execute FILE` finds a signature file that is named after FILE.
+    """
     sign = f"`blockota proposal sign {shlex.quote(pack.name)} --key KEY`"
     name, beside, option = shlex.quote(str(file)), f"beside {file}", ""
     if pack.stem != file.stem:
@@ -92,12 +95,12 @@ def after_viewing(view: Path) -> str:
 
 
 def after_finding_packs(packs: Sequence[Path]) -> str:
-    """Return the next step in a folder with packs, but without proposal files; empty for a folder without packs."""
+    """Return the next step in a folder that has packs but no proposal files; empty for a folder without packs."""
     return f"Next: `blockota proposal show {shlex.quote(str(packs[0]))}` reviews a pack" if packs else ""
 
 
 def after_listing(listed: Sequence[ListedProposal]) -> str:
-    """Return the next step for the proposals of a folder, listed in order of execution; empty if none is pending."""
+    """Return the next step for a folder's proposals, in order of execution; empty if no proposal is pending."""
     from blockota.vendor.queue import ProposalState
 
     first = listed[0]
@@ -113,13 +116,16 @@ def after_listing(listed: Sequence[ListedProposal]) -> str:
 
 
 def before_signing(file: Path, *, view: Path | None) -> str:
-    """Return the next step of an owner without a network, who has reviewed a pack, or a proposal with a chain view."""
+    """Return the next step of an off-line owner who has reviewed a pack, or a proposal with a chain view."""
     option = f" --view {shlex.quote(str(view))}" if view else ""
     return f"Next: `blockota proposal sign {shlex.quote(str(file))}{option} --key KEY`"
 
 
 def after_signing(file: Path, signature: Path, proposal: Proposal, *, signed: int, view: ChainView) -> str:
-    """Return the next step of an owner who has signed. A signature that was made off line must be sent back."""
+    """Return the next step of an owner who has signed.
+
+    A signature that was made off line must be sent back to the proposer.
+    """
     from blockota.vendor.files import is_beside
 
     if view.source:
@@ -134,7 +140,7 @@ def after_signing(file: Path, signature: Path, proposal: Proposal, *, signed: in
 
 
 def after_review(file: Path, proposal: Proposal, *, signed: int, view: ChainView) -> str:
-    """Return the next step for a proposal with a number of signatures that can still be executed."""
+    """Return the next step for a pending proposal with `signed` signatures."""
     first = view.first_before(proposal.nonce)
     return after_proposing(file, signed=signed, threshold=view.safe.threshold, first=first)
 
@@ -151,7 +157,7 @@ def after_offering(number: int) -> str:
 
 
 def after_announcing(steps: Sequence[Done], *, broker: str) -> str:
-    """Return the next step after a round of a broker that announced a copy; empty if it announced none."""
+    """Return the next step after a broker's round that announced a copy; empty if the round announced no copy."""
     if not any(done.verb == "announced" and not done.error for done in steps):
         return ""
     serve = f"`blockota repository serve --as broker --broker {broker} --listen HOST:PORT`"
@@ -159,7 +165,7 @@ def after_announcing(steps: Sequence[Done], *, broker: str) -> str:
 
 
 def after_execution(proposal: Proposal) -> str:
-    """Return the next step after the execution of a proposal; empty if there is none."""
+    """Return the next step after the execution of a proposal; empty if no step follows."""
     if proposal.call is None:
         return "Next: `blockota proposal list` shows what waits" if proposal.is_rejection else ""
     arguments = proposal.releases[0] if proposal.releases else proposal.call.arguments

@@ -1,4 +1,4 @@
-"""``blockota operations``: the page of a city's devices, updates, warnings and logs."""
+"""``blockota operations``: the web page with a city's devices, updates, warnings and logs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _FILE = click.Path(path_type=Path)
 
 @click.group(cls=VerbGroup)
 def operations() -> None:
-    """Run the operations room: a page in which each number links to its evidence.
+    """Run the operations room: a web page in which each figure links to its evidence.
 
-    The tables [operations] and [log] of the settings describe it.
+    The tables [operations] and [log] of the settings configure the room.
     """
 
 
@@ -98,9 +98,9 @@ def init(
 def run(session: Session, /, *, is_public: bool, events: Path | None, password_fd: int | None) -> None:
     """Serve the page, until SIGTERM or Ctrl-C.
 
-    The room follows both chains and the logs of [operations.logs], and verifies new log entries at once. Everyone who
-    can reach the address can read the pages. Listen only on this machine, use a proxy that authenticates its users, or
-    use --public. Signing in needs an identity in [operations].
+    The room follows both chains and the logs of [operations.logs], and verifies each new log entry when it arrives.
+    Everyone who can reach the address can read the pages. Therefore listen on this machine only, put a proxy that
+    authenticates users in front, or pass --public. Sign-in works only if [operations] names the room's identity.
 
     \b
     Example:  blockota operations run
@@ -150,7 +150,7 @@ def sign_in(session: Session, /, key: str, url: str | None, password_fd: int | N
 
 
 def _setup(session: Session, password_fd: int | None, *, is_public: bool) -> RoomSetup:
-    """Return what the settings of a room name: its chains, its log and its account."""
+    """Open the chains, the log and the account that the settings of a room name."""
     from blockota.connection import Connection
     from blockota.ledger.keys import open_log_key
     from blockota.ledger.log_settings import check_keeper, load_log

@@ -1,4 +1,4 @@
-"""Decorators that add ``--source`` to a command, or the options of every command that makes a proposal."""
+"""Decorators that add ``--source``, ``--of`` or the options of a proposal to a command."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ProposalOptions:
 
     Attributes:
         nonce: the nonce of the Safe; None stands for the next free one in the folder.
-        sign: opens the key of an owner who signs too; None leaves the proposal without a signature.
+        sign: opens the key of the owner who signs the new proposal; None leaves the proposal unsigned.
     """
 
     output: Path
@@ -51,7 +51,7 @@ class ProposalOptions:
     sign: OpenSigner | None = None
 
     def as_reason(self) -> Reason:
-        """Return the option values as a `Reason` for the proposal, with the current time and the proposals beside it.
+        """Return the option values as a `Reason`, with the current time and the other proposals in the output folder.
 
         Raises:
             ProposalError: the reason or the proposer cannot be shown safely.
@@ -157,10 +157,10 @@ def write_proposed(
     *,
     note: Callable[[str], object],
 ) -> tuple[WrittenProposal, SafeState, QueuePlace]:
-    """Make a proposal, write the proposal file, and warn of what stands in its way, by calls of `note`.
+    """Make a proposal, write the proposal file, and report by `note` what prevents its execution.
 
     Returns:
-        ⟨written files, state of the Safe, place of the proposal among those in its folder⟩.
+        ⟨written files, state of the Safe, position of the proposal in the queue of its folder⟩.
 
     Raises:
         UsageError: the file exists or cannot be written.
@@ -183,7 +183,7 @@ def write_proposed(
 
 
 def _warnings_of(proposal: Proposal, place: QueuePlace, *, safe: SafeState) -> Iterator[str]:
-    """Yield warnings of other proposals with the nonce of a new proposal or before it, and of a gap before it."""
+    """Yield warnings about other proposals with the same or a lower nonce, and about a missing lower nonce."""
     if place.equal:
         yield (
             f"Warning: {shortened(place.equal)} proposes the same already. After its execution, this proposal can "

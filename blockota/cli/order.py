@@ -132,7 +132,7 @@ def configure(session: Session, /, image: Path, ordering: OrderOptions, proposin
 def cancel(session: Session, /, number: int, key: str, password_fd: int | None) -> None:
     """Cancel an open order.
 
-    The order's operator and administrators may cancel the order NUMBER.
+    Only the operator who sent the order NUMBER, or an administrator, can cancel it.
 
     \b
     Example:  blockota order cancel 12 --key keystore:operator.json
@@ -165,8 +165,9 @@ def group(
 ) -> None:
     """Define a group of devices, or show it.
 
-    The group NAME contains all devices of a model, of a site or of a list. Without any of these options, the group is
-    shown. A group never changes. Keep the file of a list, because gateways compare it with the group.
+    The group NAME contains all devices of a model, of a site or of a list. Without --model, --site and --list, the
+    group is shown. A group never changes. Keep the file of --list, because gateways compare the file with the group's
+    record on the chain.
 
     \b
     Example:  blockota order group thermo2-berlin --model thermo2 \\
@@ -177,11 +178,15 @@ def group(
     orders = session.gateway.open(OrdersContract)
     if given := [value for value in (model, site, listed) if value is not None]:
         if len(given) > 1:
-            raise UsageError("a group is defined in one way", why="a model, a site or a list names its devices")
+            raise UsageError(
+                "several definitions of the group are given",
+                why="a group is defined by a model, a site or a list",
+                remedy="pass one of --model, --site and --list",
+            )
         if not key:
             raise UsageError(
                 "no key is given",
-                why="an operator defines a group",
+                why="only an operator can define a group",
                 remedy="name the operator's key",
                 action=Action.USE_KEY,
             )
@@ -231,7 +236,7 @@ def show(session: Session, /, number: int) -> None:
 
 
 def _send_order(session: Session, contract: BlockOTAContract, ordering: OrderOptions) -> None:
-    """Check a release, and order it for a group."""
+    """Check a release, and send the order of the release for a group."""
     from blockota.bindings.orders import OrdersContract
     from blockota.bindings.producers import ProducersContract
     from blockota.operations.ordering import orderable_release
@@ -262,7 +267,7 @@ def _propose_configuration(
     *,
     ordering: OrderOptions,
 ) -> None:
-    """Write the proposal to publish a configuration, unless it exists or the later order would be refused."""
+    """Write the proposal to publish a configuration, unless the file exists or the later order would be refused."""
     from blockota.bindings.devices import DevicesContract
     from blockota.bindings.identities import IdentitiesContract
     from blockota.bindings.orders import OrdersContract
@@ -272,7 +277,7 @@ def _propose_configuration(
     if proposing is None:
         raise UsageError(
             f"{draft.product} {draft.version} is not published",
-            why="the city's Safe has to publish it before it can be ordered",
+            why="the city's Safe must publish a configuration before it can be ordered",
             remedy="name a file for the proposal",
             action=Action.CHOOSE_OUTPUT,
         )

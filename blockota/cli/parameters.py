@@ -29,7 +29,7 @@ _MAX_NONCE = _MAX_ID = 1 << 64
 
 
 class NumberRange(click.IntRange):
-    """A whole number between two limits, which click's errors would call an integer range."""
+    """A whole number between two limits; errors call it a number, and not an integer range as click does."""
 
     name = "number"
 
@@ -123,13 +123,13 @@ def duration_between(least: int, most: int = _LONGEST) -> click.ParamType:
 
 
 def spelled(seconds: int) -> str:
-    """Format a duration as it is typed, such as ``7d`` or ``90s``."""
+    """Format a duration in seconds as a user types it, such as ``7d`` or ``90s``."""
     unit = next(unit for unit, span in _SPANS.items() if seconds % span == 0)
     return f"{seconds // _SPANS[unit]}{unit}"
 
 
 def address(value: Any) -> str:
-    """Parse an address of 40 hex digits after ``0x``; mixed case must have the right checksum (EIP-55)."""
+    """Parse an address, ``0x`` and 40 hex digits; digits in mixed case must have a valid checksum (EIP-55)."""
     digits = str(value)[2:]
     if not str(value).startswith("0x") or not is_address(value) or not int(digits, 16):
         raise click.BadParameter(f"{value!r} is not an address: write 0x and 40 hex digits.")
@@ -168,7 +168,7 @@ def entry(value: Any) -> tuple[str, str]:
 
 
 def container(value: Any) -> tuple[str, Container]:
-    """Parse ``NAME`` or ``PRODUCT=NAME`` into a product, empty if not given, and a container."""
+    """Parse ``NAME`` or ``PRODUCT=NAME`` into ⟨product, container⟩; the product is empty if only NAME is given."""
     if isinstance(value, tuple):
         return value
     product, _, name = str(value).rpartition("=")

@@ -35,7 +35,7 @@ def producer() -> None:
 def admit(session: Session, /, name: str, block_ota: str, replication: str | None, proposing: ProposalOptions) -> None:
     """Propose to admit the producer NAME with its contracts.
 
-    The name and the contracts of a producer never change. Red flags that the owners will see are reported.
+    The name and the contracts of a producer never change. The command reports the red flags that the owners will see.
 
     \b
     Example:  blockota producer admit acme -o admit.json \\
@@ -63,7 +63,7 @@ def admit(session: Session, /, name: str, block_ota: str, replication: str | Non
 def suspend(session: Session, /, name: str, proposing: ProposalOptions) -> None:
     """Propose to suspend the producer NAME.
 
-    Gateways offer nothing of a suspended producer.
+    Gateways do not offer releases of a suspended producer.
 
     \b
     Example:  blockota producer suspend acme --reason "keys stolen" \\

@@ -88,7 +88,7 @@ def pair(
 def unpair(session: Session, /, name: str, proposing: ProposalOptions) -> None:
     """Propose to end the pairing of the product NAME.
 
-    Nothing can be published or installed for the product any more.
+    Afterwards, no release of the product can be published or installed.
 
     The product's releases stay on record, and the product can be paired again.
 

@@ -210,7 +210,7 @@ proposal.add_command(execute)
 
 
 def _rejection_file(values: Mapping[str, Any]) -> Path:
-    """Return the default proposal file of a rejection: beside the rejected proposal."""
+    """Return the default file name of a rejection, in the folder of the rejected proposal."""
     file, nonce = values["file"], values["nonce"]
     return file.with_name(f"reject-{file.name}") if file else Path(f"reject-{nonce}.json")
 
@@ -228,9 +228,9 @@ def _rejection_file(values: Mapping[str, Any]) -> Path:
 def reject(session: Session, /, file: Path | None, of: str, proposing: ProposalOptions) -> None:
     """Propose an empty transaction in place of the proposal FILE.
 
-    With --nonce in place of FILE, any proposal with this nonce is replaced.
+    With --nonce instead of FILE, the empty transaction replaces every proposal with this nonce.
 
-    After the execution of this transaction, no other transaction with the same nonce can be executed.
+    After the empty transaction is executed, no other transaction with its nonce can be executed.
 
     \b
     Example:  blockota proposal reject 1.4.0.json --reason "wrong image"
@@ -241,8 +241,9 @@ def reject(session: Session, /, file: Path | None, of: str, proposing: ProposalO
 
     if (file is None) == (proposing.nonce is None):
         raise UsageError(
-            "give one of FILE and --nonce",
-            why="a rejection takes the nonce of the proposal that it rejects, from its file or from --nonce NUMBER",
+            "FILE and --nonce are alternatives",
+            why="a rejection has the nonce of the rejected proposal, from its FILE or from --nonce NUMBER",
+            remedy="pass one of them",
         )
     rejected = read_proposal(file) if file else None
     if rejected:

@@ -1,4 +1,7 @@
-"""Prints proposals, manifests and red flags, and asks for consent. Printed text cannot control the terminal."""
+"""Prints proposals, manifests and red flags, and asks the signer to confirm.
+
+Printed text cannot control the terminal.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,9 @@ _RUNS = re.compile(" {2,}")
 
 
 def show_screen(session: Session, screen: Screen, flags: Sequence[RedFlag] | None) -> None:
-    """Print the signing screen: what is asked, what changes, what is unusual, and the evidence below a rule.
+    """Print the signing screen: what is asked, what changes, what is unusual, and the evidence below a line.
 
-    Flags of None were not checked.
+    `flags` of None means that red flags were not checked.
     """
     parts = (screen.asked, screen.changes, screen.evidence)
     width = max(len(label) for part in parts for group in part for label in group)
@@ -84,7 +87,7 @@ def show_flags(console: Console, flags: Sequence[RedFlag]) -> None:
 
 
 def confirm_flags(session: Session, flags: Sequence[RedFlag]) -> None:
-    """Have the signer type the word of each red flag, which the screen has shown.
+    """Ask the signer to type the word of each red flag that the screen has shown.
 
     Raises:
         RefusedError: the signer typed another word, or the command does not run on a terminal.
@@ -125,7 +128,7 @@ def confirm_signature(session: Session) -> None:
 
 
 def readable(value: object) -> str:
-    """Return a value as text on one line, without control characters and runs of spaces, and of limited length."""
+    """Return a value as one line of text of limited length, without control characters and runs of spaces."""
     # Runs of spaces could push text out of sight, or imitate a row of the review.
     text = _RUNS.sub(lambda run: f" [{len(run[0])} spaces] ", plain(value))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… [{len(text)} characters in all]"

@@ -58,15 +58,18 @@ class DraftOptions:
     metadata: Sequence[tuple[str, str]]
 
     def container_of(self, product: str) -> Container:
-        """Return the container that is given for a product; one without a product is for `self.product`."""
+        """Return the container that the options name for a product.
+
+        A container without a product is for `self.product`.
+        """
         given = {name or self.product: container for name, container in self.container}
         return given.get(product, Container.STM32)
 
     def require_products(self, products: Collection[str]) -> None:
-        """Refuse a container for a product of which no image is given.
+        """Refuse a container for a product if no image of the product is given.
 
         Raises:
-            UsageError: a container is for another product.
+            UsageError: a container is for a product without an image.
         """
         for name, container in self.container:
             if name and name not in products:
@@ -144,10 +147,10 @@ def publish(
     also_configuration: Sequence[tuple[Path, str, Version]],
     proposing: ProposalOptions,
 ) -> None:
-    """Store IMAGE and propose it as a release; the Safe's owners decide.
+    """Store IMAGE, and propose to the Safe's owners to publish it.
 
-    IMAGE is raw (.bin), Intel HEX, S-record, UF2, DfuSe or ELF; with a --container, any file. The options before
-    --accept-load-address apply to IMAGE, all others to every release.
+    IMAGE is raw (.bin), Intel HEX, S-record, UF2, DfuSe or ELF; with --container, IMAGE can be any file. The options
+    before --accept-load-address apply to IMAGE, all others to every release.
 
     \b
     Example:  blockota release publish build/app.bin --product acme-thermo2 \\
@@ -279,7 +282,7 @@ def show(
     from blockota.vendor.description import find_description
 
     if (name and product) or (number and version):
-        raise UsageError("the release is given twice", why="NAME and VERSION stand for --product and --version")
+        raise UsageError("the release is given twice", why="NAME means --product, and VERSION means --version")
     product, version = name or product, number or version
     if product is None:
         raise click.MissingParameter(param_hint="'NAME'", param_type="argument")
@@ -340,10 +343,8 @@ def fetch(
 ) -> None:
     """Write a release's image to a file, after checks 1 to 5.
 
-    The image is fetched from the store or a source, and verified against the chain.
-
-    Image and manifest are searched for in the store, then at the vendor's sources and the brokers, then at configured
-    gateways.
+    The image is verified against the chain. The command searches for image and manifest in the store, then at the
+    vendor's sources and the brokers, and last at the configured IPFS gateways.
 
     \b
     Example:  blockota release fetch --product acme-thermo2 -o thermo2.bin
@@ -380,7 +381,7 @@ release.add_command(verify)
 
 
 def _as_published(made: Release, manifest: Manifest | None) -> dict[str, Any]:
-    """Return a proposed release for JSON, without status and predecessor, which are unknown before the execution."""
+    """Return a proposed release for JSON, without the status and predecessor, which the execution determines."""
     fields = made.as_fields() | {"manifest": _manifest_address(made)} | (manifest.options if manifest else {})
     return {name: fields[name] for name in fields if name not in {"status", "previous"}}
 
@@ -398,7 +399,7 @@ def _note_refusing_devices(session: Session, drafts: Sequence[Draft]) -> None:
 
 
 def _stored_row(store: str, proposal: Path) -> dict[str, object]:
-    """Return the row about a store that is a folder: `proposal sign` on another machine does not find the images."""
+    """Return a row about a folder as the store, because `proposal sign` on another machine finds no images in it."""
     kind, _, folder = store.partition(":")
     if kind != "file":
         return {}
@@ -419,7 +420,7 @@ def _published_rows(made: Release, manifest: Manifest | None) -> dict[str, objec
 
 
 def _place(made: Release) -> dict[str, object]:
-    """Return the row about an image's addresses; about its size if it is not for the flash of an STM32."""
+    """Return the row with an image's addresses, or with its size if the image is not for the flash of an STM32."""
     return {"addresses": made.region} if made.chip_id else {"size": f"{made.size:,} bytes"}
 
 
@@ -428,7 +429,10 @@ def _manifest_address(made: Release) -> str | None:
 
 
 def _revocation(session: Session, found: Release) -> Revocation | None:
-    """Return the time and reason of a revocation; None, after a note with the cause, if they cannot be found."""
+    """Return the time and reason of a revocation.
+
+    If they cannot be read, print a note with the cause and return None.
+    """
     try:
         if revocation := session.contract.revocation(found):
             return revocation
@@ -440,5 +444,8 @@ def _revocation(session: Session, found: Release) -> Revocation | None:
 
 
 def _status(found: Release, *, now: int) -> str:
-    """Return the status at the chain's time `now`: an active release with a later activation time is postponed."""
+    """Return the status at the chain's time `now`.
+
+    An active release with a later activation time counts as postponed.
+    """
     return "postponed" if found.status is Status.ACTIVE and found.active_from > now else str(found.status)

@@ -29,8 +29,8 @@ from blockota.vendor.recognition import ReadOut, open_read_out
 def verify(session: Session, /, file: Path, product: str | None, version: Version | None) -> None:
     """Name the release in FILE, and verify it by checks 1 to 5.
 
-    FILE is an image in any format of a release, or the flash of a board as `board read` saves it.
-    If FILE also has other bytes, and these are not erased, the command names the release and ends with status 3.
+    FILE is an image in any format of a release, or the flash of a board as `board read` saves it. If FILE also contains
+    bytes outside the release that are not erased, the command names the release and exits with 3.
 
     \b
     Example:  blockota release verify thermo2.bin
@@ -71,7 +71,7 @@ def verify(session: Session, /, file: Path, product: str | None, version: Versio
         error = RefusedError(
             f"{file} is not only a release",
             why=f"it contains {' and '.join(named)}, and {rest:,} other bytes that no release covers",
-            remedy="flash the release, and not this file",
+            remedy="flash the release instead of this file",
         )
         error.result = result
         raise error
@@ -89,7 +89,7 @@ def verify(session: Session, /, file: Path, product: str | None, version: Versio
 
 
 def _names(found: Sequence[Located], releases: Sequence[Release], *, now: int) -> list[str]:
-    """Return the releases in words, such as ``acme-thermo2 1.1.0, superseded by 1.3.0``."""
+    """Return descriptions of the releases, such as ``acme-thermo2 1.1.0, superseded by 1.3.0``."""
     return [describe_release(one.release, releases, now=now) for one in found]
 
 
@@ -104,15 +104,16 @@ def _prove(session: Session, found: Located, file: BinaryIO) -> tuple[Passed, ..
 def _unknown_file(file: Path, content: ReadOut, releases: Sequence[Release], product: str | None) -> RefusedError:
     """Return the error for a file in which no release was found."""
     if content.is_erased_beside([]):
-        return RefusedError(f"{file} has no release", why="all its bytes are erased", remedy="flash the board")
+        return RefusedError(f"{file} contains no release", why="all its bytes are erased", remedy="flash the board")
     digest = hashlib.sha256()
     for part in content.parts(range(content.given.size)):
         digest.update(part)
     moved = next((one for one in releases if one.sha256 == digest.digest()), None)
     if moved and content.given.load_address != moved.load_address:
         return RefusedError(
-            f"{file} has the bytes of {moved.product} {moved.version}, but another address",
-            why=f"it begins at {content.given.load_address:#010x}, the release at {moved.load_address:#010x}",
+            f"{file} has the bytes of {moved.product} {moved.version} at another address",
+            why=f"the file begins at {content.given.load_address:#010x}, "
+            f"but the release begins at {moved.load_address:#010x}",
             remedy="do not use the file; fetch the image of the release",
             action=Action.FETCH_IMAGE,
         )

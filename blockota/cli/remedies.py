@@ -145,7 +145,7 @@ def sentence_of(error: BlockOTAError) -> str:
 def line_options(line: BoardLine, given: BoardLine | None = None) -> str:
     """Return the options that name a board's wiring, speed and mode, such as ``--wiring dtr-rts --baud 115200``.
 
-    The plain mode is named only if the line `given` has another mode, for example from the settings.
+    The default mode is named only if the line `given` has another mode, for example from the settings.
     """
     from firmware_host.bootloader.entry import BoardLine, StartMethod
 
@@ -159,7 +159,7 @@ def line_options(line: BoardLine, given: BoardLine | None = None) -> str:
 
 
 def _words(value: object, given: object = None) -> object:
-    """Return a value in the words of the command line; a board's line becomes its port and its non-default options."""
+    """Return a value in the form of the command line; a board's line becomes its port and its non-default options."""
     if isinstance(value, str | int):
         return value
     from firmware_host.bootloader.entry import BoardLine

@@ -67,9 +67,7 @@ def propose(
 @proposing_options
 @with_session
 def accept(session: Session, /, numbers: tuple[int, ...], proposing: ProposalOptions) -> None:
-    """Propose to the vendor's Safe to accept one or more agreements.
-
-    All are accepted in one transaction.
+    """Propose to the vendor's Safe to accept one or more agreements. One transaction accepts all named agreements.
 
     \b
     Example:  blockota replica accept 2 3 5 -o accept.json
@@ -111,7 +109,7 @@ def terminate(session: Session, /, number: int, proposing: ProposalOptions) -> N
 def announce(session: Session, /, number: int, uri: str, key: str, password_fd: int | None) -> None:
     """Announce the URI that serves the accepted agreement NUMBER.
 
-    The announcement can be repeated, for example after a move.
+    The announcement can be repeated, for example when the URI changes.
 
     \b
     Example:  blockota replica announce 3 https://broker.example/ipfs \\
@@ -152,9 +150,9 @@ def withdraw(session: Session, /, number: int, key: str, password_fd: int | None
 @click.option("--all", "everything", is_flag=True, help="List all agreements, including ended ones.")
 @with_session
 def list_(session: Session, /, product: str | None, version: Version | None, *, everything: bool) -> None:
-    """List open offers and agreements, and the replicas that serve now.
+    """List open offers and agreements, and the replicas that serve.
 
-    An agreement is open while it is proposed or accepted and not expired, and its release is not revoked. The replica
+    An agreement is open if it is proposed or accepted, it has not expired, and its release is not revoked. The replica
     of an agreement counts as serving once the broker has announced a URI.
 
     \b
@@ -190,10 +188,10 @@ def list_(session: Session, /, product: str | None, version: Version | None, *, 
 def check(
     session: Session, /, *, product: str | None, version: Version | None, leaves: int, allow_private: bool
 ) -> None:
-    """Test with random blocks whether the announced replicas serve.
+    """Request random blocks from the announced replicas.
 
-    A replica lies if it serves wrong bytes. The exit status is 0 if all replicas serve, 3 if one or more lie, and 5 if
-    none lies but some do not serve.
+    A replica lies if it serves wrong bytes. The exit status is 0 if all replicas serve, 3 if a replica lies, and 5 if
+    no replica lies but one does not serve.
 
     \b
     Example:  blockota replica check --product acme-thermo2 --version 1.4.0
@@ -244,17 +242,24 @@ def check(
 
 def _require_both(product: str | None, version: Version | None) -> None:
     if (product is None) != (version is None):
-        raise UsageError("--product and --version go together", why="a release is named by both")
+        raise UsageError(
+            "--product and --version must be passed together",
+            why="a release is named by its product and its version",
+            remedy="pass both options, or neither",
+        )
 
 
 def _status(agreement: Agreement, time: int) -> str:
-    """Return the status for a reader: an agreement can expire as an offer, or after it was accepted."""
+    """Return the status to display: an open offer or an accepted agreement past its expiry is shown as expired."""
     ended = agreement.status not in (AgreementStatus.PROPOSED, AgreementStatus.ACCEPTED)
     return str(agreement.status) if ended or agreement.is_open(time) else "expired"
 
 
 def _failure_of(probes: Sequence[Probe]) -> BlockOTAError | None:
-    """Return the error of a check, in which wrong bytes take precedence over absence; None if all replicas serve."""
+    """Return the error of a check; None if all replicas serve.
+
+    Replicas with wrong bytes take precedence over absent replicas.
+    """
     from blockota.stores.probe import ProbeStatus
 
     wrong = [one.agreement.uri for one in probes if one.status is ProbeStatus.LIES]
@@ -268,8 +273,8 @@ def _failure_of(probes: Sequence[Probe]) -> BlockOTAError | None:
         return StoreError(
             f"{len(absent)} of {len(probes)} replicas {verb} not serve",
             why=shortened(absent),
-            remedy="check that the repository runs, and that URL/health answers from outside; the list of agreements "
-            "names the broker",
+            remedy="check that the repository runs, and that URL/health is reachable from outside; the list of "
+            "agreements names the broker",
             action=Action.LIST_AGREEMENTS,
         )
     return None
@@ -293,7 +298,10 @@ def _decide(session: Session, decision: str, proposing: ProposalOptions, *number
 def _find_agreements(
     session: Session, release: tuple[str, Version] | None, *, everything: bool = False
 ) -> tuple[int, list[Agreement]]:
-    """Return the chain's time and the open agreements, or all with `everything`. `release` limits them to a release."""
+    """Return the chain's time and the open agreements, or all agreements if `everything`.
+
+    `release` selects one release.
+    """
     head = session.chain.head()
     found = [
         one

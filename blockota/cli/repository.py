@@ -94,7 +94,7 @@ def serve(
     if (role == "broker") != (broker is not None):
         why = "agreements are looked up by the broker's address"
         remedy = "pass both, or neither to serve the vendor's releases; `blockota key address URI` prints the address"
-        raise UsageError("--as broker and --broker ADDRESS go together", why=why, remedy=remedy)
+        raise UsageError("--as broker and --broker ADDRESS must be passed together", why=why, remedy=remedy)
     settings, contract = session.settings, session.contract
     follower = Follower(contract.chain, confirmations=settings.confirmations, first_block=settings.first_block)
     rights = RightsReader(contract, follower)
@@ -145,7 +145,7 @@ def token(session: Session, /, name: str) -> None:
 
 
 def _note_what_is_missing(session: Session, catalogue: Catalogue, *, tokens: Tokens | None, broker: str | None) -> None:
-    """Report why releases are not served yet. Missing releases are not an error, because they may appear later."""
+    """Print why releases are not served yet. A missing release is not an error, because it may appear later."""
     files = catalogue.files
     if tokens and not tokens.count:
         session.note(

@@ -22,7 +22,7 @@ _THRESHOLD = NumberRange(1, 256)
 def safe() -> None:
     """Show the owners and the threshold of a Safe, and propose to change them.
 
-    By default, it is the Safe that owns the contract BlockOTA.
+    The default Safe is the owner of the contract BlockOTA.
     """
 
 
@@ -115,7 +115,7 @@ def replace_(session: Session, /, old: str, new: str, of: str, proposing: Propos
 def threshold(session: Session, /, number: int, of: str, proposing: ProposalOptions) -> None:
     """Propose to change the threshold to NUMBER.
 
-    The threshold is how many owners must sign.
+    The threshold is the number of owners who must sign.
 
     \b
     Example:  blockota safe threshold 3 --reason "we are five now" \\

@@ -1,4 +1,4 @@
-"""Functions that the commands of several services share: set up a service, open its log, and use its addresses."""
+"""Functions that the commands of several services share: show a new service, open its log, and serve its state."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class ServiceSettings(Protocol):
 
     @property
     def identity(self) -> UUID:
-        """Its identity."""
+        """The service's UUID in the registry."""
 
     @property
     def folder(self) -> Path:
-        """The folder of its state."""
+        """The folder of the service's state."""
 
     @property
     def key(self) -> str | None:
-        """The URI of the account that anchors its log; None if the log is not anchored."""
+        """The URI of the account that anchors the service's log; None if the log is not anchored."""
 
     @property
     def anchor_seconds(self) -> int:
@@ -52,8 +52,9 @@ def show_foundation(
         session: the session.
         new: the service.
         found: the files of the service.
-        authority: the certificate of the authority that signed the service's own, and who needs it; None without one.
-        is_enrolled: whether the city enrolled the identity before.
+        authority: the file of the certificate authority that signed the service's certificate (None without one), and
+            who must trust this authority.
+        is_enrolled: whether the city has already enrolled the identity.
     """
     certificate, readers = authority
     fields: dict[str, Any] = {
@@ -79,12 +80,14 @@ def show_foundation(
 
 
 def open_log_parts(session: Session, settings: ServiceSettings, password_fd: int | None, *, table: str) -> LogParts:
-    """Open what a service needs to keep its log. A missing setting ends the command before the service starts.
+    """Open the log, the log's key and the anchoring account of a service.
+
+    A missing setting ends the command before the service starts.
 
     Args:
         session: the session.
         settings: the settings of the service.
-        password_fd: the file descriptor with the password of its account.
+        password_fd: the file descriptor with the password of the anchoring account.
         table: the service's table in the settings.
 
     Raises:
@@ -120,12 +123,12 @@ def open_log_parts(session: Session, settings: ServiceSettings, password_fd: int
 def shown_state(
     session: Session, address: tuple[str, int] | None, service: str, status: Callable[[], StatusPages]
 ) -> Iterator[str | None]:
-    """Serve ``/metrics`` and ``/health`` while a service runs that has no settings for them.
+    """Serve ``/metrics`` and ``/health`` for a service whose settings have no address for these pages.
 
     Args:
         session: the session.
         address: the option ``--metrics``; None serves nothing.
-        service: the service, such as ``broker``.
+        service: the service's name, such as ``broker``.
         status: returns the state of the service.
 
     Yields:
@@ -146,7 +149,10 @@ def shown_state(
 
 @contextmanager
 def addresses_from_settings() -> Iterator[None]:
-    """Revise the error about an address in use: a service has its addresses from the settings, not from options."""
+    """Change the remedy of errors about an address in use.
+
+    A service's addresses are in the settings, not in options.
+    """
     try:
         yield
     except UsageError as error:

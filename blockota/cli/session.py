@@ -35,7 +35,7 @@ _PIPED_WIDTH = 240
 class Session:
     """One run of a command. Settings, chain, contracts and store are opened when they are first used.
 
-    The constructor's arguments are the options that `with_session` adds; None stands for the value in the settings.
+    The constructor's arguments are the options that `with_session` adds; None selects the value in the settings.
     `config` is the settings file that the user named. `out` and `err` are the consoles on stdout and stderr.
     """
 
@@ -71,12 +71,12 @@ class Session:
         return self.connection if settings == self.settings else self._connect(settings)
 
     def connection_to(self, chain_id: int) -> Connection:
-        """Return `gateway` if only the gateway chain has the chain id, else `connection`."""
+        """Return `gateway` if the chain id is only that of the gateway chain, else `connection`."""
         is_gateway = chain_id != self.settings.chain_id and chain_id == self.gateway.settings.chain_id
         return self.gateway if is_gateway else self.connection
 
     def owned(self, setting: str) -> tuple[Connection, OwnedContract]:
-        """Return a contract that a Safe owns, by its setting, and the connection to its chain."""
+        """Return the contract that a setting names and a Safe owns, with the connection to the contract's chain."""
         connection = self.gateway if setting in GATEWAY_REGISTRIES else self.connection
         return connection, connection.owned(setting)
 
@@ -124,7 +124,7 @@ class Session:
     def result(self, fields: Mapping[str, Any], show: Callable[[], None], *, then: str = "") -> None:
         """Print a command's result, either `fields` as JSON or the output of `show`.
 
-        `then` is the next step of a chain of commands (`blockota.cli.next_steps`): the last line, or ``next`` of the
+        `then` is the next step (`blockota.cli.next_steps`), which is printed as the last line, or as ``next`` of the
         JSON object.
         """
         if self.as_json:
@@ -167,11 +167,11 @@ class Session:
         print_sentence(self.out, what, mark=f"✓ {number:>2}  ", mark_style="green")
 
     def note(self, sentence: str) -> None:
-        """Print a remark on stderr; stdout is for the result."""
+        """Print a remark on stderr, because stdout is for the result."""
         print_sentence(self.err, sentence, style="dim")
 
     def warn(self, sentence: str) -> None:
-        """Print on stderr that something failed, although the command goes on."""
+        """Print on stderr a failure that does not stop the command."""
         print_sentence(self.err, sentence, mark="✗ ", mark_style="red")
 
 
@@ -230,7 +230,7 @@ class VerbGroup(DYMGroup):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands with whole sentences, which click would cut to one line."""
+        """List the commands with their whole first sentences; click would cut a sentence to one line."""
         del ctx
         width = max(len(command.help or "") for command in self.commands.values())
         with formatter.section("Commands"):

@@ -188,7 +188,7 @@ def execute(
 
 
 def with_neighbours(view: ChainView, file: Path, proposal: Proposal, *, now: int) -> ChainView:
-    """Add the other proposals in the folder of a proposal or pack, by their nonces, to a chain view."""
+    """Add the other proposals in the folder of a proposal or pack to the queue of a chain view."""
     from blockota.vendor.pack import read_packs_beside
     from blockota.vendor.queue import read_queue, with_queue
 
@@ -197,7 +197,7 @@ def with_neighbours(view: ChainView, file: Path, proposal: Proposal, *, now: int
 
 
 def require_pending(session: Session, proposal: Proposal, view: ChainView, *, now: int) -> None:
-    """Refuse a proposal that was executed, was replaced or has expired, before anything else is done for it.
+    """Refuse a proposal that was executed, was replaced or has expired.
 
     Raises:
         ProposalError: the proposal can no longer be executed, or is for another chain or Safe.
@@ -226,7 +226,7 @@ def _signed_already(path: Path, signer: str) -> UsageError:
 
 
 def signers(session: Session, file: Path, proposal: Proposal, *, view: ChainView) -> set[str]:
-    """Return the owners with a valid signature beside a proposal."""
+    """Return the owners whose valid signatures are in the folder of a proposal."""
     found = collect_signatures(file, proposal, owners=view.safe.owners, note=session.note)
     return {one.signer for one in found if one.counts}
 
@@ -240,7 +240,7 @@ def opened_proposal(
     Args:
         session: the settings and the terminal.
         file: a proposal file, or a pack.
-        view: a chain view file, which is used instead of the node's view or the pack's.
+        view: a chain view file, which replaces the view of the node or of the pack.
 
     Raises:
         ProposalError: the file is neither a proposal file nor a pack, or the settings name another contract than the
@@ -285,7 +285,7 @@ def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | N
 
 
 def is_pinned(session: Session, view: ChainView) -> bool:
-    """Return whether the settings name the contracts of a view, as they always do for a view read from a node."""
+    """Return whether the settings name the contracts of a view; True for a view that was read from a node."""
     settings = session.connection_to(view.chain_id).settings
     return not view.source or settings.contract is not None or bool(settings.registries)
 
@@ -298,7 +298,7 @@ def image_inputs(
     *,
     open_store: Callable[[], Store],
 ) -> ImageInputs:
-    """Return the places of a proposal's images, from the values of ``--image``, ``--previous`` and ``--source``."""
+    """Return where a proposal's images are found, from the values of ``--image``, ``--previous`` and ``--source``."""
     from blockota.vendor.images import ImageInputs, ImageObserver
 
     class _TerminalObserver(ImageObserver):

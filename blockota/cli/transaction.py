@@ -89,7 +89,7 @@ def resume(session: Session, /, transaction: str, key: str, password_fd: int | N
 def forget(session: Session, /, transaction: str, *, yes: bool) -> None:
     """Remove the transaction HASH from the journal.
 
-    Removing does not cancel the transaction.
+    The removal does not cancel the transaction, which can still take effect.
 
     \b
     Example:  blockota transaction forget 0x1b2f…
@@ -107,7 +107,7 @@ def _chains(session: Session) -> list[Chain]:
 
 
 def _chain_of(session: Session, transaction: str) -> Chain:
-    """Return the chain with an unsettled transaction; the producer chain if neither has it."""
+    """Return the chain whose journal has an unsettled transaction; the producer chain if no journal has it."""
     for chain in _chains(session):
         if any(transaction == f"0x{attempt.hash.hex()}" for entry in chain.unsettled() for attempt in entry.attempts):
             return chain

@@ -31,7 +31,7 @@ _PACKAGES = ("joserfc", "starlette", "uvicorn", "paho")
 def validator() -> None:
     """Check the signed requests of gateways, keep their readings, and act on them by rules.
 
-    The tables [validator] and [log] of the settings describe it, and validator.toml has its rules.
+    The tables [validator] and [log] of the settings configure the validator; its rules are in validator.toml.
     """
     for package in _PACKAGES:
         if importlib.util.find_spec(package) is None:
@@ -107,8 +107,8 @@ def init(
 def run(session: Session, /, events: Path | None, password_fd: int | None) -> None:
     """Receive requests, until SIGTERM or Ctrl-C.
 
-    Each request is checked against the record of its sender in the registry. A request is answered when its readings
-    are on the disk; they stay there until the cloud has them.
+    Each request is checked against the record of its sender in the registry. A request is answered after its readings
+    are on the disk, where they stay until the cloud has acknowledged them.
 
     \b
     Example:  blockota validator run
@@ -189,7 +189,7 @@ def status(session: Session, /) -> None:
 
 
 def _setup(session: Session, password_fd: int | None) -> ValidatorSetup:
-    """Return what the settings of a validator name: its registry, its log and its account."""
+    """Open the registry, the log and the account that the settings of a validator name."""
     from blockota.bindings.identities import IdentitiesContract
     from blockota.identity.sending import open_signer
     from blockota.identity.validator_service import ValidatorSetup

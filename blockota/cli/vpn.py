@@ -29,9 +29,9 @@ _PAUSE = 0.5
 
 @click.group(cls=VerbGroup)
 def vpn() -> None:
-    """Open tunnels to the enrolled identities that this host may talk to, and close the tunnels of banned ones.
+    """Open tunnels from this host to enrolled identities, and close the tunnels of banned identities.
 
-    The table [vpn] of the settings describes this end. The tunnels are WireGuard's.
+    The table [vpn] of the settings configures this host's end of the tunnels. The tunnels are WireGuard's.
     """
 
 
@@ -64,10 +64,10 @@ def key(session: Session, /, file: Path) -> None:
 @metrics_option
 @with_session
 def sync(session: Session, /, *, watch: bool, printed: bool, metrics: tuple[str, int] | None) -> None:
-    """Make the tunnels of this host equal to the registry.
+    """Synchronize the tunnels of this host with the registry.
 
-    A tunnel needs WireGuard, nftables and the rights of root. On other systems than Linux, the command prints a
-    configuration file, which the WireGuard application imports. The file contains the private key.
+    Tunnels need WireGuard, nftables and root privileges. On systems other than Linux, the command prints a
+    configuration file, with the private key, that the WireGuard application imports.
 
     \b
     Example:  blockota vpn sync --watch
@@ -81,7 +81,7 @@ def sync(session: Session, /, *, watch: bool, printed: bool, metrics: tuple[str,
     from blockota.shutdown import stop_on_signals
 
     if metrics and not watch:
-        raise UsageError("--metrics needs --watch", why="a single reading ends before it is watched")
+        raise UsageError("--metrics needs --watch", why="a single synchronization ends before its metrics can be read")
     settings = _settings(session)
     private_key = read_private_key(settings.key_file)
     if printed or not sys.platform.startswith("linux"):
@@ -112,7 +112,7 @@ def sync(session: Session, /, *, watch: bool, printed: bool, metrics: tuple[str,
 
 
 def _sync_once(session: Session, settings: TunnelSettings, tunnels: TunnelSync) -> Callable[[], None]:
-    """Read the registry, show the number of peers, and return what reads the registry again."""
+    """Read the registry, print the number of peers, and return a function that reads the registry again."""
     from blockota.bindings.identities import IdentitiesContract
     from blockota.chain.follow import Follower
 
@@ -130,7 +130,7 @@ def _sync_once(session: Session, settings: TunnelSettings, tunnels: TunnelSync) 
 
 
 def _follow(session: Session, update: Callable[[], None], tunnels: TunnelSync, state: TunnelWatch, stop: Stop) -> None:
-    """Keep the tunnels equal to the registry until the stop."""
+    """Keep the tunnels synchronized with the registry until a stop is requested."""
     from blockota.chain.wake import BlockSignal
 
     signal, failure = BlockSignal(session.gateway.settings.url, pause=_PAUSE), ""

@@ -171,7 +171,7 @@ def test_an_unpaired_product_is_refused(paired: Workshop) -> None:
     [
         (("--board-product", KEYS), "--board-image COMMAND"),
         (("--board-image", "true"), "--board-product NAME"),
-        (("--board-product", PRODUCT, "--board-image", "true"), "cannot have one product"),
+        (("--board-product", PRODUCT, "--board-image", "true"), "cannot have the same product"),
         (("--board-product", KEYS, "--board-image", "no-such-program"), "no program 'no-such-program'"),
     ],
     ids=["command", "product", "same", "program"],

@@ -186,7 +186,7 @@ def test_a_device_is_banned_and_transferred(city: Workshop) -> None:
     """A registrant bans its device; an Administrator bans it too, and the Safe transfers and unbans the device."""
     ban = ("device", "ban", DEVICE, "--cause", "stolen")
     refused(city.run(*ban, *BOLT_KEY), REFUSED, "the device has another registrant")
-    refused(city.run(*ban), USAGE, "give one of --key and -o")
+    refused(city.run(*ban), USAGE, "--key and -o are alternatives")
     assert done(city, *ban, *ACME_KEY)["bannedBy"] == "registrant"
     assert done(city, *ban, "--key", f"dev:{ADMINISTRATOR}")["bannedBy"] == "city"
     refused(city.run("device", "unban", DEVICE, *ACME_KEY), REFUSED, "has no ban that may be lifted")

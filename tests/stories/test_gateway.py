@@ -116,7 +116,7 @@ def test_orders_are_carried_out_and_anchored(site: Workshop) -> None:
         [installed] = entries_with(site, number)
         assert (installed["kind"], installed["level"], installed["source"]) == ("install", "A", url)
         assert face.offer(256) is None
-        refused(site.run("gateway", "retry", "256"), REFUSED, "no try of device 256 is over", "is settled")
+        refused(site.run("gateway", "retry", "256"), REFUSED, "device 256 has no failed or postponed try", "is settled")
 
         # A configuration of the city comes back in the same way.
         Path("berlin.bin").write_bytes(b"interval = 60\n".ljust(64, b"\xff"))

@@ -163,11 +163,14 @@ def test_mistakes_are_refused_in_words(city: Workshop) -> None:
     refused(ban(city, GATEWAY, number=STRANGER), REFUSED, "may not ban identities", "Administrator")
     refused(ban(city, ADMIN), REFUSED, "only the city's Safe bans Administrators")
     refused(ban(city, UUIDS[9]), REFUSED, f"{UUIDS[9]} is not enrolled", "identity list")
-    refused(city.run("identity", "ban", str(GATEWAY), "--cause", "x"), USAGE, "give one of --key and -o")
+    refused(city.run("identity", "ban", str(GATEWAY), "--cause", "x"), USAGE, "--key and -o are alternatives")
     refused(city.run("identity", "show", "7"), USAGE, "is not a UUID")
     refused(city.run("identity", "show", "0x" + "11" * 20), REFUSED, "is not enrolled")
     refused(
-        city.run("identity", "rotate", str(GATEWAY), "-o", "no.json"), USAGE, "nothing would change", "Name a new one"
+        city.run("identity", "rotate", str(GATEWAY), "-o", "no.json"),
+        USAGE,
+        "nothing would change",
+        "Name a new key or account",
     )
 
     taken = ("identity", "enrol", "--kind", "fog", "-o", "no.json", "--public-key")
@@ -179,5 +182,5 @@ def test_mistakes_are_refused_in_words(city: Workshop) -> None:
     listed = (*taken[:2], "-o", "no.json", "--list")
     refused(city.run(*listed, "list.json"), USAGE, "list.json: the file is not a list of identities: identity 1 of")
     refused(city.run(*listed, "taken.pem"), USAGE, "taken.pem: the file is not a list of identities: it is not valid")
-    refused(city.run(*taken, "taken.pem", "--list", "list.json"), USAGE, "--list goes alone")
+    refused(city.run(*taken, "taken.pem", "--list", "list.json"), USAGE, "--list cannot be combined")
     assert not Path("no.json").exists()

@@ -199,7 +199,7 @@ def test_groups_are_defined_once_and_name_their_devices(city: Workshop) -> None:
     assert city.run(*allow).status == 0
     assert city.run(*configure).status == 0
     both = ("--model", "thermo2", "--list", "list.txt")
-    refused(city.run(*other, *both, *KEY), USAGE, "defined in one way")
+    refused(city.run(*other, *both, *KEY), USAGE, "several definitions of the group")
     refused(city.run(*other, "--list", "list.txt"), USAGE, "Name the operator's key (--key URI)")
     refused(city.run(*other), REFUSED, "the group 'other' is not defined")
 
