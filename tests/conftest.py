@@ -118,7 +118,7 @@ def wait_for_chain(url: str) -> Chain:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of tests/stories first, because they take longest, and divide the tests for ``--dist loadgroup``.
+    """Run the tests of tests/stories first, because they take longest, and group the tests for ``--dist loadgroup``.
 
     The tests of a file run in one worker; the contract tests run in two workers, because Ape takes seconds to start.
     """

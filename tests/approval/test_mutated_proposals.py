@@ -1,4 +1,4 @@
-"""Mutated proposals are refused by BlockOTA's checks, and by the Safe itself if those checks are bypassed."""
+"""Mutated proposals are refused by BlockOTA's checks, and by the Safe itself if BlockOTA's checks are bypassed."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_a_file_with_other_bytes_is_not_executed(signed: Signed, place: int, new
 def test_other_calldata_under_a_matching_intent_is_not_executed(
     signed: Signed, place: int, new: bytes, gone: int
 ) -> None:
-    """Changed calldata is refused even if the file's description matches it, because no signature covers it."""
+    """Changed calldata is refused even if the file's description was changed as well: no signature covers it."""
     data = signed.proposal.data
     place %= len(data)
     changed = replace(signed.proposal, data=data[:place] + new + data[place + gone :])

@@ -67,7 +67,7 @@ def flags(proposal: Proposal, view: ChainView = VIEW, *, signer: str | None = OW
 
 
 def publishing(*releases: Release) -> Proposal:
-    """Return a proposal that publishes these releases."""
+    """Return a proposal that publishes the given releases."""
     return proposal_with(data=publish_call(releases))
 
 
@@ -98,7 +98,7 @@ def decision(verb: str, number: int, **changes: Any) -> Proposal:
 
 
 def accepting(*numbers: int) -> Proposal:
-    """Return a proposal to accept several agreements at once."""
+    """Return one proposal to accept several agreements."""
     shown = [agreement(number, AgreementStatus.PROPOSED) for number in numbers]
     return proposal_with(to=REPLICATION, data=decision_call("accept", *shown))
 
@@ -378,7 +378,7 @@ def test_a_signer_who_is_not_an_owner_is_flagged() -> None:
     ("seconds", "expected"), [(OLD_VIEW, []), (OLD_VIEW + 1, ["old"]), (-SLOW_CLOCK, []), (-SLOW_CLOCK - 1, ["clock"])]
 )
 def test_a_view_and_a_clock_far_apart_are_flagged(seconds: int, expected: list[str]) -> None:
-    """A chain view raises a red flag if it is older than a day, or newer than the clock by over an hour."""
+    """A chain view raises a red flag if its time is over a day ago, or over an hour in the future."""
     proposal = proposal_with(expires=NOW + 2 * OLD_VIEW)
     assert flags(proposal, now=NOW + seconds) == expected
 

@@ -181,7 +181,7 @@ def test_safe_eth_py_executes_with_our_signatures(vendor: Vendor, proposal: Prop
 
 
 def test_we_execute_with_signatures_of_safe_eth_py(vendor: Vendor, proposal: Proposal, product: Product) -> None:
-    """BlockOTA executes with signatures of safe-eth-py only after consent, since they do not cover the reason."""
+    """BlockOTA executes with signatures of safe-eth-py only after consent: they do not cover the reason."""
     made = [made_by_safe_eth(proposal, vendor.cast.owner_a), by_eth_sign(proposal, vendor.cast.owner_c)]
     with pytest.raises(ProposalError, match="are not signed by"):
         execute(vendor.chain, proposal, signatures=made, account=vendor.cast.broker, now=NOW)
@@ -190,7 +190,7 @@ def test_we_execute_with_signatures_of_safe_eth_py(vendor: Vendor, proposal: Pro
 
 
 def test_safe_eth_py_refuses_what_we_refuse(vendor: Vendor, proposal: Proposal) -> None:
-    """Both BlockOTA and safe-eth-py refuse too few signatures, a non-owner's, and those for another nonce."""
+    """BlockOTA and safe-eth-py refuse too few signatures, a non-owner's signature, and one for another nonce."""
     from safe_eth.safe.exceptions import InvalidMultisigTx
 
     cast = vendor.cast

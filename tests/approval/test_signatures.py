@@ -1,4 +1,4 @@
-"""A proposal needs valid signatures of enough different owners, made for exactly this proposal."""
+"""A proposal needs valid signatures by a sufficient number of different owners, made for exactly this proposal."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def by(account: LocalAccount, proposal: Proposal = PROPOSAL) -> Signature:
 
 
 def test_signatures_come_in_the_order_of_the_signers(cast: Cast, owners: list[str]) -> None:
-    """Accepted signatures are sorted by the signer's address, in whatever order they were given."""
+    """Accepted signatures are sorted by the signer's address, whatever their input order was."""
     expected = sorted(owners, key=lambda owner: int(owner, 16))
     for order in itertools.permutations([by(cast.owner_a), by(cast.owner_b), by(cast.owner_c)]):
         assert accepted(*order, owners=owners) == expected

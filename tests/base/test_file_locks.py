@@ -80,7 +80,7 @@ def test_a_killed_writer_does_not_stop_the_bench_log(tmp_path: Path) -> None:
 
 
 def test_threads_exclude_each_other(tmp_path: Path) -> None:
-    """A second thread of the same process gets an exclusive lock only after the first thread released it."""
+    """If two threads of one process request an exclusive lock, the second gets it after the first has released it."""
     order, is_started = [], threading.Event()
 
     def second() -> None:

@@ -83,7 +83,7 @@ def test_a_name_that_the_system_refuses_is_a_usage_error(tmp_path: Path) -> None
 
 
 def test_a_durable_file_has_durable_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is flushed to the disk first, then its name, then the names of the folders that were made for it."""
+    """First the file is flushed to the disk, then its name, and then the names of the folders made for the file."""
     flushed: list[os.stat_result] = []
     monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(os.fstat(handle)))
     file = tmp_path / "new" / "inner" / "file"
@@ -112,7 +112,7 @@ def test_two_results_appear_together_or_not_at_all(tmp_path: Path, monkeypatch: 
 
 
 def test_an_input_is_read_up_to_its_limit(tmp_path: Path) -> None:
-    """An input file of the maximum size is read, and one that is a byte larger is refused."""
+    """An input file of the maximum size is read, and a file larger by one byte is refused."""
     path = tmp_path / "input"
     path.write_bytes(b"12345")
     assert read_input(path, limit=5) == b"12345"

@@ -167,7 +167,7 @@ def terminal() -> Iterator[tuple[int, int]]:
     ids=["once", "twice", "until both agree"],
 )
 def test_the_terminal_is_asked_without_echo(typed: list[str], *, is_new: bool) -> None:
-    """A password typed on the terminal is not echoed, and its prompt is not on stdout; a new one is typed twice."""
+    """A password typed on the terminal is not echoed, its prompt is not on stdout, and a new one is typed twice."""
     asking = f"ask_password('Password of a.json: ', is_new={is_new})"
     code = f"from blockota.cli.keys import ask_password; print(len({asking}))"
     with terminal() as (ours, theirs):

@@ -166,7 +166,7 @@ def test_a_store_in_a_home_is_found_from_everywhere(write: Write) -> None:
 
 
 def test_sources_are_for_all_networks_or_for_one(write: Write) -> None:
-    """A network's list of sources overrides the general list, and an environment variable overrides both."""
+    """A network's list of sources overrides the general list, and an environment variable overrides both lists."""
     write('gateways = ["https://a"]\nvendor_sources = ["https://b"]\n[networks.local]\ngateways = ["https://c"]')
     assert (load().gateways, load().vendor_sources) == (("https://c",), ("https://b",))
     found = load(GATEWAYS="https://d https://e", VENDOR_SOURCES="")

@@ -49,7 +49,7 @@ def test_a_release_is_read_as_it_was_published(vendor: Vendor, product: Product)
 
 
 def test_what_is_unknown_is_none(vendor: Vendor, product: Product) -> None:
-    """Reading an unknown version or product gives None or an empty history."""
+    """Reading an unknown version or product returns None or an empty history."""
     contract = vendor.contract
     assert contract.release(product.name, Version(9, 9, 9)) is None
     assert contract.latest(product.name) is None
@@ -269,7 +269,7 @@ def test_a_postponed_release_does_not_hide_the_active_one(vendor: Vendor, produc
 
 
 def test_where_all_are_postponed_the_newest_is_reported(vendor: Vendor, product: Product) -> None:
-    """If all releases are postponed, `answer` returns the newest of them."""
+    """If all releases are postponed, `answer` returns the newest of these releases."""
     later = vendor.chain.head().time + 86400
     vendor.decide(publish_call([numbered(product, 1, active_from=later), numbered(product, 2, active_from=later)]))
     found = vendor.contract.answer(product.name, None, confirmations=0).release

@@ -79,7 +79,7 @@ def zero_of(kind: str) -> object:
 
 @pytest.mark.parametrize("contract", ["Producers", *GATEWAY_CONTRACTS])
 def test_every_event_of_the_contracts_can_be_decoded(contract: str) -> None:
-    """Each event of a contract has only types that the decoder knows, and only indexes arguments of one word."""
+    """The events of each contract have only supported argument types, and only one-word arguments are indexed."""
     for event in (entry for entry in artifact(contract)["abi"] if entry["type"] == "event"):
         indexed = [one["type"] for one in event["inputs"] if one["indexed"]]
         assert not {kind for kind in indexed if kind in {"bytes", "string"} or kind.endswith("[]")}

@@ -46,7 +46,7 @@ def run(vendor: Vendor, proposal: Proposal, *signers: LocalAccount) -> Receipt:
 
 
 def try_out(vendor: Vendor, proposal: Proposal, *signers: LocalAccount) -> Rehearsal:
-    """Simulate a proposal with the signatures of these owners."""
+    """Simulate a proposal with the signatures of the given owners."""
     return rehearse(vendor.chain, proposal, signatures=[sign(proposal, signer) for signer in signers])
 
 
@@ -71,7 +71,7 @@ def test_sufficient_gas_limits_are_accepted(vendor: Vendor, proposal: Proposal, 
 
 
 def test_a_call_that_would_only_cost_its_nonce_is_found_before_sending(vendor: Vendor, proposal: Proposal) -> None:
-    """A call that would fail because of its gas limit is refused before it is sent and uses up the nonce."""
+    """A call that would fail because of its gas limit is refused before sending, so that its nonce is not used up."""
     rpc(vendor.chain, "anvil_setBalance", vendor.safe, hex(10**18))
     priced = replace(proposal, gas_price=1, safe_tx_gas=TOO_LITTLE_GAS)
     paying = replace(proposal, value=1, safe_tx_gas=1)
@@ -104,7 +104,7 @@ def test_the_failure_of_another_safe_is_ignored(vendor: Vendor, proposal: Propos
 
 
 def test_a_failing_call_without_gas_limits_is_refused_by_the_safe(vendor: Vendor, proposal: Proposal) -> None:
-    """A failing call without gas limits is refused before it is sent, so its nonce is not used."""
+    """A failing call without gas limits is refused before sending, so that its nonce is not used up."""
     paying = replace(proposal, value=1)
     with pytest.raises(ContractRefusalError, match="the contract refused"):
         run(vendor, paying)

@@ -31,7 +31,7 @@ def proposal(vendor: Vendor, product: Product) -> Proposal:
 
 
 def run(vendor: Vendor, proposal: Proposal, *signers: LocalAccount, now: int = NOW) -> Receipt:
-    """Execute a proposal as the broker, with the signatures of these owners."""
+    """Execute a proposal as the broker, with the signatures of the given owners."""
     signatures = [sign(proposal, signer) for signer in signers]
     return execute(vendor.chain, proposal, signatures=signatures, account=vendor.cast.broker, now=now)
 
@@ -66,7 +66,7 @@ def test_a_proposal_is_executed_once(vendor: Vendor, proposal: Proposal, cast: C
 
 
 def test_a_proposal_waits_for_those_before_it(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """A proposal with a later nonce is refused until the proposals before it were executed."""
+    """A proposal with a later nonce is refused until the proposals with the earlier nonces were executed."""
     later = replace(proposal, nonce=proposal.nonce + 1)
     with pytest.raises(ProposalError, match=r"other proposals come first: .* has nonce .* Execute the other"):
         run(vendor, later, cast.owner_a, cast.owner_b)
@@ -152,7 +152,7 @@ def test_an_address_of_something_else_is_reported(vendor: Vendor, cast: Cast) ->
 
 
 def test_a_nonce_is_checked_by_itself(vendor: Vendor, proposal: Proposal) -> None:
-    """`check_nonce` refuses a proposal whose nonce is not the Safe's next one."""
+    """`check_nonce` refuses a proposal whose nonce is not the Safe's next nonce."""
     state = read_safe(vendor.chain, vendor.safe)
     check_nonce(proposal, state)
     with pytest.raises(ProposalError, match="cannot be executed any more"):

@@ -181,7 +181,7 @@ def test_a_node_that_is_behind_takes_nothing_back(scene: Scene, tmp_path: Path) 
 
 
 class Lagging(Chain):
-    """A node whose newest block can be set to an older one."""
+    """A node whose newest block can be replaced by an older block."""
 
     newest: int | None = None
 

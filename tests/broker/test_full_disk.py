@@ -1,4 +1,4 @@
-"""A broker's sync round reports its fetches; on a full disk it ends at the first failure, with one error."""
+"""A broker's sync round reports its fetches; on a full disk, the round ends at the first failure with one error."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ amounts = st.integers(0, 10**15)
 
 @given(amounts, amounts, amounts)
 def test_an_offer_never_passes_the_ceiling(base_fee: int, tip: int, ceiling: int) -> None:
-    """A base fee above the maximum fee is refused; otherwise a transaction's fee and tip stay within it."""
+    """A base fee above the maximum fee is refused; otherwise a transaction's fee and tip stay within the maximum."""
     market = Market(base_fee, tip)
     if base_fee > ceiling:
         with pytest.raises(RefusedError, match="the gas price exceeds your limit"):
@@ -42,7 +42,7 @@ def test_an_offer_never_passes_the_ceiling(base_fee: int, tip: int, ceiling: int
 
 @given(amounts, amounts, st.integers(1, 10**15), amounts)
 def test_a_higher_offer_is_an_eighth_higher(base_fee: int, tip: int, limit: int, old_tip: int) -> None:
-    """A replacement has a fee and a tip at least 12.5 % higher, or is refused if the maximum fee is too low for it."""
+    """A replacement has a fee and a tip at least 12.5 % higher; if the maximum fee is below that, it is refused."""
     before = Fees(limit, min(old_tip, limit))
     raised = Market(base_fee, tip).outbid(before, ceiling=10**16)
     assert raised.tip is not None

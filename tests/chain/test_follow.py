@@ -18,7 +18,7 @@ from tests.support.scripted_node import CONTRACT, ScriptedNode, letters
 
 @pytest.mark.parametrize(("confirmations", "confirmed", "seen"), [(0, 5, "abcdef"), (2, 3, "abcd"), (5, 0, "a")])
 def test_events_are_read_up_to_the_confirmed_block(confirmations: int, confirmed: int, seen: str) -> None:
-    """Events are read up to the confirmed block; `advance` returns the confirmed block and the newest one."""
+    """Events are read up to the confirmed block; `advance` returns the confirmed block and the newest block."""
     follower = Follower(ScriptedNode("abcdef"), confirmations=confirmations)
     position = follower.advance()
     assert (position.block.number, position.newest.number, position.reorganised_from) == (confirmed, 5, None)
@@ -38,7 +38,7 @@ def test_a_block_is_read_once() -> None:
 
 
 def test_a_reorganisation_drops_what_was_read_from_it_on() -> None:
-    """A reorganisation drops the events of the removed blocks; the blocks before them are not read again."""
+    """A reorganisation drops the events of the removed blocks; earlier blocks are not read again."""
     node = ScriptedNode("ab")
     follower = Follower(node)
     for blocks in ("ab", "abcd", "abcdef"):
@@ -112,7 +112,7 @@ def test_events_that_the_node_does_not_keep_are_asked_for_again() -> None:
 
 
 def test_events_of_blocks_not_asked_for_are_refused() -> None:
-    """Events of blocks that were not requested raise an error, because they could be counted twice."""
+    """Events of blocks outside the requested range raise an error, because they could be counted twice."""
     node = ScriptedNode("ab", is_careless=True)
     follower = Follower(node)
     follower.advance()

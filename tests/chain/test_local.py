@@ -22,7 +22,7 @@ from tests.support.waiting import eventually
 
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[LocalChain]:
-    """A local chain that was not started yet; it is stopped after the test."""
+    """Return a local chain that was not started yet; after the test, the chain is stopped."""
     chain = LocalChain(tmp_path / "deep" / "folder", free_port())
     yield chain
     chain.stop()
@@ -53,7 +53,7 @@ def test_an_idle_chain_makes_a_block_when_it_is_started(local: LocalChain, monke
 
 
 def test_starting_and_stopping_twice_does_nothing(local: LocalChain) -> None:
-    """Starting a running chain and stopping a stopped one have no effect."""
+    """Starting a running chain, and stopping a stopped chain, have no effect."""
     assert not local.stop()
     local.start()
     process = local.pid

@@ -258,7 +258,7 @@ def test_a_journal_that_cannot_be_written_stops_the_sending(desk: Desk, tmp_path
 
 
 def test_a_crash_between_writing_and_sending_sends_once(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """After a crash between recording and sending, the same command submits the recorded bytes and signs no others."""
+    """After a crash between recording and sending, the same command submits the recorded bytes without signing."""
     signed = desk.signed()
     Journal(desk.sending.journal, 1337).write(SentTransaction((signed,), "it crashed", 5))
     assert desk.outbox().locate(desk.entries[0]).state is TransactionState.LOST

@@ -65,7 +65,7 @@ def test_an_address_that_does_not_answer_keeps_its_secret(url: str) -> None:
     ids=["geth, anvil", "OpenEthereum", "ganache", "hardhat"],
 )
 def test_revert_data_is_found_where_each_node_puts_it(error: dict[str, Any]) -> None:
-    """Revert data is found in each of the places where nodes return it."""
+    """Revert data is found at each place of an error response where nodes return it."""
     answers = iter([answer_of(), answer_of(**error)])
     with stand_in(lambda _: (200, next(answers))) as url, pytest.raises(RevertedError) as refused:
         Chain(url).call(SAFE, b"")
@@ -196,7 +196,7 @@ def test_what_is_not_a_number_is_refused(value: object) -> None:
 
 
 def test_a_number_that_no_chain_has_is_refused() -> None:
-    """A number of more than 256 bits is refused with its size, even one that Python refuses to print."""
+    """A number of more than 256 bits is refused with its size, even a number that Python refuses to print."""
     assert quantity("0x" + "f" * 64) == 2**256 - 1
     for digits in (65, 20_000):
         with pytest.raises(ValueError, match=f"a number of {4 * digits} bits is given where at most 256"):
@@ -211,7 +211,7 @@ def test_what_is_not_bytes_is_refused(value: object) -> None:
 
 
 def test_bytes_of_another_number_are_refused() -> None:
-    """Bytes of another length than the expected one are refused."""
+    """Bytes of an unexpected length are refused."""
     assert data("0x00ff") == b"\x00\xff"
     with pytest.raises(ValueError, match="2 bytes are given where 32 are expected"):
         data("0x00ff", size=32)
@@ -382,7 +382,7 @@ def test_an_unsupported_instruction_is_not_called_a_wrong_url(message: str) -> N
 
 @pytest.mark.parametrize("message", ["invalid opcode: INVALID", "EVM error InvalidFEOpcode"])
 def test_the_instruction_invalid_is_a_refusal_by_the_contract(message: str) -> None:
-    """The opcode INVALID counts as a revert, because contracts of old compilers refuse a call with it."""
+    """The opcode INVALID counts as a revert, because contracts of old compilers refuse a call with this opcode."""
     answers = iter([answer_of(), answer_of(code=-32000, message=message)])
     with stand_in(lambda _: (200, next(answers))) as url, pytest.raises(RevertedError, match="the contract refused"):
         Chain(url).call(SAFE, b"")

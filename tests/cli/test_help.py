@@ -14,7 +14,7 @@ WIDTH, HEIGHT, HEIGHT_OF_NOUNS = 80, 40, 60
 
 
 def contexts(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[click.Context]:
-    """Yield a context for a command and for each command below it, on a terminal of 80 columns."""
+    """Yield a context for a command and for each of its subcommands, on a terminal of 80 columns."""
     context = click.Context(command, info_name=name, parent=parent, terminal_width=WIDTH, **command.context_settings)
     yield context
     if isinstance(command, click.Group):
@@ -29,7 +29,7 @@ CONTEXTS = {context.command_path: context for context in contexts(cli, "blockota
 
 @pytest.mark.parametrize("path", CONTEXTS)
 def test_a_help_text_fits_the_terminal(path: str) -> None:
-    """A help text is not longer than the terminal, and no line of it is wider. The list of nouns is longer."""
+    """A help text has at most 40 lines, and no line is longer than 80 columns. The list of nouns may be longer."""
     context = CONTEXTS[path]
     lines = context.command.get_help(context).splitlines()
     assert not [line for line in lines if len(line) > WIDTH]

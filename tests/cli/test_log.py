@@ -105,7 +105,7 @@ def test_the_public_key_is_printed_and_a_new_one_is_made(answer: Any, folder: Pa
 
 
 def test_witnesses_are_asked_and_reported(answer: Any, folder: Path) -> None:
-    """A witness signs the checkpoint; a silent witness is reported; a witness that saw another history prevents it."""
+    """A witness signs the checkpoint; a silent witness is reported; a witness that saw another history blocks it."""
     with witness_server(KEY) as server:
         with (folder / "blockota.toml").open("a") as file:
             file.write(f'[log.witnesses]\n"{SIGNER.key}" = "{server.url}"\n')

@@ -20,5 +20,5 @@ def release_of(replication: ContractInstance, number: int) -> tuple[Any, ...]:
 
 
 def named(replication: ContractInstance, verb: str, number: int) -> tuple[Any, ...]:
-    """Return the arguments that identify an agreement in a call of this function of the contract."""
+    """Return the arguments that identify an agreement in a call of the given contract function."""
     return (release_of if verb in {"announce", "withdraw"} else terms)(replication, number)

@@ -1,4 +1,4 @@
-"""BlockOTA keeps its invariants after any sequence of calls by the vendor.
+"""Any sequence of calls by the vendor preserves the invariants of BlockOTA.
 
 A model of the contract in Python performs the same random calls, and its state is compared with the contract's.
 """
@@ -57,7 +57,7 @@ class Rules:
         return max(self.images.keys() - self.revoked, default=0)
 
     def allow(self, action: str, version: int, image: int) -> bool:
-        """Apply an action to the model if it is allowed; return whether it is allowed."""
+        """Apply an action to the model if the action is allowed; return whether it is allowed."""
         if action == "publish":
             allowed = version > self.head and version >= self.floor and image not in self.images.values()
             self.images |= {version: image} if allowed else {}
@@ -82,7 +82,7 @@ class Rules:
 def test_the_record_should_obey_the_rules_after_any_actions(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, actions: list[tuple[str, int, int]]
 ) -> None:
-    """After random actions, the contract's state equals the model's, and it refuses the same actions."""
+    """After random actions, the contract's state equals the model's, and the contract refused the same actions."""
     rules = Rules()
     with ape.chain.isolate():
         for action, version, image in actions:

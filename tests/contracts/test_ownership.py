@@ -50,7 +50,7 @@ def test_when_anyone_but_the_safe_writes_it_should_refuse(
 def test_when_ownership_is_transferred_it_should_change_only_once_accepted(
     empty: ContractInstance, vendor: AccountAPI, broker: TestAccountAPI
 ) -> None:
-    """Ownership moves only when the new owner accepts it, so that an address without a key never owns the contract."""
+    """The ownership moves only when the new owner accepts it, so an address without a key never owns the contract."""
     started = empty.transferOwnership(broker, sender=vendor).decode_logs(empty.OwnershipTransferStarted)
     assert (empty.owner(), empty.pendingOwner()) == (vendor.address, broker.address)
     accepted = empty.acceptOwnership(sender=broker).decode_logs(empty.OwnershipTransferred)

@@ -17,7 +17,7 @@ MakeRelease = Callable[..., dict[str, Any]]
 def test_when_the_safe_or_any_of_its_owners_pauses_it_should_emit_and_refuse_to_publish_until_resumed(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, request: pytest.FixtureRequest, who: str
 ) -> None:
-    """The Safe or a single owner of it can pause BlockOTA; nothing is published until the Safe resumes it."""
+    """The Safe, or any one of its owners, can pause BlockOTA; nothing is published until the Safe resumes it."""
     caller = request.getfixturevalue(who)
     (event,) = block_ota.pause(sender=caller).decode_logs(block_ota.Paused)
     assert event.account == caller.address

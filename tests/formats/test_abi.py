@@ -171,7 +171,7 @@ def test_a_signature_call_has_the_selector_of_its_text() -> None:
     ],
 )
 def test_plain_reverts_are_read(data: bytes, text: str | None) -> None:
-    """The message of a `require` and the code of a panic are decoded; other data gives None."""
+    """The message of a `require` and the code of a panic are decoded; any other data is decoded to None."""
     assert revert_text(data) == text
 
 

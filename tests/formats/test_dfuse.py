@@ -16,7 +16,7 @@ BASE = 0x0800_0000
 
 
 def target(*elements: tuple[int, bytes], alternate: int = 0, size: int | None = None) -> bytes:
-    """Return one target with its elements."""
+    """Return the bytes of one DfuSe target with its elements."""
     body = b"".join(struct.pack("<II", address, len(data)) + data for address, data in elements)
     stated = len(body) if size is None else size
     return struct.pack("<6sBI255sII", b"Target", alternate, 1, b"Internal Flash", stated, len(elements)) + body

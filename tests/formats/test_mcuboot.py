@@ -1,4 +1,4 @@
-"""The header of an MCUboot image gives the offset of its program, and its digest equals that of imgtool."""
+"""The header of an MCUboot image contains the offset of the program; the image's digest equals that of imgtool."""
 
 from __future__ import annotations
 

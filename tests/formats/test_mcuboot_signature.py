@@ -30,7 +30,7 @@ SIGNED, UNSIGNED = IMAGES["counter 3"], IMAGES["unsigned"]
 
 
 def remade(image: bytes, *added: tuple[int, bytes], without: int = -1) -> bytes:
-    """Return an image with other unprotected TLVs."""
+    """Return an image whose unprotected TLVs are replaced."""
     items = read_items(image)
     kept = [(kind, value) for kind, value in items.unprotected if kind != without]
     start = items.end - len(write_list(items.unprotected))
@@ -104,7 +104,7 @@ def test_no_shorter_image_is_accepted(name: str) -> None:
 
 
 def test_our_signature_makes_the_image_that_imgtool_makes() -> None:
-    """Except for the random signature itself, the bytes are those of ``imgtool sign -k``."""
+    """Except for the random signature itself, the signed image equals the output of ``imgtool sign -k``."""
     made = sign_image(UNSIGNED)
     assert find_signature_fault(made, KEY) == ""
     assert security_counter(made) == 3
@@ -116,7 +116,7 @@ def test_our_signature_makes_the_image_that_imgtool_makes() -> None:
 
 
 def remade_with_sha512() -> bytes:
-    """Return an unsigned image with another hash, as ``imgtool sign --sha 512`` makes it."""
+    """Return an unsigned image with another kind of hash, as ``imgtool sign --sha 512`` makes it."""
     digest = hashlib.sha512(UNSIGNED[: read_items(UNSIGNED).end - 40]).digest()
     return remade(UNSIGNED, (0x12, digest), without=0x10)
 
@@ -150,7 +150,7 @@ def test_a_counter_is_one_number() -> None:
 
 
 def test_a_counter_outside_the_protected_tlvs_does_not_count() -> None:
-    """A security counter in the unprotected TLVs is ignored, because the image's hash does not cover these."""
+    """A security counter in the unprotected TLVs is ignored, because the image's hash does not cover these TLVs."""
     assert security_counter(remade(SIGNED, (0x50, b"\xff\xff\xff\xff"))) == 3
 
 

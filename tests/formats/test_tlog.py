@@ -81,7 +81,7 @@ def test_proofs_of_go_get_gos_verdict() -> None:
 
 
 def test_proofs_are_those_of_go() -> None:
-    """The proofs and roots that we compute for the test vectors' log equal those of Go."""
+    """Our proofs and roots for the log of the test vectors equal those of Go."""
     # The log of the vectors: entry i has 33 + i % 40 bytes, of which the first 8 are i.
     leaves = [leaf_hash(i.to_bytes(8) + bytes(25 + i % 40)) for i in range(300)]
     edge, tiles, compared = TreeEdge(), dict[Tile, bytes](), 0

@@ -106,7 +106,7 @@ GOOD = uf2(DATA)
     ],
 )
 def test_damaged_and_foreign_files_are_refused(content: bytes, why: str) -> None:
-    """A damaged or incomplete UF2 file, and one for another chip, are refused with the reason."""
+    """A damaged or incomplete UF2 file, and a UF2 file for another chip, are refused with the reason."""
     with pytest.raises(ImageError, match=why):
         read_image(content)
 

@@ -50,7 +50,7 @@ def test_few_handlers_give_no_certain_address(handlers: int) -> None:
 
 
 def test_two_fitting_addresses_are_not_certain() -> None:
-    """An address is reported as certain only if the handlers are functions at no other address."""
+    """An address is reported as certain only if the handlers are functions at this address alone."""
     start = program(MOVED, before=noise(5000), handlers=6)
     copy = start[-0x200:]
     assert find_link_address(start + noise(60_000), BASE) == LinkAddress(MOVED, is_certain=True)

@@ -82,7 +82,10 @@ class Update:
         self._clock = SteppedClock()
 
     def run(self, killer: Killer) -> bool:
-        """Run a gateway until the device has finished, or the gateway is killed. Returns whether it has finished."""
+        """Run a gateway until the device has finished, or the gateway is killed.
+
+        Return whether the device has finished.
+        """
         try:
             asyncio.run(self._session(killer))
         except KilledError:
@@ -138,7 +141,7 @@ class Update:
         yield lambda: core.event(256, text="all is well", counter=2)
 
     def _signed(self, gateway: GatewayCore, one: ReleaseFacts, kind: str = "application/blockota-runs") -> bytes:
-        """Sign a statement once, and repeat the same statement later."""
+        """Sign a statement once, and return the same statement in later calls."""
         if kind not in self._statements:
             nonce = gateway.core.nonce(256)
             self._statements[kind] = self._thing.state(one.release.sha256, nonce=nonce, kind=kind)[1]

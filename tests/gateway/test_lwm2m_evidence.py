@@ -123,7 +123,7 @@ def test_a_device_that_ends_its_update_without_a_word_is_not_rolled_back(play: P
 
 
 def test_a_signed_event_is_logged_with_its_signature(play: Play) -> None:
-    """An event over the socket has level A if it is signed, level B if not, and a forged one is refused."""
+    """A signed event over the socket has level A, an unsigned event level B, and a forged event is refused."""
     key = b""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, signer: SigningDevice) -> None:
@@ -192,7 +192,7 @@ def test_a_device_with_a_key_that_does_not_sign_makes_a_claim(play: Play) -> Non
 
 
 def test_a_restart_during_a_reading_makes_no_warning(play: Play) -> None:
-    """If a restart falls between reading version and hash, both are read again."""
+    """If a restart falls between the reads of version and hash, the face reads version and hash again."""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, signer: SigningDevice) -> None:
         def sign(_: bytes, nonce: bytes) -> bytes:

@@ -83,7 +83,7 @@ class Reader:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
-    """Return the store that all tests share, because they share one chain."""
+    """Return the image store that all tests of this file share, because they share one chain."""
     return LocalStore(tmp_path_factory.mktemp("store"))
 
 

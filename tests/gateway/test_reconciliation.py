@@ -1,4 +1,4 @@
-"""A gateway with a lost state, or an older copy of it, logs no statement twice."""
+"""A gateway whose state was lost, or replaced by an older copy, logs no statement twice."""
 
 from __future__ import annotations
 

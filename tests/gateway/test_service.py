@@ -208,7 +208,7 @@ def is_free(kind: socket.SocketKind, port: int) -> bool:
 def test_a_gateway_that_cannot_listen_ends_before_it_is_ready(site: Site, kind: socket.SocketKind, offset: int) -> None:
     """If an address is in use, the error names the address.
 
-    The gateway is then not reported as running, and its other addresses are closed.
+    A gateway that cannot listen is not reported as running, and closes its other addresses.
     """
     port = free_ports()
     ready: list[str] = []

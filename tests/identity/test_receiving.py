@@ -109,7 +109,7 @@ def test_of_two_equal_requests_one_is_carried_out(city: City, tmp_path: Path) ->
 
 
 def test_a_request_that_cannot_be_carried_out_is_proven_and_remembered(city: City, tmp_path: Path) -> None:
-    """A request that cannot be carried out is refused with the reason; the same request is then SEEN."""
+    """A request that cannot be carried out is refused with the reason; sent again, it is refused as SEEN."""
     raw = SENDER.request(iat=NOW)
     with RequestState(tmp_path / "state.sqlite") as state:
         refusing = receiver_of(city, state, lambda some: [RefusedError("no such device", why="it left")] * len(some))

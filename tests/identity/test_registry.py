@@ -169,7 +169,7 @@ class ScriptedRegistry:
         return reversed(self.records if block is not None else [])
 
     def reader(self, clock: Clock) -> IdentityReader:
-        """Return a watched reader of this registry."""
+        """Return a reader of this registry, which reads a block at each call of `look`."""
         return IdentityReader(lambda: cast(IdentitiesContract, self), is_watched=True, clock=clock)
 
 
@@ -188,7 +188,7 @@ def block(number: int, time: int, branch: bytes = b"a") -> BlockHead:
 def test_a_node_that_hangs_is_not_waited_for(
     city: City, relay: Relay, monkeypatch: pytest.MonkeyPatch, *, is_watched: bool
 ) -> None:
-    """If the node answers a first request but not the next one, an unknown record is refused. Known records stay."""
+    """If the node answers a first request but not the second, an unknown record is refused. Known records stay."""
     clock = Clock()
     reader = reader_of(city, relay, clock, is_watched=is_watched)
     reader.look()

@@ -1,4 +1,4 @@
-"""The outbox loses no item, keeps the order, and repeats a request under one name until the receiver has it."""
+"""The outbox loses no item, keeps the order, and repeats a request under the same name until it was delivered."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOW = 1_800_000_000
 
 
 class ScriptedRoute:
-    """A route that returns the given replies, one for each request."""
+    """A route that returns the prepared replies, one reply for each request."""
 
     def __init__(self, *replies: RequestReply | None) -> None:
         self.replies, self.sent = list(replies), list[tuple[str, dict[str, Any]]]()

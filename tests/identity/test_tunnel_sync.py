@@ -256,7 +256,7 @@ def test_an_interface_that_was_removed_is_made_again(host: Host) -> None:
 
 
 def test_an_endpoint_that_cannot_be_resolved_does_not_harm_the_others(host: Host) -> None:
-    """A peer whose host name cannot be resolved is added without an endpoint, and gets it when the name resolves.
+    """A peer whose host name cannot be resolved is added without an endpoint, which is added when the name resolves.
 
     All other peers have their tunnels.
     """

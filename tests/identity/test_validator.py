@@ -87,7 +87,7 @@ def add_tables(config: Path, text: str) -> None:
 def test_a_killed_validator_loses_nothing_that_it_acknowledged(city: City, tmp_path: Path, port: int) -> None:
     """After SIGKILL, the outbox has each acknowledged request unchanged, and a repeated request is SEEN.
 
-    When the cloud is up, it receives all of them, with the signatures of the gateway.
+    The cloud later receives all acknowledged requests, with the signatures of the gateway.
     """
     config = write_validator(city, tmp_path)
     add_tables(config, cloud_at(f"http://127.0.0.1:{port}"))
@@ -194,7 +194,7 @@ def test_requests_for_a_former_cloud_are_reported(city: City, tmp_path: Path) ->
 
 
 def test_a_hot_sensor_switches_an_actuator_behind_another_gateway(city: City, tmp_path: Path) -> None:
-    """A rule sends a command as a request of the validator, which the other gateway verifies.
+    """A rule's command is a request signed by the validator, and the other gateway verifies it.
 
     The command is sent once for each rise above the limit.
     """

@@ -201,7 +201,7 @@ def test_a_limit_without_end_is_ignored(run: ValidatorRun) -> None:
 def test_both_forms_of_an_ecdsa_signature_are_one_request(run: ValidatorRun) -> None:
     """Anyone can turn s into N - s.
 
-    A request whose ECDSA signature has s replaced by N - s is refused, because it has the same name.
+    A request whose ECDSA signature has s replaced by N - s is refused as SEEN, because its name is unchanged.
     """
     sender = SENDERS["ES256"]
     document = good()

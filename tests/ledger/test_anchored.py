@@ -129,7 +129,7 @@ def test_the_log_must_have_the_key_in_the_registry(city: City) -> None:
 
 
 def test_rotations_suspicions_and_bans_are_shown(anvil: Chain, cast: Cast) -> None:
-    """After a rotation, a suspicion and a ban, a receipt is still proven, and the check reports these events."""
+    """After a rotation, a suspicion and a ban, a receipt is still proven, and the check reports all three events."""
     city = City(anvil, cast)
     file = SHORT.prove(0, Anchor(anvil.chain_id, city.block, 3))
     rotated = replace(keys_of(1), account=city.gateway.address, log_key=note_signer("new", seed=9).key.key)

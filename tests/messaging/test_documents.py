@@ -38,7 +38,10 @@ def test_an_execution_has_the_fields_of_aws() -> None:
 
 
 def test_an_update_is_parsed() -> None:
-    """The fields of a job update are read. The version may be a number or a text, because AWS's clients write both."""
+    """The fields of a job update are read.
+
+    The version of a job update may be a number or a text, because AWS's clients write both forms.
+    """
     for version in (3, "3"):
         fields = {"status": "SUCCEEDED", "statusDetails": {"receipt": "_-8"}, "expectedVersion": version}
         update = JobUpdate.parse(fields)
@@ -120,7 +123,7 @@ def test_reported_images_are_parsed() -> None:
     ],
 )
 def test_other_reports_are_refused(reported: dict[str, Any]) -> None:
-    """Values of other types are refused."""
+    """A shadow with values of other types is refused."""
     with pytest.raises((TypeError, ValueError)):
         ReportedState.parse(reported)
 

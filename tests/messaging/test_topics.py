@@ -45,7 +45,7 @@ def test_topics_of_requests_are_those_of_aws() -> None:
 
 
 def test_messages_that_a_device_does_not_repeat_are_held() -> None:
-    """Readings and answers to commands are confirmed only after they were written; other messages, on arrival."""
+    """Readings and answers to commands are confirmed after they were written; all other messages on arrival."""
     held = [topic for topic in SUBSCRIPTIONS if is_held(topic)]
     assert held == ["blockota/v1/things/+/readings", "blockota/v1/things/+/commands/ack"]
 

@@ -109,7 +109,7 @@ def test_what_would_not_help_is_not_offered() -> None:
 def test_a_publisher_can_insist_on_a_load_address() -> None:
     """If the publisher insists, the program is accepted, and the manifest records the insistence.
 
-    The manifests of other drafts contain no such record.
+    If the load address is right, or the image is configuration data, insisting leaves no record in a manifest.
     """
     insisting = replace(MOVED, accept_load_address=True)
     release = draft_release(insisting, PRODUCT)
@@ -206,7 +206,7 @@ ENCRYPTED = bytes.fromhex(
 def test_an_image_is_signed_by_the_key_of_its_product(image: bytes) -> None:
     """The image must name the key.
 
-    The signature of an encrypted image is not verified, but that of any other image is.
+    The signature of an encrypted image is not verified; the signatures of all other images are.
     """
     draft = Draft(HUB.name, VERSION, image, container=Container.MCUBOOT, image_key=public_key(KEY))
     release = draft_release(draft, HUB)

@@ -81,7 +81,7 @@ def test_the_file_is_for_people_as_well() -> None:
 
 
 def test_a_manifest_without_new_fields_has_the_bytes_of_before() -> None:
-    """The CIDs of manifests without newer fields are unchanged, because the chain has recorded such CIDs."""
+    """The CIDs of manifests without newer fields remain unchanged, because the chain has recorded their digests."""
     assert str(MANIFEST.cid) == "bafkreihznbwnlosjkbqvo3cz6r4swdvtmjcq5yd2jspxvnhk7pkpdpjnbq"
 
 

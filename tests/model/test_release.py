@@ -19,7 +19,7 @@ versions = st.builds(Version, st.integers(0, MAX_MAJOR), minors, minors).filter(
 
 @given(versions, versions)
 def test_versions_are_ordered_as_the_contract_s_numbers(first: Version, second: Version) -> None:
-    """A version is read back from its text and its uint64, and both orders agree."""
+    """A version is read back from its text and from its uint64, and both forms have the same order."""
     assert Version.parse(str(first)) == first
     assert Version.unpack(first.packed) == first
     assert first.packed < 1 << 64

@@ -313,7 +313,7 @@ def test_a_foreign_signature_of_the_published_form_is_refused() -> None:
 
 
 def test_reasons_name_the_kind() -> None:
-    """The reasons in warnings equal those of the published system."""
+    """The reasons in warnings are worded as in the published system."""
     assert Fault.WRONG_KEY.reason() == "Public key verification failed"
     assert Fault.BANNED.reason(IdentityKind.GATEWAY) == "Gateway is banned"
     assert Fault.BANNED.code == -32002

@@ -115,5 +115,5 @@ def test_an_entry_keeps_the_warning(detail: str, address: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "the device is unknown", "{}", '{"warning": 1}', "[]"])
 def test_the_text_of_another_warning_is_not_read(text: str) -> None:
-    """Warnings that are not about requests are not parsed as such."""
+    """The text of a warning that is not about requests is not parsed as a request warning."""
     assert RequestWarning.parse(text) is None

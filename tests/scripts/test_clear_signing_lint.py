@@ -54,7 +54,7 @@ def test_a_python_is_tried_before_it_is_used(tmp_path: Path) -> None:
 
 
 def good_reports(*, findings: Iterable[str] = EXPLAINED) -> list[dict[str, Any]]:
-    """Return linter reports of all contracts with these findings, each named by its contract."""
+    """Return a linter report for each contract that contains the given findings."""
     return [
         {
             "contract": name,

@@ -227,7 +227,7 @@ def drips_headers(handler: Handler, data: bytes) -> None:
 
 
 def continues_for_ever(handler: Handler, data: bytes) -> None:
-    """Send 100 Continue without end."""
+    """Send interim responses with status 100 (Continue) forever."""
     del data
     while True:
         handler.body(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)

@@ -34,7 +34,7 @@ READING = {"name": "temperature", "value": 21.5, "unit": "Cel", "time": NOW}
 
 
 def private_key(algorithm: str, number: int = 0) -> ECKey | OKPKey | RSAKey:
-    """Return a key for an algorithm. Different numbers give different keys."""
+    """Return a key for an algorithm. Different numbers select different keys."""
     return _private_key(algorithm, number)
 
 

@@ -23,7 +23,7 @@ class ScriptedNode(Node):
         visible: the number of blocks that the node reports; None means all.
         has_logs: whether the node returns events.
         is_careless: whether the node also returns events of earlier blocks.
-        asked: the ranges of blocks whose events were requested.
+        asked: the block ranges whose events were requested.
         heads: the number of requests for blocks.
     """
 

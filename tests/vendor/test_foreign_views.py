@@ -30,7 +30,7 @@ OF_CITY: dict[str, str] = {"safe": CITY, "identities": IDENTITIES, "devices": DE
 
 
 def check(view: ChainView, named: Mapping[str, str], tmp_path: Path) -> None:
-    """Compare a chain view with settings that contain these contracts."""
+    """Compare a chain view with settings that contain the given contracts."""
     file = tmp_path / "blockota.toml"
     file.write_text("[networks.local]\n" + "".join(f'{key} = "{value}"\n' for key, value in named.items()))
     check_view(view, load_settings(file, network=None, environment={}))

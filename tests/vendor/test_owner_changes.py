@@ -79,7 +79,7 @@ def test_an_owner_is_added(vendor: Vendor, threshold: int | None, expected: int)
     ("place", "threshold"), [(0, None), (1, 1), (2, None), (2, 1)], ids=["first", "middle", "last", "last to one"]
 )
 def test_an_owner_is_removed(vendor: Vendor, place: int, threshold: int | None) -> None:
-    """An owner at any position of the Safe's list can be removed, and the order of the others is unchanged."""
+    """An owner at any position of the Safe's list can be removed, and the remaining owners keep their order."""
     before = state(vendor)
     gone = before.owners[place]
     decide(vendor, lambda safe: remove_call(safe, gone.lower(), threshold=threshold))

@@ -1,4 +1,4 @@
-"""A proposal pack is reviewed like its files, and a pack with any other byte is refused."""
+"""A proposal pack is reviewed like its files, and a pack with any wrong byte is refused."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def test_an_owner_checks_the_image(image: bytes) -> None:
 
 @pytest.mark.parametrize("image", [b"", code(63), code(65), code()[:-1] + b"\0"])
 def test_an_owner_does_not_sign_for_another_image(image: bytes) -> None:
-    """An image that differs from the proposal's is refused with the sizes and SHA-256 digests of both."""
+    """An image that differs from the proposed image is refused with the sizes and SHA-256 digests of both images."""
     with pytest.raises(ProposalError, match="not the one in the proposal") as refused:
         check(release_of(code()), image)
     digest = hashlib.sha256(image).hexdigest()

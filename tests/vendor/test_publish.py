@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 def test_several_releases_are_one_proposal(vendor: Vendor, product: Product, store: LocalStore) -> None:
-    """One proposal can publish several releases, and the images of all of them are in the store."""
+    """One proposal can publish several releases, and all of their images are in the store."""
     drafts = [Draft(product.name, Version(1, minor, 0), code(64 + minor)) for minor in (1, 2, 3)]
     releases, proposal = propose_releases(vendor.contract, drafts, store=store, reason=REASON)
     assert proposal.data == publish_call(releases)

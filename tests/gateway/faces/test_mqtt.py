@@ -93,7 +93,7 @@ class Site:
         return [call[1:] for call in self.core.calls if call[0] == "warn"]
 
     def named(self, *names: str) -> list[tuple[Any, ...]]:
-        """Return the calls of the core with these names."""
+        """Return the calls of the core with the given names."""
         return [call for call in self.core.calls if call[0] in names]
 
 

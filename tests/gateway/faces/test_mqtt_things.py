@@ -174,7 +174,7 @@ def test_a_defect_stops_neither_the_device_nor_the_others(site: Site, monkeypatc
 
 
 def test_a_command_is_sent_and_answered(site: Site) -> None:
-    """A command from before the connection and a later one are sent once; the device's answer becomes an outcome."""
+    """A command stored before the connection and a later command are each sent once; the answer becomes an outcome."""
     desks = desks_of(site)
     desks.commands.keep([command_request()])
 

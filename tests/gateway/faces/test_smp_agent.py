@@ -156,7 +156,10 @@ class KilledGateway:
         self._clock = SteppedClock()
 
     def run(self, killer: Killer) -> bool:
-        """Run the gateway until the board has no events, or until it is killed. Returns whether it was not killed."""
+        """Run the gateway until the board has no events, or until it is killed.
+
+        Return False if the gateway was killed, else True.
+        """
         is_killed = False
         try:
             asyncio.run(self._session(killer))
