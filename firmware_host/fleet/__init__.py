@@ -1,1 +1,1 @@
-"""Simulated devices of a site, which a gateway updates over its network: clients of DDI."""
+"""Simulated devices of a site: DDI clients, which a gateway updates over its network."""

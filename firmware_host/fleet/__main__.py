@@ -1,6 +1,6 @@
 """Simulate devices that speak DDI: ``python -m firmware_host.fleet URL FILE``.
 
-FILE has a JSON object with the members of `FleetMember` on each line. URL ends with the tenant, for example
+Each line of FILE is a JSON object with the fields of `FleetMember`. URL ends with the tenant, for example
 ``http://127.0.0.1:8443/default``. The program prints one line when it begins, and ends on SIGTERM or SIGINT.
 """
 
@@ -24,7 +24,7 @@ wait for a signal."""
 
 
 async def run(devices: Sequence[SimulatedDevice], stop: Stop) -> None:
-    """Let devices visit the server until the stop is requested."""
+    """Let devices poll the server until a stop is requested."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_WORKERS))
     draw = random.Random(len(devices))  # noqa: S311 - a simulation
     lives = [asyncio.create_task(_live(one, draw.uniform(0, len(devices) / _RATE))) for one in devices]

@@ -1,8 +1,8 @@
 """A simulated Linux device that speaks DDI, written from the DDI API of Eclipse hawkBit, without code of the gateway.
 
-The device polls as often as the server asks. It loads the image of an action, checks its SHA-256, restarts after a
-random time of at most one poll interval, and then reports the outcome. The attribute ``blockota.image`` names the
-SHA-256 of the running image.
+The device polls at the interval that the server sets. The device downloads the image of an action, checks the SHA-256,
+restarts after a random time of at most one poll interval, and then reports the outcome. The attribute
+``blockota.image`` names the SHA-256 of the running image.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class FleetMember:
     Attributes:
         number: the number of the device at the server.
         token: its token.
-        image: SHA-256 of its first image, in hexadecimal.
-        conduct: what it does with an update.
+        image: SHA-256 of the device's first image, in hexadecimal.
+        conduct: what the device does with an update.
     """
 
     number: int
@@ -75,7 +75,7 @@ class FleetMember:
         kinds = {"number": int, "token": str, "image": str, "conduct": str}
         found = fields if isinstance(fields, dict) else {}
         if wrong := [name for name, kind in kinds.items() if not isinstance(found.get(name), kind)]:
-            raise ValueError(f"its member {wrong[0]!r} is missing, or has another type")
+            raise ValueError(f"the field {wrong[0]!r} is missing, or has another type")
         return cls(fields["number"], fields["token"], fields["image"], Conduct(fields["conduct"]))
 
 
@@ -99,7 +99,7 @@ class DdiLine:
         self._connection.close()
 
     def ask(self, path: str, method: str = "GET", value: Any = None) -> bytes:
-        """Send a request with a JSON body, if it has a value.
+        """Send a request, with `value` as its JSON body if a value is given.
 
         Returns:
             The body of the answer; empty for a status other than 200.
@@ -150,7 +150,7 @@ class SimulatedDevice:
         self._restarting: tuple[str, str] | None = None  # the action, and the SHA-256 of the image that starts
 
     def visit(self) -> float:
-        """Do what is due, and return the number of seconds until the next visit."""
+        """Poll the server, or report the outcome of an update; return the number of seconds until the next visit."""
         try:
             with closing(DdiLine(self._url, self._settings.number, self._settings.token)) as line:
                 return self._restarted(line) if self._restarting else self._poll(line)
@@ -172,7 +172,7 @@ class SimulatedDevice:
         return self._sleep
 
     def _update(self, line: DdiLine, link: str) -> float:
-        """Take an action, and return the number of seconds until the restart, or until the next poll without one."""
+        """Perform an action; return the seconds until the restart, or, without a restart, until the next poll."""
         conduct = self._settings.conduct
         chunks = line.document(link).get("deployment", {}).get("chunks", [])
         if not chunks or link in self._lied:  # the action is over, or waits for an image that this device never loads

@@ -32,9 +32,9 @@ class LineMode:
     """How the serial line is driven. The default is the line of AN3155 section 2: even parity and two data wires.
 
     Attributes:
-        echo: whether the host receives the bytes that it sends. This happens on one wire, and on many RS485
+        echo: whether the host receives the bytes that it sends, as on a line with one wire and with many RS485
             transceivers.
-        rs485: whether the port's RTS switches an RS485 transceiver to sending.
+        rs485: whether the port's RTS signal switches an RS485 transceiver between sending and receiving.
         invert_rs485: whether the transceiver sends while RTS is not asserted.
     """
 
@@ -75,8 +75,8 @@ class LineMode:
 class Link(Protocol):
     """Moves bytes between the host and one board. Every method raises LinkError if the port was lost.
 
-    `notes` describe for the operator how the port was opened. A port that cannot be steered has no settable speed, no
-    control lines and no break, and the methods for them raise LinkError.
+    `notes` describe for the operator how the port was opened. If `can_steer` is False, the port has no settable speed,
+    no control lines and no break, and `set_baud`, `set_lines` and `send_break` raise LinkError.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Link(Protocol):
         """
 
     def drain(self) -> bytes:
-        """Return everything that arrives until the line is quiet."""
+        """Return all bytes that arrive until the line is quiet."""
 
     def set_baud(self, baud: int, /) -> None:
         """Change the speed."""

@@ -1,6 +1,7 @@
-"""The names of serial ports on Linux, macOS and Windows, and remedies in the words of each system.
+"""The names of serial ports on Linux, macOS and Windows, and remedies in the terms of each system.
 
-The remedies for macOS and Windows follow the documentation of these systems. They are not tested on these systems.
+The remedies for macOS and Windows follow the documentation of these systems. The remedies have not been tested on macOS
+and Windows.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class SerialPort:
 
     Attributes:
         adapter: the product name of the adapter; empty if it is not known.
-        stable_name: a name that does not depend on the order in which adapters are plugged in; empty if there is none.
+        stable_name: a name that does not depend on the order in which adapters are plugged in; empty if the port has no
+            such name.
         remedy: what to do if the user may not open the port; empty if the user may.
     """
 
@@ -90,10 +92,7 @@ def find_ports() -> tuple[SerialPort, ...]:
 
 
 def serial_ports() -> tuple[str, ...]:
-    """List the serial ports of this machine.
-
-    On Linux, their permanent names are also listed.
-    """
+    """List the serial ports of this machine; on Linux, also list the permanent names of the ports."""
     ports = find_ports()
     return (*(port.name for port in ports), *(port.stable_name for port in ports if port.stable_name))
 
@@ -111,7 +110,7 @@ def group_of(name: str) -> str:
 
 
 def user_of(name: str) -> str:
-    """Return the program that has a port open, such as ``minicom (process 1234)``; empty if this cannot be seen."""
+    """Return the program that has a port open, such as ``minicom (process 1234)``; empty if the program is unknown."""
     device = str(Path(name).resolve())
     for opened in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):  # the file was closed, or another user has it open
@@ -135,7 +134,7 @@ def example(system: str = sys.platform) -> str:
 
 
 def open_remedy(number: int, system: str = sys.platform, *, group: str = "") -> str:
-    """Return the remedy for an error number with which a port cannot be opened.
+    """Return the remedy for a port that cannot be opened because of an error number.
 
     Members of `group` may open the port.
     """

@@ -3,8 +3,8 @@
 pyserial opens all ports except bare TCP connections, because its class for sockets waits 0.3 s when it is closed.
 
 A frame is sent in one write. A frame that is split over two packets would wait 40 ms for the peer's delayed
-acknowledgement. A pseudo-terminal refuses the second change of any setting. The timeout of a port therefore never
-changes: `PortLink` implements deadlines by repeated reads with one short timeout.
+acknowledgement. A pseudo-terminal refuses the second change of any setting, so the timeout of a port never changes:
+`PortLink` implements deadlines by repeated reads with one short timeout.
 
 On a line with an echo, the host receives each frame that it sends. The link reads the echo back, compares it with the
 frame, and discards it. A changed echo reveals another sender on the line.
@@ -60,12 +60,10 @@ _WINDOWS_ERRORS = {"FileNotFoundError": errno.ENOENT, "PermissionError": errno.E
 
 
 def open_link(url: str, *, baud: int = DEFAULT_BAUD, mode: LineMode | None = None) -> PortLink:
-    """Open the port of a board, with neither control line asserted.
-
-    A bare socket ignores the speed.
+    """Open the port of a board, with neither control line asserted. A ``socket://`` connection ignores the speed.
 
     Raises:
-        UsageError: the URL has a different form, or the speed is invalid.
+        UsageError: the URL does not name a serial port, or the speed is invalid.
         LinkError: the port does not exist, is busy, cannot be opened, or cannot drive the line in this mode.
     """
     return (_TcpLink if url.startswith(SOCKET) else _SerialLink)(url, baud, mode or LineMode())
@@ -99,7 +97,7 @@ class PortLink(Link):
     def write(self, data: bytes, /) -> None:
         """Send a whole frame in one write.
 
-        Raises LinkError if its echo is missing or differs.
+        Raises LinkError if the echo of the frame is missing or differs.
         """
         with _loss_translated(self.name):
             if self.echoes:
@@ -122,7 +120,7 @@ class PortLink(Link):
         return data
 
     def drain(self) -> bytes:
-        """Return everything that arrives until the line is quiet, as `Link.drain` does."""
+        """Return all bytes that arrive until the line is quiet, as `Link.drain` does."""
         quiet_since = self._now()
         deadline = quiet_since + DRAIN_LIMIT
         drained, self._arrived = self._arrived, b""
@@ -150,7 +148,7 @@ class PortLink(Link):
                 f"the line on {self.name} does not return the sent bytes",
                 why=f"{count} sent, and {what} within {ECHO_SECONDS:g} s; either the line has no echo, "
                 "or another device sends on the line",
-                remedy="let only one device send, or omit the echo if the line has none",
+                remedy="let only one device send; if the line has no echo, omit the echo mode",
                 action=Action.OMIT_ECHO,
             )
         at = next((place for place, pair in enumerate(zip(sent, echo, strict=False)) if pair[0] != pair[1]), len(echo))
@@ -228,10 +226,7 @@ class _SerialLink(PortLink):
 
 
 class _TcpLink(PortLink):
-    """A bare TCP connection to a serial line.
-
-    It transfers only bytes, and has neither speed nor control lines.
-    """
+    """A bare TCP connection to a serial line, which has neither a speed nor control lines."""
 
     def __init__(self, url: str, baud: int, mode: LineMode) -> None:
         super().__init__(url, baud, echoes=mode.echo)

@@ -44,7 +44,7 @@ itself."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises UsageError where argparse prints a message of its own form and exits."""
+    """An argument parser that raises UsageError instead of printing argparse's own message and exiting."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, remedy=f"list the options with `{self.prog} --help`")
@@ -64,7 +64,7 @@ def simulate(arguments: Sequence[str] | None, announce: Callable[[str], None], *
     """Serve a simulated board until SIGINT or SIGTERM; `announce` receives the URL or path to connect to.
 
     Raises:
-        BlockOTAError: an option is invalid or contradicts another one, or the board cannot be served.
+        BlockOTAError: an option is invalid or contradicts another option, or the board cannot be served.
         SystemExit: the options request help, which argparse has printed.
     """
     options = _parser(program).parse_args(arguments)
@@ -92,7 +92,7 @@ def simulate(arguments: Sequence[str] | None, announce: Callable[[str], None], *
 
 
 def _require_possible(options: argparse.Namespace) -> None:
-    """Refuse combinations of options that no line can have."""
+    """Refuse combinations of options that are impossible on a serial line."""
     baud, is_rfc2217 = options.baud, options.rfc2217 is not None
     if options.latency and not baud:
         raise UsageError("--latency has no effect without --baud", remedy="add --baud, such as --baud 115200")

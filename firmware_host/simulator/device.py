@@ -1,11 +1,11 @@
 """The simulated board: reset, BOOT0, power, the serial line, and the running program.
 
-The present state and an event determine the next state:
+The current state and an event determine the next state:
 
 =============  ================================================================  ======================
 State          Event                                                             Next state
 =============  ================================================================  ======================
-any            reset, NRST released, or an application asks for a reset          ROM (BOOT0 at 1), else application
+any            reset, NRST released, or an application requests a reset          ROM (BOOT0 at 1), else application
 ROM            a command that ends in a reset                                    ROM (BOOT0 at 1), else application
 ROM            Go                                                                application
 ROM            bus fault                                                         halted
@@ -49,7 +49,7 @@ class SimulatedBoard:
         times: the time model; None makes every operation instantaneous.
 
     Attributes:
-        boot0: the level of BOOT0; at a reset True starts the boot ROM, and False the application in flash.
+        boot0: the level of BOOT0; at a reset, True starts the boot ROM, and False starts the application in flash.
         side: the board's side of the serial line, to be set before the board is used.
     """
 
@@ -113,14 +113,14 @@ class SimulatedBoard:
         self.reset()
 
     def reset(self) -> None:
-        """Reset the board by hand, with power if it was cut; the ROM has finished its start-up at the next byte."""
+        """Reset the board by hand, and restore the power; the ROM has finished its start-up at the next byte."""
         self._time.arrive()
         self.powered, self._in_reset = True, False
         self._boot(self._time.moment)
         self._listens_from = -math.inf
 
     def hold_reset(self, *, low: bool) -> None:
-        """Pull NRST low, or release NRST; after the release the ROM listens when its start-up time has passed."""
+        """Pull NRST low, or release NRST; after the release, the ROM listens when its start-up time has passed."""
         if low:
             self._halt()
         elif self._in_reset and self.powered:
@@ -133,7 +133,7 @@ class SimulatedBoard:
         self.feed(b"\0")
 
     def set_line(self, settings: LineSettings) -> None:
-        """Set the host's line settings; without effect if the time model has a fixed baud rate."""
+        """Set the host's line settings; this has no effect if the time model has a fixed baud rate."""
         if not self._time.times or not self._time.times.baud:
             self._host = settings
             self._time.line_baud = settings.baud
@@ -148,7 +148,7 @@ class SimulatedBoard:
         self.powered = False
 
     def connect(self, *, reset: bool = True) -> bytes:
-        """Connect cable and power, and reset the board unless an `unplug` fault left it running; return the noise."""
+        """Connect cable and power, reset the board (except after an `unplug` fault), and return the line's noise."""
         if (self._cable.reconnect() and reset) or not self.powered:
             self.reset()
         return bytes((7 * index + 0xA5) % 256 for index in range(self._faults.noise_at_open))
@@ -189,7 +189,7 @@ class SimulatedBoard:
         return sent
 
     def idle(self, tick: float) -> bytes:
-        """Run the application up to the present time (`tick` seconds without a time model); return its bytes."""
+        """Run the application until now, or for `tick` seconds without a time model; return the bytes that it sent."""
         return self._cable.to_host(self.run(self._time.since(self._ran_until, otherwise=tick)))
 
     def _receive(self, byte: int) -> bytes:

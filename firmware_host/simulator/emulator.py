@@ -1,12 +1,12 @@
-"""Run an application on an emulated Cortex-M (Unicorn), until it crashes or asks for a reset.
+"""Run an application on an emulated Cortex-M (Unicorn), until the application crashes or requests a reset.
 
 Every instruction takes the same number of clock cycles. The only interrupt is SysTick. The emulator has no memory
-protection and no bit-banding. While the flash controller is busy, a core that runs from flash waits; one that runs from
-RAM goes on, and reads the flash without waiting.
+protection and no bit-banding. While the flash controller is busy, a core that runs from flash waits. A core that runs
+from RAM continues, and reads the flash without waiting.
 
 The emulator models these parts of an STM32F103 (RM0008): clock control, the clock gates of APB2, USART1, SysTick, the
-flash controller, the reset request, and I2C1 with a secure element. Every other register keeps the value that was
-written. Other chips have only the registers that the digest program uses.
+flash controller, the reset request, and I2C1 with a secure element. Every other register stores the written value
+without any effect. Other chips have only the registers that the digest program uses.
 """
 
 from __future__ import annotations
@@ -90,11 +90,11 @@ class EmulatedApplication:
     """An application in flash or RAM, started by a reset or by the ROM's Go command.
 
     Args:
-        silicon: the chip's memories; the emulator works on the flash itself, and on a copy of the RAM, which
-            `stop` copies back.
+        silicon: the chip's memories. The emulator works directly on the flash, and on a copy of the RAM, which `stop`
+            copies back.
         vector_table: the address of the initial stack pointer and the reset vector.
-        from_rom: whether Go started the application; clocks and USART1 are then as the ROM leaves them, and address 0
-            maps the system memory.
+        from_rom: whether the ROM's Go command started the application. Clocks and USART1 then have the settings of the
+            ROM, and the system memory is mapped at address 0.
         element: the secure element at I2C1, if the board has one.
 
     Attributes:
@@ -211,7 +211,7 @@ class EmulatedApplication:
         return sent
 
     def stop(self) -> None:
-        """Copy the RAM back to the silicon, because RAM keeps its contents through a reset; interrupt the flash."""
+        """Copy the RAM back to the silicon, because a reset does not clear RAM; interrupt any flash operation."""
         self._flash_controller.interrupt()
         profile = self._silicon.profile
         self._silicon.ram[:] = self._uc.mem_read(profile.ram_start, profile.ram_size)
@@ -240,7 +240,7 @@ class EmulatedApplication:
         return handler
 
     def _fault_handler(self) -> int | None:
-        """The handler of a hard fault, which continues until a reset; None if VTOR was not set, or after a fault."""
+        """The address of the hard fault handler; None if VTOR was not set, or if a fault has already occurred."""
         table = self.peripherals[SCB_VTOR]
         if not table or self._has_faulted:
             return None
@@ -322,7 +322,7 @@ class EmulatedApplication:
 
 
 class Peripherals:
-    """All registers at 0x40000000 and 0xE000E000 of one running application, with their initial values."""
+    """The registers at 0x40000000 and 0xE000E000 of one running application; `values` are the initial values."""
 
     def __init__(self, values: Mapping[int, int]) -> None:
         self.sent = bytearray()
@@ -401,7 +401,7 @@ class Peripherals:
 class PlainPeripherals(Peripherals):
     """The registers that the digest program uses, on a chip whose clock tree is not simulated.
 
-    Of the USARTs on which the ROM listens, the first one is connected and switched on.
+    Only the first of the USARTs on which the ROM listens is connected and switched on.
     """
 
     def __init__(self, profile: BoardProfile) -> None:

@@ -13,32 +13,37 @@ MAX_NOISE = 65536
 
 @dataclass(frozen=True, kw_only=True)
 class Faults:
-    """A set of faults. None or 0 means that a fault does not occur. Numbers count from 1, from the board's creation.
+    """A set of faults. None or 0 means that a fault does not occur. Bytes and operations are counted from 1.
+
+    Counting begins when the board is created.
 
     A byte with a flipped bit still arrives: the USART of an STM32 sets its parity flag and delivers the byte (RM0008
-    section 27.3), and AN3155 does not specify that the ROM reads the flag. So does the host's driver by default.
+    section 27.3), and AN3155 does not specify that the ROM reads the flag. By default, the host's driver delivers such
+    a byte, too.
 
     Attributes:
-        silent_after: the cable is unplugged after this many received bytes, and reconnecting it resets the board.
-        unplug_after: as `silent_after`, but reconnecting does not reset the board, so that the ROM still waits.
-        unplug_after_sent: as `unplug_after`, but after this many bytes that the board sent.
-        flip_received: number of the byte to the board in which one bit flips on the line.
-        flip_sent: number of the byte from the board in which one bit flips on the line.
-        noise_at_open: number of arbitrary bytes that the host receives when it opens the line.
-        lost_ack: number of the ACK that is not sent.
+        silent_after: the cable is unplugged after this number of received bytes, and reconnecting it resets the board.
+        unplug_after: like `silent_after`, but reconnecting does not reset the board, so the ROM still waits for a byte.
+        unplug_after_sent: like `unplug_after`, but after this number of bytes that the board sent.
+        flip_received: the ordinal number of the byte to the board in which one bit flips on the line.
+        flip_sent: the ordinal number of the byte from the board in which one bit flips on the line.
+        noise_at_open: the number of arbitrary bytes that the host receives when it opens the line.
+        lost_ack: the ordinal number of the ACK that is not sent.
         leading_zero: 1 for a ROM that sends a 0x00 before its first ACK after a reset.
-        extra_ack: 1 for a ROM that sends a second ACK after the first one, as the STM32L412 does.
+        extra_ack: 1 for a ROM that answers the first 0x7F with two ACKs, as the STM32L412 does.
         double_nack: 1 for a ROM that refuses commands under readout protection with two NACKs, as some ROMs do.
         flipped_bit: flash address of the byte whose lowest bit is always programmed wrong.
         sticky_page: number of the page that cannot be erased.
-        power_cut_after: power fails after this many received bytes.
-        power_cut_before_program: power fails before the program operation with this number (a half-word on an F1).
-        power_cut_in_program: power fails within the program operation with this number; its cells are half programmed.
-        power_cut_in_erase: power fails within the page or mass erase with this number; a part of the bits is erased.
+        power_cut_after: power fails after this number of received bytes.
+        power_cut_before_program: power fails before the program operation with this number; on an F1, one operation
+            programs a half-word.
+        power_cut_in_program: power fails within the program operation with this number; the operation's cells are half
+            programmed.
+        power_cut_in_erase: power fails within the page or mass erase with this number; some of the bits are erased.
         power_cut_in_operation: power fails within the operation with this number; programs and erases are counted
             together.
-        torn: the cells after an interrupted operation: 1 unchanged, 2 all changed, 3 the first half changed; with any
-            other number, some bits changed.
+        torn: which cells an interrupted operation has changed: 1 no cell, 2 all cells, 3 the first half of the cells;
+            any other number: some bits.
         seed: selects the bits that flip, and the bits that an interrupted operation has changed.
     """
 
@@ -63,7 +68,7 @@ class Faults:
     seed: int = 0
 
     def adding(self, text: str) -> Self:
-        """Return a copy of the faults with one more, written ``NAME=VALUE``, or ``NAME`` for the value 1."""
+        """Return a copy of the faults with one more fault, written ``NAME=VALUE``, or ``NAME`` for the value 1."""
         name, _, value = text.partition("=")
         if name not in FAULT_NAMES:
             raise UsageError(f"unknown fault {name!r}", remedy=f"choose one of {', '.join(FAULT_NAMES)}")

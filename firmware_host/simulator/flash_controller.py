@@ -1,7 +1,7 @@
-"""The registers of an STM32F1's flash controller, by which a running program erases and programs flash (PM0075).
+"""The registers of an STM32F1's flash controller, with which a running program erases and programs flash (PM0075).
 
-The model has the keys, page and mass erases, the programming of half-words, and their errors. Writes to the option
-bytes and the access control register have no effect.
+The model has the unlock keys, page and mass erases, the programming of half-words, and the errors of these operations.
+Writes to the option bytes and the access control register have no effect.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ PROGRAM, PAGE_ERASE, MASS_ERASE, STARTED, LOCKED = 1 << 0, 1 << 1, 1 << 2, 1 << 
 
 
 class FlashBusError(Exception):
-    """The flash controller answers an access with a bus error."""
+    """The flash controller responds to an access with a bus error."""
 
 
 class FlashController:
-    """The registers, from a reset to the next one.
+    """The registers, from one reset to the next reset.
 
     Attributes:
-        busy: seconds until the last operation ends; the user of the controller counts them down.
+        busy: seconds until the last operation ends; the caller decreases this value as time passes.
     """
 
     def __init__(self, flash: Flash) -> None:
@@ -46,7 +46,7 @@ class FlashController:
         return {SR: status, CR: self._control, AR: self._address}.get(register, 0)
 
     def write(self, register: int, value: int) -> range:
-        """Write a register; return the addresses of the cells whose former contents the core may have executed.
+        """Write a register; return the addresses of changed cells whose old contents the emulator may have translated.
 
         Raises:
             FlashBusError: the key is wrong; the controller is then locked until a reset (section 2.3.2).
@@ -66,7 +66,7 @@ class FlashController:
         return range(0)
 
     def store(self, address: int, value: int, *, size: int) -> range:
-        """Program a half-word that the core stores; return what `write` returns.
+        """Program a half-word that the core stores; return addresses as `write` does.
 
         Raises:
             FlashBusError: the bit PG is not set, or the core stores another size (section 2.3.3).

@@ -1,7 +1,8 @@
-"""I2C1 of an STM32F103 as a master (RM0008 section 26), with a secure element as the only other party of the bus.
+"""I2C1 of an STM32F103 as a master (RM0008 section 26), with a secure element as the only other device on the bus.
 
-A transfer takes no time of its own: the driver polls, and the chip's execution times are much longer than a byte. The
-controller is as strict as the real one: without clock, without its pins, or switched off, it does nothing.
+A transfer takes no simulated time, because the driver polls, and the chip's execution times are much longer than the
+transmission of a byte. Like the real controller, the model does nothing if it has no clock, if its pins are not
+configured, or if it is switched off.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class _Phase(Enum):
 
 
 class I2cMaster:
-    """The registers of I2C1, from a reset to the next one.
+    """The registers of I2C1, from one reset to the next reset.
 
     Args:
         element: the chip on the bus.
@@ -54,7 +55,7 @@ class I2cMaster:
         return bool(self._register(RCC_APB1ENR) & _CLOCKED) and has_pins
 
     def read(self, register: int) -> int:
-        """Return the value that the core reads, with the effects of reading it."""
+        """Return the value that the core reads, with the side effects of reading the register."""
         if not self._works:
             return 0
         if register == SR1:
@@ -130,7 +131,7 @@ class I2cMaster:
         return (self._values.get(CR2, 0) & 0x3F) * 1e6 / (2 * half_period) if half_period else float("inf")
 
     def _deliver(self) -> None:
-        """Pass the written bytes to the chip. A new start condition also ends the transfer before it."""
+        """Pass the written bytes to the chip. A new start condition also ends the previous transfer."""
         if self._phase is _Phase.WRITING and self._sent:
             self._element.write(self._sent[0], bytes(self._sent[1:]))
         self._sent = bytearray()

@@ -1,7 +1,7 @@
 """The serial line between a host and a simulated board: signal levels on the wire, cable faults, and timing.
 
-The time of every event depends only on the time model. The simulator's computing time and the excess time of a sleep
-shorten the next wait.
+The time of every event depends only on the time model: if the simulator computes or sleeps for too long, its next wait
+is shorter.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SPIN = 0.0004
 
 @dataclass(frozen=True)
 class LineSettings:
-    """The settings of one end of the serial line; with an unknown baud rate, 0, no byte is corrupted."""
+    """The settings of one end of the serial line. With an unknown baud rate (0), no byte is corrupted."""
 
     baud: int = 0
     parity: str = "E"
@@ -68,7 +68,7 @@ def received(data: bytes, sent: LineSettings, *, heard: LineSettings) -> bytes:
 
 
 def _wave(data: bytes, settings: LineSettings) -> bytes:
-    """Return the signal levels on the wire, one per bit time of the sender; the line is high before and after them."""
+    """Return the signal levels on the wire, one per bit time of the sender; before and after, the line is high."""
     levels = bytearray(b"\x01")
     for byte in data:
         bits = [byte >> place & 1 for place in range(settings.data_bits)]
@@ -87,12 +87,12 @@ class Cable:
         self._disconnected_by = ""
 
     def reconnect(self) -> bool:
-        """Connect the cable again; return whether that also resets the board, which it does except after `unplug`."""
+        """Connect the cable again; return whether the board is reset: True except after an `unplug` fault."""
         fault, self._disconnected_by = self._disconnected_by, ""
         return not fault.startswith("unplug")
 
     def to_board(self, byte: int) -> int | None:
-        """Return the byte as it reaches the board; None if the cable is disconnected."""
+        """Return the byte that reaches the board, possibly changed by a fault; None if the cable is disconnected."""
         faults = self._faults
         self._disconnect("silent", reached=self.received, limit=faults.silent_after)
         self._disconnect("unplug", reached=self.received, limit=faults.unplug_after)
@@ -102,7 +102,7 @@ class Cable:
         return self._flipped(byte) if self.received == faults.flip_received else byte
 
     def echo(self, data: bytes) -> bytes:
-        """Return what a host on a half duplex line receives, with its faults; call this before `to_board`."""
+        """Return the echo on a half-duplex line, with the line's faults; call this method before `to_board`."""
         place = (self._faults.flip_received or 0) - self.received - 1
         if not 0 <= place < len(data):
             return data
@@ -142,10 +142,11 @@ def sleep_exactly(seconds: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeModel:
-    """The timing of the serial line, the USB adapter and the core, in seconds; `wait` advances `now`.
+    """The timing of the serial line, the USB adapter and the core, in seconds; `wait` lets the time `now` advance.
 
     Attributes:
-        baud: the baud rate of the line; 0 selects the rate that the host sets, if the line transmits that setting.
+        baud: the baud rate of the line; 0 selects the rate that the host sets, if the kind of line transmits this
+            setting.
         latency: the delay of an answer in the USB adapter.
         cycles_per_instruction: clock cycles per instruction; 1.3 is usual for a Cortex-M3 without flash wait states.
     """
@@ -160,7 +161,7 @@ class TimeModel:
 class Timeline:
     """The simulated time of one board; without a time model every operation is instantaneous.
 
-    Line and chip are busy until `moment`. The host has set `line_baud`, or the line does not transmit that setting (0).
+    Line and chip are busy until `moment`. `line_baud` is the rate that the host has set; 0 if the rate is unknown.
     """
 
     def __init__(self, times: TimeModel | None) -> None:
@@ -169,7 +170,7 @@ class Timeline:
         self.arrive()
 
     def arrive(self) -> None:
-        """Begin a transmission of the host, now or when the line is no longer busy."""
+        """Begin a transmission of the host, now or as soon as the line is no longer busy."""
         if self.times:
             self.moment = max(self.moment, self.times.now())
 

@@ -1,8 +1,8 @@
 """The chips that can be simulated: one part for each row of ``firmware_host/chips.toml``.
 
 A row contains the memory map. ``families.toml`` beside this file adds how the chips of a family behave, and lists the
-values that are assumed. The simulator shares the facts of the chip table with the client, but no code. The comparison
-with the tables of other projects (``scripts/compare_chips.py``) checks these facts.
+values that are assumed. Simulator and client share the facts of the chip table, but no code.
+``scripts/compare_chips.py`` checks these facts against the tables of other projects.
 """
 
 from __future__ import annotations
@@ -25,17 +25,20 @@ _SHARED = ("banks", "has_isr", "core", "clock_hz", "erase_limit")
 
 @dataclass(frozen=True)
 class BoardProfile:
-    """One chip. Sizes are in bytes, times in seconds; the heads of the two files describe the fields that are not here.
+    """One chip. Sizes are in bytes, times in seconds.
+
+    The comments at the top of the two files describe the fields that are not listed here.
 
     Attributes:
-        ram: the ranges of RAM; the first one that begins at `ram_start` is the one that the ROM uses.
+        ram: the ranges of RAM; the ROM uses the first range that begins at `ram_start`.
         rom_ram: the addresses of RAM that the ROM reads and writes by command.
         options: the addresses of the option bytes; empty if the ROM cannot read them.
         layout: the numbers and sizes of the erase units, in order; the last size repeats to the end of flash.
         flash_size_register: the address of the flash size in KiB, or of an index into `flash_size_codes`; 0 for none.
-        reported_flash_size: the flash size in the register if it is less than `flash_size`, as on many chips; else 0.
-        second_bank_page: the number that the ROM gives to the first page of the second bank; 0 if it counts on.
-        erase_limit: pages that one command accepts.
+        reported_flash_size: the flash size in the register if the register reports less than `flash_size`; otherwise 0.
+        second_bank_page: the ROM's number for the first page of the second bank; 0 if the ROM continues the count of
+            the first bank.
+        erase_limit: the maximum number of pages in one erase command.
     """
 
     name: str
@@ -96,7 +99,7 @@ class BoardProfile:
 
     @property
     def pages_per_sector(self) -> int:
-        """Pages that one number of Write Protect covers."""
+        """The number of pages that one sector number of Write Protect covers."""
         return max(self.protected_bytes // self.page_size, 1)
 
     @cached_property
@@ -125,21 +128,21 @@ class BoardProfile:
         return range((bank - 1) * size, bank * size)
 
     def page_of_number(self, number: int) -> int:
-        """The page that the ROM erases for a number; `page_count` or more if none has this number."""
+        """The page that the ROM erases for a number; `page_count` or more if no page has this number."""
         first = self.page_count // self.banks
         if not self.second_bank_page or number < first:
             return number
         return number - self.second_bank_page + first if number >= self.second_bank_page else self.page_count
 
     def erase_time(self, page: int) -> float:
-        """Typical time to erase a page; a page that does not exist takes as long."""
+        """The typical time to erase a page; the erase of a page that does not exist takes as long."""
         if not self.sector_erase or page >= self.page_count:
             return self.page_erase
         return dict(self.sector_erase)[len(self.page_span(page))]
 
 
 def _profile(row: Mapping[str, Any], family: Mapping[str, Any], behaviour: Mapping[str, Any]) -> BoardProfile:
-    """One part from its row and family in the chip table, and its family's behaviour."""
+    """Build the profile of a part from its row and family in the chip table, and from its family's behaviour."""
     table, rest = {**family, **row}, dict(behaviour)
     flash_size, layout = row["part_flash_kib"] * K, rest.pop("layout", row["erase_units"])
     # Without a mass erase, the removal of readout protection is assumed to go page by page.

@@ -81,7 +81,7 @@ def take(count: int) -> Script[bytes]:
 
 
 def take_counted(count: int, what: str) -> Script[bytes]:
-    """Receive `count` + 1 bytes and the checksum of count and bytes; refuse a wrong checksum."""
+    """Receive `count` + 1 bytes and a checksum of the count and these bytes; refuse a wrong checksum."""
     frame = yield from take(count + 2)
     if checksum(frame) != count:
         raise RefusalError(f"the checksum of the {what} is wrong")

@@ -1,10 +1,11 @@
 """Serve a simulated board from a thread: on a TCP port, on a pseudo-terminal, or as an RFC 2217 serial server.
 
-Each new connection resets the board, which then runs its boot ROM (or its application, if BOOT0 is 0). A connection to
-a pseudo-terminal begins when a program opens the terminal and no other program has it open.
+Each new connection resets the board, which then runs its boot ROM (or its application, if BOOT0 is 0). On a
+pseudo-terminal, a connection begins when a program opens the terminal while no other program has it open.
 
-An RFC 2217 server has baud rate, parity, break and control lines. pyserial's `PortManager` implements the protocol,
-this module the port. If a control line is wired to NRST, a connection does not reset the board: the host must do so.
+An RFC 2217 server has baud rate, parity, break and control lines. pyserial's `PortManager` implements the protocol, and
+this module implements the port. If a control line is wired to NRST, a new connection does not reset the board: the host
+must reset the board.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ TCGETS2, TERMIOS2_SIZE, INPUT_SPEED = 0x802C_542A, 44, 36
 def serve_tcp(board: SimulatedBoard, *, port: int = 0) -> Iterator[str]:
     """Serve the board on 127.0.0.1, one connection at a time; yield its ``socket://`` URL.
 
-    Do not use the board while it is served. Port 0 stands for any free port; one that is in use raises LinkError.
+    Do not use the board while it is served. Port 0 stands for any free port. A port that is in use raises LinkError.
     """
 
     def talk(connection: socket.socket, ended: threading.Event) -> None:
@@ -117,7 +118,7 @@ def _send(master: int, data: bytes) -> None:
 def serve_connections(talk: Callable[[socket.socket, threading.Event], None], *, port: int) -> Iterator[str]:
     """Serve connections to 127.0.0.1, one at a time, from a thread; yield ``host:port``.
 
-    `talk` serves one connection until it ends or the event is set.
+    `talk` serves one connection until the connection ends or the event is set.
     """
 
     def accept(ended: threading.Event) -> None:
@@ -136,7 +137,7 @@ def serve_connections(talk: Callable[[socket.socket, threading.Event], None], *,
         raise LinkError(
             f"cannot listen on {HOST}:{port}",
             why=os.strerror(error.errno) if error.errno else str(error),
-            remedy="choose another port, or 0 for a free one",
+            remedy="choose another port, or 0 for any free port",
         ) from error
     with listener:
         listener.settimeout(TICK)
@@ -180,16 +181,16 @@ def tick(board: SimulatedBoard) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Wiring:
-    """The signals that drive a board's NRST and BOOT0: ``dtr``, ``rts``, ``break``, or empty for a hand or a jumper.
+    """The signals that drive a board's NRST and BOOT0: ``dtr``, ``rts``, ``break``, or empty for control by hand.
 
-    The adapter inverts the control lines: an asserted line pulls its pin low, unless it is inverted once more. With DTR
-    on NRST and RTS on BOOT0, the board is in reset while DTR is asserted, and starts its boot ROM if RTS is not
-    asserted when the reset ends.
+    The adapter inverts the control lines: an asserted line pulls its pin low, unless `invert_reset` or `invert_boot0`
+    is set. With DTR on NRST and RTS on BOOT0, the board is in reset while DTR is asserted, and starts its boot ROM if
+    RTS is not asserted when the reset ends.
 
     Attributes:
         rs485: whether RTS switches an RS485 transceiver, which sends to the board while RTS is asserted, and otherwise
-            receives from it. Bytes against this direction are lost. The board's answer waits for the transceiver to
-            receive; a real board does not wait.
+            receives from the board. Bytes in the opposite direction are lost, except the board's answer: unlike a real
+            board, the simulated board waits until the transceiver receives.
         invert_rs485: whether the transceiver sends while RTS is not asserted.
     """
 
@@ -214,7 +215,7 @@ WIRINGS = {
 
 @contextmanager
 def serve_rfc2217(board: SimulatedBoard, *, port: int = 0, wiring: Wiring = DTR_RTS) -> Iterator[str]:
-    """Serve the board as `serve_tcp` does, behind a serial server; yield its ``rfc2217://`` URL."""
+    """Serve the board like `serve_tcp`, but as an RFC 2217 serial server; yield its ``rfc2217://`` URL."""
     if wiring.rs485 and "rts" in {wiring.reset, wiring.boot0}:
         raise UsageError(
             "RTS cannot switch an RS485 transceiver and drive a pin of the board",
@@ -271,7 +272,7 @@ class _BoardPort:
         self._connection.sendall(data)
 
     def hear(self, data: bytes) -> None:
-        """Send the board's bytes to the host, unless an RS485 transceiver is sending."""
+        """Send the board's bytes to the host, unless an RS485 transceiver is sending to the board."""
         if data and not self._is_sending:
             self._connection.sendall(b"".join(self._manager.escape(data)))
 
@@ -281,7 +282,7 @@ class _BoardPort:
         return self._wiring.rs485 and self.lines["rts"] is not self._wiring.invert_rs485
 
     def _pass_on(self) -> None:
-        """Pass the received bytes to the board; must be called before a line setting changes."""
+        """Pass the received bytes to the board. This must happen before each change of a line setting."""
         if not self._pending:
             return
         data = bytes(self._pending)
@@ -300,7 +301,7 @@ class _BoardPort:
         self._board.set_line(settings)
 
     def set_control(self, line: str, *, asserted: bool) -> None:
-        """Set a control line. NRST changes at once, and BOOT0 takes effect at the next reset."""
+        """Set a control line. NRST changes immediately; a change of BOOT0 takes effect at the next reset."""
         self._pass_on()
         self.lines[line] = asserted
         wiring = self._wiring

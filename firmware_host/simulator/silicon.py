@@ -1,8 +1,9 @@
 """The memories of a simulated chip, by absolute address: flash, option bytes, RAM and system memory.
 
-The flash controller programs and erases flash and option bytes; its power supply can fail. A page or sector is
-identified by its number. Option bytes take effect at the next reset (PM0075 section 2.5). Those of the F1 are modelled
-completely; of the other families only RDP is, and write protection is stored separately.
+The flash controller programs and erases flash and option bytes, and its power supply can fail. A page or sector is
+identified by its number. Option bytes take effect at the next reset (PM0075 section 2.5). The option bytes of the F1
+are modelled completely. Of the other families, only the option byte RDP is modelled, and write protection is stored
+separately.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class PowerCutError(Exception):
 
 
 class Supply:
-    """The power supply: it counts the operations of the flash controller, and fails at the one named in `faults`."""
+    """The power supply, which counts the flash controller's operations, and fails at the operation set in `faults`."""
 
     def __init__(self, faults: Faults) -> None:
         self._faults, self._programs, self._erases = faults, 0, 0
@@ -50,7 +51,7 @@ class Supply:
         return self._programs + self._erases
 
     def count_programs(self, count: int) -> bool:
-        """Return whether power lasts for that many more program operations; if it does, add them to those performed."""
+        """Return whether power lasts for `count` more program operations; if power lasts, count them as performed."""
         faults, done = self._faults, self._programs
         cuts = [faults.power_cut_before_program, faults.power_cut_in_program]
         if faults.power_cut_in_operation is not None:
@@ -90,7 +91,7 @@ class Supply:
             raise PowerCutError(f"while erasing{what}")
 
     def interrupted(self, old: bytes, new: bytes, *, operation: str) -> bytes:
-        """Return contents of cells whose operation was interrupted, as the fault `torn` describes them."""
+        """Return the contents of cells after an interrupted operation, as the fault `torn` selects."""
         size, torn = len(old), self._faults.torn
         if torn in {TORN_NOT, TORN_DONE, TORN_HALF}:
             changed_size = {TORN_NOT: 0, TORN_DONE: size, TORN_HALF: size // 2}[torn]
@@ -104,7 +105,7 @@ class Supply:
 
 
 class Flash:
-    """The cells and the controller of the main flash. The contents are given, or kept in a file (see `_cells`).
+    """The cells and the controller of the main flash. The contents are in memory or in a file (see `_cells`).
 
     Attributes:
         busy_seconds: the time that all programming and erasing so far would have taken on the chip.
@@ -124,11 +125,11 @@ class Flash:
 
     @property
     def operations(self) -> int:
-        """The number of program and erase operations that began, those of the option bytes included."""
+        """The number of program and erase operations that began, including operations on the option bytes."""
         return self._supply.operations
 
     def page_around(self, address: int) -> range:
-        """Return the addresses of the page with this address; empty if there is none."""
+        """Return the addresses of the page that contains an address; empty if no page contains it."""
         if address not in self.addresses:
             return range(0)
         span = self._profile.page_span(self._profile.page_at(address - self._profile.flash_start))
@@ -147,7 +148,7 @@ class Flash:
         return bytes(self.cells[addresses.start - start : addresses.stop - start])
 
     def interrupt(self, addresses: range, before: bytes) -> None:
-        """Leave cells as if the operation that changed them had been interrupted; `before` is what they contained."""
+        """Change cells as if their last operation had been interrupted; `before` is their contents before it."""
         first = addresses.start - self._profile.flash_start
         torn = self._supply.interrupted(before, self.read(addresses), operation=f"{self.operations}")
         self.cells[first : first + len(torn)] = torn
@@ -155,7 +156,7 @@ class Flash:
     def program(self, address: int, data: bytes) -> bool:
         """Program data unit by unit; return False if the controller refused cells that are not erased.
 
-        Protected pages and addresses after the end of the flash do not change, and are not reported.
+        Writes to protected pages and beyond the end of the flash are ignored, and count as successful.
         """
         profile, first = self._profile, address - self._profile.flash_start
         end, count = first + len(data), len(data) // profile.program_unit
@@ -180,13 +181,16 @@ class Flash:
             self._erase((page,))
 
     def erase_at_once(self, pages: range, *, despite_protection: bool = False) -> None:
-        """Erase a bank or the whole flash in one operation; nothing if a page is protected, unless told otherwise."""
+        """Erase a bank or the whole flash in one operation; do nothing if a page is protected.
+
+        With `despite_protection`, protected pages are erased, too.
+        """
         self.busy_seconds += self._profile.mass_erase
         if despite_protection or not self.protected.intersection(pages):
             self._erase(pages)
 
     def erase(self, addresses: range) -> bool:
-        """Erase whole pages, one page or all of them, in one operation, and return True; nothing if there are none."""
+        """Erase one page or all pages in one operation, and return True. With no addresses, nothing is erased."""
         if addresses == self.addresses:
             self.erase_at_once(range(self._profile.page_count))
         elif addresses:
@@ -221,7 +225,7 @@ class OptionBytes:
     """The option bytes; on an STM32F1 they are RDP, USER, two data bytes and WRP0 to WRP3, each with its complement.
 
     Attributes:
-        raw: the option bytes as the core reads them; the other attributes are in effect since the last `load`.
+        raw: the option bytes as the core reads them. All other attributes have the values of the last `load`.
         boot_rom_disabled: whether readout protection is at level 2, which an F1 does not have.
     """
 
@@ -294,7 +298,7 @@ class BusFaultError(Exception):
 
 
 class Silicon:
-    """Flash, RAM, system memory, option bytes, and the bytes that the factory wrote elsewhere, of one chip."""
+    """The memories of one chip: flash, RAM, system memory, option bytes, and other memory that the factory wrote."""
 
     def __init__(self, profile: BoardProfile, flash: bytes | Path, *, faults: Faults, unique_id: bytes) -> None:
         self.profile = profile
@@ -354,7 +358,7 @@ class Silicon:
 
 
 def _cells(contents: bytes | Path, profile: BoardProfile) -> Cells:
-    """The cells with their initial contents, or those of a file, which is created if absent."""
+    """Return the cells: in memory with initial contents, or of a file, which is created if it does not exist."""
     if isinstance(contents, bytes):
         return bytearray(contents + _rest(len(contents), profile))
     try:
@@ -377,7 +381,7 @@ def _cells(contents: bytes | Path, profile: BoardProfile) -> Cells:
 
 
 def _rest(length: int, profile: BoardProfile) -> bytes:
-    """The erased cells behind initial contents of this length."""
+    """Return the erased cells that follow initial contents of the given length."""
     if length > profile.flash_size:
         why = f"they have {length} bytes, but the chip's flash has {profile.flash_size} bytes"
         raise UsageError("the initial flash contents are too large", why=why, remedy="choose a smaller image")

@@ -2,12 +2,12 @@
 
 The model was written from Microchip's data sheets, shares no code with the driver in ``device/``, and is compared with
 Microchip's own library in ``tests/peers/secure_element``. Where the public documents leave a rule open, the model
-follows the stricter reading, so a driver that works with the model works with either reading. The strict rules are: a
-command that uses TempKey or the message digest buffer clears it; keys work only after the data zone is locked; and a
-slot can be locked only after the data zone.
+follows the stricter reading, so a driver that works with the model works with either reading. The model has three
+strict rules. A command that uses TempKey or the message digest buffer clears this register. Keys work only after the
+data zone is locked. A slot can be locked only after the data zone.
 
 The model does not have AES, ECDH, KDF, PrivWrite, DeriveKey, SelfTest, encrypted reads and writes, limited use of keys,
-and the single-wire interface. It answers these commands with a parse error or an execution error.
+and the single-wire interface. The model answers such commands with a parse error or an execution error.
 
 Example:
     element = SecureElement(clock=time.monotonic)

@@ -1,4 +1,4 @@
-"""The shared state of the commands of the ATECC608: memory, registers that a sleep clears, and random numbers."""
+"""The state that all commands of the ATECC608 share: memory, registers that a sleep clears, and random numbers."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class TempKey:
     Attributes:
         value: 32 or 64 bytes.
         is_input: the flag SourceFlag: the value came from outside, without random numbers of the chip.
-        slot: the key that went into the value.
-        has_genkey: the flag GenKeyData; GenKey made the value from the public key of `slot`.
+        slot: the slot of the key from which the value was computed.
+        has_genkey: the flag GenKeyData: GenKey computed the value from the public key of `slot`.
     """
 
     value: bytes
@@ -45,7 +45,7 @@ class TempKey:
 
 @dataclass
 class Registers:
-    """The registers that the chip keeps while it idles, and loses when it sleeps.
+    """The registers that keep their contents in idle mode, and lose their contents in sleep mode.
 
     Attributes:
         temp_key: TempKey, or None while it is invalid.
@@ -71,7 +71,7 @@ class ChipCore:
         random: returns a number of random bytes.
         registers: the registers that a sleep erases.
         is_latched: the persistent latch, which only a loss of power clears.
-        is_boot_prohibited: whether SecureBoot refuses until a loss of power.
+        is_boot_prohibited: whether SecureBoot is refused until a loss of power.
     """
 
     memory: ElementMemory
@@ -88,7 +88,7 @@ class ChipCore:
         return temp_key
 
     def take_message(self, mode: int) -> bytes:
-        """Return what Sign and Verify process: the message digest buffer with bit 5 of the mode, else TempKey."""
+        """Return the message for Sign and Verify: with bit 5 of the mode, the message digest buffer; else TempKey."""
         if not mode & 0x20:
             temp_key = self.take_temp_key()
             require(temp_key.is_input)
@@ -99,10 +99,11 @@ class ChipCore:
         return digest[:32]
 
     def usable(self, slot: int) -> SlotRules:
-        """Return the rules of a slot whose key a command wants to use.
+        """Return the rules of a slot, after a check that a command may use the slot's key now.
 
         Raises:
-            ChipStatusError: there is no such slot (parse error), or its rules do not allow the use now.
+            ChipStatusError: the slot does not exist (parse error), or the slot's rules do not allow the use now
+                (execution error).
         """
         parse(slot < len(SLOT_SIZES))
         require(self.memory.is_data_locked)
@@ -117,7 +118,7 @@ class ChipCore:
         """Return the private key in a slot: four bytes of padding, then the number.
 
         Raises:
-            ChipStatusError: the slot has none (execution error), or not a valid one (ECC fault).
+            ChipStatusError: the slot has no private key (execution error), or its private key is not valid (ECC fault).
         """
         rules = self.memory.rules(slot)
         require(rules.is_private and rules.key_type == P256)
@@ -130,7 +131,7 @@ class ChipCore:
         """Return X and Y of the public key in a slot.
 
         Raises:
-            ChipStatusError: the slot has none, or the key must be validated first.
+            ChipStatusError: the slot has no public key, or the key must be validated first.
         """
         rules, content = self.memory.rules(slot), self.memory.slots[slot]
         require(not rules.is_private and rules.key_type == P256 and len(content) >= PUBLIC_SLOT)
@@ -139,19 +140,19 @@ class ChipCore:
 
 
 def require(condition: bool) -> None:  # noqa: FBT001
-    """Answer with an execution error unless a condition holds: the chip cannot execute the command now."""
+    """Raise an execution error if a condition is false: the chip cannot execute the command now."""
     if not condition:
         raise ChipStatusError(ChipStatus.EXECUTION_ERROR)
 
 
 def parse(condition: bool) -> None:  # noqa: FBT001
-    """Answer with a parse error unless a condition holds: the command has a wrong length or parameter."""
+    """Raise a parse error if a condition is false: the command has a wrong length or parameter."""
     if not condition:
         raise ChipStatusError(ChipStatus.PARSE_ERROR)
 
 
 def sha256(*parts: bytes) -> bytes:
-    """Return the SHA-256 digest of the parts, one after another."""
+    """Return the SHA-256 digest of the concatenated parts."""
     return hashlib.sha256(b"".join(parts)).digest()
 
 
@@ -162,7 +163,7 @@ def point(key: ec.EllipticCurvePublicKey) -> bytes:
 
 
 def signature_of(key: ec.EllipticCurvePrivateKey, digest: bytes) -> bytes:
-    """Return R and S of a signature, 64 bytes. It is deterministic (RFC 6979), so that a run can be repeated."""
+    """Return R and S of a deterministic signature (RFC 6979), 64 bytes, so that a run can be repeated."""
     r, s = utils.decode_dss_signature(key.sign(digest, ec.ECDSA(_PREHASHED, deterministic_signing=True)))
     return r.to_bytes(32) + s.to_bytes(32)
 

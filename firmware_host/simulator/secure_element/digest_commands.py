@@ -17,10 +17,12 @@ _OTHER = 13
 
 
 def sha(core: ChipCore, command: ChipCommand) -> bytes:
-    """Compute a SHA-256 digest, or an HMAC with the key in a slot: start (modes 0, 4), blocks of 64 bytes (1), end (2).
+    """Compute a SHA-256 digest, or an HMAC with the key in a slot, in several commands.
 
-    The digest is also put into TempKey, into the message digest buffer with bit 6 of the last mode, or nowhere else
-    with bits 6 and 7. Public keys as messages, and contexts that are read and written, are not modelled.
+    Mode 0 starts a digest, mode 4 starts an HMAC, mode 1 adds a block of 64 bytes, and mode 2 ends the computation.
+    Bits 6 and 7 of the last mode select where the digest is stored: in TempKey (neither bit), in the message digest
+    buffer (bit 6), or in no register (both bits). Public keys as messages, and reading and writing of contexts, are not
+    modelled.
     """
     step, target, registers = command.mode & 0x3F, command.mode & 0xC0, core.registers
     parse(step in {_START, _UPDATE, _END, _HMAC_START} and (step == _END or not target))
@@ -50,10 +52,10 @@ def sha(core: ChipCore, command: ChipCommand) -> bytes:
 
 
 def mac(core: ChipCore, command: ChipCommand) -> bytes:
-    """Return the digest of a key, a challenge, the command, and the OTP zone and serial number as bits 4 to 6 select.
+    """Return the digest of a key, a challenge, the command, and parts of the OTP zone and of the serial number.
 
-    Bit 0 takes the challenge from TempKey instead of the command, bit 1 takes the key from TempKey instead of a slot;
-    bit 2 must then be equal to TempKey's flag SourceFlag.
+    Bits 4 to 6 of the mode select these parts. With bit 0, the challenge comes from TempKey instead of the command.
+    With bit 1, the key comes from TempKey instead of a slot. If TempKey is used, bit 2 must equal its flag SourceFlag.
     """
     mode = command.mode
     parse(not mode & 0x88 and len(command.data) == (0 if mode & _FROM_TEMP_KEY_2 else _KEY))
@@ -77,8 +79,8 @@ def mac(core: ChipCore, command: ChipCommand) -> bytes:
 def checkmac(core: ChipCore, command: ChipCommand) -> bytes:
     """Compare a MAC that another chip made; a match authorizes the use of keys that require it.
 
-    The 13 bytes of other data stand for what the other chip's MAC covers: four bytes of its command, three of its OTP
-    zone, four and two of its serial number.
+    The MAC covers 13 bytes of the other chip, which the command contains: four bytes of the other chip's command, three
+    bytes of its OTP zone, and four and two bytes of its serial number.
     """
     mode = command.mode
     parse(not mode & 0xD8 and len(command.data) == 2 * _KEY + _OTHER)
@@ -97,14 +99,14 @@ def checkmac(core: ChipCore, command: ChipCommand) -> bytes:
 
 
 def _mac_key(core: ChipCore, slot: int, *, is_check: bool = False) -> bytes:
-    """Return a slot's 32 bytes of key for a MAC; NoMac forbids the making of MACs, but not their check."""
+    """Return the 32-byte key in a slot for a MAC. The rule NoMac forbids the command MAC, but not CheckMac."""
     rules = core.usable(slot)
     require(not rules.is_private and rules.key_type == OTHER_DATA and (is_check or not rules.forbids_mac))
     return bytes(core.memory.slots[slot][:_KEY])
 
 
 def _from_temp_key(core: ChipCore, mode: int) -> bytes:
-    """Return TempKey if a MAC uses it; its SourceFlag must be the one that the mode states."""
+    """Return TempKey if the mode selects it, otherwise empty bytes. TempKey's SourceFlag must agree with the mode."""
     if not mode & (_FROM_TEMP_KEY_1 | _FROM_TEMP_KEY_2):
         return b""
     temp_key = core.take_temp_key()

@@ -1,4 +1,4 @@
-"""The ATECC608 on its bus: wake, idle and sleep, packets, execution times and the watchdog."""
+"""The ATECC608 on its I2C bus: wake, idle and sleep, packets, execution times and the watchdog."""
 
 from __future__ import annotations
 
@@ -65,10 +65,11 @@ class ChipFaults:
 
     Attributes:
         is_absent: nothing acknowledges on the bus, because the chip is missing or a wire is cut.
-        late: seconds that every command takes longer than its limit.
+        late: the time by which every command exceeds its maximum execution time, in seconds.
         has_wrong_checksum: one bit of every answer's checksum is inverted.
-        truncated_to: the number of bytes that every answer has at most; the bus delivers 0xFF after them.
-        kept_when_cut: the share of a command's changes to slots that remain if the power fails during the command.
+        truncated_to: the maximum number of bytes of an answer; the bus delivers 0xFF in place of all further bytes.
+        kept_when_cut: the fraction, from 0 to 1, of a command's changed slot bytes that keep the new value after a
+            power failure.
     """
 
     is_absent: bool = False
@@ -79,10 +80,10 @@ class ChipFaults:
 
 
 class SecureElement:
-    """An ATECC608 as its bus master sees it.
+    """An ATECC608, as the bus master sees the chip.
 
-    The model does no I/O. It reads the time from `clock`, so that a test or a simulated board decides when a command
-    has ended. A new element is asleep, as after its power was switched on.
+    The model does no I/O. The model reads the time from `clock`, so that a test or a simulated board decides when a
+    command has ended. A new element is asleep, as a real chip is after power-on.
 
     Attributes:
         faults: the faults in effect.
@@ -91,8 +92,9 @@ class SecureElement:
     Args:
         memory: the chip's permanent memory; by default the memory of a new chip.
         clock: returns a monotonic time in seconds.
-        random: returns a number of random bytes; by default a sequence seeded with the serial number, so that a run
-            can be repeated. An element that lives in several processes needs random numbers that differ.
+        random: returns a number of random bytes; by default a sequence seeded with the serial number, so that a run can
+            be repeated. An element that is used by several processes, one after another, needs different random numbers
+            in each process.
     """
 
     def __init__(
@@ -123,7 +125,7 @@ class SecureElement:
         return self.memory.config[I2C_ADDRESS] >> 1
 
     def power_state(self) -> PowerState:
-        """Return the state now; the watchdog puts a chip to sleep that has been awake for too long."""
+        """Return the current state. The watchdog puts the chip to sleep if the chip has been awake for too long."""
         limit = LONG_WATCHDOG if self.memory.config[CHIP_MODE] & 4 else WATCHDOG
         if self._state is PowerState.AWAKE and self._clock() - self._woke_at >= limit:
             self._sleep()
@@ -132,7 +134,7 @@ class SecureElement:
     def power_cycle(self) -> None:
         """Switch the power off and on: registers, latch and prohibition of SecureBoot are lost.
 
-        A running command is undone. With the fault `kept_when_cut`, it is only partly undone.
+        A running command is undone; with the fault `kept_when_cut`, the command is only partly undone.
         """
         if self._clock() < self._ready_at:
             self.memory.tear(self._before, self.faults.kept_when_cut)
@@ -151,8 +153,8 @@ class SecureElement:
         """Receive a write, and return whether the chip acknowledged it.
 
         Args:
-            word_address: the first byte, one of `WordAddress`; the chip ignores others.
-            data: the bytes after it; with `WordAddress.COMMAND` one packet.
+            word_address: the first byte, one of `WordAddress`; the chip ignores other values.
+            data: the bytes after the word address; with `WordAddress.COMMAND`, one packet.
         """
         if not self.acknowledges():
             return False
@@ -168,9 +170,9 @@ class SecureElement:
         return True
 
     def read(self, length: int) -> bytes | None:
-        """Return the next bytes of the answer, or None if the chip does not acknowledge: asleep, busy, or no answer.
+        """Return the next bytes of the answer; None if the chip is asleep or busy, or has no answer.
 
-        Bytes after the end of the answer are 0xFF, as on a bus that nobody drives.
+        Bytes after the end of the answer are 0xFF, as on an idle bus.
         """
         if not self.acknowledges() or not self._answer:
             return None
@@ -180,7 +182,7 @@ class SecureElement:
         return found.ljust(length, b"\xff")
 
     def execute(self, opcode: int, mode: int = 0, param2: int = 0, data: bytes = b"") -> bytes:
-        """Execute a command at once, without bus and time, and return the answer's data; empty for success.
+        """Execute a command immediately, without bus and execution time; return the answer's data, which may be empty.
 
         Raises:
             ChipStatusError: the chip refuses the command, or a comparison failed.
@@ -193,18 +195,18 @@ class SecureElement:
         return handler(self.core, ChipCommand(opcode, mode, param2, data))
 
     def acknowledges(self) -> bool:
-        """Return whether the chip acknowledges its address now: it is awake, and executes no command."""
+        """Return whether the chip acknowledges its address now: the chip is awake and does not execute a command."""
         is_ready = self._clock() >= self._ready_at
         return not self.faults.is_absent and self.power_state() is PowerState.AWAKE and is_ready
 
     def _sleep(self) -> None:
-        """Enter sleep, where the registers are lost."""
+        """Enter sleep mode, in which the registers are lost."""
         self._state = PowerState.ASLEEP
         self.core.registers = Registers()
         self._answer = b""
 
     def _execute_packet(self, packet: bytes) -> None:
-        """Execute a command packet; its answer can be read when the command's time has passed."""
+        """Execute a command packet, whose answer can be read when the command's execution time has passed."""
         self._before = self.memory.image()
         seconds = _REFUSAL_TIME
         try:
@@ -216,7 +218,7 @@ class SecureElement:
         self._put(with_checksum(answer or bytes([ChipStatus.SUCCESS])), seconds + self.faults.late)
 
     def _put(self, answer: bytes, seconds: float) -> None:
-        """Put an answer into the output buffer; it can be read when a time has passed."""
+        """Put an answer into the output buffer, from which it can be read after `seconds` seconds."""
         if self.faults.has_wrong_checksum:
             answer = answer[:-1] + bytes([answer[-1] ^ 1])
         self._answer, self._position = answer[: self.faults.truncated_to], 0

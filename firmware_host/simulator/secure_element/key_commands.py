@@ -29,10 +29,10 @@ _SIGNATURE_KEPT, _DIGEST_KEPT = 2, 3
 
 
 def genkey(core: ChipCore, command: ChipCommand) -> bytes:
-    """Make a private key (mode 4), or compute its public key (0); return the public key.
+    """Generate a private key (mode 4), or use the private key in a slot (mode 0); return the public key.
 
     Bit 3 of the mode also puts a digest of the public key into TempKey. Mode 0x10 puts the digest of a stored public
-    key there, and returns nothing. Keys in TempKey and MACs of public keys are not modelled.
+    key into TempKey, and returns no data. Keys in TempKey and MACs of public keys are not modelled.
     """
     mode, slot = command.mode, command.param2
     parse(mode in {0, _CREATE, _DIGEST_OF_PRIVATE, _CREATE | _DIGEST_OF_PRIVATE, _DIGEST_OF_PUBLIC})
@@ -57,7 +57,7 @@ def genkey(core: ChipCore, command: ChipCommand) -> bytes:
 
 
 def _put_digest(core: ChipCore, slot: int, public: bytes, parameters: bytes) -> None:
-    """Put the digest of a public key and the former TempKey into TempKey."""
+    """Put a digest into TempKey: the digest of the previous TempKey and a public key."""
     temp_key, serial = core.take_temp_key(), core.memory.serial
     head = bytes((Opcode.GENKEY,)) + parameters + serial[8:9] + serial[0:2] + bytes(25)
     value = sha256(temp_key.value[:32], head, public)
@@ -65,7 +65,7 @@ def _put_digest(core: ChipCore, slot: int, public: bytes, parameters: bytes) -> 
 
 
 def sign(core: ChipCore, command: ChipCommand) -> bytes:
-    """Sign a digest from outside (bit 7 of the mode), or the chip's own statement about the key in TempKey."""
+    """Sign an external digest (bit 7 of the mode), or the chip's own statement about the key in TempKey."""
     parse(not command.data and not command.mode & 0x1E)
     slot = command.param2
     rules = core.usable(slot)
@@ -82,7 +82,7 @@ def sign(core: ChipCore, command: ChipCommand) -> bytes:
 
 
 def _statement(core: ChipCore, command: ChipCommand, temp_key: TempKey) -> bytes:
-    """Return what Sign(Internal) states about the key that went into TempKey, 23 bytes."""
+    """Return the 23 bytes that Sign(Internal) signs about the key from which TempKey was computed."""
     rules, serial = core.memory.rules(temp_key.slot), core.memory.serial
     has_serial = bool(command.mode & 0x40)
     return b"".join(
@@ -101,9 +101,11 @@ def _statement(core: ChipCore, command: ChipCommand, temp_key: TempKey) -> bytes
 
 
 def verify(core: ChipCore, command: ChipCommand) -> bytes:
-    """Verify a signature by a key in the command (mode 2) or in a slot (0), or change a stored key's validity (3, 7).
+    """Verify a signature, or change the validity of a stored public key.
 
-    Bit 5 of the mode selects the message digest buffer. Answers with a MAC are not modelled.
+    Mode 0 verifies with a public key in a slot, mode 2 with a public key in the command. Mode 3 validates and mode 7
+    invalidates a stored public key. Bit 5 of the mode selects the message digest buffer. Answers with a MAC are not
+    modelled.
     """
     kind = command.mode & 7
     sizes = {_STORED: 0, _EXTERNAL: _POINT, _VALIDATE: _OTHER_DATA, _INVALIDATE: _OTHER_DATA}
@@ -125,10 +127,11 @@ def verify(core: ChipCore, command: ChipCommand) -> bytes:
 
 
 def _change_validity(core: ChipCore, command: ChipCommand, signature: bytes, other: bytes) -> None:
-    """Validate or invalidate the public key in a slot by a signature of the key in the slot's ReadKey.
+    """Validate or invalidate the public key in a slot, by a signature of the key that the slot's ReadKey selects.
 
-    The signature covers what Sign(Internal) of another chip would state; `other` has the parts that are not known
-    here: the last byte but one, and bit 0 of the first one, are 1 for an invalidation and 0 for a validation.
+    The signature covers the statement that Sign(Internal) of another chip would sign; `other` has the parts of this
+    statement that this chip does not know. The penultimate byte of `other`, and bit 0 of its first byte, are 1 for an
+    invalidation and 0 for a validation.
     """
     slot, invalidates = command.param2, command.mode & 7 == _INVALIDATE
     rules, serial, temp_key = core.usable(slot), core.memory.serial, core.take_temp_key()
@@ -143,7 +146,7 @@ def _change_validity(core: ChipCore, command: ChipCommand, signature: bytes, oth
 
 @dataclass(frozen=True)
 class _BootRules:
-    """SecureBootConfig: the mode, and the slots of the kept value and of the public key."""
+    """The fields of SecureBootConfig; `kept` and `key` are the slots of the stored value and of the public key."""
 
     mode: int
     sets_latch: bool
@@ -153,10 +156,11 @@ class _BootRules:
 
 
 def secureboot(core: ChipCore, command: ChipCommand) -> bytes:
-    """Check a digest of firmware: by a signature (mode 5), by a stored value (6), or as mode 5 and store it (7).
+    """Check the digest of a firmware image.
 
-    Bit 6 of the mode makes the command refuse until the power is switched off. With bit 7 the digest is encrypted and
-    the answer is a MAC, both by the IO protection key and a nonce in TempKey.
+    Mode 5 checks a signature in the command, mode 6 checks a stored value, and mode 7 checks a signature and then
+    stores a value. With bit 6 of the mode, further calls are refused until the power is switched off. With bit 7, the
+    digest is encrypted and the answer is a MAC, with the IO protection key and a nonce in TempKey.
     """
     kind = command.mode & 7
     parse(kind in {_FULL, _FULL_STORE, _FULL_COPY} and not command.mode & 0x38 and command.param2 == 0)
@@ -183,13 +187,13 @@ def secureboot(core: ChipCore, command: ChipCommand) -> bytes:
 
 
 def _boot_rules(core: ChipCore) -> _BootRules:
-    """Return the rules of SecureBoot in the configuration zone."""
+    """Read the rules of SecureBoot from the configuration zone."""
     word = core.memory.word(SECURE_BOOT)
     return _BootRules(word & 3, bool(word & 8), bool(word & 0x10), word >> 8 & 0xF, word >> 12)
 
 
 def _judge_boot(core: ChipCore, rules: _BootRules, digest: bytes, signature: bytes) -> bytes:
-    """Answer with a mismatch unless the digest is right, and return the signature that proved it, if one did."""
+    """Raise a mismatch if the digest is wrong; return the signature that proved the digest, or empty bytes."""
     kept = bytes(core.memory.slots[rules.kept])
     if not signature and rules.mode == _DIGEST_KEPT:
         _match(kept[:_DIGEST] == digest)
@@ -208,6 +212,6 @@ def _session_key(core: ChipCore) -> bytes:
 
 
 def _match(condition: bool) -> None:  # noqa: FBT001
-    """Answer with a mismatch unless a comparison succeeded."""
+    """Raise a mismatch if the result of a comparison is false."""
     if not condition:
         raise ChipStatusError(ChipStatus.MISMATCH)

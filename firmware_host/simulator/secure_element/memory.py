@@ -49,7 +49,7 @@ class SlotRules:
 
     @property
     def pub_info(self) -> bool:
-        """Return whether a private key's public key can be computed, or a public key must be validated before use."""
+        """Return PubInfo: GenKey can compute a private key's public key; a public key must be validated before use."""
         return bool(self.key_config & 2)
 
     @property
@@ -69,7 +69,7 @@ class SlotRules:
 
     @property
     def authorizing_slot(self) -> int | None:
-        """Return the slot whose key must have been proven by CheckMac before this one is used, or None."""
+        """Return the slot whose key CheckMac must prove before this slot's key is used; None without this rule."""
         return self.key_config >> 8 & 0xF if self.key_config & 0x80 else None
 
     @property
@@ -79,12 +79,12 @@ class SlotRules:
 
     @property
     def read_key(self) -> int:
-        """Return ReadKey: for a private key the permissions of Sign, for others the slot of a parent key."""
+        """Return ReadKey: for a private key, the permissions of Sign; otherwise, the slot of a parent key."""
         return self.slot_config & 0xF
 
     @property
     def forbids_mac(self) -> bool:
-        """Return whether MAC cannot use the key."""
+        """Return whether the command MAC may not use the key."""
         return bool(self.slot_config & 0x10)
 
     @property
@@ -94,7 +94,7 @@ class SlotRules:
 
     @property
     def is_secret(self) -> bool:
-        """Return whether the slot is secret: never read in the clear, and written in whole blocks."""
+        """Return whether the slot is secret: it cannot be read in the clear, and is written in whole blocks."""
         return bool(self.slot_config & 0x80)
 
     @property
@@ -104,7 +104,7 @@ class SlotRules:
 
     @property
     def write_mode(self) -> int:
-        """Return WriteConfig: 0 allows each plain write, 1 too but invalidates the public key, others allow none."""
+        """Return WriteConfig: 0 and 1 allow plain writes, which with 1 invalidate a public key; 2 to 15 forbid them."""
         return self.slot_config >> 12
 
     @property
@@ -159,18 +159,18 @@ class ElementMemory:
         return SlotRules(self.word(SLOT_CONFIG + 2 * slot), self.word(KEY_CONFIG + 2 * slot))
 
     def image(self) -> bytes:
-        """Return all contents in one image of 1,408 bytes, from which `from_image` makes an equal memory."""
+        """Return all contents as one image of 1,408 bytes, from which `from_image` restores the memory."""
         counters = b"".join(value.to_bytes(4, "little") for value in self.counters)
         return bytes(self.config + self.otp + b"".join(self.slots)) + counters
 
     def tear(self, before: bytes, share: float) -> None:
-        """Restore a part of the memory to its contents before a command, as a loss of power during the command does.
+        """Undo a part of a command's changes to the memory, as a loss of power during the command does.
 
         Only slots and the OTP zone can be written in part: locks, counters and rules change in one step.
 
         Args:
             before: the result of `image` before the command.
-            share: the share of the changed bytes that keep their new value, from 0 for none to 1 for all.
+            share: the fraction of the changed bytes that keep their new value, from 0 (no byte) to 1 (all bytes).
         """
         after = self.image()
         if share >= 1 or before == after:
@@ -187,7 +187,7 @@ class ElementMemory:
         """Return the memory with the contents of an image.
 
         Raises:
-            UsageError: the image has another length, or a counter above its maximum.
+            UsageError: the image does not have 1,408 bytes, or has a counter above the maximum.
         """
         if len(image) != IMAGE_SIZE:
             raise UsageError(

@@ -1,4 +1,4 @@
-"""Packets, opcodes and status codes of the ATECC608, as they are on the I2C bus."""
+"""Packets, opcodes and status codes of the ATECC608 on the I2C bus."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _POLYNOMIAL = 0x8005
 
 
 class WordAddress(IntEnum):
-    """The first byte of a write on the bus, which selects what the chip does with the other bytes."""
+    """The first byte of a write on the bus, which selects the meaning of the other bytes."""
 
     RESET = 0
     SLEEP = 1
@@ -42,7 +42,7 @@ class Opcode(IntEnum):
 
 
 class ChipStatus(IntEnum):
-    """The byte in an answer of four bytes."""
+    """The status byte in an answer of four bytes."""
 
     SUCCESS = 0x00
     MISMATCH = 0x01
@@ -82,13 +82,13 @@ class ChipCommand:
     data: bytes = b""
 
     def encoded(self) -> bytes:
-        """Return the packet as it follows the word address on the bus."""
+        """Return the packet in the form that follows the word address on the bus."""
         body = bytes((self.opcode, self.mode)) + self.param2.to_bytes(2, "little") + self.data
         return with_checksum(body)
 
 
 def crc16(data: bytes) -> int:
-    """Return the chip's checksum: CRC-16 with polynomial 0x8005 and start value 0, bits of a byte from the lowest."""
+    """Return the chip's checksum: CRC-16, polynomial 0x8005, initial value 0, lowest bit of each byte first."""
     register = 0
     for byte in data:
         for bit in range(8):
@@ -100,7 +100,7 @@ def crc16(data: bytes) -> int:
 
 
 def with_checksum(body: bytes) -> bytes:
-    """Return a packet: the count of all its bytes, the body, and the checksum of both with its low byte first."""
+    """Return a packet: the number of its bytes, the body, and the checksum of number and body, low byte first."""
     counted = bytes([len(body) + 3]) + body
     return counted + crc16(counted).to_bytes(2, "little")
 
@@ -109,8 +109,8 @@ def decode(packet: bytes) -> ChipCommand:
     """Return the command in a packet that the bus delivered.
 
     Raises:
-        ChipStatusError: the checksum or the length is wrong (communication error), or the count is none of a command
-            (parse error).
+        ChipStatusError: the checksum or the length is wrong (communication error), or the packet is too short or too
+            long for a command (parse error).
     """
     if len(packet) < 1 or len(packet) != packet[0] or crc16(packet[:-2]).to_bytes(2, "little") != packet[-2:]:
         raise ChipStatusError(ChipStatus.COMMUNICATION_ERROR)

@@ -1,4 +1,4 @@
-"""How a maker prepares the ATECC608 of a device: what each slot is for, and the order of writing and locking."""
+"""How a maker provisions the ATECC608 of a device: the purpose of each slot, and the order of writing and locking."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SlotPlan:
     Attributes:
         slot_config: two bytes of SlotConfig, little endian.
         key_config: two bytes of KeyConfig, little endian.
-        purpose: what the slot is for, and who can read, write and use it.
+        purpose: the purpose of the slot, and who can read, write and use the slot.
     """
 
     slot_config: int
@@ -61,10 +61,10 @@ class ProvisioningKeys:
     """The keys that the maker writes into the chip.
 
     Attributes:
-        gateway: X and Y of the gateway's public key, 64 bytes; likewise the next two.
+        gateway: X and Y of the gateway's public key, 64 bytes; `image` and `authority` have the same form.
         image: the public key of the vendor's image signatures.
         authority: the public key whose signatures validate gateway keys.
-        mac: 32 secret bytes of this device.
+        mac: the secret MAC key of this device, 32 bytes.
     """
 
     gateway: bytes
@@ -87,20 +87,20 @@ class ProvisionedDevice:
 
 
 def provision(element: SecureElement, keys: ProvisioningKeys) -> ProvisionedDevice:
-    """Configure, fill and lock a new chip; none of it can be undone.
+    """Configure, fill and lock a new chip; these steps cannot be undone.
 
-    1. Write the configuration zone, and lock it with its checksum: the chip refuses if a byte arrived wrong.
-    2. Make the device's private key in the chip.
-    3. Write the public keys and the MAC key in the clear, which only a trusted line can do.
-    4. Lock the data zone. The zone has no checksum that the maker could know, because of the private key.
+    1. Write the configuration zone, and lock this zone with its checksum: the chip refuses the lock if a byte is wrong.
+    2. Generate the device's private key in the chip.
+    3. Write the public keys and the MAC key in the clear, so the connection to the chip must be trusted.
+    4. Lock the data zone, without a checksum: the maker cannot compute it, because the zone has the private key.
     5. Lock the slot of the device's key.
-    6. Compare the device's public key with that of step 2.
+    6. Compare the device's public key with the public key of step 2.
 
     Returns:
         The serial number and public key for the registry of devices.
 
     Raises:
-        UsageError: a key has a wrong length, or the chip was locked before; then nothing was written.
+        UsageError: a key has a wrong length, or the chip is already locked. Nothing was written.
         ChipStatusError: the chip refused a step.
     """
     _check(element, keys)
@@ -119,12 +119,12 @@ def provision(element: SecureElement, keys: ProvisioningKeys) -> ProvisionedDevi
     element.execute(Opcode.LOCK, _NO_CHECKSUM | _LOCK_DATA)
     element.execute(Opcode.LOCK, _LOCK_SLOT | DEVICE_KEY << 2)
     if element.execute(Opcode.GENKEY, 0, DEVICE_KEY) != public:
-        raise UsageError("the secure element has lost its key", remedy="discard it, and use another chip")
+        raise UsageError("the secure element has lost its key", remedy="discard the chip, and use another chip")
     return ProvisionedDevice(element.memory.serial, public)
 
 
 def configuration(current: bytes) -> bytes:
-    """Return the configuration zone of a device: the current one with the rules of the profile, 128 bytes."""
+    """Return the configuration zone for a device, 128 bytes: the current zone with the rules of the profile."""
     wanted = bytearray(current)
     for slot in range(len(SLOT_SIZES)):
         plan = PROFILE.get(slot, UNUSED)
@@ -135,7 +135,7 @@ def configuration(current: bytes) -> bytes:
 
 
 def _writable_words() -> list[int]:
-    """Return the starts of the words that Write can write: those after the serial number, without the locks."""
+    """Return the offsets of the words that Write can write: the words after the serial number, without the locks."""
     return [start for start in range(16, CONFIG_SIZE, 4) if start != 84]  # noqa: PLR2004
 
 

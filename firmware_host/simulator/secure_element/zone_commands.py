@@ -34,7 +34,8 @@ _FIRST_WRITABLE, _NEVER_WRITTEN = 16, range(84, 88)
 def info(core: ChipCore, command: ChipCommand) -> bytes:
     """Return the revision (mode 0), whether a key is valid (1), the state of TempKey (2), or the latch (4).
 
-    The latch can be read if SecureBoot sets it. Setting it by Info is not modelled.
+    The latch can be read only if SecureBootConfig lets SecureBoot set the latch. Setting the latch by Info is not
+    modelled.
     """
     parse(not command.data and command.mode in {0, 1, 2, _LATCH})
     if command.mode == _LATCH:
@@ -65,7 +66,7 @@ def _has_valid_key(core: ChipCore, slot: int) -> bool:
 
 
 def read(core: ChipCore, command: ChipCommand) -> bytes:
-    """Return 4 bytes, or 32 with bit 7 of the mode. Encrypted reads are not modelled, and refused as forbidden."""
+    """Read 4 bytes, or 32 bytes with bit 7 of the mode. Encrypted reads are not modelled, and are refused."""
     parse(not command.data and not command.mode & 0x7C)
     size = _BLOCK if command.mode & 0x80 else _WORD
     zone, slot, start = _place(command, size)
@@ -77,7 +78,7 @@ def read(core: ChipCore, command: ChipCommand) -> bytes:
 
 
 def _place(command: ChipCommand, size: int) -> tuple[int, int, int]:
-    """Return zone, slot and start of what Read or Write addresses; a slot's last block may end beyond the slot."""
+    """Return the zone, slot and offset that Read or Write addresses. A slot's last block may extend beyond the slot."""
     zone, slot = command.mode & 3, command.param2 >> 3 & 0xF
     parse(zone <= DATA)
     block = command.param2 >> 8 if zone == DATA else command.param2 >> 3
@@ -88,7 +89,7 @@ def _place(command: ChipCommand, size: int) -> tuple[int, int, int]:
 
 
 def write(core: ChipCore, command: ChipCommand) -> bytes:
-    """Write 4 bytes, or 32 with bit 7 of the mode. Encrypted writes are not modelled, and refused as forbidden."""
+    """Write 4 bytes, or 32 bytes with bit 7 of the mode. Encrypted writes are not modelled, and are refused."""
     size = _BLOCK if command.mode & 0x80 else _WORD
     parse(not command.mode & 0x3C)
     require(not command.mode & 0x40)
@@ -105,7 +106,7 @@ def write(core: ChipCore, command: ChipCommand) -> bytes:
 
 
 def _write_config(core: ChipCore, start: int, data: bytes) -> None:
-    """Write to the configuration zone: not to the serial number, nor to bytes that have commands of their own."""
+    """Write to the configuration zone, except bytes 0 to 15 and the bytes that only UpdateExtra and Lock change."""
     written = range(start, start + len(data))
     require(not core.memory.is_config_locked and start >= _FIRST_WRITABLE)
     require(not set(written) & set(_NEVER_WRITTEN))
@@ -113,9 +114,9 @@ def _write_config(core: ChipCore, start: int, data: bytes) -> None:
 
 
 def _write_slot(core: ChipCore, slot: int, start: int, data: bytes) -> None:
-    """Write to a slot: everything but private keys until the data zone is locked, then as WriteConfig allows.
+    """Write to a slot that does not have a private key; after the data zone is locked, only if WriteConfig allows it.
 
-    Before the lock, and to secret slots, only blocks of 32 bytes are written.
+    Before the data zone is locked, and to secret slots, only blocks of 32 bytes can be written.
     """
     memory, rules = core.memory, core.memory.rules(slot)
     require(memory.is_config_locked and not memory.is_slot_locked(slot) and not rules.is_private)
@@ -128,7 +129,7 @@ def _write_slot(core: ChipCore, slot: int, start: int, data: bytes) -> None:
 
 
 def update_extra(core: ChipCore, command: ChipCommand) -> bytes:
-    """Write byte 84 (mode 0) or 85 (mode 1) of the configuration zone; after the lock only while the byte is zero."""
+    """Write configuration byte 84 (mode 0) or 85 (mode 1); after the zone is locked, only if the byte is zero."""
     parse(not command.data and command.mode <= 1)
     offset = USER_EXTRA + command.mode
     require(not core.memory.is_config_locked or core.memory.config[offset] == 0)
@@ -137,7 +138,7 @@ def update_extra(core: ChipCore, command: ChipCommand) -> bytes:
 
 
 def lock(core: ChipCore, command: ChipCommand) -> bytes:
-    """Lock the configuration zone (mode 0), the data and OTP zones (1), or one slot (2), once and for ever.
+    """Lock the configuration zone (mode 0), the data and OTP zones (1), or one slot (2) permanently.
 
     Without bit 7 of the mode, Param2 must be the checksum of the zone: the configuration zone, or all slots and the OTP
     zone. A slot is locked without a checksum.
@@ -164,7 +165,7 @@ def lock(core: ChipCore, command: ChipCommand) -> bytes:
 
 
 def _refuse_what_is_not_modelled(core: ChipCore) -> None:
-    """Raise a `UsageError` for a configuration whose rules the model would not keep."""
+    """Raise a `UsageError` for a configuration with rules that the model does not implement."""
     config = core.memory.config
     found = {
         "CountMatch": config[COUNT_MATCH] & 1,
@@ -178,12 +179,12 @@ def _refuse_what_is_not_modelled(core: ChipCore) -> None:
     if names := [name for name, is_there in found.items() if is_there]:
         raise UsageError(
             f"the model of the secure element has no {' and no '.join(names)}",
-            remedy="configure the chip without it, or extend firmware_host/simulator/secure_element",
+            remedy="configure the chip without this rule, or extend firmware_host/simulator/secure_element",
         )
 
 
 def counter(core: ChipCore, command: ChipCommand) -> bytes:
-    """Return a counter, after adding 1 with mode 1; a counter at its maximum stays there."""
+    """Return a counter (mode 0), or add 1 and return the new value (mode 1), which fails at the counter's maximum."""
     parse(not command.data and command.mode <= 1 and command.param2 <= 1)
     require(core.memory.is_config_locked)
     if command.mode:
@@ -193,15 +194,15 @@ def counter(core: ChipCore, command: ChipCommand) -> bytes:
 
 
 def random(core: ChipCore, command: ChipCommand) -> bytes:
-    """Return 32 random bytes; a fixed pattern until the configuration zone is locked."""
+    """Return 32 random bytes; before the configuration zone is locked, return a fixed pattern."""
     parse(not command.data and command.mode <= 1 and command.param2 == 0)
     return core.random(32) if core.memory.is_config_locked else _UNSEEDED
 
 
 def nonce(core: ChipCore, command: ChipCommand) -> bytes:
-    """Fill TempKey with a nonce of the chip and the host (modes 0, 1), or a register with the host's bytes (mode 3).
+    """Put a nonce of chip and host into TempKey (modes 0, 1), or bytes of the host into a register (mode 3).
 
-    With mode 3, bits 6 and 7 select the register: TempKey or the message digest buffer; bit 5 stands for 64 bytes.
+    With mode 3, bit 6 selects the message digest buffer instead of TempKey, and bit 5 selects 64 bytes instead of 32.
     The alternate key buffer is not modelled.
     """
     if command.mode <= 1:

@@ -138,7 +138,7 @@ LINE = json.dumps({"number": 256, "token": "t", "image": OLD, "conduct": "steady
         ("ftp://127.0.0.1:1", LINE, "is not the URL of a server"),
         ("http://[::1", LINE, "is not the URL of a server"),
         ("http://127.0.0.1:8443", LINE + "\n{", "line 2 of"),
-        ("http://127.0.0.1:8443", "[]", "its member 'number' is missing"),
+        ("http://127.0.0.1:8443", "[]", "the field 'number' is missing"),
         ("http://127.0.0.1:8443", LINE.replace("steady", "idle"), "'idle' is not a valid Conduct"),
         ("http://127.0.0.1:8443", None, "cannot be read"),
     ],
