@@ -267,7 +267,7 @@ def test_removing_an_owner_with_the_threshold_kept_is_flagged() -> None:
 
 
 def test_another_safe_than_the_settings_name_is_flagged() -> None:
-    """A red flag is raised if the settings name another Safe, compared without regard to letter case."""
+    """If the settings name another Safe, a red flag is raised; letter case does not matter in the comparison."""
     assert flags(proposal_with(), replace(VIEW, configured_safe=MALLORY)) == ["moved"]
     assert flags(proposal_with(), replace(VIEW, configured_safe=SAFE.lower())) == []
 
@@ -448,7 +448,7 @@ def test_the_guide_lists_every_word() -> None:
 def test_a_view_that_is_older_than_the_proposal_is_outdated_and_nothing_worse() -> None:
     """If a chain view older than the proposal lacks a product or nonce, the only flag is that the view is outdated.
 
-    A nonce that is already used in the older view keeps its own flag.
+    A used nonce still raises the flag for a used nonce, even if the chain view is older than the proposal.
     """
     older = replace(VIEW, source="view.json", block_time=NOW - 60)
     later = {

@@ -20,7 +20,7 @@ CITY = Deployment(1338, "", "", OTHER, [SAFE], 1, 9, registries={"identities": C
 
 
 def test_a_deployment_is_read_back(tmp_path: Path) -> None:
-    """A deployment file is read back as written, and a file of an older version names no registries."""
+    """A deployment file is read back as written; a file of an older version is read without registries."""
     for deployment in (VENDOR, CITY):
         assert Deployment.read(deployment.write(tmp_path)) == deployment
     fields = json.loads(Deployment.path(tmp_path, 1337).read_text())

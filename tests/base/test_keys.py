@@ -278,7 +278,7 @@ def test_any_uri_is_an_account_or_an_error(uri: str) -> None:
 def test_a_key_is_checked_before_it_is_needed(keystore: Callable[..., str], tmp_path: Path) -> None:
     """The check accepts the URI of an existing keystore, and refuses a missing or invalid keystore.
 
-    An environment variable that only the service has need not exist for the check.
+    The check does not require an environment variable that only the service has.
     """
     for uri in (keystore(), "dev:3", f"env:{VARIABLE}", "ape:owner", "pkcs11:token=a"):
         check_key(uri)

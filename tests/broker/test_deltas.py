@@ -62,7 +62,7 @@ def rounds(folder: Path, *readers: FixedReader, served: dict[CID, bytes]) -> tup
 def test_deltas_are_fetched_with_their_manifest(tmp_path: Path) -> None:
     """The first sync round fetches image, manifest and delta, and the next round has no steps.
 
-    The files of a release are dropped when the release is.
+    When a release is dropped, all of its files are dropped.
     """
     gone = WithManifest(MANIFEST, status=Status.REVOKED)
     reader = WithManifest(MANIFEST)

@@ -31,7 +31,7 @@ def test_the_pause_doubles_up_to_an_hour(count: int, minutes: int) -> None:
 
 @pytest.mark.parametrize(("count", "minutes"), [(2, 0), (3, 1), (4, 2), (5, 4), (9, 60), (11, 60)])
 def test_three_files_within_an_hour_leave_out_the_source(count: int, minutes: int) -> None:
-    """After wrong blocks of three files within an hour, the source is not asked for any file."""
+    """After wrong blocks of three files within an hour, a source is not asked for any file."""
     found = [Offence(SOURCE, cid, NOW + number) for number, cid in enumerate(FILES[:count])]
     expected = NOW + count - 1 + 60 * minutes if minutes else 0
     assert skipped_until(found, SOURCE, FILES[-1]) == expected

@@ -141,7 +141,7 @@ def test_a_long_history_is_read_in_ranges() -> None:
 @pytest.mark.sampled
 @pytest.mark.parametrize("count", sorted({1, 60, *sampled(range(1, 1340), one_in=130)}))
 def test_a_follower_that_is_killed_loses_nothing_and_reads_nothing_twice(count: int) -> None:
-    """A follower that is killed before any of its lines loses and repeats no event, and reports reorganisations."""
+    """A follower killed before any line of its code neither loses nor repeats an event, and reports reorganisations."""
     done = forks.run(["-c", KILLED_AT, str(count), *STATES], folder=Path.cwd())
     assert done.returncode in {-signal.SIGKILL, 0}, done.stderr
     processed = [line.split() for line in done.stdout.splitlines()]

@@ -185,7 +185,7 @@ def stuck(desk: Desk) -> Iterator[Desk]:
 
 
 def test_an_offer_that_is_too_low_is_reported(stuck: Desk) -> None:
-    """If a pending transaction offers less than the base fee, the error has both fees, and a low limit is kept."""
+    """If a pending transaction offers less than the base fee, the error contains both fees; `max_fee` still applies."""
     now = stuck.outbox().locate(stuck.entries[0])
     assert now.state is TransactionState.UNDERPAID
     with pytest.raises(ChainError, match=r"offers \S+ gwei .* asks for \S+; .*raise the fee of the same"):

@@ -59,7 +59,7 @@ def test_a_call_that_reverts_is_not_blamed_on_the_node(vendor: Vendor) -> None:
 def test_the_accounts_that_could_not_pay_are_found(vendor: Vendor, cast: Cast) -> None:
     """Accounts with a balance below the cost are reported.
 
-    Contracts are not reported, because they send no transactions.
+    Contracts without coin are not reported, because contracts send no transactions.
     """
     poor = Account.create().address
     cost, found = vendor.chain.find_poor([poor, cast.broker.address, vendor.safe], b"", to=SAFE)

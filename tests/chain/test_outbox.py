@@ -98,7 +98,10 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def test_nothing_is_believed_before_its_confirmations(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """A transaction remains in the journal until it has the required confirmations. Each of its states is reported."""
+    """A transaction remains in the journal until it has the required confirmations.
+
+    Each state of the transaction is reported.
+    """
     notes: list[str] = []
     outbox = desk.outbox(confirmations=2, note=notes.append)
     sent = desk.start(pool, outbox)

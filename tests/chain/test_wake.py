@@ -74,7 +74,7 @@ def test_announced_blocks_end_one_wait() -> None:
 
 
 def test_a_node_without_websockets_is_polled() -> None:
-    """If the node refuses the WebSocket, each wait lasts for the pause, and the next waits do not connect."""
+    """If the node refuses the WebSocket, each wait lasts for the pause, and later waits do not try to connect."""
     requests = list[bytes]()
     with stand_in(lambda body: requests.append(body) or (404, b"")) as url:  # type: ignore[func-returns-value]
         signal = BlockSignal(url, pause=SHORT)

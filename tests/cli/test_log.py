@@ -89,7 +89,7 @@ def test_wrong_entries_are_not_appended(answer: Any, folder: Path) -> None:
 def test_the_public_key_is_printed_and_a_new_one_is_made(answer: Any, folder: Path) -> None:
     """`log key` prints the log's key in the formats for readers, witnesses and enrolment.
 
-    A new key never replaces a key file.
+    A new log key never replaces an existing key file.
     """
     status, found = answer("log", "key")
     assert (status, VerifierKey.parse(found["key"]), found["logKey"]) == (0, KEY, KEY.key.hex())

@@ -110,7 +110,10 @@ def test_the_keeper_makes_the_file_of_a_receipt(folder: Path, capsys: pytest.Cap
 
 
 def test_a_receipt_that_proves_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """A forged receipt gives exit status 3. A missing key, or a file that is not a receipt, gives exit status 2."""
+    """A forged receipt gives exit status 3.
+
+    A missing trusted key, or a file that is not a receipt, makes the exit status 2.
+    """
     spoiled = ProofFile.from_json(Path("signed.json").read_bytes()).to_json().replace(b"index 0", b"index 1")
     Path("spoiled.json").write_bytes(spoiled)
     assert run(["log", "verify", "spoiled.json"]) == 3

@@ -76,7 +76,7 @@ def test_sentences_break_between_words(sentence: str, lines: list[str]) -> None:
 def test_tables_fit_the_terminal(rows: list[list[str]], width: int) -> None:
     """No line is wider than the terminal.
 
-    No column and no character is missing, and words that fit into a line are not split.
+    Each column and each character of the table is shown, and words that fit into a line are not split.
     """
     columns = [f"COLUMN{number}" for number in range(len(rows[0]))]
     lines = [line.plain for line in table_lines(columns, rows, width=width)]

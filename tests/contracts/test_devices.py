@@ -1,7 +1,7 @@
 """DeviceRegistry on a real chain: registrants, specs, sites, devices, imports, batches, bans, reading and storage.
 
-Each function and each event is tested, and that each function refuses callers without the right. `Devices.t.sol` tests
-the remaining refusals.
+Tests of each function and each event, and of the refusal of callers without the right to call a function.
+The Solidity tests in `Devices.t.sol` contain the remaining refusals.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def test_when_a_registrant_is_suspended_or_replaced_it_should_write_nothing(
 ) -> None:
     """A suspended registrant, and the former account of a registrant, cannot write.
 
-    The signature of a suspended registrant is refused.
+    A registration signed by a suspended registrant is refused.
     """
     contract = registry.contract
     (event,) = contract.suspendRegistrant(ACME, sender=vendor).decode_logs(contract.RegistrantSuspended)

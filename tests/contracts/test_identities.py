@@ -101,7 +101,10 @@ def test_when_several_are_enrolled_it_should_list_them_newest_first(
 
 
 def test_when_only_the_key_is_given_it_should_be_enrolled(identities: ContractInstance, vendor: AccountAPI) -> None:
-    """An identity may lack account, log key, tunnel key and virtual IP. Several identities may lack the same values."""
+    """An identity may lack account, log key, tunnel key and virtual IP.
+
+    Several identities may lack an account, keys or a virtual IP.
+    """
     bare = {"account": ZERO_ADDRESS, "logKey": bytes(32), "tunnelKey": bytes(32), "virtualIp": 0}
     for number in range(2):
         identities.enrol(argument(number, **bare), sender=vendor)
@@ -207,7 +210,7 @@ def test_when_keys_are_rotated_it_should_keep_the_former_ones(enrolled: Contract
 def test_when_an_account_stays_it_should_be_active(enrolled: ContractInstance, vendor: AccountAPI) -> None:
     """Values that a rotation does not change must be passed again.
 
-    A former account of an identity can become its account again.
+    An identity can get its former account back.
     """
     account = argument(0)["account"]
     enrolled.rotate(GATEWAY, *rotation(9, account=account), sender=vendor)

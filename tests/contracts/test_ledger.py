@@ -146,7 +146,7 @@ def test_when_the_devices_are_of_another_site_it_should_refuse(city: City) -> No
 def test_when_a_device_is_installed_twice_it_should_suspend_the_log(city: City, owner_b: AccountAPI) -> None:
     """Any account can suspend a log with two install entries for one device and release.
 
-    An Administrator resumes it. Install entries from before the decision are not evidence afterwards.
+    An Administrator resumes it. After the decision, the earlier install entries are not evidence.
     """
     gateway, administrator = city.accounts[0], city.accounts[1]
     log = evidence()

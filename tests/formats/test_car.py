@@ -90,7 +90,7 @@ def test_all_blocks_are_yielded_in_order() -> None:
 
 
 def test_blocks_come_before_the_stream_ends() -> None:
-    """A block is yielded before the remaining stream arrives."""
+    """A block is yielded as soon as it has arrived, before the end of the stream."""
     tree = TREES["two levels"]
     parts = sections(tree, repeat=True)
 

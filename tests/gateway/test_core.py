@@ -111,7 +111,7 @@ def test_unchanged_facts_of_a_later_block_change_nothing(tmp_path: Path, new: Re
 def test_an_update_from_offer_to_receipt(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts) -> None:
     """A device that reports its version is offered the newest release.
 
-    The entry is made only after the device's confirmed report.
+    A log entry of the new release is made only after the device has reported it as confirmed.
     """
 
     async def use(gateway: GatewayCore) -> None:

@@ -35,7 +35,7 @@ class KilledError(Exception):
 class Killer:
     """Simulates the kill of a process at one of the points.
 
-    All later points raise the exception as well, because a killed process writes nothing more.
+    After the chosen point, each later point raises the exception too, because a killed process writes nothing.
     """
 
     def __init__(self, at: int) -> None:

@@ -1,8 +1,8 @@
 """Thousands of faults on devices and repeated kills of the gateway cause no false, lost or repeated log entry.
 
 The devices are simulated here. The simulated devices record which image they really run, and whether they confirmed it.
-The faults are messages that are lost, repeated or sent by another device, damaged images, refusals, postponements,
-false claims of success, images that are rolled back, replayed statements, and lies about the version.
+The injected faults are lost, repeated and foreign messages, damaged images, refusals, postponements, false claims,
+rollbacks, and replayed statements.
 """
 
 from __future__ import annotations

@@ -211,7 +211,7 @@ def deliver(folder: Path, story: Callable[[DeliveringCore, server.Lwm2mFace, Lwm
 def test_a_registration_ends_with_its_lifetime(tmp_path: Path) -> None:
     """After the lifetime of its registration, a device gets no requests.
 
-    Updates and events of the device are then refused until it registers again.
+    After the lifetime, updates and events of the device are refused until it registers again.
     """
 
     async def story(core: DeliveringCore, face: server.Lwm2mFace, device: Lwm2mDevice) -> None:

@@ -24,7 +24,7 @@ from tests.support.receipts import SigningDevice
 def test_a_repeated_failure_is_acknowledged_once_more(tmp_path: Path, reason: str, *, is_refusal: bool) -> None:
     """A device whose answer was lost repeats its outcome message.
 
-    The repetition is acknowledged, and makes no second entry.
+    A repeated outcome message is acknowledged, and makes no second entry.
     """
 
     async def use(gateway: GatewayCore) -> None:
@@ -95,7 +95,7 @@ def test_a_replayed_signed_report_is_refused_after_a_restart(tmp_path: Path) -> 
 def test_a_replayed_signed_event_is_logged_once(tmp_path: Path) -> None:
     """A repeated event is answered with the index of its entry, also after a restart.
 
-    One that was forgotten is refused.
+    An event that the gateway no longer remembers is refused as a replay.
     """
     thing = SigningDevice()
     facts = site([known_device(256, key=PublicKey(KeyKind.P256, thing.key))])

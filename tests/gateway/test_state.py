@@ -37,7 +37,7 @@ def changes(entry: bytes) -> StateChanges:
 def test_callers_share_transactions_in_their_order(tmp_path: Path) -> None:
     """The commits of 100 concurrent callers need at most three transactions.
 
-    The entries have the order of the calls to `commit`.
+    The log entries have the order of the calls to `commit`.
     """
     points = Points()
 

@@ -96,7 +96,10 @@ def is_banned(reader: IdentityReader, uuid: UUID) -> bool:
 
 
 def test_a_virtual_ip_belongs_to_one_identity(city: City, relay: Relay) -> None:
-    """The owner of a virtual IP is found, also if its identity was enrolled later. Other addresses have no owner."""
+    """The owner of a virtual IP is found, also if its identity was enrolled later.
+
+    An address that is not a virtual IP of the registry has no owner.
+    """
     clock = Clock()
     reader = reader_of(city, relay, clock)
     assert reader.reading(uuid4(), str(PLACE)).address_owner == KNOWN.uuid
@@ -118,7 +121,7 @@ def test_without_the_node_known_records_stay_and_others_are_unknown(
 ) -> None:
     """A record that was read before an outage of the node remains, with the time of its block.
 
-    Other records cannot be read until the node is back.
+    Records that were not read before cannot be read until the node is back.
     """
     clock = Clock()
     reader = reader_of(city, relay, clock, is_watched=is_watched)

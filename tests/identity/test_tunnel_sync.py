@@ -143,7 +143,7 @@ def test_the_interface_starts_closed_and_gets_the_peers(host: Host) -> None:
 def test_a_ban_is_carried_out_before_everything_else(host: Host) -> None:
     """A banned gateway is removed from the peers; after the ban is lifted, the gateway is added again.
 
-    No other peer is removed or added.
+    A ban removes or adds no other peer.
     """
     host.update()
     host.city.decide("identities", "ban", UUIDS[21].bytes, ban_reason("stolen"))
@@ -258,7 +258,7 @@ def test_an_interface_that_was_removed_is_made_again(host: Host) -> None:
 def test_an_endpoint_that_cannot_be_resolved_does_not_harm_the_others(host: Host) -> None:
     """A peer whose host name cannot be resolved is added without an endpoint, which is added when the name resolves.
 
-    All other peers have their tunnels.
+    An endpoint that cannot be resolved does not affect the other peers.
     """
     host.settings = replace(host.settings, endpoints={UUIDS[22]: "lost.example:51820", UUIDS[23]: "other.example:7"})
     host.sync = TunnelSync(host.settings, "a2V5", host.interface, host.said.append)

@@ -1,6 +1,6 @@
 """Attacks on a validator over HTTPS: each request is refused with its code, and no data are accepted.
 
-The tokens are made by hand with `cryptography`, so that the validator's library is not tested against itself.
+The tokens are made directly with `cryptography`, so that the validator's library is not tested against itself.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def test_a_receipt_is_proven_without_a_connection(monkeypatch: pytest.MonkeyPatc
 def test_each_entry_of_a_log_is_proven() -> None:
     """Entries of a full and of a partial bundle are proven by their inclusion paths.
 
-    Their inclusion paths fit no other index and no other entry.
+    The inclusion path of an entry fits no other index and no other entry.
     """
     for index in (0, 1, 255):
         assert verify_proof(LOG.prove(index), KEYS).entry.device == index + 1

@@ -258,7 +258,7 @@ def test_a_late_or_stuck_device_is_logged() -> None:
 def test_a_release_that_was_given_up_is_withdrawn_when_its_order_ends() -> None:
     """An order grants new tries for a release whose tries were used up.
 
-    Without an order, the policy does not offer such a release again.
+    Without an order, the policy does not offer a release whose tries were used up.
     """
     gave_up = steps(*OFFER, runs(NEW, is_confirmed=False), runs(OLD)).delivery
     assert gave_up.stage is Stage.STOPPED
@@ -294,7 +294,7 @@ def test_an_order_for_a_running_release_starts_with_new_tries() -> None:
 def test_an_order_that_ends_too_early_is_logged() -> None:
     """If a device does not fulfil an order by its deadline, an event is logged.
 
-    If the device fulfils the order, no such event is logged.
+    If the device fulfils the order by its deadline, no event about the deadline is logged.
     """
     ordered = steps(runs(OLD), Planned(target("1.1.0", 7))).delivery
     [entry] = steps(Planned(None, why="no order is open"), start=ordered).entries

@@ -232,7 +232,7 @@ def test_without_the_device_s_key_a_signature_counts_as_a_report() -> None:
 def test_a_device_with_a_key_must_sign() -> None:
     """If the device has a key, a report without a signature counts only as a claim.
 
-    If the device has no key, such a report counts as an installation.
+    If the device has no key, a report without a signature counts as an installation.
     """
     reported = install(level=EvidenceLevel.B)
     assert judge(reported, None).kind is EntryKind.INSTALL

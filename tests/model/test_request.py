@@ -239,7 +239,7 @@ def test_a_gateway_cannot_command() -> None:
 def test_a_recorded_request_of_a_banned_identity_proves_nothing() -> None:
     """A request that was recorded before a ban and is sent again after the ban is refused.
 
-    Such a request does not count as sent by the identity.
+    A recorded request that is sent after a ban does not count as sent by the identity.
     """
     found = verdict(request(iat=NOW - 10 * WINDOW), identity(banned=True))
     assert (found.fault, found.is_proven) == (Fault.BANNED, False)

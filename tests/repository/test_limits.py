@@ -232,7 +232,7 @@ def test_a_token_that_was_taken_back_ends_whatever_is_wrong_with_the_file(tmp_pa
 
 
 def await_status(repository: Running, headers: dict[str, str], status: int) -> None:
-    """Wait until a request for a block is answered with this status."""
+    """Wait until a request for a block is answered with the given status."""
     eventually(lambda: repository.get(RAW_PATH, headers=headers).status_code == status)
 
 

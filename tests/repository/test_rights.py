@@ -125,7 +125,7 @@ def test_any_address_is_read_or_refused(text: str) -> None:
 
 @given(st.one_of(st.text(), st.from_regex(r"bytes=\d{0,20}-\d{0,20}")), st.integers(0, 1 << 21))
 def test_any_range_is_inside_or_refused(header: str, size: int) -> None:
-    """Any Range header gives a part within the block, is ignored, or is refused with the block's size."""
+    """Any Range header selects a part within the block, is ignored, or is refused with the block's size."""
     try:
         part = byte_range(header, size)
     except RefusedRequestError as refusal:

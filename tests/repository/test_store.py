@@ -229,7 +229,7 @@ class Slow:
 
 
 def test_a_block_is_read_once_for_all_who_want_it() -> None:
-    """A hundred simultaneous requests for a block read it once, and the memory cache has a limit."""
+    """A hundred simultaneous requests for a block cause one read of the block, and the memory cache is limited."""
     store, leaves = Slow(), [cid for cid in BLOCKS if cid.codec == RAW]
 
     async def play() -> None:

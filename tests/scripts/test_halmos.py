@@ -83,7 +83,7 @@ def test_z3_is_asked_where_yices_found_no_contradiction(
 
 
 def test_a_solver_that_times_out_gives_no_result() -> None:
-    """A solver that does not answer in time gives the result `unknown`."""
+    """If a solver does not answer in time, its result is `unknown`."""
     asleep = (sys.executable, "-c", "import time; time.sleep(60)")
     assert smt_solver.answer(asleep, Path("formula.smt2"), 0.1) == "unknown"
 

@@ -123,7 +123,7 @@ def test_the_first_failure_of_forge_is_found() -> None:
 def test_every_file_of_tests_runs_on_mutants_of_a_contract() -> None:
     """Each contract has files of forge's and of Python tests, and no file is left out by its name.
 
-    CodeRecord.t.sol and MerkleLog.t.sol have a copy of the library in their own bytecode; SignedEvent.t.sol calls only
+    CodeRecord.t.sol and MerkleLog.t.sol have the tested library in their own bytecode, and SignedEvent.t.sol calls only
     a library of OpenZeppelin. Halmos runs Check*.t.sol.
     """
     folder = CLONE / CONTRACT_TESTS

@@ -161,7 +161,10 @@ def started(
 def run(
     words: Sequence[str], *, folder: Path | None = None, environment: Mapping[str, str | None] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a Python program to its end, and return its status and output. The arguments are those of `started`."""
+    """Run a Python program to its end, and return its status and output.
+
+    The parameters are the same as those of `started`.
+    """
     with started(words, folder=folder, environment=environment) as process:
         out, err = process.communicate()
     return subprocess.CompletedProcess(list(words), process.wait(), out, err)

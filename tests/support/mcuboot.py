@@ -35,7 +35,7 @@ def sign_image(image: bytes, key: ec.EllipticCurvePrivateKey = KEY) -> bytes:
 def unsigned_image(name: bytes, *counters: int | bytes) -> bytes:
     """Return an image with the given security counters. imgtool itself writes at most one counter.
 
-    Images with different names are different.
+    Images with different names have different programs.
     """
     code = program(0x4000 + HEADER_SIZE, after=name.ljust(64, b"."))
     protected = b""

@@ -1,7 +1,7 @@
 """Cut the power of the micro:bit in QEMU: at random instants, and in every flash operation of the loader.
 
-An enumerated cut uses QEMU's debugger interface. In such a cut, the processor stops just before the loader erases or
-programs a page. The flash is saved, and its cells are set to a state that an interrupted operation can leave.
+A cut in a chosen flash operation uses QEMU's debugger interface. For a cut, the processor stops just before the loader
+erases or programs a page. The flash is then saved, with the page in a state that an interrupted operation can leave.
 """
 
 from __future__ import annotations

@@ -90,7 +90,10 @@ def test_an_owner_is_removed(vendor: Vendor, place: int, threshold: int | None) 
 
 @pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
 def test_an_owner_is_replaced(vendor: Vendor, place: int) -> None:
-    """An owner at any position of the Safe's list can be replaced. The new owner takes the same position."""
+    """An owner at any position of the Safe's list can be replaced.
+
+    The new owner has the same position in the list as the replaced owner.
+    """
     before = state(vendor)
     lost = before.owners[place]
     proposal = decide(vendor, lambda safe: replace_call(safe, lost.lower(), DORA.address))

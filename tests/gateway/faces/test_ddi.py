@@ -425,7 +425,7 @@ async def _update(gateway: GatewayCore, folder: Path, image: bytes) -> None:
 def test_a_device_that_names_its_image_is_believed_only_then(tmp_path: Path) -> None:
     """For a device that names its image, a success alone makes no entry.
 
-    The attributes of the device after its restart make an entry, or show that the device rolled back.
+    After the restart, the device's attributes lead to a log entry, or show that the device rolled back.
     """
     old, new = release_facts(tmp_path, "1.0.0"), release_facts(tmp_path, "1.1.0")
 

@@ -344,7 +344,7 @@ def test_bad_messages_are_refused_and_others_are_served(site: Site) -> None:
 def test_a_flood_is_refused_until_the_next_window(site: Site) -> None:
     """A device that sends too many messages gets no answers for some seconds.
 
-    During the pause, another device is still served.
+    While one device gets no answers, another device is still served.
     """
 
     async def work(device: FakeThing) -> None:
@@ -362,7 +362,7 @@ def test_a_flood_is_refused_until_the_next_window(site: Site) -> None:
 def test_a_defect_in_one_answer_does_not_stop_the_others(site: Site) -> None:
     """A device's request that raises an exception in the gateway is rejected.
 
-    After the exception, another device is still served.
+    After an exception for one device's request, another device is still served.
     """
 
     async def fail(*_: object) -> bool:

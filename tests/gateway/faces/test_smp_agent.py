@@ -71,7 +71,7 @@ def test_more_events_than_fit_into_an_answer(serve: Callable[..., None]) -> None
 
 
 def test_events_that_are_too_many_wait(serve: Callable[..., None]) -> None:
-    """Events above the limit for a minute are not acknowledged, and logged in the next minute."""
+    """Events above the limit per minute are logged and acknowledged only in the next minute."""
 
     async def use(site: Site) -> None:
         board, core = board_of(site), site.gateway.core

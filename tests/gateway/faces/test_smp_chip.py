@@ -261,7 +261,7 @@ def test_another_event_with_a_used_number_is_refused(serve: Serve) -> None:
 def test_an_acknowledgement_that_was_lost(serve: Serve) -> None:
     """If an acknowledgement was lost, the board signs the same event again, with another signature.
 
-    Such a repeated event makes one entry and one receipt in total.
+    An event that is signed twice makes one entry and one receipt.
     """
 
     async def use(site: Site) -> None:

@@ -136,7 +136,7 @@ def test_a_board_with_a_known_mac_key_must_prove_itself(serve: Serve, flaw: str,
 def test_an_answer_that_cannot_be_used(serve: Serve, answer: dict[str, object]) -> None:
     """If an agent without a MAC key answers the page check with an error, its pages are not checked.
 
-    Such a board is updated without the page check.
+    A board whose pages cannot be checked is updated like any other board.
     """
 
     async def use(site: Site) -> None:
