@@ -1,9 +1,9 @@
-"""The check that the broker keeps devices apart.
+"""The check that the broker gives each device access only to its own topics.
 
-It runs before a gateway serves the devices. A broker may grant each subscription but deliver nothing, or accept each
+The check runs before a gateway serves the devices. A broker may grant a subscription but deliver nothing, or accept a
 message but drop it. The check therefore observes which messages arrive. The probe signs in as device 0, a number that
-no device has. A broker that limits devices by their user name limits the probe in the same way. The gateway and the
-probe first send to the topics of another device, and then to the topics of the probe.
+no device has. A broker whose rules depend on the user name applies the rules of devices to the probe too. The gateway
+and the probe first send to the topics of another device, and then to the topics of the probe.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from blockota.messaging.topics import notify_next
 PROBE = "0"
 """The user name of the probe, and its number as a device."""
 TIMEOUT = 10.0
-"""Seconds in which the probe's own messages must arrive."""
+"""Seconds until the messages on the probe's own topics must have arrived."""
 _OTHER = "probed"
 """A device name that is not a number."""
 _LISTENED = ("$aws/things/#", f"$aws/things/{_OTHER}/jobs/#", notify_next("+"), "#", notify_next(PROBE))
@@ -34,11 +34,11 @@ async def check_access(gateway: BrokerConnection, as_probe: Connect, as_stranger
         as_stranger: connects without a user name.
 
     Returns:
-        The messages of devices that arrived during the check.
+        The messages that devices sent to the gateway during the check.
 
     Raises:
-        RefusedError: the broker does not keep devices apart.
-        MessagingError: the broker is out of reach, or does not accept the probe.
+        RefusedError: the broker lets a device read or send another device's messages.
+        MessagingError: the broker is out of reach, or refuses the probe's connection or subscription.
     """
     try:
         async with as_stranger():
@@ -65,7 +65,7 @@ async def check_access(gateway: BrokerConnection, as_probe: Connect, as_stranger
 
 
 async def _until(messages: AsyncIterator[Message], topic: str, otherwise: str) -> list[Message]:
-    """Return the messages up to the first message with a given topic."""
+    """Return the received messages, up to and including the first message on a topic."""
     arrived: list[Message] = []
     try:
         async with asyncio.timeout(TIMEOUT):
@@ -80,8 +80,8 @@ async def _until(messages: AsyncIterator[Message], topic: str, otherwise: str) -
 
 def _refused(why: str) -> RefusedError:
     return RefusedError(
-        "the message broker is not used, because it does not keep devices apart",
+        "the message broker is not used, because it does not isolate the devices",
         why=why,
-        remedy="let each device use only the topics of its own number, as the files of the broker do that BlockOTA "
-        "writes for mosquitto",
+        remedy="let each device use only the topics of its own number, as in the files that BlockOTA writes for "
+        "mosquitto",
     )

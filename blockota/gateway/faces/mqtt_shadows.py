@@ -1,12 +1,12 @@
 """The requests of MQTT devices about their configuration and their state, as the AWS Device Shadow defines them.
 
 ``state.reported`` of a device has four parts. ``firmware`` and ``configuration`` are objects with one field for each
-product, whose value has the fields ``sha256``, ``version``, ``confirmed`` and ``receipt``. The other parts are
-``hardware`` and ``uniqueId``. A device that refuses a configuration reports its hash as ``refused``, with a ``reason``.
-The gateway stores other fields without reading them.
+product, and the value of each field has the members ``sha256``, ``version``, ``confirmed`` and ``receipt``.
+``hardware`` and ``uniqueId`` are texts. A device that refuses a configuration reports the configuration's hash as
+``refused``, with a ``reason``. The gateway stores all other fields without reading them.
 
-Only the gateway writes ``state.desired``. ``configuration`` has the document of each configuration that the device must
-have. ``nonce`` is the nonce that the device's next signed statement must contain.
+Only the gateway writes ``state.desired``. Its field ``configuration`` contains the document of each configuration that
+the device must have. Its field ``nonce`` contains the nonce for the device's next signed statement.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ShadowDesk:
     Attributes:
         core: the core.
         store: keeps the shadows.
-        documents: makes the documents of configurations.
+        documents: creates the documents that describe configurations.
         clock: the gateway's clock.
     """
 
@@ -47,7 +47,7 @@ class ShadowDesk:
 
         Args:
             thing: number of the device.
-            every: all offers to the device; with None, the core is asked.
+            every: all offers to the device; None to read the offers from the core.
         """
         shadow = self.store.shadow(thing)
         found = self.core.offers(thing) if every is None else every
@@ -55,7 +55,7 @@ class ShadowDesk:
         before = shadow.desired.get("configuration", {})
         if not offers and not before:
             return shadow
-        # A configuration that is not offered any more stays if the device has it, and is withdrawn otherwise.
+        # A configuration that is no longer offered stays if the device has it, and is withdrawn otherwise.
         kept = {
             product: one
             for product, one in before.items()
@@ -135,7 +135,7 @@ class ShadowDesk:
 
 
 def _same_or_new(before: Mapping[str, Any] | None, document: dict[str, Any]) -> Mapping[str, Any]:
-    """Return the shadow's present document if only the signature differs. ECDSA signatures are random."""
+    """Return the new document, or the old one if only the signature differs. ECDSA signatures are random."""
     if before and {**before, "jws": ""} == {**document, "jws": ""}:
         return before
     return document

@@ -1,8 +1,8 @@
-"""The data that the MQTT face keeps on disk: executions of jobs, shadows, and the number of published log entries.
+"""The MQTT face's data on disk: executions of jobs, shadows, and the number of published log entries.
 
-The core's state records what devices run, and this file is less important. A device repeats its report, and the gateway
-may publish a log entry twice, but never skips one. A commit therefore does not wait for the disk. After SIGKILL nothing
-is lost; after a power failure, the last seconds may be lost.
+The images that devices run are in the core's state. If data of this file are lost, devices repeat their reports, and
+the gateway publishes log entries a second time. A commit therefore does not wait for the disk. No data are lost by
+SIGKILL, but the data of the last seconds may be lost by a power failure.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class ThingStore:
     """The executions and shadows of all devices, in memory and in an SQLite file.
 
     Args:
-        path: the file, created if necessary.
+        path: the SQLite file, which is created if necessary.
 
     Attributes:
-        published: number of the first log entry that may not have been published.
+        published: index of the first log entry that may not have been published yet.
 
     Raises:
         StoreError: the file cannot be opened, or is damaged.
@@ -40,7 +40,7 @@ class ThingStore:
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Like the core, the face works in one thread, though not in the one that made it.
+            # Like the core, the face uses the database in one thread, which is not the thread that opened it.
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
             self._executions: defaultdict[int, dict[str, JobExecution]] = defaultdict(dict)
@@ -54,15 +54,15 @@ class ThingStore:
         self.published: int = row[0] if row else 0
 
     def execution(self, thing: int, product: str) -> JobExecution | None:
-        """Return the last execution of a job of a product by a device."""
+        """Return a device's last job execution for a product; None if the product had no job."""
         return self._executions[thing].get(product)
 
     def execution_of(self, thing: int, job: int) -> tuple[str, JobExecution] | None:
-        """Return the product and the execution of a job that is a device's last job of this product."""
+        """Return the product and the execution of a job; None if the job is not the device's last job for a product."""
         return next(((product, one) for product, one in self._executions[thing].items() if one.job == job), None)
 
     def put_execution(self, product: str, execution: JobExecution) -> None:
-        """Keep an execution."""
+        """Store an execution."""
         self._executions[execution.thing][product] = execution
         self._write(
             "INSERT OR REPLACE INTO execution VALUES (?, ?, ?)",
@@ -76,7 +76,7 @@ class ThingStore:
         return self._shadows.get(thing, Shadow())
 
     def put_shadow(self, thing: int, shadow: Shadow) -> None:
-        """Keep a shadow."""
+        """Store a shadow."""
         self._shadows[thing] = shadow
         values = shadow.version, json.dumps(shadow.desired), json.dumps(shadow.reported)
         self._write("INSERT OR REPLACE INTO shadow VALUES (?, ?, ?, ?)", thing, *values)

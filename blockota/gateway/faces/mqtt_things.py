@@ -1,7 +1,7 @@
 """Readings of devices, commands to devices, and the devices' answers, over MQTT.
 
-The broker confirms a message to the device, and the gateway confirms it to the broker when the message is on the disk.
-A refused reading is confirmed too, with its reason in ``…/readings/rejected``.
+The broker confirms a message to the device, and the gateway confirms the message to the broker after storing its
+content on the disk. A refused reading is confirmed too, and the reason is published on ``…/readings/rejected``.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ NAME = "mqtt"
 ANSWERS_PER_MINUTE = 60
 """The largest number of answers to commands from one device in a minute."""
 _AT_ONCE = 4096
-"""The largest number of messages that wait for the disk. The broker keeps the others."""
+"""The largest number of messages that wait for the disk. Further messages stay in the broker."""
 _PAUSE = 1.0
 """Seconds before a failed write is tried again."""
 
 
 class ThingMessages:
-    """The messages of one connection that must not be lost.
+    """Processes those messages of one connection that must not be lost: readings and answers to commands.
 
     Args:
-        core: knows the devices.
+        core: the gateway's core.
         connection: the connection.
-        context: the objects that the face got from the service.
+        context: the objects that the gateway's service passes to the face.
     """
 
     def __init__(self, core: Core, connection: BrokerConnection, context: FaceContext) -> None:
@@ -43,7 +43,7 @@ class ThingMessages:
         self._answers = MinuteLimit(ANSWERS_PER_MINUTE)
 
     async def take(self, message: Message, tasks: asyncio.TaskGroup) -> None:
-        """Handle a message in a task. Waits while too many are handled."""
+        """Process a message in a task. Waits while too many messages are being processed."""
         await self._room.acquire()
         task = tasks.create_task(self._handle(message))
         task.add_done_callback(lambda _: self._room.release())
@@ -52,7 +52,8 @@ class ThingMessages:
         try:
             topic = RequestTopic.parse(message.topic)
             thing = topic.thing
-            # The first reading of the devices may take a while, and no message is lost meanwhile.
+            # A message is not confirmed before the gateway has read its devices from the chain, so that no message is
+            # lost.
             while self._core.device(thing) is None and next(self._core.numbers(), None) is None:  # noqa: ASYNC110
                 await asyncio.sleep(_PAUSE)
             await self._admit(thing, message)
@@ -81,7 +82,7 @@ class ThingMessages:
         """Check that a device may send a message.
 
         Raises:
-            AccessRefusedError: the device may not send this message.
+            AccessRefusedError: the device is banned or not of this site, or the message is retained.
         """
         device = self._core.device(thing)
         if device is None:
@@ -89,7 +90,9 @@ class ThingMessages:
         if device.is_banned:
             raise AccessRefusedError("a message is refused", why="the device is banned")
         if message.is_retained:
-            raise AccessRefusedError("a message is refused", why="it is retained, and would be repeated for ever")
+            raise AccessRefusedError(
+                "a message is refused", why="it is retained, so the broker would repeat it for ever"
+            )
 
     async def _reading(self, thing: int, payload: bytes) -> None:
         if self._context.readings is None:
@@ -98,7 +101,7 @@ class ThingMessages:
 
     async def _answer(self, thing: int, payload: bytes) -> None:
         if self._context.commands is None:
-            raise RefusedError("the answer is refused", why="the gateway takes no commands")
+            raise RefusedError("the answer is refused", why="the gateway's settings allow no commands")
         if not self._answers.take(thing, self._context.clock()):
             why = f"more than {ANSWERS_PER_MINUTE} answers in a minute"
             raise LimitReachedError("the answer is refused", why=why)
@@ -109,7 +112,10 @@ class ThingMessages:
         await keep_answer(self._context, NAME, self._context.commands, thing, answer)
 
     async def send_commands(self) -> None:
-        """Send commands to devices until the connection is lost. Returns at once if the gateway takes none."""
+        """Send commands to devices until the connection is lost.
+
+        Returns immediately if the gateway accepts no commands.
+        """
         await send_waiting(self._context, NAME, self._send)
 
     async def _send(self, commands: CommandDesk, command: DeviceCommand) -> None:

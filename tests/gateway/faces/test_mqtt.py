@@ -307,7 +307,7 @@ def test_a_broker_that_does_not_keep_devices_apart_is_not_used(site: Site, fault
     async def wait() -> None:
         await asyncio.Event().wait()
 
-    with pytest.raises(RefusedError, match="does not keep devices apart"):
+    with pytest.raises(RefusedError, match="does not isolate the devices"):
         asyncio.run(while_running(site.face().run(site.core), wait()))
     assert site.broker.retained == {}
 

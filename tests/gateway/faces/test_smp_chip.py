@@ -124,7 +124,7 @@ def test_a_replayed_session(serve: Serve) -> None:
     """A board that replays the signature of an earlier session gets no image, because the nonce differs."""
 
     async def use(site: Site) -> None:
-        await site.until(lambda: "the device's key on record did not sign the session" in warnings(site))
+        await site.until(lambda: "the session was not signed with the device's key in DeviceRegistry" in warnings(site))
         assert (site.board.written, board_of(site).opened) == (0, [])
 
     def start(site: Site) -> Awaitable[None]:

@@ -145,7 +145,7 @@ def test_a_broker_with_a_hole_is_not_used(tmp_path: Path, fault: str) -> None:
         await broker.start()
         try:
             async with gateway_core(tmp_path, facts(tmp_path, "1.1.0")) as gateway:
-                with pytest.raises(RefusedError, match="does not keep devices apart"):
+                with pytest.raises(RefusedError, match="does not isolate the devices"):
                     async with face(gateway, broker, tmp_path, []):
                         pass
         finally:

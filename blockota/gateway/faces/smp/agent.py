@@ -1,7 +1,7 @@
 """The commands of BlockOTA's agent: group 64 of SMP (docs/device.md, "Commands").
 
-SMP leaves the groups from 64 on to the makers of programs, so that the group of another program has other commands. The
-agent is therefore recognised by its answer to the first command, before another command is sent.
+SMP reserves the groups from 64 on for the vendors of programs, so another vendor's program may use group 64 for other
+commands. The agent is therefore recognised by its answer to the identity command, before any other command is sent.
 """
 
 from __future__ import annotations
@@ -38,26 +38,29 @@ class _AgentFault(smp_error.ErrorV2[smp_error.MGMT_ERR]):
 
 
 class _AgentAnswer(message.ReadResponse):
-    """An answer as a map. The model of `smp` has fields with the names of our items, such as ``version``."""
+    """An answer as a map.
+
+    The map is one field, because the base class of `smp` already has fields such as ``version``.
+    """
 
     _GROUP_ID = GROUP
     items: dict[str, Any]
 
     @property
     def off(self) -> int | None:
-        """The offset of the next part, in an answer to a patch."""
+        """The offset at which the board expects the next bytes of a patch; None in other answers."""
         offset = self.items.get("off")
         return offset if type(offset) is int else None
 
     @property
     def match(self) -> bool | None:
-        """Whether the file that a patch made has the announced SHA-256."""
+        """Whether the file that a patch produced has the announced SHA-256; None in other answers."""
         is_same = self.items.get("match")
         return is_same if isinstance(is_same, bool) else None
 
     @classmethod
     def loads(cls, data: bytes) -> Self:
-        """Decode an answer. A refusal is not an answer."""
+        """Decode an answer. A refusal fails the validation, so that `smp` decodes it as an error."""
         items = cbor2.loads(data[Header.SIZE :])
         is_refusal = isinstance(items, dict) and ("rc" in items or "err" in items)
         header = Header.loads(data[: Header.SIZE])
@@ -65,7 +68,7 @@ class _AgentAnswer(message.ReadResponse):
 
 
 class _GroupBase:
-    """What the requests of the group have in common."""
+    """The common attributes of all requests of the group."""
 
     _GROUP_ID = GROUP
     _Response = _AgentAnswer
@@ -122,7 +125,7 @@ class _OfferRequest(_GroupBase, message.WriteRequest):
 
 @dataclass(frozen=True)
 class AgentIdentity:
-    """What the agent reports about its board.
+    """The facts that the agent reports about its board.
 
     Attributes:
         board: name of the board's kind.
@@ -138,13 +141,13 @@ class AgentIdentity:
 
     @property
     def is_authenticated(self) -> bool:
-        """Whether the board has a secure element in use. It then takes only images that the gateway signed."""
+        """Whether the board uses a secure element, and therefore accepts only images that the gateway signed."""
         return self.proof == _AUTHENTICATED
 
 
 @dataclass(frozen=True)
 class SessionAnswer:
-    """The board's part of a session.
+    """The board's answer to the opening of a session.
 
     Attributes:
         nonce: 32 random bytes of the secure element.
@@ -159,11 +162,12 @@ class SessionAnswer:
 
 @dataclass(frozen=True)
 class ReportedEvent:
-    """An event as the board reports it.
+    """An event of the board, with its signature if the board signed it.
 
     Attributes:
         event: the event.
-        statement: the event with its signature, as `blockota.model.boot_event` encodes it; None if it is not signed.
+        statement: the event with its signature, as `blockota.model.boot_event` encodes them; None if the event is not
+            signed.
     """
 
     event: BootEvent
@@ -171,10 +175,10 @@ class ReportedEvent:
 
     @classmethod
     def of_items(cls, items: Any) -> Self:
-        """Return an event with the items of the board's answer. The signature is not checked.
+        """Decode an event from the items of the board's answer. The signature is not checked.
 
         Raises:
-            ValueError: the items are not the items of an event.
+            ValueError: the items do not form a valid event.
         """
         event = BootEvent.of_items(items)
         signature = items.get("signature")
@@ -185,7 +189,7 @@ class ReportedEvent:
 
 @dataclass(frozen=True)
 class PatchedFile:
-    """The file that a patch makes in the second slot.
+    """The file that a patch produces in the second slot.
 
     Attributes:
         size: size of the file in bytes.
@@ -199,23 +203,23 @@ class PatchedFile:
 
 
 class BoardAgent:
-    """The agent of a board. `find_agent` makes it.
+    """The agent of a board. `find_agent` creates this object.
 
     Attributes:
-        identity: what the agent reported.
+        identity: the facts that the agent reported about its board.
     """
 
     def __init__(self, board: SmpBoard, identity: AgentIdentity) -> None:
         self._board, self.identity = board, identity
 
     async def patch(self, patch: bytes, file: PatchedFile) -> AsyncGenerator[int]:
-        """Make a file in the second slot from the running image and a patch.
+        """Produce a file in the second slot from the running image and a patch.
 
         Yields the number of bytes of the patch that the board has received.
 
         Raises:
-            LinkError: the board does not answer, its answer cannot be read, or it takes no further bytes.
-            BoardError: the board runs another image than the base, or the patch makes another file.
+            LinkError: the board does not answer, its answer cannot be read, or the upload makes no progress.
+            BoardError: the board does not run the patch's base image, or the patch produces another file.
         """
         first = _PatchRequest(off=0, data=b"", len=len(patch), size=file.size, sha=file.sha256, base=file.base)
         taken = 0
@@ -227,15 +231,15 @@ class BoardAgent:
         except BoardError:
             if not taken:
                 raise
-            # A board that restarted meanwhile has forgotten the patch.
+            # The board has restarted and forgotten the patch: the patch is sent again from the beginning.
             async for offset in self._board.send_parts(patch, first, "take the patch"):
                 yield offset
 
     async def events(self, *, after: int = 0) -> list[ReportedEvent]:
-        """Return the oldest events that are not acknowledged, in order. The board may have more of them.
+        """Return the oldest events that are not acknowledged, in order. The board may have further events.
 
         Args:
-            after: the number up to which the events are acknowledged; 0 if it is not known.
+            after: the number of the last acknowledged event; 0 if this number is not known.
 
         Raises:
             LinkError: the board does not answer, or its answer cannot be read.
@@ -252,7 +256,7 @@ class BoardAgent:
         return events
 
     async def acknowledge(self, number: int) -> None:
-        """Let the board forget the events up to a number.
+        """Acknowledge the events up to a number, so that the board deletes them.
 
         Raises:
             LinkError: the board does not answer, or its answer cannot be read.
@@ -261,7 +265,7 @@ class BoardAgent:
         await self._board.ask(_AcknowledgeRequest(number=number), "forget its events")
 
     async def sectors(self, nonce: bytes, pages: bytes) -> tuple[bytes, bytes | None]:
-        """Return the digest of a nonce and pages of the running image, and its MAC; None without a secure element.
+        """Return the board's SHA-256 of a nonce and flash pages, and its MAC; None without a secure element.
 
         Args:
             nonce: 32 random bytes.
@@ -278,7 +282,7 @@ class BoardAgent:
         return digest, mac
 
     async def open_session(self, nonce: bytes, session: bytes, time: int) -> SessionAnswer:
-        """Let the board sign a session.
+        """Request the board's signature for a new session.
 
         Args:
             nonce: 32 random bytes.
@@ -301,7 +305,7 @@ class BoardAgent:
         raise BoardError("the board did not open a session", why="its answer has no nonce, signature and serial number")
 
     async def open_offer(self, digest: bytes, signature: bytes) -> None:
-        """Let the board take an image.
+        """Send the gateway's signature of an image, so that the board accepts this image.
 
         Args:
             digest: the MCUboot digest of the image, 32 bytes.
@@ -309,13 +313,13 @@ class BoardAgent:
 
         Raises:
             LinkError: the board does not answer, or its answer cannot be read.
-            BoardError: the board refuses, for example because the signature is not that of its gateway.
+            BoardError: the board refuses, for example because the signature was not made with its gateway's key.
         """
         await self._board.ask(_OfferRequest(digest=digest, signature=signature), "take the offer", seconds=_SECONDS)
 
 
 async def find_agent(board: SmpBoard) -> BoardAgent | None:
-    """Return the agent of a board; None if its program is another one.
+    """Return the agent of a board; None if the board's program does not contain the agent.
 
     Raises:
         LinkError: the board does not answer.

@@ -1,8 +1,8 @@
 """One board over SMP.
 
-The module uses `smpclient`, and translates its exceptions. Two facts about the protocol matter. An upload continues at
-the offset that the board answers, so a repeated upload of the same file resumes. MCUboot starts an image that is marked
-for a test only once. Without a confirmation, it rolls back at the next start.
+The module uses `smpclient`, and translates its exceptions. An upload continues at the offset in the board's answer, so
+a repeated upload of the same file resumes. MCUboot starts an image that is marked for a test only once. Without a
+confirmation, MCUboot restores the previous image at the next start.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _CHUNK = 1024
 """The maximum number of bytes of an image in one request. A request then fits into the buffer of the operating system.
 """
 _DIGEST_SIZES = (32, 48, 64)
-"""The sizes of SHA-256, SHA-384 and SHA-512, with which MCUboot names images."""
+"""The sizes in bytes of SHA-256, SHA-384 and SHA-512, the hashes that MCUboot uses for image digests."""
 _SMP_FIELDS = {"header", "version", "sequence", "smp_data"}
 """The fields of every message of `smp`, which it sets itself."""
 _MAX_REPEATS = 8
@@ -55,13 +55,13 @@ _is_success: Callable[[Any], bool] = success
 
 @dataclass(frozen=True)
 class SmpLine:
-    """The way in which a board is reached.
+    """The port and the timeouts for the connection to a board.
 
     Attributes:
         port: path of a serial port, or ``udp:ADDRESS`` with an optional ``:PORT``.
         speed: speed of the serial port in bits per second.
-        answer: seconds for an answer of the board.
-        erase: seconds for the first answer to an upload. The board erases its slot before this answer.
+        answer: seconds until the board must have answered a request.
+        erase: seconds until the first answer to an upload, before which the board erases its second slot.
     """
 
     port: str
@@ -75,11 +75,11 @@ class BoardSlot:
     """An image in a slot of a board, as the board reports it.
 
     Attributes:
-        digest: the digest of the image, as `blockota.formats.mcuboot.image_digest` returns it; empty if the board
-            reports none.
+        digest: the digest of the image, as `blockota.formats.mcuboot.image_digest` computes it; empty if the board
+            reports no digest.
         version: the version, as the board states it.
-        is_pending: whether the image is started next.
-        is_confirmed: whether the board keeps the image.
+        is_pending: whether MCUboot starts the image after the next reset.
+        is_confirmed: whether the image is confirmed, so that MCUboot does not restore the previous image.
     """
 
     digest: bytes
@@ -94,7 +94,7 @@ class BoardSlots:
 
     Attributes:
         active: the running image.
-        other: the image in the second slot; None if it is empty.
+        other: the image in the second slot; None if the slot is empty.
     """
 
     active: BoardSlot
@@ -118,7 +118,7 @@ class SmpBoard:
         # A board with more than one pair of slots: the first pair is the program.
         found = {one.slot: one for one in answer.images if one.image in (None, 0)}
         if 0 not in found or len(found) != len([one for one in answer.images if one.image in (None, 0)]):
-            raise BoardError("the board's images cannot be used", why="it reports no single image in slot 0")
+            raise BoardError("the board's images cannot be used", why="it does not report exactly one image in slot 0")
         if odd := [len(one.hash) for one in found.values() if one.hash and len(one.hash) not in _DIGEST_SIZES]:
             raise BoardError("the board's images cannot be used", why=f"it reports a digest of {odd[0]} bytes")
         slots = {
@@ -142,17 +142,17 @@ class SmpBoard:
             yield offset
 
     async def send_parts(self, content: bytes, first: Any, what: str) -> AsyncGenerator[int]:
-        """Send a content in parts, each at the offset that the board asks for.
+        """Send bytes in parts, each from the offset in the board's last answer.
 
         Yields the number of bytes that the board has received.
 
         Args:
             content: the bytes.
-            first: the first request, with empty data. The others have the offset and the data only.
-            what: what the board is asked to do, for an error: ``take the image``.
+            first: the first request, with empty data. Later requests contain only the offset and the data.
+            what: the requested operation, for error texts, such as ``take the image``.
 
         Raises:
-            LinkError: the board does not answer, its answer cannot be read, or the board takes no further bytes.
+            LinkError: the board does not answer, its answer cannot be read, or the upload makes no progress.
             BoardError: the board refuses the content.
         """
         offset = repeats = 0
@@ -161,12 +161,13 @@ class SmpBoard:
             seconds = self._line.answer if offset else self._line.erase
             answer = await self.ask(self._filled(empty, content), what, seconds=seconds)
             if answer.off is None or not 0 <= answer.off <= len(content):
-                raise LinkError(f"the board did not {what}", why=f"the board asks for the offset {answer.off}")
+                raise LinkError(f"the board did not {what}", why=f"the board requests the invalid offset {answer.off}")
             if answer.match is False:
                 raise BoardError(f"the board did not {what}", why="the board computed another SHA-256")
             repeats = 0 if answer.off > offset else repeats + 1
             if repeats == _MAX_REPEATS:
-                raise LinkError(f"the board did not {what}", why=f"it asks for the offset {answer.off} repeatedly")
+                why = f"the upload makes no progress: the board requests the offset {answer.off} repeatedly"
+                raise LinkError(f"the board did not {what}", why=why)
             offset = answer.off
             yield offset
 
@@ -175,7 +176,7 @@ class SmpBoard:
 
         Raises:
             LinkError: the board does not answer, or its answer cannot be read.
-            BoardError: the board refuses, for example because it does not have the image.
+            BoardError: the board refuses, for example because the image is not in its second slot.
         """
         await self.ask(ImageStatesWrite(hash=digest, confirm=False), "mark the image for a test")
 
@@ -198,7 +199,7 @@ class SmpBoard:
         await self.ask(ResetWrite(), "reset")
 
     async def echo(self, text: str) -> bool:
-        """Whether the board's program returns a text.
+        """Send a text to the board's program, and return whether the program echoed the text.
 
         Raises:
             LinkError: the board does not answer, or its answer cannot be read.
@@ -210,7 +211,7 @@ class SmpBoard:
 
         Args:
             request: a request of smpclient.
-            what: what the board is asked to do, for an error: ``read the images``.
+            what: the requested operation, for error texts, such as ``read the images``.
             seconds: time limit for the answer; `SmpLine.answer` by default.
 
         Raises:
@@ -227,7 +228,7 @@ class SmpBoard:
         raise BoardError(f"the board did not {what}", why=why)
 
     def _filled(self, empty: Any, content: bytes) -> Any:
-        """Return a request with as many bytes of a content as the board takes at once."""
+        """Fill a request with as many bytes of the content as fit into the board's buffer."""
         _, size = self._client.get_max_cbor_and_data_size(empty)
         if size < 1:
             raise LinkError("the upload failed", why="the buffer that the board reports is too small")
@@ -260,13 +261,13 @@ async def open_board(line: SmpLine) -> AsyncIterator[SmpBoard]:
 
 
 def udp_address(port: str) -> tuple[str, int]:
-    """Return the address and the port of ``udp:HOST:PORT``.
+    """Return the IP address and the port number of ``udp:ADDRESS:PORT``.
 
-    SMP has no authentication. Only addresses of this machine and of private networks, such as a tunnel, are therefore
-    accepted.
+    SMP has no authentication. Only addresses of this machine and of private networks, such as in a tunnel, are
+    therefore accepted.
 
     Raises:
-        UsageError: the text does not have this form, or the address is not accepted.
+        UsageError: the text does not have the form ``udp:ADDRESS:PORT``, or the address is not accepted.
     """
     try:
         place = urlsplit(port.replace("udp:", "//", 1))
@@ -276,19 +277,19 @@ def udp_address(port: str) -> tuple[str, int]:
         raise UsageError(
             f"the port {port:.60} cannot be used",
             why="it is not udp:ADDRESS or udp:ADDRESS:PORT with an IP address",
-            remedy="write for example udp:127.0.0.1:1337",
+            remedy="write the port in the form udp:127.0.0.1:1337",
         ) from error
     if not (host.is_loopback or host.is_private) or host.is_unspecified:
         raise UsageError(
             f"the port {port:.60} cannot be used",
             why="SMP has no authentication, and the address is neither on this machine nor in a private network",
-            remedy="reach the board by a tunnel, and name its address in the tunnel",
+            remedy="connect to the board through a tunnel, and give its address in the tunnel",
         )
     return str(host), number
 
 
 class _UdpTransport(SMPUDPTransport):
-    """SMP over UDP at a given port, in requests that fit into the buffer of the board."""
+    """The transport for SMP over UDP at a given port, with requests that fit into the board's buffer."""
 
     def __init__(self, port: int) -> None:
         super().__init__()
@@ -296,7 +297,7 @@ class _UdpTransport(SMPUDPTransport):
         self._buffer: int | None = None
 
     def initialize(self, smp_server_transport_buffer_size: int) -> None:
-        """Take the size of the buffer, which smpclient's transport for UDP ignores."""
+        """Store the size of the board's buffer, which smpclient's transport for UDP ignores."""
         self._buffer = smp_server_transport_buffer_size
 
     @property
@@ -327,5 +328,5 @@ def _translated(what: str) -> Iterator[None]:
         raise LinkError(
             what,
             why=why or type(error).__name__,
-            remedy="connect the board, whose program must have SMP, and end other programs that use its port",
+            remedy="connect the board, check that its program supports SMP, and end other programs that use the port",
         ) from error

@@ -1,4 +1,4 @@
-"""Updates boards with MCUboot over SMP, on serial ports or through a tunnel: settings, and the times of visits."""
+"""The face for boards with MCUboot and SMP: its settings, and the schedule of visits to the boards."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class SmpSettings:
     Attributes:
         lines: the connection to each board, by the number of the device.
         poll: seconds between two visits to a board without an offer.
-        trial: seconds for which a program must work before it is confirmed.
-        retry: seconds until the next visit to a board after a failure of its link.
-        check: seconds between two checks of pages of a board.
-        mac_keys: the MAC keys of secure elements, by the number of the device, as far as they are known.
+        trial: seconds for which a new program must work before it is confirmed.
+        retry: seconds until the next visit to a board after its connection failed.
+        check: seconds between two checks of a board's flash pages.
+        mac_keys: the known MAC keys of secure elements, by the number of the device.
     """
 
     lines: Mapping[int, SmpLine]
@@ -84,8 +84,8 @@ class SmpFace:
 
     Args:
         settings: the settings.
-        context: the gateway around the face.
-        identity_key: the key of the gateway's identity, which signs offers; None if it has none.
+        context: the objects that the gateway's service passes to the face.
+        identity_key: the key of the gateway's identity, which signs offers; None if the settings name no key.
     """
 
     name = "smp"

@@ -1,9 +1,9 @@
 """The sector check: whether pages of a board's flash have the content of the proven image.
 
-The gateway draws a nonce and some pages. The board answers with SHA-256 of the nonce and the pages, and its secure
-element adds a MAC of this digest. The nonce comes first, so that a board cannot answer with digests that it kept. The
-gateway computes both from the image. With 8 of 64 pages, one wrong page is found within 35 checks with a probability
-of 99 %.
+The gateway chooses a random nonce and random pages. The board answers with the SHA-256 of the nonce and the pages, and
+its secure element adds a MAC of this hash. The nonce is hashed before the pages, so that a board cannot answer with
+stored hashes. The gateway computes the expected hash and MAC from the image. If 8 of 64 pages are checked, one wrong
+page is found within 35 checks with a probability of 99 %.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from blockota.gateway.faces.smp.agent import BoardAgent
 PAGES_AT_ONCE, PAGE_SIZE = 8, 1024
 _MAX_PAGES = 256
 _MAC_COMMAND = bytes((0x08, 0x40, 0x05, 0x00)) + bytes(11)
-"""What the MAC of an ATECC608 covers after key and challenge: opcode, mode, slot 5 of the key, and no OTP zone."""
+"""The bytes after key and challenge in the MAC of an ATECC608: opcode, mode, key slot 5, and zeros for the OTP zone."""
 _SECRET = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 _OTHERS = 0o077
 
 
 def draw_pages(size: int) -> tuple[int, ...]:
-    """Return numbers of pages to check, in a random order.
+    """Choose random pages to check, and return their numbers in a random order.
 
     Args:
         size: size of the image in bytes.
@@ -39,17 +39,17 @@ def draw_pages(size: int) -> tuple[int, ...]:
 async def fault_of_pages(
     agent: BoardAgent, image: bytes, pages: Sequence[int], *, mac_key: bytes | None = None, serial: bytes = b""
 ) -> str:
-    """Check pages of the running image.
+    """Compare pages of the running image with a file.
 
     Args:
         agent: the agent of the board.
         image: the file that the board should run.
-        pages: the numbers of the pages, which must have bytes of the file.
-        mac_key: the MAC key of the secure element; None if it is not known. The MAC is then not checked.
-        serial: serial number of the secure element, 9 bytes; only with a key.
+        pages: the numbers of the pages, each of which must overlap the file.
+        mac_key: the MAC key of the secure element; None if the key is not known, and the MAC is not checked.
+        serial: serial number of the secure element, 9 bytes; required with `mac_key`.
 
     Returns:
-        What is wrong with the board's answer; empty if nothing is. A board whose MAC key is known must answer.
+        Why the check failed; empty if the check passed. If the MAC key is known, a refusal of the board is a failure.
 
     Raises:
         LinkError: the board does not answer, or its answer cannot be read.
@@ -77,12 +77,12 @@ async def fault_of_pages(
 
 
 def read_mac_keys(folder: Path, numbers: Iterable[int]) -> dict[int, bytes]:
-    """Read the MAC keys of devices, from files that are named by the numbers of the devices.
+    """Read the MAC keys of devices from files, whose names are the numbers of the devices.
 
-    A file has 64 hexadecimal digits. A device without a file has no known key.
+    A file contains 64 hexadecimal digits. No key is returned for a device without a file.
 
     Raises:
-        UsageError: a file cannot be read, or has other contents.
+        UsageError: a file cannot be read, or is not a MAC key.
         RefusedError: other users can read a file.
     """
     keys = {}
@@ -107,6 +107,6 @@ def read_mac_keys(folder: Path, numbers: Iterable[int]) -> dict[int, bytes]:
 
 
 def _mac(key: bytes, challenge: bytes, serial: bytes) -> bytes:
-    """Return the MAC that an ATECC608 computes with its serial number included."""
+    """Return the MAC that an ATECC608 computes over a challenge and its serial number."""
     parts = (key, challenge, _MAC_COMMAND, serial[8:9], serial[4:8], serial[0:2], serial[2:4])
     return hashlib.sha256(b"".join(parts)).digest()

@@ -1,9 +1,9 @@
-"""Mutual authentication of a gateway and a board with a secure element, before the board takes an image.
+"""Mutual authentication of a gateway and a board with a secure element, before the board accepts an image.
 
-1. The gateway draws a nonce and the session's id. The board answers with a nonce of its secure element, and signs both
-   nonces, the id and the gateway's time with the key that DeviceRegistry has.
-2. The gateway signs the board's nonce, the id and the digest of the image that it offers. The secure element verifies
-   this signature with the gateway's key, and the board takes only this image until it restarts.
+1. The gateway chooses a random nonce and a random session id. The board answers with a nonce of its secure element, and
+   signs both nonces, the session id and the gateway's time with the device key recorded in DeviceRegistry.
+2. The gateway signs the board's nonce, the session id and the digest of the offered image. The secure element verifies
+   this signature with the gateway's public key, and the board accepts only this image until its next restart.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ class AgentSession:
     serial: bytes
 
     async def offer(self, digest: bytes, key: IdentityKey | None) -> None:
-        """Let the board take the image with an MCUboot digest.
+        """Sign the MCUboot digest of an image, so that the board accepts this image.
 
         Args:
             digest: the digest, 32 bytes.
-            key: the key of the gateway's identity; None if it has none.
+            key: the key of the gateway's identity; None if the settings name no key.
 
         Raises:
             LinkError: the board does not answer, or its answer cannot be read.
-            RefusedError: the gateway has no key, or the board does not accept its signature.
+            RefusedError: the gateway has no key, or the board does not accept the gateway's signature.
         """
         if key is None:
             raise RefusedError(
                 "the board takes images only from a gateway that signs its offers",
                 why="this gateway has no key",
-                remedy="name the key of its identity in the settings",
+                remedy="set identity_key in the table [gateway] of the settings",
             )
         signed = hashlib.sha256(_OFFER + self.nonce + self.id + digest).digest()
         try:
@@ -72,17 +72,19 @@ async def open_session(agent: BoardAgent, device_key: bytes | None, *, time: int
 
     Args:
         agent: the agent of the board.
-        device_key: x and y of the device's key on record; None if it has none. The signature is then not checked.
+        device_key: x and y of the device's key in DeviceRegistry; None if the device has no key, and the signature is
+            not checked.
         time: the gateway's Unix time.
 
     Raises:
         LinkError: the board does not answer, or its answer cannot be read.
         BoardError: the board refuses, for example because its secure element does not sign.
-        RefusedError: the key on record did not sign the session.
+        RefusedError: the session's signature was not made with the device's key in DeviceRegistry.
     """
     nonce, session = secrets.token_bytes(NONCE_SIZE), secrets.token_bytes(ID_SIZE)
     answer: SessionAnswer = await agent.open_session(nonce, session, time)
     signed = _SESSION + nonce + session + time.to_bytes(8) + answer.nonce
     if device_key is not None and not is_p256_signature(device_key, signed, answer.signature):
-        raise RefusedError("the board is not the device", why="the device's key on record did not sign the session")
+        why = "the session was not signed with the device's key in DeviceRegistry"
+        raise RefusedError("the board is not the device", why=why)
     return AgentSession(agent, session, answer.nonce, answer.serial)

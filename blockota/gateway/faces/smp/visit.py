@@ -1,18 +1,20 @@
-"""One visit of the gateway to a board. After every failure of the link, a new visit begins.
+"""One visit of the gateway to a board. A new visit begins after each failure of the connection.
 
 A visit has the following steps:
 
-1. Read the board's images, and finish a test that was begun. An image that is marked for a test is started by a reset.
-2. If an image is on trial, is the one to be installed, and its program works for a while, confirm it.
-3. Check pages of the running image if it is time (`blockota.gateway.faces.smp.sectors`). Log the events of BlockOTA's
-   agent, and let the board forget those that are in the log.
+1. Read the board's images. If the second slot contains an image that is marked for a test, reset the board to start the
+    test.
+2. If the running image is on trial and is the target, confirm it after its program has worked for the trial time.
+3. Check pages of the running image when a check is due (`blockota.gateway.faces.smp.sectors`). Log the events of
+   BlockOTA's agent, and acknowledge the logged events, so that the board deletes them.
 4. Report the running image. The board reports a digest of the MCUboot format, so the digest is looked up among the
    digests of the proven files (`ProvenDigests`).
-5. If there is an offer, authenticate a board with a secure element (`blockota.gateway.faces.smp.session`). Send a patch
-   to BlockOTA's agent, or else upload the image. Compare the digest of the second slot, mark the image for a test, and
-   reset the board.
+5. If there is an offer and the board has a secure element, authenticate each other
+   (`blockota.gateway.faces.smp.session`). Send a patch to BlockOTA's agent if possible, or otherwise upload the image.
+   Compare the digest of the second slot with the image's, mark the image for a test, and reset the board.
 
-The board's answers decide on the next step. Only a patch that the board did not take is remembered between two visits.
+The board's answers determine the next step. Between two visits, the face remembers only refused patches and the last
+page check (`BoardNotes`).
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ _LOGGED = 10.0
 
 
 class EventState(Enum):
-    """What became of an event of a board."""
+    """The result of logging an event of a board."""
 
     LOGGED = auto()
     REFUSED = auto()
@@ -61,11 +63,11 @@ class EventState(Enum):
 
 @dataclass
 class BoardNotes:
-    """What the face remembers about a board between two visits.
+    """The facts that the face remembers about a board between two visits.
 
     Attributes:
         log: writes a line of JSON about the board: ``log("patch refused", why="…")``.
-        refused_patches: SHA-256 of the patches that the board did not take.
+        refused_patches: SHA-256 of the patches that failed on the board.
         checked: digest of the image whose pages were checked last, and the Unix time of the check.
         wrong_pages: the pages of the last check if the check failed; empty otherwise.
     """
@@ -81,10 +83,10 @@ class VisitRules:
     """The settings for a board.
 
     Attributes:
-        trial: seconds for which a program must work before it is confirmed.
-        check: seconds between two checks of pages.
-        identity_key: the key of the gateway's identity; None if it has none.
-        mac_key: the MAC key of the board's secure element; None if it is not known.
+        trial: seconds for which a new program must work before it is confirmed.
+        check: seconds between two checks of the board's flash pages.
+        identity_key: the key of the gateway's identity; None if the settings name no key.
+        mac_key: the MAC key of the board's secure element; None if the key is not known.
     """
 
     trial: float
@@ -94,7 +96,7 @@ class VisitRules:
 
 
 class ProvenDigests:
-    """The SHA-256 of proven files, by the digest that MCUboot computes for them.
+    """Finds proven files by their MCUboot digests.
 
     Args:
         folder: the folder with the proven files, each named by its SHA-256.
@@ -106,7 +108,7 @@ class ProvenDigests:
         self._files: dict[bytes, bytes] = {}
 
     def image_of(self, digest: bytes) -> bytes | None:
-        """Return the proven file with a digest; None if there is none. The method reads files."""
+        """Return the content of the proven file with an MCUboot digest; None if no file has it. Reads files."""
         name = self.file_of(digest)
         try:
             return (self._folder / name.hex()).read_bytes() if name else None
@@ -114,7 +116,7 @@ class ProvenDigests:
             return None
 
     def file_of(self, digest: bytes) -> bytes | None:
-        """Return the SHA-256 of the file with a digest; None if no proven file has this digest.
+        """Return the SHA-256 of the proven file with an MCUboot digest; None if no file has this digest.
 
         The method reads files.
         """
@@ -143,8 +145,8 @@ class SmpVisit:
         core: the gateway's core.
         number: the number of the device.
         board: the board.
-        digests: the digests of the proven files.
-        notes: what the face remembers about the board.
+        digests: finds proven files by their MCUboot digests.
+        notes: the facts that the face remembers about the board.
         rules: the settings for the board.
     """
 
@@ -156,19 +158,19 @@ class SmpVisit:
     rules: VisitRules
 
     async def run(self) -> bool:
-        """Take the next step for the board.
+        """Visit the board, and take the next step of its update.
 
-        Returns whether the board was reset; another visit must then follow.
+        Returns whether the board was reset. Another visit must follow a reset.
 
         Raises:
-            BoardError: the link failed, or the board refuses.
+            BoardError: the connection failed, or the board refuses a request.
             RefusedError: the core refuses the report.
         """
         slots = await self.board.slots()
         delivery = self.core.state(self.number)
         wanted = delivery.target.image if delivery.target else None
 
-        # (1) The board was to be reset, and the link failed before it.
+        # (1) The image is marked, but the connection failed before the reset.
         is_ours = delivery.stage in (Stage.TRANSFER, Stage.TRIAL) and not delivery.is_withheld
         if slots.other and slots.other.is_pending and is_ours and await self._file_of(slots.other.digest) == wanted:
             return await self._reset(delivery.job)
@@ -193,16 +195,16 @@ class SmpVisit:
         return await self._install(offer, slots, agent)  # (5)
 
     async def _refuse_configurations(self) -> None:
-        """Refuse configurations, because SMP cannot carry them; their orders would wait until the deadline."""
+        """Refuse offers of configurations, which SMP cannot transfer, so that no order waits until its deadline."""
         for offer in self.core.offers(self.number):
             if offer.is_configuration:
                 reason = "the face smp installs firmware only"
                 await self.core.outcome(self.number, offer.job, succeeded=False, reason=reason, is_refusal=True)
 
     async def _check_pages(self, agent: BoardAgent, slots: BoardSlots) -> None:
-        """Check pages of the running image, if it is time, or if the last check failed.
+        """Check pages of the running image if a check is due, or if the last check failed.
 
-        Pages that failed the check are checked at every visit, until they have the content of the image.
+        After a failed check, the same pages are checked at every visit, until they have the content of the image.
         """
         notes, digest, now = self.notes, slots.active.digest, self.core.time()
         is_same = notes.checked is not None and notes.checked[0] == digest
@@ -237,10 +239,11 @@ class SmpVisit:
         return await fault_of_pages(agent, image, pages, mac_key=mac_key, serial=serial)
 
     async def _log_events(self, agent: BoardAgent, slots: BoardSlots) -> None:
-        """Log the events of the board. An event is acknowledged once its entry is in the log.
+        """Log the events of the board, and acknowledge each event after its entry is in the log.
 
-        After a failure in between, the board sends the event again, and the core recognises its number. An event in
-        which the board signed its running image is also reported, before the board forgets it.
+        If the visit fails before the acknowledgement, the board sends the event again, and the core recognises the
+        event's number. An event in which the board signed its running image is reported to the core before it is
+        acknowledged.
         """
         kept = 0
         try:
@@ -273,13 +276,14 @@ class SmpVisit:
         except AccessRefusedError:
             raise
         except RefusedError:
-            # The log has the reason. The board would send the event for ever, and the events behind it would wait.
+            # The core has logged the reason. Without an acknowledgement, the board would send the event for ever and
+            # block later events.
             await self.core.warn(self.number, f"the event {event.number} was not accepted: {event.text}")
             return EventState.REFUSED
         return EventState.LOGGED
 
     async def _report_signed(self, events: Sequence[ReportedEvent], slots: BoardSlots) -> None:
-        """Report the running image with the newest signature of the board for it, if there is one."""
+        """Report the running image with the newest event in which the board signed it, if there is such an event."""
         active = slots.active
         for one in reversed(events):
             if one.statement and one.event.shows_running_image and one.event.digest == active.digest:
@@ -290,7 +294,7 @@ class SmpVisit:
 
     @property
     def _key(self) -> bytes | None:
-        """The device's key on record: x and y; None if it has none."""
+        """The device's key in DeviceRegistry, as x and y; None if the device has no key."""
         device = self.core.device(self.number)
         return device.key.data if device and device.key else None
 
@@ -298,10 +302,10 @@ class SmpVisit:
         return await asyncio.to_thread(self.digests.file_of, digest)
 
     async def _report(self, slots: BoardSlots, statement: bytes | None = None) -> None:
-        """Report the running image, with a signed event about it if there is one.
+        """Report the running image, with a signed event as the statement if there is one.
 
-        If the image is unknown or failed the check of its pages, the start of the board's digest is reported, which is
-        not the SHA-256 of any file.
+        If the image is unknown or its pages failed the check, the first 32 bytes of the board's digest are reported
+        instead, which are not the SHA-256 of any file.
         """
         active = slots.active
         known = None if self.notes.wrong_pages else await self._file_of(active.digest)
@@ -310,7 +314,7 @@ class SmpVisit:
         await self.core.reported(self.number, report)
 
     async def _confirmed(self, before: BoardSlots) -> BoardSlots:
-        """Confirm the program on trial after its self-test: it must answer for a while without a reset.
+        """Confirm the program on trial if it answers at the end of the trial time without a reset.
 
         Returns:
             The images of the board after the confirmation, as the board reports them.
@@ -327,7 +331,7 @@ class SmpVisit:
         return await self.board.slots()
 
     async def _install(self, offer: DeviceOffer, slots: BoardSlots, agent: BoardAgent | None) -> bool:
-        """Bring an image to the second slot, compare it, mark it and reset the board. Returns whether it was reset."""
+        """Write an image to the second slot, mark it for a test, and reset the board. Returns whether it was reset."""
         image = await asyncio.to_thread(offer.path.read_bytes)
         digest = image_digest(image)
         await self._authorise(agent, digest)
@@ -363,7 +367,7 @@ class SmpVisit:
         except BoardError:
             if not (agent and agent.identity.is_authenticated):
                 raise
-            # A board that restarted meanwhile has forgotten the session, but not what it received.
+            # A board that has restarted has forgotten the session, but still has the received bytes.
             await self._authorise(agent, image_digest(image))
             await self._fill(offer, image, slots, agent)
         return await self.board.slots()
@@ -372,7 +376,8 @@ class SmpVisit:
         """Authenticate the board and the gateway to each other, so that the board takes an image.
 
         Raises:
-            RefusedError: one of them does not accept the other. The log has the reason.
+            RefusedError: the board or the gateway does not accept the other's signature. A warning with the reason is
+                logged.
         """
         if agent is None or not agent.identity.is_authenticated:
             if self._key is not None:
@@ -387,7 +392,7 @@ class SmpVisit:
             raise
 
     async def _fill(self, offer: DeviceOffer, image: bytes, slots: BoardSlots, agent: BoardAgent | None) -> None:
-        """Write the second slot by a patch, if there is one for the running image, or else by the whole image."""
+        """Send a patch for the running image, or the whole image if there is no patch or the patch fails."""
         base = await self._file_of(slots.active.digest)
         if agent and (delta := self._delta(offer, base)):
             patch = await asyncio.to_thread(delta.path.read_bytes)
@@ -403,13 +408,13 @@ class SmpVisit:
         await self._send(offer, self.board.upload(image))
 
     def _delta(self, offer: DeviceOffer, base: bytes | None) -> DeltaOffer | None:
-        """Return the smallest patch for an image, except patches that the board did not take."""
+        """Return the smallest patch from the running image, except patches that failed on the board."""
         fitting = [one for one in offer.deltas if one.base == base and one.sha256 not in self.notes.refused_patches]
         smallest = min(fitting, key=lambda one: one.size, default=None)
         return smallest if smallest and smallest.size < offer.size else None
 
     async def _send(self, offer: DeviceOffer, offsets: AsyncGenerator[int]) -> None:
-        """Send an image or a patch as long as the image stays offered, and report the progress."""
+        """Send an image or a patch, and report the progress. The transfer ends when the image is no longer offered."""
         reported = 0
         async with contextlib.aclosing(offsets):
             async for offset in offsets:
@@ -424,7 +429,7 @@ class SmpVisit:
         return now is not None and now.job == offer.job
 
     async def _reset(self, job: int) -> bool:
-        """Start the marked image. The trial is recorded before the start, because the board may roll back at once."""
+        """Reset the board to start the marked image. The trial is recorded before the reset."""
         await self.core.outcome(self.number, job, succeeded=True)
         await self.board.reset()
         return True
