@@ -1,4 +1,4 @@
-"""The facts from the chains, the settings and the stores that the gateway's service gives to the core."""
+"""The facts from the chains, the settings and the stores that the gateway's service passes to the core."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class KnownDevice:
 
     Attributes:
         number: number of the device in DeviceRegistry.
-        name: the first alias of the device; the number for a device of a batch.
+        name: the first alias of the device; the number of the device if it was registered in a batch.
         spec_hash: hash of the device's Spec.
         key: P-256 key of the device on the chain; None if it has none.
-        is_banned: whether the device is banned. A banned device gets nothing, and its messages are refused.
+        is_banned: whether the device is banned. A banned device receives no offers, and its messages are refused.
         group: name of the device's group in the settings.
         face: name of the face that serves the device, such as ``mqtt``.
         settings: settings of the face for the device, such as the serial port of a board.
@@ -42,9 +42,7 @@ class KnownDevice:
 
 @dataclass(frozen=True)
 class DeltaOffer:
-    """A patch from another image to the image of an offer.
-
-    The result is checked, never the patch.
+    """A patch that produces the image of an offer from another image.
 
     Attributes:
         base: SHA-256 of the image that the patch applies to.
@@ -65,7 +63,7 @@ class DeltaOffer:
 
 @dataclass(frozen=True)
 class ProvenImage:
-    """An image that passed checks 1 to 5, in a file of the gateway.
+    """An image that passed checks 1 to 5, stored as a file of the gateway.
 
     Attributes:
         sha256: SHA-256 of the image.
@@ -73,7 +71,7 @@ class ProvenImage:
         path: the file with the whole image.
         cid: content address.
         container: kind of the file.
-        source: where the image was found, for the receipt.
+        source: the sources of the image as text, for the receipt.
         manifest: manifest of the release; None if the release has none.
         deltas: patches from other images to this image.
     """
@@ -97,7 +95,7 @@ class ReleaseFacts:
         release: the record.
         manifest: manifest of the release; None if the release has none, or if it has not been found yet.
         is_active: whether the release is not revoked, and is in effect at the time of the confirmed block.
-        image: the proven image; None if it has not been found yet, or is not wanted.
+        image: the proven image; None if the image has not been found yet, or is not needed.
     """
 
     id: ReleaseId
@@ -109,11 +107,11 @@ class ReleaseFacts:
 
 @dataclass(frozen=True)
 class ComponentFacts:
-    """A product on the list of a Spec.
+    """A product that a Spec allows, with its releases.
 
     Attributes:
         component: the product and its contract.
-        product: the record with floor, chip and region; None if the contract does not have it.
+        product: the record with floor, chip and region; None if the contract does not have the product.
         withheld: why the releases are not offered, such as a paused contract; empty if they are offered.
         releases: all releases of the product, newest first. Revoked releases are included, so that a reported image is
             recognised.
@@ -131,7 +129,7 @@ class SpecFacts:
 
     Attributes:
         name: name of the Spec.
-        components: the products that the list of the Spec allows.
+        components: the products that the Spec allows.
     """
 
     name: str
@@ -144,7 +142,7 @@ class SiteOrder:
 
     Attributes:
         order: the order.
-        members: the devices of the site that are in its group.
+        members: the devices of the site that are in the order's group.
     """
 
     order: Order
@@ -162,7 +160,7 @@ class SiteFacts:
         time: the latest time among the newest blocks of the chains, in Unix seconds.
         devices: the devices of the site by number, including banned devices.
         specs: the Specs of these devices, by hash.
-        components: the products on the lists of these Specs.
+        components: the products that these Specs allow.
         orders: the open orders for devices of the site, oldest first.
         is_banned: whether the gateway itself is banned or retired. It then offers nothing.
     """

@@ -1,7 +1,6 @@
 """The devices of a site in memory: their deliveries, their chosen targets, and the times at which to plan them again.
 
-This module writes nothing to disk. Each change is collected in a `FleetWork`, which `blockota.gateway.core.Core`
-commits.
+This module writes nothing to disk. Changes are collected in a `FleetWork`, which `blockota.gateway.core.Core` commits.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ _UNKNOWN = DeviceRecord()
 
 @dataclass
 class FleetWork:
-    """The results of events, to be committed.
+    """The results of events, which the caller commits.
 
     Attributes:
         now: the gateway's time.
         deliveries: the changed deliveries, by device and slot.
-        entries: the entries, each with its device, in order.
+        entries: the new log entries in order, each with the number of its device.
         notified: the devices whose offers changed.
         banned: the devices that were banned.
         records: the changed records of devices.
-        retries: numbers of the operators' requests that were carried out.
+        retries: numbers of the operators' requests that were processed.
     """
 
     now: int
@@ -53,7 +52,7 @@ class _Member:
         deliveries: the deliveries of the device, by slot.
         choices: the chosen targets, by slot.
         basis: the facts from which the targets were chosen.
-        alarm: the earliest time of the device in the heap; None if there is none.
+        alarm: the earliest time at which the device must be planned again; None if there is no such time.
     """
 
     record: DeviceRecord = _UNKNOWN
@@ -67,9 +66,9 @@ class Fleet:
     """The devices of a site.
 
     Args:
-        records: the reports of devices, by number.
-        deliveries: the deliveries, each with its device and slot.
-        first_attempt: the number from which the tries are counted.
+        records: the stored facts about devices, by number.
+        deliveries: the stored deliveries, each with the number of its device and its slot.
+        first_attempt: the number from which the tries of a new delivery are counted.
     """
 
     def __init__(
@@ -99,24 +98,24 @@ class Fleet:
             work.records[number] = record
 
     def delivery(self, number: int, slot: str = FIRMWARE) -> Delivery:
-        """Return the state of a component of a device."""
+        """Return the delivery state of a component of a device."""
         member = self._members.get(number)
         return member.deliveries.get(slot, self._nothing) if member else self._nothing
 
     def choice(self, number: int, slot: str = FIRMWARE) -> Choice | None:
-        """Return the last choice for a component of a device."""
+        """Return the target that was last chosen for a component of a device; None if none was chosen."""
         member = self._members.get(number)
         return member.choices.get(slot) if member else None
 
     def slot_of(self, device: KnownDevice, product: str | None) -> Slot | None:
-        """Return the slot of a product. For None, return the slot of the firmware."""
+        """Return the slot of a product. If `product` is None, return the slot of the firmware."""
         slots = self.plan.slots(device)
         if product is None:
             return slots.get(FIRMWARE)
         return next((slot for slot in slots.values() if slot.has(product)), None)
 
     def slot_of_job(self, device: KnownDevice, job: int) -> Slot | None:
-        """Return the slot whose present try has a given number."""
+        """Return the slot whose current try has the number `job`."""
         slots = self.plan.slots(device).items()
         return next((slot for name, slot in slots if self.delivery(device.number, name).job == job and job), None)
 
@@ -133,7 +132,7 @@ class Fleet:
         )
 
     def learn(self, facts: SiteFacts, policies: Mapping[str, GroupPolicy]) -> list[int]:
-        """Take new facts. Returns the devices that must be planned again, including devices that left the site."""
+        """Replace the facts. Returns the devices that must be planned again, including devices that left the site."""
         before = self.plan
         if before.is_of(facts, policies):
             before.facts = facts
@@ -143,7 +142,7 @@ class Fleet:
         return changed + [number for number in before.facts.devices if number not in facts.devices]
 
     def pause(self, paused: frozenset[str]) -> list[int]:
-        """Take the names of paused groups and devices. Returns the devices that must be planned again."""
+        """Replace the set of paused groups and devices. Returns the devices that must be planned again."""
         if paused == self.paused:
             return []
         self.paused = paused
@@ -156,7 +155,7 @@ class Fleet:
         self._set_alarm(device.number)
 
     def replan(self, work: FleetWork, number: int) -> None:
-        """Choose the targets of a device again. A device that left the site keeps its state, but gets no offer."""
+        """Choose the targets of a device again. A device that left the site keeps its state, but receives no offers."""
         device, member = self.plan.device(number), self._member(number)
         if device is None:
             work.notified[number] = None
@@ -176,7 +175,7 @@ class Fleet:
         self._set_alarm(number)
 
     def due(self, now: int) -> list[int]:
-        """Return the devices whose time has come, each once."""
+        """Return the devices with a time that has been reached, each device once."""
         found = list[int]()
         while self._alarms and self._alarms[0][0] <= now:
             time, number = heapq.heappop(self._alarms)
@@ -187,7 +186,7 @@ class Fleet:
         return found
 
     def wake(self, work: FleetWork, number: int) -> None:
-        """Process the timeouts of a device that are due, and choose its targets again."""
+        """Process the expired timeouts of a device, and choose its targets again."""
         device = self.plan.device(number)
         if device is None:
             return
@@ -198,7 +197,7 @@ class Fleet:
         self.replan(work, number)
 
     def delay(self, work: FleetWork, seconds: int) -> None:
-        """Extend the waiting time of all deliveries, except deliveries that a device postponed to a fixed time."""
+        """Extend the timeouts and pauses of all deliveries, except deliveries that a device has postponed."""
         for number, member in self._members.items():
             for name, delivery in member.deliveries.items():
                 if delivery.wake is not None and delivery.stage is not Stage.POSTPONED:
@@ -243,7 +242,7 @@ class Fleet:
         self._put(work, device.number, slot.name, before, step.delivery)
 
     def _put(self, work: FleetWork, number: int, slot: str, before: Delivery, after: Delivery) -> None:
-        """Store a new state, and record whether the offer has changed."""
+        """Store a new delivery state in memory, and record whether the offer has changed."""
         if after == before:
             return
         self._member(number).deliveries[slot] = after

@@ -1,6 +1,7 @@
 """The work of the gateway's threads: following the chains, and finding the files of the releases.
 
-A chain or a source that is out of reach is asked again later. Until then, the last reading of the chain stays valid.
+A failed read of a chain or search of a source is repeated later. Before the next successful read, the last reading of
+the chain stays valid.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ _SAVE_AFTER = 5.0
 
 
 class SearchStoppedError(Exception):
-    """A search was ended because the gateway stops."""
+    """A search for a file was ended because the gateway is stopping."""
 
 
 class Following:
     """Reads all chains of a gateway, and assembles the facts for the core.
 
     Args:
-        chains: open the gateway chain, and each producer chain by its name. A function is called again until the node
-            answers.
+        chains: a function that opens the gateway chain, and functions that open the producer chains, by the name of the
+            network. A failed call is repeated until the node answers.
         catalogue: the images.
         settings: the settings of the gateway.
-        lines: receives failures and recoveries.
-        snapshot: keeps the readings for the next start.
+        lines: the line log, to which failures and recoveries are written.
+        snapshot: the files that store the readings for the next start.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Following:
         self._unsaved: tuple[Readings, float] | None = None
 
     def read(self) -> None:
-        """Read all chains. A failure is written to the lines, and the last reading of the chain stays valid."""
+        """Read all chains. A failure is written to the line log, and the last reading of the chain stays valid."""
         with self._translated("gateway chain"):
             self._site = self._site or self._open_site()
             self._site_reading = self._site.read()
@@ -88,8 +89,8 @@ class Following:
     def assemble(self) -> Assembly | None:
         """Assemble the facts from the last readings and the images.
 
-        Returns None before the first reading of the site. If only the time changed, the last assembly is returned with
-        the new time, because a site can have many devices.
+        Returns None before the first reading of the site. If only the time has changed, the last assembly is reused
+        with the new time, because a new assembly takes long for a site with many devices.
         """
         if self._site_reading is None:
             return None
@@ -100,7 +101,7 @@ class Following:
             self._assembly.set_time(site, producers)
             return self._assembly
 
-        # A release must still be known after a kill, once a device can run it.
+        # A release is saved before a device can run it, so that a gateway that is killed still recognises the release.
         if self._assembled_from is None or readings.producers != self._assembled_from.producers:
             self._snapshot.save_producers(self._readings)
         self._unsaved = Readings(site, dict(self._readings)), time.monotonic()
@@ -111,19 +112,17 @@ class Following:
         for name, why in assembly.faults.items():
             self._lines.state(name, why)
         self._withheld = set(assembly.faults)
-        # Nothing is removed while a chain is unknown: its images may be needed.
+        # No image is removed before all chains were read, because an unread chain may need the image.
         if len(self._readings) == len(self._open_producers):
             self._catalogue.keep(assembly.kept)
         self._assembly, self._assembled_from = assembly, readings
         return assembly
 
     def save(self, *, is_last: bool = False) -> None:
-        """Write changed readings to the file, some seconds after the change.
-
-        Devices are notified first.
+        """Write changed readings to the file, some seconds after the change, so that devices are notified first.
 
         Args:
-            is_last: whether the gateway is about to end.
+            is_last: whether to write immediately, because the gateway is stopping.
         """
         unsaved = self._unsaved
         if unsaved and (is_last or time.monotonic() - unsaved[1] > _SAVE_AFTER):
@@ -139,7 +138,8 @@ class Following:
         """
         readings = (one for one in self._readings.values() if component in one.products)
         contract = next((one.replications.get(component.contract) for one in readings), None)
-        # Agreements name releases of one BlockOTA contract. In another one, the names belong to other images.
+        # The agreements belong to the releases of one BlockOTA contract. Another contract may have other images under
+        # the same names.
         if contract and contract.block_ota() == component.contract:
             yield from contract.replicas(release.product, release.version)
 
@@ -154,14 +154,14 @@ class Following:
 
 
 class FileFinder:
-    """Finds files one after another. A file that is not found is searched again after a pause.
+    """Finds the missing files, one after another. The search for a file that was not found is repeated after a pause.
 
     Args:
         catalogue: the images.
-        sources: returns the sources of a product's files, besides the store of the catalogue.
-        lines: receives failures and recoveries.
-        clock: returns seconds. Only differences between its values matter.
-        must_stop: returns whether the gateway must stop.
+        sources: returns the sources of a product's files that are searched after the catalogue's store.
+        lines: the line log, to which failures and recoveries are written.
+        clock: returns seconds of a monotonic clock.
+        must_stop: returns whether the gateway is stopping.
     """
 
     def __init__(
@@ -181,10 +181,10 @@ class FileFinder:
         """Search for the first wanted file whose pause is over.
 
         Returns:
-            Whether a file was searched for, successfully or not.
+            Whether a file was searched for, even if it was not found.
 
         Raises:
-            SearchStoppedError: the gateway stops.
+            SearchStoppedError: the gateway is stopping.
         """
         for other in self._pauses.keys() - set(wanted):
             del self._pauses[other]

@@ -1,4 +1,4 @@
-"""Set up a gateway in the folder of a settings file: make its keys, and add its tables to the file.
+"""Set up a gateway in the folder of a settings file: create its keys, and add its tables to the file.
 
 Nothing is overwritten.
 """
@@ -26,15 +26,15 @@ _FACES = """
 
 @dataclass(frozen=True)
 class NewGateway:
-    """The choices for a new gateway.
+    """The options for setting up a new gateway.
 
     Attributes:
-        identity: its UUID.
+        identity: UUID of the gateway.
         domain: the first part of the log's origin.
-        key: URI of the account that anchors the log; None if there is none yet.
-        identity_key: existing PEM file with the identity's private key; None to make one.
-        log_key: existing PEM file with the log's private key; None to make one.
-        listen: address of ``/health``, ``/metrics`` and the log.
+        key: URI of the account that anchors the log; None if the account does not exist yet.
+        identity_key: existing PEM file with the identity's private key; None to create a key.
+        log_key: existing PEM file with the log's private key; None to create a key.
+        listen: address at which ``/health``, ``/metrics`` and the log are served.
         mqtt: name or address at which devices reach the message broker on this machine; None without a broker.
     """
 
@@ -48,7 +48,7 @@ class NewGateway:
 
     @property
     def service(self) -> NewService:
-        """The gateway as a service of an identity."""
+        """The options that a gateway shares with other services."""
         return NewService("gateway", self.identity, self.domain, self.key, self.identity_key, self.log_key)
 
     @property
@@ -62,7 +62,7 @@ class FoundedGateway:
     """The files of a new gateway.
 
     Attributes:
-        folder: its folder.
+        folder: the folder of the gateway.
         settings: the settings file.
         public_key: PEM file with the identity's public key.
         log_public_key: PEM file with the log's public key.
@@ -79,7 +79,7 @@ class FoundedGateway:
 
 
 def found_gateway(config: Path | None, new: NewGateway) -> FoundedGateway:
-    """Make the keys of a gateway, and add its tables to the settings file.
+    """Create the keys of a gateway, and add the gateway's tables to the settings file.
 
     Raises:
         UsageError: the file already has a gateway or a log, a key exists, or the origin or a key cannot be used.
@@ -96,7 +96,7 @@ def found_gateway(config: Path | None, new: NewGateway) -> FoundedGateway:
 
 
 def add_broker(config: Path | None, settings: GatewaySettings, host: str) -> tuple[Path, Mapping[str, str]]:
-    """Add a message broker to a gateway that has none: its files, and the table ``[gateway.mqtt]``.
+    """Add a message broker to a gateway: write the broker's files, and add the table ``[gateway.mqtt]``.
 
     Args:
         config: the settings file; None means ``blockota.toml`` in the current folder.
@@ -107,7 +107,7 @@ def add_broker(config: Path | None, settings: GatewaySettings, host: str) -> tup
         The broker's settings file, and the new passwords of its users. They are not stored.
 
     Raises:
-        UsageError: the gateway has the face already, or a file cannot be written.
+        UsageError: the table ``[gateway.mqtt]`` exists already, or a file cannot be written.
     """
     path, folder = config or Path(FILE_NAME), settings.folder / "mqtt"
     if "mqtt" in settings.faces:

@@ -1,6 +1,6 @@
-"""Judges a device's reports: the image that it runs, the evidence, and whether its signed statement is fresh.
+"""Checks a device's messages: the reported image, the level of evidence, and the freshness of signed statements.
 
-Pure. Each refusal is a `RefusedError`. Its `why` becomes a warning in the log.
+Pure. A refused message raises a `RefusedError`, whose `why` becomes a warning in the log.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class JudgedReport:
     """An accepted report.
 
     Attributes:
-        record: the known facts about the device after the report.
+        record: the device's record with the facts from the report.
         event: the report of the running image; None if the device did not name an image.
-        warning: what is unusual about the report; empty if nothing is unusual.
+        warning: an unusual fact in the report, for a warning in the log; empty if there is none.
     """
 
     record: DeviceRecord
@@ -43,11 +43,11 @@ class JudgedReport:
 
 @dataclass(frozen=True)
 class Judge:
-    """Judges the messages of a device.
+    """Checks the messages of a device.
 
     Attributes:
         device: the device.
-        record: the known facts about the device.
+        record: the stored facts about the device.
         nonces: the nonces that the device's next statement may contain.
     """
 
@@ -56,7 +56,7 @@ class Judge:
     nonces: Sequence[bytes]
 
     def report(self, report: Report, slot: Slot, delivery: Delivery) -> JudgedReport:
-        """Judge a report about a component.
+        """Check a report about a component.
 
         Args:
             report: the report.
@@ -64,7 +64,7 @@ class Judge:
             delivery: the state of the component.
 
         Raises:
-            RefusedError: the report contradicts itself or the facts.
+            RefusedError: the report contradicts itself or the chain's facts, or its statement is not valid.
         """
         record = self._with_properties(report)
         image = self._image(report, slot, delivery.running)
@@ -76,7 +76,7 @@ class Judge:
         if report.level is EvidenceLevel.C and self.device.face != FLASH_READER:
             raise _refused(f"the face {self.device.face or '?'} cannot read the device's flash")
 
-        # An image on trial makes no entry, so that the statement about it is not used up.
+        # An image on trial makes no log entry, so its statement is not consumed and can be sent again.
         raw = report.statement if report.is_confirmed and report.level is not EvidenceLevel.C else None
         counter = self._counter(raw, image, report.digest) if raw is not None else None
         level = EvidenceLevel.C if report.level is EvidenceLevel.C else EvidenceLevel.B
@@ -92,7 +92,7 @@ class Judge:
         return JudgedReport(record if counter is None or raw is None else after(record, counter, raw), event)
 
     def is_repeated(self, report: Report, slot: Slot, delivery: Delivery) -> bool:
-        """Whether a report repeats the last accepted report, because the answer was lost.
+        """Whether a report repeats the last accepted statement, as after a lost answer.
 
         Raises:
             RefusedError: the report repeats the last report's statement, but names another image.
@@ -110,12 +110,12 @@ class Judge:
         return True
 
     def statement(self, raw: bytes, kind: str, image: bytes) -> DeviceStatement:
-        """Judge a signed statement.
+        """Check a signed statement, and decode it.
 
         Args:
             raw: the COSE_Sign1 structure.
             kind: the type that the statement must have.
-            image: the image that the statement must be about.
+            image: SHA-256 of the image that the statement must name.
 
         Raises:
             RefusedError: the statement is not from this device, is about another image, or is not fresh.
@@ -130,18 +130,18 @@ class Judge:
             raise _refused(f"the statement has the type {signed.type!r:.60}, not {kind}")
         self._require_fresh(statement.counter)
         if statement.nonce not in self.nonces:
-            raise _refused("the statement has another nonce than the gateway drew for it")
+            raise _refused("the nonce in the statement is not the gateway's nonce")
         if statement.image != image:
             raise _refused("the device signed another image than it reports")
         return statement
 
     def _counter(self, raw: bytes, image: bytes, digest: bytes | None) -> int:
-        """Judge the signed statement of a report, and return its counter.
+        """Check the signed statement of a report, and return its counter.
 
         Args:
             raw: a COSE_Sign1 structure, or a signed event of a board.
             image: SHA-256 of the reported image.
-            digest: MCUboot digest of this image; None if the face does not know it.
+            digest: MCUboot digest of this image; None if the face does not report the digest.
         """
         if not is_boot_event(raw):
             return self.statement(raw, RUNS, image).counter
@@ -156,19 +156,19 @@ class Judge:
         return signed.event.number
 
     def _require_signature(self, signed: SignedStatement | SignedBootEvent) -> None:
-        """Require the device's signature. Other reasons for a refusal are about a statement that this device made."""
+        """Require the device's signature. All later refusals are therefore about statements that this device signed."""
         if self.device.key is None:
             raise _refused("the device signed, and it has no key on record")
         if not signed.is_signed_by(self.device.key.data):
             raise _refused("the signature of the statement does not belong to the device's key on record")
 
     def _require_fresh(self, counter: int) -> None:
-        """Require a counter above that of the newest accepted statement."""
+        """Require a counter above the counter of the newest accepted statement."""
         if counter <= self.record.counter:
             raise _refused(f"the statement is replayed: its counter is {counter}, after {self.record.counter}")
 
     def _image(self, report: Report, slot: Slot, running: bytes | None) -> bytes | None:
-        """Return the reported image. It must match the stated version."""
+        """Return the reported image, after checking that it matches the reported version."""
         if report.version is None:
             return report.image
         if report.image is None:
@@ -196,10 +196,10 @@ class Judge:
 
 
 def check_event(device: KnownDevice, raw: bytes, text: str, counter: int | None) -> None:
-    """Check the signed statement of a device about an event.
+    """Check that a signed statement is this device's statement about an event.
 
     Raises:
-        RefusedError: the statement is not this device's statement about the event.
+        RefusedError: the statement is malformed, or has another signer, text or number.
     """
     if device.key is None:
         raise _refused("the device signed an event, and it has no key on record")
@@ -221,15 +221,15 @@ def check_event(device: KnownDevice, raw: bytes, text: str, counter: int | None)
 
 
 def after(record: DeviceRecord, counter: int, raw: bytes) -> DeviceRecord:
-    """Return the known facts about a device after an accepted statement with a counter."""
+    """Return the device's record after an accepted statement with a counter."""
     last = statement_digest(raw)
     return replace(record, counter=counter, statements=record.statements + 1, last=last)
 
 
 def statement_digest(raw: bytes) -> bytes:
-    """Return the hash by which a repeated statement is recognised.
+    """Return the hash of a statement, which is equal for repeated statements.
 
-    A board signs an event again whenever the event is read, so a repeated event has another signature.
+    A board signs an event again at each read of the event, so the hash of an event does not cover the signature.
     """
     return hashlib.sha256(raw[:-SIGNATURE_SIZE] if is_boot_event(raw) else raw).digest()
 

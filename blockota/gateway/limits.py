@@ -12,7 +12,7 @@ class MinuteLimit:
     """Counts actions for each key within a minute.
 
     Args:
-        most: the largest allowed count of a key.
+        most: the largest number of actions of a key within a minute.
     """
 
     def __init__(self, most: int) -> None:
@@ -21,7 +21,7 @@ class MinuteLimit:
         self._counts: Counter[Hashable] = Counter()
 
     def is_reached(self, key: Hashable, now: int) -> bool:
-        """Whether a key has reached its largest count in the current minute."""
+        """Whether a key has reached its limit in the current minute."""
         if not 0 <= now - self._since < _MINUTE:
             self._counts.clear()
             self._since = now

@@ -1,7 +1,7 @@
 """The pages for the gateway's operator: ``/health``, ``/metrics``, and the log.
 
-``/devices`` and ``/devices/NUMBER`` are for commands on the same machine. They show the plans for devices, and the
-reasons.
+``/devices`` and ``/devices/NUMBER`` are served only to clients on the same machine. The two paths show the plans for
+devices, with the reasons.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class DevicePlan:
         name: the first alias of the device.
         group: the device's group in the settings.
         is_banned: whether the device is banned.
-        why: why the device has this target.
-        last_reading: Unix time of the last reading since the gateway's start; None if there was none.
+        why: why the device has its target, or why it has none.
+        last_reading: Unix time of the device's last reading since the gateway's start; None if there was no reading.
     """
 
     number: int
@@ -66,10 +66,10 @@ class AccessStatus:
         waiting: number of readings in the outbox. A reading counts once for each validator.
         accepted: number of accepted readings since the start.
         refused: number of refused readings since the start.
-        last: Unix time of the last accepted reading since the start; None if there was none.
+        last: Unix time of the last accepted reading since the start; None if there was no reading.
         open_commands: number of commands without an outcome.
         accepted_requests: number of accepted requests with commands since the start.
-        refused_requests: number of refused requests since the start, by fault.
+        refused_requests: number of refused requests since the start, by the reason for the refusal.
     """
 
     waiting: int = 0
@@ -112,8 +112,8 @@ class GatewayStatus:
     Attributes:
         devices: number of devices of the site.
         stages: number of components in each stage of a delivery.
-        block: the last confirmed block of the gateway chain that was read.
-        block_age: age in seconds of the newest block that was seen.
+        block: number of the newest confirmed block of the gateway chain that was read.
+        block_age: age in seconds of the newest known block.
         waiting: number of entries that are not in the log yet.
         log: the log.
         troubles: the parts that have failed, each with the reason.
@@ -131,7 +131,7 @@ class GatewayStatus:
 
     @property
     def word(self) -> str:
-        """``serving``, ``degraded`` if something is in trouble, or ``starting`` before the first reading."""
+        """``serving``, ``degraded`` if a part has failed, or ``starting`` before the first reading of the chains."""
         if not self.block:
             return "starting"
         return "degraded" if self.troubles else "serving"
@@ -171,7 +171,7 @@ class GatewaySite(StatusSite):
         log: the log.
         status: returns the state of the gateway.
         plans: yields the plans for all devices.
-        host: the address at which the gateway listens. A request that comes from it was made on this machine.
+        host: the address at which the gateway listens. A request from this address was made on this machine.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class GatewaySite(StatusSite):
         self._plans, self._host = plans, host
 
     def answer(self, request: HttpRequest) -> HttpAnswer:
-        """Return the response to a request, which may be a refusal.
+        """Return the HTTP response to a request.
 
         Raises:
             ContentError: the checkpoint is damaged.
@@ -200,7 +200,7 @@ class GatewaySite(StatusSite):
 
 
 def ask_plans(address: tuple[str, int]) -> dict[int, DevicePlan]:
-    """Ask a gateway that runs on this machine for its plans for devices. Returns no plans if it does not answer."""
+    """Request the plans for devices from the gateway on this machine. Returns none if the gateway does not answer."""
     connection = HTTPConnection(*address, timeout=_TIMEOUT)
     try:
         connection.request("GET", DEVICES)

@@ -1,7 +1,7 @@
 """Assemble a gateway from its settings, its chains, its log and its account.
 
-The threads that use the chains also open them. A gateway therefore starts and serves proven images even if a chain is
-out of reach.
+The connections to the chains are opened later, by the threads that use them. A gateway therefore starts and serves
+proven images even if a chain is out of reach.
 """
 
 from __future__ import annotations
@@ -83,13 +83,13 @@ class GatewaySetup:
 
 
 def run_gateway(setup: GatewaySetup, lines: LineLog, stop: Stop, *, on_ready: Callable[[str], None]) -> None:
-    """Run a gateway until the stop is requested.
+    """Run a gateway until `stop` is requested.
 
     Args:
         setup: the gateway.
-        lines: receives events, failures and recoveries.
+        lines: the line log, to which events, failures and recoveries are written.
         stop: ends the gateway.
-        on_ready: called when the gateway serves, with the URL of its status; the URL is empty if the status is not
+        on_ready: called when the gateway has started, with the URL of its status; the URL is empty if the status is not
             served.
 
     Raises:
@@ -176,7 +176,8 @@ def is_running(settings: GatewaySettings) -> bool:
 def device_plans(settings: GatewaySettings) -> dict[int, DevicePlan]:
     """Return the gateway's plans for its devices, by number.
 
-    Only a running gateway knows the reasons. If it does not answer, the names come from its last reading of the chain.
+    The reasons come from the running gateway. If the gateway does not answer, the plans contain only the names in its
+    last reading of the chain.
     """
     if settings.listen and (found := ask_plans(settings.listen)):
         return found
@@ -189,7 +190,7 @@ def device_plans(settings: GatewaySettings) -> dict[int, DevicePlan]:
 
 
 def check_setup(setup: GatewaySetup) -> None:
-    """Check that the settings are consistent, before anything is opened.
+    """Check that the settings are consistent, before any file or connection is opened.
 
     Raises:
         UsageError: a contract of the gateway chain is not set, or the log belongs to another identity.
@@ -275,6 +276,6 @@ def _face(name: str, settings: GatewaySettings, context: FaceContext) -> Face:
 
 
 def _signals(chains: Sequence[Settings]) -> list[BlockSignal]:
-    """Return a signal for each node."""
+    """Return a signal of new blocks for each node."""
     pauses = {one.url: _LOCAL_PAUSE if one.confirmations == 0 else _PAUSE for one in chains}
     return [BlockSignal(url, pause=pause) for url, pause in pauses.items()]

@@ -1,10 +1,10 @@
 """Decides which images the devices of a site must run, from the facts of one reading of the chains.
 
 A device has one slot with the name ``""`` for its firmware, and one slot for each configuration product on its Spec's
-list. A device runs only one firmware. All firmware products on the list, from any producer, are therefore candidates of
-one choice.
+list. A device runs only one firmware. One choice is therefore made among the releases of all firmware products on the
+Spec's list.
 
-Devices with the same Spec, group, orders and running image get the same choice. It is computed once.
+One choice is computed for all devices with the same Spec, group, orders and running image.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Slot:
 
     Attributes:
         name: `FIRMWARE`, or the name of a configuration product.
-        products: the products for the slot.
+        products: the products whose images can be installed in the slot.
         policy: the policy of the group.
-        releases: the releases with an image, by the image.
+        releases: the releases by the SHA-256 of their images.
         limits: the limits of the slot's deliveries.
     """
 
@@ -47,7 +47,7 @@ class Slot:
 
     @classmethod
     def of(cls, name: str, products: tuple[ProductFacts, ...], policy: GroupPolicy) -> Slot:
-        """Return a slot with its index of images."""
+        """Create a slot, with the releases by image."""
         releases: defaultdict[bytes, tuple[ReleaseId, ...]] = defaultdict(tuple)
         for product in products:
             for one in product.candidates:
@@ -56,13 +56,13 @@ class Slot:
         return cls(name, products, policy, dict(releases), limits)
 
     def has(self, product: str) -> bool:
-        """Whether a product is for this slot."""
+        """Whether a product's images can be installed in this slot."""
         return any(one.component.product == product for one in self.products)
 
     def recognise(self, image: bytes, target: Target | None) -> ReleaseId | None:
-        """Return the release with an image.
+        """Return the release of a reported image; None if no release has this image.
 
-        If the target has this image, return the target's release, else the newest release.
+        Of several releases, the target's release is returned if it has the image, or else the newest release.
         """
         found = self.releases.get(image, ())
         if target and target.release in found:
@@ -70,9 +70,9 @@ class Slot:
         return max(found, key=lambda release: release.version, default=None)
 
     def image_of(self, version: str, running: bytes | None) -> bytes | None:
-        """Return the image of a version.
+        """Return the SHA-256 of the image of a version; None if there is no such image, or more than one.
 
-        It is of the product that the device runs, or else of the only product with this version.
+        The image belongs to the product that the device runs, or else to the only product with this version.
         """
         known = self.releases.get(running, ()) if running else ()
         components = {Component.of(release) for release in known}
@@ -87,12 +87,13 @@ class Slot:
 
 
 class Plan:
-    """The decisions for a site.
+    """Chooses the targets of a site's devices.
 
     Args:
         facts: the facts.
         policies: the policies of the groups, by name.
-        previous: the previous plan. Its equal parts are reused, so that changes are found by comparing identities.
+        previous: the previous plan. Slots that are equal in the previous plan are reused, so that changes are found by
+            comparing object identities.
 
     Attributes:
         known_slots: the slots that were requested so far, by Spec and group.
@@ -157,7 +158,7 @@ class Plan:
         return self._images.get(sha256)
 
     def choose(self, slot: Slot, condition: Condition, orders: tuple[Order, ...], now: int) -> Choice:
-        """Choose what a component of a device is to run."""
+        """Choose the target of a component of a device."""
         key = id(slot), condition, tuple(one.number for one in orders)
         known = self._choices.get(key)
         if known is None or now < known.made or (known.choice.look_again or now + 1) <= now:
@@ -183,7 +184,7 @@ class _Known:
 
 
 def _product(facts: ComponentFacts) -> ProductFacts:
-    """Return the facts about a product that a choice needs."""
+    """Convert the facts about a product into the form that `choose` needs."""
     candidates = [
         Candidate(
             release=one.id,

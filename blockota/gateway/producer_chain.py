@@ -1,6 +1,6 @@
 """Read a producer chain: the admitted producers, and all releases of the products that the site's devices may run.
 
-Everything is read at one confirmed block. A contract is read again only after the contract has emitted an event.
+All records are read at one confirmed block. A contract is read again only after it has emitted an event.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class ProductReading:
     """A product with all its releases at a confirmed block.
 
     Attributes:
-        product: the record.
+        product: the record of the product.
         releases: the releases, newest first.
         manifests: content addresses of the manifests, by version; None for a release without a manifest.
-        withheld: why the releases may not be installed; empty if they may be installed.
-        ahead: the newest release at the newest block, if this release is not confirmed yet.
+        withheld: why the releases must not be installed, such as a paused contract; empty if they may be installed.
+        ahead: the newest release at the newest block if this release is not confirmed yet; None otherwise.
     """
 
     product: Product
@@ -58,7 +58,7 @@ class ProducerReading:
     confirmations: int = 0
 
     def answer(self, component: Component, release: Release) -> ChainAnswer:
-        """Return the facts for checks 1 to 5 of a release of `products`."""
+        """Return the chain facts for checks 1 to 5 of a release in `products`."""
         found, block = self.products[component], self.position.block
         active = (one for one in found.releases if is_active(one, block.time))
         return ChainAnswer(
@@ -83,7 +83,7 @@ def is_active(release: Release, time: int) -> bool:
 
 @dataclass
 class _ContractState:
-    """A BlockOTA contract, as it was read last."""
+    """The last reading of a BlockOTA contract."""
 
     next_block: int = 0
     is_changed: bool = True
@@ -95,7 +95,7 @@ class _ContractState:
 
 @dataclass(frozen=True)
 class _Followed:
-    """A BlockOTA contract that is followed, with the contract of its brokers' agreements."""
+    """A followed BlockOTA contract: the address of the contract with its brokers' agreements, and its suspension."""
 
     replication: str | None = None
     is_suspended: bool = False
@@ -108,9 +108,9 @@ class ProducerChain:
         chain: the chain.
         follower: follows the chain.
         confirmations: the number of blocks that follow a confirmed block.
-        producers: the consortium's contract; None to follow only the named contracts.
-        contracts: addresses of BlockOTA contracts, each with the contract of its brokers' agreements. If any are given,
-            only these contracts are followed.
+        producers: the consortium's contract; None to follow only the contracts in `contracts`.
+        contracts: addresses of BlockOTA contracts, each with the contract of its brokers' agreements. If the mapping is
+            not empty, only these contracts are followed.
     """
 
     def __init__(
@@ -137,11 +137,11 @@ class ProducerChain:
         """Read products at the newest confirmed block.
 
         Args:
-            wanted: the products on the lists of the site's Specs. Products on other chains are skipped.
+            wanted: the products that the site's Specs allow. Products on other chains are skipped.
 
         Raises:
             ChainError: the node is out of reach or lags behind, or the chain was reorganised during the read.
-            RefusedError: the answer of the consortium's contract is not valid.
+            RefusedError: the return data of the consortium's contract is not valid.
         """
         # (1) The confirmed block. After a reorganisation, everything is read again.
         position = self._follower.advance()
@@ -181,9 +181,7 @@ class ProducerChain:
         return ProducerReading(position, found, replications, faults, self._confirmations)
 
     def with_newest(self, reading: ProducerReading) -> ProducerReading:
-        """Add the newest releases that are not confirmed yet.
-
-        Their images can then be found before they are offered.
+        """Add the newest unconfirmed releases, so that their images can be found before the confirmation.
 
         Raises:
             ChainError: the node is out of reach.
@@ -244,7 +242,7 @@ def manifest_of(reading: ProductReading, release: Release) -> CID | None:
     """Return the address of the manifest of a release; None if the release has no manifest.
 
     Raises:
-        RefusedError: the event of the publication is not known, so it is unknown whether the release has a manifest.
+        RefusedError: the event of the publication was not found, so the address of the manifest is unknown.
     """
     name = publication_of(release)
     if name not in reading.manifests:

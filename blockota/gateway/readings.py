@@ -1,11 +1,12 @@
-"""Takes the readings of devices, and keeps them until the validators have them.
+"""Accepts the readings of devices, and stores each reading until it was delivered to the validators.
 
-`ReadingDesk.receive` returns when the reading is in the outbox on the disk. A face confirms a reading only then, so
-that a gateway that is killed loses no confirmed reading. Readings that arrive while a transaction is written are
-written together in the next one. While the disk fails, no reading is confirmed, and the desk tries again.
+`ReadingDesk.receive` returns after the reading was written to the outbox on the disk. A face confirms a reading only
+after this return, so a gateway that is killed loses no confirmed reading. Readings that arrive during a transaction are
+written together in the next transaction. If writing fails, no reading is confirmed, and the transaction is repeated.
 
-A validator that is gone for days must not stop the others: when its share of the outbox is full, new readings are kept
-for the other validators alone. They are refused when the shares of all validators are full.
+Each validator has a share of the outbox, so that a validator that is out of reach for days does not stop the others.
+When a share is full, new readings are stored for the other validators only. New readings are refused when all shares
+are full.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ _PAUSE = 1.0
 
 
 class ReadingDesk:
-    """The readings of all devices of a site.
+    """Accepts and stores the readings of all devices of a site.
 
     Args:
         outbox: the outbox.
-        validators: the receivers. Each of them gets each reading, unless its share of the outbox is full.
+        validators: the receivers. Each reading is stored for each validator whose share of the outbox is not full.
         clock: returns Unix time.
-        note: called with the reason when the outbox cannot be written, and with an empty text when it works again.
+        note: called with the reason when the outbox cannot be written, and with an empty text after a successful write.
 
     Attributes:
         accepted: the number of readings since the start.
@@ -64,11 +65,11 @@ class ReadingDesk:
         self.last: dict[int, int] = {}
 
     async def receive(self, thing: int, payload: bytes) -> None:
-        """Take a reading of a device that may send one. Returns when the reading is on the disk.
+        """Store a reading of an authenticated device. Returns when the reading is on the disk.
 
         Args:
             thing: number of the device.
-            payload: the message of `blockota.messaging.readings`.
+            payload: the message, in the format of `blockota.messaging.readings`.
 
         Raises:
             LimitReachedError: the device sends too many readings, or the outbox is full.
@@ -103,7 +104,7 @@ class ReadingDesk:
             self._counts[validator] += len(readings)
 
     def waiting(self) -> int:
-        """Return the number of readings in the outbox, of a few seconds ago."""
+        """Return the number of readings in the outbox, which may be a few seconds old."""
         return sum([*self._counted().values()])  # a copy, because another thread may write
 
     def _counted(self) -> Counter[UUID]:
@@ -127,7 +128,7 @@ class ReadingDesk:
         await future
 
     async def _write(self) -> None:
-        """Write the readings that callers wait for, until none waits."""
+        """Write the waiting readings, until no reading waits."""
         while self._waiting:
             waiting, self._waiting = self._waiting, []
             await self._write_all([reading for reading, _ in waiting])

@@ -1,9 +1,9 @@
 """Bring the state of a gateway into agreement with its log.
 
-This is done before the gateway runs. The log is the record of the gateway's statements. If the state was lost, or was
-restored from an older copy, the gateway would repeat some statements. Two installations of one release on one device
-would make UpdateLedger suspend the log. The state therefore learns the entries that it does not have: the last running
-image of each device, the installations, and the events.
+The reconciliation runs before the gateway serves devices. A gateway whose state was lost or restored from an older copy
+would log some statements a second time. Two entries about the installation of one release on one device make
+UpdateLedger suspend the log. The facts in the entries that the state lacks are therefore added to the state: the last
+running image of each device, the installations, and the events.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry
 
 
 def reconcile(state: GatewayState, log: TileLog) -> int:
-    """Add to the state the entries of the log that it does not have.
+    """Add the facts in log entries that the state lacks to the state.
 
     Returns:
         The number of added entries.
 
     Raises:
-        RefusedError: the log lacks entries that it had.
+        RefusedError: the log lacks entries that the state has recorded.
         ContentError: the log is damaged.
     """
     known, size = state.log_size, len(log)
     if known > size:
         raise RefusedError(
             f"the log in {log.folder} is older than the gateway's state",
-            why=f"it has {size:,} entries, but had {known:,}",
+            why=f"it has {size:,} entries, but the state records {known:,}",
             remedy="restore the newest copy of the log; if there is none, the city retires the gateway's identity",
         )
     waiting = {entry: sequence for sequence, entry in state.outbox()}
@@ -63,7 +63,7 @@ def _learn(state: GatewayState, entries: list[tuple[int, LogEntry]], size: int) 
 
 
 def _after(delivery: Delivery, entry: LogEntry) -> Delivery:
-    """Return a delivery without a target, for a device that runs the image of an entry."""
+    """Return the delivery state after an entry about the running image, without a target."""
     installed = delivery.installed
     if entry.release and entry.level is not EvidenceLevel.B:
         installed |= {entry.release.digest}

@@ -3,18 +3,18 @@
 =========  ======================================================================================
 thread     what it does
 =========  ======================================================================================
-loop       runs the core and the faces in one asyncio loop; only this thread changes the state
-follower   reads the chains after each block, and gives the facts to the loop
+loop       runs the core and the faces in one asyncio loop; no other thread changes the gateway's state
+follower   reads the chains after each block, and passes the facts to the loop
 finder     finds images and manifests
 appender   appends entries from the outbox to the log
 publisher  publishes checkpoints and anchors the log
-couriers   send the readings; each validator has one
-commands   reports commands without an answer
-waiters    wait for new blocks; each chain has one
+couriers   send the readings, one thread for each validator
+commands   reports the outcome *no answer* for commands whose deadlines have passed
+waiters    wait for new blocks, one thread for each chain
 =========  ======================================================================================
 
-Each thread is a loop that survives every error. The process may be killed at any instant. Therefore, data that must not
-be lost are written to the state or the log before anything depends on them.
+Each thread is a loop that continues after every error. Because the process may be killed at any instant, data that must
+not be lost are written to the state or the log before they are used.
 """
 
 from __future__ import annotations
@@ -56,14 +56,15 @@ class GatewayParts:
     """The parts of a gateway.
 
     Attributes:
-        settings: its settings.
+        settings: the settings of the gateway.
         following: reads the chains.
         finder: finds files.
-        log: its log.
-        faces: its faces.
-        signals: wait for the blocks of the chains.
-        clock: its clock.
-        access: the readings and commands of the gateway; None without them.
+        log: the log of the gateway.
+        faces: the faces of the gateway.
+        signals: the objects that wait for new blocks of the chains.
+        clock: returns Unix time.
+        access: the exchange of readings and commands with validators; None if the settings have no
+            ``[gateway.access]``.
     """
 
     settings: GatewaySettings
@@ -82,7 +83,7 @@ class GatewayService:
     Args:
         parts: the gateway.
         state: its state.
-        lines: receives events, failures and recoveries.
+        lines: the line log, to which events, failures and recoveries are written.
         stop: ends the gateway.
     """
 
@@ -97,10 +98,11 @@ class GatewayService:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self, *, on_ready: Callable[[str], None]) -> None:
-        """Run until the stop is requested.
+        """Run until `stop` is requested.
 
         Args:
-            on_ready: called when the gateway serves, with the URL of its state; empty if it has none.
+            on_ready: called when the gateway has started, with the URL of its status; the URL is empty if the status is
+                not served.
 
         Raises:
             UsageError: an address or another setting of a face cannot be used.
@@ -153,7 +155,7 @@ class GatewayService:
         """Receive commands, if the settings have an address for them.
 
         Raises:
-            UsageError: the gateway cannot listen at the address.
+            UsageError: the gateway cannot listen on the address.
         """
         await access.serve(started.set)
         await asyncio.Event().wait()
@@ -162,7 +164,7 @@ class GatewayService:
         """Serve the state and the log, if the settings have an address for them.
 
         Raises:
-            UsageError: the gateway cannot listen at the address.
+            UsageError: the gateway cannot listen on the address.
         """
         parts = self._parts
         if parts.settings.listen is None:
@@ -199,7 +201,7 @@ class GatewayService:
         return threads
 
     def _guarded(self, name: str, body: Callable[[], None]) -> None:
-        """Repeat the body of a thread until the stop. A defect is written to the lines, and the thread continues."""
+        """Repeat the body of a thread until `stop` is requested. An error is written to the line log."""
         while not self._stop.is_asked:
             try:
                 body()
@@ -223,7 +225,7 @@ class GatewayService:
         self._changed.wait()
 
     def _plan(self, core: Core) -> None:
-        """Assemble the facts, and give them to the core."""
+        """Assemble the facts, and pass them to the core."""
         if assembly := self._parts.following.assemble():
             self._call(self._take(core, assembly))
             self._wanted.set()
@@ -237,7 +239,7 @@ class GatewayService:
         await core.update(assembly.facts, policies)
 
     def _find(self) -> None:
-        """Find the next file, and have the facts assembled again; wait if there is none."""
+        """Find the next missing file, and request a new assembly of the facts; wait if no search is due."""
         self._wanted.clear()
         if self._assembly and self._parts.finder.find_next(self._assembly.wanted):
             self._parts.following.note_new_file()
@@ -276,10 +278,11 @@ class GatewayService:
         Args:
             face: the face.
             core: the core.
-            started: set when the face listens, or failed for a reason that may pass.
+            started: set when the face listens, or has failed with an error other than a wrong setting.
 
         Raises:
-            UsageError: a setting of the face cannot be used. After the start, this counts as an ordinary failure.
+            UsageError: a setting of the face cannot be used. After the first start, this error is logged instead, and
+                the face is started again.
         """
         while True:
             running = asyncio.create_task(face.run(core, on_ready=started.set))
@@ -321,7 +324,7 @@ class GatewayService:
         )
 
     def _plans(self, core: Core) -> Iterator[DevicePlan]:
-        """Yield what the core plans for each device."""
+        """Yield the core's plan for each device."""
         last = self._parts.access.readings.last if self._parts.access else {}
         for number in sorted(core.numbers()):
             if device := core.device(number):
@@ -335,7 +338,7 @@ async def _all_set(events: Sequence[asyncio.Event]) -> None:
 
 
 async def _ended_before(first: Coroutine[Any, Any, None], others: Sequence[asyncio.Task[None]]) -> bool:
-    """Wait for a coroutine. Returns whether one of the other tasks ended first; the coroutine is then cancelled."""
+    """Wait for a coroutine. Cancels the coroutine and returns True if one of the other tasks ends first."""
     awaited = asyncio.create_task(first)
     await asyncio.wait([awaited, *others], return_when=asyncio.FIRST_COMPLETED)
     awaited.cancel()
@@ -343,7 +346,7 @@ async def _ended_before(first: Coroutine[Any, Any, None], others: Sequence[async
 
 
 def _described(error: Exception) -> str:
-    """Return an error as a sentence. A defect is returned with its traceback."""
+    """Return the text of an error, with the traceback if the error is a defect."""
     return sentence(error) if isinstance(error, BlockOTAError) else "".join(traceback.format_exception(error))
 
 

@@ -1,6 +1,7 @@
 """The settings of a gateway: the table ``[gateway]`` of the settings file, with its groups of devices and its faces.
 
-A face runs if the file has its table, such as ``[gateway.ddi]``. The face itself reads the settings in its table.
+A face runs if the settings file has the face's table, such as ``[gateway.ddi]``. Each face reads the settings in its
+table itself.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ _DEFAULTS = DeliveryPolicy()
 
 @dataclass(frozen=True)
 class GroupSettings:
-    """A group of devices, and how its devices are served.
+    """A group of devices, with its policy for updates.
 
     Attributes:
         name: the name of its table.
         models: names of the Specs whose devices are in the group.
-        devices: numbers of devices in the group. A number takes precedence over a model.
-        policy: how the devices are updated.
+        devices: numbers of devices in the group. A device's number takes precedence over its model.
+        policy: the rules for updating the devices of the group.
     """
 
     name: str = DEFAULT_GROUP
@@ -58,16 +59,17 @@ class GatewaySettings:
 
     Attributes:
         identity: UUID of the gateway in the registry of identities.
-        folder: the folder of the gateway's state and of the proven images.
+        folder: the folder with the gateway's state and the proven images.
         key: URI of the key of the account that anchors the log; None if the log is not anchored.
         identity_key: URI of the identity's private key, which signs documents for devices; None if there is no key.
-        listen: host and port of ``/health``, ``/metrics`` and the published log; None if they are not served.
-        networks: names of the networks of the producer chains. If empty, the file's producer network is used.
-        contracts: BlockOTA contracts to follow. If empty, the contracts of all admitted producers are followed.
-        anchor_seconds: how often the log is anchored.
+        listen: host and port at which ``/health``, ``/metrics`` and the log are served; None to serve nothing.
+        networks: names of the networks of the producer chains; if empty, the producer network of the settings file is
+            used.
+        contracts: BlockOTA contracts to follow; if empty, the contracts of all admitted producers are followed.
+        anchor_seconds: seconds between two anchors of the log.
         groups: the groups of devices, the default group last.
         faces: the tables of the faces that run, by name.
-        access: the validators and the commands; None if the gateway sends no readings to validators.
+        access: the table ``[gateway.access]``; None if the gateway sends no readings to validators.
     """
 
     identity: UUID
@@ -83,17 +85,17 @@ class GatewaySettings:
     access: AccessSettings | None = None
 
     def group_of(self, device: int, model: str) -> GroupSettings:
-        """Return the group of a device: the group that names its number, or else the group that names its model."""
+        """Return the group that names the device's number or else its model; otherwise the default group."""
         by_number = (group for group in self.groups if device in group.devices)
         by_model = (group for group in self.groups if model in group.models)
         return next(by_number, None) or next(by_model, self.groups[-1])
 
     @functools.cached_property
     def bound_devices(self) -> Mapping[int, tuple[str, Mapping[str, str]]]:
-        """For each device that only one face serves, such as a board on a serial port: the face, and its settings.
+        """The face and its settings for each device that is bound to one face, such as a board on a serial port.
 
-        A face names such devices in a table, for example ``[gateway.an3155.devices]`` with ``300 = "/dev/ttyUSB0"``.
-        Other devices choose their face.
+        A bound device is named in the table of its face, for example ``[gateway.an3155.devices]`` with ``300 =
+        "/dev/ttyUSB0"``. Any other device may use each face.
         """
         found = {}
         for name, table in self.faces.items():
@@ -112,10 +114,10 @@ def load_gateway(config: Path | None, *, environment: Mapping[str, str]) -> Gate
 
     Args:
         config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
-        environment: the environment, whose ``BLOCKOTA_CONFIG`` can name the file.
+        environment: the environment variables, of which ``BLOCKOTA_CONFIG`` may name the settings file.
 
     Raises:
-        UsageError: the file cannot be read, has no gateway, or a setting is not valid.
+        UsageError: the file cannot be read, has no table ``[gateway]``, or contains an invalid setting.
     """
     values = load_table(config, "gateway", known=_KNOWN, environment=environment)
     folder = settings_folder(config, environment=environment)
@@ -123,7 +125,7 @@ def load_gateway(config: Path | None, *, environment: Mapping[str, str]) -> Gate
         raise UsageError(
             "the settings have no gateway",
             why="the settings file has no table [gateway]",
-            remedy="set up a gateway in this folder",
+            remedy="set up a gateway in the folder of the settings file",
             action=Action.INIT_GATEWAY,
         )
     table = SettingsTable("gateway", values, folder)

@@ -1,6 +1,6 @@
 """Read the gateway chain: the devices of the site, their Specs, the orders for them, and the gateway's own identity.
 
-Everything is read at one confirmed block. Only records that events name are read again.
+All records are read at one confirmed block. A record is read again only if a new event names the record.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SiteReading:
         specs: the Specs of these devices, by hash.
         orders: the open orders for devices of the site, oldest first.
         is_banned: whether the gateway is banned, retired or not enrolled.
-        unknown_lists: names of groups whose list of devices this gateway does not have.
+        unknown_lists: names of groups whose device lists are not in the gateway's folder.
     """
 
     block: BlockHead
@@ -54,7 +54,7 @@ class SiteReading:
 
 @dataclass
 class _Known:
-    """Facts derived from events and earlier readings. A reorganisation makes them void."""
+    """Facts derived from events and earlier readings, which are discarded after a reorganisation."""
 
     next_block: int = 0
     words: dict[bytes, set[int]] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class SiteChain:
         identity: UUID of the gateway.
         follower: follows the chain.
         contracts: the registries of identities and devices, and the contract of orders.
-        lists: the folder with the device lists of groups by list.
+        lists: the folder with the device lists of those groups that are defined by a list.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class SiteChain:
 
         Raises:
             ChainError: the node is out of reach or lags behind, or the chain was reorganised during the read.
-            RefusedError: a contract's answer is not valid.
+            RefusedError: the return data of a contract is not valid.
         """
         # (1) The confirmed block. After a reorganisation, everything is read again.
         position = self._follower.advance()
@@ -169,7 +169,7 @@ class SiteChain:
             known.specs[spec.hash] = SpecFacts(spec.name, components)
 
     def _read_orders(self, block: BlockHead) -> tuple[tuple[SiteOrder, ...], tuple[str, ...]]:
-        """Return the open orders for the site, and the groups whose device lists are not known."""
+        """Return the open orders for the site, and the names of groups whose device lists are missing."""
         known = self._known
         if not known.orders:
             return (), ()
@@ -187,7 +187,7 @@ class SiteChain:
         return tuple(found), tuple(unknown)
 
     def _members(self, order: Order, group: Group, lists: Mapping[bytes, frozenset[int]]) -> frozenset[int]:
-        """Return the devices of the site that were in a group at the block of the order."""
+        """Return the devices of the site that were in an order's group at the block of the order."""
         devices = self._known.devices
         numbers: Iterable[int] = ()
         if group.kind is GroupKind.MODEL:
@@ -207,7 +207,7 @@ class SiteChain:
         return known.registered[number]
 
     def _read_lists(self) -> dict[bytes, frozenset[int]]:
-        """Read the device lists in the folder, by their roots. A file that is not a list is skipped."""
+        """Read the device lists in the folder, by their Merkle roots. A file that is not a device list is skipped."""
         found = {}
         for path in sorted(self._lists.iterdir()) if self._lists.is_dir() else ():
             try:

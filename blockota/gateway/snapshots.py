@@ -1,12 +1,12 @@
-"""Keep the last readings of the chains in two files.
+"""Store the last readings of the chains in two files.
 
-With them, a gateway serves devices even if a chain is out of reach at its start. The files are caches. The first
-readings replace them, and a file that cannot be used is ignored. Images are proven again when they are read from the
-folder, so the files cannot make a wrong image valid.
+With the stored readings, a gateway serves devices even if a chain is out of reach at the gateway's start. The files are
+caches: new readings replace the stored readings, and an unusable file is ignored. Images are proven again when they are
+read from the folder, so the files cannot make a wrong image valid.
 
-The readings of the producer chains are small, and have a file of their own. It is written before a release is offered,
-because a device can report the release after the gateway was killed. The readings of the site can be large, and are
-written some seconds later.
+The small readings of the producer chains have a file of their own. This file is written before a release is offered, so
+that a gateway that was killed recognises the release in a device's report. The readings of the gateway chain can be
+large, and are written some seconds later.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Readings:
     producers: Mapping[str, ProducerReading] = field(default_factory=dict)
 
     def without_position(self) -> Readings:
-        """The readings without blocks and contracts, which differ even if nothing else has changed."""
+        """The readings without blocks and contract objects, for the comparison of two readings."""
         site = replace(self.site, block=_NOWHERE, newest=_NOWHERE)
         producers = {
             name: replace(one, position=replace(one.position, block=_NOWHERE, newest=_NOWHERE), replications={})
@@ -59,8 +59,8 @@ class SnapshotFile:
     """The files with the last readings.
 
     Args:
-        path: the file with all readings; the one of the producer chains is beside it.
-        identity: UUID of the gateway. The file of another gateway is ignored.
+        path: the file with all readings; the file with the readings of the producer chains is in the same folder.
+        identity: UUID of the gateway; the files of another gateway are ignored.
     """
 
     def __init__(self, path: Path, identity: UUID) -> None:
@@ -68,15 +68,15 @@ class SnapshotFile:
         self._producers_path = path.with_name(f"producer-{path.name}")
 
     def save(self, readings: Readings) -> None:
-        """Write all readings. If the file cannot be written, the old file stays."""
+        """Write all readings. If the new file cannot be written, the old file is kept."""
         self._write(self._path, replace(readings, producers=_kept(readings.producers)))
 
     def save_producers(self, producers: Mapping[str, ProducerReading]) -> None:
-        """Write the readings of the producer chains, which are newer than those of the last `save`."""
+        """Write the readings of the producer chains to their own file, which `load` prefers to the file of `save`."""
         self._write(self._producers_path, _kept(producers))
 
     def load(self) -> Readings | None:
-        """Return the readings. Returns None if there are none, or if they cannot be used."""
+        """Return the readings. Returns None if no readings were stored, or if the file cannot be used."""
         found: Readings | None = self._read(self._path, Readings)
         producers = self._read(self._producers_path, dict[str, ProducerReading])
         return replace(found, producers=producers) if found and producers else found
@@ -104,7 +104,7 @@ _SIMPLE: Mapping[Any, Callable[[Any], Any]] = {bytes: bytes.fromhex, UUID: UUID,
 
 
 def encode(value: Any) -> Any:
-    """Encode a value of dataclasses, mappings, sequences and simple types as JSON."""
+    """Encode a value as JSON; the value consists of dataclasses, mappings, sequences and simple types."""
     found = value
     if isinstance(value, bytes):
         found = value.hex()

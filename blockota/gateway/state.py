@@ -1,17 +1,17 @@
-"""The state that a gateway keeps on its disk: one SQLite file.
+"""The state of a gateway on its disk, in one SQLite file.
 
-The core changes its memory first, and then awaits `GatewayState.commit`. The changes of many callers are written
-together. While a thread flushes one transaction to the disk, further callers wait for the next transaction. A
+The core changes its memory first, and then awaits `GatewayState.commit`. One transaction contains the changes of all
+waiting callers. While a thread writes a transaction to the disk, new callers wait for the next transaction. A
 transaction contains both the deliveries and the entries of each change, and keeps the order of the calls. If a change
-cannot be written, its caller gets the error, and the next commit writes the change again.
+cannot be written, the error is raised in its caller, and the next commit writes the change again.
 
 Entries for the log first go to the table ``outbox``. The service appends them to the log in batches, in order, and then
 removes them with `appended`. A service that is killed between these two steps repeats the batch. `TileLog.append` then
 finds the entries in the log.
 
-Tokens are stored as their SHA-256. A slow hash such as scrypt is only needed for passwords that can be guessed, and a
-token has 256 random bits. Pre-shared keys are derived from the secret of the site and a salt. Only the secret must
-therefore be kept.
+Tokens are stored as their SHA-256. A slow hash such as scrypt is not needed, because a token has 256 random bits and
+cannot be guessed. Pre-shared keys are derived from the secret of the site and a salt, so the keys themselves are not
+stored.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ class DeviceRecord:
     """The stored facts about a device, in addition to its deliveries.
 
     Attributes:
-        counter: the counter of the newest accepted statement; -1 before the first.
+        counter: the counter of the newest accepted statement; -1 before the first statement.
         statements: the number of accepted statements.
-        last: SHA-256 of the newest accepted statement; empty before the first.
+        last: SHA-256 of the newest accepted statement; empty before the first statement.
         hardware: the reported hardware revision.
         unique_id: the reported unique id of the chip.
     """
@@ -97,7 +97,7 @@ class LoggedEvent:
     Attributes:
         digest: SHA-256 of the event's text.
         sequence: number of the event's entry in the outbox.
-        position: index in the log; None if the entry is not appended yet.
+        position: index of the event's entry in the log; None if the entry is not appended yet.
     """
 
     digest: bytes
@@ -115,8 +115,8 @@ class StateChanges:
         devices: the new records of devices.
         entries: entries for the log, in order.
         event: device, number and digest of the event in the last entry; None if there is no event.
-        banned: devices that lose their credentials.
-        retries: numbers of the operators' requests that were carried out.
+        banned: devices whose credentials are removed.
+        retries: numbers of the operators' requests that were processed.
     """
 
     time: int
@@ -131,12 +131,12 @@ class StateChanges:
 class GatewayState:
     """The state of a gateway in a file. One service at a time owns the file.
 
-    With `is_owner` False, another process may read the file, issue credentials, and leave requests.
+    Another process opens the file with `is_owner` False, to read the state, issue credentials, and store requests.
 
     Args:
-        path: the file. Files with the endings ``-wal``, ``-shm`` and ``.lock`` beside it belong to it.
+        path: the file. Files with the endings ``-wal``, ``-shm`` and ``.lock`` in the same folder belong to the state.
         is_owner: whether this process runs the gateway.
-        pause: called before and after each transaction; tests replace it to stop a writer at any of these points.
+        pause: called before and after each transaction; tests pass a function that stops the writer at this point.
 
     Raises:
         RefusedError: the file is in use, belongs to another program, or belongs to a newer version of BlockOTA.
@@ -175,7 +175,7 @@ class GatewayState:
         self._stack.close()
 
     def deliveries(self, device: int | None = None) -> Iterator[tuple[int, str, Delivery]]:
-        """Yield the deliveries of a device, or of all, with device and slot."""
+        """Yield the deliveries of one device or of all devices, each with its device and slot."""
         statement = "SELECT device, slot, state FROM deliveries"
         one = (f"{statement} WHERE device = ?", (device,))
         for number, slot, state in self._rows(statement) if device is None else self._rows(*one):
@@ -185,7 +185,7 @@ class GatewayState:
                 raise self._damaged(f"device {number}: {error}") from error
 
     def devices(self) -> dict[int, DeviceRecord]:
-        """Return the records of all devices that reported something."""
+        """Return the records of all devices that have sent a report."""
         rows = self._rows("SELECT device, counter, statements, last, hardware, unique_id FROM devices")
         return {device: DeviceRecord(*values) for device, *values in rows}
 
@@ -196,19 +196,19 @@ class GatewayState:
         return LoggedEvent(*rows[0]) if rows else None
 
     def is_forgotten(self, device: int, counter: int) -> bool:
-        """Whether an event is older than the events that are still recognised."""
+        """Whether an event is older than the stored events, so that a repetition would not be recognised."""
         count, least = self._rows("SELECT count(*), min(counter) FROM events WHERE device = ?", (device,))[0]
         return bool(count >= _KEPT_EVENTS and counter < least)
 
     def nonce(self, device: int, statement: int) -> bytes:
-        """Return the nonce for a device's statement with this number. It cannot be computed without the secret."""
+        """Return the nonce for a device's statement with the given number, derived from the gateway's secret."""
         return self._derived("nonce", device, str(statement))[:16]
 
     async def commit(self, changes: StateChanges) -> range:
         """Write changes durably.
 
         Returns:
-            The numbers of the entries in the outbox.
+            The numbers of the new entries in the outbox.
 
         Raises:
             StoreError: the file cannot be written. The changes are written with the next commit.
@@ -227,7 +227,7 @@ class GatewayState:
 
     @property
     def is_failing(self) -> bool:
-        """Whether changes could not be written."""
+        """Whether there are changes that could not be written."""
         return bool(self._unwritten)
 
     def outbox(self, limit: int = BATCH) -> list[tuple[int, bytes]]:
@@ -245,7 +245,7 @@ class GatewayState:
         Only the thread of the log calls this method.
 
         Args:
-            positions: the number of each entry in the outbox, and its index in the log.
+            positions: pairs of an entry's number in the outbox and its index in the log.
         """
         pairs = list(positions)
         size = max((position for _, position in pairs), default=-1) + 1
@@ -258,17 +258,17 @@ class GatewayState:
 
     @property
     def log_size(self) -> int:
-        """The size of the log after the newest entry that left the outbox."""
+        """The size of the log when the last entries were removed from the outbox."""
         size: int = self._rows("SELECT log_size FROM site")[0][0]
         return size
 
     @property
     def first_attempt(self) -> int:
-        """The number from which tries are counted. A gateway that lost its state therefore repeats no job number."""
+        """The random number from which tries are counted, so that a gateway without its old state repeats no job."""
         return int.from_bytes(self._secret[:4])
 
     def learn(self, changes: StateChanges, events: Sequence[tuple[int, int, bytes, int]], *, log_size: int) -> None:
-        """Write the facts that were learned from the log, before the gateway runs.
+        """Store facts from log entries, before the gateway serves devices.
 
         Args:
             changes: deliveries and records of devices.
@@ -282,7 +282,7 @@ class GatewayState:
             database.execute("UPDATE site SET log_size = ?", (log_size,))
 
     def issue_token(self, face: str, devices: Sequence[int]) -> str:
-        """Draw a token with which a face accepts each of the given devices."""
+        """Create a random token with which a face accepts each of the given devices."""
         token = secrets.token_urlsafe(32)
         digest = hashlib.sha256(token.encode()).digest()
         with self._transaction() as database:
@@ -297,7 +297,7 @@ class GatewayState:
         return bool(self._rows(statement, values))
 
     def issue_key(self, face: str, device: int) -> bytes:
-        """Return a new pre-shared key of a device for a face. An earlier key becomes void."""
+        """Create a pre-shared key of a device for a face. An earlier key becomes void."""
         salt = secrets.token_bytes(16)
         with self._transaction() as database:
             database.execute("DELETE FROM credentials WHERE device = ? AND face = ? AND kind = ?", (device, face, _KEY))
@@ -305,7 +305,7 @@ class GatewayState:
         return self._derived(f"key {face}", device, salt.hex())[:_KEY_SIZE]
 
     def key(self, face: str, device: int) -> bytes | None:
-        """Return the pre-shared key of a device for a face; None if none was issued."""
+        """Return the pre-shared key of a device for a face; None if no key was issued."""
         statement = "SELECT value FROM credentials WHERE device = ? AND face = ? AND kind = ?"
         rows = self._rows(statement, (device, face, _KEY))
         return self._derived(f"key {face}", device, rows[0][0].hex())[:_KEY_SIZE] if rows else None
@@ -316,11 +316,11 @@ class GatewayState:
             database.execute("DELETE FROM credentials WHERE device = ?", (device,))
 
     def pauses(self) -> frozenset[str]:
-        """Return the paused subjects: names of groups, and numbers of devices in decimal."""
+        """Return the names of the paused groups and the decimal numbers of the paused devices."""
         return frozenset(subject for (subject,) in self._rows("SELECT subject FROM pauses"))
 
     def pause(self, subject: str, *, is_paused: bool = True) -> None:
-        """Pause a group or a device, or resume it. A running gateway notices the change."""
+        """Pause or resume a group or a device. A running gateway applies the change."""
         statement = "INSERT OR IGNORE INTO pauses VALUES (?)" if is_paused else "DELETE FROM pauses WHERE subject = ?"
         with self._transaction() as database:
             database.execute(statement, (subject,))
@@ -328,17 +328,17 @@ class GatewayState:
     def request_retry(self, device: int, slot: str = "") -> None:
         """Request new tries of a delivery.
 
-        A running gateway carries out the request, or else the next one that starts.
+        The request is processed by the running gateway, or after the gateway's next start.
         """
         with self._transaction() as database:
             database.execute("INSERT INTO retries (device, slot) VALUES (?, ?)", (device, slot))
 
     def retries(self) -> list[tuple[int, int, str]]:
-        """Return the requests for new tries: number of the request, device and slot."""
+        """Return the requests for new tries, each as the number of the request, the device and the slot."""
         return self._rows("SELECT number, device, slot FROM retries ORDER BY number")
 
     async def _write_waiting(self) -> None:
-        """Write the changes that callers wait for, in one transaction, until no caller waits."""
+        """Write the changes of all waiting callers in one transaction, repeatedly until no caller waits."""
         loop = asyncio.get_running_loop()
         while self._waiting:
             waiting, self._waiting = self._waiting, []
@@ -400,7 +400,7 @@ class GatewayState:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit all changes of the ``with`` block together. If the block fails, no change is committed."""
+        """Commit all changes of the ``with`` block in one transaction. If the block fails, no change is committed."""
         with self._lock, self._translated():
             self._database.execute("BEGIN IMMEDIATE")
             try:
@@ -419,7 +419,7 @@ class GatewayState:
         except LockHeldError as error:
             raise RefusedError(
                 f"{self._path} is in use",
-                why="another gateway runs with this file",
+                why="another process runs a gateway with this file",
                 remedy="stop the other gateway, or use another folder",
             ) from error
         except (sqlite3.Error, OSError) as error:
@@ -448,7 +448,10 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
 
 
 def _insert_entries(database: sqlite3.Connection, entries: Sequence[bytes]) -> range:
-    """Put entries into the outbox. Returns their numbers. They are consecutive, because there is only one writer."""
+    """Put entries into the outbox.
+
+    Returns the numbers of the entries, which are consecutive, because only one process writes.
+    """
     if not entries:
         return range(0)
     database.executemany("INSERT INTO outbox (entry) VALUES (?)", [(entry,) for entry in entries])

@@ -1,13 +1,15 @@
 """The gateway's time.
 
-It follows the clock of the machine, but does not believe a jump of the clock at once. A clock that is wrong by a day
-would otherwise end the transfers, trials and orders of all devices at the same instant, and entries in a log cannot be
-withdrawn. The gateway's time therefore advances only by the seconds that the clock counts. A jump is only recorded:
-more than `LARGEST_STEP` seconds between two readings, or a step back. The time takes over the clock's value when a
-confirmed block agrees with it, or when the clock has run normally for `TRIAL` seconds.
+The gateway's time follows the machine's clock, but does not follow a jump of the clock immediately. If a clock suddenly
+jumped by a day, the transfers, trials and orders of all devices would end at the same instant, and their log entries
+could not be withdrawn. The gateway's time therefore advances only by the seconds between two normal readings of the
+clock. A difference of more than `LARGEST_STEP` seconds between two readings, or a step back, is recorded as a jump. The
+gateway's time is set to the clock's value when the time of a confirmed block agrees with the clock, or when the clock
+has run normally for `TRIAL` seconds.
 
-When the value is taken over, all deliveries wait longer by the same number of seconds. Time in which the gateway did
-not watch is therefore not counted against a device. The same rule applies to a gateway that was stopped for a day.
+When the gateway's time is set forward, the timeouts of all deliveries are extended by the same number of seconds. A
+device is therefore not blamed for time in which the gateway did not observe it. The same rule applies to a gateway that
+was stopped for a day.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 LARGEST_STEP = 60
-"""The number of seconds between two readings of the clock that count as a jump. A gateway reads the clock each second.
+"""The largest number of seconds between two readings of the clock that is not a jump. A gateway reads the clock each
+second.
 """
 TRIAL = 600
 """Seconds for which a clock must run normally after a jump."""
@@ -57,11 +60,11 @@ class SteadyTime:
 
     @property
     def doubt(self) -> int:
-        """The seconds by which the clock is ahead of the gateway's time."""
+        """The number of seconds by which the machine's clock is ahead of the gateway's time."""
         return self._seen - self._now
 
     def confirm(self, block_time: int) -> None:
-        """Take over the clock's value if the time of a new block agrees with it."""
+        """Set the gateway's time to the clock's value if the time of a new block agrees with the clock."""
         self()
         if abs(self._seen - block_time) <= AGREEMENT:
             self._take_over()

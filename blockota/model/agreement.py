@@ -12,7 +12,7 @@ from blockota.strict_json import address, integer, text
 
 
 class AgreementStatus(enum.Enum):
-    """The recorded status of an agreement. Expiry is not recorded, because it follows from the time."""
+    """The status of an agreement on the chain. Expiry is not a status, because it follows from the time."""
 
     PROPOSED = 1
     ACCEPTED = 2
@@ -33,7 +33,7 @@ class Agreement:
         number: id of the agreement, from 1.
         broker: address of the broker that proposed the agreement.
         expires_at: Unix time, in seconds, at which the agreement expires.
-        uri: URI of the replica; empty until the broker announces one.
+        uri: URI of the replica; empty before the broker's announcement.
     """
 
     number: int
@@ -45,7 +45,7 @@ class Agreement:
     uri: str
 
     def has_terms_of(self, other: Agreement) -> bool:
-        """Whether number, broker, release and expiry equal those of `other`. Status and URI may differ."""
+        """Whether number, broker, release and expiry are the same as in `other`. Status and URI may differ."""
         return replace(other, status=self.status, uri=self.uri) == self
 
     def is_open(self, time: int) -> bool:
@@ -55,7 +55,7 @@ class Agreement:
     def serves(self, time: int) -> bool:
         """Whether the agreement is accepted, announced and not expired at `time`, a chain time in Unix seconds.
 
-        The contract also requires that the release is not revoked.
+        The contract's own check also requires that the release is not revoked.
         """
         return self.status is AgreementStatus.ACCEPTED and bool(self.uri) and time < self.expires_at
 

@@ -1,4 +1,4 @@
-"""Logs that identities anchor on the gateway chain, with their JSON, and the packing of device numbers.
+"""The logs that identities anchor on the gateway chain, their JSON, and the packing of device numbers into words.
 
 Pure.
 """
@@ -35,7 +35,7 @@ class LogState(enum.Enum):
 
 @dataclass(frozen=True)
 class Suspicion:
-    """Two install entries of one device and one release in one log.
+    """A proven fault of a log: two install entries about one device and one release.
 
     Attributes:
         device: number of the device.
@@ -55,11 +55,11 @@ class AnchoredLog:
     """The newest anchor of an identity's log.
 
     Attributes:
-        keeper: UUID of the identity that keeps the log.
+        keeper: UUID of the identity that appends to the log.
         root: root of the Merkle tree of the first `size` entries, 32 bytes.
         size: number of anchored entries.
         anchored_at: Unix time of the newest anchor.
-        suspicion: the newest suspicion, whether it was decided or not; None if there was none.
+        suspicion: the newest suspicion, open or decided; None if the log was never suspected.
     """
 
     keeper: UUID
@@ -82,10 +82,10 @@ class AnchoredLog:
 
 
 def device_words(numbers: Iterable[int]) -> tuple[list[int], list[int]]:
-    """Pack device numbers as UpdateLedger records them.
+    """Pack device numbers into the words that UpdateLedger records.
 
     Returns:
-        The words of the numbers in ascending order, and the bits of each word.
+        The indices of the words in ascending order, and the set bits of each word.
 
     Raises:
         UsageError: a number is not the number of a registered device.
@@ -102,7 +102,7 @@ def device_words(numbers: Iterable[int]) -> tuple[list[int], list[int]]:
 
 
 def devices_in(word: int, bits: int) -> list[int]:
-    """Return the device numbers of a word of UpdateLedger."""
+    """Return the device numbers that a word of UpdateLedger contains."""
     return [word * _WORD_BITS + bit for bit in range(_WORD_BITS) if bits >> bit & 1]
 
 

@@ -1,15 +1,15 @@
-"""Decides whether an image made for one board may be written to that board, beside the program of a release. Pure.
+"""Decides whether an image that was made for a single board may be written beside the program of a release. Pure.
 
-An image for a single board is not published as a release. A command of the bench makes its bytes, and the chain does
-not confirm them, so checks 1 to 4 of `verification` do not apply. The chain decides only where the image is written: a
-paired product gives the region and the chip id. The checks that apply have the same numbers as in `verification`:
+An image for a single board is not published as a release. A command of the bench creates the image, and the chain does
+not record its hash, so checks 1 to 4 of `verification` do not apply. The chain determines only where the image is
+written: a paired product has a region and a chip id. The following checks apply, with their numbers in `verification`:
 
 5.  (a) The region does not overlap the program, and (b) the image is not empty and fits into the region.
 7.  (a) The product is for the chip of the program, and (b) its region is inside the flash, (c) but not at the start of
     the flash, where the chip reads its vector table.
 8.  (a) Readout protection is off, and (b) write protection is off in the region.
-10. The flash in the range of the image has the SHA-256 of the image. After a run that wrote the image, the rest of the
-    region is erased, so that no earlier key remains there.
+10. The flash in the range of the image has the SHA-256 of the image. After a run that wrote the image, the check also
+    covers the rest of the region, which must be erased, so that no earlier key remains.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ CHECKS = "5, 7, 8 and 10; checks 1 to 4 do not apply, because no release is publ
 
 @dataclass(frozen=True)
 class BoardImage:
-    """An image made for one board. No text of this class contains bytes of the image, because they may be keys.
+    """An image made for one board.
+
+    The `repr` and the errors of this class contain no bytes of the image, because the bytes may be keys.
 
     Attributes:
         product: the paired product; the image is written at the start of its region.
         sha256: SHA-256 of the image, 32 bytes.
         size: size of the image in bytes.
-        region_sha256: SHA-256 of the whole region, with erased bytes after the image; empty if an earlier run wrote
-            the image.
+        region_sha256: SHA-256 of the whole region: the image, then erased bytes; empty if an earlier run wrote the
+            image.
     """
 
     product: Product
@@ -45,7 +47,7 @@ class BoardImage:
 
     @classmethod
     def of(cls, product: Product, data: bytes, *, erased_byte: int = 0xFF) -> BoardImage:
-        """Describe an image that will be written."""
+        """Create the description of an image that will be written."""
         region = padded(product, data, erased_byte=erased_byte)
         return cls(product, hashlib.sha256(data).digest(), len(data), hashlib.sha256(region).digest())
 
@@ -56,12 +58,12 @@ class BoardImage:
 
 
 def padded(product: Product, data: bytes, *, erased_byte: int) -> bytes:
-    """Return the wanted contents of the whole region: the image, and erased bytes after it."""
+    """Return the contents that the whole region must have: the image, followed by erased bytes."""
     return data.ljust(product.region.size, bytes((erased_byte,)))
 
 
 def require_place(product: Product, program: Release) -> None:
-    """Run checks 5a and 7a, which need no board.
+    """Run checks 5a and 7a, which do not need the board.
 
     Args:
         product: the paired product of the board's own image.
@@ -87,13 +89,13 @@ def require_place(product: Product, program: Release) -> None:
             "the board's own image is for another chip",
             why=f"{product.name} is paired with chip 0x{product.chip_id:03x}, and {program.product} {program.version} "
             f"is for chip 0x{program.chip_id:03x}",
-            remedy="name the product that belongs to this board",
+            remedy="give the product that is paired for this chip",
             action=Action.LIST_PRODUCTS,
         )
 
 
 def prove_place(product: Product, board: BoardAnswer) -> list[Passed]:
-    """Run checks 7b, 7c and 8 on the board's answers, before the image is made.
+    """Run checks 7b, 7c and 8 on the data read from the board, before the image is created.
 
     Raises:
         VerificationError: a check failed; nothing was changed.
@@ -105,7 +107,7 @@ def prove_place(product: Product, board: BoardAnswer) -> list[Passed]:
             7,
             "the region of the board's own image is not inside the flash",
             why=f"{product.name} has the region {region}, but the flash is {board.flash}",
-            remedy="take a board with a larger flash, or ask the vendor whether the product is paired correctly",
+            remedy="use a board with a larger flash, or ask the vendor whether the product is paired correctly",
         )
     # (7c)
     if region.start == board.flash.start:
@@ -151,9 +153,9 @@ def prove_written(image: BoardImage, digest: bytes, *, method: str) -> Passed:
     """Run check 10.
 
     Args:
-        image: the image that was made.
-        digest: SHA-256 of the board's flash in the whole region, or in the range of the image if an earlier run wrote
-            the image.
+        image: the image that the command created.
+        digest: SHA-256 of the flash in the whole region; SHA-256 of the flash in the range of the image if an earlier
+            run wrote the image.
         method: name of the method by which the digest was computed.
 
     Raises:

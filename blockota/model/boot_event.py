@@ -2,7 +2,8 @@
 
 A board with a secure element signs its events. All parts of the signed bytes have a fixed width, so that a contract can
 check them: ``blockota-event`` in ASCII, the number (4 bytes, big endian), kind and detail (1 byte each), and the digest
-of the running image (32 bytes). The signature covers their SHA-256. The secure element counts the numbers.
+of the running image (32 bytes). The signature covers their SHA-256. The numbers come from a counter of the secure
+element.
 """
 
 from __future__ import annotations
@@ -62,10 +63,10 @@ class BootEvent:
     """An event about the images of a board.
 
     Attributes:
-        number: the board's number of the event, from 1 on. Each event has a greater number than the event before.
-        kind: what happened, a `BootEventKind`; another number for an event of a newer agent.
+        number: the board's number of the event, from 1 on. Each event has a greater number than all earlier events.
+        kind: the type of the event, a `BootEventKind`; a newer agent may send other numbers.
         detail: a byte, whose meaning depends on the kind.
-        digest: the digest of the running image, as `blockota.formats.mcuboot.image_digest` returns it, 32 bytes.
+        digest: the digest of the running image, as `blockota.formats.mcuboot.image_digest` computes it, 32 bytes.
     """
 
     number: int
@@ -75,10 +76,10 @@ class BootEvent:
 
     @classmethod
     def of_items(cls, items: object) -> Self:
-        """Return the event with the items of the board's answer.
+        """Decode an event from the items of the board's answer.
 
         Raises:
-            ValueError: the items are not the items of an event.
+            ValueError: the items do not form an event.
         """
         match items:
             case {
@@ -93,16 +94,16 @@ class BootEvent:
                 and len(digest) == DIGEST_SIZE
             ):
                 return cls(number, kind, detail, digest)
-        raise ValueError("its items are not number, kind, detail and digest of an event")
+        raise ValueError("its items are not the number, kind, detail and digest of an event")
 
     @property
     def signed_bytes(self) -> bytes:
-        """The bytes that the board signs."""
+        """The bytes whose SHA-256 the board signs."""
         return _PREFIX + _FIELDS.pack(self.number, self.kind, self.detail, self.digest)
 
     @property
     def shows_running_image(self) -> bool:
-        """Whether the board runs its image permanently when it records the event: the image is not on trial."""
+        """Whether the event shows that the board runs its image permanently, not on trial."""
         is_started = self.kind == BootEventKind.STARTED and not self.detail & BootFlags.TRIAL
         return is_started or self.kind == BootEventKind.CONFIRMED
 
@@ -125,7 +126,7 @@ class BootEvent:
 
 @dataclass(frozen=True)
 class SignedBootEvent:
-    """An event with the signature of the board. It is encoded as the signed bytes, followed by the signature.
+    """An event with the signature of the board. The encoding is the signed bytes, followed by the signature.
 
     Attributes:
         event: the event.
@@ -143,7 +144,7 @@ class SignedBootEvent:
             ValueError: the bytes are not a signed event.
         """
         if not is_boot_event(raw) or len(raw) < _SIGNED_SIZE:
-            raise ValueError("it is not a signed event of a board")
+            raise ValueError("the bytes are not a signed event of a board")
         number, kind, detail, digest = _FIELDS.unpack_from(raw, len(_PREFIX))
         require_low_s(raw[_SIGNED_SIZE:])
         event = BootEvent.of_items({"number": number, "kind": kind, "detail": detail, "digest": digest})
@@ -154,7 +155,7 @@ class SignedBootEvent:
         return self.event.signed_bytes + self.signature
 
     def is_signed_by(self, key: bytes) -> bool:
-        """Whether the signature verifies under a public key.
+        """Whether the signature was made with the private key of a public key.
 
         Args:
             key: the P-256 key: x and y, 64 bytes.
@@ -166,5 +167,5 @@ class SignedBootEvent:
 
 
 def is_boot_event(raw: bytes) -> bool:
-    """Whether a statement of a device is a signed event of a board, not a structure of COSE."""
+    """Whether the bytes of a device's statement are a signed event of a board, and not a COSE structure."""
     return raw.startswith(_PREFIX)

@@ -1,17 +1,17 @@
 """Commands for devices, as the data of a signed `command` request and as the messages to a device. Pure.
 
-The data of the request are exactly:
+The data of the request have exactly these members:
 
 =============  ==============================================================================
-``thing``      the device: its number in DeviceRegistry, as a number or a text
-``id``         1 to 48 letters, digits and ``_.:-``; another command to the device has another id
-``name``       what the device is to do, such as ``open-valve``; at most 64 characters
+``thing``      the device's number in DeviceRegistry, as a number or a text
+``id``         1 to 48 letters, digits and ``_.:-``; unique among the commands to the device
+``name``       name of the command, such as ``open-valve``; at most 64 characters
 ``arguments``  a JSON object of at most 2,048 bytes
-``deadline``   Unix time in seconds after which the device must not begin
+``deadline``   Unix time in seconds after which the device must not execute the command
 =============  ==============================================================================
 
-The message to the device has the same members without ``thing``. The device answers with ``id``, ``state``, which is
-``done``, ``refused`` or ``failed``, and ``reason`` if it has one.
+The message to the device has the same members without ``thing``. The device's answer has the members ``id`` and
+``state``, and may have ``reason``. The state is ``done``, ``refused`` or ``failed``.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ class DeviceCommand:
 
     Attributes:
         thing: number of the device.
-        id: the name of this command, which no other command to the device has.
-        name: what the device is to do.
+        id: the id of this command, unique among the commands to the device.
+        name: name of the command.
         arguments: the arguments.
-        deadline: Unix time after which the device must not begin.
+        deadline: Unix time in seconds after which the device must not execute the command.
     """
 
     thing: int
@@ -77,7 +77,7 @@ class DeviceCommand:
         """Read the data of a request.
 
         Raises:
-            ValueError: the data are not a command.
+            ValueError: the data are not a valid command.
         """
         if set(data) != _MEMBERS:
             raise ValueError(f"its members are not exactly {', '.join(sorted(_MEMBERS))}")
@@ -104,7 +104,7 @@ class DeviceCommand:
         return _json(self._members())
 
     def outcome(self, state: CommandState, time: int) -> SensorReading:
-        """Return the reading that reports the outcome."""
+        """Return the reading by which the gateway reports the command's outcome to validators."""
         return SensorReading(str(self.thing), time, f"{OUTCOME}{self.id}", str(state))
 
     def _members(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class CommandAnswer:
     Attributes:
         id: the id of the command.
         state: `CommandState.DONE`, `CommandState.REFUSED` or `CommandState.FAILED`.
-        reason: the device's reason; empty without one.
+        reason: the device's reason; empty if the device gave no reason.
     """
 
     id: str
@@ -130,13 +130,13 @@ class CommandAnswer:
         """Read the JSON object of an answer.
 
         Raises:
-            ValueError: the object is not an answer.
+            ValueError: the object is not a valid answer.
         """
         if set(fields) - {"reason"} != {"id", "state"}:
-            raise ValueError("its members are not id, state and, if it has one, reason")
+            raise ValueError("its members are not id, state and optionally reason")
         state, reason = fields["state"], fields.get("reason", "")
         if not isinstance(fields["id"], str) or not _ID.fullmatch(fields["id"]):
-            raise ValueError("its id is not that of a command")
+            raise ValueError("its id is not a valid id of a command")
         if not isinstance(state, str) or state not in {str(one) for one in CommandState if one.is_answer}:
             raise ValueError("its state is not done, refused or failed")
         if not isinstance(reason, str) or len(reason) > MAX_REASON or not reason.isprintable():

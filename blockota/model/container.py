@@ -1,8 +1,9 @@
 """The kinds of image files of releases, called containers, and the checks that apply to each.
 
-Pure. The manifest of a release names the container. Without a manifest, or if the manifest names none, the container is
-`STM32`. The chip id of a product decides which containers its releases may have. Chip id 0 stands for devices other
-than STM32 boards with ST's boot loader, and their releases have a container other than `STM32`.
+Pure. The manifest of a release names the container. The container is `STM32` if there is no manifest, or if the
+manifest names no container. The chip id of a product determines which containers its releases may have. Chip id 0
+stands for all devices other than STM32 boards with ST's boot loader. Releases for chip id 0 have a container other than
+`STM32`.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Container(StrEnum):
 
 
 class Means(StrEnum):
-    """The means by which a check is made."""
+    """The source of the data for a check."""
 
     CHAIN = "the chain's record"
     CHIP = "the chip"
@@ -94,14 +95,14 @@ FACES = tuple(_FACES)
 
 
 def checks_for(container: Container, face: str) -> Mapping[int, Means]:
-    """Return which of the ten checks apply to an image at a face, and the means of each check.
+    """Return the checks that apply to an image at a face, each with the source of its data.
 
     Args:
         container: the container of the image.
         face: ``bench``, or the name of a gateway's face.
 
     Returns:
-        The means of each check, by the number of the check; empty if the face cannot install the container.
+        The source of data for each check, by the number of the check; empty if the face cannot install the container.
 
     Examples:
         >>> sorted(checks_for(Container.OPAQUE, "mqtt"))
@@ -116,7 +117,7 @@ def checks_for(container: Container, face: str) -> Mapping[int, Means]:
 
 
 def recognise(head: bytes) -> Container:
-    """Guess the container of a file, other than stm32, from its first `SWU_HEAD_SIZE` bytes."""
+    """Guess the container of a file from its first `SWU_HEAD_SIZE` bytes; never `STM32`."""
     if cpio.first_name(head) == _SWU_FIRST:
         return Container.SWU
     return Container.MCUBOOT if head.startswith(mcuboot.MAGIC) else Container.OPAQUE

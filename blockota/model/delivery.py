@@ -1,22 +1,22 @@
-"""One delivery brings a device to the release that it is to run.
+"""A delivery: the update of one component of a device to its target release.
 
-The module has the states and events of each component. `blockota.model.target.choose` decides what a device is to run,
-and `blockota.model.delivery_rules.advance` is the state machine. This module sends nothing: a face offers
-`Delivery.offer` to the device as long as it is not None.
+The module defines the states and the events of a delivery. `blockota.model.target.choose` chooses the target, and
+`blockota.model.delivery_rules.advance` is the state machine. A face offers `Delivery.offer` to the device while this
+property is not None.
 
-Every state is derived from reports of the device. A sent image, or a device's claim that it installed the image,
-changes only what is offered. A log entry of an installation needs a report that the device runs the image and has
+The state follows from the reports of the device. A transferred image, or a device's claim that it installed the image,
+does not count as an installation. An installation is logged only after a report that the device runs the image and has
 confirmed it.
 
 =============  =========================================================================================
 Stage          Meaning
 =============  =========================================================================================
-``settled``    the device runs its target, or has none
-``offered``    the device has not begun to fetch the image
+``settled``    the device runs its target, or has no target
+``offered``    the target is offered, and the device has not begun to fetch the image
 ``transfer``   the device fetches the image, or has the image and does not run it yet
 ``trial``      the device runs the image, or states that it installed it, and has not confirmed it
-``postponed``  the device asked for a later time, until `Delivery.wake`
-``paused``     a try failed, the next one begins at `Delivery.wake`
+``postponed``  the device has postponed the update to `Delivery.wake`
+``paused``     a try has failed, and the next try begins at `Delivery.wake`
 ``stopped``    no tries are left, or the device rolled back: nothing is offered until an operator retries
 =============  =========================================================================================
 
@@ -53,7 +53,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class Target:
-    """The release that a device is to run.
+    """The release that a component of a device must run.
 
     Attributes:
         release: the release.
@@ -66,7 +66,7 @@ class Target:
     order: int | None = None
 
     def is_same_release(self, other: Target | None) -> bool:
-        """Whether another target is the same release, possibly under another order."""
+        """Whether another target has the same release and image, possibly by another order."""
         return other is not None and (self.release, self.image) == (other.release, other.image)
 
 
@@ -75,13 +75,15 @@ class DeliveryPolicy:
     """The limits of deliveries to the devices of a group, from the settings.
 
     Attributes:
-        pauses: seconds to wait after each failed try. There is one try more than pauses.
-        postponements: how often a device may postpone one target.
+        pauses: seconds to wait after each failed try. The number of tries is one more than the number of pauses.
+        postponements: the number of times that a device may postpone one target.
         longest_postponement: the total number of seconds by which a device may postpone one target.
-        late_after: the number of seconds after which an offer that the device has not taken is logged as late.
+        late_after: the number of seconds after which an offer is logged as late if the device has not begun to fetch
+            the image.
         transfer_time: the number of seconds without progress after which a transfer counts as failed.
-        trial_time: the number of seconds after which an image that the device has not confirmed counts as failed.
-        offers_after_rollback: whether a device that rolled back is offered the same release again.
+        trial_time: the number of seconds after which a trial counts as failed if the device has not confirmed the
+            image.
+        offers_after_rollback: whether a release is offered again to a device that rolled back from it.
         is_configuration: whether the images of this component are configurations.
     """
 
@@ -103,17 +105,17 @@ class Delivery:
         stage: the stage.
         target: the release to deliver; None if the device has no target.
         is_withheld: whether the target must not be offered now.
-        given_up: former targets without tries left. An operator's retry or a new order makes them possible again.
+        given_up: former targets for which no tries are left. An operator's retry or a new order allows new tries.
         running: SHA-256 of the image that the device reported last; None before its first report.
-        logged: image and evidence level of the newest log entry of an installation; None without an entry.
-        installed: digests of the releases with a log entry of an installation; claimed installations do not count.
-        tries: the number of failed tries of the present target.
-        attempt: a counter of the tries of all targets. It gives each try a job number of its own.
+        logged: image and evidence level of the newest log entry about an installation; None without such an entry.
+        installed: digests of the releases whose installation is logged with evidence of level A or C.
+        tries: the number of failed tries of the current target.
+        attempt: a counter of the tries of all targets, from which the job number of each try is derived.
         offered_at: Unix time at which the device was notified of the offer; None before the notification.
-        postponements: how often the device has postponed the present target.
+        postponements: the number of times that the device has postponed the present target.
         postponed_since: Unix time of the first postponement.
         wake: Unix time at which a `Timeout` is due; None if no timeout is set.
-        received: bytes of the image that the device has received, as far as it reports them.
+        received: number of bytes of the image that the device has received; 0 if the device reports no number.
         reason: why the delivery is postponed, paused or stopped.
     """
 
@@ -135,15 +137,15 @@ class Delivery:
 
     @property
     def offer(self) -> Target | None:
-        """The target that a face offers to the device now; None for no offer."""
+        """The target that a face offers to the device now; None if nothing is offered."""
         is_open = self.stage in (Stage.OFFERED, Stage.TRANSFER) and not self.is_withheld
         return self.target if is_open else None
 
     @property
     def job(self) -> int:
-        """The number of the present try; 0 without a target.
+        """The number of the current try; 0 without a target.
 
-        A repeated offer of the same try has the same number. A face passes the number to the device. An answer with a
+        A repeated offer of the same try has the same number. A face sends the number to the device. An answer with a
         different number is about a different try.
         """
         if self.target is None:
@@ -152,11 +154,11 @@ class Delivery:
         return int.from_bytes(hashlib.sha256(named).digest()) % ((1 << _JOB_BITS) - 1) + 1
 
     def ended_by(self, job: int, reason: str) -> bool:
-        """Whether the last try ended with a given answer of the device, which the device then repeats.
+        """Whether the last try was already ended by an answer of the device, so that the answer is a repetition.
 
         Args:
             job: number of the try.
-            reason: the reason for its failure.
+            reason: the reason for the failure of the try.
         """
         is_over = self.stage in (Stage.PAUSED, Stage.STOPPED) and self.reason == (reason or NO_REASON)
         return is_over and job == replace(self, attempt=self.attempt - 1).job
@@ -164,12 +166,12 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Planned:
-    """The decision on the target of the device was made again.
+    """The target of the component was chosen again.
 
     Attributes:
-        target: the release that the device is to run.
-        is_withheld: whether the release must not be offered now.
-        why: the reason of the decision.
+        target: the release that the component must run; None if there is no target.
+        is_withheld: whether the target must not be offered now.
+        why: the reason for the choice.
     """
 
     target: Target | None
@@ -179,16 +181,16 @@ class Planned:
 
 @dataclass(frozen=True)
 class Reported:
-    """The device reports which image it runs.
+    """The device reports its running image.
 
     Attributes:
         image: SHA-256 of the image.
-        release: the release with this image; None if no known release has it.
-        level: who determined the image.
+        release: the release with this image; None if no known release has this image.
+        level: evidence level of the report.
         is_confirmed: whether the device has confirmed the image, so that it does not roll back by itself.
         counter: the counter in the device's statement.
         statement: the signed statement of the device, for evidence level A.
-        is_reinstalled: whether the image was written anew, after another try had destroyed it.
+        is_reinstalled: whether the face has just written the image to the flash.
     """
 
     image: bytes
@@ -218,14 +220,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The device states how its try ended.
+    """The device states the outcome of its try.
 
     A stated success is only a claim until the device reports the running image.
 
     Attributes:
         succeeded: whether the device states that the image is installed.
         reason: the reason for a failure.
-        is_refusal: whether the device refuses the image, so that another try makes no sense.
+        is_refusal: whether the device refuses the image, so that another try is useless.
     """
 
     succeeded: bool
@@ -235,7 +237,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Postponed:
-    """The device asks for a later time.
+    """The device postpones the update.
 
     Attributes:
         until: Unix time.
@@ -250,12 +252,12 @@ class Postponed:
 
 @dataclass(frozen=True)
 class Timeout:
-    """The time `Delivery.wake` has come."""
+    """The time `Delivery.wake` has been reached."""
 
 
 @dataclass(frozen=True)
 class Retried:
-    """An operator asks for new tries."""
+    """An operator requests new tries."""
 
 
 Event = Planned | Reported | Offered | Progress | Outcome | Postponed | Timeout | Retried
@@ -263,13 +265,13 @@ Event = Planned | Reported | Offered | Progress | Outcome | Postponed | Timeout 
 
 @dataclass(frozen=True)
 class EntryFacts:
-    """The facts of a log entry that differ between the entries of one device.
+    """The content of a log entry, without the facts that are the same for all entries of a device.
 
     Attributes:
         kind: the kind of the entry.
         release: the release that the entry is about; None if no release has the image.
         image: SHA-256 of the image.
-        previous: SHA-256 of the image that the device ran before. Only an entry about a running image has it.
+        previous: SHA-256 of the image that the device ran before; None except in entries about a running image.
         level: the evidence level. An entry about a running image has one; a signed postponement has level A.
         order: number of the order.
         counter: the device's counter.

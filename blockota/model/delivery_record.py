@@ -1,7 +1,8 @@
 """The encoding in which a gateway stores a `Delivery` on its disk.
 
-Pure. A delivery is one array in deterministic CBOR. It contains the number of this format, then the fields in the order
-of the class. A target is the array ``[chain id, contract, product, packed version, image, order]``.
+Pure. A delivery is one array in deterministic CBOR. The array contains the number of the format, and then the fields in
+the order of the class `Delivery`. A target is the array ``[chain id, contract, product, packed version, image,
+order]``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _FORMAT = 1
 
 
 def encode_delivery(delivery: Delivery) -> bytes:
-    """Return the bytes of a delivery."""
+    """Encode a delivery."""
     return cbor.encode(
         [
             _FORMAT,
@@ -43,7 +44,7 @@ def encode_delivery(delivery: Delivery) -> bytes:
 
 
 def decode_delivery(raw: bytes) -> Delivery:
-    """Return the delivery with these bytes.
+    """Decode a delivery.
 
     Raises:
         ValueError: the bytes are not a delivery of this format.

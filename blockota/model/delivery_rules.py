@@ -30,7 +30,7 @@ from blockota.model.receipt import EntryKind, EvidenceLevel
 
 @dataclass(frozen=True)
 class DeliveryStep:
-    """The result of an event: the next state, and the entries for the log, in order."""
+    """The result of an event: the next state, and the new log entries in order."""
 
     delivery: Delivery
     entries: tuple[EntryFacts, ...] = ()
@@ -46,7 +46,7 @@ def advance(delivery: Delivery, event: Event, *, policy: DeliveryPolicy, now: in
         now: Unix time of the gateway's clock.
 
     Returns:
-        The next state with the entries to log. An event that has no meaning in the present stage changes nothing.
+        The next state and the new log entries. An event without a rule for the current stage changes nothing.
     """
     rule = _RULES.get((delivery.stage, type(event)))
     if delivery.is_withheld and delivery.stage is Stage.OFFERED and type(event) not in _ALWAYS:
@@ -61,7 +61,7 @@ class _Situation:
     now: int
 
     def begin(self, target: Target | None, *, is_withheld: bool) -> Delivery:
-        """Start with a new target, or settle without one."""
+        """Start with a new target, or settle if there is no target."""
         old = self.delivery
         is_over = self.is_given_up(target) and target is not None and target.is_same_release(old.target)
         fresh = Delivery(
@@ -79,10 +79,7 @@ class _Situation:
         return replace(self, delivery=fresh).open()
 
     def is_given_up(self, target: Target | None) -> bool:
-        """Whether no tries are left for a target.
-
-        A different order for the same release starts with new tries.
-        """
+        """Whether no tries are left for a target. A different order for the same release allows new tries."""
         given_up = (one for one in self.delivery.given_up if target and target.is_same_release(one))
         return any(target and target.order in (None, one.order) for one in given_up)
 
@@ -99,7 +96,7 @@ class _Situation:
         return replace(self.delivery, stage=Stage.STOPPED, received=0, offered_at=None, wake=None, reason=reason)
 
     def entry(self, kind: EntryKind, *, text: str) -> EntryFacts:
-        """Return an entry about the present target."""
+        """Return a log entry about the current target."""
         target = self.delivery.target
         return EntryFacts(
             kind,
@@ -112,7 +109,7 @@ class _Situation:
     def fail(self, reason: str, *, is_final: bool = False) -> Delivery:
         """End a try.
 
-        If a try is left, it begins after a pause.
+        If a try is left, the next try begins after a pause.
         """
         delivery, pauses = self.delivery, self.policy.pauses
         counted = replace(delivery, tries=delivery.tries + 1, attempt=delivery.attempt + 1)
@@ -124,14 +121,14 @@ class _Situation:
         return replace(failed, stage=Stage.PAUSED, wake=self.now + pauses[delivery.tries])
 
     def failed(self, reason: str, *, is_final: bool = False, kind: EntryKind = EntryKind.EVENT) -> DeliveryStep:
-        """End a try, and return the log entry about it."""
+        """End a try, and return its log entry."""
         return DeliveryStep(self.fail(reason, is_final=is_final), (self.entry(kind, text=reason),))
 
 
 def _planned(situation: _Situation, event: Planned) -> DeliveryStep:
     """Take a new target.
 
-    If only the order of the target changes and tries are left, the running try continues.
+    The running try continues if only the order of the target changes and tries are left.
     """
     delivery, target = situation.delivery, event.target
     is_same = target is not None and target.is_same_release(delivery.target)
@@ -174,7 +171,8 @@ def _offered(situation: _Situation, _: Offered) -> DeliveryStep:
 def _progress(situation: _Situation, event: Progress) -> DeliveryStep:
     """Record the progress.
 
-    A message without more bytes does not extend the timeout, so that no device is stuck forever.
+    A message that reports no more bytes than before does not extend the timeout, so that a transfer without progress
+    fails.
     """
     delivery = situation.delivery
     if delivery.stage is Stage.TRANSFER and event.received <= delivery.received:
@@ -200,8 +198,8 @@ def _on_trial(situation: _Situation) -> Delivery:
 def _postponed(situation: _Situation, event: Postponed) -> DeliveryStep:
     """Postpone the delivery, up to the limits of the policy.
 
-    A request beyond the limits is refused, and the offer stays. A request whose time has passed is refused too: a
-    device repeats its request if the answer was lost, and by then the postponement may be over.
+    A request beyond the limits is refused, and the offer stays open. A request with a past time is refused too, because
+    it may be the repetition of a request whose postponement has ended.
     """
     delivery, policy = situation.delivery, situation.policy
     since = situation.now if delivery.postponed_since is None else delivery.postponed_since
@@ -285,7 +283,7 @@ def _confirmed(situation: _Situation, event: Reported) -> DeliveryStep:
 def _entries_about(situation: _Situation, event: Reported) -> tuple[EntryFacts, ...]:
     """Return the log entry about a running image.
 
-    Returns none if the log has an entry with evidence of equal or higher level.
+    Returns an empty result if the log already has an entry with evidence of an equal or higher level.
     """
     delivery, target = situation.delivery, situation.delivery.target
     if event.release is None:

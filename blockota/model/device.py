@@ -32,7 +32,7 @@ _VISIBLE = re.compile(r"[!-~]+", re.ASCII)
 
 
 class Ban(enum.Enum):
-    """Who banned a device, with its number in the contract."""
+    """The party that banned a device, with its number in the contract."""
 
     NONE = 0
     REGISTRANT = 1
@@ -48,7 +48,7 @@ class Registrant:
     """The record of a registrant.
 
     Attributes:
-        name: name of the registrant, the first part of the names of its devices.
+        name: name of the registrant, with which the names of its devices begin.
         account: address of the account that signs its registrations.
         suspended: whether the city suspends the registrant.
         since: Unix time of the admission.
@@ -76,7 +76,7 @@ class Registrant:
 class SpecUpdate:
     """A product on the list of a spec.
 
-    Its releases may update the spec's devices, unless `allowed` is false.
+    The releases of the product may update the spec's devices, unless `allowed` is false.
     """
 
     chain_id: int
@@ -100,7 +100,7 @@ class Spec:
 
     Attributes:
         name: name of the spec.
-        registrant: name of its registrant.
+        registrant: name of the registrant that registered the spec.
         signature: IOTRegistry's signature of an imported spec; empty if the spec is not imported.
         record: IOTRegistry's record.
     """
@@ -132,8 +132,8 @@ class Site:
 
     Attributes:
         uuid: UUID of the gateway.
-        given: quantity of numbers that the city gave to the site.
-        left: quantity of numbers that are not used yet.
+        given: quantity of device numbers that the city has allocated to the site.
+        left: quantity of allocated numbers that no device uses yet.
     """
 
     uuid: UUID
@@ -147,7 +147,7 @@ class Site:
 
 @dataclass(frozen=True)
 class DeviceVersion:
-    """A version of a device: its registrant and key, and the blocks in which they were current.
+    """A version of a device's record: its registrant and key, and the range of blocks in which the version was current.
 
     Attributes:
         registrant: name of the registrant.
@@ -179,15 +179,15 @@ class Device:
         number: number of the device.
         registrant: name of the current registrant.
         spec_hash: hash of the spec.
-        site: UUID of the gateway that serves the device.
+        site: UUID of the gateway at the device's site.
         ban: who banned the device.
         banned_at: Unix time of the ban; None if the device is not banned.
         since: Unix time of the current version.
         from_block: block of the current version.
         key: P-256 key of the device.
-        nonce: IOTRegistry's id of the device; empty for a device of a batch.
+        nonce: IOTRegistry's id of the device; empty if the device was registered in a batch.
         signature: IOTRegistry's signature of an imported device; empty if the device is not imported.
-        record: IOTRegistry's record; None for a device of a batch.
+        record: IOTRegistry's record; None if the device was registered in a batch.
     """
 
     number: int
@@ -205,10 +205,7 @@ class Device:
 
     @property
     def name(self) -> str:
-        """The first alias.
-
-        For a device of a batch, the number.
-        """
+        """The first alias of the device, or the device's number if it was registered in a batch."""
         return self.record.aliases[0] if self.record else str(self.number)
 
     @property
@@ -242,14 +239,14 @@ class Device:
 class Batch:
     """Devices that were registered together.
 
-    The contract records only the RFC 6962 root of their entries.
+    The contract records only the RFC 6962 root of the devices' names.
 
     Attributes:
         first: number of the first device.
-        count: quantity of devices. Their numbers are consecutive.
+        count: quantity of devices, whose numbers are consecutive.
         root: the RFC 6962 root.
-        spec_hash: hash of their spec.
-        registrant: name of their registrant.
+        spec_hash: hash of the devices' spec.
+        registrant: name of the devices' registrant.
         since: Unix time of the registration.
     """
 
@@ -279,8 +276,8 @@ MAX_BATCH = 1 << 20
 def read_batch(text: str) -> list[str]:
     """Read the file of a batch.
 
-    Each line has the name of one device, in the order of the devices' numbers. The contract stores the root of a Merkle
-    tree. Each leaf of the tree is a line of the file without its line end (`batch_root`).
+    Each line contains the name of one device, in the order of the devices' numbers. The contract stores the root of a
+    Merkle tree, whose leaves are the lines of the file without their line ends (`batch_root`).
 
     Raises:
         UsageError: a line is not the name of a device, a name is repeated, or the names have several registrants or
@@ -304,7 +301,7 @@ def read_batch(text: str) -> list[str]:
 
 
 def batch_root(names: Sequence[str]) -> bytes:
-    """Return the RFC 6962 root by which the contract records a batch."""
+    """Return the RFC 6962 root of a batch, which the contract records."""
     return tree_of(leaf_hash(name.encode()) for name in names).root
 
 
@@ -315,10 +312,10 @@ class Registration:
     Attributes:
         registrant: name of the registrant.
         nonce: IOTRegistry's id of the device, 1 to 64 bytes.
-        aliases: names of the device. The first is ``<registrant>/<spec>/<serial>``.
+        aliases: names of the device. The first alias has the form ``<registrant>/<spec>/<serial>``.
         data: a text that the contract does not interpret.
         spec: name of the spec.
-        site: UUID of the gateway that serves the device.
+        site: UUID of the gateway at the device's site.
         key: P-256 key of the device.
     """
 
@@ -364,7 +361,7 @@ def account_of(public_key: bytes) -> str:
     """Return the address of the account of a secp256k1 key.
 
     Raises:
-        UsageError: the bytes are not a point of the curve.
+        UsageError: the bytes are not a point of the curve secp256k1.
     """
     return to_checksum_address(keccak(uncompressed(public_key)[1:])[12:])
 
@@ -395,7 +392,7 @@ def registration_of(
 ) -> Registration:
     """Return the registration of a device.
 
-    Its first alias contains the registrant and the spec.
+    The first alias must contain the registrant and the spec.
 
     Raises:
         UsageError: an alias does not have the required form.
@@ -426,6 +423,6 @@ def device_key(pem: str) -> PublicKey:
 
 
 def key_words(key: PublicKey | None) -> tuple[bytes, bytes]:
-    """Return x and y of a key as the contract's arguments; zeros stand for no key."""
+    """Return x and y of a key as arguments for the contract; zeros if there is no key."""
     data = key.data if key else bytes(64)
     return data[:32], data[32:]

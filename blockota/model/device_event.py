@@ -1,7 +1,7 @@
 """The event of a device, such as an alarm, and the statement that the device signs about it. Pure.
 
 A device that has a key signs the payload ``[seq, previous, kind, severity, time, body]`` in deterministic CBOR, as a
-statement of the type `EVENT_TYPE` (`blockota.formats.cose`). The values are explained in `blockota.messaging.topics`.
+statement of the type `EVENT_TYPE` (`blockota.formats.cose`). `blockota.messaging.topics` explains the values.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class DeviceEvent:
     """An event of a device.
 
     Attributes:
-        seq: the device's number of the event.
-        kind: what happened, such as ``tamper``.
-        severity: 0, an emergency, to 7, for debugging.
-        time: Unix time of the device's clock; None without one.
+        seq: the number that the device gave to the event.
+        kind: type of the event, such as ``tamper``.
+        severity: from 0 for an emergency to 7 for debugging (RFC 5424).
+        time: Unix time in seconds by the device's clock; None if the device has no clock.
         body: details.
-        previous: SHA-256 of the event before; None for the first one.
+        previous: SHA-256 of the payload of the previous event; None for the first event.
     """
 
     seq: int
@@ -53,10 +53,10 @@ class DeviceEvent:
 
     @classmethod
     def of_items(cls, items: object) -> Self:
-        """Return the event with the items of a payload.
+        """Create an event from the items of a payload.
 
         Raises:
-            ValueError: the items are not the items of an event.
+            ValueError: the items do not form an event.
         """
         match items:
             case [

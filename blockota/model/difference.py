@@ -14,7 +14,7 @@ _STEP = 1024 * PAGE_SIZE
 
 
 class Contents(Protocol):
-    """The bytes of an image in memory or in a file, which are read in parts in ascending order."""
+    """The bytes of an image in memory or in a file, read in parts by ascending offset."""
 
     def __len__(self) -> int:
         """The size in bytes."""
@@ -41,7 +41,7 @@ class Placed:
         return self.start + len(self.data)
 
     def part(self, start: int, end: int) -> bytes:
-        """Return the flash contents of an address range: bytes of the image, and erased bytes around it."""
+        """Return the flash contents of an address range: the bytes of the image, and erased bytes outside the image."""
         inside = self.data[max(start - self.start, 0) : max(end - self.start, 0)]
         before = _ERASED * min(max(self.start - start, 0), end - start)
         return (before + inside).ljust(end - start, _ERASED)
@@ -70,7 +70,7 @@ class Difference:
     new_size: int
 
     def __str__(self) -> str:
-        """The difference as one line for people."""
+        """The difference as one line of text."""
         sizes = f"{self.old_size:,} → {self.new_size:,} bytes"
         if self.first is None or self.last is None:
             return f"nothing differs, {sizes}"

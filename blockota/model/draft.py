@@ -34,7 +34,7 @@ MAX_PROGRAM = 1 << 26
 
 
 class ImageFile(Protocol):
-    """An image that is read from its file, because it may be too large for memory."""
+    """An image in a file, which is read in parts because it may be too large for memory."""
 
     def open(self) -> BinaryIO:
         """Open the image. The caller closes the stream."""
@@ -42,7 +42,7 @@ class ImageFile(Protocol):
 
 @dataclass(frozen=True)
 class Patch:
-    """A delta, with the bytes of its patch.
+    """A delta of a manifest, with the bytes of its patch.
 
     Attributes:
         delta: the entry of the manifest.
@@ -71,11 +71,11 @@ class Draft:
         load_address: flash address of the first byte; None uses the start of the product's region.
         active_from: Unix time, in seconds, from which the release may be installed; 0 means immediately.
         configuration: whether the image is data without a vector table.
-        container: what kind of file the image is.
-        requires: what a device must have for the release.
-        delta_from: the versions from whose images patches are to be made.
-        patches: the patches that were made.
-        region: the product's region; None if it is not known yet.
+        container: the container of the image.
+        requires: the requirements of the release on a device.
+        delta_from: the versions from whose images patches must be created.
+        patches: the created patches.
+        region: the product's region; None if the region is not known yet.
         ram: the ranges of RAM in which a program's initial stack pointer must be.
         flash_end: the end of the largest flash that the chip can have.
         has_address: whether the image comes from a file that contains its address, such as Intel HEX.
@@ -85,7 +85,7 @@ class Draft:
         notes: release notes, lines of text.
         metadata: keys and values, in any order.
         image_key: the key that signs the images of the product; None if the settings name none.
-        least_counter: the security counter of the product's newest release, which no later release may undercut.
+        least_counter: the security counter of the product's newest release, which is the minimum for later releases.
 
     Examples:
         >>> draft = Draft("acme-thermo2", Version(1, 4, 0), notes="Saves power.", metadata={"commit": "4f2a91c"})
@@ -117,15 +117,12 @@ class Draft:
 
     @property
     def security_counter(self) -> int | None:
-        """The security counter of an MCUboot image, 0 if it has none; None for other containers."""
+        """The security counter of an MCUboot image, 0 if the image has no counter; None for other containers."""
         return (security_counter(_read_program(self)) or 0) if self.container is Container.MCUBOOT else None
 
     @property
     def left_out(self) -> tuple[Version, ...]:
-        """The versions of `delta_from` without a patch.
-
-        Their patches would not be smaller than the image.
-        """
+        """The versions in `delta_from` without a patch, because their patches are not smaller than the image."""
         made = {patch.delta.base_version for patch in self.patches}
         return tuple(version for version in self.delta_from if version not in made)
 
@@ -138,8 +135,8 @@ def draft_release(draft: Draft, product: Product) -> Release:
     """Compute the record of a draft.
 
     Raises:
-        RefusedError: the container does not fit the product, the image is empty, or the notes or metadata cannot be
-            published.
+        RefusedError: the container does not fit the product, the image is empty, or the notes or metadata are not
+            allowed.
     """
     _require_fit(draft, product)
     # The image is read once: it can be larger than memory.
@@ -192,12 +189,12 @@ def draft_manifest(draft: Draft, release: Release) -> Manifest | None:
 def check_kind(draft: Draft, release: Release) -> None:
     """Check that the image is a valid file of its container.
 
-    For an STM32, also check that the program can start. If this check fails, check 9 of `model.verification` would
-    refuse the release on every bench and gateway, or the loader of a device would refuse the image.
+    For an STM32, also check that the program can start. The check prevents the publication of releases that fail check
+    9 of `model.verification` on every bench and gateway, and of images that the loader of a device refuses.
 
     Raises:
-        ImageError: the image is not a valid file of its container, or is not signed by the product's key. Or, for an
-            STM32, the program was linked for another address, has no plausible vector table, or is data at the boot
+        ImageError: the image is not a valid file of its container, or is not signed by the product's key. For an STM32,
+            also: the program was linked for another address, has no plausible vector table, or is data at the boot
             address.
         RefusedError: the security counter of an MCUboot image is too low.
     """
@@ -299,7 +296,7 @@ def _check_signature(draft: Draft) -> None:
 
 
 def _find_link_address(draft: Draft, release: Release) -> LinkAddress | None:
-    """Return the address for which a program was linked, if this is not the load address.
+    """Return the address for which a program was linked if it differs from the load address; None otherwise.
 
     Returns None for data.
     """

@@ -1,4 +1,4 @@
-"""Inputs and results of `verification`, such as the answers of the chain and the board. Pure."""
+"""The inputs and results of `verification`, such as the data read from the chain and from the board. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from blockota.model.release import Product, Region, Release, Revocation, Version
 
 @dataclass(frozen=True)
 class Trust:
-    """The configuration that the operator trusts.
+    """The contract and the number of confirmations that the operator has configured.
 
     Attributes:
         chain_id: EIP-155 chain id.
         contract: address of the vendor's BlockOTA contract.
-        confirmations: number of blocks that must follow the block that is read.
+        confirmations: number of blocks that must follow the block at which the contract is read.
     """
 
     chain_id: int
@@ -31,7 +31,7 @@ class ChainAnswer:
 
     Attributes:
         chain_id: chain id reported by the node.
-        contract: address of the contract that was read.
+        contract: address of the BlockOTA contract that was read.
         block_number: number of the block.
         block_time: Unix time of the block, in seconds.
         newest_block: number of the node's newest block.
@@ -65,7 +65,7 @@ class InterruptedRun:
     Attributes:
         version: version that the run was writing.
         replaced: the version that was installed before the run; None if no version was installed.
-        is_revoked: whether `version` is revoked now.
+        is_revoked: whether `version` has been revoked.
         is_replaced_revoked: whether `replaced` is revoked.
     """
 
@@ -88,9 +88,9 @@ class BoardAnswer:
         installed: the version of the product in the range; None if the range does not contain the product.
         other: the release of another product in the range; None if the range does not contain one.
         holds_unknown: whether the range is not blank, and contains neither a release nor a half-written image.
-        half_written: whether the range contains the remains of an interrupted run. Either the first words are erased
-            and every other byte is erased or equals the image, or the contents match the board's journal.
-        lost: erased ranges beside a half-written image, for which no journal has the former contents.
+        half_written: whether the range contains the remains of an interrupted run. In this case, the contents match the
+            board's journal, or the first words are erased and every other byte is erased or equals the image.
+        lost: erased ranges beside a half-written image whose former contents are not in any journal.
         interrupted: the interrupted run in the board's journal; None if there is none.
         is_revoked: whether `installed` is revoked.
     """
@@ -109,11 +109,10 @@ class BoardAnswer:
     is_revoked: bool = False
 
     def newer_than(self, version: Version, *, is_newest: bool) -> str:
-        """Return why writing a version is a downgrade that needs consent.
+        """Return why writing a version is a downgrade that needs consent; empty if consent is not needed.
 
-        The text is empty if consent is not needed. The newest active release may replace a revoked release without
-        consent, even if the revoked release is newer. Completing an interrupted run needs no new consent, because the
-        operator consented when the run began.
+        The newest active release may replace a revoked release without consent, even if the revoked release is newer.
+        An interrupted run is completed without new consent, because the operator consented when the run began.
 
         Args:
             version: the version to be written.
@@ -136,7 +135,10 @@ class BoardAnswer:
 
     @property
     def replaced(self) -> Version | None:
-        """The version that a run replaces. After an interrupted run, this is the version before the interrupted run."""
+        """The version that a run replaces.
+
+        After an interrupted run, this is the version that was installed before the interrupted run.
+        """
         return self.installed or (self.interrupted.replaced if self.interrupted else None)
 
     @property
@@ -183,7 +185,7 @@ class Passed:
 
     Attributes:
         number: number of the check, 1 to 10.
-        what: what was compared, with the values.
+        what: the comparison in words, with the values.
     """
 
     number: int
@@ -191,7 +193,7 @@ class Passed:
 
 
 def proof_words(method: str) -> str:
-    """Return a proof's method in words for people. Results and logs record the method as ``stub`` or ``read-back``."""
+    """Return the description of a proof method, which results and logs record as ``stub`` or ``read-back``."""
     return "hashed on the chip" if method == "stub" else method
 
 
@@ -236,7 +238,7 @@ class KnownReleases:
 
     Attributes:
         own: releases of the product that is flashed.
-        others: returns the releases of all other products. It is called only for a board that contains none of `own`.
+        others: returns the releases of all other products; called only if the board contains no release of `own`.
     """
 
     own: tuple[Release, ...]

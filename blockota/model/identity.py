@@ -1,4 +1,4 @@
-"""Identities of a city and producers of a consortium, as the contracts record them, with their JSON.
+"""The identities of a city and the producers of a consortium, as in the contracts' records, with their JSON.
 
 Pure.
 """
@@ -42,7 +42,7 @@ class Keys:
     """The account and the public keys of an identity.
 
     Attributes:
-        key: the identity's key: P-256, Ed25519 or RSA.
+        key: the P-256, Ed25519 or RSA key with which the identity signs requests.
         account: address of the account that sends the identity's transactions.
         log_key: Ed25519 key that signs the identity's log.
         tunnel_key: X25519 key of the identity's tunnel.
@@ -86,7 +86,7 @@ class Keys:
 class Enrolment:
     """An identity to be enrolled.
 
-    Its attributes have the same meaning as in `Identity`.
+    `Identity` explains the attributes.
     """
 
     uuid: UUID
@@ -96,7 +96,7 @@ class Enrolment:
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Enrolment:
-        """Read the JSON object of an identity. Fields that only the contract knows, such as ``since``, are not read.
+        """Read the JSON object of an identity. Fields that only the contract sets, such as ``since``, are not read.
 
         Raises:
             KeyError, TypeError, ValueError: a field is missing or has a wrong value; `strict_json.fault` describes it.
@@ -118,7 +118,7 @@ class Generation:
     Attributes:
         keys: account and keys.
         from_block: first block.
-        to_block: block of the rotation that ended the generation; None for the newest one.
+        to_block: block of the rotation that ended the generation; None for the newest generation.
     """
 
     keys: Keys
@@ -138,9 +138,9 @@ class Identity:
         uuid: the UUID, which names the identity permanently.
         kind: what the identity is.
         keys: the newest account and keys.
-        virtual_ip: address inside the tunnel.
+        virtual_ip: IPv4 address of the identity inside the WireGuard tunnels.
         banned: whether the identity is banned now.
-        banned_at: Unix time of the newest ban, even if the ban was lifted; None if there was none.
+        banned_at: Unix time of the newest ban, even if the ban was lifted; None if the identity was never banned.
         retired: whether the identity is permanently retired.
         since: Unix time of the enrolment.
         from_block: block from which the newest keys are valid.
@@ -199,8 +199,8 @@ class Producer:
     Attributes:
         name: name of the producer.
         block_ota: address of its BlockOTA.
-        replication: address of its FirmwareReplication; None if it has none.
-        suspended: whether the consortium suspends the producer.
+        replication: address of its FirmwareReplication; None if the producer has no such contract.
+        suspended: whether the consortium has suspended the producer.
         since: Unix time of the admission.
     """
 
@@ -271,7 +271,7 @@ def tunnel_key_of(words: str) -> bytes:
 
 
 def identity_kind(name: str) -> IdentityKind:
-    """Return the kind with a name such as ``gateway``.
+    """Parse the name of a kind, such as ``gateway``.
 
     Raises:
         UsageError: no kind has this name.
@@ -286,7 +286,7 @@ def virtual_ip_of(address: str) -> IPv4Address:
     """Read an IPv4 address inside the tunnel.
 
     Raises:
-        UsageError: the text is not an IPv4 address, or not that of a host.
+        UsageError: the text is not the IPv4 address of a host.
     """
     try:
         found = IPv4Address(address)

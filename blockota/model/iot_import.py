@@ -1,8 +1,8 @@
-"""Decides which transactions of IOTRegistry a city can import. Pure.
+"""Decides which transactions of IOTRegistry, a chaincode for Hyperledger Fabric, a city can import. Pure.
 
-A file has one transaction on each line, in the form that clients of Hyperledger Fabric pass to a chaincode:
-``{"Function": "registerThing", "Args": ["0a10…"]}``. The registrants and specs of the things must already be on the
-city's record.
+Each line of a file contains one transaction, in the form in which clients of Hyperledger Fabric call a chaincode:
+``{"Function": "registerThing", "Args": ["0a10…"]}``. The registrants and specs of the things must already be registered
+in the city's DeviceRegistry.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _ALIAS_LIMIT, _ALIASES, _NONCE_LIMIT, _DATA_LIMIT, _SIGNATURE_LIMIT = 128, 16, 6
 
 @dataclass(frozen=True)
 class Known:
-    """The part of the city's record that concerns the file.
+    """The part of the city's DeviceRegistry that concerns the things in the file.
 
     Attributes:
         registrants: all registrants.
         specs: the name of the registrant by the name of the spec.
-        nonces: the nonces of the file's things that are registered.
-        aliases: the device numbers that already use an alias of the file, by alias.
+        nonces: the nonces of those things in the file that are registered.
+        aliases: the numbers of registered devices that use an alias in the file, by alias.
     """
 
     registrants: Sequence[Registrant]
@@ -47,7 +47,7 @@ class Known:
     aliases: Mapping[str, int] = field(default_factory=dict)
 
     def registrant_of(self, named: str) -> Registrant | None:
-        """Return the registrant that a transaction names by its key in hexadecimal, or by its name."""
+        """Return the registrant that a transaction refers to, by its hexadecimal key or by its name."""
         return next((one for one in self.registrants if named in (one.public_key.hex(), one.name)), None)
 
 
@@ -56,10 +56,10 @@ class LeftOut:
     """A transaction that is not imported.
 
     Attributes:
-        line: number of its line in the file.
+        line: number of the transaction's line in the file.
         what: the thing or spec.
         why: the reason.
-        is_done: whether the thing or spec is already on the city's record.
+        is_done: whether the thing or spec is already registered.
     """
 
     line: int
@@ -70,14 +70,14 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class ThingImport:
-    """The things of a file, divided into those to import and those to leave out.
+    """The plan for importing a file: the things to import, and the things to leave out.
 
     Attributes:
         things: the registrations to import, each with its original signature.
         left_out: the things that are left out, with the reasons.
         ambiguous: names of things to import whose signature is also valid for other aliases.
         missing_specs: names of the things' specs that are not registered.
-        missing_registrants: ⟨name, key⟩ of the file's registrants that are not admitted.
+        missing_registrants: ⟨name, key⟩ of the registrants in the file that are not admitted.
     """
 
     things: tuple[tuple[Registration, bytes], ...]
@@ -140,7 +140,7 @@ def things_of(transactions: Sequence[tuple[int, Transaction]]) -> list[ThingTran
 def plan_things(transactions: Sequence[tuple[int, Transaction]], known: Known, *, site: UUID) -> ThingImport:
     """Decide which things of a file are imported.
 
-    All of them get numbers of the same site.
+    All imported things get numbers of one site.
     """
     replayed = replays(things_of(transactions))
     nonces: set[bytes] = set()
@@ -180,7 +180,7 @@ def find_spec(
     """Find a spec to import.
 
     Returns:
-        ⟨name of its registrant, transaction⟩.
+        ⟨name of the spec's registrant, transaction⟩.
 
     Raises:
         UsageError: the spec is not in the file, or cannot be imported.
@@ -247,7 +247,7 @@ def _alias_faults(thing: ThingTransaction, registrant: str, taken: Mapping[str, 
 def _invocation(line: bytes) -> tuple[str, bytes]:
     """Read a line.
 
-    It names a function, and has the function's argument: a message in hexadecimal.
+    A call names a function, and contains the function's argument as a hexadecimal message.
     """
     try:
         fields = {name.lower(): value for name, value in json.loads(line).items()}

@@ -1,8 +1,8 @@
 """The properties of an MCUboot image that a device's loader examines: the security counter, and the signature.
 
-A device refuses an image whose security counter is lower than that of an image that it has run. An owner therefore sees
-the counter beside that of the newest release, and learns whether the key that the settings name for the product signed
-the image. Pure.
+A device refuses an image whose security counter is lower than the counter of an image that it has run. An owner is
+therefore shown the counters of the image and of the newest release, and whether the image was signed with the key that
+the settings name for the product. Pure.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from blockota.formats.public_key import PublicKey
 
 @dataclass(frozen=True)
 class LoaderFacts:
-    """The facts of an image that a loader examines.
+    """The facts that a loader examines in an image.
 
     Attributes:
-        fault: why the image is not a complete MCUboot image; empty if it is.
-        counter: the security counter, 0 if the image has none; None if the image is not an MCUboot image.
-        before: the security counter of the product's newest release; None if it is not known or there is no release.
-        key: SHA-256 of the key that the image names; None if it names none.
-        signature_fault: why the image is not signed by the product's key; empty if it is; None if the signer's settings
-            name no key for the product.
+        fault: why the image is not a complete MCUboot image; empty if the image is complete.
+        counter: the security counter, 0 if the image has no counter; None if the image is not an MCUboot image.
+        before: the security counter of the product's newest release; None if the counter is not known or there is no
+            release.
+        key: SHA-256 of the public key that the image names; None if the image names no key.
+        signature_fault: why the image is not signed by the product's key; empty if the signature is valid; None if the
+            signer's settings name no key for the product.
     """
 
     fault: str
@@ -51,8 +52,8 @@ def examine(image: bytes, *, key: PublicKey | None, before: int | None) -> Loade
 
     Args:
         image: the image.
-        key: the key of the product's images; None if the signer's settings name none.
-        before: the security counter of the newest release; None if it is not known or there is no release.
+        key: the key of the product's images; None if the signer's settings name no key.
+        before: the security counter of the newest release; None if the counter is not known or there is no release.
     """
     signature_fault = None if key is None else find_signature_fault(image, key)
     try:

@@ -59,10 +59,10 @@ class Requirements:
     hardware: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that the hardware revisions can be shown, and that none is repeated.
+        """Check that the hardware revisions are printable and not repeated.
 
         Raises:
-            RefusedError: the hardware revisions cannot be published.
+            RefusedError: a hardware revision is not printable, is too long or is repeated.
         """
         if len(self.hardware) > MAX_HARDWARE:
             why = f"{len(self.hardware)} are listed, and at most {MAX_HARDWARE} are allowed"
@@ -87,9 +87,9 @@ NO_REQUIREMENTS = Requirements()
 
 @dataclass(frozen=True)
 class Delta:
-    """A patch from the image of an older release to the image of this release.
+    """A patch that produces the image of this release from the image of an older release.
 
-    The result is checked, not the patch.
+    The SHA-256 of the produced image is checked; the content of the patch is not.
 
     Attributes:
         base_version: version of the older release.
@@ -146,11 +146,11 @@ class Manifest:
         metadata: ⟨key, value⟩ pairs in ascending order of the keys; a value is one line.
         accepts_load_address: whether the publisher accepted a load address that the image was not linked for.
         filled: gaps of at least an erase unit in the image file, which were filled with 0xFF, in order.
-        container: what kind of file the image is.
-        requires: what the release needs of a device.
+        container: the container of the image.
+        requires: the requirements of the release on a device.
         deltas: patches from older images to this image, at most one for each older image.
-        security_counter: the security counter of an MCUboot image. It is 0 for an image without a counter, and None for
-            other containers.
+        security_counter: the security counter of an MCUboot image. The attribute is 0 for an image without a counter,
+            and None for other containers.
     """
 
     product: str
@@ -230,11 +230,11 @@ class Manifest:
 
     @property
     def cid(self) -> CID:
-        """The content address of the manifest. Its digest is in the contract's event."""
+        """The content address of the manifest, whose digest is in the contract's event."""
         return CID(RAW, hashlib.sha256(self.to_json()).digest())
 
     def to_json(self) -> bytes:
-        """Encode the manifest as a JSON file. Equal manifests give equal bytes."""
+        """Encode the manifest as a JSON file. Equal manifests have equal encodings."""
         fields = {
             "format": _FORMAT,
             "product": self.product,
@@ -250,7 +250,7 @@ class Manifest:
     def options(self) -> dict[str, Any]:
         """The fields of the file that most manifests lack.
 
-        A version of BlockOTA that does not know a field refuses the file.
+        An older version of BlockOTA refuses a file with a field that it does not know.
         """
         optional = {
             "loadAddressAccepted": self.accepts_load_address,
@@ -264,7 +264,7 @@ class Manifest:
 
     @property
     def option_lines(self) -> dict[str, tuple[str, ...]]:
-        """The optional fields, as labels and lines for people."""
+        """The optional fields, as pairs of a label and lines of text for display."""
         lines: dict[str, tuple[str, ...]] = {}
         if self.container is not Container.STM32:
             lines["container"] = (str(self.container),)
@@ -306,10 +306,10 @@ class Manifest:
         return manifest
 
     def require_about(self, release: Release) -> None:
-        """Check that the manifest is about the given release.
+        """Check that the manifest describes the given release.
 
         Raises:
-            RefusedError: the manifest is about another product, version or image.
+            RefusedError: the manifest describes another product, version or image.
         """
         about = (self.product, self.version, self.sha256, self.size)
         if about != (release.product, release.version, release.sha256, release.size):
@@ -326,9 +326,9 @@ class Description:
     """The manifest of a release, or the reason why it cannot be shown.
 
     Attributes:
-        address: content address of the manifest; None if the release has none, or if the address is unknown.
-        manifest: the manifest; None if the release has none, or if it cannot be shown.
-        trouble: the reason why the manifest cannot be shown, as a sentence; empty if it can be shown.
+        address: content address of the manifest; None if the release has no manifest, or if the address is unknown.
+        manifest: the manifest; None if the release has no manifest, or if the manifest cannot be shown.
+        trouble: a sentence with the reason why the manifest cannot be shown; empty if there is no such reason.
     """
 
     address: CID | None = None

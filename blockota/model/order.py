@@ -27,7 +27,7 @@ _WORD_SIZE, _NUMBER_SIZE = 32, 8
 
 
 class GroupKind(enum.Enum):
-    """The way in which a group names its devices, with the number of the way in the contract."""
+    """The way in which a group is defined: by model, by site or by list, each with its number in the contract."""
 
     MODEL = 1
     SITE = 2
@@ -56,7 +56,7 @@ class OrderStatus(enum.Enum):
 class Group:
     """A group of devices.
 
-    Its definition never changes. Its members are determined at the block of an order.
+    The definition of a group never changes. The members of a group are determined at the block of an order.
 
     Attributes:
         value: the definition of the group. By model, `spec_hash` of the Spec's name; by site, the gateway's UUID and
@@ -94,7 +94,7 @@ class Group:
 
     @property
     def site(self) -> UUID | None:
-        """UUID of the gateway of a group by site."""
+        """UUID of the gateway, for a group that is defined by site."""
         return UUID(bytes=self.value[:16]) if self.kind is GroupKind.SITE else None
 
     def as_fields(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Order:
-    """An operator's order: the devices of a group are to get a release within a time window.
+    """An operator's order to install a release on the devices of a group within a time window.
 
     Attributes:
         number: id of the order, from 1.
@@ -134,7 +134,7 @@ class Order:
 
     @property
     def window(self) -> str:
-        """The time window, for a reader."""
+        """The time window as text."""
         start = f"from {show_time(self.not_before)} " if self.not_before else ""
         return f"{start}until {show_time(self.deadline)}"
 
@@ -199,7 +199,7 @@ def list_root(devices: Sequence[int]) -> bytes:
     """
     numbers = sorted(set(devices))
     if not numbers:
-        raise UsageError("the list is empty", why="a group has at least one device", remedy="list a device")
+        raise UsageError("the list is empty", why="a group must have at least one device", remedy="list a device")
     for number in numbers:
         check_device(number)
     return tree_of(leaf_hash(number.to_bytes(_NUMBER_SIZE)) for number in numbers).root

@@ -29,8 +29,8 @@ class Vectors:
     Attributes:
         offset: offset of the vector table in the image; not 0 after an MCUboot header.
         stack: the initial stack pointer.
-        reset: the reset vector. Its bit 0 must be set: the bit selects the Thumb state, and a Cortex-M has no other
-            state.
+        reset: the reset vector. Bit 0 of the vector must be set, because it selects the Thumb state, the only state of
+            a Cortex-M.
     """
 
     offset: int
@@ -38,7 +38,7 @@ class Vectors:
     reset: int
 
     def __str__(self) -> str:
-        """The vectors in words, for the result of check 9."""
+        """A description of the vectors, for the result of check 9."""
         header = f", after an MCUboot header of {self.offset} bytes" if self.offset else ""
         return f"stack pointer 0x{self.stack:08x} in RAM, reset vector 0x{self.reset:08x} inside the image{header}"
 

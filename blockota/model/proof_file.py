@@ -1,8 +1,8 @@
 r"""The proof file of one log entry, by convention named ``RECEIPT.json``. Pure.
 
-The file has everything that its reader needs to check the entry without a connection, except the keys. It has the
-entry, the entry's place in the log with the inclusion path, the signed checkpoint, and the anchor on the gateway chain.
-The field ``proof`` is a complete proof in the format C2SP tlog-proof, which other tools read::
+With the file and the trusted keys, a reader can check the entry without a connection. The file contains the entry, the
+entry's position in the log with the inclusion path, the signed checkpoint, and the anchor on the gateway chain. The
+field ``proof`` is a complete proof in the format C2SP tlog-proof, which other tools read::
 
     {"format":"blockota-receipt-1",
      "entry":"kQBIAAAAAAAAASxYIE…",
@@ -34,16 +34,16 @@ _PROOF = re.compile(
 
 @dataclass(frozen=True)
 class Anchor:
-    """The place where the log's keeper anchored the entry on the gateway chain.
+    """The anchor of the entry on the gateway chain.
 
-    The file does not name the contract: the reader of the file knows which contract to trust.
+    The file does not name the contract, because the reader of the file must know which contract to trust.
 
     Attributes:
         chain_id: the id of the gateway chain.
         block: number of the block with the anchor.
         size: the number of entries that were anchored.
         proof: the consistency proof between the anchored tree and the checkpoint's tree, 32 bytes each. The proof is
-            empty if both are the same tree.
+            empty if the two trees are the same.
     """
 
     chain_id: int
@@ -79,7 +79,7 @@ class ProofFile:
         index: the entry's position in the log, counted from 0.
         path: the inclusion path from the leaf's sibling to the root's child (RFC 6962, section 2.1.1), 32 bytes each.
         checkpoint: the signed note with the log's origin, size and root.
-        anchor: where the entry is anchored; None if the entry is not anchored.
+        anchor: the anchor of the entry on the gateway chain; None if the entry is not anchored.
     """
 
     entry: bytes
@@ -107,7 +107,7 @@ class ProofFile:
 
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
-        """Read a proof file. Its signatures and hashes are not checked here.
+        """Read a proof file, without checking its signatures and hashes.
 
         Raises:
             UsageError: the file is not a proof file.

@@ -1,16 +1,16 @@
-"""Readings of sensors, as the data of a signed `submit` request has them. Pure.
+"""Readings of sensors, in the form in which a signed `submit` request contains them. Pure.
 
 The data are ``{"readings": [READING, ...]}`` with 1 to 1,000 readings. A reading is a JSON object:
 
 =========  ==============================================================================
-``thing``  the device: its number in DeviceRegistry, as a number or a text, or its name
+``thing``  the device's number in DeviceRegistry, as a number or a text, or the device's name
 ``time``   Unix time of the measurement in seconds; fractions are allowed
 ``name``   the measured quantity, such as ``temperature``
 ``value``  a number, a text, or true or false
-``unit``   the unit, such as ``Cel`` (SenML, RFC 8428); it may be missing
+``unit``   the unit, such as ``Cel`` (SenML, RFC 8428); optional
 =========  ==============================================================================
 
-The texts have at most 64 printable characters, except a value, which has at most 256.
+Texts have at most 64 printable characters; a text as the value has at most 256.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class SensorReading:
     """A measured value of a device.
 
     Attributes:
-        thing: the device: its number in decimal digits, or its name.
+        thing: the device's number in decimal digits, or the device's name.
         time: Unix time of the measurement, in seconds.
         name: the measured quantity.
         value: the value.
-        unit: the unit; empty without one.
+        unit: the unit; empty if the reading has no unit.
     """
 
     thing: str
@@ -57,7 +57,7 @@ class SensorReading:
             ValueError: the object is not a reading.
         """
         if not isinstance(fields, dict) or set(fields) - {"unit"} != _MEMBERS:
-            raise ValueError("its members are not thing, time, name, value and, if it has one, unit")
+            raise ValueError("its members are not thing, time, name, value and optionally unit")
         thing, time, value, unit = fields["thing"], fields["time"], fields["value"], fields.get("unit", "")
         if type(thing) is int and thing >= 0:
             thing = str(thing)
@@ -98,7 +98,7 @@ def readings_in(data: Mapping[str, Any]) -> tuple[SensorReading, ...]:
 
 
 def reading_data(readings: Sequence[SensorReading]) -> dict[str, Any]:
-    """Return the data of a `submit` request with these readings."""
+    """Return the data of a `submit` request that contains the given readings."""
     return {"readings": [one.as_fields() for one in readings]}
 
 

@@ -1,7 +1,7 @@
 """The entries of a log, and the rules for what an entry proves.
 
 Pure. An entry is one array of exactly 17 items in deterministic CBOR. A gateway, a validator or a bench appends an
-entry to its log for each installation and each event. The entry of an installation is called a receipt.
+entry to its log for each installation and each event. An entry about an installation is called a receipt.
 
 ==  ====================  ==================================================================================
  0  kind                  one byte, `EntryKind`
@@ -23,18 +23,18 @@ entry to its log for each installation and each event. The entry of an installat
 16  signature             the device's statement: `blockota.formats.cose`, or `blockota.model.boot_event`; or null
 ==  ====================  ==================================================================================
 
-The first 45 bytes have fixed positions, so that the contract UpdateLedger can read them without a CBOR decoder. They
-are 0x91, the kind, 0x48 and the device number, 0x58 0x20 and the release.
+The first 45 bytes have fixed positions, so that the contract UpdateLedger can read them without a CBOR decoder. These
+bytes are 0x91, the kind, 0x48 and the device number, 0x58 0x20 and the release.
 
 A device signs a statement of the type ``application/blockota-runs``, or ``application/blockota-postpones`` for a
-postponement. The payload is the array ``[nonce, counter, image]`` in deterministic CBOR. It contains 16 bytes that the
-gateway drew for this statement, the device's counter, and the SHA-256 of the image. The version is not signed: a device
-knows its image, and the chain records which version the image has. A statement
-about an event has the type ``application/blockota-event`` and the payload of `blockota.model.device_event`.
+postponement. The payload is the array ``[nonce, counter, image]`` in deterministic CBOR. The nonce is 16 random bytes
+of the gateway, the counter is the device's, and the image is a SHA-256. The version is not signed, because the chain
+records the version of each image. A statement about an event has the type ``application/blockota-event`` and the
+payload of `blockota.model.device_event`.
 
-A board with BlockOTA's agent signs `blockota.model.boot_event` instead. Such an event is the statement of its own
-entry, and of the entry about the running image. It has the board's number of the event as counter, and the MCUboot
-digest of the image in place of the SHA-256.
+A board with BlockOTA's agent signs `blockota.model.boot_event` instead. Such an event is the statement in its own
+entry, and in the entry about the running image. Its counter is the board's number of the event, and it contains the
+MCUboot digest of the image instead of the SHA-256.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class EntryKind(IntEnum):
 
     @property
     def statement(self) -> str | None:
-        """The type of the statement that a device signs for an entry of this kind; None if devices sign none."""
+        """The type of a device's signed statement in an entry of this kind; None if no statement is signed."""
         if self is EntryKind.POSTPONEMENT:
             return POSTPONES
         if self is EntryKind.EVENT:
@@ -104,7 +104,7 @@ class EntryKind(IntEnum):
 
 
 class EvidenceLevel(StrEnum):
-    """The level of an evidence: who determined which image the device runs."""
+    """The level of evidence, by the source of the information about the running image."""
 
     A = "A"
     """The device signed the statement about its image."""
@@ -116,7 +116,7 @@ class EvidenceLevel(StrEnum):
 
 @dataclass(frozen=True)
 class ReleaseId:
-    """The name of a release on all chains.
+    """The name of a release, unique across all chains.
 
     Attributes:
         chain_id: the id of the producer chain.
@@ -142,14 +142,12 @@ class ReleaseId:
 
 @dataclass(frozen=True)
 class DeviceStatement:
-    """The payload of a statement that a device signs.
-
-    It names the image that the device runs or postpones.
+    """The payload of a device's signed statement about the image that the device runs or postpones.
 
     Attributes:
-        nonce: 16 bytes that the gateway drew for this statement.
-        counter: the device's counter of statements. The counter only rises, so that a missing number reveals an omitted
-            entry.
+        nonce: 16 random bytes of the gateway for this statement.
+        counter: the device's counter of statements. The counter rises with each statement, so that a gap in the numbers
+            reveals an omitted entry.
         image: SHA-256 of the image, 32 bytes.
     """
 
@@ -312,7 +310,7 @@ class LogEntry:
 
     def _check_statement(self, raw: bytes) -> None:
         if not self.device:
-            raise ValueError("only a registered device has a key to sign with")
+            raise ValueError("only a registered device has a key with which it can sign")
         if is_boot_event(raw):
             self._check_boot_event(SignedBootEvent.decode(raw).event)
             return
@@ -340,11 +338,11 @@ class Evidence:
     """The facts that an entry proves, if the log contains the entry.
 
     Attributes:
-        kind: the kind as which the entry counts.
-        level: the evidence level that the entry reaches; None if the entry is not about an image.
+        kind: the kind of entry that the evidence supports.
+        level: the evidence level that is proven; None if the entry is not about an image.
         proves: what the entry proves, as a clause.
-        is_signed: whether the entry has a signature of the device, and a trusted key verified it.
-        remark: why the entry proves less than it states; empty if it proves all that it states.
+        is_signed: whether the entry contains a signature of the device that a trusted key verifies.
+        remark: why the entry proves less than it states; empty if all statements are proven.
     """
 
     kind: EntryKind
@@ -369,7 +367,7 @@ _PROVES_OF_EVENT = {
 
 
 def printable(text: str) -> str:
-    """Return a text in the form that an entry allows: without control characters, and not too long."""
+    """Return a text without control characters, cut to the length that an entry allows."""
     shown = plain(text)
     while len(raw := shown.encode("utf-8", "surrogatepass")) > MAX_TEXT_SIZE:
         shown = raw[: MAX_TEXT_SIZE - 3].decode("utf-8", "ignore") + "…"
@@ -377,9 +375,9 @@ def printable(text: str) -> str:
 
 
 def event_text(raw: bytes) -> str | None:
-    """Return the text of an event; None for an entry of another kind, an event without a text, and other bytes.
+    """Return the text of an event; None if the bytes are not the entry of an event with a text.
 
-    This takes a tenth of the time of `LogEntry.decode`, and checks no other item.
+    The function takes a tenth of the time of `LogEntry.decode`, and checks only the items that it reads.
     """
     if raw[1:2] != bytes((EntryKind.EVENT,)):
         return None

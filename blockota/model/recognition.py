@@ -1,4 +1,4 @@
-"""Find releases in the bytes of a flash, and describe the status of a release among the releases of its product."""
+"""Find releases in the contents of a flash, and describe whether a release is revoked or superseded."""
 
 from __future__ import annotations
 
@@ -36,14 +36,15 @@ def locate_releases(
 ) -> list[Located]:
     """Find the releases whose images are in a file, in the order of their positions.
 
-    Of images that overlap, only the longest counts. Several releases can have the same image.
+    If images overlap, only the longest image is returned. Several releases can have one image.
 
     Args:
         releases: the candidates.
         size: the size of the file in bytes.
-        bases: returns the possible addresses of the file's first byte, if the file contains the given release.
-        sha256: returns digests for a position and several lengths. Each digest covers the bytes from the position, with
-            one of the lengths.
+        bases: returns the possible flash addresses of the file's first byte, under the assumption that the file
+            contains the given release.
+        sha256: returns SHA-256 digests for a position and several lengths; each digest covers one of the lengths from
+            the position.
     """
     candidates = {Located(one, one.load_address - base) for one in releases for base in bases(one)}
     candidates = {one for one in candidates if one.offset >= 0 and one.span.stop <= size}

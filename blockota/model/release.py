@@ -1,4 +1,4 @@
-"""Products, versions and releases, as the contract records them, with their JSON.
+"""Products, versions and releases, as in the contract's records, with their JSON.
 
 Pure.
 """
@@ -106,7 +106,7 @@ class Region:
 
 
 def is_stack_top(address: int, ram: Iterable[Region]) -> bool:
-    """Whether a stack that grows down from `address` lies in one of the ranges of RAM (ARMv7-M, B1.5.3)."""
+    """Whether a stack that grows down from `address` is in one of the ranges of RAM (ARMv7-M, B1.5.3)."""
     return address % 4 == 0 and any(part.start < address <= part.end for part in ram)
 
 
@@ -124,7 +124,7 @@ class Product:
         oem: name of the original equipment manufacturer that the product is paired with.
         chip_id: product id reported by the chip's bootloader (AN3155, Get ID).
         region: range of flash for its images.
-        minimum_version: the floor. Lower versions may not be installed. None if there is no floor.
+        minimum_version: the floor. Lower versions must not be installed. None if there is no floor.
         paired: whether releases can be published and installed.
 
     Examples:
@@ -216,8 +216,8 @@ class Release:
         chip_id: product id of the chip that the release was published for.
         previous: the version published before this release; None for the first release.
         dag_root: SHA-256 of the root block of the DAG; None for an image of at most `SINGLE_BLOCK_SIZE` bytes.
-        manifest: SHA-256 of the manifest, for a release to be published. It is None in a record of the contract,
-            because the contract writes the SHA-256 only to an event.
+        manifest: SHA-256 of the manifest of a release that is not published yet. The value is None in a record of the
+            contract, which writes the SHA-256 only to an event.
 
     Examples:
         >>> release = network.releases("acme-thermo2")[-1]

@@ -5,17 +5,17 @@ header names the sender's UUID (``kid``), and whose claims are exactly:
 
 ==========  ================================================================================
 ``iat``     Unix time of the signature, in seconds
-``jti``     the name of the request, at most 64 printable characters; no two requests of a sender share it
+``jti``     the id of the request, at most 64 printable characters, unique among the requests of the sender
 ``aud``     the UUID of the receiver, so that no other receiver accepts a recorded request
-``method``  the method, which is also that of the JSON-RPC object
-``data``    a JSON object: what is submitted or commanded
+``method``  the method, the same as in the JSON-RPC object
+``data``    a JSON object with the submitted readings or the command
 ==========  ================================================================================
 
-SF2C-BC, a published system, signs another form: ``{"data", "identity", "time", "nonce", "to", "digest", "signature"}``.
-The digest is the SHA-256 of the other members as compact JSON with sorted names, in hexadecimal digits, and the
-signature is the RSA signature (PKCS #1 v1.5) of this digest in base64. This *published form* is accepted only for
-``submit``, because its signature does not cover the method. In an older form, ``time``, ``nonce`` and ``to`` are
-missing, so anyone can send a recorded request again. A receiver accepts the older form only if its operator allows it
+Clients of the published system SF2C-BC sign another form: ``{"data", "identity", "time", "nonce", "to", "digest",
+"signature"}``. The digest is the SHA-256 of the other members as compact JSON with sorted names, in hexadecimal digits,
+and the signature is the RSA signature (PKCS #1 v1.5) of this digest in base64. This *published form* is accepted only
+for ``submit``, because its signature does not cover the method. An older form lacks ``time``, ``nonce`` and ``to``, so
+a recorded request can be replayed. A receiver accepts the older form only if its operator allows replayable requests
 (`Receiver.accepts_replayable`).
 
 `judge` checks in this order:
@@ -24,12 +24,13 @@ missing, so anyone can send a recorded request again. A receiver accepts the old
 2. The registry's newest block is not too old.
 3. The sender is enrolled and not retired.
 4. The signature is valid, and a request through a tunnel comes from the virtual IP of its sender.
-5. The sender is not banned. This follows the signature: otherwise anyone could cause a warning about a banned identity.
-6. The request is for this receiver, its time is right, and it was not seen before.
+5. The sender is not banned. The ban is checked after the signature, so that forged requests cause no warnings about
+   banned identities.
+6. The request is for this receiver, its time is within the window, and it was not received before.
 7. The receiver has the method, and identities of the sender's kind may call it.
 
-A refused request is *proven* to come from an identity only if the identity signed it for this receiver, its time is
-right, and it was not seen before. Otherwise anyone could have recorded the request and sent it again.
+A refused request is *proven* to come from an identity only if steps 4 and 6 hold: the signature is valid, and the
+request is new and for this receiver. A request without this proof may be a recording that another party sent again.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ _FRESHNESS = {"time", "nonce", "to"}
 
 
 class Fault(enum.Enum):
-    """Why a request is refused: the code of its JSON-RPC error, and the reason in its warning."""
+    """The reason for refusing a request, with its JSON-RPC error code and the text for the warning."""
 
     NOT_JSON = -32700, "The request is not JSON"
     NOT_A_REQUEST = -32600, "The request is not a JSON-RPC 2.0 request"
@@ -94,11 +95,14 @@ class Fault(enum.Enum):
 
     @property
     def is_own(self) -> bool:
-        """Whether the receiver is at fault. The sender then sends the request again, and there is no warning."""
+        """Whether the fault lies with the receiver.
+
+        In this case, the sender repeats the request, and no warning is logged.
+        """
         return self in {Fault.REGISTRY_STALE, Fault.FAILED}
 
     def reason(self, kind: IdentityKind | None = None) -> str:
-        """The reason, with the kind of the identity that sent the request."""
+        """The reason as text, with the kind of the identity that sent the request."""
         return str(self.value[1]).format(kind=str(kind or "identity").capitalize())
 
 
@@ -137,9 +141,9 @@ class SignedRequest:
         id: the id of the JSON-RPC request.
         method: the method.
         sender: the identity that the request claims to come from.
-        data: what is submitted or commanded.
+        data: the submitted readings or the command.
         time: Unix time of the signature; None only in the published form.
-        name: the name that the sender never uses again; empty only in the published form.
+        name: the id of the request, unique among the sender's requests; empty only in the published form.
         receiver: the UUID of the receiver; None only in the published form.
         form: the signature.
     """
@@ -156,11 +160,11 @@ class SignedRequest:
 
     @property
     def is_replayable(self) -> bool:
-        """Whether the request can be sent again, because its signature covers no time, name and receiver."""
+        """Whether the request can be replayed, because its signature covers no time, id or receiver."""
         return self.time is None
 
     def is_signed_by(self, key: PublicKey) -> bool:
-        """Return whether the request is signed by a key."""
+        """Return whether the request was signed with the private key of a public key."""
         if isinstance(self.form, RequestToken):
             return is_signed_by(self.form, key)
         public = load_der_public_key(key.spki) if key.kind is KeyKind.RSA else None
@@ -178,9 +182,10 @@ class RegistryReading:
     """The registry's data about the sender of a request.
 
     Attributes:
-        identity: the record; None if the registry has none.
+        identity: the record of the sender; None if the sender is not enrolled.
         block_time: Unix time of the block at which the record was read.
-        address_owner: the identity whose virtual IP the request came from; None if it did not come through a tunnel.
+        address_owner: the identity from whose virtual IP the request came; None if the request did not come through a
+            tunnel.
     """
 
     identity: Identity | None
@@ -194,8 +199,8 @@ class Receiver:
 
     Attributes:
         uuid: its identity.
-        methods: the kinds of identities that may call each of its methods.
-        max_age: the largest age of a block at which an identity was read, in seconds.
+        methods: the kinds of identities that may call each method, by the name of the method.
+        max_age: the largest age in seconds of the block at which an identity was read.
         accepts_replayable: whether requests in the published form without time, nonce and receiver are accepted.
         max_size: the size of the largest request, in bytes.
     """
@@ -213,8 +218,8 @@ class RequestVerdict:
 
     Attributes:
         fault: why the request is refused; None if it is accepted.
-        detail: the fault in detail; empty if the request is accepted.
-        is_proven: whether it is proven that the identity of the sender sent this request.
+        detail: the details of the fault; empty if the request is accepted.
+        is_proven: whether the request is proven to come from its sender.
     """
 
     fault: Fault | None = None
@@ -223,7 +228,7 @@ class RequestVerdict:
 
 
 def read_request(raw: bytes, *, max_size: int = MAX_SIZE) -> SignedRequest:
-    """Read a request; its signature is not checked.
+    """Parse a request, without checking its signature.
 
     Args:
         raw: the bytes, as they were received.
@@ -235,7 +240,7 @@ def read_request(raw: bytes, *, max_size: int = MAX_SIZE) -> SignedRequest:
     if len(raw) > max_size:
         raise RequestFaultError(Fault.NOT_A_REQUEST, f"it has more than {max_size:,} bytes")
     if raw.lstrip().startswith(b"["):
-        raise RequestFaultError(Fault.NOT_A_REQUEST, "it is a batch, and each request is sent alone")
+        raise RequestFaultError(Fault.NOT_A_REQUEST, "it is a batch; send each request separately")
     try:
         fields = load_object(raw, has_fractions=True)
     except BlockOTAError as error:
@@ -265,14 +270,14 @@ def judge(
     now: int,
     seen: Container[tuple[UUID, str]],
 ) -> RequestVerdict:
-    """Return whether a receiver accepts a request. The caller then remembers the sender and name of the request.
+    """Decide whether a receiver accepts a request. The caller must store the sender and the id of an accepted request.
 
     Args:
         request: the request.
         reading: the registry's record of the sender.
         receiver: the service that received the request.
         now: Unix time.
-        seen: senders and names of the requests of the last two `WINDOW`, also of those before a restart.
+        seen: senders and ids of the requests received in the last two `WINDOW`, including requests before a restart.
     """
     stale = _freshness_fault(request, receiver, now=now, seen=seen)
     fault, detail = next(_faults(request, reading, receiver, now=now, stale=stale), (None, ""))
@@ -288,7 +293,7 @@ def _faults(
     now: int,
     stale: tuple[Fault, str] | None,
 ) -> Iterator[tuple[Fault, str]]:
-    """Yield the faults of a request in the order of the checks; the steps are those of this module's description."""
+    """Yield the faults of a request, in the order and with the step numbers of this module's description."""
     identity, sender = reading.identity, request.sender
     # (2) the age of the registry
     if (age := now - reading.block_time) > receiver.max_age:
@@ -320,7 +325,7 @@ def _faults(
 def _freshness_fault(
     request: SignedRequest, receiver: Receiver, *, now: int, seen: Container[tuple[UUID, str]]
 ) -> tuple[Fault, str] | None:
-    """Return why a request is not a new one for this receiver; None if it is."""
+    """Return why a request is not a new request for this receiver; None if it is new."""
     if request.time is None:
         why = "its signature covers no time, nonce and receiver"
         return None if receiver.accepts_replayable else (Fault.NOT_FRESH, why)
@@ -353,14 +358,14 @@ def _read_token_form(raw: bytes, fields: Mapping[str, Any], token: RequestToken)
 def _read_published_form(raw: bytes, fields: Mapping[str, Any], params: Mapping[str, Any]) -> SignedRequest:
     added = set(params) - _PUBLISHED
     if added not in (set(), _FRESHNESS):
-        raise ValueError("the published form has time, nonce and to, or none of the three")
+        raise ValueError("the published form must contain all of time, nonce and to, or none of them")
     if fields["method"] != "submit":
-        raise ValueError("the published form does not sign the method, and is accepted for submit alone")
+        raise ValueError("the published form does not sign the method, and is accepted only for submit")
     covered = {name: value for name, value in params.items() if name not in {"digest", "signature"}}
     text = json.dumps(covered, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     digest, signature = params["digest"], params["signature"]
     if digest != sha256(text.encode()).hexdigest():
-        raise ValueError("the digest is not that of the other members")
+        raise ValueError("the digest is not the digest of the other members")
     try:
         signed = PublishedForm(bytes.fromhex(digest), base64.b64decode(signature, validate=True))
     except (binascii.Error, TypeError) as error:

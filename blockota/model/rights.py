@@ -25,8 +25,8 @@ class ReleaseFile:
     Attributes:
         cid: content address of the file.
         size: size of an image or a delta in bytes; for a manifest, the maximum size.
-        sha256: SHA-256 of an image or a delta; None for a manifest, because the CID of a manifest contains its SHA-256.
-        label: name of the file in messages.
+        sha256: SHA-256 of an image or a delta; None for a manifest, whose CID contains its SHA-256.
+        label: name of the file for messages to the operator.
     """
 
     cid: CID
@@ -41,7 +41,7 @@ class Claim:
 
     Attributes:
         release: the release.
-        manifest: content address of the release's manifest; None if it has no manifest.
+        manifest: content address of the release's manifest; None if the release has no manifest.
         agreement: the broker's agreement; None for the vendor's own releases.
         deltas: the deltas that the manifest lists; empty until the manifest is read.
     """
@@ -69,7 +69,7 @@ class Claim:
         return f"{self.release.product} {self.release.version}"
 
     def files(self) -> Iterator[ReleaseFile]:
-        """The image, the manifest if there is one, and the deltas."""
+        """The files of the release: the image, the manifest if the release has one, and the deltas."""
         yield ReleaseFile(self.release.cid, self.release.size, self.release.sha256, self.label)
         if self.manifest:
             yield ReleaseFile(self.manifest, MAX_SIZE, None, f"manifest of {self.label}")
@@ -98,7 +98,7 @@ class DeltaReader:
 
         Args:
             claim: the claim.
-            from_memory: whether only manifests that were read before are used.
+            from_memory: whether to use only manifests that were read earlier.
         """
         if claim.manifest is None or (from_memory and claim.manifest not in self._known):
             return claim
@@ -122,7 +122,7 @@ class Rights:
         time: the chain's time in Unix seconds.
         releases: the number of releases that may be served.
         roots: CID of each file that may be served, with the file's largest possible size in bytes.
-        gone: CIDs of files that may no longer be served.
+        gone: CIDs of files that could be served earlier, but must not be served any more.
         changes_at: Unix time of the earliest expiry among the agreements in force; None if no agreement is in force.
     """
 

@@ -1,12 +1,12 @@
-"""Rules of a validator: when a reading causes a command to a device behind another gateway. Pure.
+"""The rules of a validator, by which readings cause commands to devices behind other gateways. Pure.
 
-A rule has a condition: a reading of one thing, a comparison with a number, and a duration. It fires once when the
-condition has been true for the duration, by the times of the readings. It fires again only after the condition was
-false, and not before `Rule.pause` has passed.
+A rule has a condition: a reading of one thing, a comparison with a number, and a duration. The rule fires once when the
+condition has been true for the duration, by the times of the readings. The rule fires again only after the condition
+was false and `Rule.pause` has passed.
 
-`check_rules` refuses rules that form a circle: the command of a rule then changes readings that cause the same command
-again, directly or by other rules. It cannot be determined in advance whether such a circle ends. It also refuses
-commands that are not listed.
+`check_rules` refuses rules that form a circle, because it cannot be determined in advance whether the circle ends. In a
+circle, the command of a rule changes readings that cause the same command again, directly or by other rules.
+`check_rules` also refuses commands that are not listed in the settings.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ class Rule:
 
     Attributes:
         name: the name of the rule.
-        thing: the device whose readings are compared.
+        thing: the name or number of the device whose readings are compared.
         reading: the measured quantity.
         comparison: the comparison, one of `COMPARISONS`.
-        limit: the number on its right side.
+        limit: the number on the right side of the comparison.
         duration: seconds for which the condition must be true.
-        target: the gateway that gets the command.
-        device: the device behind that gateway.
+        target: UUID of the gateway that receives the command.
+        device: the device behind the target gateway, to which the command is sent.
         command: the name of the command.
         arguments: the arguments of the command.
-        deadline: seconds within which the command must be carried out.
-        pause: the least number of seconds between two commands of the rule.
-        gateway: the gateway whose readings count; None for those of all gateways.
+        deadline: seconds within which the device must execute the command.
+        pause: the minimum number of seconds between two commands of the rule.
+        gateway: UUID of the gateway whose readings are compared; None to compare the readings of all gateways.
     """
 
     name: str
@@ -70,24 +70,24 @@ class Rule:
     gateway: UUID | None = None
 
     def is_about(self, reading: SensorReading) -> bool:
-        """Whether a reading belongs to the condition, apart from its gateway. Only numbers can be compared."""
+        """Whether a reading is a number with the thing and name in the condition. The gateway is not compared."""
         is_number = isinstance(reading.value, int | float) and not isinstance(reading.value, bool)
         return is_number and (reading.thing, reading.name) == (self.thing, self.reading)
 
     def is_true(self, reading: SensorReading) -> bool:
-        """Whether a reading that belongs to the condition fulfils the comparison."""
+        """Whether the value of a reading fulfils the comparison."""
         return COMPARISONS[self.comparison](float(reading.value), self.limit)
 
 
 @dataclass(frozen=True)
 class RuleState:
-    """What a rule has seen.
+    """The state of a rule after the readings so far.
 
     Attributes:
-        since: time of the reading since which the condition is true; None if it is false.
+        since: time of the first reading since which the condition has been true; None if the condition is false.
         newest: time of the newest reading.
         has_fired: whether the rule has fired since the condition became true.
-        fired_at: time of the reading at which the rule fired last; None if it never did.
+        fired_at: time of the reading at which the rule fired last; None if the rule has never fired.
     """
 
     since: float | None = None
@@ -102,8 +102,9 @@ class RuleCommand:
 
     Attributes:
         rule: the rule.
-        id: the id of the command. The same reading of the same rule gives the same id.
-        deadline: Unix time until which the command must be carried out.
+        id: the id of the command. The id is derived from the rule and the reading, so that a repeated reading yields
+            the same id.
+        deadline: Unix time until which the device must execute the command.
     """
 
     rule: Rule
@@ -125,14 +126,14 @@ class RuleCommand:
 def apply_rule(
     rule: Rule, state: RuleState, reading: SensorReading, *, now: int
 ) -> tuple[RuleState, RuleCommand | None]:
-    """Return what a rule has seen after a reading, and the command if the rule fires.
+    """Return the state of a rule after a reading, and the command if the rule fires.
 
-    A reading that is older than the newest one changes nothing: it arrived late. A reading from the future changes
-    nothing either: after it, all others would be late.
+    A reading that is older than the newest reading arrived late, and is ignored. A reading from the future is ignored
+    too, because all later readings would count as late.
 
     Args:
         rule: the rule.
-        state: what the rule has seen before.
+        state: the state of the rule before the reading.
         reading: the reading.
         now: Unix time, from which the deadline counts.
     """
@@ -150,10 +151,10 @@ def apply_rule(
 
 
 class RuleBook:
-    """The rules of a validator, with what they have seen since it was started.
+    """The rules of a validator, with their states since the validator's start.
 
     Args:
-        rules: the rules, which `check_rules` accepts.
+        rules: rules that `check_rules` accepts.
     """
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
@@ -165,7 +166,7 @@ class RuleBook:
 
     @property
     def targets(self) -> tuple[UUID, ...]:
-        """The gateways that get commands."""
+        """The UUIDs of the gateways that receive commands."""
         return tuple(dict.fromkeys(rule.target for rule in self._rules))
 
     def __len__(self) -> int:
@@ -173,11 +174,11 @@ class RuleBook:
         return len(self._rules)
 
     def apply(self, readings: Iterable[SensorReading], *, gateway: UUID, now: int) -> list[RuleCommand]:
-        """Return the commands that readings cause.
+        """Process readings, and return the commands that they cause.
 
         Args:
             readings: the readings, in the order in which they arrived.
-            gateway: the gateway that signed them.
+            gateway: UUID of the gateway that signed the readings.
             now: Unix time.
         """
         found = []
@@ -192,14 +193,14 @@ class RuleBook:
 
 
 def check_rules(rules: Sequence[Rule], commands: Iterable[str]) -> None:
-    """Check that no rule can act on itself, and that each command is listed.
+    """Check that the rules form no circle, and that each command is listed.
 
     Args:
         rules: the rules.
         commands: the names of the commands that rules may use.
 
     Raises:
-        UsageError: a rule is not allowed.
+        UsageError: the rules form a circle, a command is not listed, or two rules have one name.
     """
     listed = sorted(set(commands))
     names = [rule.name for rule in rules]
@@ -215,7 +216,7 @@ def check_rules(rules: Sequence[Rule], commands: Iterable[str]) -> None:
 
 
 def _circle(rule: Rule, rules: Sequence[Rule]) -> list[str]:
-    """Return the things of a circle that begins with a rule; empty if there is none."""
+    """Return the things of a circle that begins with a rule; empty if the rule begins no circle."""
     ways = [[rule.thing, rule.device]]
     seen = {rule.device}
     while ways:

@@ -1,17 +1,18 @@
-"""Which release a component of a device is to run. Pure.
+"""Chooses the release that a component of a device must run. Pure.
 
 `choose` decides in this order:
 
-1. The newest order for the device whose time window is open decides, if its release may be installed.
-2. Otherwise, the policy of the group decides. `Mode.AUTO` takes the newest release that may be installed, from the
-   producer of the release that the device runs. `Mode.ORDERED` takes no release.
+1. The target is the release of the newest order for the device whose time window is open, if this release may be
+    installed.
+2. If no such order exists, the policy of the group determines the target. `Mode.AUTO` chooses the newest release that
+   may be installed, from the producer of the release that the device runs. `Mode.ORDERED` chooses no release.
 3. The chosen release can be withheld for a time: while the device is banned, while the group or the contract is paused,
-   or while the daily window of the group is closed. Withholding does not change the number of tries.
+   or while the daily window of the group is closed. A withheld release keeps its number of tries.
 
-A release may be installed if it meets five conditions. It is active; it is not below the floor; its image is proven;
-the device meets the requirements in its manifest; and it does not replace a newer release. There is one exception: if
-the device runs a revoked release, the newest active release that is not below the floor replaces it, even with a lower
-version.
+A release may be installed if it meets five conditions: it is active; it is not below the floor; its image is proven;
+the device meets the requirements in its manifest; and it does not replace a newer release. The last condition has one
+exception: a revoked release may be replaced by the newest active release that is not below the floor, even if the
+latter has a lower version.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ class Candidate:
         active_from: Unix time before which the release must not be installed.
         is_revoked: whether its vendor revoked the release.
         requires: what the release requires of a device.
-        container: what kind of file its image is.
-        is_proven: whether the gateway has its image, and the image passed the checks.
+        container: the container of the release's image.
+        is_proven: whether the gateway has the release's image, and the image passed the checks.
     """
 
     release: ReleaseId
@@ -118,7 +119,7 @@ class DailyWindow:
 
 
 class Mode(StrEnum):
-    """How devices of a group get releases."""
+    """The way in which releases are chosen for the devices of a group."""
 
     AUTO = "auto"
     """A device gets the newest release at once."""
@@ -128,14 +129,14 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True)
 class GroupPolicy:
-    """How the devices of a group are updated, from the settings.
+    """The rules for updating the devices of a group, from the settings.
 
     Attributes:
-        mode: whether an order is needed.
+        mode: whether a release is installed only by an order.
         windows: the times of the day for updates; empty if updates are allowed at any time.
-        allow_downgrade: whether an older release may replace a newer one that is not revoked.
-        configurations: names of products whose releases are configurations. Products whose names end in ``-cfg`` need
-            not be listed.
+        allow_downgrade: whether an older release may replace a newer release that is not revoked.
+        configurations: names of products whose releases are configurations, in addition to all products with names that
+            end in ``-cfg``.
         delivery: the limits of a delivery.
     """
 
@@ -156,8 +157,8 @@ class Condition:
 
     Attributes:
         running: SHA-256 of the image that the device reported for the component; None before its first report.
-        hardware: hardware revision that the device reported; None if it reported none.
-        face: name of the only face that serves the device; empty if the device chooses its face.
+        hardware: hardware revision that the device reported; None before such a report.
+        face: name of the only face that serves the device; empty if each face may serve the device.
         is_banned: whether the device is banned.
         is_paused: whether an operator paused the device or its group.
     """
@@ -171,11 +172,11 @@ class Condition:
 
 @dataclass(frozen=True)
 class Choice:
-    """The decision what a component of a device is to run.
+    """The result of choosing the target of a component.
 
     Attributes:
-        target: the release, which the device may already run; None if nothing is to be installed.
-        why: the reason, for an operator.
+        target: the chosen release, which the device may already run; None if no release was chosen.
+        why: the reason for the choice, as text for an operator.
         is_withheld: whether the release must not be offered now.
         look_again: the next Unix time at which the choice may change; None if time alone does not change it.
     """
@@ -189,12 +190,11 @@ class Choice:
 def choose(
     device: Condition, products: Sequence[ProductFacts], orders: Sequence[Order], *, policy: GroupPolicy, now: int
 ) -> Choice:
-    """Choose what one component of a device is to run.
+    """Choose the target of one component of a device.
 
     Args:
         device: the known facts about the device.
-        products: the products on the list of the device's Spec that update the component. No two are from the same
-            producer.
+        products: the products on the list of the device's Spec that update the component, at most one of each producer.
         orders: the orders for the device.
         policy: the policy of the device's group.
         now: Unix time.
@@ -221,10 +221,7 @@ class _Choosing:
     running: tuple[ProductFacts, Candidate] | None
 
     def by_order(self, orders: Sequence[Order]) -> Choice:
-        """Choose the release of the newest order.
-
-        If no order can be carried out, the policy chooses.
-        """
+        """Choose the release of the newest order that can be carried out, or else choose by the group's policy."""
         listed = {product.component: product for product in self.products}
         current = [
             order
@@ -244,7 +241,7 @@ class _Choosing:
         return replace(otherwise, why=f"order {order.number} for {order.release}: {refusal}; {otherwise.why}")
 
     def by_policy(self) -> Choice:
-        """Choose the newest release that may be installed, if the group takes releases without an order."""
+        """Choose the newest release that may be installed, if the group's policy does not require an order."""
         if self.policy.mode is Mode.ORDERED:
             return Choice(None, "no order is open")
         product = self.running[0] if self.running else self._only_product()
@@ -266,7 +263,7 @@ class _Choosing:
         return Choice(None, refusals[0] if refusals else f"{product.component.product} has no release")
 
     def changes(self, orders: Sequence[Order]) -> Iterator[int]:
-        """Yield the times at which the choice may change."""
+        """Yield the Unix times at which the choice may change."""
         edges = [edge for order in orders for edge in (order.not_before, order.deadline)]
         edges += [one.active_from for product in self.products for one in product.candidates]
         yield from (edge for edge in edges if edge > self.now)
@@ -284,7 +281,7 @@ class _Choosing:
         return next(product.withheld for product in self.products if product.component == component)
 
     def _installed(self, product: ProductFacts) -> Candidate | None:
-        """Return the release of a product that the device runs."""
+        """Return the release of a product that the device runs; None if it runs no release of the product."""
         return self.running[1] if self.running and self.running[0] is product else None
 
     def _only_product(self) -> ProductFacts | None:

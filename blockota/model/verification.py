@@ -1,18 +1,19 @@
-"""Decides whether an image may be written to a board, by ten checks in a fixed order. Pure.
+"""Ten checks, in a fixed order, that decide whether an image may be written to a board. Pure.
 
-The functions take bytes, and facts of the chain and the board. Each function returns the passed checks, or raises an
-error with the number of the failed check. A board is erased only after checks 1 to 9 have passed, so a
+The inputs of the functions are bytes, and facts from the chain and the board. Each function returns the passed checks,
+or raises an error with the number of the failed check. A board is erased only after checks 1 to 9 have passed, so a
 `VerificationError` means that nothing was changed. The error of check 10 is `FlashProofError`.
 
 `prove_record` and `prove_release` run checks 1 to 5 on the chain's record and the image:
 
-1. (a) The chain id and (b) the contract are the configured ones, and (c) enough blocks follow the block that was read.
+1. (a) The chain id and (b) the contract are as configured, and (c) enough blocks follow the block at which the contract
+    was read.
 2.  (a) The product is paired, and (b) the contract is not paused.
 3.  (a) The release exists, (b) is the requested one, (c) is not revoked, and (d) is active at the block's time.
 4.  (a) The length and (b) the SHA-256 of the image equal those in the record.
 5.  The addresses of the image are inside the product's region.
 
-`prove_board` runs checks 6 to 9 on the board's answers:
+`prove_board` runs checks 6 to 9 on the data read from the board:
 
 6. (a) The version is not below the floor. The board contains (b) no other product, (c) no unknown contents and (d) no
    newer version. Check 6d also passes if the newer version is revoked and the new version is the newest active release.
@@ -23,8 +24,8 @@ error with the number of the failed check. A board is erased only after checks 1
    its write protection, the result of the check says so. Check 10 then detects a protected page.
 9.  (a) The program was linked for its load address, or the publisher accepted the load address in the manifest. (b) The
     image is long enough for a vector table, (c) the initial stack pointer is in RAM, and (d) the reset vector is in the
-    image. The vector table of an MCUboot image follows its header. If the operator consents, a data image needs no
-    vector table, unless it is at the start of the flash.
+    image. The vector table of an MCUboot image follows its header. If the operator consents, a data image outside the
+    start of the flash needs no vector table.
 
 `prove_container` runs the parts of checks 7 and 9 that a gateway can run without the device: (7) the container fits the
 product's chip id, and (9) the image is a valid file of its container. `model.container.checks_for` is the table of the
@@ -103,7 +104,7 @@ def prove_record(
 
 
 def prove_active(answer: ChainAnswer, trust: Trust) -> Release:
-    """Run checks 1 to 3 and the check of the floor (6a) for a release that is to be ordered.
+    """Run checks 1 to 3 and the check of the floor (6a) for a release before it is ordered.
 
     No image is needed.
 
@@ -139,7 +140,7 @@ def prove_container(
     Args:
         release: the record of the release.
         described: the manifest of the release.
-        image: the proven image. For a .swu or an opaque image, the first `SWU_HEAD_SIZE` bytes are enough.
+        image: the proven image. For a .swu or an opaque image, only the first `SWU_HEAD_SIZE` bytes are needed.
         is_configuration: whether the image is data. A configuration for an STM32 has no vector table.
 
     Raises:

@@ -1,16 +1,16 @@
-"""Warnings about refused requests, and how many of them become entries of a log. Pure.
+"""Warnings about refused requests, and the limits on the number of their log entries. Pure.
 
-A warning is an entry of the kind `EntryKind.WARNING`. Its time and keeper are items of the entry, and its text is a
-JSON object::
+A warning is an entry of the kind `EntryKind.WARNING`. The warning's time and keeper are items of the entry, and the
+text of the entry is a JSON object::
 
     {"warning": ID, "address": ADDRESS, "node": UUID or null, "standing": "claimed" or "proven",
      "code": CODE of the JSON-RPC error, "reason": REASON, "detail": DETAIL, "count": NUMBER of requests}
 
 Anyone can send any number of forged requests, and an entry cannot be removed from a log. `WarningLimits` therefore
 decides which warnings become entries: at most one entry in `PERIOD` seconds for each offender and reason, with the
-number of requests since the last one. A proven offender counts under its UUID, and any other one under its network
-address. There are at most `MOST_CLAIMED` entries about claimed offenders in `PERIOD` seconds. One further entry counts
-all requests above this number.
+number of requests since the previous entry. A proven offender is counted by its UUID, and any other offender by its
+network address. Claimed offenders cause at most `MOST_CLAIMED` entries in `PERIOD` seconds. All further requests are
+counted in one additional entry.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class RequestWarning:
     """A warning about refused requests.
 
     Attributes:
-        id: the id of the warning, which the answer to the request has too. Several entries can have the same id.
+        id: the id of the warning, which the answer to the request also contains. Several entries can have the same id.
         address: the network address of the offender; ``mqtt`` for a request from a message broker.
-        node: the UUID that the request named as its sender; None if it could not be read.
-        is_proven: whether it is proven that the node sent the request. Otherwise the UUID is only claimed.
+        node: the UUID that the request named as its sender; None if the UUID could not be read.
+        is_proven: whether it is proven that the node sent the request. Without this proof, the UUID is only claimed.
         code: the code of the JSON-RPC error.
         reason: why the request was refused.
-        detail: the reason in detail, for the first of the requests.
+        detail: the details of the reason, for the first of the requests.
         count: the number of requests.
     """
 
@@ -81,7 +81,7 @@ class RequestWarning:
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """Read the text of an entry. Returns None if it is the text of another kind of warning."""
+        """Read the text of an entry. Returns None if the text belongs to another kind of warning."""
         try:
             return cls._of(load_object(text.encode("utf-8", "surrogatepass")))
         except (BlockOTAError, KeyError, TypeError, ValueError):
@@ -109,7 +109,7 @@ class RequestWarning:
 
 @dataclass
 class _Open:
-    """A warning whose further requests are counted."""
+    """A logged warning, with the count of further requests since its last entry."""
 
     warning: RequestWarning
     written_at: int
@@ -117,7 +117,7 @@ class _Open:
 
 
 class WarningLimits:
-    """Decides which warnings become entries.
+    """Decides which warnings become log entries.
 
     Args:
         new_id: returns a new id.
@@ -133,11 +133,11 @@ class WarningLimits:
         """Count a refused request.
 
         Args:
-            warning: the request; its id and its count are ignored.
+            warning: the warning about one request; the id and the count are ignored.
             now: Unix time.
 
         Returns:
-            The id of the warning, and the warnings that become entries now.
+            The id of the warning, and the warnings to log now.
         """
         offender: object = warning.node if warning.is_proven else warning.address
         key: tuple[object, ...] = warning.is_proven, offender, warning.code, warning.reason
@@ -154,14 +154,14 @@ class WarningLimits:
         return found.warning.id, self._write(found, now)
 
     def due(self, *, now: int) -> Iterator[RequestWarning]:
-        """Yield the warnings that become entries because `PERIOD` is over. The others without requests are closed."""
+        """Yield the warnings to log because `PERIOD` is over. Warnings without further requests are closed."""
         for key, found in list(self._open.items()):
             if not found.unwritten and self._is_over(found, now):
                 del self._open[key]
             yield from self._write(found, now)
 
     def _write(self, found: _Open, now: int) -> list[RequestWarning]:
-        """Return the warning with the requests that no entry has, if it becomes an entry now."""
+        """Return the warning with the requests that no entry has counted, if it must be logged now; None otherwise."""
         if not found.unwritten or not self._is_over(found, now):
             return []
         is_others = found.warning.address == _OTHERS

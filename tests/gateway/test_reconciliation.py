@@ -83,5 +83,8 @@ def test_a_log_that_lost_entries_is_refused(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.run(["1.0.0"], 1)
     shutil.rmtree(tmp_path / "log")
-    with GatewayState(tmp_path / STATE) as state, pytest.raises(RefusedError, match="it has 0 entries, but had 2"):
+    with (
+        GatewayState(tmp_path / STATE) as state,
+        pytest.raises(RefusedError, match="it has 0 entries, but the state records 2"),
+    ):
         reconcile(state, TileLog(tmp_path / "log"))

@@ -141,7 +141,7 @@ def test_credentials(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     """A state file that is in use, damaged, or of another program or newer version is refused with the reason."""
     path = tmp_path / "state.sqlite"
-    with GatewayState(path), pytest.raises(RefusedError, match="another gateway runs with this file"):
+    with GatewayState(path), pytest.raises(RefusedError, match="another process runs a gateway with this file"):
         GatewayState(path)
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA user_version = 9")
