@@ -287,7 +287,7 @@ def test_when_a_key_is_set_the_former_version_should_stay(
 ) -> None:
     """Each key change makes a new version of the device.
 
-    A key that any device has ever used cannot be given to another device.
+    A key that any device has ever used cannot be set again, not even for the same device.
     """
     keys: list[PublicKey] = [p256_key(1), p256_key(2)]
     blocks = [devices.device(256).fromBlock]

@@ -163,7 +163,7 @@ def test_half_an_event_and_a_flood_of_events_are_refused(tmp_path: Path) -> None
 
 
 def test_devices_of_another_gateway_and_banned_ones_are_refused(tmp_path: Path) -> None:
-    """If a device is assigned to one of two gateways, this gateway serves it, and the other one refuses it."""
+    """The registrations of a device of another site, and of a banned device, are refused with a warning."""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, _: int) -> None:
         assert (await device.register(999)).code is FORBIDDEN

@@ -79,7 +79,7 @@ def test_readings_and_commands_are_shown(tmp_path: Path) -> None:
 def test_devices_are_shown_to_this_machine_only(tmp_path: Path) -> None:
     """A client on another machine can read the log and the metrics, but not the devices.
 
-    A client on the gateway's machine that connects to a virtual IP counts as a client from this virtual IP.
+    A client whose address is the gateway's own virtual IP counts as a client on the gateway's machine.
     """
     assert ask(tmp_path, "/devices", client="10.64.0.7")[0] == 200
     assert ask(tmp_path, "/devices", client="10.64.0.8")[0] == 403

@@ -62,7 +62,7 @@ class City:
 
 @pytest.fixture(scope="module")
 def city(anvil: Chain, cast: Cast) -> City:
-    """Return a city. Return a city; all tests in this file except one leave its state unchanged."""
+    """Return a city; all tests in this file except one leave its state unchanged."""
     return City(anvil, cast)
 
 

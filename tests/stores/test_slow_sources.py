@@ -30,7 +30,7 @@ Serve = Callable[..., Gateway]
 
 
 def drips_on(handler: Handler, data: bytes) -> None:
-    """Send five bytes ten times a second: within the limits, but a minute even for the smallest sample."""
+    """Send five bytes ten times a second, within the limits, so that even the smallest sample takes a minute."""
     handler.head(len(data))
     for start in range(0, len(data), 5):
         handler.body(data[start : start + 5])

@@ -381,7 +381,7 @@ def test_a_defect_in_one_answer_does_not_stop_the_others(site: Site) -> None:
 
 
 def test_a_real_core_believes_no_lies(tmp_path: Path) -> None:
-    """A device that states a wrong version, image, text or job is refused, or its statement is logged as a warning."""
+    """A wrong version, product or job number from a device is refused, and a reason with odd characters is logged."""
     site = Site(tmp_path)
 
     async def work(device: FakeThing, gateway: GatewayCore) -> None:
