@@ -443,7 +443,7 @@ def test_operators_pause_and_retry(tmp_path: Path, new: ReleaseFacts) -> None:
 
 
 def test_timeouts_follow_the_time_that_was_counted(tmp_path: Path, new: ReleaseFacts) -> None:
-    """A transfer times out. A jump of the clock in either direction does not make an update fail."""
+    """A transfer still ends by its timeout. A jump of the clock in either direction does not make an update fail."""
     policy = GroupPolicy(delivery=DeliveryPolicy(transfer_time=300))
 
     async def use(gateway: GatewayCore) -> None:

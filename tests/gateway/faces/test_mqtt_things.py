@@ -152,7 +152,7 @@ def test_a_gateway_without_validators_refuses_readings(tmp_path: Path) -> None:
 def test_a_defect_stops_neither_the_device_nor_the_others(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reading that raises an exception in the gateway is confirmed, so that the broker does not repeat it.
 
-    The next one is taken.
+    The next reading is accepted.
     """
     receive = desks_of(site).readings.receive
 

@@ -160,10 +160,7 @@ def test_a_gateway_that_is_not_accepted(serve: Serve, monkeypatch: pytest.Monkey
 
 
 def test_a_board_that_restarts_during_the_upload(serve: Serve) -> None:
-    """It has forgotten the session.
-
-    After a restart of the board, a second session is opened in the same try, and the upload continues.
-    """
+    """After a restart of the board, a second session is opened in the same try, and the upload continues."""
 
     async def use(site: Site) -> None:
         await settled(site)
