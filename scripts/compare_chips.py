@@ -207,7 +207,8 @@ def report(rows: Mapping[int, Row], others: Mapping[str, Mapping[int, Row]], fou
         "Written by `python -m scripts.compare_chips` from stm32flash 0.7 (`dev_table.c` of Debian's source package),",
         "stm32loader (`devices.py`, commit 0567d0e) and the target descriptions of the crate probe-rs 0.32.0.",
         "",
-        f"{len(rows)} product ids. The values that both tables have, and those that differ:",
+        f"`chips.toml` has {len(rows)} product ids. The first table counts the compared values, and the second table",
+        "lists the differences:",
         "",
         "| table | ids in both | values compared | different |",
         "| --- | --- | --- | --- |",
@@ -222,12 +223,12 @@ def report(rows: Mapping[int, Row], others: Mapping[str, Mapping[int, Row]], fou
         why = EXPLAINED.get((one.product_id, one.field, one.source), "NOT EXPLAINED")
         lines.append(f"| 0x{one.product_id:03X} | {one.field} | {one.ours} | {one.source} | {one.theirs} | {why} |")
     absent = {source: sorted(table.keys() - rows.keys()) for source, table in others.items()}
-    lines += ["", "Ids that only the other table has:", ""]
+    lines += ["", "Product ids that are in the table of another project, but not in `chips.toml`:", ""]
     lines += [f"- {source}: {', '.join(f'0x{one:03X}' for one in ids) or 'none'}" for source, ids in absent.items()]
     lines += [
         "",
         "0x003, 0x00F, 0x023 and 0x02F are BlueNRG chips, and 0x801 is Wiznet's W7500. These chips are not",
-        "STM32, and no table has their memories.",
+        "STM32 chips, and no table has their memory maps.",
         "",
     ]
     return "\n".join(lines)

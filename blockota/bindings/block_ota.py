@@ -206,7 +206,7 @@ class BlockOTAContract(OwnedContract):
         """Find the owners of the vendor's Safe whose balance is too low to pay for a pause.
 
         Returns:
-            The maximum cost of a pause at the current fees, and the balances below this cost by owner; all amounts in
+            The maximum cost of a pause at the current fees, and the balance of each owner that has less; all amounts in
             wei.
 
         Raises:

@@ -44,7 +44,7 @@ class Reading:
 
 
 class RightsReader:
-    """Reads which releases may be served at the newest confirmed block, and reads their manifests from events.
+    """Reads which releases may be served at the newest confirmed block, with the content addresses of their manifests.
 
     Args:
         contract: the vendor's contract.

@@ -108,7 +108,7 @@ class UpdateLedgerContract(Contract):
         return found
 
     def suspected_size(self, keeper: UUID, device: int, release: bytes) -> int:
-        """Return the log's size at its newest suspicion for a device and a release; 0 without such a suspicion.
+        """Return a log's size at its newest suspicion for a device and a release; 0 if it was never suspected for them.
 
         If the log is not suspended, an Administrator has decided on all log entries below the returned size.
         """
@@ -153,7 +153,7 @@ class UpdateLedgerContract(Contract):
 
         Raises:
             ContractRefusalError: the log cannot be anchored (see `anchor`), or a device belongs to another site or
-                already has the release. A refused call anchors nothing.
+                already has the release. If the call is refused, nothing is anchored.
         """
         words, bits = device_words(devices)
         installs = {

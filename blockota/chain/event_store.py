@@ -38,7 +38,7 @@ _MOVE_AWAY = "move the file away; the events are then read from the chain again"
 
 
 class EventStore:
-    """The stored events and block hashes of one chain. One process at a time uses a file.
+    """The stored events and block hashes of one chain. Only one process at a time can use a file.
 
     Args:
         database: an open database, which may also have other tables. Its isolation level must be None. With None as the

@@ -1,4 +1,4 @@
-"""A local chain for development: anvil runs in the background and keeps its state in a file.
+"""A local chain for development: anvil runs in the background and stores its state in a file.
 
 The chain's folder contains ``chain.json`` (the state, written every few seconds and when the chain stops),
 ``chain.previous.json`` (the state at the last successful start), ``anvil.log``, ``anvil.port`` and ``anvil.pid``.

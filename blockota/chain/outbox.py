@@ -165,7 +165,7 @@ class Chain(Node):
         """Find the accounts that could not pay for a transaction. The arguments are those of `quote`.
 
         Returns:
-            The maximum cost of the transaction at the current fees, and the balances below this cost by account; all
+            The maximum cost of the transaction at the current fees, and the balance of each account that has less; all
             amounts in wei.
 
         Raises:
@@ -296,7 +296,7 @@ class Chain(Node):
         return next(found, None)
 
     def _require_all_settled(self, sender: str) -> None:
-        """Refuse a new transaction while an earlier one is unsettled, because both may have the same effect."""
+        """Refuse a new transaction while an earlier transaction is unsettled, because both may have the same effect."""
         for entry in self._journal.entries():
             if entry.sender != sender or (now := self.locate(entry)).state is TransactionState.REPLACED:
                 continue
@@ -421,7 +421,7 @@ class Chain(Node):
         """
         if now.receipt is None:
             raise RefusedError(
-                f"the transaction {entry.hash} was replaced, and did nothing",
+                f"the transaction {entry.hash} was replaced, and has no effect",
                 why=now.details,
                 remedy="look up the other transaction; if its effect differs, forget this transaction and send again",
                 action=Action.FORGET_TRANSACTION if self._journal.is_kept else None,

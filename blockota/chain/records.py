@@ -94,7 +94,8 @@ class Quote:
     Attributes:
         gas: the estimated units of gas.
         market: the price of a unit of gas.
-        balances: the balance of each account, in wei. Contracts are left out, because they cannot send a transaction.
+        balances: the balance of each account, in wei. Contracts are omitted, because a contract cannot send a
+            transaction.
     """
 
     gas: int

@@ -100,7 +100,7 @@ def read_key_file(path: Path, *, name: str, action: Action | None = None) -> Pri
     Args:
         path: the file.
         name: the name of the key in errors, such as ``the key of a log``.
-        action: the command that makes such a key.
+        action: the command that generates the key.
 
     Raises:
         UsageError: the file does not exist, or does not have an unencrypted private key.

@@ -1,6 +1,6 @@
 """The keeper's side of a log: a folder in which entries are appended, and from which they are published.
 
-The stages are those of Tessera:
+An entry passes through the same stages as in Tessera:
 
 1. `TileLog.append` writes the entries to one new file in ``pending/``, which fixes the index of each entry.
 2. `TileLog.publish` integrates the entries: it writes the entry bundles and the tiles of the larger tree.

@@ -1,4 +1,4 @@
-"""The settings of a log that this machine keeps: the table ``[log]`` of the settings file."""
+"""The settings of the log that this machine writes: the table ``[log]`` of the settings file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read and verify blocks of the store for clients. A block that several clients request at once is read once."""
+"""Read and verify blocks of the store for clients. A block that several clients request together is read only once."""
 
 from __future__ import annotations
 

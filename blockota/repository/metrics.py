@@ -84,7 +84,7 @@ class ServiceMetrics:
         return _filled(family, values)
 
     def log(self, log: LogStatus) -> Metrics:
-        """Yield the metrics of the log that a service keeps."""
+        """Yield the metrics of a service's log."""
         yield self.gauge("log_entries", "Entries of the log.", log.entries)
         yield self.gauge("anchored_entries", "Anchored entries of the log.", log.anchored or 0)
         age = max(time.time() - log.unanchored_since, 0) if log.unanchored_since is not None else 0

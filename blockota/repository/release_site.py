@@ -1,6 +1,6 @@
 """The site of a repository.
 
-It serves the releases that the chain allows, and reads the chain again periodically.
+The site serves the releases that the chain allows, and reads the chain again periodically.
 """
 
 from __future__ import annotations

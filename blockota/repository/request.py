@@ -77,7 +77,7 @@ class RefusedRequestError(RefusedError):
 
 @dataclass(frozen=True)
 class Wanted:
-    """The form of the content that a request asks for.
+    """The requested form of the content: one raw block, or a CAR.
 
     Attributes:
         is_car: whether a CAR is requested; otherwise, one raw block is requested.
@@ -116,7 +116,7 @@ class Wanted:
 
 
 def read_wanted(query: Mapping[str, str], accept: str) -> Wanted:
-    """Read the form of the content that a request asks for. The query takes precedence over the ``Accept`` header.
+    """Read the requested form of the content. The query takes precedence over the ``Accept`` header.
 
     Raises:
         RefusedRequestError: with status 400 if the request names no form or a query field is not valid; with 406 if the

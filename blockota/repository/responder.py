@@ -103,8 +103,8 @@ class Responder:
         """Return the block of an address and all blocks below it.
 
         Raises:
-            RefusedRequestError: with status 503 if the chain or the store is out of reach; with 410 if the right to
-                serve the block has ended; with 404 or 412 if the block is not served for another reason.
+            RefusedRequestError: with status 503 if the chain or the store is out of reach, 410 if the right to serve
+                the block has ended, and otherwise 404 or 412.
         """
         catalogue = self._catalogue
         if not catalogue.is_open:

@@ -1,7 +1,7 @@
 """The HTTP server of a repository or a log: its socket and TLS, its connections, and its shutdown.
 
-The server is built on asyncio and h11, because no common server has public settings for these limits: the time for
-headers, the number of headers, and the time in which a client does not read.
+The server is built on asyncio and h11, because no common server has public settings for all required limits. The limits
+are the time for headers, the number of headers, and the time in which a client does not read.
 """
 
 from __future__ import annotations

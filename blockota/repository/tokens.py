@@ -49,8 +49,8 @@ class Tokens:
     def reload(self) -> None:
         """Read the token file again. After two failures in a row, no token is accepted until the file can be read.
 
-        A first failure changes nothing, because the file may be half written. After a second failure, the old tokens
-        are no longer accepted, because the file may no longer list them.
+        After a first failure, the old tokens are still accepted, because the file may be half written. After a second
+        failure, the old tokens are no longer accepted, because the file may no longer list them.
         """
         try:
             self._names, self.trouble, self.why = read_tokens(self._path), "", ""

@@ -75,7 +75,7 @@ class ImageState(Enum):
 class ImageRecord:
     """The record of the newest image of one board and product.
 
-    It also names the program that is written in the same run.
+    The record also names the program that is written in the same run.
     """
 
     unique_id: str
@@ -126,7 +126,7 @@ class BoardImages:
     All ports share one `BoardImages`.
 
     Attributes:
-        may_make_new: whether the operator asked for a new image for each board that already had one.
+        may_make_new: whether the operator requested a new image for each board that already had an image.
         may_replace: whether the operator allowed the replacement of unknown contents, which no record explains.
         made: the images that are not proven yet, by unique id and product.
         given: the boards, by unique id and product, whose image this process has proven.

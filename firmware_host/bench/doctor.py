@@ -135,7 +135,7 @@ class Observations:
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding of the diagnosis, with its parts as in an error.
+    """One finding of the diagnosis, with the parts of an error message.
 
     `about` identifies the finding in JSON output, such as ``port`` or ``echo``. `hinders` is True for a finding that
     prevents the use of the line.

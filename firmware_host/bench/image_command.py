@@ -137,7 +137,7 @@ class ImageCommand:
 
 
 class _Collector(threading.Thread):
-    """Reads a pipe to its end, and keeps the first `limit` bytes.
+    """Reads a pipe to its end, and stores the first `limit` bytes.
 
     A thread is used because `select` cannot read pipes on Windows.
     """

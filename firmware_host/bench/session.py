@@ -87,7 +87,7 @@ class BoardSession:
         """Look for releases in the board's flash without changing it.
 
         Returns None if no release fits on this board. `known` are the releases on the chain. Releases for other chips
-        or a larger flash are left out.
+        or for a larger flash are ignored.
         """
         flash = self._flash()
         releases = [one for one in known if one.chip_id == self.identity.product_id and flash.contains(one.region)]

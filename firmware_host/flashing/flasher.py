@@ -238,7 +238,7 @@ class _Flashing:
     def _to_write_back(self, span: range) -> Iterator[Preserved]:
         """The bytes of a span that are written back.
 
-        Erased bytes at both ends are left out.
+        Erased bytes at both ends of the span are omitted.
         """
         data, blank = self._wanted[span], bytes((self._plan.chip.erased_byte,))
         start = span.start + len(data) - len(data.lstrip(blank))
@@ -428,7 +428,7 @@ class _Flashing:
     def _needs_proof(self, span: range) -> list[range]:
         """The parts of the bytes beside the image that need a proof: all bytes; if all are blank, the written blocks.
 
-        Blank bytes are left out because reading them can take as long as reading the image.
+        Blank bytes are omitted, because reading these bytes can take as long as reading the image.
         """
         if not self._wanted.is_blank(span):
             return [span]

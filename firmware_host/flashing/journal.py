@@ -288,7 +288,7 @@ def boards(folder: Path) -> list[str]:
 def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> Restore:
     """Find the journal's bytes that must be written back.
 
-    The flash is only read. Bytes are written back in three cases: the flash is still completely or partly erased at
+    The flash is only read. Bytes are written back in three cases. The flash is still completely or partly erased at
     their addresses, noise has changed the frame of one block, or the proof of these bytes failed. Newer bytes in the
     flash are kept.
 
@@ -331,9 +331,9 @@ def _is_after(change: UnitChange | None, found: FoundUnit) -> bool:
 
 
 def _is_first_unit_only(pairs: Sequence[tuple[UnitChange | None, FoundUnit]]) -> bool:
-    """Whether all units after the first one have their old contents, or all of them have their new contents.
+    """Whether all units but the first have their old contents, or all units but the first have their new contents.
 
-    If all units after the first one are blank, the first unit must have its old or new contents as well.
+    If all units but the first are blank, the first unit must also have its old or new contents.
     """
     first, *others = pairs
     identifies = not all(found.is_blank for _, found in others)

@@ -17,7 +17,7 @@ class Faults:
 
     Counting begins when the board is created.
 
-    A byte with a flipped bit still arrives: the USART of an STM32 sets its parity flag and delivers the byte (RM0008
+    A byte with a flipped bit still arrives. The USART of an STM32 sets its parity flag and delivers the byte (RM0008
     section 27.3), and AN3155 does not specify that the ROM reads the flag. By default, the host's driver delivers such
     a byte, too.
 

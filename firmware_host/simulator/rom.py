@@ -131,16 +131,16 @@ class Rom:
     # Sections 3.1 to 3.3: Get, Get Version, Get ID
 
     def get(self) -> Script[None]:
-        """Answer the protocol version and the list of commands."""
+        """Send the protocol version and the list of commands."""
         commands = self._profile.commands
         return self._answer(bytes((len(commands), self._profile.bootloader_version)) + commands)
 
     def get_version(self) -> Script[None]:
-        """Answer the protocol version and two legacy option bytes."""
+        """Send the protocol version and two legacy option bytes."""
         return self._answer(bytes((self._profile.bootloader_version, 0, 0)))
 
     def get_id(self) -> Script[None]:
-        """Answer the product id."""
+        """Send the product id."""
         return self._answer(b"\x01" + self._profile.product_id.to_bytes(2, "big"))
 
     def _answer(self, data: bytes) -> Script[None]:
@@ -151,7 +151,7 @@ class Rom:
     # Sections 3.4 to 3.6: Read Memory, Go, Write Memory
 
     def read_memory(self) -> Script[None]:
-        """Receive an address and a count, and answer the bytes at the address."""
+        """Receive an address and a count, and send the bytes at the address."""
         address = yield from self._address(self._readable)
         count, complement = yield from take(2)
         if count != complement ^ 0xFF:

@@ -162,7 +162,7 @@ def test_a_transaction_that_a_reorganisation_replaces_is_reported(desk: Desk, po
     rpc(desk.chain, "anvil_reorg", 1, [[f"0x{other.raw.hex()}", 0]])
     desk.mine()
     with pytest.raises(
-        RefusedError, match=r"was replaced, and did nothing: another transaction, 0x.* in block \d+, has its nonce 0"
+        RefusedError, match=r"was replaced, and has no effect: another transaction, 0x.* in block \d+, has its nonce 0"
     ):
         sent.result(PATIENCE)
     with pytest.raises(RefusedError, match=r"its effect differs, forget this transaction and send again"):

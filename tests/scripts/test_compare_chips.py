@@ -124,5 +124,5 @@ def test_an_unexplained_difference_fails(
 def test_the_committed_result_belongs_to_the_chip_table() -> None:
     """The committed result counts the rows of the chip table, and explains every difference."""
     text = compare_chips.RESULT.read_text("utf-8")
-    assert f"\n{len(our_rows(compare_chips.TABLE.read_text('utf-8')))} product ids." in text
+    assert f"\n`chips.toml` has {len(our_rows(compare_chips.TABLE.read_text('utf-8')))} product ids." in text
     assert "NOT EXPLAINED" not in text

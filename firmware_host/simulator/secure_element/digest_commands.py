@@ -79,8 +79,8 @@ def mac(core: ChipCore, command: ChipCommand) -> bytes:
 def checkmac(core: ChipCore, command: ChipCommand) -> bytes:
     """Compare a MAC that another chip made; a match authorizes the use of keys that require it.
 
-    The MAC covers 13 bytes of the other chip, which the command contains: four bytes of the other chip's command, three
-    bytes of its OTP zone, and four and two bytes of its serial number.
+    The MAC covers 13 bytes of the other chip, which are part of this command: four bytes of the other chip's command,
+    three bytes of its OTP zone, and six bytes of its serial number.
     """
     mode = command.mode
     parse(not mode & 0xD8 and len(command.data) == 2 * _KEY + _OTHER)
