@@ -34,7 +34,8 @@ class Assembly:
         facts: the chain facts for the gateway's core.
         wanted: the missing files, the most urgent first.
         kept: SHA-256 of the images that may be offered now or later.
-        faults: why a product, release, delta or group cannot be offered, by its name.
+        faults: why a product, release, delta or group cannot be offered, by its name; and as ``identity``, why the
+            gateway cannot work with its identity.
     """
 
     catalogue: ImageCatalogue
@@ -60,6 +61,8 @@ class Assembly:
 
         for reading in producers:
             self.faults |= reading.faults
+        if site.obstacle:
+            self.faults["identity"] = site.obstacle
         for name in site.unknown_lists:
             self.faults[f"group {name}"] = "the gateway does not have the list of its devices"
         self.facts = SiteFacts(

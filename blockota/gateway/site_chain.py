@@ -21,6 +21,7 @@ from blockota.errors import BlockOTAError
 from blockota.files import read_input
 from blockota.gateway.facts import SiteOrder, SpecFacts
 from blockota.model.device import BLOCK, Device
+from blockota.model.identity import IdentityKind, obstacle_of
 from blockota.model.order import Group, GroupKind, Order, OrderStatus, list_root, read_devices
 from blockota.model.target import Component
 
@@ -41,6 +42,7 @@ class SiteReading:
         orders: the open orders for devices of the site, oldest first.
         is_banned: whether the gateway is banned, retired or not enrolled.
         unknown_lists: names of groups whose device lists are not in the gateway's folder.
+        obstacle: why the gateway cannot work with its identity; empty if it can.
     """
 
     block: BlockHead
@@ -50,6 +52,7 @@ class SiteReading:
     orders: tuple[SiteOrder, ...]
     is_banned: bool
     unknown_lists: tuple[str, ...] = ()
+    obstacle: str = ""
 
 
 @dataclass
@@ -124,6 +127,7 @@ class SiteChain:
             orders,
             is_banned=identity is None or not identity.is_active,
             unknown_lists=unknown,
+            obstacle=obstacle_of(identity, IdentityKind.GATEWAY),
         )
 
     def _note(self, event: DecodedEvent) -> None:

@@ -35,7 +35,7 @@ from blockota.identity.request_state import RequestState
 from blockota.identity.warnings import WarningMaker
 from blockota.ledger.recording import LogParts, LogRecorder, LogStatus
 from blockota.line_log import LineLog
-from blockota.model.identity import Identity, IdentityKind
+from blockota.model.identity import IdentityKind, obstacle_of
 from blockota.model.request import Fault, Receiver, SignedRequest
 from blockota.repository.metrics import Metrics, ServiceMetrics
 from blockota.repository.server import Listening, serve_until
@@ -143,15 +143,6 @@ class ReceivingStatus:
         yield from self.own_metrics()
         yield make.gauge("troubles", f"Parts of the {make.service} that are in trouble.", len(self.troubles))
         yield from make.log(self.log)
-
-
-def _obstacle(own: Identity | None, kind: IdentityKind) -> str:
-    """Return why other services refuse the requests of an identity; empty if they do not."""
-    if own is None or own.retired:
-        return "the registry has retired it" if own else "it is not enrolled"
-    if own.kind is not kind:
-        return f"it is enrolled as a {own.kind}, and this service needs a {kind}"
-    return "it is banned" if own.banned else ""
 
 
 class ReceivingService(ABC):
@@ -270,7 +261,7 @@ class ReceivingService(ABC):
             self._lines.state("gateway chain", error.why)
         else:
             self._lines.state("gateway chain", "")
-            self._lines.state("identity", _obstacle(own, self.KIND))
+            self._lines.state("identity", obstacle_of(own, self.KIND))
         self._looked.set()
         self._stop.wait(INTERVAL)
 

@@ -177,9 +177,10 @@ class LogReader:
         """Return the size of the published tree, after a check that the tree includes the entries before `stop`."""
         size = self.head().size
         if stop > size:
+            newer = "publish a checkpoint first"
             raise RefusedError(
                 f"the log {self.name} has not published the entry {stop - 1}",
                 why=f"its checkpoint has the size {size}",
-                remedy="publish a checkpoint first",
+                remedy=f"name an entry below {size}, or {newer} if the entry is newer" if size else newer,
             )
         return size

@@ -192,6 +192,20 @@ class Identity:
         }
 
 
+def obstacle_of(own: Identity | None, kind: IdentityKind) -> str:
+    """Return why a service of this kind cannot work with its own identity; empty if it can.
+
+    Args:
+        own: the record of the service's identity; None if the registry has none.
+        kind: the kind of identity that the service needs.
+    """
+    if own is None or own.retired:
+        return "the registry has retired it" if own else "it is not enrolled"
+    if own.kind is not kind:
+        return f"it is enrolled as {own.kind}, and this service needs a {kind}"
+    return "it is banned" if own.banned else ""
+
+
 @dataclass(frozen=True)
 class Producer:
     """The record of a producer.

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
-from blockota.errors import BlockOTAError, RefusedError
+from blockota.errors import BlockOTAError, RefusedError, UsageError
 from blockota.formats.notes import Checkpoint, Note, NoteAlgorithm, VerifierKey
 from blockota.formats.tlog import HASH_SIZE, TILE_WIDTH, Tile, TreeEdge, TreeHead, leaf_hash
 from blockota.ledger.reader import LogReader
@@ -111,9 +111,17 @@ class LogFollower:
         """(1) A key of the registry signed the checkpoint.
 
         Raises:
+            UsageError: the registry has no key for this log.
             RefusedError: no key of the registry did.
             ContentError: its first line cannot be the name of a key.
         """
+        if not keys:
+            # The log contradicts nothing: its keeper has not been enrolled yet, or without a log key.
+            raise UsageError(
+                f"the registry has no log key of {self.keeper}",
+                why="the identity is not enrolled, or has no log key",
+                remedy="enrol the identity with the key of its log",
+            )
         origin = note.text.partition("\n")[0]
         try:
             trusted = [VerifierKey(origin, NoteAlgorithm.ED25519, key) for key in keys]

@@ -105,7 +105,9 @@ def test_the_keeper_makes_the_file_of_a_receipt(folder: Path, capsys: pytest.Cap
     assert run(["log", "verify", "RECEIPT.json", "--trust", "keeper.toml"]) == 0
     assert run(["log", "receipt", "1", "--log", "log", "-o", "RECEIPT.json"]) == 2  # the file exists
     assert run(["log", "receipt", "2", "--log", "log", "-o", "second.json"]) == 3
-    assert "has not published the entry 2" in capsys.readouterr().err
+    refusal = capsys.readouterr().err
+    assert "has not published the entry 2" in refusal
+    assert "Name an entry below 2, or publish a checkpoint first if the entry is newer" in refusal
     assert run(["log", "receipt", "0", "-o", "third.json"]) == 3  # the log of the settings is empty
 
 

@@ -30,7 +30,7 @@ from blockota.model.target import Component
 from blockota.stores.local import LocalStore
 from blockota.stores.search import ImageSources, SearchObserver
 from blockota.vendor.example import PRODUCT
-from tests.support.city import GATEWAY, MODEL, REGISTRANT, City
+from tests.support.city import GATEWAY, MODEL, OPERATOR, REGISTRANT, City
 from tests.support.identities import p256_key
 from tests.support.networks import rpc
 from tests.support.samples import code
@@ -232,8 +232,23 @@ def test_orders_name_their_devices_and_bans_are_seen(city: City, reader: Reader)
     city.decide("identities", "ban", GATEWAY.uuid.bytes, b"test".ljust(32, b"\0"))
     facts = reader.read()
     assert (facts.devices[later].is_banned, facts.is_banned) == (True, True)
+    assert reader.assembly.faults["identity"] == "it is banned"
     city.decide("identities", "unban", GATEWAY.uuid.bytes)
     assert not reader.read().is_banned
+    assert reader.assembly.faults == {}
+
+
+def test_a_gateway_without_an_identity_is_reported(city: City, reader: Reader) -> None:
+    """A gateway that is not enrolled yet, or as another kind, states this as a trouble."""
+    contracts = (city.identities, city.devices, city.orders)
+    for uuid, why in (
+        (UUID(int=7), "it is not enrolled"),
+        (OPERATOR.uuid, "it is enrolled as operator, and this service needs a gateway"),
+    ):
+        follower = Follower(city.chain, confirmations=0, first_block=city.deployment.block_number)
+        reader.site = SiteChain(uuid, follower, contracts, lists=reader.folder / "lists")
+        reader.read()
+        assert reader.assembly.faults["identity"] == why
 
 
 def test_a_container_that_does_not_fit_is_not_offered(city: City, reader: Reader) -> None:

@@ -248,7 +248,7 @@ def test_a_ban_counts_at_the_next_block(city: City, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("identity", "why"),
-    [(SENDER.uuid, "it is enrolled as a gateway, and this service needs a validator"), (UUID(int=9), "not enrolled")],
+    [(SENDER.uuid, "it is enrolled as gateway, and this service needs a validator"), (UUID(int=9), "not enrolled")],
 )
 def test_a_validator_reports_what_is_wrong_with_its_own_record(
     city: City, tmp_path: Path, identity: UUID, why: str

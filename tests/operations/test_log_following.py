@@ -85,8 +85,14 @@ def test_a_log_signed_by_another_key_is_not_read(tmp_path: Path, archive: RoomAr
     assert follower.state.is_lie
     assert "does not belong to" in follower.state.trouble
     assert count(archive) == 0
+
+
+def test_a_log_of_an_identity_that_is_not_enrolled_is_not_a_lie(tmp_path: Path, archive: RoomArchive) -> None:
+    """Without a log key in the registry, the log is not read, but it contradicts nothing."""
+    follower = LogFollower(KEEPER, write(tmp_path / "log", 0, 3).published, archive)
     follower.update((), None, clock=lambda: 0)
-    assert follower.state.is_lie
+    assert (follower.state.is_lie, count(archive)) == (False, 0)
+    assert follower.state.trouble.endswith("the identity is not enrolled, or has no log key")
 
 
 def test_a_rewritten_log_is_reported(tmp_path: Path, archive: RoomArchive) -> None:
