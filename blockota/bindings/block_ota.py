@@ -104,8 +104,8 @@ class BlockOTAContract(OwnedContract):
         """Yield all releases of a product, newest first. The contract is read page by page.
 
         Raises:
-            RefusedError: the versions do not decrease from release to release. A dishonest node could otherwise send
-                endless pages.
+            RefusedError: the versions do not decrease from release to release, so a dishonest node could send endless
+                pages.
         """
         start: Version | None = None
         before: Version | None = None

@@ -100,7 +100,8 @@ def decision_call(decision: str, *agreements: Agreement) -> bytes:
     """Return the calldata by which the vendor decides on one agreement, or accepts several.
 
     The calldata contains all terms of the agreements. After a reorganisation, an agreement's number can belong to
-    another broker's proposal. The contract then refuses the call, because the terms differ.
+    another broker's proposal. The contract refuses a call whose terms differ from the terms of the agreement with this
+    number.
 
     Args:
         decision: accept, decline or terminate; only accept allows several agreements.

@@ -1,4 +1,4 @@
-"""Read from an executed transaction of a Safe which owners signed it.
+"""Read which owners signed an executed transaction of a Safe.
 
 Source: Safe smart account 1.5 (``Safe.sol``, ``checkNSignatures``). The Safe's event ``ExecutionSuccess`` has the hash
 that the owners signed.

@@ -29,7 +29,7 @@ class Reading:
         manifests_known: whether the node returned the events with the content addresses of the manifests.
         block: number of the confirmed block that was read.
         block_time: the confirmed block's time in Unix seconds, with which a broker compares the expiry of agreements.
-        reorganised_from: the first block that may have been replaced since the last reading; None without a
+        reorganised_from: the first block that may have been replaced since the last read; None without a
             reorganisation.
         agreements: all agreements of the replication contract, including those of other brokers; empty for a vendor.
     """

@@ -79,7 +79,7 @@ class UpdateLedgerContract(Contract):
     NAME, SETTING = "UpdateLedger", "ledger"
 
     def log(self, keeper: UUID, *, block: int | None = None) -> AnchoredLog | None:
-        """Return the newest anchor of an identity's log; None if the identity never anchored."""
+        """Return the newest anchor of an identity's log; None if the identity never anchored a log."""
         record = self._ask("root", keeper.bytes, block=block)
         if not record["size"]:
             return None

@@ -76,7 +76,7 @@ class Market:
 
     @property
     def least(self) -> int:
-        """The lowest fee with which a transaction gets into a block."""
+        """The lowest fee with which a transaction can get into a block now."""
         return self.tip if self.base_fee is None else self.base_fee
 
     @property

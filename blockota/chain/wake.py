@@ -90,7 +90,7 @@ def _subscribe(url: str) -> ClientConnection | None:
 
 
 def _is_announced(connection: ClientConnection, seconds: float) -> bool:
-    """Whether the node announced blocks within some seconds.
+    """Whether the node announced a block within `seconds` seconds.
 
     Raises:
         ConnectionError: the connection was lost.

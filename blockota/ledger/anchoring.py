@@ -107,5 +107,5 @@ def _check_continuation(reader: LogReader, record: AnchoredLog, published: int) 
         raise RefusedError(
             f"the log {reader.name} does not continue the anchored log",
             why=f"the log was anchored at size {record.size}, and {found}",
-            remedy="restore the newest copy of the log's folder; if there is none, have the city retire the identity",
+            remedy="restore the newest copy of the log's folder; if no copy exists, have the city retire the identity",
         )

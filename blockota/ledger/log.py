@@ -106,7 +106,7 @@ class TileLog:
 
     Args:
         folder: the folder of the log, which is created with the first entry.
-        disk: writes the files; tests replace it to stop a writer between any two writes.
+        disk: writes the files; replaced in tests, to stop a writer between any two writes.
         timeout: the maximum time to wait for another process that writes to the log, in seconds.
     """
 

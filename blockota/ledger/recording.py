@@ -147,7 +147,7 @@ class LogRecorder:
         )
 
     def publish(self) -> None:
-        """Publish a checkpoint with all appended entries, if there are new ones."""
+        """Publish a checkpoint with all appended entries, if there are new entries."""
         parts = self._parts
         try:
             if len(parts.log) == parts.log.published.head().size:

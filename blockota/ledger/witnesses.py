@@ -151,5 +151,5 @@ def _contradiction(witness: Witness, why: str) -> RefusedError:
     return RefusedError(
         f"the witness {witness.key.name} has seen another history of the log; nothing was published",
         why=why,
-        remedy="restore the newest copy of the log's folder; if there is none, retire the log, and begin a new one",
+        remedy="restore the newest copy of the log's folder; if no copy exists, retire the log, and begin a new log",
     )

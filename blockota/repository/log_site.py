@@ -1,7 +1,7 @@
 """The site of a log: its checkpoint, tiles and entry bundles as plain files (C2SP tlog-tiles).
 
 A path in a request is read as the name of a tile, and the file with the canonical name of this tile is opened. A
-request can therefore not name another file of the log's folder, or a file outside of it.
+request therefore cannot name another file of the log's folder, or a file outside of this folder.
 """
 
 from __future__ import annotations

@@ -345,7 +345,7 @@ class BoardImageJob:
         return BoardImageResult(image, Finished(record.sha256, method, Summary(identical=Part.of(place.units))))
 
     def _made(self, record: ImageRecord | None, contents: FlashContents, place: FlashPlan) -> bytes:
-        """Return the image of an interrupted run if it is in memory; otherwise, let the command make an image."""
+        """Return the image of an interrupted run if the image is in memory; otherwise, let the command make one."""
         if found := self.images.made.get(self._key):
             self.note(f"The image of {self.product.name} that was made before the interruption is written again.")
             return found

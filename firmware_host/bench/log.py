@@ -49,7 +49,7 @@ class BenchEntry:
     Unknown texts are empty. Records of earlier versions omit the fields that have a default.
 
     Attributes:
-        time: the end of the work, in Unix seconds.
+        time: the end of the job, in Unix seconds.
         board: the chip's unique id, in hexadecimal.
         chip_id: the board's product id.
         product: the product to be written.
@@ -60,9 +60,9 @@ class BenchEntry:
         proof: the method that produced `flash_sha256`: ``stub``, ``read-back``, or empty.
         result: ``done``, ``already`` if nothing had to be written, or the error.
         version: the version to be written; empty if no release was proven.
-        milliseconds: the time from the board's first answer until the end of the work.
+        milliseconds: the time from the board's first answer until the end of the job.
         device: the board's number in the registry of devices; 0 if it is not registered.
-        before_sha256: the digest of the release that was installed before the work; empty if there was none.
+        before_sha256: the digest of the release that was installed before the job; empty if no release was installed.
         board_product: the product of the board's own image; empty if the image was not written and proven.
         board_image_proof: the method that proved the board's own image.
         board_image_checks: the checks that the board's own image passed, and why the other checks do not apply.

@@ -91,7 +91,7 @@ class BoardResult:
         before: the state before the work: a version, ``blank``, ``half written``, ``unknown``, or another product's
             name and version.
         device: the board's number in the registry of devices; 0 if it is not registered, or was not looked up.
-        replaced: the release that was installed before the work; None if there was none.
+        replaced: the release that was installed before the work; None if no release was installed.
         finished: the digest, proof and summary of the run; None if the flash is not proven.
         seconds: time from the board's first answer until its flash was proven.
         preserved: the number of bytes beside the image that were written back.

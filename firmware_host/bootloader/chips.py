@@ -39,7 +39,7 @@ class EraseUnit:
     """An erase unit: a page or sector, the smallest part of the flash that can be erased.
 
     `number` is the unit's number in the erase commands. `other_number` is the unit's number in the flash controller's
-    count of the second bank, which some boot ROMs use; None if boot ROM and flash controller count alike.
+    count of the second bank, which some boot ROMs use; None if this number equals `number`.
     """
 
     number: int
@@ -84,7 +84,7 @@ class Chip:
 
     Attributes:
         flash_limit: the flash size in bytes of the largest chip with this product id.
-        bootloader_ram: the addresses of the RAM that the bootloader can read and write; empty if there are none.
+        bootloader_ram: the addresses of the RAM that the bootloader can read and write; empty without such RAM.
         option_bytes: the addresses of the option bytes; empty if they cannot be read by address.
         protected_bytes: the bytes of flash that one write-protection bit covers; 0 if unknown.
         second_bank_page: as in the chip table; 0 if the boot ROM and the flash controller number the pages alike.

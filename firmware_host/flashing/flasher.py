@@ -306,8 +306,8 @@ class _Flashing:
     def _sample(self) -> Preserved | None:
         """Return old bytes of the image's erase unit, if the image has only one unit.
 
-        After an interrupted erase, these bytes show which contents were erased; an image with several units has other
-        units that show it.
+        After an interrupted erase, these bytes identify the erased contents. For an image with several units, the units
+        that were not erased identify the contents.
         """
         if len(self._plan.units) > 1 or self._repeated:
             return None

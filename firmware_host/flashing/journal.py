@@ -210,7 +210,7 @@ class FlashJournal:
             raise RefusedError(
                 f"the journal {self.path} cannot be read, so the board's interrupted run is unknown",
                 why=strict_json.fault(error),
-                remedy="move the journal away; the board's contents then count as unknown, so allow replacing them",
+                remedy="move the journal away, and allow replacing the board's contents, which then count as unknown",
                 action=Action.REPLACE_UNKNOWN,
             ) from error
 

@@ -126,7 +126,7 @@ class UnitState:
 
 @dataclass(frozen=True)
 class Work:
-    """The units of a plan to erase and to write, by address, and the units that are not changed.
+    """The work of one pass: the erase units to erase, the units to write, and the unchanged units, by address.
 
     If any unit must change, the first unit of `write` contains the image's first words. `erase` begins with the same
     unit, unless that unit is blank. With `at_once`, one mass erase replaces all other erases.

@@ -33,7 +33,7 @@ class Faults:
         extra_ack: 1 for a ROM that answers the first 0x7F with two ACKs, as the STM32L412 does.
         double_nack: 1 for a ROM that refuses commands under readout protection with two NACKs, as some ROMs do.
         flipped_bit: flash address of the byte whose lowest bit is always programmed wrong.
-        sticky_page: number of the page that cannot be erased.
+        sticky_page: the number of the page that cannot be erased.
         power_cut_after: power fails after this number of received bytes.
         power_cut_before_program: power fails before the program operation with this number; on an F1, one operation
             programs a half-word.
@@ -82,7 +82,9 @@ class Faults:
                 remedy=f"write a number, as in {name}=12 or {name}=0x08000400",
             )
         if name == "noise-at-open" and number > MAX_NOISE:
-            raise UsageError(f"the fault {name} cannot have the value {number}", remedy=f"write {MAX_NOISE} at most")
+            raise UsageError(
+                f"the fault {name} cannot have the value {number}", remedy=f"write a number up to {MAX_NOISE}"
+            )
         return replace(self, **{name.replace("-", "_"): number})
 
 
