@@ -1,1 +1,1 @@
-"""The broker: keeps copies of releases under agreements on the chain."""
+"""The broker, which stores and serves copies of releases under agreements on the chain."""

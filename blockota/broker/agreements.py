@@ -1,4 +1,4 @@
-"""A broker's agreements: propose them, announce replicas, and read agreements and releases from the chain."""
+"""Propose a broker's agreements, announce replicas, and read agreements and releases from the chain."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OVER = frozenset({AgreementStatus.DECLINED, AgreementStatus.WITHDRAWN, Agreemen
 def offer(
     contract: ReplicationContract, account: BaseAccount, *, product: str, version: Version, expires_at: int
 ) -> Agreement:
-    """Propose to serve a release, and return the agreement as the chain records it.
+    """Propose to serve a release, and return the agreement that the chain records.
 
     Raises:
         ContractRefusalError: the release is unknown or revoked, or an agreement is open already.
@@ -38,10 +38,10 @@ def offer(
 
 
 def announce(contract: ReplicationContract, account: BaseAccount, *, agreement: Agreement, uri: str) -> Receipt:
-    """Announce the URL of a replica.
+    """Announce the URL at which a replica is served.
 
     Raises:
-        UsageError: gateways cannot fetch from the URL.
+        UsageError: the URL has a form from which gateways cannot fetch.
         ContractRefusalError: the agreement is not accepted, has expired, or belongs to another broker, or a
             reorganisation gave its number to another agreement.
     """
@@ -84,7 +84,7 @@ def find_deep_agreement(contract: ReplicationContract, number: int, *, confirmat
 
 
 def check_uri(uri: str) -> None:
-    """Refuse a URL from which gateways cannot fetch.
+    """Check that a URL has a form from which gateways can fetch.
 
     Raises:
         UsageError: the URL is not ``http(s)://HOST`` in printable ASCII, has a user, query or fragment, or is too long.
@@ -118,7 +118,7 @@ class AgreementReader:
         self._follower, self._state = follower, state
 
     def read(self, *, url: str) -> Facts:
-        """Read the chain facts on which the plan depends.
+        """Read the chain facts for the plan.
 
         Args:
             url: the URL at which the broker serves; empty if the broker announces nothing.
@@ -156,10 +156,9 @@ class AgreementReader:
 
 
 def _replicas(own: Agreement, reading: Reading) -> tuple[str, ...]:
-    """Return the URLs that other brokers announced for a release.
+    """Return the URLs that other brokers announced for a release. The newest agreements come first.
 
-    The URLs of the newest agreements come first. The client checks that a URL leads to a public address when it
-    connects.
+    The HTTP client checks at each connection that a URL leads to a public address.
     """
     others = (
         one

@@ -1,6 +1,7 @@
-"""A broker's copies of releases, kept in the embedded store or in a Kubo node with a staging folder.
+"""A broker's copies of releases, stored in the embedded store or in a Kubo node with a staging folder.
 
-An interrupted fetch can continue only in a store that accepts single blocks. A Kubo node accepts only whole files.
+A fetch can resume only if the store accepts single blocks. A Kubo node accepts only whole files, so it needs a staging
+folder.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ class Copies:
         self.staging = store if isinstance(store, LocalStore) else LocalStore(folder)
 
     def is_pinned(self, cid: CID) -> bool:
-        """Whether a file is pinned. Always False for a Kubo node, which does not record the owner of a pin."""
+        """Whether a file is pinned.
+
+        The result is always False for a Kubo node, which does not record the owner of a pin.
+        """
         # With a Kubo node, no file is pinned in the staging folder.
         return cid in self.staging.pins()
 
@@ -84,7 +88,7 @@ class Copies:
         collect(self.staging, [cid], keep=())
 
     def drop(self, cid: CID, *, keep: Iterable[CID], is_foreign: bool) -> None:
-        """Unpin a file unless another program pinned it, and remove the blocks that no root in `keep` needs.
+        """Unpin a file that the broker pinned, and remove the blocks that no root in `keep` needs.
 
         A Kubo node removes the blocks of unpinned files by its own garbage collection.
         """

@@ -1,4 +1,4 @@
-"""The state of ``broker sync --every``, for ``/health`` and ``/metrics``."""
+"""The status of ``broker sync --every``, which is served at ``/health`` and ``/metrics``."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class BrokerStatus:
 
     Attributes:
         rounds: number of rounds since the start.
-        failed_rounds: number of rounds that failed as a whole, such as without a chain.
-        steps: number of steps since the start, by what was done.
-        failed_steps: number of failed steps since the start, by what was tried.
+        failed_rounds: number of rounds that failed as a whole, for example because the chain was out of reach.
+        steps: number of completed steps since the start, by the completed action.
+        failed_steps: number of failed steps since the start, by the attempted action.
         agreements: number of agreements in each state; empty before the first reading.
-        block: confirmed block of the newest reading.
+        block: number of the confirmed block of the newest reading.
         block_time: the time of this block in Unix seconds.
         finished_at: Unix time at which the last round ended.
         last_failed: whether the last round, or a step of it, failed.
@@ -77,7 +77,7 @@ class BrokerStatus:
 
 
 class BrokerWatch:
-    """Counts the rounds of a broker. One thread records the rounds, and others read the status.
+    """Counts the rounds of a broker. One thread records the rounds, and other threads read the status.
 
     Attributes:
         status: the present state.
@@ -93,7 +93,7 @@ class BrokerWatch:
 
         Args:
             steps: the steps of the round.
-            facts: what was read from the chain; None if it could not be read.
+            facts: the chain facts of the round; None if the chain could not be read.
             has_failed: whether the round failed as a whole.
         """
         for done in steps:

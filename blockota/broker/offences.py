@@ -1,11 +1,11 @@
-"""Decide which sources a broker does not use for a while, because they served wrong blocks. Pure functions.
+"""Decide how long a broker does not use sources that served wrong blocks. Pure functions.
 
 One wrong block does not ban a source, because the source may have one damaged file among hundreds of good files.
 
-1. After a wrong block, the source is not asked for the block's file for 1 minute. Each further wrong block of the file
-   doubles this pause, up to 60 minutes.
-2. After wrong blocks of three files within an hour, the source is not asked for any file for 1 minute. Each further
-   file with a wrong block doubles this pause, up to 60 minutes.
+1. After a wrong block, the broker does not request the block's file from the source for 1 minute. Each further wrong
+   block of the file doubles this pause, up to 60 minutes.
+2. After wrong blocks of three files within an hour, the broker does not request any file from the source for 1 minute.
+   Each further file with a wrong block doubles this pause, up to 60 minutes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from blockota.formats.cid import CID
 _WINDOW = 3600.0
 """Seconds within which wrong blocks of different files are counted together."""
 _ADDRESSES = 3
-"""The number of files with wrong blocks after which the source is not asked for any file."""
+"""The number of files with wrong blocks after which the broker does not request any file."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 60.0, 3600.0
 
 
@@ -38,7 +38,7 @@ class Offence:
 
 
 def skipped_until(offences: Iterable[Offence], url: str, cid: CID) -> float:
-    """Return the Unix time in seconds until which a source is not asked for a file; 0 if the source may be asked.
+    """Return the Unix time in seconds until which a source is not used for a file; 0 if the source may be used.
 
     Args:
         offences: the offences of all sources.

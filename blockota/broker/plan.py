@@ -1,8 +1,11 @@
-"""Derive a broker's next steps and the states of its agreements from chain facts and its memory. Pure functions.
+"""Derive a broker's next steps and the states of its agreements from chain facts and the state file.
+
+Pure functions.
 
 A file is kept while at least one valid claim (`model.rights`) includes the file. A wanted file passes through the
-stages in their order. An interrupted step is planned again, and reuses the work of the last run. The steps have the
-order drop, fetch, pin, announce. Space is therefore freed first, and only kept files are announced.
+stages of `Stage` in their order. An interrupted step is planned again, and reuses the work of the last run. The steps
+have the order drop, fetch, pin, announce. Space is therefore freed before a fetch, and a file is announced only after
+it was stored and pinned.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ class AgreementFacts:
 
     Attributes:
         claim: the agreement and its release at the confirmed block.
-        newest: the agreement at the newest block.
+        newest: the agreement at the newest, unconfirmed block.
         replicas: URLs at which other brokers serve the release.
         is_announcing: whether an announcement was sent and is not confirmed yet.
     """
@@ -64,7 +67,7 @@ class Facts:
     is_reorganised: bool = False
 
     def with_deltas(self, reader: DeltaReader) -> Facts:
-        """Return a copy of the facts with the deltas in the manifests that can be read."""
+        """Return a copy of the facts, with the deltas from all readable manifests."""
         agreements = (replace(one, claim=reader.with_deltas(one.claim)) for one in self.agreements)
         return replace(self, agreements=tuple(agreements))
 
@@ -79,10 +82,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class BrokerMemory:
-    """The broker's memory of earlier runs.
+    """The records of earlier runs from the broker's state file.
 
     Attributes:
-        files: each file of earlier runs, with its stage.
+        files: the stage of each file that earlier runs have recorded.
         offences: the wrong blocks that sources served.
     """
 
@@ -92,7 +95,7 @@ class BrokerMemory:
 
 @dataclass(frozen=True)
 class Drop:
-    """Stop keeping a file, for the reason `why`. Blocks that the file shares with the roots in `keep` stay."""
+    """Remove a file, for the reason `why`, but not the blocks that the file shares with the roots in `keep`."""
 
     file: ReleaseFile
     keep: frozenset[CID]
@@ -107,7 +110,7 @@ class Fetch:
         file: the file.
         sources: the URLs of the vendor's repositories.
         replicas: the URLs that other brokers announced, as untrusted text.
-        skipped: the sources that are not asked now, each with the Unix time in seconds until which it is skipped.
+        skipped: the sources that are not used now, each with the Unix time in seconds until which it is skipped.
     """
 
     file: ReleaseFile
@@ -125,7 +128,7 @@ class Pin:
 
 @dataclass(frozen=True)
 class Announce:
-    """Announce the URL of a replica whose image is kept. The agreement is read at the newest block."""
+    """Announce the URL of a replica whose image is stored. The agreement is read at the newest block."""
 
     agreement: Agreement
     url: str
@@ -134,7 +137,7 @@ class Announce:
 
 @dataclass(frozen=True)
 class Withhold:
-    """Do not serve a file whose blocks are valid, but which is not the recorded image."""
+    """Do not serve a file with valid blocks that is not the recorded image."""
 
     file: ReleaseFile
 
@@ -149,7 +152,7 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
 
     Args:
         facts: the chain facts.
-        memory: the broker's memory of earlier runs.
+        memory: the records of earlier runs.
         now: Unix time in seconds.
         sources: the URLs of the vendor's repositories.
         url: the URL at which the broker serves, as returned by `stores.source.base_url`; empty to announce nothing.
@@ -199,7 +202,7 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
 
 
 def _why_unwanted(file: ReleaseFile, facts: Facts) -> str:
-    """Return why no agreement covers a file. Of the agreements that ended, the facts have only the expired ones."""
+    """Return why no agreement covers a file. The facts contain no ended agreements except expired ones."""
     for one in _covering(file, facts.agreements):
         if one.claim.release.status is not Status.ACTIVE:
             return "the vendor revoked the release"
@@ -231,7 +234,7 @@ class AgreementState(enum.StrEnum):
 
 
 def state_of(one: AgreementFacts, time: int) -> AgreementState:
-    """Return the state of an agreement at `time`, the chain's time in Unix seconds."""
+    """Return the state of an agreement at `time`, a Unix time in seconds on the chain."""
     claim = one.claim
     if claim.is_good(time):
         return AgreementState.ANNOUNCED if one.newest.uri else AgreementState.UNANNOUNCED

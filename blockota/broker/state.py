@@ -39,11 +39,11 @@ _REMEMBERED = 86400.0
 
 
 class BrokerState:
-    """The open state file. A missing state file is created, and the file is locked until it is closed.
+    """The open state file. A missing state file is created. The file is locked until `close` is called.
 
     Args:
         path: the file.
-        identity: the values to which the file belongs, such as the addresses of broker and contracts.
+        identity: the values that identify the broker, such as the addresses of the broker and the contracts.
 
     Attributes:
         chain: the events and blocks of the chain that earlier runs read.
@@ -81,7 +81,7 @@ class BrokerState:
         self._database.close()
 
     def memory(self) -> BrokerMemory:
-        """Read the memory of earlier runs, on which the plan depends."""
+        """Read the records of earlier runs, from which the plan is derived."""
         files = {}
         for cid, size, digest, label, stage in self._rows("SELECT cid, size, sha256, label, stage FROM files"):
             address = CID.parse(cid)
@@ -111,7 +111,7 @@ class BrokerState:
         )
 
     def is_begun(self, file: ReleaseFile) -> bool:
-        """Whether work on a file was begun and the file was not dropped."""
+        """Whether a file is recorded and was not dropped."""
         known = self._rows("SELECT stage FROM files WHERE cid = ?", (str(file.cid),))
         return bool(known) and known != [(CopyStage.DROPPED.value,)]
 
@@ -120,7 +120,7 @@ class BrokerState:
         return self._rows("SELECT is_foreign FROM files WHERE cid = ?", (str(file.cid),)) == [(1,)]
 
     def verified_at(self) -> dict[CID, float]:
-        """Return the Unix time at which each copy was last verified. Copies that were never verified are left out."""
+        """Return the Unix time at which each copy was last verified. Copies that were never verified are omitted."""
         rows = self._rows("SELECT cid, time FROM verifications")
         return {CID.parse(cid): time for cid, time in rows}
 
@@ -133,17 +133,17 @@ class BrokerState:
         self._write("INSERT OR REPLACE INTO announcements VALUES (?, ?, ?, ?)", (number, url, transaction, block))
 
     def put_offence(self, offence: Offence, *, why: str) -> None:
-        """Record that a source served a wrong block, and forget wrong blocks that are more than a day older."""
+        """Record that a source served a wrong block, and delete records that are more than a day older."""
         row = (offence.url, str(offence.cid), offence.time, why)
         self._write("INSERT INTO offences VALUES (?, ?, ?, ?)", row)
         self._write("DELETE FROM offences WHERE time < ?", (offence.time - _REMEMBERED,))
 
     def forgive(self) -> None:
-        """Forget all wrong blocks of all sources."""
+        """Delete the records of wrong blocks of all sources."""
         self._write("DELETE FROM offences", ())
 
     def forget_manifests(self) -> None:
-        """Forget all manifests, because a reorganisation may have replaced them."""
+        """Delete all manifest addresses, because a reorganisation may have changed them."""
         self._write("DELETE FROM manifests", ())
 
     def manifest(self, release: str) -> CID | None:

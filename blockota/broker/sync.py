@@ -1,7 +1,8 @@
-"""A broker's rounds. Each step of the plan is carried out and recorded before the next step begins.
+"""A broker's rounds.
 
-Every run plans its steps anew from the chain and the state file. An interrupted run does no harm: fetched blocks are
-kept, pins are idempotent, and the transaction journal prevents a second announcement.
+Each step of the plan is executed and recorded before the next step begins. Every run derives a new plan from the chain
+and the state file. An interrupted run does no harm: fetched blocks are kept, pins are idempotent, and the transaction
+journal prevents a second announcement.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Done:
 
 @dataclass
 class BrokerSync:
-    """Carries out a broker's rounds.
+    """Executes a broker's rounds.
 
     Attributes:
         reader: reads the agreements from the chain.
@@ -84,12 +85,12 @@ class BrokerSync:
         replication: the contract that records announcements.
         sources: the URLs of the vendor's repositories.
         url: the URL at which the broker serves, as returned by `stores.source.base_url`; empty to announce nothing.
-        account: the account that signs announcements; None only reports due announcements.
+        account: the account that signs announcements; None to report due announcements without sending them.
         allow_private: whether an announced URL may lead into a private network.
         credentials: the tokens of repositories.
-        limits: the limits after which a source is not asked any more.
+        limits: the limits beyond which a source is not used any more.
         verify_every: seconds after which a copy is verified again.
-        must_stop: returns whether the round must end before the next step.
+        must_stop: returns whether the round must end after the current step.
         progress: shows the fetch of an image, and yields a function that takes the number of bytes added.
         facts: the chain facts of the last round, updated with its announcements.
         left: the number of steps that the last round did not begin.
@@ -114,11 +115,11 @@ class BrokerSync:
     left: int = 0
 
     def __post_init__(self) -> None:
-        """Remember the manifests that are read."""
+        """Record the addresses of the manifests that were read."""
         self._deltas = DeltaReader(self.copies.read)
 
     def round(self, now: float, *, verify_all: bool = False) -> Iterator[Done]:
-        """Read the chain, and carry out the planned steps. Each step's outcome is yielded when the step has ended.
+        """Read the chain, and execute the planned steps. Yields the outcome of each step after the step has ended.
 
         Args:
             now: Unix time in seconds.
@@ -293,12 +294,12 @@ class BrokerSync:
         raise StoreError(
             f"the {file.label} could not be fetched",
             why=shortened(reasons, "; "),
-            remedy="name another repository of the vendor",
+            remedy="give the URL of another repository of the vendor",
             action=Action.NAME_VENDOR_SOURCE,
         )
 
     def _accuse(self, url: str, file: ReleaseFile, why: str, *, now: float) -> Done:
-        """Record a wrong block, and report the time until which its source is skipped."""
+        """Record a wrong block, and report the time until which the block's source is skipped."""
         self.state.put_offence(Offence(url, file.cid, now), why=why)
         until = show_time(int(skipped_until(self.state.memory().offences, url, file.cid)))
         return Done(_SKIPPED, shown_url(url), f"for {file.label} until {until}: it served a wrong block, {why}")
@@ -327,7 +328,8 @@ class BrokerSync:
 def failure_of(steps: Sequence[Done]) -> BlockOTAError | None:
     """Combine the errors of a round's failed steps into one error; None if no step failed.
 
-    The combined error has the lowest exit status of the errors, so a refusal precedes a source that is out of reach.
+    The combined error has the lowest exit status of the errors, so a refusal takes precedence over a source that is out
+    of reach.
     """
     errors = [(done, done.error) for done in steps if done.error]
     if not errors:
@@ -349,7 +351,7 @@ def _no_source(step: Fetch) -> StoreError:
         return StoreError(
             f"no source is left for {step.file.cid}",
             why=f"these sources served wrong blocks and are not asked: {until}",
-            remedy="wait, name another repository of the vendor, or forgive the source after it was repaired",
+            remedy="wait, give the URL of another repository, or forgive the source after it was repaired",
             action=Action.FORGIVE_SOURCE,
         )
     return StoreError(

@@ -1,1 +1,1 @@
-"""Services of enrolled identities: tunnels from the registry."""
+"""The services of enrolled identities: signed requests, validators, and tunnels from the registry."""

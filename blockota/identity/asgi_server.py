@@ -1,4 +1,4 @@
-"""The HTTP server of services with Starlette: uvicorn, without signal handlers, and with a limit for slow clients."""
+"""The HTTP server for services that use Starlette: uvicorn without signal handlers, with a limit for slow clients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from blockota.repository.connection import queued_bytes
 
 
 class AsgiServer(uvicorn.Server):
-    """A server that leaves signals to the service, and drops connections that make no progress."""
+    """A server without signal handlers, which closes connections that make no progress."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -21,11 +21,11 @@ class AsgiServer(uvicorn.Server):
         yield
 
     async def drop_stalled(self, seconds: float) -> None:
-        """Drop each connection whose client makes no progress for some seconds.
+        """Close each connection whose client makes no progress for some seconds, until the task is cancelled.
 
-        This runs until the task is cancelled. uvicorn itself would wait without end for the first request, for the rest
-        of a request, and for a client that does not read. A client that waits for an answer, or for the next part of a
-        stream, is not dropped.
+        uvicorn itself would wait forever for the first request, for the remaining bytes of a request, and for a client
+        that does not read. A connection is not closed while its client waits for an answer or for the next part of a
+        stream.
         """
         seen: dict[Any, tuple[object, ...] | None] = {}
         while True:
@@ -40,7 +40,7 @@ class AsgiServer(uvicorn.Server):
 def _progress_of(connection: Any) -> tuple[object, ...] | None:
     """Return values that change when a request is received or answered, or when the client reads.
 
-    They are None if the client has sent its request and read all that was answered.
+    The result is None if the client has sent its request and has read the whole answer so far.
     """
     cycle, queued = connection.cycle, queued_bytes(connection.transport)
     is_answered = cycle is not None and cycle.response_complete

@@ -1,4 +1,4 @@
-"""Set up a service of an identity in the folder of a settings file: make its keys, and add its tables to the file.
+"""Set up a service of an identity in the folder of a settings file: create its keys, and add its tables to the file.
 
 Nothing is overwritten.
 """
@@ -48,15 +48,15 @@ _HINTS = {
 
 @dataclass(frozen=True)
 class NewService:
-    """The choices for a new service.
+    """The options for setting up a new service.
 
     Attributes:
-        kind: kind of the service, such as ``gateway``; also the name of its table and of its folder.
-        identity: its UUID.
+        kind: kind of the service, such as ``gateway``, which is also the name of the service's table and folder.
+        identity: UUID of the service's identity.
         domain: the first part of the log's origin.
-        key: URI of the account that anchors the log; None if there is none yet.
-        identity_key: existing PEM file with the identity's private key; None to make one.
-        log_key: existing PEM file with the log's private key; None to make one.
+        key: URI of the account that anchors the log; None if the account does not exist yet.
+        identity_key: existing PEM file with the identity's private key; None to create a key.
+        log_key: existing PEM file with the log's private key; None to create a key.
     """
 
     kind: str
@@ -95,7 +95,7 @@ class FoundedService:
 
 
 class ServiceFounding:
-    """Sets up a service in three steps: check, make the keys, and write the settings.
+    """Sets up a service in three steps: check the options, create the keys, and write the settings.
 
     Args:
         config: the settings file; None means ``blockota.toml`` in the current folder.
@@ -133,11 +133,11 @@ class ServiceFounding:
         for path in (self.found.public_key, self.found.log_public_key, *made):
             if path.exists():
                 raise UsageError(
-                    f"{path} already exists", why="a key is never overwritten", remedy="name the existing key"
+                    f"{path} already exists", why="a key is never overwritten", remedy="use the existing key"
                 )
 
     def make_keys(self) -> None:
-        """Make the keys, and write their public parts for the enrolment."""
+        """Create the keys, and write their public parts to files for the enrolment."""
         new = self._new
         make_folder(self._folder)
         self._folder.chmod(0o700)
@@ -155,10 +155,12 @@ class ServiceFounding:
         write_new(self.found.log_public_key, _public(self._log_key), mode=0o644)
 
     def write_settings(self, values: Mapping[str, str], tables: Iterable[str] = ()) -> None:
-        """Add the tables to the settings file. This is the last step, so that no command finds a service without keys.
+        """Add the tables to the settings file.
+
+        The settings are written after the keys, so that no command finds a service without keys.
 
         Args:
-            values: settings of the service's table, in addition to those of its keys.
+            values: settings for the service's table, in addition to the settings of the keys.
             tables: further tables as text.
         """
         new = self._new
@@ -174,17 +176,17 @@ class ServiceFounding:
 def found_receiver(
     config: Path | None, new: NewService, values: Mapping[str, str], *, hosts: Sequence[str], now: datetime
 ) -> tuple[FoundedService, Path | None]:
-    """Make the keys of a service that receives requests, and add its tables to the settings file.
+    """Create the keys of a service that receives requests, and add the service's tables to the settings file.
 
     Args:
         config: the settings file; None means ``blockota.toml`` in the current folder.
         new: the service.
-        values: settings of its table, in addition to those of its keys.
-        hosts: names and addresses for which a certificate is made; without them, the service receives plain HTTP.
+        values: settings for the service's table, in addition to the settings of the keys.
+        hosts: names and addresses for which a certificate is created; if empty, the service receives plain HTTP.
         now: the time from which the certificate is valid.
 
     Returns:
-        The files, and the certificate of the authority for the senders; None without a certificate.
+        The files of the service, and the authority's certificate for the senders; None if no certificate was created.
 
     Raises:
         UsageError: the file already has such a service or a log, a key exists, or the origin or a key cannot be used.
@@ -203,12 +205,12 @@ def found_receiver(
 
 
 def toml_table(name: str, values: Mapping[str, str]) -> str:
-    """Return a table of a settings file. Strings in TOML are written as in JSON."""
+    """Return a TOML table as text, with strings in the notation of JSON, which is also valid in TOML."""
     return "\n".join(["", f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""])
 
 
 def beside(path: Path, folder: Path) -> str:
-    """Return a path in the form for the settings. It is relative to their folder if it lies in this folder."""
+    """Return a path as text for the settings file, relative to the file's folder if the path is in this folder."""
     absolute, base = path.absolute(), folder.absolute()
     return str(absolute.relative_to(base)) if absolute.is_relative_to(base) else str(absolute)
 
@@ -221,10 +223,10 @@ def _tables_of(path: Path, text: bytes) -> set[str]:
 
 
 def _public(path: Path) -> bytes:
-    """Return the public part of a private key in a PEM file.
+    """Return the public key of a private key in a PEM file.
 
     Raises:
-        UsageError: the file cannot be read, or does not have a private key of this kind.
+        UsageError: the file cannot be read, or does not contain a private key of the given kind.
     """
     try:
         key = load_pem_private_key(read_input(path, limit=_MAX_PEM), password=None)

@@ -1,4 +1,6 @@
-"""The P-256 key of a service's identity, by URI. It signs requests, and a gateway's documents for devices.
+"""The P-256 key of a service's identity, which signs requests, and a gateway's documents for devices.
+
+A key is named by a URI:
 
 ==============  ==============================================================================================
 ``file:PATH``   a file with an unencrypted private key in PEM (PKCS #8), readable for its owner only
@@ -51,12 +53,12 @@ def open_identity_key(uri: str, *, environment: Mapping[str, str]) -> IdentityKe
     """Open the key that a URI names.
 
     Args:
-        uri: the URI, as described in this module.
+        uri: the URI, in one of the forms in this module's docstring.
         environment: the environment variables for ``env:NAME``.
 
     Raises:
         UsageError: the URI is not valid, or the key cannot be read.
-        RefusedError: other users can read the key's file, or the token refuses.
+        RefusedError: other users can read the key's file, or the token refuses access.
     """
     kind, _, place = uri.partition(":")
     if kind == "pkcs11":
@@ -81,8 +83,8 @@ def _private_key(kind: str, place: str, environment: Mapping[str, str]) -> Ellip
     if kind != "env" or not place or _SECRET.fullmatch(place):
         raise UsageError(
             f"{_NAME} cannot be found",
-            why="it is named as file:PATH, env:NAME or pkcs11:…",
-            remedy="name the place of the key, not the key",
+            why="the URI of a key is file:PATH, env:NAME or pkcs11:…",
+            remedy="give the URI of the key, not the key itself",
         )
     secret = environment.get(place, "").strip()
     if not _SECRET.fullmatch(secret):

@@ -1,8 +1,8 @@
-"""Take requests from many connections at once, and give them to a `RequestReceiver` in batches.
+"""Collect requests from many connections, and pass them to a `RequestReceiver` in batches.
 
-While a thread judges one batch and flushes it to the disk, further requests wait for the next batch. So a thousand
-requests in a second need far fewer flushes. Requests are read in the event loop: a thread that checks signatures
-beside a busy loop would wait for the interpreter's lock at each of them.
+While a thread processes one batch and flushes it to the disk, further requests wait for the next batch. A thousand
+requests in a second therefore need far fewer flushes. Requests are parsed, and most signatures are checked, in the
+event loop. A separate thread would wait for the interpreter's lock at each signature while the loop is busy.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _GATHER = 0.008
 
 
 class BusyError(Exception):
-    """Too many requests wait."""
+    """The maximum number of requests is waiting."""
 
 
 class RequestIntake:
-    """Takes requests in an event loop.
+    """Accepts requests in an event loop.
 
     Args:
-        receiver: receives them. It is called in a thread of its own.
-        most_waiting: the largest number of requests that wait.
+        receiver: processes the requests, in a separate thread.
+        most_waiting: the maximum number of waiting requests.
     """
 
     def __init__(self, receiver: RequestReceiver, *, most_waiting: int = _MOST_WAITING) -> None:
@@ -39,14 +39,14 @@ class RequestIntake:
         self._working: asyncio.Task[None] | None = None
 
     async def receive(self, raw: bytes, *, address: str) -> Received:
-        """Receive one request, and wait until its effect is on the disk.
+        """Pass one request to the receiver, and wait until its effect is on the disk.
 
         Args:
             raw: the bytes of the JSON-RPC request.
-            address: the network address that they came from.
+            address: the network address of the client.
 
         Raises:
-            BusyError: too many requests wait.
+            BusyError: the maximum number of requests is waiting.
         """
         if len(self._waiting) >= self._most:
             raise BusyError
@@ -58,11 +58,11 @@ class RequestIntake:
         return await future
 
     def close(self) -> None:
-        """End the thread after the batch that it works on. Requests that wait are not answered."""
+        """End the thread after its current batch. Waiting requests are not answered."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     async def _work(self) -> None:
-        """Receive all that wait. A caller that went away is received too."""
+        """Process all waiting requests, including requests of cancelled callers."""
         loop = asyncio.get_running_loop()
         try:
             while self._waiting:

@@ -1,4 +1,4 @@
-"""Take requests for one identity from a message broker, and publish the answers."""
+"""Receive the requests for one identity from a message broker, and publish the responses."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class MqttIntake:
     """Takes requests from a broker.
 
     Args:
-        receiver: UUID of the identity that receives them.
+        receiver: UUID of the identity that receives the requests.
         intake: takes the requests.
         connect: opens a connection to the broker.
-        report: called with the reason when the connection is lost, and with nothing when it works.
+        report: called with the reason when the connection is lost, and with an empty text when the connection works.
     """
 
     def __init__(self, receiver: UUID, intake: RequestIntake, connect: Connect, report: Callable[[str], None]) -> None:
         self._receiver, self._intake, self._connect, self._report = receiver, intake, connect, report
 
     async def run(self) -> None:
-        """Take requests until the task is cancelled."""
+        """Receive requests until the task is cancelled."""
         await keep_connected(self._connect, self._serve, note=lambda error: self._report(f"{error.what}: {error.why}"))
 
     async def _serve(self, connection: BrokerConnection) -> None:

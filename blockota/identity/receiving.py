@@ -1,4 +1,6 @@
-"""Receive signed requests: read, judge, carry out, remember, answer. Validators, gateways and the cloud use this.
+"""Process the signed requests to an identity: parse, judge, execute, record and answer them.
+
+Validators, gateways and the cloud use this module.
 
 ::
 
@@ -9,13 +11,13 @@
 The steps for one request, or for several at once:
 
 1. `read_request` and `judge` (`blockota.model.request`), with the record of the sender at the newest block.
-2. `Keep` carries out the accepted requests. Their effect must be on the disk when it returns.
-3. The names of the requests, and the entries of warnings about the refused ones, are written to `RequestState`.
+2. `Keep` executes the accepted requests. The effects of the requests must be on the disk when `Keep` returns.
+3. The ids of accepted requests, and the log entries of warnings about refused requests, are written to `RequestState`.
 4. The answers are returned.
 
-A receiver that is killed before step 3 has not answered, and the sender repeats the request under the same name. So
-`Keep` may be called twice for a name, and must have its effect once. A sender that gets the fault `SEEN` for a request
-that it repeats knows that the first one was accepted: no answer leaves before step 3 is complete.
+If a receiver is killed before step 3, the sender receives no answer, and repeats the request under the same id. `Keep`
+may therefore be called twice for one id, and must have its effect only once. The fault `SEEN` as the answer to a
+repeated request means that the first request was accepted, because no answer is sent before step 3 is complete.
 """
 
 from __future__ import annotations
@@ -53,10 +55,10 @@ class Received:
 
     Attributes:
         answer: the JSON-RPC response.
-        request: the request if it was accepted and carried out; None if it was refused.
-        fault: why it was refused; None if it was accepted.
+        request: the request if it was accepted and executed; None if it was refused.
+        fault: why the request was refused; None if it was accepted.
         detail: the fault in detail.
-        warning: the id of the warning; empty if there is none.
+        warning: the id of the warning about the request; empty if there is no warning.
     """
 
     answer: bytes = field(repr=False)
@@ -68,12 +70,12 @@ class Received:
 
 @dataclass(frozen=True)
 class Arrival:
-    """A request that arrived, and has been read but not judged.
+    """A received request that was parsed, but not judged yet.
 
     Attributes:
-        address: the network address that it came from, or `MQTT`.
-        request: the request; None if it could not be read.
-        fault: why it could not be read.
+        address: the network address of the client, or `MQTT`.
+        request: the parsed request; None if the bytes could not be parsed.
+        fault: why the bytes could not be parsed; None if they could be parsed.
         detail: the fault in detail.
     """
 
@@ -89,8 +91,8 @@ class ReceiverParts:
 
     Attributes:
         registry: reads the records of senders.
-        state: keeps the names of requests, and entries.
-        warnings: makes the entries of warnings.
+        state: stores the ids of accepted requests, and log entries.
+        warnings: creates the log entries of warnings.
         clock: returns Unix time.
     """
 
@@ -102,7 +104,7 @@ class ReceiverParts:
 
 @dataclass
 class _Case:
-    """A request on its way through the steps."""
+    """A request and the results of the steps so far."""
 
     address: str
     request: SignedRequest | None = None
@@ -119,15 +121,15 @@ class _Case:
 
 
 class RequestReceiver:
-    """Receives the requests for one identity. Several threads may share it; it works on one batch at a time.
+    """Processes the requests to one identity. Several threads may call the methods; one batch is processed at a time.
 
     Args:
-        receiver: the identity and its methods.
+        receiver: the identity that receives the requests, and the methods that it offers.
         parts: the registry, the state, and the warnings.
-        keep: carries out accepted requests.
+        keep: executes accepted requests.
 
     Attributes:
-        counts: the number of accepted requests under None, and of the refused ones under each fault.
+        counts: the number of refused requests by fault; the number of accepted requests has the key None.
     """
 
     def __init__(self, receiver: Receiver, parts: ReceiverParts, *, keep: Keep) -> None:
@@ -142,19 +144,19 @@ class RequestReceiver:
 
         Args:
             raw: the bytes of the JSON-RPC request.
-            address: the network address that they came from, or `MQTT`.
+            address: the network address of the client, or `MQTT`.
         """
         return self.receive_all([self.read(raw, address=address)])[0]
 
     def read(self, raw: bytes, *, address: str) -> Arrival:
-        """Read one request, which `receive_all` then receives.
+        """Parse one request for a later call of `receive_all`.
 
-        If the record of the sender is in memory, the signature is checked already, and the result is kept for the
-        judgement. This is most of the work, and needs no lock.
+        If the record of the sender is in memory, the signature is checked here, and the result is stored in the
+        request. The check of the signature is most of the work, and needs no lock.
 
         Args:
             raw: the bytes of the JSON-RPC request.
-            address: the network address that they came from, or `MQTT`.
+            address: the network address of the client, or `MQTT`.
         """
         try:
             request = read_request(raw, max_size=self._receiver.max_size)
@@ -165,13 +167,13 @@ class RequestReceiver:
         return Arrival(address, request)
 
     def receive_all(self, arrivals: Sequence[Arrival]) -> list[Received]:
-        """Receive several requests with one flush to the disk.
+        """Process several requests with one flush to the disk.
 
         Args:
             arrivals: the requests.
 
         Returns:
-            What was received, in the order of the requests.
+            The results of the requests, in the same order.
         """
         with self._lock:
             now = self._parts.clock()
@@ -197,7 +199,9 @@ class RequestReceiver:
             return [_received(case) for case in cases]
 
     def write_due_warnings(self) -> None:
-        """Write the entries with the counts of the last minute. A service calls this every few seconds.
+        """Write the log entries that count the refused requests of the last period.
+
+        A service calls this method every few seconds.
 
         Raises:
             StoreError: the state cannot be written.
@@ -227,9 +231,9 @@ class RequestReceiver:
         return case
 
     def _is_first(self, request: SignedRequest, now: int) -> bool:
-        """Whether a refused request is not a recorded one that anyone can send again.
+        """Whether a refused request is new, and not a recording that another party sent again.
 
-        Its name is not remembered, because its sender may repeat it under this name, with another time.
+        The id of the request is not stored, because its sender may repeat the request under this id, with a new time.
         """
         old = [name for name, _ in takewhile(lambda one: one[1] < now - KEPT_SECONDS, self._proven.items())]
         for name in old:
@@ -259,7 +263,7 @@ class RequestReceiver:
                 case.result = outcome
 
     def _warn(self, case: _Case, now: int) -> list[bytes]:
-        """Give a refused request the id of its warning. Returns the entries that the log gets."""
+        """Set the id of the warning of a refused request, and return the new log entries."""
         if case.fault is None or case.fault.is_own:
             return []
         warning = RequestWarning(
@@ -276,7 +280,7 @@ class RequestReceiver:
 
 
 class _Seen:
-    """The names of the requests before this one, on the disk or in the same batch."""
+    """The ids of all earlier requests, on the disk or in the same batch."""
 
     def __init__(self, state: RequestState, taken: Mapping[RequestName, _Case]) -> None:
         self._state, self._taken = state, taken

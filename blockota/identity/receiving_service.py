@@ -1,16 +1,16 @@
-"""What the services that receive signed requests have in common: their threads and tasks, and their log.
+"""The common base of services that receive signed requests: their threads and tasks, and their log.
 
 =========  ======================================================================================
 part       what it does
 =========  ======================================================================================
-loop       takes requests over HTTP
-receiver   judges the requests in batches, and keeps them (the thread of `RequestIntake`)
-registry   asks for the newest block of the gateway chain
+loop       receives requests over HTTP
+receiver   judges and executes the requests in batches (the thread of `RequestIntake`)
+registry   reads the newest block of the gateway chain
 log        appends entries of warnings to the log
 publisher  publishes checkpoints and anchors the log
 =========  ======================================================================================
 
-The process may be killed at any instant. A request is answered after its effect is on the disk.
+The process may be killed at any instant, so a request is answered only after its effect is on the disk.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ReceivingSettings(Protocol):
 
     @property
     def listen(self) -> tuple[str, int] | None:
-        """Where it shows its state; None if it does not."""
+        """The host and port at which the service shows its status; None if the status is not served."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ class ReceivingSetup:
 
     Attributes:
         settings: the addresses.
-        receiver: the identity, and the methods that it receives.
-        open_registry: opens the registry of identities. It is called again until the node answers.
+        receiver: the identity of the service, and the methods that it offers.
+        open_registry: opens the registry of identities. A failed call is repeated until the node answers.
         log: the log.
-        state: the names of requests that it has seen, and entries for the log.
+        state: stores the ids of accepted requests, and entries for the log.
     """
 
     settings: ReceivingSettings
@@ -87,7 +87,7 @@ class ReceivingStatus:
         block: the newest block of the gateway chain that was read.
         block_age: the age of this block in seconds.
         accepted: the number of accepted requests since the start.
-        refused: the number of refused requests since the start, by fault.
+        refused: the number of refused requests since the start, by the reason for the refusal.
         log: the log.
         troubles: the parts that have failed, each with the reason.
     """
@@ -104,17 +104,17 @@ class ReceivingStatus:
 
     @property
     def word(self) -> str:
-        """``serving``, ``degraded`` if something is in trouble, or ``starting`` before the first reading."""
+        """``serving``, ``degraded`` if a part has failed, or ``starting`` before the first reading of the registry."""
         if not self.block:
             return "starting"
         return "degraded" if self.troubles else "serving"
 
     def own_fields(self) -> dict[str, Any]:
-        """Return the fields of the kind of service, for ``/health``."""
+        """Return the fields of ``/health`` that only this kind of service has."""
         return {}
 
     def own_metrics(self) -> Metrics:
-        """Return the metrics of the kind of service."""
+        """Return the metrics that only this kind of service has."""
         return ()
 
     def as_fields(self) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class ReceivingService(ABC):
 
     Args:
         setup: the parts of the service.
-        lines: receives events, failures and recoveries.
+        lines: the line log, to which events, failures and recoveries are written.
         stop: ends the service.
 
     Attributes:
@@ -175,10 +175,10 @@ class ReceivingService(ABC):
         self._interrupt: Callable[[], None] = lambda: None
 
     def run(self, *, on_ready: Callable[[str], None]) -> None:
-        """Run until the stop is requested.
+        """Run until `stop` is requested.
 
         Args:
-            on_ready: called with the URL at which requests are received, when the service serves.
+            on_ready: called when the service has started, with the URL at which requests are received.
 
         Raises:
             UsageError: an address or another setting cannot be used.
@@ -187,22 +187,22 @@ class ReceivingService(ABC):
 
     @abstractmethod
     def _keep(self, requests: Sequence[SignedRequest]) -> list[Outcome]:
-        """Carry out accepted requests, and return their outcomes when these are on the disk."""
+        """Execute accepted requests, and return their outcomes after the effects are on the disk."""
 
     @abstractmethod
     def _status(self) -> ReceivingStatus:
         """Return the present state."""
 
     def _workers(self) -> dict[str, Callable[[], object]]:
-        """Return what one thread each repeats, by name."""
+        """Return the functions that threads repeat, by the name of the thread."""
         return {"registry": self._look, "log": self._append, "publisher": self._publish}
 
     def _routes(self) -> Sequence[WebRoute]:
-        """Return further pages at the address of the requests."""
+        """Return additional routes of the HTTP server that receives requests."""
         return ()
 
     def _common(self) -> dict[str, Any]:
-        """Return the fields of `ReceivingStatus`."""
+        """Return the arguments for the fields of `ReceivingStatus`."""
         head, counts = self.registry.head, self._receiver.counts
         return {
             "block": head.number if head else 0,

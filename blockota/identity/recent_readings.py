@@ -1,4 +1,4 @@
-"""The newest readings of the devices around a validator, in memory for immediate answers."""
+"""The newest readings that a validator has received, in memory for queries."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class ReceivedReading:
 
 
 class RecentReadings:
-    """The newest readings. Several threads may share them.
+    """The newest readings. Several threads may call the methods.
 
     Args:
-        keep: seconds for which a reading is kept.
+        keep: seconds for which a reading is stored.
         clock: returns Unix time.
         most: the largest number of readings of one quantity of one device.
     """
@@ -51,7 +51,7 @@ class RecentReadings:
     def add(self, gateway: UUID, readings: Iterable[SensorReading]) -> None:
         """Add the readings of a gateway.
 
-        If there are too many series, those without a new reading for the longest time are dropped.
+        If there are too many series, the series without a new reading for the longest time are dropped.
         """
         now = self._clock()
         with self._lock:
@@ -68,7 +68,7 @@ class RecentReadings:
 
         Args:
             thing: the device.
-            name: the quantity; empty for all of them.
+            name: the quantity; empty for all quantities.
             limit: the largest number of readings.
         """
         oldest = self._clock() - self._keep
@@ -79,6 +79,6 @@ class RecentReadings:
         return found[:limit]
 
     def things(self) -> list[tuple[str, str]]:
-        """Return the devices and quantities of which there are readings."""
+        """Return the pairs of device and quantity for which readings are stored."""
         with self._lock:
             return sorted(self._series)

@@ -1,14 +1,14 @@
-"""The records of the registry as services read them: by ``eth_call`` at one block, and without transactions.
+"""Read the records of the registry for services: by ``eth_call`` at one block, without transactions.
 
-A record is valid for the block at which it was read, and is read again after the next block. While the node does not
-answer, the last records stay: `blockota.model.request.judge` refuses them as soon as their block is too old. If a
-record was not read before, `IdentityReader.reading` then raises an error.
+A record is valid for the block at which it was read, and is read again after the next block. If the node does not
+answer, the last records are still used; `blockota.model.request.judge` refuses all requests when the records' block is
+too old. If a record was never read, `IdentityReader.reading` raises an error.
 
-Blocks need no confirmation here: a ban counts at once, and if a reorganisation takes a record back, the next reading
-shows this. A node that lags behind the newest block, such as one of several behind a load balancer, is not asked for
-records: it might not have a ban.
+Records are read from unconfirmed blocks, so that a ban takes effect immediately. If a reorganisation removes a record,
+the next reading shows the change. Records are not read from a node that lags behind the newest known block, such as one
+of several nodes behind a load balancer, because the node might not have a recent ban.
 
-A node can accept a question and never answer. `reading` waits for `PATIENCE` at most, and then fails.
+If the node accepts a query but never answers, `reading` fails after `PATIENCE` seconds.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _MOST = 10_000
 
 
 class IdentityReader:
-    """Reads records of the registry. Several threads may share it.
+    """Reads and caches records of the registry. Several threads may share it.
 
     Args:
-        open_contract: opens the registry. It is called again until the node answers.
-        is_watched: whether a thread calls `look` at intervals. `reading` then never waits for a node that hangs.
-        clock: returns monotonic seconds.
+        open_contract: opens the registry. A failed call is repeated until the node answers.
+        is_watched: whether a thread calls `look` at intervals, so that `reading` does not wait for a node that hangs.
+        clock: returns seconds of a monotonic clock.
     """
 
     def __init__(
@@ -70,20 +70,21 @@ class IdentityReader:
 
     @property
     def head(self) -> BlockHead | None:
-        """The newest block that was read; None before the first one."""
+        """The newest block that was read; None before the first reading."""
         return self._head
 
     @property
     def trouble(self) -> str:
-        """Why the registry cannot be read; empty if it can."""
+        """The reason why the registry cannot be read; empty if it can be read."""
         return self._trouble
 
     def reading(self, sender: UUID, address: str) -> RegistryReading:
-        """Return the data about the sender of a request.
+        """Return the registry's data about the sender of a request.
 
         Args:
             sender: the UUID that the request names.
-            address: the network address that it came from; any other text if it did not come from one.
+            address: the network address of the client; any other text if the request did not arrive from a network
+                address.
 
         Raises:
             ChainError: the record is not known, and the node does not answer.
@@ -94,11 +95,11 @@ class IdentityReader:
             return RegistryReading(identity, head.time, self._owner(address, identity, head))
 
     def known(self, uuid: UUID) -> Identity | None:
-        """Return a record without asking the node; None if it is not in memory. It may be out of date."""
+        """Return a record from memory; None if the record is not in memory. It may be out of date."""
         return self._records.get(uuid)
 
     def identity_at(self, address: str) -> Identity | None:
-        """Return the identity with a virtual IP; None if there is none.
+        """Return the identity with a virtual IP; None if no identity has this virtual IP.
 
         Raises:
             ChainError: the record is not known, and the node does not answer.
@@ -109,7 +110,7 @@ class IdentityReader:
             return self._identity(owner, head) if owner else None
 
     def keys_of(self, uuid: UUID) -> list[PublicKey]:
-        """Return all keys that an identity has or had, at the newest block.
+        """Return all current and former keys of an identity, at the newest block.
 
         Raises:
             ChainError: the node does not answer.
@@ -122,7 +123,7 @@ class IdentityReader:
         return [one.keys.key for one in found]
 
     def look(self) -> None:
-        """Ask for the newest block. If a thread calls this at intervals, `reading` need not wait.
+        """Ask for the newest block. If a thread calls this method at intervals, `reading` does not wait for the node.
 
         Raises:
             ChainError: the node does not answer.
@@ -162,7 +163,7 @@ class IdentityReader:
         return self._records[uuid]
 
     def _owner(self, address: str, sender: Identity | None, head: BlockHead) -> UUID | None:
-        """Return the identity with a virtual IP. It is permanent, so that only new identities must be read."""
+        """Return the identity with a virtual IP. Virtual IPs are permanent, so only new identities are read."""
         try:
             place = IPv4Address(address.removeprefix("::ffff:"))
         except AddressValueError:
@@ -175,7 +176,10 @@ class IdentityReader:
         return (self._owners or {}).get(place)
 
     def _read_owners(self, head: BlockHead) -> None:
-        """Read the virtual IPs of new identities. With many of them, this takes seconds; `look` does not lock then."""
+        """Read the virtual IPs of new identities.
+
+        For many identities, the reading takes seconds, during which `look` does not hold the lock.
+        """
         if self._owners_block == head.hash:
             return
         contract = self._opened()
@@ -202,7 +206,7 @@ class IdentityReader:
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
-        """Remember a failure of the node, and do not ask it again at once.
+        """Record a failure of the node, so that the next query is sent only after a pause.
 
         Raises:
             ChainError: the node does not answer, or failed a moment ago.

@@ -1,12 +1,14 @@
-"""Requests that must not be lost: kept on the disk until their receiver has them.
+"""An outbox on the disk for requests that must not be lost: each request is stored until its receiver has accepted it.
 
 `RequestOutbox.put` returns when its items are on the disk. `RequestCourier` sends them in order, one request at a time
-for each receiver. Several items travel in one request, as the list `member` of its data. Once it was sent, a request
-keeps its items and its name for ever, and its signature is renewed for each try. A receiver that already has a request
-answers that it was seen before. Therefore no item is lost when an answer is lost or the sender is killed.
+for each receiver. One request can contain several items, as the list `member` of its data. After the first try, the
+items and the id of a request do not change, and its signature is renewed for each try. A receiver that has already
+accepted a request answers that it has seen the id. No item is therefore lost when an answer is lost or the sender is
+killed.
 
-A request that its receiver refuses for good is moved aside, with the reason, and the next one is sent. All other
-refusals may end: an identity is enrolled, a ban is lifted, a clock is corrected. The courier then tries again.
+A request that its receiver refuses permanently is set aside with the reason, and the next request is sent. After any
+other refusal, the request is repeated, because the reason may end: an identity is enrolled, a ban is lifted, or a clock
+is corrected. The courier then tries again.
 """
 
 from __future__ import annotations
@@ -50,10 +52,10 @@ _IDLE = 1.0
 
 
 class Route(Protocol):
-    """A way to a receiver; `blockota.identity.sending.RequestLine` is one."""
+    """A connection to a receiver, such as `blockota.identity.sending.RequestLine`."""
 
     def send(self, raw: bytes) -> RequestReply:
-        """Send a request. Raises UnreachableError if there is no reply."""
+        """Send a request. Raises UnreachableError if the receiver does not reply."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,10 @@ class Shipment:
     """A request of the outbox.
 
     Attributes:
-        receiver: the identity that is to receive it.
+        receiver: UUID of the receiving identity.
         parcel: the request.
-        numbers: the numbers of its items.
-        expires: Unix time after which it is not to be sent; None if it is always to be sent.
+        numbers: the numbers of the request's items.
+        expires: Unix time after which the request is not sent any more; None if the request does not expire.
     """
 
     receiver: UUID
@@ -77,12 +79,12 @@ class RequestOutbox:
     """The outbox: one SQLite file. Several threads may share it.
 
     Args:
-        path: the file. It is created if it does not exist.
+        path: the SQLite file, which is created if it does not exist.
         max_size: the size of the largest request that the receivers accept, in bytes.
-        is_owner: whether this process sends the requests. Without it, the outbox is only looked at.
+        is_owner: whether this process sends the requests; False to read the outbox only.
 
     Raises:
-        RefusedError: another process uses the file, or the file is of another kind.
+        RefusedError: another process uses the file, or the file is not an outbox.
         StoreError: the file cannot be used.
     """
 
@@ -109,14 +111,14 @@ class RequestOutbox:
         member: str = "",
         expires: int | None = None,
     ) -> None:
-        """Keep items until their receiver has them. They are on the disk when this returns.
+        """Write items to the disk, where they are stored until their receiver has accepted them.
 
         Args:
-            receiver: the identity that is to receive them.
+            receiver: UUID of the receiving identity.
             method: the method of the request.
             items: JSON objects or texts.
-            member: the member of the request's data that is the list of the items. If it is empty, each item is the
-                data of a request of its own.
+            member: the member of the request's data that contains the list of the items; if empty, each item is the
+                data of a separate request.
             expires: Unix time after which the items are dropped.
 
         Raises:
@@ -134,7 +136,10 @@ class RequestOutbox:
             self._changed.notify_all()
 
     def next(self, receiver: UUID) -> Shipment | None:
-        """Return the oldest request for a receiver; None if there is none. Its items and its name stay the same."""
+        """Return the oldest request for a receiver; None if none is waiting.
+
+        The items and the id of the request are the same at each call.
+        """
         with self._file.transaction() as database:
             found = _oldest(database, receiver, self._room)
             if not found:
@@ -149,12 +154,12 @@ class RequestOutbox:
         return Shipment(receiver, Parcel(method, data, name), numbers, expires)
 
     def remove(self, shipment: Shipment) -> None:
-        """Remove a request that its receiver has."""
+        """Remove a request that its receiver has accepted."""
         with self._file.transaction() as database:
             _remove(database, shipment)
 
     def set_aside(self, shipment: Shipment, why: str, *, now: int) -> None:
-        """Remove a request that cannot be delivered, and keep it for the operator."""
+        """Set aside a request that cannot be delivered, and store it for the operator."""
         row = (str(shipment.receiver), shipment.parcel.method, json.dumps(shipment.parcel.data), why, now)
         with self._file.transaction() as database:
             _remove(database, shipment)
@@ -164,12 +169,12 @@ class RequestOutbox:
             )
 
     def waiting(self) -> int:
-        """Return the number of items that no receiver has."""
+        """Return the number of items that wait for their receivers."""
         with self._file.transaction() as database:
             return int(database.execute("SELECT count(*) FROM item").fetchone()[0])
 
     def waiting_for(self) -> dict[UUID, int]:
-        """Return the number of items of each receiver that has not got all of its items."""
+        """Return the number of waiting items for each receiver that has waiting items."""
         with self._file.transaction() as database:
             rows = database.execute("SELECT receiver, count(*) FROM item GROUP BY receiver").fetchall()
         return {UUID(receiver): count for receiver, count in rows}
@@ -180,12 +185,12 @@ class RequestOutbox:
             return database.execute("SELECT receiver, why, time FROM refused ORDER BY number DESC").fetchall()
 
     def receivers(self) -> list[UUID]:
-        """Return the receivers for which there are items."""
+        """Return the receivers for which items are waiting."""
         with self._file.transaction() as database:
             return [UUID(one) for (one,) in database.execute("SELECT DISTINCT receiver FROM item ORDER BY receiver")]
 
     def wait(self, seconds: float) -> None:
-        """Wait until items are put, or for some seconds."""
+        """Wait until items are added, or until a number of seconds has passed."""
         with self._changed:
             self._changed.wait(seconds)
 
@@ -196,13 +201,13 @@ class RequestOutbox:
 
 
 class RequestCourier:
-    """Sends the requests of an outbox to one receiver. A thread of the service runs it.
+    """Sends the requests of an outbox to one receiver, in a thread of the service.
 
     Args:
         outbox: the outbox.
         receiver: the receiver.
         signer: signs the requests.
-        route: the way to the receiver.
+        route: the connection to the receiver.
         clock: returns Unix time.
     """
 
@@ -227,12 +232,12 @@ class RequestCourier:
         refused: Callable[[str], None] = lambda _: None,
         pauses: Sequence[float] = PAUSES,
     ) -> None:
-        """Send requests until the stop.
+        """Send requests until `stop` is requested.
 
         Args:
             stop: ends the courier.
-            report: called after each try with the reason why it failed; empty if it succeeded.
-            refused: called with the reason when a request was refused for good.
+            report: called after each try with the reason for the failure; empty after a success.
+            refused: called with the reason when a request was refused permanently.
             pauses: seconds before the next try, after each failure in a row. The last value repeats.
         """
         self._refused = refused
@@ -254,7 +259,8 @@ class RequestCourier:
         """Send the oldest request.
 
         Returns:
-            Why the request must be sent again; empty if it need not be sent again, None if no request was waiting.
+            Why the request must be sent again; empty if the request was accepted or set aside; None if no request was
+            waiting.
 
         Raises:
             StoreError: the outbox cannot be used.
@@ -285,7 +291,10 @@ _Row = tuple[int, str, str, str, int | None, str | None]
 
 
 def _oldest(database: sqlite3.Connection, receiver: UUID, room: int) -> list[_Row]:
-    """Return the items of the oldest request: those that were sent together, or those that fit into a new one."""
+    """Return the items of the oldest request.
+
+    If the request was never sent, it contains as many items as fit into one request.
+    """
     statement = (
         "SELECT number, method, member, body, expires, name FROM item WHERE receiver = ? ORDER BY number LIMIT ?"
     )

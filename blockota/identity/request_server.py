@@ -1,7 +1,8 @@
 """The HTTP server at which an identity receives requests: ``POST /requests`` with a JSON-RPC request as the body.
 
-The response to every request that was judged has the status 200, and is a JSON-RPC response. Other statuses mean that
-the request was not judged: 503 if too many requests wait, 404 and 405 for other paths and methods.
+The response to every request that was judged has the status 200, and is a JSON-RPC response. Any other status means
+that the request was not judged: 503 if too many requests are waiting, 404 for other paths, and 405 for other HTTP
+methods.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class RequestPort:
 
     Attributes:
         host: address to listen on.
-        port: port to listen on; with 0, the system chooses one.
-        certificate: PEM file with the certificate chain. With None, plain HTTP is served.
+        port: port to listen on; 0 to let the system choose the port.
+        certificate: PEM file with the certificate chain; None to serve plain HTTP.
         key: PEM file with the private key of the certificate.
         max_size: the size of the largest request, in bytes.
     """
@@ -69,7 +70,7 @@ class RequestServer:
         """Serve until the task is cancelled.
 
         Args:
-            on_ready: called with the URL when the server listens.
+            on_ready: called with the URL of the server when the server listens.
 
         Raises:
             UsageError: the address or the certificate cannot be used.
@@ -131,9 +132,10 @@ def client_address(request: Request) -> str:
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    """Read a body, but keep not more than the limit and one byte.
+    """Read a body, and store at most one byte more than the limit.
 
-    The rest is read too, within reason, because a client that still sends would not see the response.
+    Further bytes are read and discarded, up to a limit, because a client that is still sending would not read the
+    response.
     """
     content, size = bytearray(), 0
     async for part in request.stream():

@@ -1,8 +1,8 @@
-"""What a receiver of requests keeps on its disk: the names that it has seen, and entries that wait for the log.
+"""The data of a receiver of requests on its disk: the ids of accepted requests, and entries that wait for the log.
 
-Because of the names, a recorded request cannot be used a second time, not even after a restart. A name is forgotten
-after two windows, because a request that is so old is refused for its time. `RequestState` is one SQLite file. It is
-also the outbox from which the service appends the entries of warnings to its log.
+By the stored ids, the receiver recognises a recorded request that is sent again, even after a restart. An id is deleted
+after two windows, because a request of this age is refused for its time. `RequestState` is one SQLite file. The file is
+also the outbox from which the service appends the log entries of warnings to its log.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class RequestState:
     """The state of a receiver of requests. Several threads may share it.
 
     Args:
-        path: the file. It is created if it does not exist.
+        path: the SQLite file, which is created if it does not exist.
 
     Raises:
-        RefusedError: another process uses the file, or the file is of another kind.
+        RefusedError: another process uses the file, or the file is not the state of a receiver.
         StoreError: the file cannot be used.
     """
 
@@ -60,18 +60,18 @@ class RequestState:
         self._file.close()
 
     def __contains__(self, name: object) -> bool:
-        """Whether a request with this sender and name was accepted before."""
+        """Whether a request with this sender and id was accepted earlier."""
         return name in self._seen
 
     def names(self) -> list[RequestName]:
-        """Return the names that are remembered, the oldest first."""
+        """Return the stored senders and ids, the oldest first."""
         return list(self._seen)
 
     def commit(self, names: Iterable[RequestName], entries: Iterable[bytes], *, now: int) -> None:
-        """Remember names and entries. They are on the disk when this returns.
+        """Write the ids of requests and log entries to the disk.
 
         Args:
-            names: senders and names of accepted requests.
+            names: senders and ids of accepted requests.
             entries: entries for the log.
             now: Unix time.
 
@@ -106,7 +106,7 @@ class RequestState:
             return [(sequence, entry) for sequence, entry in database.execute(statement, (limit,))]
 
     def appended(self, positions: Iterable[tuple[int, int]], /) -> None:
-        """Remove entries that are in the log now, by their sequence numbers."""
+        """Remove entries that were appended to the log, by their sequence numbers."""
         sequences = [(sequence,) for sequence, _ in positions]
         with self._file.transaction() as database:
             database.executemany("DELETE FROM outbox WHERE sequence = ?", sequences)

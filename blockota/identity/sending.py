@@ -1,4 +1,4 @@
-"""Sign requests as one identity, and send them to the receivers of others over HTTP.
+"""Sign requests with the key of one identity, and send them to other identities over HTTP.
 
 ::
 
@@ -43,8 +43,8 @@ class Parcel:
 
     Attributes:
         method: the method.
-        data: what is submitted or commanded.
-        name: the name that the sender never uses for another request. A repeated request keeps its name.
+        data: the submitted readings or the command.
+        name: the id of the request, unique among the sender's requests. A repeated request has the same id.
     """
 
     method: str
@@ -71,7 +71,7 @@ class RequestSigner:
 
         Args:
             parcel: the request.
-            receiver: the identity that is to receive it.
+            receiver: UUID of the receiving identity.
             now: Unix time.
         """
         claims = {
@@ -91,12 +91,12 @@ def open_signer(identity: UUID, uri: str, *, environment: Mapping[str, str]) -> 
 
     Args:
         identity: the UUID.
-        uri: the place of the key, as `blockota.identity.identity_key` describes it.
+        uri: the URI of the key, in a form that `blockota.identity.identity_key` explains.
         environment: the environment variables for ``env:NAME``.
 
     Raises:
         UsageError: the URI is not valid, or the key cannot be read.
-        RefusedError: other users can read the key's file, or the token refuses.
+        RefusedError: other users can read the key's file, or the token refuses access.
     """
     key = open_identity_key(uri, environment=environment)
     return RequestSigner(identity, "ES256", lambda message: key.sign_digest(sha256(message).digest()))
@@ -112,7 +112,7 @@ class RequestReply:
         reason: why the request was refused.
         detail: the reason in detail.
         fault: the name of the `Fault`; empty if the receiver names none.
-        warning: the id of the receiver's warning.
+        warning: the id of the receiver's warning about the request; empty if there is no warning.
     """
 
     result: Mapping[str, Any] | None = None
@@ -124,12 +124,12 @@ class RequestReply:
 
     @property
     def is_delivered(self) -> bool:
-        """Whether the receiver has carried out the request, now or when it was sent before."""
+        """Whether the receiver has executed the request, now or at an earlier try."""
         return self.result is not None or self.fault == Fault.SEEN.name
 
     @property
     def is_final(self) -> bool:
-        """Whether the receiver would refuse the same request again, whatever changes in the registry."""
+        """Whether the receiver would always refuse the request again, regardless of changes in the registry."""
         return not self.is_delivered and self.code in _FINAL
 
     @property
@@ -152,10 +152,10 @@ def read_reply(raw: bytes, *, status: int = HTTPStatus.OK) -> RequestReply:
 
     Args:
         raw: the bytes.
-        status: the HTTP status with which they came.
+        status: the HTTP status of the response.
 
     Raises:
-        ValueError: the bytes are not a JSON-RPC response, or the status is not that of a response.
+        ValueError: the bytes are not a JSON-RPC response, or the HTTP status is not 200.
     """
     if status != HTTPStatus.OK:
         raise ValueError(f"the response has the HTTP status {status}")
@@ -174,11 +174,11 @@ def read_reply(raw: bytes, *, status: int = HTTPStatus.OK) -> RequestReply:
 
 
 class RequestLine:
-    """A connection to a receiver, which is opened again after each loss. One thread uses it.
+    """A connection to a receiver, which is reopened after each loss. One thread uses it.
 
     Args:
-        url: ``https://HOST:PORT``, or ``http://HOST:PORT`` inside a tunnel, with a path or without.
-        authority: PEM file with the certificate authority of the receiver; None for those of the system.
+        url: ``https://HOST:PORT``, or ``http://HOST:PORT`` inside a tunnel, with an optional path.
+        authority: PEM file with the receiver's certificate authority; None for the system's certificate authorities.
         timeout: seconds to wait for the receiver.
 
     Raises:
@@ -251,5 +251,5 @@ def _tls(authority: Path | None) -> ssl.SSLContext:
         raise UsageError(
             f"the certificate {authority} cannot be used",
             why=getattr(error, "strerror", None) or str(error),
-            remedy="name the PEM file of the receiver's certificate authority",
+            remedy="give the PEM file of the receiver's certificate authority",
         ) from error

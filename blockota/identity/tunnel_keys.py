@@ -15,7 +15,7 @@ from blockota.model.identity import TUNNEL_KEY_SIZE
 
 
 def create_key(path: Path) -> str:
-    """Make a key, and write it to a new file that only its owner can read. Returns the public key in base64.
+    """Create a key, and write it to a new file that only its owner can read. Returns the public key in base64.
 
     Raises:
         UsageError: the file exists, or cannot be written.
@@ -28,7 +28,7 @@ def create_key(path: Path) -> str:
         raise UsageError(f"{path} is not overwritten", why=why, remedy=remedy) from error
     except OSError as error:
         why = error.strerror or str(error)
-        raise UsageError(f"{path} cannot be written", why=why, remedy="name a file in another folder") from error
+        raise UsageError(f"{path} cannot be written", why=why, remedy="choose a file in another folder") from error
     return base64.b64encode(key.public_key().public_bytes_raw()).decode()
 
 
@@ -36,7 +36,7 @@ def read_private_key(path: Path) -> str:
     """Read a private key, in base64.
 
     Raises:
-        UsageError: the file cannot be read, or has no such key.
+        UsageError: the file cannot be read, or does not contain an X25519 key in base64.
         RefusedError: other users can read the file.
     """
     try:
@@ -48,7 +48,7 @@ def read_private_key(path: Path) -> str:
     except (UnicodeDecodeError, binascii.Error):
         is_key = False
     if not is_key:
-        raise UsageError(f"{path} has no tunnel key", why="32 bytes in base64 are expected, as `wg genkey` prints them")
+        raise UsageError(f"{path} has no tunnel key", why="32 bytes in base64, as by `wg genkey`, are required")
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         why, remedy = "other users can read it", f"run chmod 600 {path}, and make a new key if others had access"
         raise RefusedError(f"the tunnel key {path} is not secret", why=why, remedy=remedy)

@@ -1,4 +1,4 @@
-"""The state of ``vpn sync --watch``, for ``/health`` and ``/metrics``."""
+"""The status of ``vpn sync --watch``, which is served at ``/health`` and ``/metrics``."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LIVE = 180
 
 @dataclass
 class TunnelWatch:
-    """The state of the tunnels of a host. One thread changes it, and others read it.
+    """The status of a host's tunnels. One thread changes the status, and other threads read it.
 
     Attributes:
-        read_peers: returns what WireGuard knows about the peers.
-        fresh_at: Unix time of the newest block that was read; None before the first one.
-        trouble: why the registry cannot be read; empty if it can.
+        read_peers: returns WireGuard's data about the peers.
+        fresh_at: Unix time of the newest block that was read; None before the first reading.
+        trouble: the reason why the registry cannot be read; empty if it can be read.
     """
 
     read_peers: Callable[[], Sequence[PeerState]]

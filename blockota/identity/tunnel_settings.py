@@ -1,4 +1,4 @@
-"""The settings of an end of the tunnels: the table ``[vpn]`` of the settings file."""
+"""The settings of this host's end of its tunnels: the table ``[vpn]`` of the settings file."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class TunnelSettings:
 
     Attributes:
         identity: UUID of this end in the registry.
-        key_file: the file with its private X25519 key, in base64, as ``wg genkey`` prints it.
+        key_file: the file with this end's private X25519 key in base64, as ``wg genkey`` prints it.
         interface: name of the network interface.
-        listen_port: the UDP port; None if WireGuard chooses one.
-        max_age: seconds for which the last list of peers is kept while the chain is out of reach.
+        listen_port: the UDP port; None to let WireGuard choose the port.
+        max_age: seconds for which the last list of peers is used if the chain is out of reach.
         ports: the TCP ports that are reachable through the tunnels.
-        endpoints: where peers listen, ``HOST:PORT`` by UUID.
+        endpoints: the endpoints of peers, as ``HOST:PORT`` by the peer's UUID.
     """
 
     identity: UUID
@@ -57,7 +57,7 @@ def load_tunnels(config: Path | None, *, environment: Mapping[str, str]) -> Tunn
 
     Args:
         config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
-        environment: the environment, whose ``BLOCKOTA_CONFIG`` can name the file.
+        environment: the environment variables, of which ``BLOCKOTA_CONFIG`` may name the settings file.
 
     Raises:
         UsageError: the file cannot be read, has no table ``[vpn]``, or a setting is not valid.
@@ -68,7 +68,7 @@ def load_tunnels(config: Path | None, *, environment: Mapping[str, str]) -> Tunn
         raise UsageError(
             "the settings have no tunnels",
             why="there is no table [vpn]",
-            remedy='make a key, and add [vpn] with identity = "UUID" and key = "FILE"',
+            remedy='create a tunnel key, and add the table [vpn] with identity = "UUID" and key = "FILE"',
             action=Action.MAKE_TUNNEL_KEY,
         )
     table = SettingsTable("vpn", values, folder)

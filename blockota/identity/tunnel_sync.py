@@ -1,16 +1,17 @@
-"""Keep the tunnels of this host equal to the registry.
+"""Keep the tunnels of this host in agreement with the registry of identities.
 
-The interface starts without peers, also if a killed process left some. Whenever the registry has an event, all records
-are read at that block, and the peers that changed are replaced. The command ``wg syncconf`` is not used for this: it
-removes the addresses of all peers for a moment, in which their packets are lost. The event of a ban suffices to remove
-a peer, so that a ban waits for no other reading. Blocks need no confirmation here: if a reorganisation takes a ban
-back, the peer returns with the next reading.
+The interface starts without peers, even if a killed process left some. After each event of the registry, all records
+are read at the event's block, and the changed peers are replaced. The command ``wg syncconf`` is not used, because it
+removes the addresses of all peers for a moment, in which their packets are lost. A peer is removed as soon as the event
+of its ban is read, before the records are read. Unconfirmed blocks are read: if a reorganisation removes a ban, the
+peer returns with the next reading.
 
-While the chain is out of reach, the last peers stay for `TunnelSettings.max_age`, because a chain that is down should
-not stop a city; then all are removed, because a ban could be missing. They are also removed when the program ends.
+If the chain is out of reach, the last peers stay for `TunnelSettings.max_age` seconds, so that a short outage of the
+chain does not interrupt the tunnels. After this time, all peers are removed, because a ban could have been missed. The
+peers are also removed when the program ends.
 
-Other programs of the host can remove what this one has made: a restart of Debian's nftables.service flushes all rules.
-`TunnelSync.repair` finds this without the chain.
+Other programs on the host can remove the interface or the rules; for example, a restart of Debian's nftables.service
+flushes all rules. `TunnelSync.repair` restores them without reading the chain.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _REPAIR_PAUSE = 5
 
 
 class TunnelInterface(Protocol):
-    """A network interface with tunnels; `blockota.identity.wireguard.WireGuard` is one."""
+    """A network interface with tunnels, such as `blockota.identity.wireguard.WireGuard`."""
 
     def exists(self) -> bool:
         """Whether the interface exists."""
@@ -55,7 +56,7 @@ class TunnelInterface(Protocol):
         """Whether the rules of nftables are loaded."""
 
     def resolves(self, endpoint: str) -> bool:
-        """Whether the host of an endpoint has an address."""
+        """Whether the host name of an endpoint can be resolved to an address."""
 
     def load_rules(self, rules: str) -> None:
         """Load rules of nftables."""
@@ -64,7 +65,7 @@ class TunnelInterface(Protocol):
         """Replace key and peers."""
 
     def add_peers(self, text: str, addresses: Sequence[IPv4Address]) -> None:
-        """Add peers, or replace those that have the same keys."""
+        """Add peers, and replace existing peers with the same keys."""
 
     def remove_peers(self, keys: Sequence[str]) -> None:
         """Remove peers at once."""
@@ -72,7 +73,7 @@ class TunnelInterface(Protocol):
 
 @dataclass(frozen=True)
 class TunnelView:
-    """The registry as this end sees it.
+    """The records of the registry for this end of the tunnels.
 
     Attributes:
         own: the record of this end.
@@ -111,7 +112,7 @@ def read_tunnels(contract: IdentitiesContract, settings: TunnelSettings, *, bloc
 
 
 def check_age(block_time: int, settings: TunnelSettings, *, now: int) -> None:
-    """Check that the newest block is not too old: a ban could be missing.
+    """Check that the newest block is not too old, because a ban could be missing in an old block.
 
     Raises:
         ChainError: the newest block is older than the settings allow.
@@ -122,13 +123,13 @@ def check_age(block_time: int, settings: TunnelSettings, *, now: int) -> None:
 
 @contextmanager
 def follow_alone(settings: TunnelSettings) -> Iterator[None]:
-    """Let no second process follow the registry for these settings while the ``with`` block runs.
+    """Lock the settings, so that no second process follows the registry while the ``with`` block runs.
 
-    The second process would remove all peers when it ends, and the first process would not notice.
+    At its end, a second process would remove all peers, without the first process noticing.
 
     Raises:
-        RefusedError: another process follows it.
-        UsageError: the lock file beside the key cannot be written.
+        RefusedError: another process follows the registry for these settings.
+        UsageError: the lock file in the folder of the key cannot be written.
     """
     path = settings.key_file.with_name(f"{settings.key_file.name}.lock")
     with ExitStack() as stack:
@@ -151,8 +152,8 @@ class TunnelState:
     """A tunnel of this host.
 
     Attributes:
-        state: what WireGuard knows about it.
-        identity: the record of its other end; None if no identity has its key.
+        state: the state of the peer in WireGuard.
+        identity: the record of the other end; None if no identity has the peer's key.
     """
 
     state: PeerState
@@ -169,14 +170,14 @@ class TunnelState:
 
 
 def join_states(identities: Iterable[Identity], states: Iterable[PeerState]) -> list[TunnelState]:
-    """Return the tunnels of this host with the records of their other ends, in the order of the virtual IPs."""
+    """Return the tunnels of this host, each with the record of its other end, in the order of the virtual IPs."""
     by_key = {base64.b64encode(one.keys.tunnel_key).decode(): one for one in identities if one.keys.tunnel_key}
     rows = [TunnelState(state, by_key.get(state.key)) for state in states]
     return sorted(rows, key=lambda row: (row.identity and row.identity.virtual_ip) or IPv4Address(0))
 
 
 class TunnelSync:
-    """Keeps the tunnels of one interface equal to the registry.
+    """Keeps the tunnels of one interface in agreement with the registry.
 
     Args:
         settings: this end.
@@ -200,25 +201,26 @@ class TunnelSync:
         return self._peers
 
     def start_closed(self) -> None:
-        """Remove the peers that a killed process left, because the registry may have banned one since."""
+        """Remove the peers that a killed process left, because a peer may have been banned since then."""
         if self._interface.exists():
             self._set(())
 
     @property
     def fresh_at(self) -> int | None:
-        """Unix time of the newest block that was read; None before the first one."""
+        """Unix time of the newest block that was read; None before the first reading."""
         return self._fresh_at
 
     def update(self, contract: IdentitiesContract, follower: Follower, *, now: int) -> None:
-        """Read the registry as far as the chain has grown, and change the tunnels.
+        """Read the new blocks of the chain, and update the tunnels.
 
         Args:
             contract: the registry.
-            follower: follows its chain without confirmations.
+            follower: follows the registry's chain without waiting for confirmations.
             now: Unix time.
 
         Raises:
-            ChainError: the node is out of reach, or its newest block is too old. `expire` then decides about the peers.
+            ChainError: the node is out of reach, or its newest block is too old. The peers stay until `expire` removes
+                them.
             RefusedError: this end is not enrolled, or has no virtual IP or tunnel key.
         """
         position = follower.advance()
@@ -247,10 +249,12 @@ class TunnelSync:
             self.close()
 
     def repair(self, *, now: int) -> None:
-        """Load the rules again if another program removed them. If it removed the interface, `update` makes it anew.
+        """Load the rules again if another program removed them.
+
+        If another program removed the interface, the next call of `update` creates the interface again.
 
         Args:
-            now: Unix time. The rules are looked at every few seconds.
+            now: Unix time. The rules are checked every `_REPAIR_PAUSE` seconds.
         """
         if not self._is_open or 0 <= now - self._checked_at < _REPAIR_PAUSE:
             return
@@ -290,7 +294,7 @@ class TunnelSync:
             self._change(peers)
 
     def _reachable(self, peers: Iterable[Peer], now: int) -> tuple[Peer, ...]:
-        """Remove the endpoints that cannot be resolved. WireGuard would refuse all peers because of one."""
+        """Remove the endpoints that cannot be resolved. WireGuard refuses all peers if one endpoint is wrong."""
         found, before = [], {one.uuid: one for one in self._peers}
         for peer in peers:
             is_known = not peer.endpoint or before.get(peer.uuid) == peer
@@ -304,7 +308,7 @@ class TunnelSync:
         return tuple(found)
 
     def _change(self, peers: tuple[Peer, ...]) -> None:
-        """Replace the peers that changed, the removed ones first, because a new peer may have the address of one."""
+        """Remove old peers, and then add new and changed peers, which may have the address of an old peer."""
         if removed := sorted({one.encoded_key for one in self._peers} - {one.encoded_key for one in peers}):
             self._interface.remove_peers(removed)
         if added := [one for one in peers if one not in self._peers]:
@@ -318,12 +322,12 @@ class TunnelSync:
 
 
 def _needs_records(events: Iterable[DecodedEvent], own: UUID) -> bool:
-    """Whether events change peers that they do not ban. The ban of this end closes all of its tunnels."""
+    """Whether events change peers in another way than by a ban, or ban this end, which closes all of its tunnels."""
     return any(event.name != "IdentityBanned" or UUID(bytes=event.arguments["uuid"]) == own for event in events)
 
 
 def _banned_by(events: Iterable[DecodedEvent]) -> set[UUID]:
-    """Return the identities that events banned, without those whose ban was lifted: a whole reading has old bans."""
+    """Return the identities that the events banned, except identities whose ban was lifted later."""
     banned: set[UUID] = set()
     for event in events:
         if event.name == "IdentityBanned":

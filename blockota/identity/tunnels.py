@@ -1,11 +1,13 @@
-"""Derives the peers of an identity from the registry, and renders the files of WireGuard and nftables. Pure.
+"""Derives the peers of an identity from the registry, and renders the configuration of WireGuard and nftables. Pure.
 
-Every end has a tunnel with each identity that it may talk to; there is no hub. An identity has tunnels only if the
-registry has its tunnel key and virtual IP, and if it is neither banned nor retired. Equal records give equal bytes.
+Every identity has a direct tunnel to each identity with which it may communicate; there is no hub. An identity has
+tunnels only if the registry has its tunnel key and virtual IP, and if it is neither banned nor retired. The output for
+equal records is equal.
 
-WireGuard accepts a packet from a peer only if its source is the virtual IP of this peer, so an address inside the
-tunnels stands for an identity. The rules of nftables then allow the ports of `Ports` alone, each to the kinds that need
-it. A cloud reads the logs of gateways and validators, because the operations room is an identity of this kind.
+WireGuard accepts a packet from a peer only if the packet's source is the peer's virtual IP, so a source address inside
+the tunnels identifies its sender. The rules of nftables allow only the ports of `Ports`, each for the kinds of
+identities that need it. Clouds may read the logs of gateways and validators, because the operations room is an identity
+of the kind Cloud.
 """
 
 from __future__ import annotations
@@ -35,9 +37,9 @@ class Ports:
     """The TCP ports that are reachable through the tunnels.
 
     Attributes:
-        requests: where a validator or the cloud takes requests.
-        commands: where a gateway takes commands.
-        logs: where a gateway or a validator serves its log.
+        requests: port at which a validator or the cloud receives requests.
+        commands: port at which a gateway receives commands.
+        logs: port at which a gateway or a validator serves its log.
     """
 
     requests: int = 8470
@@ -45,7 +47,7 @@ class Ports:
     logs: int = 8472
 
     def of(self, kind: IdentityKind) -> tuple[tuple[int, frozenset[IdentityKind]], ...]:
-        """Return the ports that an identity of a kind opens, and the kinds that reach each."""
+        """Return the ports that an identity of a kind opens, each with the kinds that may connect to it."""
         if kind is IdentityKind.GATEWAY:
             return (self.commands, _VALIDATORS), (self.logs, _CLOUDS)
         if kind is IdentityKind.CLOUD:
@@ -62,7 +64,7 @@ class Peer:
         kind: its kind.
         address: its virtual IP.
         key: the X25519 key of the peer, 32 bytes.
-        endpoint: ``HOST:PORT`` at which it listens; empty if it connects to us.
+        endpoint: ``HOST:PORT`` at which the peer listens; empty if the peer opens the connection.
     """
 
     uuid: UUID
@@ -73,17 +75,17 @@ class Peer:
 
     @property
     def encoded_key(self) -> str:
-        """The key as WireGuard's programs write it: base64."""
+        """The key in base64, as in WireGuard's files."""
         return base64.b64encode(self.key).decode()
 
 
 def find_peers(identities: Iterable[Identity], own: Identity, endpoints: Mapping[UUID, str]) -> tuple[Peer, ...]:
-    """Return the peers of an identity, by virtual IP; none if the identity itself may have no tunnels.
+    """Return the peers of an identity, by virtual IP; empty if the identity itself may have no tunnels.
 
     Args:
         identities: all records of the registry.
         own: the record of this end.
-        endpoints: where peers listen.
+        endpoints: the endpoints of peers, as ``HOST:PORT`` by the peer's UUID.
     """
     partners = _PARTNERS.get(own.kind, frozenset()) if _has_tunnels(own) else frozenset()
     peers = [
@@ -115,12 +117,12 @@ def render_peers(peers: Iterable[Peer]) -> str:
 
 
 def render_interface(private_key: str, listen_port: int | None, *, address: IPv4Address | None = None) -> str:
-    """Return the section of this end.
+    """Return the section of this end in a configuration file of WireGuard.
 
     Args:
         private_key: the X25519 key in base64.
-        listen_port: the UDP port; None if WireGuard chooses one.
-        address: the virtual IP, which only wg-quick and the applications of other systems read.
+        listen_port: the UDP port; None to let WireGuard choose the port.
+        address: the virtual IP, which only wg-quick and WireGuard's apps read; None to omit the address.
     """
     lines = ["[Interface]", f"PrivateKey = {private_key}"]
     lines += [f"ListenPort = {listen_port}"] if listen_port else []
@@ -129,15 +131,16 @@ def render_interface(private_key: str, listen_port: int | None, *, address: IPv4
 
 
 def render_rules(interface: str, kind: IdentityKind, ports: Ports, peers: Iterable[Peer]) -> str:
-    """Return the rules of nftables for an interface: they allow its ports and answers, and forbid forwarding.
+    """Return the rules of nftables for an interface, which allow its ports and answers, and forbid forwarding.
 
-    Loading the rules again replaces them. They concern no other interface.
+    If the rules are loaded again, they replace themselves. The rules do not affect other interfaces.
 
     Args:
         interface: name of the interface.
         kind: the kind of this identity.
         ports: the ports.
-        peers: the peers. Rules depend on validators and clouds alone, so a new or banned gateway changes none.
+        peers: the peers. The rules depend only on validators and clouds, so a new or banned gateway does not change
+            them.
     """
     table, opened = f"table inet blockota_{interface}", list[str]()
     addresses = [(one.kind, one.address) for one in peers]

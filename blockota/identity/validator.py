@@ -1,7 +1,7 @@
-"""A validator: it keeps the readings of accepted requests, gives them to the cloud, and acts by its rules.
+"""A validator, which stores the readings of accepted requests, forwards them to the cloud, and applies its rules.
 
-`Validator.keep` is the `Keep` of a `RequestReceiver`. The requests themselves go to the cloud, as they were received:
-each reading in the cloud's database has the signature of the gateway that sent it.
+`Validator.keep` is the `Keep` of a `RequestReceiver`. The requests are forwarded to the cloud unchanged, so the cloud's
+database has a gateway's signature for each reading.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ of its device for ever. A gateway allows its devices half of it, `blockota.messa
 
 @dataclass(frozen=True)
 class ValidatorStores:
-    """Where a validator puts what it keeps.
+    """The stores and outboxes of a validator.
 
     Attributes:
         recent: the newest readings.
-        to_cloud: the requests that the cloud does not have yet.
-        commands: the commands that gateways do not have yet.
+        to_cloud: outbox of the requests that the cloud has not accepted yet.
+        commands: outbox of the commands that gateways have not accepted yet.
     """
 
     recent: RecentReadings
@@ -46,13 +46,13 @@ class ValidatorStores:
 
 
 class Validator:
-    """Keeps accepted requests, and acts by rules.
+    """Stores the readings of accepted requests, and applies rules to them.
 
     Args:
-        stores: where the requests are kept.
-        cloud: UUID of the cloud; None without one, and readings are then kept in memory alone.
+        stores: the stores and outboxes.
+        cloud: UUID of the cloud; None if there is no cloud, and readings are stored only in memory.
         rules: the rules.
-        lines: receives a line about each command.
+        lines: the line log, to which a line about each command is written.
         clock: returns Unix time.
     """
 
@@ -70,7 +70,7 @@ class Validator:
         """The number of accepted readings."""
 
     def keep(self, requests: Sequence[SignedRequest]) -> list[Outcome]:
-        """Keep the readings of requests. They are on the disk when this returns, if there is a cloud.
+        """Store the readings of requests. If there is a cloud, the requests are on the disk when this method returns.
 
         Raises:
             StoreError: an outbox cannot be written.
@@ -88,7 +88,7 @@ class Validator:
         return [{"readings": len(found)} if isinstance(found, tuple) else found for found in read]
 
     def _act(self, gateway: UUID, readings: Sequence[SensorReading]) -> None:
-        """Keep the commands that readings cause until their gateways have them."""
+        """Put the commands that readings cause into the outbox for their gateways."""
         now = self._clock()
         for command in self._rules.apply(readings, gateway=gateway, now=now):
             rule = command.rule
@@ -99,13 +99,13 @@ class Validator:
 
 
 class GatewayRoute:
-    """The way to a gateway, which must be a gateway of the registry, and must not be banned.
+    """The connection to a gateway, which is used only if the gateway is enrolled and not banned.
 
     Args:
         gateway: UUID of the gateway.
         registry: reads its record.
-        url: where it receives commands; empty for its virtual IP.
-        port: the port at the virtual IP.
+        url: URL at which the gateway receives commands; empty to use its virtual IP.
+        port: the port for commands at the virtual IP.
 
     Raises:
         UsageError: the URL cannot be used.
@@ -116,7 +116,7 @@ class GatewayRoute:
         self._line, self._place = RequestLine(url) if url else None, url
 
     def send(self, raw: bytes) -> RequestReply:
-        """Send a command. A command to an identity that may not get commands is refused without being sent.
+        """Send a command. A command to an identity that may not receive commands is refused without being sent.
 
         Raises:
             UnreachableError: the registry or the gateway does not answer.
@@ -143,7 +143,7 @@ def _readings(request: SignedRequest, now: int) -> tuple[SensorReading, ...] | R
 
 
 def _obstacle(identity: Identity | None, *, has_url: bool) -> str:
-    """Return why an identity may not get commands; empty if it may."""
+    """Return why an identity may not receive commands; empty if it may."""
     if identity is None or identity.retired:
         return "is retired" if identity else "is not enrolled"
     if identity.banned:

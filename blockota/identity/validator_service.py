@@ -1,11 +1,11 @@
-"""``blockota validator run``: the threads and tasks of a validator, in addition to those of every `ReceivingService`.
+"""``blockota validator run``: the threads and tasks of a validator, in addition to the threads of `ReceivingService`.
 
 =========  ======================================================================================
 part       what it does
 =========  ======================================================================================
 loop       also receives requests over MQTT, and answers queries for readings
 cloud      sends accepted requests to the cloud
-gateway …  sends commands; each gateway that rules name has such a thread
+gateway …  sends commands, one thread for each gateway that a rule names
 =========  ======================================================================================
 """
 
@@ -66,7 +66,7 @@ class ValidatorSetup:
     Attributes:
         settings: the table ``[validator]``.
         signer: signs commands, and requests to the cloud.
-        open_registry: opens the registry of identities. It is called again until the node answers.
+        open_registry: opens the registry of identities. A failed call is repeated until the node answers.
         log: the log.
     """
 
@@ -82,8 +82,8 @@ class ValidatorStatus(ReceivingStatus):
 
     Attributes:
         readings: the number of accepted readings since the start.
-        to_cloud: the number of requests that the cloud does not have yet.
-        commands: the number of commands that gateways do not have yet.
+        to_cloud: the number of requests that the cloud has not accepted yet.
+        commands: the number of commands that gateways have not accepted yet.
     """
 
     METRICS: ClassVar[ServiceMetrics] = ServiceMetrics("validator")
@@ -93,11 +93,11 @@ class ValidatorStatus(ReceivingStatus):
     commands: int = 0
 
     def own_fields(self) -> dict[str, Any]:
-        """Return the number of readings, and what waits."""
+        """Return the counts of readings, and of waiting requests and commands."""
         return {"readings": self.readings, "toCloud": self.to_cloud, "commands": self.commands}
 
     def own_metrics(self) -> Metrics:
-        """Return the number of readings, and what waits."""
+        """Return the counts of readings, and of waiting requests and commands."""
         yield self.METRICS.counter("readings", "Accepted readings since the start.", self.readings)
         text = "Requests that the cloud does not have yet."
         yield self.METRICS.gauge("cloud_outbox_requests", text, self.to_cloud)
@@ -110,9 +110,9 @@ class ValidatorService(ReceivingService):
 
     Args:
         setup: the validator.
-        stores: where it keeps requests.
-        state: the names that it has seen, and entries for the log.
-        lines: receives events, failures and recoveries.
+        stores: the stores and outboxes of the validator.
+        state: the ids of accepted requests, and entries for the log.
+        lines: the line log, to which events, failures and recoveries are written.
         stop: ends the validator.
     """
 
@@ -131,10 +131,10 @@ class ValidatorService(ReceivingService):
         self._more_tasks, self._wake = self._mqtt_tasks, self._wake_couriers
 
     def run(self, *, on_ready: Callable[[str], None]) -> None:
-        """Run until the stop is requested.
+        """Run until `stop` is requested.
 
         Args:
-            on_ready: called with the URL at which requests are received, when the validator serves.
+            on_ready: called when the validator has started, with the URL at which requests are received.
 
         Raises:
             UsageError: an address or another setting cannot be used.
@@ -177,7 +177,7 @@ class ValidatorService(ReceivingService):
         self._stores.commands.wake()
 
     def _couriers(self) -> dict[str, RequestCourier]:
-        """Return the couriers by the names of their threads.
+        """Return the senders of requests and commands, by the names of their threads.
 
         Raises:
             UsageError: an address cannot be used.
@@ -222,7 +222,7 @@ class ValidatorService(ReceivingService):
         return JSONResponse({"readings": [one.as_fields() for one in found]}, headers={"Cache-Control": "no-store"})
 
     async def _stranger(self, request: Request) -> Response | None:
-        """Return the refusal of a client that may not read: it has neither this machine's address nor an identity's."""
+        """Return a refusal if the client is neither on this machine nor at the virtual IP of an active identity."""
         address = client_address(request)
         if is_this_machine(address):
             return None

@@ -36,8 +36,8 @@ class PeerReceiver:
 
     Attributes:
         identity: its UUID.
-        url: where it receives requests.
-        authority: PEM file of its certificate authority; None for those of the system.
+        url: URL at which the cloud receives requests.
+        authority: PEM file of the cloud's certificate authority; None for the system's certificate authorities.
     """
 
     identity: UUID
@@ -47,14 +47,14 @@ class PeerReceiver:
 
 @dataclass(frozen=True)
 class BrokerSettings:
-    """The message broker from which a validator takes requests.
+    """The message broker from which a validator receives requests.
 
     Attributes:
         host: its name or address.
         port: its port.
-        name: the user name; empty without one.
-        password: the place of the password, ``file:PATH``; empty without one.
-        authority: PEM file of its certificate authority; None to connect without TLS.
+        name: the user name; empty for no user name.
+        password: the file with the password; None for no password.
+        authority: PEM file of the broker's certificate authority; None to connect without TLS.
     """
 
     host: str
@@ -70,18 +70,19 @@ class ValidatorSettings:
 
     Attributes:
         identity: its UUID.
-        identity_key: URI of its P-256 key.
-        folder: the folder of its state.
-        port: where it receives requests.
-        key: URI of the account that anchors its log; None if the log is not anchored.
-        listen: host and port of ``/health``, ``/metrics`` and the log; None if they are not served.
-        anchor_seconds: seconds between two anchors.
-        max_age: the largest age of a block at which an identity was read, in seconds.
+        identity_key: URI of the validator's P-256 key.
+        folder: the folder with the validator's state.
+        port: the host, port and certificate with which the validator receives requests.
+        key: URI of the account that anchors the validator's log; None if the log is not anchored.
+        listen: host and port at which ``/health``, ``/metrics`` and the log are served; None to serve nothing.
+        anchor_seconds: seconds between two anchors of the log.
+        max_age: the largest age in seconds of the block at which an identity was read.
         accepts_replayable: whether requests in the published form without time, nonce and receiver are accepted.
-        keep_readings: seconds for which readings are kept in memory.
-        cloud: the cloud that keeps all readings; None without one.
-        gateways: where gateways receive commands, ``URL`` by UUID; others are reached at their virtual IP.
-        broker: the message broker; None without one.
+        keep_readings: seconds for which readings are stored in memory.
+        cloud: the cloud to which all requests are forwarded; None if there is no cloud.
+        gateways: URLs at which gateways receive commands, by UUID; commands to other gateways are sent to their virtual
+            IPs.
+        broker: the message broker; None if requests are received over HTTP only.
         rules: the rules.
     """
 
@@ -106,10 +107,10 @@ def load_validator(config: Path | None, *, environment: Mapping[str, str]) -> Va
 
     Args:
         config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
-        environment: the environment, whose ``BLOCKOTA_CONFIG`` can name the file.
+        environment: the environment variables, of which ``BLOCKOTA_CONFIG`` may name the settings file.
 
     Raises:
-        UsageError: a file cannot be read, has no validator, or a setting or rule is not valid.
+        UsageError: a file cannot be read, the table ``[validator]`` is missing, or a setting or rule is not valid.
     """
     values = load_table(config, "validator", known=_KNOWN, environment=environment)
     folder = settings_folder(config, environment=environment)
@@ -117,7 +118,7 @@ def load_validator(config: Path | None, *, environment: Mapping[str, str]) -> Va
         raise UsageError(
             "the settings have no validator",
             why="the settings file has no table [validator]",
-            remedy="set up a validator in this folder",
+            remedy="set up a validator in the folder of the settings file",
             action=Action.INIT_VALIDATOR,
         )
     table = SettingsTable("validator", values, folder)
@@ -151,7 +152,7 @@ def load_rules(path: Path) -> tuple[Rule, ...]:
     """Read the file with the rules.
 
     Raises:
-        UsageError: the file cannot be read, or a rule is not valid or not allowed.
+        UsageError: the file cannot be read, or a rule is malformed or refused by `check_rules`.
     """
     try:
         file = parse_toml(read_input(path, limit=_MAX_RULES_FILE))

@@ -1,4 +1,4 @@
-"""Make the entries of warnings about refused requests."""
+"""Create the log entries of warnings about refused requests."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _ID_SIZE = 8
 
 
 class WarningMaker:
-    """Makes entries, within the limits of `WarningLimits`. Several threads may share it.
+    """Creates log entries of warnings, within the limits of `WarningLimits`. Several threads may share it.
 
     Args:
-        submitter: UUID of the identity that keeps the log.
+        submitter: UUID of the identity whose log receives the entries.
     """
 
     def __init__(self, submitter: UUID) -> None:
@@ -28,18 +28,21 @@ class WarningMaker:
         """Count a refused request.
 
         Args:
-            warning: the request; its id and its count are ignored.
+            warning: the warning about one request; the id and the count are ignored.
             now: Unix time.
 
         Returns:
-            The id of the warning, and the entries that the log gets now.
+            The id of the warning, and the entries to append to the log now.
         """
         with self._lock:
             found, warnings = self._limits.note(warning, now=now)
         return found, [self._entry(one, now) for one in warnings]
 
     def due(self, *, now: int) -> list[bytes]:
-        """Return the entries with the counts of the last minute. A service calls this every few seconds."""
+        """Return the entries that count the refused requests of the last period.
+
+        A service calls this method every few seconds.
+        """
         with self._lock:
             return [self._entry(one, now) for one in self._limits.due(now=now)]
 

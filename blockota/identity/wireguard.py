@@ -1,4 +1,7 @@
-"""Drive WireGuard and nftables of this host with wg(8), ip(8) and nft(8); without kernel support, with wireguard-go."""
+"""Control WireGuard and nftables on this host by wg(8), ip(8) and nft(8).
+
+If the kernel does not support WireGuard, wireguard-go is used.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,8 @@ class PeerState:
 
     Attributes:
         key: the public key of the peer in base64.
-        endpoint: where its packets come from; empty before the first one.
-        last_handshake: Unix time of the newest handshake; None before the first one.
+        endpoint: the source of the peer's packets, as ``HOST:PORT``; empty before the first packet.
+        last_handshake: Unix time of the newest handshake; None before the first handshake.
         received: bytes received.
         sent: bytes sent.
     """
@@ -85,7 +88,7 @@ class WireGuard:
         return _succeeds("nft", "list", "table", "inet", f"blockota_{self.interface}")
 
     def resolves(self, endpoint: str) -> bool:
-        """Whether the host of an endpoint, ``HOST:PORT``, has an address."""
+        """Whether the host name of an endpoint, ``HOST:PORT``, can be resolved to an address."""
         host, _, port = endpoint.rpartition(":")
         try:
             return bool(socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_DGRAM))
@@ -95,7 +98,8 @@ class WireGuard:
     def set_configuration(self, text: str, addresses: Sequence[IPv4Address]) -> None:
         """Replace key and peers. Then route the addresses of the peers.
 
-        The sessions of unchanged peers go on, but each peer has no address for a moment, in which its packets are lost.
+        The sessions of unchanged peers continue, but each peer has no address for a moment, in which its packets are
+        lost.
 
         Args:
             text: a configuration file of wg(8).
@@ -105,7 +109,7 @@ class WireGuard:
         self._route(addresses)
 
     def add_peers(self, text: str, addresses: Sequence[IPv4Address]) -> None:
-        """Add peers, or replace those that have the same keys. Nothing changes for the other peers.
+        """Add peers, and replace existing peers with the same keys. All other peers stay unchanged.
 
         Args:
             text: the sections of the peers in a configuration file of wg(8).
@@ -115,7 +119,7 @@ class WireGuard:
         self._route(addresses)
 
     def remove_peers(self, keys: Sequence[str]) -> None:
-        """Remove peers at once. Nothing changes for the other peers."""
+        """Remove peers at once. All other peers stay unchanged."""
         for first in range(0, len(keys), _MOST_REMOVED):
             words = [word for key in keys[first : first + _MOST_REMOVED] for word in ("peer", key, "remove")]
             _run("wg", "set", self.interface, *words)
@@ -160,7 +164,7 @@ def _run(name: str, *arguments: str, given: str = "") -> str:
     """Run a program and return its output.
 
     Raises:
-        UsageError: the program is missing, or refuses.
+        UsageError: the program is missing, or ends with an error.
     """
     try:
         done = subprocess.run(

@@ -1,9 +1,9 @@
 """The Python API of BlockOTA.
 
-It offers the functions of the commands to scripts, build servers and test benches. A `Network` is a vendor's contract
-on a chain, with the content store and the sources of the settings. All calls are synchronous. All errors are subclasses
-of `BlockOTAError`, and have the attributes ``what``, ``why`` and ``remedy``. Names that this package does not export
-are private. This example verifies the newest release of each product:
+The library offers the functions of the commands to scripts, build servers and test benches. A `Network` is a vendor's
+contract on a chain, with the content store and the sources of the settings. All calls are synchronous. All errors are
+subclasses of `BlockOTAError`, and have the attributes ``what``, ``why`` and ``remedy``. Names that this package does
+not export are private. The following example verifies the newest release of each product:
 
     >>> with Network.from_settings() as network:
     ...     for product in network.products():

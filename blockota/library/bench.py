@@ -1,6 +1,6 @@
-"""A bench without an operator at a terminal.
+"""A flashing bench without an operator at a terminal.
 
-It flashes one board at one port, and uses the bench log of the settings.
+The bench flashes one board at one port, and records it in the bench log of the settings.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def flash_board(
     Args:
         connection: the chain, the contract and the store.
         line: the serial line to the board.
-        wanted: the product, and the version; None means the newest active version.
+        wanted: the product and the version; None as the version means the newest active version.
         consent: the contents of the board that the operator allows to replace.
         operator: the operator's name in the log; empty for the login name.
 
@@ -61,10 +61,7 @@ def flash_board(
 
 
 class _Silent:
-    """An observer that ignores all events.
-
-    The result has all the information that a program needs.
-    """
+    """An observer that ignores all events, because the result contains all information for a program."""
 
     def note(self, *_: object) -> None:
         pass

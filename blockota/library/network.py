@@ -1,4 +1,4 @@
-"""A vendor's network, as scripts use it: read, publish, sign, fetch, verify and flash."""
+"""The class `Network`, by which scripts read, publish, sign, fetch, verify and flash a vendor's releases."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ _WEEK = 7 * 86400
 class Network:
     """A vendor's contract on a chain, with a content store. Connections are opened at their first use.
 
-    Several threads must not use the same network: open a network for each thread.
+    Threads must not share a `Network`: open a `Network` in each thread.
 
     Args:
-        settings: the settings; `from_settings` reads them from a file, and `at` makes them without one.
+        settings: the settings, which `from_settings` reads from a file, and which `at` creates without a file.
 
     Attributes:
         settings: the settings.
@@ -72,7 +72,7 @@ class Network:
     def from_settings(
         cls, config: str | Path | None = None, *, network: str | None = None, store: str | None = None
     ) -> Self:
-        """Open a network with the settings that the commands also use.
+        """Open a network with the settings file that the commands use.
 
         Args:
             config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
@@ -142,7 +142,7 @@ class Network:
         self.close()
 
     def close(self) -> None:
-        """Close the connections to the node. A later call opens new connections.
+        """Close the connections to the node. Later calls open new connections.
 
         Examples:
             >>> network.close()
@@ -203,8 +203,8 @@ class Network:
 
         Args:
             image: the bytes of the image, or an image file: raw, Intel HEX, S-record, UF2, DfuSe or ELF.
-            product: the expected product; None means any product of the vendor.
-            version: the expected version; None means any.
+            product: the expected product; None to accept each product of the vendor.
+            version: the expected version; None to accept each version.
 
         Returns:
             The release with this image; its product and version are in `ProvenRelease.release`.
@@ -231,10 +231,12 @@ class Network:
         Args:
             product: name of the product.
             version: the version; None means the newest active version.
-            sources: the URLs of repositories and gateways to ask after the store and before the settings' sources.
+            sources: the URLs of repositories and gateways that are tried after the store and before the settings'
+                sources.
 
         Returns:
-            The release with its image in memory. A writable local store keeps the image.
+            The release with its image in memory. The image is also stored in the content store if that is local and
+            writable.
 
         Raises:
             VerificationError: a check failed. The error has the check's number.
@@ -250,7 +252,8 @@ class Network:
         """Yield the events of the contract in confirmed blocks, oldest first, from the deployment on.
 
         An event is yielded once. If a reorganisation replaces a confirmed block, the events of the new blocks follow,
-        but the events of the replaced block cannot be withdrawn. Choose `confirmations` of the settings accordingly.
+        but the events of the replaced block cannot be withdrawn. Set `confirmations` in the settings high enough for
+        the chain.
 
         Args:
             wait: whether to wait for further blocks; the iteration then does not end.
@@ -272,7 +275,7 @@ class Network:
 
         Args:
             image: the image file: raw, Intel HEX, S-record, UF2, DfuSe or ELF.
-            draft: product, version and the choices of the publisher; the image is added from the file.
+            draft: product, version and options of the publisher; the image is added from the file.
             reason: why the release is proposed, one line for the other owners.
             proposer: your name or role, one line.
             nonce: the Safe's nonce; None means the first nonce after the pending proposals of this `Network`.
@@ -326,14 +329,15 @@ class Network:
         return self._queued(propose_revocation(contract, product, version=_parsed(version), reason=why))
 
     def red_flags(self, proposal: Proposal, *, images: Sequence[str | Path] = ()) -> list[RedFlag]:
-        """Review a proposal as `sign` does, and return its unusual properties.
+        """Review a proposal in the same way as `sign`, and return its red flags.
 
         Args:
             proposal: the proposal.
             images: files of images that the proposal publishes; other images are searched for as by `fetch`.
 
         Returns:
-            The red flags, each with the ``word`` that `sign` accepts, and a clause ``what``.
+            The red flags: unusual properties of the proposal, each with the ``word`` that `sign` accepts, and a clause
+            ``what``.
 
         Raises:
             RefusedError: the proposal is for another chain or Safe, or an image is not the image in the calldata.
@@ -390,12 +394,13 @@ class Network:
         *,
         password: str | None = None,
     ) -> Receipt:
-        """Check a signed proposal like the Safe, simulate its execution, and send it.
+        """Check a signed proposal by the rules of the Safe, simulate its execution, and send the transaction.
 
         Args:
             proposal: the proposal.
             signatures: signatures of at least as many owners as the Safe's threshold.
-            key: the key that pays for the transaction, in the forms of `sign`. The payer need not be an owner.
+            key: the key that pays for the transaction, in one of the forms that `sign` accepts. The payer need not be
+                an owner.
             password: the password of a keystore.
 
         Returns:
@@ -436,7 +441,8 @@ class Network:
             port: a serial device, ``socket://HOST:PORT`` or ``rfc2217://HOST:PORT``; or a `BoardLine`.
             product: name of the product.
             version: the version; None means the newest active version.
-            consent: the contents of the board that the operator allows to replace; None keeps all refusals.
+            consent: the contents of the board that the operator allows to replace; None to refuse all replacements that
+                need consent.
             operator: the operator's name in the bench log; empty for the login name.
 
         Returns:
@@ -471,7 +477,7 @@ class Network:
         )
 
     def _queued(self, proposal: Proposal) -> Proposal:
-        """Remember a proposal, so that the next proposal gets a later nonce."""
+        """Record the nonce of a proposal, so that the next proposal uses a later nonce."""
         self._queue[f"proposal {len(self._queue) + 1}"] = proposal
         return proposal
 
@@ -487,7 +493,7 @@ def _parsed(version: Version | str | None) -> Version | None:
 def _several(values: Collection[_Value]) -> list[_Value]:
     """Return the values of an argument as a list.
 
-    An untyped program may pass a single text or path, which counts as one value. Without this rule, the text
-    "unpairing" would also accept the red flag "pairing", because it contains this word.
+    A program without type checks may pass a single text or path, which is treated as one value. Without this rule, the
+    text "unpairing" would also accept the red flag "pairing", because it contains this word.
     """
     return [cast("_Value", values)] if isinstance(values, str | Path) else list(values)

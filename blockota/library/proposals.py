@@ -1,4 +1,4 @@
-"""Proposal files with the signature files beside them, and the keys that sign them."""
+"""Proposal files, their signature files in the same folder, and the owners' keys."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 
 def load_proposal(path: str | Path) -> tuple[Proposal, list[Signature]]:
-    """Read a proposal file, and the signature files beside it.
+    """Read a proposal file, and its signature files in the same folder.
 
     Args:
-        path: the proposal file, such as ``1.4.0.json``. Its signature files are named ``1.4.0.*signature*.json``.
+        path: the proposal file, such as ``1.4.0.json``. The names of its signature files have the form
+            ``1.4.0.*signature*.json``.
 
     Returns:
         The proposal, and its valid signatures. A signature file that is not valid is skipped.
@@ -41,10 +42,10 @@ def load_proposal(path: str | Path) -> tuple[Proposal, list[Signature]]:
 
 
 def save_proposal(path: str | Path, proposal: Proposal, *signatures: Signature) -> list[Path]:
-    """Write a proposal file, and each signature to a file beside it.
+    """Write a proposal file, and a file in the same folder for each signature.
 
     Args:
-        path: the proposal file; it may exist if it contains this proposal.
+        path: the proposal file, which may exist only if it contains this proposal.
         proposal: the proposal.
         signatures: signatures of the proposal.
 
@@ -78,10 +79,10 @@ def save_proposal(path: str | Path, proposal: Proposal, *signatures: Signature) 
 
 
 def open_key(connection: Connection, key: str | BaseAccount, *, password: str | None) -> BaseAccount:
-    """Return the account of a key's URI. An account is returned unchanged.
+    """Open the account that a key's URI names. An account is returned unchanged.
 
     Raises:
-        UsageError: the key cannot be read, or a keystore needs a password and none is given.
+        UsageError: the key cannot be read, or a keystore needs a password and no password is given.
         RefusedError: the password is wrong, or a development key is named on a chain that is not local.
     """
 

@@ -1,4 +1,4 @@
-"""Functions for programs that read: they verify or fetch images of releases, and yield the events of the contract."""
+"""Functions that verify or fetch the images of releases, and yield the events of the contract."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def verify_image(
     Args:
         connection: the chain and the contract.
         image: the bytes of the image, or its file.
-        product: the expected product; None means any.
-        version: the expected version; None means any.
+        product: the expected product; None to accept each product.
+        version: the expected version; None to accept each version.
 
     Raises:
         VerificationError: a check failed.
@@ -56,7 +56,7 @@ def fetch_image(
         connection: the chain, the contract and the store.
         product: name of the product.
         version: the version; None means the newest active version.
-        sources: URLs to ask after the store.
+        sources: URLs of sources that are tried after the store.
 
     Raises:
         VerificationError: a check failed.
@@ -77,7 +77,7 @@ def follow_events(connection: Connection, *, pause: float | None) -> Iterator[Co
 
     Args:
         connection: the chain and the contract.
-        pause: the seconds between two reads; None ends the events at the newest confirmed block.
+        pause: the seconds between two reads; None to end the events at the newest confirmed block.
 
     Raises:
         UnreachableError: the node is out of reach, or does not keep the events.
@@ -104,10 +104,7 @@ def _read(path: Path) -> bytes:
 
 
 def _find(releases: Sequence[Release], content: bytes, product: str | None, version: Version | None) -> Release:
-    """Return the release with an image.
-
-    If several releases have the same image, return the first.
-    """
+    """Return the release with an image; the first one if several releases have the same image."""
     digest = hashlib.sha256(content).digest()
     for release in releases:
         if release.sha256 == digest and version in {None, release.version}:

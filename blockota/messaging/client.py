@@ -1,12 +1,13 @@
 """An MQTT client.
 
-It connects with TLS, subscribes and publishes, and connects again after a lost connection. The client uses MQTT 3.1.1,
-and QoS 1 for all messages. The broker confirms a message when the broker has it, not when a device has it. If the
-device itself must confirm, it does so with another message.
+The client connects with TLS, subscribes and publishes, and reconnects after a lost connection. The client uses MQTT
+3.1.1, and QoS 1 for all messages. The broker's confirmation of a message means that the broker has the message, not
+that a device has received it. A device confirms the receipt by a message of its own.
 
-The client confirms a message when it is read from `BrokerConnection.messages`. A message that must not be lost is held
-until it is on the disk: the broker delivers it again to a client that was killed before. Confirmations keep the order
-of the messages (MQTT 3.1.1, section 4.6), so that those after a held message wait for it.
+The client confirms a message when the message is read from `BrokerConnection.messages`. A message that must not be lost
+is confirmed only by `BrokerConnection.release`, after its content was written to the disk. If the client is killed
+earlier, the broker delivers the message again. Messages are confirmed in their order (MQTT 3.1.1, section 4.6), so
+messages after an unconfirmed message wait.
 """
 
 from __future__ import annotations
@@ -56,11 +57,11 @@ class BrokerAccount:
 
     Attributes:
         host: host name or address of the broker.
-        port: its port.
+        port: port of the broker.
         name: the user name, which is also the client identifier; empty for no user name.
         password: the password.
-        authority: PEM file of the certificate authority of the broker. With None, the connection does not use TLS.
-        is_persistent: whether the broker keeps messages for the client while it is not connected.
+        authority: PEM file of the broker's certificate authority; None to connect without TLS.
+        is_persistent: whether the broker stores messages for the client while the client is not connected.
     """
 
     host: str
@@ -71,7 +72,7 @@ class BrokerAccount:
     is_persistent: bool = False
 
     def __str__(self) -> str:
-        """The address of the broker, as errors name it."""
+        """The address of the broker, as shown in errors."""
         return f"{self.host}:{self.port}"
 
 
@@ -82,7 +83,7 @@ class Message:
     Attributes:
         topic: the topic.
         payload: the content.
-        is_retained: whether the broker had already kept the message before the subscription.
+        is_retained: whether the message is a retained message that was published before the subscription.
         number: the number of the message on its connection.
     """
 
@@ -93,25 +94,26 @@ class Message:
 
 
 class BrokerConnection(Protocol):
-    """A connection to a broker. After its loss, each method raises `MessagingError`."""
+    """A connection to a broker. After the connection is lost, each method raises `MessagingError`."""
 
     async def subscribe(self, topic: str) -> bool:
         """Subscribe to a topic.
 
-        Returns whether the broker grants the subscription; some brokers grant every subscription.
+        Returns whether the broker grants the subscription. Some brokers grant every subscription and deliver no
+        messages.
         """
 
     async def publish(self, topic: str, payload: bytes, *, is_retained: bool = False) -> None:
         """Publish a message.
 
-        Returns when the broker has the message.
+        Returns when the broker has confirmed the message.
         """
 
     def hold(self, is_held: Callable[[str], bool]) -> None:
-        """Do not confirm the messages of some topics before `release`. Call this before `messages`.
+        """Choose the topics whose messages are confirmed only by `release`. Call this before `messages`.
 
         Args:
-            is_held: whether the messages of a topic are held.
+            is_held: returns whether the messages of a topic are confirmed only by `release`.
         """
 
     def release(self, message: Message) -> None:
@@ -147,12 +149,12 @@ async def keep_connected(
     note: Callable[[MessagingError], None],
     pauses: tuple[float, ...] = PAUSES,
 ) -> NoReturn:
-    """Connect, serve the connection until it is lost, and connect again, without end.
+    """Connect, serve the connection until it is lost, and reconnect, until the task is cancelled.
 
     Args:
         connect: opens a connection.
-        serve: uses the connection. It must not return before the connection is lost.
-        note: called with the reason whenever the connection is lost, or cannot be opened.
+        serve: uses the connection, and returns only after the connection is lost.
+        note: called with the reason whenever the connection is lost or cannot be opened.
         pauses: seconds to wait before connecting again, after each failure in a row. The last value repeats.
     """
     failures = 0
@@ -170,7 +172,7 @@ async def keep_connected(
 async def publish_all(connection: BrokerConnection, messages: Sequence[Message]) -> None:
     """Publish messages in their order.
 
-    Many messages await the broker's confirmation at the same time.
+    Up to `_IN_FLIGHT` messages await the broker's confirmation at the same time.
     """
     for start in range(0, len(messages), _IN_FLIGHT):
         some = messages[start : start + _IN_FLIGHT]
@@ -178,7 +180,7 @@ async def publish_all(connection: BrokerConnection, messages: Sequence[Message])
 
 
 class _Confirmations:
-    """Decides when messages are confirmed: in their order, and each only after it was processed."""
+    """Confirms messages in their order, each after it was processed."""
 
     def __init__(self, confirm: Callable[[int, int], object]) -> None:
         self._confirm = confirm
@@ -190,7 +192,7 @@ class _Confirmations:
         self._waiting.append((number, packet, qos))
 
     def finish(self, number: int) -> None:
-        """Confirm a message, as soon as all messages before it are confirmed."""
+        """Confirm a message when all earlier messages are confirmed."""
         self._done.add(number)
         while self._waiting and self._waiting[0][0] in self._done:
             first, packet, qos = self._waiting.popleft()
@@ -199,7 +201,7 @@ class _Confirmations:
 
 
 class _MqttConnection:
-    """A connection, by the client of Eclipse Paho in an asyncio loop.
+    """A connection that runs the client of Eclipse Paho in an asyncio loop.
 
     Args:
         account: the account.
@@ -253,7 +255,10 @@ class _MqttConnection:
         self._beat = asyncio.create_task(self._keep_alive())
 
     async def close(self) -> None:
-        """Disconnect. A broker that does not answer must not delay the end of the service."""
+        """Disconnect.
+
+        The wait is short, so that a broker that does not answer does not delay the end of the service.
+        """
         if self._beat:
             self._beat.cancel()
         if not self._ended.done():
@@ -305,7 +310,7 @@ class _MqttConnection:
             await asyncio.sleep(1)
 
     def _end(self, why: str) -> None:
-        """Record the end of the connection, and fail all calls that wait."""
+        """Record the end of the connection, and raise the error in all waiting calls."""
         if self._ended.done():
             return
         self._why = why
@@ -398,5 +403,5 @@ def _tls(authority: Path) -> ssl.SSLContext:
         raise UsageError(
             f"the certificate {authority} cannot be used",
             why=getattr(error, "strerror", None) or str(error),
-            remedy="name the PEM file of the certificate authority of the message broker",
+            remedy="give the PEM file of the message broker's certificate authority",
         ) from error

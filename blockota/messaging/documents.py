@@ -1,7 +1,7 @@
-"""The documents of AWS IoT Jobs and of the AWS Device Shadow, reduced to the parts that a gateway uses.
+"""The parts of the documents of AWS IoT Jobs and AWS Device Shadow that a gateway uses.
 
-Pure. Sources: the developer guide of AWS IoT, "Jobs MQTT API operations" and "Shadow service documents"; and what
-`awsiotsdk` sends and reads (`tests/peers/mqtt`).
+Pure. The sources are the developer guide of AWS IoT ("Jobs MQTT API operations" and "Shadow service documents"), and
+the messages that `awsiotsdk` sends and reads (`tests/peers/mqtt`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 class JobStatus(StrEnum):
     """The status of a job's execution.
 
-    A device sends only the last four.
+    A device sends only the last four values.
     """
 
     QUEUED = "QUEUED"
@@ -44,7 +44,7 @@ class JobStatus(StrEnum):
 
 
 class RejectCode(StrEnum):
-    """The reasons for which a request about jobs is rejected."""
+    """The reason codes of rejected requests about jobs."""
 
     INVALID_TOPIC = "InvalidTopic"
     INVALID_JSON = "InvalidJson"
@@ -64,9 +64,9 @@ class JobExecution:
         job: number of the job.
         status: status of the execution.
         details: the details that the device sent with the status.
-        version: the version of the execution, which rises with each update.
+        version: the version of the execution, incremented by each update.
         queued_at: Unix time at which the job was made.
-        started_at: Unix time at which the device began; None before the beginning.
+        started_at: Unix time at which the device began the job; None before the beginning.
         updated_at: Unix time of the last update.
     """
 
@@ -103,7 +103,8 @@ class JobUpdate:
         status: the new status.
         details: the ``statusDetails``. The gateway reads ``receipt``, ``sha256``, ``version``, ``received``,
             ``postponedUntil`` and ``reason``.
-        expected_version: the version that the device expects; None if the device expects no version.
+        expected_version: the version of the execution that the device expects; None if the device does not check the
+            version.
         wants_state: whether the answer must contain the state of the execution.
         wants_document: whether the answer must contain the job's document.
     """
@@ -167,7 +168,7 @@ class JobUpdate:
 
 
 def client_token(fields: Mapping[str, Any]) -> dict[str, str]:
-    """Return the field by which a device recognises the answer to its request.
+    """Return the field ``clientToken``, by which a device recognises the answer to its request.
 
     Raises:
         ValueError: the token is not a text of at most 64 characters.
@@ -187,10 +188,10 @@ class RunningImage:
     Attributes:
         product: the product.
         sha256: SHA-256 of the image.
-        version: the version that the device states; None if it states none.
+        version: the version that the device states; None if the device states no version.
         is_confirmed: whether the device has confirmed the image.
-        statement: the device's signed statement; None if there is none.
-        refused: SHA-256 of an image that the device refuses; None if it refuses none.
+        statement: the device's signed statement; None if the report is not signed.
+        refused: SHA-256 of an image that the device refuses; None if the device refuses no image.
         reason: why the device refuses the image.
     """
 
@@ -232,8 +233,8 @@ class ReportedState:
 
     Attributes:
         images: the reports about firmware and configurations.
-        hardware: hardware revision; None if it was not reported.
-        unique_id: unique id of the chip; None if it was not reported.
+        hardware: hardware revision of the device; None if the revision was not reported.
+        unique_id: unique id of the chip; None if the id was not reported.
     """
 
     images: tuple[RunningImage, ...] = ()
@@ -262,7 +263,7 @@ class Shadow:
     """The shadow of a device.
 
     Attributes:
-        version: the version of the shadow, which rises with each change.
+        version: the version of the shadow, incremented by each change.
         desired: the state that the device must reach.
         reported: the state that the device reported, merged from all reports.
     """
@@ -275,15 +276,15 @@ class Shadow:
     def delta(self) -> dict[str, Any]:
         """The desired configurations that the device does not have.
 
-        Only the SHA-256 of a configuration is compared: a device that reports the hash has the configuration. The
-        difference contains the whole configuration.
+        Only the SHA-256 of a configuration is compared, because a device that reports the hash has the configuration.
+        The difference contains the whole document of each missing configuration.
         """
         wanted = self.desired.get("configuration", {})
         rest = {product: one for product, one in wanted.items() if self.configuration(product) != one.get("sha256")}
         return {"configuration": rest} if rest else {}
 
     def configuration(self, product: str) -> object:
-        """Return the hash of the configuration that the device reported; None if it reported none."""
+        """Return the hash of a configuration that the device reported; None if the device reported no hash."""
         products = self.reported.get("configuration")
         found = products.get(product) if isinstance(products, dict) else None
         return found.get("sha256") if isinstance(found, dict) else None

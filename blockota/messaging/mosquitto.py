@@ -1,8 +1,9 @@
 """The files of a mosquitto broker: settings, access rules, passwords and certificates.
 
-The rules keep devices apart. A device signs in with its number as the user name, and may send and receive only its own
-messages. The same rule applies to the gateway's probe, which is device 0. The gateway reads and writes the topics of
-all devices. A management system reads the log entries of the gateway and the notices of the operations room.
+The rules isolate the devices from each other. A device signs in with its number as the user name, and may send and
+receive only its own messages. The same rule applies to the gateway's probe, which signs in as device 0. The gateway
+reads and writes the topics of all devices. A management system reads the log entries of the gateway and the notices of
+the operations room.
 
 ==================  ==============================================================================
 File                Content
@@ -10,9 +11,10 @@ File                Content
 mosquitto.conf      the broker's settings: TLS, no anonymous clients, one session a user
 rules               the access rules; ``%u`` is the user name
 passwords           hashes of the passwords (PBKDF2 with SHA-512), one line a user
-authority.pem       the certificate that devices trust; ``authority.key`` is its private key
+authority.pem       the certificate of the authority, which devices trust; ``authority.key`` is its private key
 server.pem          the broker's certificate; ``server.key`` is its private key
-gateway.secret      the password of the gateway; likewise ``0.secret`` of its probe, and ``operations.secret``
+gateway.secret the password of the gateway; ``0.secret`` is the probe's, and ``operations.secret`` the management
+system's
 ==================  ==============================================================================
 """
 
@@ -112,7 +114,7 @@ class BrokerFiles:
 
     @property
     def authority(self) -> Path:
-        """The certificate that clients trust."""
+        """The path of the authority's certificate, which clients trust."""
         return self.folder / "authority.pem"
 
     def secret(self, name: str) -> str:
@@ -128,14 +130,14 @@ class BrokerFiles:
             raise UsageError(
                 f"the password of {name} at the message broker cannot be read",
                 why=f"{path}: {error.strerror}",
-                remedy="write the files of the broker, or correct the folder in the settings",
+                remedy="create the broker's files, or correct the folder in the settings",
             ) from error
 
     def issue(self, names: Iterable[object]) -> dict[str, str]:
         """Make new passwords for users, and write their hashes.
 
         Returns:
-            The passwords by user name. The files contain only hashes of them.
+            The passwords by user name. The files contain only the hashes of the passwords.
 
         Raises:
             UsageError: the file cannot be written.
@@ -148,7 +150,7 @@ class BrokerFiles:
         return issued
 
     def forget(self, name: object) -> None:
-        """Remove the password of a user. The broker closes the connection.
+        """Remove the password of a user, so that the broker closes the user's connection.
 
         Raises:
             UsageError: the file cannot be written.
@@ -187,17 +189,18 @@ class BrokerFiles:
 def write_broker_files(
     folder: Path, devices: Iterable[int], *, hosts: Iterable[str], port: int = 8883, now: datetime | None = None
 ) -> dict[str, str]:
-    """Write the files of a broker. Existing certificates and passwords stay.
+    """Write the files of a broker. Existing certificates and passwords are not changed.
 
     Args:
-        folder: the folder, created if necessary.
+        folder: the folder of the files, which is created if necessary.
         devices: the numbers of the devices.
         hosts: names and addresses at which devices reach the broker.
         port: the port of the broker.
         now: the time from which the certificates are valid; the current time by default.
 
     Returns:
-        The new passwords, for each device or management system that had none. The files contain only hashes of them.
+        The new passwords, by user, of devices and management systems that had no password. The files contain only the
+        hashes of the passwords.
 
     Raises:
         UsageError: a file cannot be written.
@@ -215,7 +218,7 @@ def write_broker_files(
 
 
 def _write_certificates(files: BrokerFiles, hosts: list[str], now: datetime) -> None:
-    """Write the certificate of the authority if there is none, and the broker's certificate for these hosts."""
+    """Write the authority's certificate if it does not exist, and the broker's certificate for the given hosts."""
     known = None
     if (files.folder / "authority.key").exists():
         known = (files.folder / "authority.key").read_bytes(), files.authority.read_bytes()

@@ -1,7 +1,8 @@
 """The readings that devices send to their gateway. Pure.
 
 The message is a JSON object with exactly ``time``, ``name``, ``value`` and ``unit``, as in `blockota.model.reading`.
-The topic or the key identifies the device that sends it. The unit of a quantity without one is ``""``.
+The MQTT topic, or the pre-shared key of the connection, identifies the device that sends the reading. The unit is
+``""`` if the quantity has no unit.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _MEMBERS = {"time", "name", "value", "unit"}
 
 
 def read_reading(payload: bytes, *, thing: int, now: int) -> SensorReading:
-    """Return the reading in a device's message.
+    """Decode a reading from a device's message.
 
     Args:
         payload: the message.
@@ -25,7 +26,7 @@ def read_reading(payload: bytes, *, thing: int, now: int) -> SensorReading:
         now: the gateway's time.
 
     Raises:
-        ValueError: the message is not a reading, or its time is too far from the gateway's time.
+        ValueError: the message is not a reading, or the reading's time differs too much from the gateway's time.
     """
     fields = parse_object(payload)
     if set(fields) != _MEMBERS:

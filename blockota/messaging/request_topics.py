@@ -5,8 +5,8 @@
     blockota/v1/requests/{receiver}                   a JSON-RPC request for the identity RECEIVER
     blockota/v1/requests/{receiver}/answers/{sender}  the JSON-RPC response for the identity SENDER
 
-A response has the id of its request. The broker's rules should let each identity read only its own answers; nothing
-depends on this, because every request is signed.
+A response contains the id of its request. The broker's rules should give each identity access only to its own
+responses. The security does not depend on these rules, because every request is signed.
 """
 
 from __future__ import annotations

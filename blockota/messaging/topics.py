@@ -1,7 +1,7 @@
 """The topics between a gateway and its devices, and the payloads of events. Pure.
 
 Updates and configurations use the topics of AWS IoT Jobs and Device Shadow. The module `blockota.messaging.documents`
-has the documents of these topics. AWS has no topics for events, so BlockOTA defines its own::
+defines the documents on these topics. AWS has no topics for events, so BlockOTA defines its own::
 
     blockota/v1/things/{thing}/events      an event of a device: [seq, previous, kind, severity, time, body, signature]
     blockota/v1/things/{thing}/events/ack  the gateway's answer: [seq, index], or [seq, null, reason] for a refused one
@@ -14,18 +14,18 @@ has the documents of these topics. AWS has no topics for events, so BlockOTA def
 The first three payloads are deterministic CBOR (`blockota.formats.cbor`):
 
 =========  =======================================================================
-seq        number: the device's counter of events; a missing number shows a gap
-previous   SHA-256 of the payload of the event before; null in the first one
-kind       text: what happened, such as ``tamper``; at most 64 characters
-severity   number from 0, an emergency, to 7, for debugging (RFC 5424)
-time       number: Unix time in seconds of the device's clock; null without one
+seq        number: the device's counter of events; a missing number reveals a missing event
+previous   SHA-256 of the payload of the previous event; null in the first event
+kind       text: the type of the event, such as ``tamper``; at most 64 characters
+severity   number from 0 for an emergency to 7 for debugging (RFC 5424)
+time       number: Unix time in seconds by the device's clock; null if the device has no clock
 body       text: details; at most 2,048 characters
 signature  the device's signature, 64 bytes; or null
 index      number of the entry in the gateway's log
 entry      the bytes of the entry, `blockota.model.receipt`
 =========  =======================================================================
 
-The signature is that of a COSE_Sign1 structure whose payload is the array of the six items before it
+The signature is the signature of a COSE_Sign1 structure, whose payload is the array of the items ``seq`` to ``body``
 (`blockota.model.device_event`). A device that has a key signs its events.
 """
 
@@ -55,7 +55,7 @@ _NUMBER_BITS = 64
 class RequestKind(StrEnum):
     """The kinds of requests of a device.
 
-    The value of a kind is the end of its topic.
+    The value of a kind is the last part of the request's topic.
     """
 
     START_NEXT = "jobs/start-next"
@@ -92,7 +92,7 @@ class RequestTopic:
     Attributes:
         thing: number of the device.
         kind: the kind of the request.
-        job: the job in the topic; empty if the topic names no job.
+        job: the number of the job in the topic as text; empty if the topic names no job.
     """
 
     thing: int
@@ -122,39 +122,36 @@ class RequestTopic:
 
     @property
     def rejected(self) -> str:
-        """The topic of the answer that refuses the request."""
+        """The topic for the answer to a rejected request."""
         return f"{self}/rejected"
 
 
 def is_held(topic: str) -> bool:
-    """Whether a message is confirmed to the broker only when the gateway has written it.
+    """Whether a message is confirmed to the broker only after the gateway has stored its content.
 
-    A device does not repeat these messages: it has the broker's confirmation. A device that gets no answer to any other
-    request repeats it.
+    A device does not repeat such a message after the broker's confirmation. All other requests are repeated if the
+    gateway does not answer.
     """
     return topic.endswith(_HELD)
 
 
 def notify_next(thing: int | str) -> str:
-    """Return the topic of a device's next job.
-
-    The message on this topic is retained.
-    """
+    """Return the topic of a device's next job, on which messages are retained."""
     return f"$aws/things/{thing}/jobs/notify-next"
 
 
 def shadow_delta(thing: int) -> str:
-    """Return the topic of the difference between the wanted and the reported configuration."""
+    """Return the topic of the difference between the desired and the reported configuration."""
     return f"$aws/things/{thing}/shadow/update/delta"
 
 
 def event_answers(thing: int) -> str:
-    """Return the topic of the answers to the events of a device."""
+    """Return the topic of the answers to a device's events."""
     return f"blockota/v1/things/{thing}/events/ack"
 
 
 def reading_rejections(thing: int) -> str:
-    """Return the topic of the reasons why readings of a device were refused."""
+    """Return the topic on which a device receives the reasons for refused readings."""
     return f"blockota/v1/things/{thing}/readings/rejected"
 
 
@@ -169,7 +166,7 @@ def site_events(gateway: UUID) -> str:
 
 
 def parse_object(payload: bytes) -> dict[str, Any]:
-    """Return the JSON object in a payload. An empty payload is an empty object.
+    """Decode the JSON object in a payload. An empty payload means an empty object.
 
     Raises:
         ValueError: the payload is too large, is not a JSON object, or repeats a key.
@@ -190,7 +187,7 @@ def _check_size(payload: bytes) -> None:
 
 @dataclass(frozen=True)
 class ThingEvent(DeviceEvent):
-    """The message with an event of a device. The table in this module's docstring explains the attributes."""
+    """A device's message with an event. The table in this module's docstring explains the attributes."""
 
     signature: bytes | None = None
 
@@ -220,7 +217,7 @@ class ThingEvent(DeviceEvent):
 
     @property
     def statement(self) -> bytes | None:
-        """The device's signed statement about the event, with the payload that the message does not repeat."""
+        """The device's signed statement about the event; None if the event is not signed."""
         return self.signature and SignedStatement(EVENT_TYPE, self.payload(), self.signature).encode()
 
 
