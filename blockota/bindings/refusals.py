@@ -152,14 +152,15 @@ REFUSALS: Mapping[str, Refusal] = {
     # UpdateLedger
     "NotALogKeeper": Refusal(
         "{caller} may not anchor a log",
-        "only active gateways, validators, technicians and clouds keep logs, and its identity is banned, retired or of "
-        "another kind ({kind})",
+        "only active gateways, validators, technicians and clouds keep logs, "
+        "and its identity (kind: {kind}) is missing, banned, retired or of another kind",
         "use the newest account of an active identity of these kinds",
         Action.LIST_IDENTITIES,
     ),
     "NotAnAdministrator": Refusal(
         "{caller} may not decide on a log",
-        "only active administrators decide, and its identity is banned, retired or of another kind ({kind})",
+        "only active administrators decide, "
+        "and its identity (kind: {kind}) is missing, banned, retired or of another kind",
         "use the newest account of an active administrator",
         Action.LIST_IDENTITIES,
     ),
@@ -231,7 +232,8 @@ REFUSALS: Mapping[str, Refusal] = {
     # UpdateOrders
     "NotAnOperator": Refusal(
         "{caller} may not order",
-        "only an active operator orders, and its identity is banned, retired or of another kind ({kind})",
+        "only an active operator orders, "
+        "and its identity (kind: {kind}) is missing, banned, retired or of another kind",
         "use the newest account of an active operator",
         Action.LIST_IDENTITIES,
     ),

@@ -189,6 +189,11 @@ def _warnings_of(proposal: Proposal, place: QueuePlace, *, safe: SafeState) -> I
             f"Warning: {shortened(place.equal)} proposes the same already. After its execution, this proposal can "
             "hardly succeed. If you proposed the same twice by mistake, remove the new file."
         )
+    if place.newer:
+        yield (
+            f"Warning: {shortened(place.newer)} publishes the same version of a product first, or a newer one. After "
+            "its execution, this proposal cannot be executed. Use a version above it, or reject one of the two."
+        )
     first = place.before.get(safe.nonce)
     if first and proposal.call and proposal.call.name in _URGENT:
         yield (

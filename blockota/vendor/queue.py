@@ -71,11 +71,13 @@ class QueuePlace:
         before: names of the proposals that come first, by their nonces.
         rivals: names of the proposals with another transaction at the same nonce.
         equal: names of the proposals that come first and make the same call; a rejection makes none.
+        newer: names of the other proposals that come first and publish the same version of a product, or a newer one.
     """
 
     before: Mapping[int, str]
     rivals: tuple[str, ...]
     equal: tuple[str, ...] = ()
+    newer: tuple[str, ...] = ()
 
 
 def list_proposals(
@@ -181,7 +183,7 @@ def find_place(proposal: Proposal, queue: Mapping[str, Proposal], *, nonce: int,
     A Safe executes one transaction at each nonce, so proposals with the same chain, Safe and nonce compete.
     """
     before: dict[int, str] = {}
-    rivals, equal = [], []
+    rivals, equal, newer = [], [], []
     for name, other in queue.items():
         # The Safe does not know when a proposal expires, so a rejection competes with expired proposals too.
         is_pending = other.expires > now or (proposal.is_rejection and other.nonce == proposal.nonce)
@@ -192,15 +194,29 @@ def find_place(proposal: Proposal, queue: Mapping[str, Proposal], *, nonce: int,
             before[other.nonce] = f"{others} or {name}" if others else name
             if (other.to, other.data) == (proposal.to, proposal.data) and not proposal.is_rejection:
                 equal.append(name)
+            elif _hides(other, proposal):
+                newer.append(name)
         elif other.nonce == proposal.nonce and other.safe_tx_hash != proposal.safe_tx_hash:
             rivals.append(name)
-    return QueuePlace(before, tuple(rivals), tuple(equal))
+    return QueuePlace(before, tuple(rivals), tuple(equal), tuple(newer))
 
 
 def with_queue(view: ChainView, proposal: Proposal, queue: Mapping[str, Proposal], *, now: int) -> ChainView:
     """Add the place of a proposal in a queue to a chain view."""
     place = find_place(proposal, queue, nonce=view.safe.nonce, now=now)
     return replace(view, queued=place.before, rivals=place.rivals)
+
+
+def _hides(first: Proposal, proposal: Proposal) -> bool:
+    """Whether the contract refuses a publication after the first one: the versions of a product only rise."""
+    if first.to != proposal.to:
+        return False
+    published = {one["product"]: one["version"] for one in _releases(first)}  # in rising order within a call
+    return any(published.get(one["product"], 0) >= one["version"] for one in _releases(proposal))
+
+
+def _releases(proposal: Proposal) -> list[dict[str, Any]]:
+    return proposal.call.items if proposal.call and proposal.call.name == "publish" else []
 
 
 def _state(proposal: Proposal, view: ChainView, *, now: int) -> ProposalState:

@@ -12,11 +12,13 @@ from blockota.approval.proposal import Proposal
 from blockota.approval.red_flags import red_flags
 from blockota.bindings.block_ota import publish_call
 from blockota.errors import ProposalError
+from blockota.model.release import Version
 from blockota.vendor.files import ProposalFolder
 from blockota.vendor.queue import (
     ProposalState,
     check_next,
     check_pending,
+    find_place,
     list_proposals,
     read_queue,
     settle_past,
@@ -97,6 +99,21 @@ def test_proposals_that_come_first_or_compete_are_named() -> None:
     rejection = proposal_with(nonce=9, to=SAFE, data=b"")
     rivals = with_queue(VIEW, rejection, queue, now=NOW).rivals
     assert rivals == ("itself.json", "late-rival.json", "expired-rival.json")
+
+
+def test_a_proposal_of_the_same_or_a_newer_version_is_named() -> None:
+    """A publication that comes first hides one of the same product whose version is not above its own."""
+    other = publish_call([release_of(code(65))])
+    same, newer = LATER, proposal_with(nonce=9, data=publish_call([release_of(code(66), version=Version(99, 0, 0))]))
+    queue = {
+        "first.json": proposal_with(nonce=7, data=other),
+        "itself.json": LATER,
+        "elsewhere.json": proposal_with(nonce=8, data=other, to=SAFE),
+        "rejection.json": proposal_with(nonce=8, to=SAFE, data=b""),
+    }
+    for proposal, expected in ((same, ("first.json",)), (newer, ())):
+        place = find_place(proposal, queue, nonce=7, now=NOW)
+        assert (place.newer, place.equal) == (expected, ())
 
 
 def test_a_folder_is_read_as_a_queue(tmp_path: Path) -> None:
