@@ -167,7 +167,7 @@ def test_a_gateway_serves_and_anchors_through_outages(city: City, site: Site) ->
 
 def test_a_second_process_with_one_state_is_refused(site: Site) -> None:
     """A running gateway's state file is locked against a second process."""
-    with site.running(), pytest.raises(RefusedError, match="another gateway runs"):
+    with site.running(), pytest.raises(RefusedError, match="another process runs a gateway"):
         run_gateway(site.setup, LineLog(lambda _: None), Stop(), on_ready=lambda _: None)
 
 

@@ -186,7 +186,7 @@ def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None
     """Of two proposals with the same nonce, executing a rejection makes the rejected proposal invalid."""
     file = propose(workshop, OLD, "1.0.0")
     refused(workshop.run("proposal", "reject", "-o", "no.json"), USAGE, "FILE", "--nonce")
-    refused(workshop.run("proposal", "reject", str(file), "--nonce", "1"), USAGE, "one of FILE and --nonce")
+    refused(workshop.run("proposal", "reject", str(file), "--nonce", "1"), USAGE, "FILE and --nonce are alternatives")
     rejected = ok(workshop.run("proposal", "reject", str(file), "--reason", "wrong image"))
     assert "Its execution rejects 1.0.0.json." in rejected.out
     Path("reject-1.0.0.json").rename("no.json")
