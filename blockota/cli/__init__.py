@@ -1,1 +1,1 @@
-"""The command line: parse, call the library, print."""
+"""The command line of BlockOTA, which parses commands, calls the library and prints results."""

@@ -180,7 +180,7 @@ def summary(session: Session, /, logs: tuple[Path, ...], wanted: str | None) -> 
     LOGS are bench logs; the default is the bench log that the settings name.
 
     A board with several lines counts once, by its newest line, and is also counted as repeated. MEAN TIME is the mean
-    duration of the successful runs. Each log is verified as by `blockota bench log`. A line that is in several LOGS
+    duration of the successful runs. Each log is verified, as `blockota bench log` does. A line that is in several LOGS
     counts once.
 
     \b

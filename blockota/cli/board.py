@@ -1,4 +1,4 @@
-"""``blockota board``: identify a board, read it, simulate one, diagnose its line, and show what bench logs record."""
+"""``blockota board``: identify, read, erase, protect or simulate a board, diagnose its line, and show bench logs."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def list_boards(session: Session, /, logs: tuple[Path, ...], product: str | None
 
     LOGS are bench logs; the default is the bench log that the settings name.
 
-    For each board, the list shows only the newest line of all logs. Each log is verified as by `blockota board log`.
+    For each board, the list shows only the newest line of all logs. Each log is verified, as `blockota board log` does.
 
     \b
     Example:  blockota board list --product acme-thermo2 --version 1.2.0 \\
@@ -257,7 +257,7 @@ for _command in (erase, protect, unprotect):
 
 
 def _span(chip: Chip, flash_size: int, *, first: int | None, length: int | None) -> range:
-    """Return the addresses to read, all in one memory region of the chip."""
+    """Return the range of addresses to read, which lies in one memory region of the chip."""
     start = FLASH_BASE if first is None else first
     memories = chip.readable(flash_size)
     memory = next((span for span in memories if start in span), range(0))

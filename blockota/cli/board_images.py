@@ -35,8 +35,8 @@ class OwnImage:
     def completed(self, bench: BenchSettings, product: str | None, *, resume: bool) -> OwnImage:
         """Return the options, completed by the settings of the bench.
 
-        The settings apply only to the bench's product; for another product, only the options count. A resumed run uses
-        the product in its record.
+        The settings apply only to the bench's own product; for every other product, only the options apply. A resumed
+        run uses the product in its record.
 
         Args:
             bench: the settings of the bench.

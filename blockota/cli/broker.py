@@ -1,4 +1,4 @@
-"""``blockota broker``: keep, serve and announce the releases that accepted agreements cover."""
+"""``blockota broker``: store and announce copies of the releases that accepted agreements cover."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ class _Rounds:
         self._advice: tuple[str, ...] | None = None
 
     def run(self, *, verify_all: bool = False) -> None:
-        """Run one round, which can first verify all copies.
+        """Run one round; with `verify_all`, the round first verifies all copies.
 
         Raises:
             UnreachableError: the chain, the store or the state file is out of reach.
@@ -240,7 +240,7 @@ class _Rounds:
             self._session.note(f"{_NOTES.get(done.verb, done.verb)}: {text}")
 
     def _print_advice(self, *, has_steps: bool) -> None:
-        """Print the advice for the operator, unless it is the same as in the last round."""
+        """Print the advice for the operator, unless it equals the advice of the last round."""
         if self._work.facts is None or self._work.left:
             return
         confirmations = self._session.settings.confirmations

@@ -1,4 +1,4 @@
-"""``blockota cloud``: the service that keeps the readings of a city in a database."""
+"""``blockota cloud``: the service that stores the readings of a city in a database."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DAY = 86_400
 
 @click.group(cls=VerbGroup)
 def cloud() -> None:
-    """Keep the readings of a city in a database, with the signed requests that prove them.
+    """Store the readings of a city in a database, with the signed requests that prove them.
 
     The tables [cloud] and [log] of the settings configure the service.
     """

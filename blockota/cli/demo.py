@@ -124,7 +124,7 @@ def _flash(walk: DemoWalk, port: str, *options: str, expect: int = 0) -> None:
 
 
 def _tamper(store: Path, copy: Path, *, image: Path) -> None:
-    """Copy a store, and change one byte of an image's block in the copy."""
+    """Copy a store, and change one byte of an image in the copy."""
     from blockota.formats.cid import cid_of
 
     shutil.copytree(store, copy)

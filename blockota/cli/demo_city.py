@@ -136,7 +136,7 @@ class CityDemo:
     def _register(self, serials: Sequence[str]) -> list[int]:
         """Register devices, each in a transaction, and return their numbers.
 
-        To run `blockota device register` for each device would take minutes.
+        Running `blockota device register` for each device would take minutes.
         """
         from blockota.bindings.devices import DevicesContract
         from blockota.cli.keys import open_key

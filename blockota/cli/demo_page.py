@@ -62,7 +62,7 @@ def admit_registrant(walk: DemoWalk, *, blocks: int = 1) -> None:
 
 
 def register_boards(walk: DemoWalk, boards: Sequence[str]) -> None:
-    """Register boards as devices of the city, and give the bench the identity of the enrolled technician.
+    """Register boards as devices of the city, and configure the identity of the enrolled technician at the bench.
 
     Args:
         walk: runs the commands.

@@ -1,4 +1,4 @@
-"""``blockota device``: register the devices of a city, give them keys, ban them, and show them."""
+"""``blockota device``: register the devices of a city, record their keys, ban devices, and show them."""
 
 from __future__ import annotations
 

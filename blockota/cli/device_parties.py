@@ -202,7 +202,7 @@ def allow(session: Session, /, entry: _Entry) -> None:
 @_entry_options
 @with_session
 def disallow(session: Session, /, entry: _Entry) -> None:
-    """Take a product off the list of the spec NAME.
+    """Remove a product from the list of the spec NAME.
 
     \b
     Example:  blockota device spec disallow thermo2 --product acme-thermo2 \\
@@ -246,7 +246,7 @@ def site() -> None:
 @proposing_options
 @with_session
 def give(session: Session, /, uuid: UUID, blocks: int, proposing: ProposalOptions) -> None:
-    """Propose to give the gateway with the UUID GATEWAY blocks of device numbers.
+    """Propose to assign blocks of device numbers to the gateway with the UUID GATEWAY.
 
     \b
     Example:  blockota device site give 0f8fad5b-d9cb-469f-a165-70867728950e \\
@@ -261,7 +261,7 @@ def give(session: Session, /, uuid: UUID, blocks: int, proposing: ProposalOption
 @proposing_options
 @with_session
 def replace(session: Session, /, uuid: UUID, by: UUID, proposing: ProposalOptions) -> None:
-    """Propose to give all numbers of GATEWAY, with their devices, to another gateway.
+    """Propose to transfer all device numbers of GATEWAY, with their devices, to another gateway.
 
     \b
     Example:  blockota device site replace 0f8fad5b-d9cb-469f-a165-70867728950e \\
@@ -303,7 +303,9 @@ def read_text(path: Path | None) -> str:
     try:
         return read_input(path, limit=1 << 16).decode()
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} cannot be recorded", why="it is not a text in UTF-8") from error
+        raise UsageError(
+            f"{path} cannot be recorded", why="the file is not text in UTF-8", remedy="convert it to UTF-8"
+        ) from error
 
 
 def _name(name: str) -> bytes:

@@ -77,7 +77,7 @@ class FlashDisplay:
         self._session.note(f"{self._prefix(port)}{sentence}")
 
     def progress(self, port: str, event: BoardProgress, /) -> None:
-        """Show one step of the flashing of a board."""
+        """Update the display after one step of flashing a board."""
         if isinstance(event, BoardMet):
             identity = event.identity
             name = identity.chip.name if identity.chip else "an unknown chip"

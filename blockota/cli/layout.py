@@ -68,7 +68,8 @@ def sentence_lines(sentence: str, *, width: int | None, taken: int = 0) -> list[
     Args:
         sentence: the sentence, on one line.
         width: the terminal's width; None for no limit.
-        taken: the width of the mark before the sentence. The further lines have the same indent, within limits.
+        taken: the width of the mark before the sentence. The further lines of the sentence are indented by the same
+            width, within limits.
     """
     indent = taken if taken in _INDENTS else _INDENTS.start
     if width is None:

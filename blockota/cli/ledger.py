@@ -41,7 +41,7 @@ def ledger() -> None:
 @click.argument("keeper", metavar="[UUID]", type=UUID_TYPE, required=False)
 @with_session
 def show(session: Session, /, keeper: UUID | None) -> None:
-    """Show the anchored log of one identity, or of all.
+    """Show the anchored log of one identity, or of all identities.
 
     \b
     Example:  blockota ledger show 0f8fad5b-d9cb-469f-a165-70867728950e

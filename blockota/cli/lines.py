@@ -125,7 +125,7 @@ def board_lines(
 
 
 def _only_adapter() -> str:
-    """Return the port of the one USB adapter, and print it on stderr.
+    """Return the port of the only USB adapter, and print the port on stderr.
 
     Only an adapter's port is chosen, because a built-in port exists whether or not a board is connected to it.
 

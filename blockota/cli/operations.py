@@ -99,8 +99,8 @@ def run(session: Session, /, *, is_public: bool, events: Path | None, password_f
     """Serve the page, until SIGTERM or Ctrl-C.
 
     The room follows both chains and the logs of [operations.logs], and verifies each new log entry when it arrives.
-    Everyone who can reach the address can read the pages. Therefore listen on this machine only, put a proxy that
-    authenticates users in front, or pass --public. Sign-in works only if [operations] names the room's identity.
+    Everyone who can reach the address can read the pages. Therefore let the room listen on this machine only, or behind
+    a proxy that authenticates users, or pass --public. Sign-in works only if [operations] names the room's identity.
 
     \b
     Example:  blockota operations run
@@ -128,7 +128,7 @@ def run(session: Session, /, *, is_public: bool, events: Path | None, password_f
 def sign_in(session: Session, /, key: str, url: str | None, password_fd: int | None) -> None:
     """Sign in to a room, and print a one-time address for the browser.
 
-    The command signs a text that names the room, the account and the chain (EIP-4361). The key stays here.
+    The command signs a sign-in text (EIP-4361), which names the room, the account and the chain. The key stays here.
 
     \b
     Example:  blockota operations sign-in --key keystore:operator.json \\

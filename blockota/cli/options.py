@@ -39,7 +39,7 @@ class ProposalOptions:
     """Option values of a command that makes a proposal.
 
     Attributes:
-        nonce: the nonce of the Safe; None stands for the next free one in the folder.
+        nonce: the nonce of the Safe; None stands for the next free nonce in the folder.
         sign: opens the key of the owner who signs the new proposal; None leaves the proposal unsigned.
     """
 

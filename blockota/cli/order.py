@@ -103,8 +103,8 @@ def update(session: Session, /, producer: str | None, ordering: OrderOptions) ->
 def configure(session: Session, /, image: Path, ordering: OrderOptions, proposing: ProposalOptions | None) -> None:
     """Publish the configuration IMAGE, and order it for a group.
 
-    The first run writes the proposal to publish IMAGE on the city's BlockOTA, for the owners of the city's Safe. Once
-    they have executed it, the same command sends the operator's order.
+    The first run writes the proposal to publish IMAGE on the city's BlockOTA, for the owners of the city's Safe. After
+    the owners have executed the proposal, run the same command again to send the operator's order.
 
     \b
     Example:  blockota order configure berlin.bin --group thermo2-berlin \\

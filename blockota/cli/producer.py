@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def producer() -> None:
     """Admit the producers whose releases gateways follow.
 
-    The consortium's Safe decides. A producer is a vendor with its contracts BlockOTA and FirmwareReplication.
+    The consortium's Safe decides on each admission. A producer is a vendor with its contracts BlockOTA and
+    FirmwareReplication.
     """
 
 

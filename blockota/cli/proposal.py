@@ -154,7 +154,8 @@ def show(
 ) -> None:
     """Show the effect of FILE, its signatures, and its red flags.
 
-    The transaction is decoded, and the images are hashed as by `sign`. Red flags need a node or a chain view.
+    The transaction is decoded, and the images are hashed as by `sign`. Red flags are checked only with a node or a
+    chain view.
 
     \b
     Example:  blockota proposal show 1.4.0.json

@@ -273,7 +273,7 @@ def show(
 ) -> None:
     """Show a release of the product NAME, with its notes and metadata.
 
-    The default VERSION is the newest that is not revoked.
+    The default VERSION is the newest version that is not revoked.
 
     \b
     Example:  blockota release show acme-thermo2
@@ -282,7 +282,11 @@ def show(
     from blockota.vendor.description import find_description
 
     if (name and product) or (number and version):
-        raise UsageError("the release is given twice", why="NAME means --product, and VERSION means --version")
+        raise UsageError(
+            "the release is given twice",
+            why="NAME means --product, and VERSION means --version",
+            remedy="pass each once",
+        )
     product, version = name or product, number or version
     if product is None:
         raise click.MissingParameter(param_hint="'NAME'", param_type="argument")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class ServiceSettings(Protocol):
-    """The settings of a service that keeps a log."""
+    """The settings that every service with a log has."""
 
     @property
     def identity(self) -> UUID:

@@ -66,12 +66,12 @@ class Session:
 
     @functools.cached_property
     def gateway(self) -> Connection:
-        """The gateway chain and its contracts; the same as `connection` if the settings name one network for both."""
+        """The gateway chain and its contracts; equals `connection` if the settings name one network for both chains."""
         settings = load_settings(self.config, network=self._network, environment=os.environ, role=Role.GATEWAY)
         return self.connection if settings == self.settings else self._connect(settings)
 
     def connection_to(self, chain_id: int) -> Connection:
-        """Return `gateway` if the chain id is only that of the gateway chain, else `connection`."""
+        """Return `gateway` if the chain id belongs only to the gateway chain, else `connection`."""
         is_gateway = chain_id != self.settings.chain_id and chain_id == self.gateway.settings.chain_id
         return self.gateway if is_gateway else self.connection
 

@@ -29,7 +29,7 @@ _PACKAGES = ("joserfc", "starlette", "uvicorn", "paho")
 
 @click.group(cls=VerbGroup)
 def validator() -> None:
-    """Check the signed requests of gateways, keep their readings, and act on them by rules.
+    """Check the signed requests of gateways, store their readings, and send commands to devices by rules.
 
     The tables [validator] and [log] of the settings configure the validator; its rules are in validator.toml.
     """
