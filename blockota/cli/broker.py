@@ -77,7 +77,7 @@ def sync(
     key: str,
     password_fd: int | None,
 ) -> None:
-    """Keep and announce the images of accepted agreements.
+    """Store and announce the images of accepted agreements.
 
     Images are fetched, verified, pinned and announced. Images of ended agreements are dropped.
 
