@@ -77,7 +77,7 @@ def find_deep_agreement(contract: ReplicationContract, number: int, *, confirmat
     if contract.shallow([found], block=max(head - confirmations, 0)):
         raise RefusedError(
             f"agreement {number} is not confirmed yet",
-            why=f"fewer than {confirmations} blocks follow the proposal's block, so a reorganisation can replace it",
+            why=f"fewer than {confirmations} blocks follow its proposal, and a reorganisation can replace the proposal",
             remedy="wait for more blocks, and repeat the command",
         )
     return found

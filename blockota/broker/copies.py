@@ -75,7 +75,7 @@ class Copies:
             pass
 
     def pin(self, cid: CID) -> None:
-        """Pin a file that is complete in `staging`. A Kubo node gets the whole file, and `staging` is emptied."""
+        """Pin a file that is complete in `staging`. A Kubo node receives the whole file, and `staging` is emptied."""
         if self._store is self.staging:
             self._store.pin(cid)
             return

@@ -88,7 +88,7 @@ class GatewayAccess:
 
     @property
     def commands(self) -> CommandDesk | None:
-        """The desk that stores commands and their states; None if the gateway accepts no commands."""
+        """The object that stores commands and their states; None if the gateway accepts no commands."""
         return self._port.desk if self._port else None
 
     @property

@@ -60,4 +60,4 @@ def _uuid(table: SettingsTable, name: str) -> UUID:
     try:
         return UUID(name)
     except ValueError as error:
-        raise table.unusable(name, "it is not the UUID of a validator") from error
+        raise table.unusable(name, "the name is not the UUID of a validator") from error

@@ -25,7 +25,7 @@ async def send_waiting(
     Returns immediately if the gateway accepts no commands.
 
     Args:
-        context: the objects that the gateway's service gives to the face.
+        context: the objects that the gateway's service passes to the face.
         face: the name of the face, for the log.
         send: sends a command if its device listens through this face. `send` is called again with each command that was
             not sent.

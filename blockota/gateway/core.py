@@ -176,7 +176,7 @@ class Core:
         return choice.why if choice else "the device's Spec lists no product for it"
 
     def nonce(self, number: int) -> bytes:
-        """Return the 16 bytes that a device's next statement must contain. An accepted statement changes them.
+        """Return the 16 bytes that a device's next statement must contain. They change after each accepted statement.
 
         The previous nonce is also accepted, because a device may have received its offer before the change.
         """
@@ -332,7 +332,7 @@ class Core:
         Args:
             number: number of the device.
             text: the event.
-            statement: the device's signed statement, for level A. Without it, the event has level B.
+            statement: the device's signed statement, for level A. Without a statement, the event has level B.
             counter: the device's own number for the event. A repeated event is not logged again.
 
         Returns:

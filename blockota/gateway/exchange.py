@@ -20,7 +20,7 @@ Clock = Callable[[], int]
 
 @dataclass(frozen=True)
 class DeviceOffer:
-    """The image that a device is to install now.
+    """The image that a device must install now.
 
     Attributes:
         job: number of the try, 1 to 2,147,483,647. A face sends the number to the device, and passes it to the core

@@ -23,8 +23,8 @@ class FaceContext:
         log: writes one line of JSON: ``log("ddi", "refused", device=256, why="…")``.
         identity_key: URI of the identity's private key, which signs documents for devices; None if there is no key.
         entries: reads up to 256 entries of the gateway's log, beginning at the given index.
-        readings: the desk that accepts the readings of devices; None if the gateway has no validator.
-        commands: the desk with the commands to devices; None if the gateway accepts no commands.
+        readings: accepts and stores the readings of devices; None if the gateway has no validator.
+        commands: stores the commands to devices; None if the gateway accepts no commands.
     """
 
     identity: UUID

@@ -23,7 +23,7 @@ class KnownDevice:
         number: number of the device in DeviceRegistry.
         name: the first alias of the device; the number of the device if it was registered in a batch.
         spec_hash: hash of the device's Spec.
-        key: P-256 key of the device on the chain; None if it has none.
+        key: P-256 key of the device on the chain; None if the device has no key.
         is_banned: whether the device is banned. A banned device receives no offers, and its messages are refused.
         group: name of the device's group in the settings.
         face: name of the face that serves the device, such as ``mqtt``.
@@ -93,7 +93,7 @@ class ReleaseFacts:
     Attributes:
         id: the release's name, unique on all chains.
         release: the record.
-        manifest: manifest of the release; None if the release has none, or if it has not been found yet.
+        manifest: manifest of the release; None if there is no manifest, or if the manifest has not been found yet.
         is_active: whether the release is not revoked, and is in effect at the time of the confirmed block.
         image: the proven image; None if the image has not been found yet, or is not needed.
     """

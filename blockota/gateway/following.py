@@ -1,7 +1,7 @@
 """The work of the gateway's threads: following the chains, and finding the files of the releases.
 
-A failed read of a chain or search of a source is repeated later. Before the next successful read, the last reading of
-the chain stays valid.
+If reading a chain or searching a source fails, the thread tries again later. Until a chain can be read again, its last
+reading stays valid.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ class GatewaySettings:
                 if devices and number is not None:
                     found[number] = name, {"port": devices.required(key, example="/dev/ttyUSB0")}
                 elif devices:
-                    raise devices.unusable(key, "it is not the number of a device")
+                    raise devices.unusable(key, "the name is not the number of a device")
         return found
 
 

@@ -20,7 +20,7 @@ _GATHER = 0.008
 
 
 class BusyError(Exception):
-    """The maximum number of requests is waiting."""
+    """A request is refused, because the maximum number of requests is already waiting."""
 
 
 class RequestIntake:
@@ -46,7 +46,7 @@ class RequestIntake:
             address: the network address of the client.
 
         Raises:
-            BusyError: the maximum number of requests is waiting.
+            BusyError: the maximum number of requests is already waiting.
         """
         if len(self._waiting) >= self._most:
             raise BusyError

@@ -167,7 +167,7 @@ def read_reply(raw: bytes, *, status: int = HTTPStatus.OK) -> RequestReply:
     if isinstance(result, dict) and error_fields is None:
         return RequestReply(result)
     if not isinstance(error_fields, dict) or type(error_fields.get("code")) is not int:
-        raise ValueError("it has neither a result nor an error")
+        raise ValueError("the response has neither a result nor an error")
     data = error_fields.get("data")
     texts = {name: str(data.get(name, "")) for name in ("detail", "fault", "warning")} if isinstance(data, dict) else {}
     return RequestReply(None, error_fields["code"], str(error_fields.get("message", "")), **texts)
@@ -206,7 +206,8 @@ class RequestLine:
         """Send a request, and wait for the reply.
 
         Raises:
-            UnreachableError: the receiver does not answer, or the answer is not a reply. It may have the request.
+            UnreachableError: the receiver does not answer, or the answer is not a JSON-RPC response. It may have the
+                request.
         """
         is_kept = self._connection is not None
         try:

@@ -260,7 +260,7 @@ class Network:
             pause: the seconds between two reads while waiting.
 
         Raises:
-            UnreachableError: the node is out of reach, or does not keep the events.
+            UnreachableError: the node is out of reach, or has pruned the events.
 
         Examples:
             >>> next(network.events()).name

@@ -80,7 +80,7 @@ def follow_events(connection: Connection, *, pause: float | None) -> Iterator[Co
         pause: the seconds between two reads; None to end the events at the newest confirmed block.
 
     Raises:
-        UnreachableError: the node is out of reach, or does not keep the events.
+        UnreachableError: the node is out of reach, or has pruned the events.
     """
     contract, settings = connection.contract, connection.settings
     follower = Follower(contract.chain, confirmations=settings.confirmations, first_block=settings.first_block)

@@ -65,7 +65,7 @@ class JobExecution:
         status: status of the execution.
         details: the details that the device sent with the status.
         version: the version of the execution, incremented by each update.
-        queued_at: Unix time at which the job was made.
+        queued_at: Unix time at which the job was created.
         started_at: Unix time at which the device began the job; None before the beginning.
         updated_at: Unix time of the last update.
     """

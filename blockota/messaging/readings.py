@@ -30,11 +30,11 @@ def read_reading(payload: bytes, *, thing: int, now: int) -> SensorReading:
     """
     fields = parse_object(payload)
     if set(fields) != _MEMBERS:
-        raise ValueError("its members are not exactly time, name, value and unit")
+        raise ValueError("the reading's members are not exactly time, name, value and unit")
     reading = SensorReading.of_fields({"thing": thing, **fields})
     if reading.name.startswith(OUTCOME):
-        raise ValueError(f"its name begins with {OUTCOME}, which only the gateway uses")
+        raise ValueError(f"the reading's name begins with {OUTCOME}, which only the gateway uses")
     if not now - OLDEST <= reading.time <= now + LATEST:
         away = f"{abs(reading.time - now):,.0f} seconds {'before' if reading.time < now else 'after'}"
-        raise ValueError(f"its time is {away} the gateway's time")
+        raise ValueError(f"the reading's time is {away} the gateway's time")
     return reading

@@ -182,7 +182,7 @@ def parse_object(payload: bytes) -> dict[str, Any]:
 
 def _check_size(payload: bytes) -> None:
     if len(payload) > MAX_PAYLOAD:
-        raise ValueError(f"it has {len(payload):,} bytes, but a message has at most {MAX_PAYLOAD:,}")
+        raise ValueError(f"the message has {len(payload):,} bytes, but at most {MAX_PAYLOAD:,} are allowed")
 
 
 @dataclass(frozen=True)
@@ -205,12 +205,12 @@ class ThingEvent(DeviceEvent):
         _check_size(payload)
         items = cbor.decode(payload)
         if not isinstance(items, list) or len(items) != _EVENT_ITEMS:
-            raise ValueError(f"it is not an array of the {_EVENT_ITEMS} items of an event")
+            raise ValueError(f"the message is not an array of the {_EVENT_ITEMS} items of an event")
         event, signature = cls.of_items(items[:-1]), items[-1]
         if signature is None:
             return event
         if not isinstance(signature, bytes) or len(signature) != _SIGNATURE_SIZE:
-            raise ValueError(f"its signature does not have {_SIGNATURE_SIZE} bytes")
+            raise ValueError(f"the event's signature does not have {_SIGNATURE_SIZE} bytes")
         if len(event.payload()) > MAX_SIGNED_EVENT:
             raise ValueError(f"a signed event has at most {MAX_SIGNED_EVENT:,} bytes")
         return replace(event, signature=signature)

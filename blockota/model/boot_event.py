@@ -94,7 +94,7 @@ class BootEvent:
                 and len(digest) == DIGEST_SIZE
             ):
                 return cls(number, kind, detail, digest)
-        raise ValueError("its items are not the number, kind, detail and digest of an event")
+        raise ValueError("the items are not the number, kind, detail and digest of an event")
 
     @property
     def signed_bytes(self) -> bytes:

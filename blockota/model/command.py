@@ -80,19 +80,19 @@ class DeviceCommand:
             ValueError: the data are not a valid command.
         """
         if set(data) != _MEMBERS:
-            raise ValueError(f"its members are not exactly {', '.join(sorted(_MEMBERS))}")
+            raise ValueError(f"the command's members are not exactly {', '.join(sorted(_MEMBERS))}")
         thing, arguments, deadline = str(data["thing"]), data["arguments"], data["deadline"]
         if type(data["thing"]) not in {int, str} or not _THING.fullmatch(thing):
-            raise ValueError("its thing is not the number of a device")
+            raise ValueError("the command's thing is not the number of a device")
         if not isinstance(data["id"], str) or not _ID.fullmatch(data["id"]):
-            raise ValueError("its id does not consist of 1 to 48 letters, digits, and _.:-")
+            raise ValueError("the command's id does not consist of 1 to 48 letters, digits, and _.:-")
         name = data["name"]
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
-            raise ValueError(f"its name is not a text of 1 to {MAX_NAME} printable characters")
+            raise ValueError(f"the command's name is not a text of 1 to {MAX_NAME} printable characters")
         if not isinstance(arguments, dict) or len(_json(arguments)) > MAX_ARGUMENTS:
-            raise ValueError(f"its arguments are not an object of at most {MAX_ARGUMENTS:,} bytes")
+            raise ValueError(f"the command's arguments are not an object of at most {MAX_ARGUMENTS:,} bytes")
         if type(deadline) is not int or not 0 <= deadline <= _LATEST:
-            raise ValueError("its deadline is not a Unix time in whole seconds")
+            raise ValueError("the command's deadline is not a Unix time in whole seconds")
         return cls(int(thing), data["id"], name, arguments, deadline)
 
     def as_data(self) -> dict[str, Any]:
@@ -133,14 +133,14 @@ class CommandAnswer:
             ValueError: the object is not a valid answer.
         """
         if set(fields) - {"reason"} != {"id", "state"}:
-            raise ValueError("its members are not id, state and optionally reason")
+            raise ValueError("the answer's members are not id, state and optionally reason")
         state, reason = fields["state"], fields.get("reason", "")
         if not isinstance(fields["id"], str) or not _ID.fullmatch(fields["id"]):
-            raise ValueError("its id is not a valid id of a command")
+            raise ValueError("the answer's id is not a valid id of a command")
         if not isinstance(state, str) or state not in {str(one) for one in CommandState if one.is_answer}:
-            raise ValueError("its state is not done, refused or failed")
+            raise ValueError("the answer's state is not done, refused or failed")
         if not isinstance(reason, str) or len(reason) > MAX_REASON or not reason.isprintable():
-            raise ValueError(f"its reason is not a text of at most {MAX_REASON} printable characters")
+            raise ValueError(f"the answer's reason is not a text of at most {MAX_REASON} printable characters")
         return cls(fields["id"], CommandState(state), reason)
 
 

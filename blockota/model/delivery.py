@@ -20,7 +20,7 @@ Stage          Meaning
 ``stopped``    no tries are left, or the device rolled back: nothing is offered until an operator retries
 =============  =========================================================================================
 
-If a target is withheld, for example while a daily window is closed, the delivery keeps its stage and its tries.
+If a target is withheld, for example while a daily window is closed, the stage and the number of tries do not change.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Delivery:
         tries: the number of failed tries of the current target.
         attempt: a counter of the tries of all targets, from which the job number of each try is derived.
         offered_at: Unix time at which the device was notified of the offer; None before the notification.
-        postponements: the number of times that the device has postponed the present target.
+        postponements: the number of times that the device has postponed the current target.
         postponed_since: Unix time of the first postponement.
         wake: Unix time at which a `Timeout` is due; None if no timeout is set.
         received: number of bytes of the image that the device has received; 0 if the device reports no number.

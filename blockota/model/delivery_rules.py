@@ -1,6 +1,6 @@
 """The state machine of a delivery, as a table of rules for each stage and event. Pure; time is a parameter.
 
-`advance` takes the state and an event, and returns the next state and the entries for the log.
+`advance` computes the next state and the new log entries from a state and an event.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class DeviceEvent:
                 and len(body) <= _MAX_BODY
             ):
                 return cls(seq, kind, severity, time, body, previous)
-        raise ValueError("its items are not number, previous event, kind, severity, time and text of an event")
+        raise ValueError("the items are not number, previous event, kind, severity, time and text of an event")
 
     @property
     def text(self) -> str:

@@ -193,10 +193,10 @@ class Identity:
 
 
 def obstacle_of(own: Identity | None, kind: IdentityKind) -> str:
-    """Return why a service of this kind cannot work with its own identity; empty if it can.
+    """Return why a service of this kind cannot work with its own identity; empty if there is no such reason.
 
     Args:
-        own: the record of the service's identity; None if the registry has none.
+        own: the record of the service's identity; None if the identity is not enrolled.
         kind: the kind of identity that the service needs.
     """
     if own is None or own.retired:

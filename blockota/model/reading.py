@@ -57,19 +57,21 @@ class SensorReading:
             ValueError: the object is not a reading.
         """
         if not isinstance(fields, dict) or set(fields) - {"unit"} != _MEMBERS:
-            raise ValueError("its members are not thing, time, name, value and optionally unit")
+            raise ValueError("the reading's members are not thing, time, name, value and optionally unit")
         thing, time, value, unit = fields["thing"], fields["time"], fields["value"], fields.get("unit", "")
         if type(thing) is int and thing >= 0:
             thing = str(thing)
         for name, text in (("thing", thing), ("name", fields["name"])):
             if not _is_text(text, MAX_NAME) or not text:
-                raise ValueError(f"its {name} is not a text of 1 to {MAX_NAME} printable characters")
+                raise ValueError(f"the reading's {name} is not a text of 1 to {MAX_NAME} printable characters")
         if not _is_number(time) or not 0 <= time <= _LATEST:
-            raise ValueError("its time is not a Unix time in seconds")
+            raise ValueError("the reading's time is not a Unix time in seconds")
         if not (isinstance(value, bool) or _is_number(value) or _is_text(value, MAX_TEXT)):
-            raise ValueError(f"its value is not a number, true, false, or a text of {MAX_TEXT} printable characters")
+            raise ValueError(
+                f"the reading's value is not a number, true, false or a printable text of {MAX_TEXT} characters or less"
+            )
         if not _is_text(unit, MAX_NAME):
-            raise ValueError(f"its unit is not a text of at most {MAX_NAME} printable characters")
+            raise ValueError(f"the reading's unit is not a text of at most {MAX_NAME} printable characters")
         return cls(thing, time, fields["name"], value, unit)
 
     def as_fields(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ entry to its log for each installation and each event. An entry about an install
 10  counter               number: the device's counter of statements; or null
 11  unique id             1 to 32 bytes that the chip reports; or null
 12  time                  number: Unix time in seconds, of the log's clock
-13  gateway               16 bytes: UUID of the identity that keeps the log; zeros for a log that is not enrolled
+13  gateway               16 bytes: UUID of the log's identity; zeros for a log without an enrolled identity
 14  source                text: the source of the image; in an event, postponement, refusal or warning, its text
 15  order                 number of the order that was carried out; or null
 16  signature             the device's statement: `blockota.formats.cose`, or `blockota.model.boot_event`; or null
@@ -171,7 +171,7 @@ class DeviceStatement:
                 (len(nonce), len(image)) == (NONCE_SIZE, _HASH_SIZE) and type(counter) is int and _fits(counter)
             ):
                 return cls(nonce, counter, image)
-        raise ValueError("its payload is not a nonce, a counter and the SHA-256 of an image")
+        raise ValueError("the statement's payload is not a nonce, a counter and the SHA-256 of an image")
 
 
 @dataclass(frozen=True)
@@ -433,9 +433,9 @@ def judge(entry: LogEntry, device_key: bytes | None) -> Evidence:
 
 def _check_text(text: str) -> None:
     if (size := len(text.encode("utf-8", "surrogatepass"))) > MAX_TEXT_SIZE:
-        raise ValueError(f"its text has {size:,} bytes, and at most {MAX_TEXT_SIZE:,} are allowed")
+        raise ValueError(f"the entry's text has {size:,} bytes, and at most {MAX_TEXT_SIZE:,} are allowed")
     if not text.isprintable():
-        raise ValueError("its text has characters that cannot be printed")
+        raise ValueError("the entry's text has characters that cannot be printed")
 
 
 def _check_release(release: ReleaseId) -> None:
@@ -456,20 +456,20 @@ def _values(items: Any) -> dict[str, Any]:
         ValueError: an item has a wrong type, or a size or number that is out of range for its field.
     """
     if not isinstance(items, list) or len(items) != _ITEMS:
-        raise ValueError(f"it is not an array of {_ITEMS} items")
+        raise ValueError(f"the entry is not an array of {_ITEMS} items")
     kinds = (int, bytes, bytes, int, bytes, str, int, bytes, bytes, str, int, bytes, int, bytes, str, int, bytes)
     optional = {8, 9, 10, 11, 14, 15, 16}
     for number, (item, kind) in enumerate(zip(items, kinds, strict=True)):
         # Not isinstance: a bool is an int.
         if type(item) is not kind and not (item is None and number in optional):
-            raise ValueError(f"its item {number} has the wrong type")
+            raise ValueError(f"item {number} of the entry has the wrong type")
     number, release, chain_id, contract, product, version, image = items[1:8]
     gateway = items[13]
     lengths = tuple(map(len, (number, release, contract, image, gateway)))
     if lengths != (_NUMBER_SIZE, _HASH_SIZE, _ADDRESS_SIZE, _HASH_SIZE, _UUID_SIZE):
-        raise ValueError("its device number, release, contract, image or gateway has a wrong length")
+        raise ValueError("the entry's device number, release, contract, image or gateway has a wrong length")
     if version >> _NUMBER_BITS:
-        raise ValueError(f"its version has more than {_NUMBER_BITS} bits")
+        raise ValueError(f"the entry's version has more than {_NUMBER_BITS} bits")
     unpacked = Version.unpack(version)
     named = ReleaseId(chain_id, to_checksum_address(contract), product, unpacked) if unpacked else None
     return {

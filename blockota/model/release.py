@@ -187,7 +187,7 @@ class Revocation:
     Attributes:
         reason: the vendor's reason.
         time: Unix time of the block with the revocation, in seconds.
-        block_number: number of that block.
+        block_number: number of the block with the revocation.
     """
 
     reason: str

@@ -238,9 +238,9 @@ def read_request(raw: bytes, *, max_size: int = MAX_SIZE) -> SignedRequest:
         RequestFaultError: the bytes are not a signed request.
     """
     if len(raw) > max_size:
-        raise RequestFaultError(Fault.NOT_A_REQUEST, f"it has more than {max_size:,} bytes")
+        raise RequestFaultError(Fault.NOT_A_REQUEST, f"the request has more than {max_size:,} bytes")
     if raw.lstrip().startswith(b"["):
-        raise RequestFaultError(Fault.NOT_A_REQUEST, "it is a batch; send each request separately")
+        raise RequestFaultError(Fault.NOT_A_REQUEST, "the request is a batch; send each request separately")
     try:
         fields = load_object(raw, has_fractions=True)
     except BlockOTAError as error:
@@ -259,7 +259,7 @@ def read_request(raw: bytes, *, max_size: int = MAX_SIZE) -> SignedRequest:
         raise RequestFaultError(Fault.WRONG_PARAMETERS, error.why) from error
     except ValueError as error:
         raise RequestFaultError(Fault.WRONG_PARAMETERS, str(error)) from error
-    raise RequestFaultError(Fault.WRONG_PARAMETERS, 'they are not {"signed": TOKEN}')
+    raise RequestFaultError(Fault.WRONG_PARAMETERS, 'the parameters are not {"signed": TOKEN}')
 
 
 def judge(

@@ -1,7 +1,7 @@
-"""Decides from chain facts which files may be kept and served. Pure.
+"""Decides from chain facts which files may be stored and served. Pure.
 
 A vendor serves the files of its active releases: images, manifests, and the deltas that a manifest lists. A broker
-keeps and serves the files of active releases for which it has an accepted agreement that has not expired.
+stores and serves the files of an active release while it has an accepted, unexpired agreement on the release.
 """
 
 from __future__ import annotations

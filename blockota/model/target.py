@@ -7,12 +7,13 @@
 2. If no such order exists, the policy of the group determines the target. `Mode.AUTO` chooses the newest release that
    may be installed, from the producer of the release that the device runs. `Mode.ORDERED` chooses no release.
 3. The chosen release can be withheld for a time: while the device is banned, while the group or the contract is paused,
-   or while the daily window of the group is closed. A withheld release keeps its number of tries.
+   or while the daily window of the group is closed. Withholding a release does not change the number of its failed
+   tries.
 
 A release may be installed if it meets five conditions: it is active; it is not below the floor; its image is proven;
 the device meets the requirements in its manifest; and it does not replace a newer release. The last condition has one
-exception: a revoked release may be replaced by the newest active release that is not below the floor, even if the
-latter has a lower version.
+exception: a revoked release may be replaced by the newest active release that is not below the floor, even if that
+release has a lower version.
 """
 
 from __future__ import annotations

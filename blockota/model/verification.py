@@ -21,7 +21,7 @@ or raises an error with the number of the failed check. A board is erased only a
 7.  (a) The release is for an STM32: its container is stm32, and its chip id is not 0. (b) The board's product id is the
     record's chip id. (c) The image and (d) the product's region are inside the flash.
 8. (a) Readout protection is off, and (b) write protection is off in the range of the image. If the chip does not report
-   its write protection, the result of the check says so. Check 10 then detects a protected page.
+   its write protection, the result of the check states this. Check 10 then detects a protected page.
 9.  (a) The program was linked for its load address, or the publisher accepted the load address in the manifest. (b) The
     image is long enough for a vector table, (c) the initial stack pointer is in RAM, and (d) the reset vector is in the
     image. The vector table of an MCUboot image follows its header. If the operator consents, a data image outside the

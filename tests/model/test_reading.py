@@ -72,6 +72,6 @@ def test_data_without_readings_are_refused(data: dict[str, Any]) -> None:
 def test_a_missing_member_is_refused() -> None:
     """Each member of a reading except the unit is required."""
     for name in set(READING) - {"unit"}:
-        with pytest.raises(RefusedError, match="its members are not"):
+        with pytest.raises(RefusedError, match="the reading's members are not"):
             readings_in({"readings": [{key: value for key, value in READING.items() if key != name}]})
     assert readings_in({"readings": [{key: value for key, value in READING.items() if key != "unit"}]})[0].unit == ""

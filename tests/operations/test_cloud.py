@@ -156,8 +156,14 @@ BAD: dict[str, tuple[Bad, str]] = {
     "a surrogate": (lambda _, __: "\ud800", "its bytes are not text"),
     "a command": (lambda submit, _: submit(method="command"), "its method is 'command'"),
     "no readings": (lambda submit, _: submit(data={"other": 1}), "the data are not"),
-    "a bad reading": (lambda submit, _: submit(data={"readings": [VALUE | {"value": None}]}), "its value is not"),
-    "a zero byte": (lambda submit, _: submit(data={"readings": [VALUE | {"name": "a\0"}]}), "its name is not a text"),
+    "a bad reading": (
+        lambda submit, _: submit(data={"readings": [VALUE | {"value": None}]}),
+        "the reading's value is not",
+    ),
+    "a zero byte": (
+        lambda submit, _: submit(data={"readings": [VALUE | {"name": "a\0"}]}),
+        "the reading's name is not a text",
+    ),
     "in the future": (lambda submit, _: submit(now=time.time() + 2 * WINDOW), "seconds in the future"),
     "a time out of range": (lambda submit, _: submit(now=-(10**30)), "before 1970"),
     "a forged one": (

@@ -229,7 +229,7 @@ class DdiFace:
         """Return the number of the device that sent a request.
 
         Raises:
-            HTTPException: the gateway does not know its devices yet, or the id or the token is wrong. The answer does
+            HTTPException: the gateway has not read its devices yet, or the id or the token is wrong. The answer does
                 not reveal which of the two is wrong.
         """
         name = request.path_params["id"]
@@ -348,7 +348,7 @@ class DdiFace:
         return response
 
     def _offer(self, core: Core, number: int) -> DeviceOffer | None:
-        """Return the offer that the device has begun, or else an offer of firmware, or else one of a configuration."""
+        """Return the offer that the device has begun, or else an offer of firmware, or else of a configuration."""
         offers = sorted(core.offers(number), key=lambda one: one.is_configuration)
         begun = self._actions.device(number).begun
         return next((one for one in offers if one.job == begun), offers[0] if offers else None)

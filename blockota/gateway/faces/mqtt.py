@@ -140,7 +140,7 @@ class MqttFace:
     """The face that serves devices through an MQTT broker.
 
     Args:
-        context: the objects that the face got from the service.
+        context: the objects that the gateway's service passes to the face.
         broker: the access to the broker.
         documents: creates the documents that describe offers.
     """

@@ -89,10 +89,10 @@ class DeviceClient:
                 return None
             block = answer.opt.block2
             if block is not None and block.start != len(payload):
-                raise ValueError(f"its block {block.block_number} is not the requested block")
+                raise ValueError(f"block {block.block_number} of the answer is not the requested block")
             payload += answer.payload
             if len(payload) > LARGEST_VALUE:
-                raise ValueError(f"it is longer than {LARGEST_VALUE} bytes")
+                raise ValueError(f"the value is longer than {LARGEST_VALUE} bytes")
             if block is None or not block.more:
                 return DeviceAnswer(payload, answer.opt.content_format)
             wanted = (block.block_number + 1, 0, block.size_exponent)

@@ -88,8 +88,8 @@ def was_told(delivery: Delivery) -> bool:
 def is_running_confirmed(view: FirmwareView, delivery: Delivery) -> bool:
     """Whether the image that a device runs now is certain to stay installed.
 
-    A device that is updating may run either image, and may roll back. A device that was told to install an image, but
-    has not begun yet, still runs the previous image without a rollback.
+    A device that is updating may run the old or the new image, and may roll back. A device that was told to install an
+    image, but has not begun yet, still runs the previous image without a rollback.
     """
     if delivery.stage is Stage.TRIAL:
         return view.state == FirmwareState.IDLE

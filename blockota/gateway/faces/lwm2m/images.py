@@ -1,8 +1,8 @@
 """Serve proven images by CoAP block-wise transfer (RFC 7959), to a device that pulls.
 
-The socket for plain CoAP keeps no state about its clients. Each request for a block is answered directly from the file.
-A repeated request is answered again, which RFC 7252, section 4.5, allows for GET. The memory therefore does not grow
-with the number of requests or of unfinished downloads. The socket serves only images.
+The socket for plain CoAP stores no state about its clients. Each request for a block is answered directly from the
+file. A repeated request is answered again, which RFC 7252, section 4.5, allows for GET. The memory therefore does not
+grow with the number of requests or of unfinished downloads. The socket serves only images.
 """
 
 from __future__ import annotations

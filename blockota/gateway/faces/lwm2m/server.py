@@ -126,9 +126,9 @@ class Lwm2mFace:
     """The face that serves LwM2M devices.
 
     Args:
-        context: the objects that the face got from the service.
+        context: the objects that the gateway's service passes to the face.
         listening: the address of the face.
-        settings: how devices are updated.
+        settings: the settings of the dialogue with devices.
     """
 
     name = NAME

@@ -81,8 +81,8 @@ class DeviceSession:
 
     Args:
         core: the gateway's core.
-        context: the objects that the face got from the service.
-        settings: how devices are updated.
+        context: the objects that the gateway's service passes to the face.
+        settings: the timing of requests, and the size of blocks.
         client: sends requests to the device.
         registration: the device's registration.
 
@@ -231,7 +231,7 @@ class DeviceSession:
             answer = await self._client.read(path, accept=accept)
             value = answer and decode(answer.payload, answer.content_format, path[-1])
             if isinstance(value, str) and len(value) > _LONGEST_TEXT:
-                raise ValueError(f"it is longer than {_LONGEST_TEXT} characters")  # noqa: TRY301 - it gets its path below
+                raise ValueError(f"the value is longer than {_LONGEST_TEXT} characters")  # noqa: TRY301 - it gets its path below
         except ValueError as error:
             raise ValueError(f"{_shown(path)}: {error}") from error
         return value

@@ -43,7 +43,7 @@ class CommandSender:
     """Sends commands to registered devices.
 
     Args:
-        context: the objects that the face got from the service.
+        context: the objects that the gateway's service passes to the face.
         listening: returns the client for a device that listens now; None for any other device.
     """
 

@@ -40,7 +40,7 @@ class _AgentFault(smp_error.ErrorV2[smp_error.MGMT_ERR]):
 class _AgentAnswer(message.ReadResponse):
     """An answer as a map.
 
-    The map is one field, because the base class of `smp` already has fields such as ``version``.
+    The items are stored in one field, because the base class of `smp` already has fields such as ``version``.
     """
 
     _GROUP_ID = GROUP
@@ -243,7 +243,7 @@ class BoardAgent:
 
         Raises:
             LinkError: the board does not answer, or its answer cannot be read.
-            BoardError: the board refuses, or its events are not valid.
+            BoardError: the board refuses the request, or its events are not valid.
         """
         answer = await self._board.ask(_EventsRequest(), "list its events", seconds=_SECONDS)
         try:
@@ -260,7 +260,7 @@ class BoardAgent:
 
         Raises:
             LinkError: the board does not answer, or its answer cannot be read.
-            BoardError: the board refuses.
+            BoardError: the board refuses the request.
         """
         await self._board.ask(_AcknowledgeRequest(number=number), "forget its events")
 
@@ -273,7 +273,7 @@ class BoardAgent:
 
         Raises:
             LinkError: the board does not answer, or its answer cannot be read.
-            BoardError: the board refuses.
+            BoardError: the board refuses the request.
         """
         answer = await self._board.ask(_SectorsRequest(nonce=nonce, sectors=pages), "hash its pages", seconds=_SECONDS)
         digest, mac = answer.items.get("digest"), answer.items.get("mac")
@@ -291,7 +291,7 @@ class BoardAgent:
 
         Raises:
             LinkError: the board does not answer, or its answer cannot be read.
-            BoardError: the board refuses, for example because its secure element does not sign.
+            BoardError: the board refuses the request, for example because its secure element does not sign.
         """
         request = _SessionRequest(nonce=nonce, id=session, time=time)
         answer = await self._board.ask(request, "open a session", seconds=_SECONDS)
@@ -313,7 +313,7 @@ class BoardAgent:
 
         Raises:
             LinkError: the board does not answer, or its answer cannot be read.
-            BoardError: the board refuses, for example because the signature was not made with its gateway's key.
+            BoardError: the board refuses the request, for example because another gateway signed the image.
         """
         await self._board.ask(_OfferRequest(digest=digest, signature=signature), "take the offer", seconds=_SECONDS)
 

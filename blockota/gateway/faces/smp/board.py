@@ -112,7 +112,7 @@ class SmpBoard:
 
         Raises:
             LinkError: the board does not answer, or its answer cannot be read.
-            BoardError: the board refuses, or reports no running image.
+            BoardError: the board refuses the request, or reports no running image.
         """
         answer = await self.ask(ImageStatesRead(), "read the images")
         # A board with more than one pair of slots: the first pair is the program.
@@ -176,7 +176,7 @@ class SmpBoard:
 
         Raises:
             LinkError: the board does not answer, or its answer cannot be read.
-            BoardError: the board refuses, for example because the image is not in its second slot.
+            BoardError: the board refuses the request, for example because the image is not in its second slot.
         """
         await self.ask(ImageStatesWrite(hash=digest, confirm=False), "mark the image for a test")
 
@@ -185,7 +185,7 @@ class SmpBoard:
 
         Raises:
             LinkError: the board does not answer, or its answer cannot be read.
-            BoardError: the board refuses, or runs another image.
+            BoardError: the board refuses the request, or runs another image.
         """
         await self.ask(ImageStatesWrite(hash=digest, confirm=True), "confirm the image")
 
@@ -194,7 +194,7 @@ class SmpBoard:
 
         Raises:
             LinkError: the board does not answer, or its answer cannot be read.
-            BoardError: the board refuses.
+            BoardError: the board refuses the request.
         """
         await self.ask(ResetWrite(), "reset")
 
@@ -216,7 +216,7 @@ class SmpBoard:
 
         Raises:
             LinkError: the board does not answer, or its answer cannot be read.
-            BoardError: the board refuses.
+            BoardError: the board refuses the request.
         """
         with _translated(f"the board did not {what}"):
             answer = await self._client.request(request, timeout_s=seconds)

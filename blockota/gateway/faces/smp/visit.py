@@ -373,11 +373,11 @@ class SmpVisit:
         return await self.board.slots()
 
     async def _authorise(self, agent: BoardAgent | None, digest: bytes) -> None:
-        """Authenticate the board and the gateway to each other, so that the board takes an image.
+        """Authenticate the board and the gateway to each other, so that the board accepts an image.
 
         Raises:
-            RefusedError: the board or the gateway does not accept the other's signature. A warning with the reason is
-                logged.
+            RefusedError: the gateway refuses the board's signature, or the board refuses the gateway's signature. A
+                warning with the reason is logged.
         """
         if agent is None or not agent.identity.is_authenticated:
             if self._key is not None:
