@@ -462,7 +462,7 @@ def _values(items: Any) -> dict[str, Any]:
     for number, (item, kind) in enumerate(zip(items, kinds, strict=True)):
         # Not isinstance: a bool is an int.
         if type(item) is not kind and not (item is None and number in optional):
-            raise ValueError(f"item {number} of the entry has the wrong type")
+            raise ValueError(f"item {number} has the wrong type")
     number, release, chain_id, contract, product, version, image = items[1:8]
     gateway = items[13]
     lengths = tuple(map(len, (number, release, contract, image, gateway)))

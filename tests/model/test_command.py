@@ -46,7 +46,7 @@ def test_a_command_is_read_and_written() -> None:
 )
 def test_other_data_are_refused(changed: dict[str, Any], why: str) -> None:
     """Each wrong member is named."""
-    with pytest.raises(ValueError, match=f"its {why}"):
+    with pytest.raises(ValueError, match=f"the command's {why}"):
         DeviceCommand.of_data(DATA | changed)
 
 
@@ -65,5 +65,5 @@ def test_answers() -> None:
         {"id": "c-1", "state": "done", "reason": "x" * 201},
         {"id": "c-1", "state": "done", "reason": None},
     ):
-        with pytest.raises(ValueError, match="its"):
+        with pytest.raises(ValueError, match="the answer's"):
             CommandAnswer.of_fields(fields)
