@@ -137,9 +137,9 @@ def register(
 def batch(session: Session, /, file: Path, gateway: UUID, key: str, password_fd: int | None) -> None:
     """Register all devices of FILE by one hash of their names.
 
-    Each line of FILE is the name of a device, REGISTRANT/SPEC/SERIAL. All devices have the same model. The devices get
-    numbers in the order of the lines. Keep FILE, because the chain stores only the hash. A device of a batch has no
-    key.
+    Each line of FILE is the name of a device, REGISTRANT/SPEC/SERIAL. All devices of FILE must have the same model. The
+    devices get numbers in the order of the lines. Keep FILE, because the chain stores only the hash. A device of a
+    batch has no key.
 
     \b
     Example:  blockota device batch thermo2.txt \\

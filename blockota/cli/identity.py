@@ -120,6 +120,7 @@ def enrol(
             raise UsageError(
                 "--list cannot be combined with options of an identity",
                 why="the file has the kinds, keys and addresses of all identities",
+                remedy="omit --list, or omit the other options",
             )
         enrolments = read_enrolments(listed)
     elif kind is None or keys.key is None:

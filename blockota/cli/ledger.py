@@ -154,7 +154,7 @@ def suspect(
 
     if len(indices) not in (0, 2):
         raise UsageError(
-            "evidence is two entries",
+            "evidence needs two entries",
             why="a single entry proves nothing against a log",
             remedy="name two indices, or no index to search the log for evidence",
         )

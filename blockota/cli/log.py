@@ -69,7 +69,7 @@ def key(session: Session, /, *, is_new: bool) -> None:
 @click.option("--event", "events", metavar="TEXT", multiple=True, help="Append an entry of kind event with this text.")
 @with_session
 def append(session: Session, /, files: tuple[Path, ...], events: tuple[str, ...]) -> None:
-    """Append entries from files, and events.
+    """Append entries from files, or events, to the log.
 
     An entry that equals one of the newest entries is not appended again, so that a stopped command can be repeated.
 

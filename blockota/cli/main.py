@@ -184,7 +184,10 @@ def _report(failure: BaseException | None, words: list[str]) -> int:
 
 
 def _usage_text(failure: click.UsageError) -> str:
-    """Return the message of a usage error as a sentence. For a missing option, its help is added."""
+    """Return the message of a usage error as a sentence.
+
+    If an option is missing, the message includes its help text.
+    """
     message, has_offers, offers = failure.format_message().partition(_OFFERS)
     text = " ".join(message.split())  # a list of choices has several lines
     if has_offers:

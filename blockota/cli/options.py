@@ -223,7 +223,7 @@ def proposing_options(
     """Add ``-o``, ``--reason``, ``--proposer``, ``--expires-in``, ``--nonce`` and ``--sign``, as `proposing`.
 
     Without `default_output`, ``-o`` is required. Otherwise, `default_output` is called with the command's other values
-    and returns the proposal file. If it returns None, `proposing` is None.
+    and returns the proposal file. If `default_output` returns None, `proposing` is None.
     """
     file = click.Path(path_type=Path)
     inner = _with_signer(command) if can_sign else command

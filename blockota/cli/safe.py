@@ -95,7 +95,7 @@ def remove(session: Session, /, owner: str, threshold: int | None, of: str, prop
 def replace_(session: Session, /, old: str, new: str, of: str, proposing: ProposalOptions) -> None:
     """Propose to replace the owner OLD of the Safe by NEW.
 
-    The threshold stays the same. Use this after the loss of a key.
+    The threshold stays the same. Use this command after an owner lost a key.
 
     \b
     Example:  blockota safe replace 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 \\

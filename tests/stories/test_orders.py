@@ -229,7 +229,7 @@ def test_a_log_with_two_installations_is_suspended_and_decided_on(city: Workshop
     suspect = ("ledger", "suspect", keeper, "--log", "gateway-log", "--key", "dev:0")
     refused(city.run(*suspect, "0", "1"), REFUSED, "entry 1 is not evidence")
     refused(city.run(*suspect, "0", "9"), REFUSED, "entry 9 is not anchored")
-    refused(city.run(*suspect, "0"), USAGE, "evidence is two entries")
+    refused(city.run(*suspect, "0"), USAGE, "evidence needs two entries")
     suspended = city.run(*suspect, "--json").json
     assert (suspended["state"], suspended["suspicion"]["device"]) == ("suspended", 257)
 
