@@ -199,8 +199,13 @@ class BlockOTAError(Exception):
         self.what, self.why, self.remedy = (_LINE_ENDS.sub(" ", part) for part in (what, why, remedy))
         self.action, self.values = action, dict(values or {})
         self.result: Mapping[str, object] = {}
-        text = f"{self.what}: {self.why}." if why else f"{self.what}."
-        super().__init__(f"{text} {self.remedy[:1].upper()}{self.remedy[1:]}." if remedy else text)
+        super().__init__(self.with_remedy(self.remedy))
+
+    def with_remedy(self, remedy: str) -> str:
+        """Return the error's text, with a remedy in the words of the caller; an empty remedy is omitted."""
+        text = f"{self.what}: {self.why}" if self.why else self.what
+        text += "" if text.endswith((".", "?", "!")) else "."  # a text of another program can be a whole sentence
+        return f"{text} {remedy[:1].upper()}{remedy[1:]}." if remedy else text
 
     def revised(self, *, what: str | None = None, **parts: Unpack[ErrorParts]) -> Self:
         """Return an error of the same class, with some parts replaced."""

@@ -137,9 +137,7 @@ def remedy_of(error: BlockOTAError | Finding) -> str:
 
 def sentence_of(error: BlockOTAError) -> str:
     """Return an error as the command line prints it: what happened, why, and what to do next."""
-    remedy = remedy_of(error)
-    text = f"{error.what}: {error.why}." if error.why else f"{error.what}."
-    return f"{text} {remedy[:1].upper()}{remedy[1:]}." if remedy else text
+    return error.with_remedy(remedy_of(error))
 
 
 def line_options(line: BoardLine, given: BoardLine | None = None) -> str:

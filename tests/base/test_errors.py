@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blockota.errors import Action, VerificationError
+from blockota.errors import Action, BlockOTAError, VerificationError
 
 
 def test_a_revised_error_keeps_its_class_and_its_other_parts() -> None:
@@ -16,3 +16,10 @@ def test_a_revised_error_keeps_its_class_and_its_other_parts() -> None:
     assert str(revised) == "check 7 failed, the chip is another one: 0x412. Take another board."
     assert (revised.action, revised.values) == (Action.LIST_CHIPS, {"product": "acme-lamp"})
     assert (error.why, error.values) == ("0x411", {})
+
+
+def test_a_sentence_of_another_program_gets_no_second_full_stop() -> None:
+    """A reason of another program that is a sentence ends as it is; a clause gets its full stop."""
+    for why, end in (("Is the server running?", "?"), ("timed out.", "."), ("timed out", ".")):
+        text = str(BlockOTAError("the database cannot be used", why=why, remedy="check it"))
+        assert text == f"the database cannot be used: {why.rstrip('.?')}{end} Check it."
