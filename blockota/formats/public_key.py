@@ -122,7 +122,7 @@ def read_pem(text: str) -> PublicKey:
     """
     blocks = _PEM.findall(text)
     if any("PRIVATE" in label for label, _ in blocks):
-        raise UsageError("the file has a private key", why="only public keys are enrolled", remedy=_EXPORT)
+        raise UsageError("the file has a private key", why="only the public key is needed", remedy=_EXPORT)
     if [label for label, _ in blocks] != ["PUBLIC KEY"]:
         found = ", ".join(label.lower() for label, _ in blocks) or "no PEM block"
         raise UsageError("the file is not a public key", why=f"it has {found}", remedy=_EXPORT)

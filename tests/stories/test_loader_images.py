@@ -195,7 +195,10 @@ def test_a_key_that_cannot_be_used_is_explained(workshop: Workshop) -> None:
     Path("text.pem").write_text("hello")
     for file, why in (
         ("none.pem", "the image key none.pem cannot be used: none.pem cannot be read: No such file"),
-        ("private.pem", "the image key private.pem cannot be used: the file has a private key"),
+        (
+            "private.pem",
+            "the image key private.pem cannot be used: the file has a private key: only the public key is needed",
+        ),
         ("ed.pem", "it is a key of the kind Ed25519, and images are signed on P-256"),
         ("text.pem", "the file is not a public key"),
         ("", "its text is empty"),
