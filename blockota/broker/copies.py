@@ -113,4 +113,4 @@ class Copies:
             ) from error
         if stored != cid:
             why = f"the address of the stored file is {stored}, not {cid}"
-            raise StoreError("the store has stored another file", why=why)
+            raise StoreError("the store did not store the given file", why=why)

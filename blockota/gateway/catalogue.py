@@ -1,10 +1,10 @@
 """The images and manifests of the gateway.
 
 The images and manifests are found and proven once for all devices, and stored as whole files. The search for an image
-begins before its release is confirmed. The core receives an image after checks 1 to 5 have passed on the confirmed
-record, and those parts of checks 7 and 9 that need no device. The core receives a delta after the catalogue has applied
-the delta and obtained the release's image. The folder has the following files. Each file name has a SHA-256, and a file
-is written under a temporary name first:
+begins before its release is confirmed. The core receives an image only after checks 1 to 5 on the confirmed record, and
+the parts of checks 7 and 9 that need no device, have passed. The core receives a delta only after the catalogue has
+applied the delta and obtained the release's image. The folder has the following files. Each file name has a SHA-256,
+and a file is written under a temporary name first:
 
 ``images/<sha256>``         an image; every start verifies it again
 ``images/<sha256>.source``  text with the sources of the image

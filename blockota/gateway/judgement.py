@@ -130,7 +130,7 @@ class Judge:
             raise _refused(f"the statement has the type {signed.type!r:.60}, not {kind}")
         self._require_fresh(statement.counter)
         if statement.nonce not in self.nonces:
-            raise _refused("the nonce in the statement is not the gateway's nonce")
+            raise _refused("the statement contains another nonce than the gateway's")
         if statement.image != image:
             raise _refused("the device signed another image than it reports")
         return statement

@@ -194,7 +194,7 @@ class RequestLine:
         if parts.scheme not in {"http", "https"} or not self._host:
             raise UsageError(
                 f"{url!r:.80} is not the address of a receiver",
-                why="it is not of the form https://HOST:PORT",
+                why="the URL does not have the form https://HOST:PORT",
                 remedy="correct the address",
             )
         self.place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

@@ -139,7 +139,7 @@ class WireGuard:
             raise UsageError(
                 f"the interface {self.interface} does not exist",
                 why="no tunnels have been opened since this host was started",
-                remedy="open them",
+                remedy="open the tunnels",
                 action=Action.OPEN_TUNNELS,
             )
         rows = [line.split("\t") for line in _run("wg", "show", self.interface, "dump").splitlines()]

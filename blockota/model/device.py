@@ -295,7 +295,7 @@ def read_batch(text: str) -> list[str]:
         why = f"its devices are of several models: {shortened(models)}"
     if why:
         raise UsageError(
-            "this is not a batch of devices", why=why, remedy="list the devices of one model, one name on each line"
+            "the file is not a batch of devices", why=why, remedy="list the devices of one model, one name on each line"
         )
     return names
 
@@ -417,7 +417,7 @@ def device_key(pem: str) -> PublicKey:
     key = read_pem(pem)
     if key.kind is not KeyKind.P256:
         raise UsageError(
-            "this is not the key of a device", why=f"the kind of the key is {key}", remedy="give a P-256 key"
+            "the key is not the key of a device", why=f"the kind of the key is {key}", remedy="give a P-256 key"
         )
     return key
 

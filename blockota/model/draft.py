@@ -277,7 +277,7 @@ def _check_counter(draft: Draft) -> None:
     if counter is not None and counter < draft.least_counter:
         raise RefusedError(
             f"the security counter of {draft.product} {draft.version} is too low",
-            why=f"it is {counter}, and that of the release before it is {draft.least_counter}: devices that ran that "
+            why=f"it is {counter}, and the previous release has {draft.least_counter}: devices that ran the previous "
             "release would refuse the image",
             remedy=f"sign the image with a security counter of {draft.least_counter} or more",
         )

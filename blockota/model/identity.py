@@ -260,7 +260,7 @@ def log_key_of(pem: str) -> bytes:
     key = read_pem(pem)
     if key.kind is not KeyKind.ED25519:
         raise UsageError(
-            "this is not the key of a log", why=f"the kind of the key is {key}", remedy="give an Ed25519 key"
+            "the key is not the key of a log", why=f"the kind of the key is {key}", remedy="give an Ed25519 key"
         )
     return key.data
 

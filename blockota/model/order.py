@@ -75,7 +75,7 @@ class Group:
     def of_model(cls, name: str, model: str) -> Group:
         """Return the group of all devices of a model.
 
-        The name of a Spec names the model.
+        A model is identified by the name of its Spec.
         """
         return cls(group_name(name), GroupKind.MODEL, spec_hash(model))
 

@@ -100,7 +100,7 @@ class ProductFacts:
 
 @dataclass(frozen=True)
 class DailyWindow:
-    """The time of the day in which devices are updated, in UTC.
+    """A daily time window in UTC in which devices are updated.
 
     Attributes:
         start: seconds after midnight.

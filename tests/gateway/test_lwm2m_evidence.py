@@ -165,7 +165,7 @@ def test_a_replayed_report_is_refused(play: Play) -> None:
 
         device.sign = lambda image, _: signer.state(image, nonce=bytes(16))[1]
         await device.update()
-        await warned(gateway, "the nonce in the statement is not the gateway's nonce")
+        await warned(gateway, "the statement contains another nonce than the gateway's")
         device.sign = lambda image, nonce: SigningDevice(secret=99).state(image, nonce=nonce)[1]
         await device.update()
         await warned(gateway, "the signature of the statement does not belong to the device's key on record")
@@ -269,7 +269,7 @@ def test_two_gateways_that_serve_one_device(tmp_path: Path, monkeypatch: pytest.
             device.server = f"coap://127.0.0.1:{other_port + 1}"
             device.sign = lambda *_: made[0]
             await device.register()
-            await warned(second, "the nonce in the statement is not the gateway's nonce")
+            await warned(second, "the statement contains another nonce than the gateway's")
             assert proven(second.entries()) == []
             device.sign, device.stalls = sign, False
             await device.update()  # the download that the first gateway began is dropped, and begun anew

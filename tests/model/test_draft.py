@@ -232,6 +232,6 @@ def test_a_security_counter_may_not_fall() -> None:
     release = draft_release(draft, HUB)
     for least in (0, 2, 3):
         check_kind(replace(draft, least_counter=least), release)
-    with pytest.raises(RefusedError, match="it is 3, and that of the release before it is 4"):
+    with pytest.raises(RefusedError, match="it is 3, and the previous release has 4"):
         check_kind(replace(draft, least_counter=4), release)
     assert Draft(HUB.name, VERSION, swu(), container=Container.SWU, least_counter=4).security_counter is None

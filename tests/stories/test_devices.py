@@ -134,7 +134,7 @@ def test_a_registration_that_the_contract_refuses_is_explained(city: Workshop) -
     refused(unknown, REFUSED, "the spec 'thermo9' is not registered")
     Path("ed25519.pem").write_text(PublicKey(KeyKind.ED25519, bytes(32)).pem)
     wrong = city.run("device", "register", "acme/thermo2/2", *site, "--device-key", "ed25519.pem", *ACME_KEY)
-    refused(wrong, USAGE, "ed25519.pem: this is not the key of a device", "Give a P-256 key")
+    refused(wrong, USAGE, "ed25519.pem: the key is not the key of a device", "Give a P-256 key")
     alias = city.run("device", "register", "acme/thermo2/2", "hall/8", *site, *ACME_KEY)
     refused(alias, USAGE, "Write acme/hall/8")
     paid = done(city, "device", "register", "acme/thermo2/2", *site, *ACME_KEY, "--payer", "dev:0")

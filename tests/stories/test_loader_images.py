@@ -75,7 +75,7 @@ def test_a_lower_counter_is_not_published(workshop: Workshop) -> None:
     before = sorted(Path(".blockota/store").rglob("*"))
     for counters in ((0,), ()):
         write_image("sensor-1.1.0.bin", *counters)
-        why = "it is 0, and that of the release before it is 1: devices that ran that release would refuse the image"
+        why = "it is 0, and the previous release has 1: devices that ran the previous release would refuse the image"
         outcome = publish(workshop, "sensor-1.1.0.bin", "1.1.0")
         refused(outcome, REFUSED, f"the security counter of {SENSOR.name} 1.1.0 is too low", why)
         assert "Sign the image with a security counter of 1 or more" in outcome.err

@@ -111,5 +111,5 @@ class ActionStore:
         return StoreError(
             f"the state of the DDI face in {self._path} cannot be used",
             why=str(error),
-            remedy="check the disk; without the file, an update that is withdrawn may not be cancelled",
+            remedy="check the disk; without the file, the gateway cannot cancel updates that it has withdrawn",
         )

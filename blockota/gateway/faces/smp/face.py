@@ -28,7 +28,7 @@ class SmpSettings:
     """The table ``[gateway.smp]``.
 
     Attributes:
-        lines: the connection to each board, by the number of the device.
+        lines: the port and the timeouts for each board, by the number of the device.
         poll: seconds between two visits to a board without an offer.
         trial: seconds for which a new program must work before it is confirmed.
         retry: seconds until the next visit to a board after its connection failed.
