@@ -1,4 +1,4 @@
-"""The gateway is killed after each step of an update, and after all of them."""
+"""Test that the gateway survives a kill after each step of an update, and after all steps; run by `make deep`."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ __all__ = ["site", "templates", "workshop"]
 
 @pytest.mark.parametrize("steps", [*([step] for step in STEPS), STEPS], ids=str)
 def test_a_gateway_killed_after_a_step_loses_nothing(site: Workshop, steps: list[str]) -> None:
-    """The receipt of the device is logged once, whenever the gateway is killed."""
+    """The device's receipt is logged exactly once, at whichever step the gateway is killed."""
     check_killed_after(site, steps)

@@ -16,7 +16,7 @@ def started(flash: bytes) -> SimulatedBoard:
 
 
 class DirectLink(Link):
-    """A link without a port, on which a missing answer is an error at once."""
+    """A link without a port, on which a missing answer is an error immediately."""
 
     name, baud = "the simulated board", 115200
 
@@ -40,7 +40,7 @@ class DirectLink(Link):
         return data
 
     def set_baud(self, baud: int, /) -> None:
-        """Do nothing, because the line has only one speed."""
+        """Do nothing, because the simulated line has only one speed."""
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
         """Do nothing, because the port has no control lines."""

@@ -82,7 +82,7 @@ class WatchedLink(RunningLink):
         waited: seconds that the host waited.
         change: function that alters a frame before the board receives it.
         change_answer: function that alters an answer before the host receives it.
-        stands_still: whether the board's core is stopped.
+        stands_still: whether the board's processor is stopped.
     """
 
     def __init__(self, board: SimulatedBoard) -> None:
@@ -93,16 +93,16 @@ class WatchedLink(RunningLink):
         self.change_answer: Callable[[bytes], bytes] = bytes
 
     def write(self, data: bytes, /) -> None:
-        """Record a frame, and pass it to the board, altered by `change`."""
+        """Record a frame, and send it to the board after `change` has altered it."""
         self.sent.append(data)
         super().write(self.change(data))
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Return an answer, altered by `change_answer`."""
+        """Return an answer after `change_answer` has altered it."""
         return self.change_answer(super().read(count, timeout=timeout))
 
     def wait(self, seconds: float) -> None:
-        """Let the board run, unless its core is stopped."""
+        """Let the board run, unless its processor is stopped."""
         self.waited += seconds
         if not self.stands_still:
             super().wait(seconds)
@@ -137,7 +137,7 @@ def proven(image: FirmwareImage, *, version: Version = VERSION) -> ProvenRelease
 
 
 def known(*releases: Release, others: Sequence[Release] = ()) -> KnownReleases:
-    """Return the chain's record with these releases."""
+    """Return the record of a chain that contains these releases."""
     return KnownReleases(releases, lambda: others)
 
 

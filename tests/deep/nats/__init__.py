@@ -1,1 +1,1 @@
-"""Tests on a consortium's network with finality: four CometBFT validators that run the EVM."""
+"""Tests of the MQTT face on a cluster of three NATS nodes."""

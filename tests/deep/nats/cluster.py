@@ -1,4 +1,4 @@
-"""A NATS cluster of three nodes with MQTT over TLS, whose users have the permissions of mosquitto's rules."""
+"""A NATS cluster of three nodes with MQTT over TLS, whose users have the same permissions as with mosquitto."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class NatsCluster:
     Attributes:
         nodes: its nodes.
         passwords: the passwords of devices and management systems.
-        files: certificates, and the passwords of gateway and probe.
+        files: the certificates, and the passwords of the gateway and of the probe user.
     """
 
     def __init__(self, program: Path, folder: Path, devices: Iterable[int]) -> None:
@@ -95,7 +95,7 @@ class NatsCluster:
 
 
 def _user(name: str, password: str) -> str:
-    """Return a user, whose subjects are MQTT's topics with dots."""
+    """Return the settings of a user; the subjects are MQTT's topics with dots in place of slashes."""
     if name == GATEWAY:
         publish = subscribe = ["$aws.things.>", "blockota.v1.>"]
     elif name == MANAGEMENT:
@@ -124,13 +124,13 @@ async def nats_cluster(program: Path, folder: Path, *devices: int) -> AsyncItera
 
 
 async def admits(cluster: NatsCluster, node: Node) -> None:
-    """Wait until a node accepts clients: the cluster has elected the leader of its streams."""
+    """Wait until a node accepts clients, which means that the cluster has elected the leader of its streams."""
     async with AsyncExitStack() as stack:
         await reach(stack, cluster.account(PROBE, node))
 
 
 async def reach(stack: AsyncExitStack, account: BrokerAccount) -> BrokerConnection:
-    """Connect as soon as a node can serve."""
+    """Connect as soon as the node accepts the connection."""
     async with asyncio.timeout(120):
         while True:
             with suppress(MessagingError):

@@ -29,7 +29,7 @@ TOPICS = ("$aws/things/256/jobs/#", "blockota/v1/things/256/events/ack")
 
 @asynccontextmanager
 async def running_face(gateway: GatewayCore, cluster: NatsCluster, folder: Path) -> AsyncIterator[Lines]:
-    """Run the face, first at the first node."""
+    """Run the face, which first connects to the first node."""
     lines = Lines()
     first, second, third = cluster.nodes
     values = {
@@ -61,7 +61,7 @@ async def thing(cluster: NatsCluster, node: Node) -> AsyncIterator[FakeThing]:
 
 
 def test_the_nodes_are_killed_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the nodes of gateway and device are killed, the job is done, and the management system has all entries."""
+    """After the gateway's and the device's nodes are killed, the job succeeds, and the manager gets all entries."""
     monkeypatch.setenv(IDENTITY_KEY.removeprefix("env:"), f"{7:064x}")
     program = find()
     assert program, "nats-server not found: build it with `make nats`"
@@ -98,7 +98,7 @@ def test_the_nodes_are_killed_in_turn(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 async def repeated(device: FakeThing, end: str, **fields: Any) -> dict[str, Any]:
-    """Send a request, and repeat it as long as it is not answered."""
+    """Send a request, and repeat it until it is answered."""
     while True:
         with suppress(TimeoutError):
             async with asyncio.timeout(15):
@@ -106,7 +106,7 @@ async def repeated(device: FakeThing, end: str, **fields: Any) -> dict[str, Any]
 
 
 async def received(cluster: NatsCluster, node: Node) -> list[bytes]:
-    """Return the entries that the management system gets at a node, in the order of the log."""
+    """Return the entries that the management system receives from a node, in the order of the log."""
     found: dict[int, bytes] = {}
     async with asyncio.timeout(120), AsyncExitStack() as stack:
         back = await reach(stack, cluster.account("cms", node, is_persistent=True))

@@ -1,4 +1,4 @@
-"""Another board is connected to the port in the middle of a flash run."""
+"""Another board replaces the first one at the port in the middle of a flash run."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ class Bed(RunningLink):
 
     Attributes:
         second: the replacement board.
-        swap_at: the Go command, counted from 1, after which the replacement is connected; 0 waits for `swap`.
+        swap_at: the number of the Go command, counted from 1, after which the replacement board is connected; with 0,
+            the test calls `swap`.
         heard: the frames sent to the replacement board.
-        garbles: whether the next answer to a read of the identity block has a wrong bit.
-        awake: whether the replacement board is synchronised already, as behind a line switch.
+        garbles: whether the next read of the identity block returns a wrong bit.
+        awake: whether the bootloader of the replacement board is synchronised already, as behind a line switch.
     """
 
     def __init__(self, board: SimulatedBoard, second: SimulatedBoard) -> None:
@@ -53,7 +54,7 @@ class Bed(RunningLink):
             self.second.feed(b"\x7f")
 
     def write(self, data: bytes, /) -> None:
-        """Pass a frame to the connected board."""
+        """Send a frame to the connected board."""
         if self._is_swapped:
             self.heard.append(data)
         self._gos += data == GO
@@ -91,13 +92,13 @@ def cleared(bed: Bed, folder: Path, *, proof: Proof = Proof.STUB) -> ClearedBoar
 
 
 def assert_identified_only(bed: Bed) -> None:
-    """Assert that the replacement board received identification requests only."""
+    """Assert that the replacement board received only identification requests."""
     assert bed.heard
     assert set(bed.heard) <= QUESTIONS
 
 
 def completes(bed: Bed, board: SimulatedBoard, folder: Path) -> None:
-    """Assert that the first board, after it is reconnected, is completed from its journal."""
+    """Assert that a run with the first board, which is connected again, completes from its journal."""
     assert [*folder.iterdir()]
     bed.put_back(board)
     assert isinstance([*cleared(bed, folder).flash()][-1], Finished)
@@ -105,9 +106,9 @@ def completes(bed: Bed, board: SimulatedBoard, folder: Path) -> None:
 
 
 def test_another_board_at_the_proof_is_neither_proven_nor_written(tmp_path: Path) -> None:
-    """A board that is connected at the reset before the proof is not written.
+    """A replacement board that is connected at the reset before the proof is not written.
 
-    The error contains both unique ids, and the first board is completed later.
+    The error contains both unique ids, and the first board can be completed later.
     """
     board, second = boards()
     bed = Bed(board, second)
@@ -148,7 +149,7 @@ def test_a_board_of_another_family_is_asked_no_more(tmp_path: Path) -> None:
 
 
 def test_another_board_after_a_silence_is_not_read_back(tmp_path: Path) -> None:
-    """A board that is connected during the hashing is detected before the flash is read back."""
+    """A replacement board that is connected during the hashing is detected before the flash is read back."""
     board, second = boards()
     bed = Bed(board, second)
     bed.swap_at = 2
@@ -167,7 +168,7 @@ def swapped_when(bed: Bed, ready: ClearedBoard, *, at: Callable[[Event], bool]) 
 
 
 def test_another_board_before_a_second_attempt_is_not_written(tmp_path: Path) -> None:
-    """No second attempt is made if the proof fails because another board answers."""
+    """If the proof fails because another board answers, the flasher does not write the image again."""
     board, second = boards()
     bed = Bed(board, second)
 
@@ -182,7 +183,7 @@ def test_another_board_before_a_second_attempt_is_not_written(tmp_path: Path) ->
 
 
 def test_another_board_after_the_checks_is_not_changed(tmp_path: Path) -> None:
-    """A board that is connected while the operator confirms the flash is not changed."""
+    """A replacement board that is connected while the operator confirms the erase is not changed."""
     board, second = boards()
     bed = Bed(board, second)
     ready = cleared(bed, tmp_path)

@@ -1,6 +1,6 @@
-"""The image of one board is written before the program.
+"""A board's own image is written before the program.
 
-An interruption at any point loses no more than the error states.
+After an interruption at any point, only the bytes are lost that the error names.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ FAULTS = [
 
 @dataclass
 class Maker:
-    """A bench with a command that makes the image, in one process.
+    """A bench whose command prints the board's own image; the program runs in this process.
 
     Attributes:
         folder: the folder of the journals and records.
@@ -60,7 +60,7 @@ class Maker:
     notes: list[str] = field(default_factory=list)
 
     def images(self, *, may_make_new: bool = False) -> BoardImages:
-        """Return the images of a new process."""
+        """Return the board images as a new process would load them."""
         (self.folder / "image").write_bytes(IMAGE)
         program = f"import sys; sys.stdout.buffer.write(open({str(self.folder / 'image')!r}, 'rb').read())"
         command = ImageCommand((sys.executable, "-S", "-c", program))
@@ -74,7 +74,7 @@ class Maker:
         return bench.examine(WANTED, known=releases, journal=journal, proof=Proof.NO_STUB).clear(Consent())
 
     def flash(self, board: SimulatedBoard, images: BoardImages) -> None:
-        """Write the image of the board and the program."""
+        """Write the board's own image and the program."""
         ready = self.cleared(board)
         BoardImageJob(images, ready, KEYS, Proof.NO_STUB, self.notes.append, print, Stop()).run()
         list(ready.flash())
@@ -88,7 +88,7 @@ def maker(tmp_path: Path) -> Maker:
 
 
 def has_image(board: SimulatedBoard) -> bool:
-    """Return whether the flash contains the image of the board."""
+    """Return whether the flash contains the board's own image."""
     return board.flash[OFFSET : OFFSET + len(IMAGE)] == IMAGE
 
 
@@ -98,7 +98,7 @@ def has_program(board: SimulatedBoard) -> bool:
 
 
 def reasons(error: BaseException | None) -> Iterator[str]:
-    """Yield the texts that a person can see of an error and of its printed causes."""
+    """Yield the texts of an error and of its causes, which are all printed."""
     while error:
         yield str(error)
         error = error.__cause__
@@ -106,9 +106,9 @@ def reasons(error: BaseException | None) -> Iterator[str]:
 
 @pytest.mark.parametrize("faults", sampled(FAULTS, one_in=12), ids=str)
 def test_an_interruption_at_any_point_is_completed(maker: Maker, faults: Faults) -> None:
-    """After any fault, the new program never starts without the image.
+    """After any fault, the board never has the new program without its own image.
 
-    The next run completes both, or gives the reason.
+    The next run completes the image and the program, or reports why it cannot.
     """
     board = SimulatedBoard(flash=OLD.data, faults=faults)
     error: BlockOTAError | None = None
@@ -145,7 +145,7 @@ def test_an_interruption_at_any_point_is_completed(maker: Maker, faults: Faults)
 
 
 def test_other_data_in_the_pages_of_the_region_is_kept(maker: Maker) -> None:
-    """A region that begins within a page with other data is refused, even with consent to replace contents."""
+    """A board's image is refused if its region begins within a page with other data, even with consent."""
     board = SimulatedBoard(flash=OLD.data.ljust(OFFSET, b"\xff") + b"other")
     inside = replace(KEYS, region=Region(KEYS.region.start + 512, KIB))
     images = replace(maker.images(may_make_new=True), may_replace=True)
@@ -156,7 +156,7 @@ def test_other_data_in_the_pages_of_the_region_is_kept(maker: Maker) -> None:
 
 
 def test_a_region_may_begin_within_a_blank_page(maker: Maker) -> None:
-    """A region that begins within an otherwise blank page is written."""
+    """If a board image's region begins within an otherwise blank page, the image is written."""
     board = SimulatedBoard(flash=OLD.data)
     inside = replace(KEYS, region=Region(KEYS.region.start + 512, 3 * KIB))
     BoardImageJob(maker.images(), maker.cleared(board), inside, Proof.NO_STUB, print, print, Stop()).run()
@@ -165,7 +165,7 @@ def test_a_region_may_begin_within_a_blank_page(maker: Maker) -> None:
 
 @pytest.mark.parametrize("number", range(8, 200, 6))
 def test_an_interrupted_run_leaves_no_old_bytes_behind_the_image(maker: Maker, number: int) -> None:
-    """If old bytes after the image survive an interruption, the next run erases them without a second image."""
+    """If an interruption leaves old bytes after the image, the next run erases them without a second image."""
     old = bytes(range(1, 200)) * 11
     flash = OLD.data.ljust(OFFSET, b"\xff") + old[: KEYS.region.size]
     board = SimulatedBoard(flash=flash, faults=Faults(lost_ack=number))
@@ -179,7 +179,7 @@ def test_an_interrupted_run_leaves_no_old_bytes_behind_the_image(maker: Maker, n
 
 
 def test_a_cut_off_image_is_completed_from_the_flash(maker: Maker) -> None:
-    """If old bytes follow the complete image of an interrupted run, the image is kept and the old bytes are erased."""
+    """If old bytes follow the image of an interrupted run, the next run keeps the image and erases the bytes."""
     board, images = SimulatedBoard(flash=OLD.data), maker.images()
     maker.flash(board, images)
     record = images.find(UNIQUE_ID, KEYS.name)
@@ -191,7 +191,7 @@ def test_a_cut_off_image_is_completed_from_the_flash(maker: Maker) -> None:
 
 
 def test_what_the_program_writes_behind_the_image_is_kept(maker: Maker) -> None:
-    """After a complete run, the program may use the region after the image. Another run changes nothing there."""
+    """After a complete run, the program may use the region after the image. A later run does not change this region."""
     board = SimulatedBoard(flash=OLD.data)
     maker.flash(board, maker.images())
     used = SimulatedBoard(flash=board.flash[: OFFSET + len(IMAGE)] + b"a counter")
@@ -200,7 +200,7 @@ def test_what_the_program_writes_behind_the_image_is_kept(maker: Maker) -> None:
 
 
 def test_a_chip_that_is_erased_as_a_whole_has_no_own_image(maker: Maker) -> None:
-    """A chip whose page size is unknown is erased as a whole, so an own image is refused with this reason."""
+    """A chip whose page size is unknown is erased as a whole, so the bench refuses to write a board's own image."""
     cleared = maker.cleared(SimulatedBoard(flash=OLD.data))
     found = cleared.board.identity
     assert found.chip
@@ -211,7 +211,7 @@ def test_a_chip_that_is_erased_as_a_whole_has_no_own_image(maker: Maker) -> None
 
 
 def test_a_request_to_stop_before_the_command_changes_nothing(maker: Maker) -> None:
-    """A stop before the image is made leaves no record and an unchanged flash."""
+    """A stop before the image is made leaves the flash unchanged and leaves no record."""
     board, stop, images = SimulatedBoard(flash=OLD.data), Stop(), maker.images()
     stop.ask()
     with pytest.raises(KeyboardInterrupt):
@@ -221,7 +221,7 @@ def test_a_request_to_stop_before_the_command_changes_nothing(maker: Maker) -> N
 
 
 def test_a_run_without_a_command_is_refused(maker: Maker) -> None:
-    """If an image is needed and no command is given, the board is refused."""
+    """If a board needs its own image and no command makes the image, the board is refused."""
     images = replace(maker.images(), command=None)
     with pytest.raises(BlockOTAError, match="no command makes the image of acme-keys"):
         maker.flash(SimulatedBoard(), images)

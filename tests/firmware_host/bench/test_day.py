@@ -1,4 +1,4 @@
-"""The boards of one day, summed up from bench logs."""
+"""The boards of one day are summed up from bench logs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_boards_are_counted_by_their_newest_line() -> None:
 
 
 def test_groups_differ_in_product_version_operator_and_port() -> None:
-    """A board with lines in two groups counts in both, and once in the total."""
+    """A board with log lines in two groups counts in both groups, and once in the total."""
     one = entry("a")
     others = (
         replace(one, product="other"),
@@ -70,20 +70,20 @@ def test_groups_differ_in_product_version_operator_and_port() -> None:
 
 
 def test_boards_without_a_unique_id_are_distinct() -> None:
-    """Each line without a unique id counts as another board."""
+    """Each log line without a unique id counts as a different board."""
     _, total = summed(entry(""), entry("", result="check 8 failed"))
     assert total
     assert (total.good, total.bad, total.repeated) == (1, 1, 0)
 
 
 def test_lines_of_earlier_versions_have_no_mean_time() -> None:
-    """A line without the time of its run counts. Its version is taken from the proven version."""
+    """A log line without the duration of its run counts as a board. The line's version is the proven version."""
     (part,), _ = summed(replace(entry("a", milliseconds=None), version="", port=""))
     assert (part.version, part.port, part.mean_seconds) == ("1.1.0", "", None)
 
 
 def test_other_days_do_not_count() -> None:
-    """A line one second before or after the day does not count. Midnight belongs to the day that it begins."""
+    """A log line one second before or after the day does not count. Midnight belongs to the new day."""
     begin = int(DAY.begin.timestamp())
     entries = [entry("a", at=begin - 1), entry("b", at=begin), entry("c", at=begin + 24 * HOUR)]
     _, total = summed(*entries)
@@ -101,18 +101,18 @@ def test_other_days_do_not_count() -> None:
     ],
 )
 def test_a_day_is_a_local_day_with_its_offset(day: date, offset: str, hours: int) -> None:
-    """The day lies between two local midnights, even if the clock is changed. Its offset is shown."""
+    """A day lasts from one local midnight to the next, even if the clock is changed; its UTC offset is shown."""
     found = Day.of(day, ZoneInfo("Europe/Vienna"))
     assert found.offset == offset
     assert found.end.timestamp() - found.begin.timestamp() == hours * HOUR
 
 
 def test_a_negative_offset_is_named() -> None:
-    """An offset west of Greenwich with half an hour is shown with its sign."""
+    """A UTC offset of minus three and a half hours is shown as UTC-03:30."""
     assert Day.of(date(2026, 11, 28), timezone(-timedelta(hours=3, minutes=30))).offset == "UTC-03:30"
 
 
 def test_the_last_day_of_the_calendar_is_refused() -> None:
-    """A day without a next day is a usage error."""
+    """The last day of the calendar, which has no next day, is a usage error."""
     with pytest.raises(UsageError, match="9999-12-31 cannot be summed up"):
         Day.of(date(9999, 12, 31))

@@ -1,4 +1,4 @@
-"""`board doctor` diagnoses faulty lines, from given observations and on simulated boards."""
+"""`board doctor` diagnoses faulty lines, both from given observations and on simulated boards."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_output_of_an_application_is_reported() -> None:
 
 
 def test_joined_lines_silence_and_garbage_are_reported() -> None:
-    """Joined lines, silence and garbage each have a remedy; silence also counts the attempts."""
+    """Joined lines, silence and garbage each have a remedy; the finding for silence counts the attempts."""
     assert "TX and RX" in hindrance(Observations(USB, asked=trial(b"\x7f"))).remedy
     silent = hindrance(Observations(USB, asked=trial(), others=(trial(), trial())))
     what = "nothing answers; 2 other settings of the line were tried as well"
@@ -106,7 +106,7 @@ def test_joined_lines_silence_and_garbage_are_reported() -> None:
 
 
 def test_another_wiring_that_works_is_named() -> None:
-    """If only another wiring works, the finding contains that wiring, and the board is not flashed."""
+    """If only another wiring works, the finding names that wiring, and the board is not flashed."""
     line = BoardLine(USB.url, 115200, find_wiring("dtr-rts", invert_boot0=True))
     found = findings(Observations(USB, asked=trial(), others=(trial(b"\x79", line=line),), identity=IDENTITY))
     assert found[0].hinders
@@ -123,7 +123,7 @@ def test_a_wiring_that_resets_nothing_is_reported() -> None:
 
 
 def test_a_line_without_parity_is_reported() -> None:
-    """A line without parity is reported, although 0x7F has the same bits with even parity and without."""
+    """A line without parity is reported, although it sends 0x7F with the same bits as a line with even parity."""
     misunderstood = BoardProtocolError("the board refused Get", why="NACK")
     found = hindrance(Observations(USB, asked=trial(b"\x79"), misunderstood=misunderstood))
     assert (found.about, "even parity" in found.remedy) == ("parity", True)
@@ -184,7 +184,7 @@ def answering(answer: Callable[[bytes], bytes]) -> Iterator[str]:
 
 
 def briefly(seconds: float) -> None:
-    """Wait at most 50 ms after a reset, because a simulated board starts faster than a slow chip."""
+    """Shorten the wait after a reset to 50 ms, because a simulated board starts faster than a slow chip."""
     time.sleep(min(seconds, 0.05))
 
 
@@ -194,7 +194,7 @@ def abouts(line: BoardLine) -> list[str]:
 
 
 def test_a_good_board_is_ready() -> None:
-    """A working board is ready over TCP and over a pseudo-terminal, where missing parity is only a note."""
+    """A working board is ready over TCP and over a pseudo-terminal; there, missing parity is only a note."""
     with serve_tcp(SimulatedBoard()) as url:
         assert abouts(BoardLine(url)) == ["ready", "latency"]
     with serve_pty(SimulatedBoard()) as path:

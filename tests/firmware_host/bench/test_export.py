@@ -44,7 +44,7 @@ def test_each_line_has_all_columns(tmp_path: Path) -> None:
 
 
 def test_lines_of_earlier_versions_are_exported() -> None:
-    """A log line without the newer fields has empty cells in their place."""
+    """A log line without the newer fields has empty cells for these fields."""
     fields = {name: value for name, value in vars(ENTRY).items() if name not in {"port", "milliseconds", "version"}}
     (row,) = rows(csv_of([Line(b"raw", 1, fields)]))
     assert (row["port"], row["milliseconds"], row["after"]) == ("", "", "1.1.0")
@@ -60,7 +60,7 @@ def test_a_formula_becomes_a_text(sign: str) -> None:
 @given(operator=st.text(max_size=20), result=st.text(max_size=20))
 @settings(max_examples=300, deadline=None)
 def test_every_text_comes_back(operator: str, result: str) -> None:
-    """Each text is restored by removing one leading apostrophe, and no cell begins with a formula's sign."""
+    """Removing one leading apostrophe restores each text, and no cell begins with the first character of a formula."""
     (row,) = rows(csv_of([line(replace(ENTRY, operator=operator, result=result))]))
     assert [row[name].removeprefix("'") for name in ("operator", "result")] == [operator, result]
     assert not [cell for cell in row.values() if cell.startswith(tuple(FORMULAS))]
@@ -73,6 +73,6 @@ def test_half_a_surrogate_pair_is_escaped() -> None:
 
 
 def test_a_time_beyond_the_calendar_is_a_number() -> None:
-    """A time that no calendar contains is exported in seconds."""
+    """A time outside the calendar is exported as a number of seconds."""
     (row,) = rows(csv_of([line(replace(ENTRY, time=1 << 60))]))
     assert row["time"] == str(1 << 60)

@@ -1,4 +1,4 @@
-"""The command that makes the image of one board runs with limits. Its output appears in no message."""
+"""The command that makes a board's own image runs with limits, and its output is never part of a message."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_output_is_the_image() -> None:
 
 
 def test_the_error_output_is_shown_line_by_line() -> None:
-    """Each line of stderr is shown, and the output is not shown."""
+    """Each line of stderr is shown, and stdout is not shown."""
     shown: list[str] = []
     program = f"import sys; print('one\\n\\ntwo', file=sys.stderr); print('{OUTPUT}')"
     run(program, shown=shown)
@@ -38,7 +38,7 @@ def test_the_error_output_is_shown_line_by_line() -> None:
 
 
 def test_a_long_error_output_is_cut_off() -> None:
-    """If the error output is long, 20 lines and the number of the other lines are shown."""
+    """If stderr is long, 20 lines are shown, and the number of the other lines."""
     shown: list[str] = []
     run("import sys\nfor line in range(50): print('line', line, file=sys.stderr)", shown=shown)
     assert shown == [*(f"line {number}" for number in range(20)), "(and 30 more lines)"]
@@ -72,7 +72,7 @@ def test_a_failure_is_refused_without_the_output(words: Sequence[str], says: str
     ids=["silent", "closed", "child"],
 )
 def test_a_command_that_does_not_end_is_refused(program: str) -> None:
-    """A command that runs too long, or leaves a process with its output open, is ended and refused."""
+    """A command that exceeds its time limit, or leaves a process with open stdout, is ended and refused."""
     with pytest.raises(RefusedError, match=r"takes too long: .* within 0\.3 s; nothing was erased"):
         run(program, seconds=0.3)
 
@@ -100,14 +100,14 @@ def test_a_request_to_stop_ends_the_command() -> None:
     ids=["quotation", "empty", "missing"],
 )
 def test_a_command_line_that_cannot_run_is_a_usage_error(text: str, says: str) -> None:
-    """A command line without an executable program is refused before a board is contacted."""
+    """A command line that names no executable program is refused before a board is contacted."""
     with pytest.raises(UsageError) as error:
         ImageCommand.parse(text)
     assert says in str(error.value)
 
 
 def test_a_command_line_is_split_without_a_shell() -> None:
-    """Quotations group words, and nothing is expanded."""
+    """Quotation marks group words, and nothing is expanded."""
     command = ImageCommand.parse(f"{sys.executable} -c 'import sys; print(sys.argv[1], end=\"\")' $HOME;ls")
     assert command.words[3:] == ("$HOME;ls",)
     assert command.run({}, limit=LIMIT, show=lambda _: None) == b"$HOME;ls"
@@ -115,6 +115,6 @@ def test_a_command_line_is_split_without_a_shell() -> None:
 
 @pytest.mark.parametrize("text", ["echo 1 | tr 1 2", "make > key.bin", "true && false", "echo 1 ; echo 2"])
 def test_a_command_for_a_shell_is_refused(text: str) -> None:
-    """A command with a pipe or a redirection is refused, because its words would become the image of each board."""
+    """A command with a pipe or a redirection is refused, because no shell would interpret it."""
     with pytest.raises(UsageError, match="needs a shell: it has the word"):
         ImageCommand.parse(text)

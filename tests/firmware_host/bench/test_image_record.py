@@ -1,4 +1,4 @@
-"""The records of images made for single boards."""
+"""The records of board images, which are made for single boards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RECORD = ImageRecord(BOARD, "acme-keys", bytes(32), 48, ImageState.MADE, "acme-t
 
 
 def test_a_record_comes_back(tmp_path: Path) -> None:
-    """A written record is found by its board and product only."""
+    """A written record is found only by its board and product."""
     records = BoardImages(tmp_path / "records")
     records.write(RECORD)
     assert records.find(BOARD, "acme-keys") == RECORD
@@ -27,7 +27,7 @@ def test_a_record_comes_back(tmp_path: Path) -> None:
 
 
 def test_an_incomplete_run_is_found(tmp_path: Path) -> None:
-    """A run counts as interrupted until its image and its program are proven."""
+    """A run counts as interrupted until the board's image and program are proven."""
     records = BoardImages(tmp_path)
     assert not records.has_interrupted()
     for state, is_interrupted in ((ImageState.MADE, True), (ImageState.WRITTEN, True), (ImageState.COMPLETE, False)):
@@ -62,7 +62,7 @@ def test_only_the_program_of_the_run_completes_it(
     ids=lambda change: next(iter(change)),
 )
 def test_a_damaged_record_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
-    """A record with a wrong field is refused, because the board may have an image already."""
+    """A record with a wrong field is refused, because its board may already have an image."""
     records = BoardImages(tmp_path)
     records.write(RECORD)
     path = tmp_path / "acme-keys" / f"{BOARD}.json"
@@ -73,7 +73,7 @@ def test_a_damaged_record_is_refused(tmp_path: Path, change: dict[str, object]) 
 
 
 def test_a_record_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    """A record that cannot be written is refused before anything is erased."""
+    """If the record cannot be written, the run is refused before anything is erased."""
     (tmp_path / "records").touch()
     with pytest.raises(RefusedError, match=r"record of its own image cannot be written: .*; nothing was erased"):
         BoardImages(tmp_path / "records").write(RECORD)

@@ -14,7 +14,7 @@ from tests.firmware_host.bench.test_log import ENTRY
 
 
 def line(time: int, **changes: Any) -> tuple[str, int, BenchEntry]:
-    """Return a line of the log a.jsonl, written at the given time."""
+    """Return a line of the bench log a.jsonl, written at the given time."""
     return "a.jsonl", time, replace(ENTRY, time=time, **changes)
 
 
@@ -54,7 +54,7 @@ OTHER = {"product": "acme-lamp", "before": "blank", "after": "3.2.1"}
 def test_the_newest_line_of_a_board_says_what_it_holds(
     lines: list[tuple[str, int, BenchEntry]], held: list[str]
 ) -> None:
-    """The newest line of each board and product determines the installed release."""
+    """The newest log line of each board and product determines the installed release."""
     assert [f"{one.product} {one.version}" for one in held_releases(lines)] == held
 
 

@@ -1,4 +1,4 @@
-"""The bench log: lines and receipts in a log of `blockota.ledger`, and the files of earlier versions."""
+"""The bench log is a log of `blockota.ledger` with lines and receipts; log files of earlier versions are still read."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def entries_of(log: BenchLog) -> list[LogEntry]:
 
 
 def test_lines_come_back_in_order(tmp_path: Path) -> None:
-    """Lines are read in order, each with its number, its fields and the hash of the previous line."""
+    """Log lines are read in order, each with its number, its fields and the hash of the previous line."""
     log = filled(tmp_path / "log")
     lines = list(read_log(log.folder))
     assert [line.number for line in lines] == [1, 2, 3, 4]
@@ -76,7 +76,7 @@ def test_lines_come_back_in_order(tmp_path: Path) -> None:
 
 
 def test_a_proven_flash_has_a_receipt(tmp_path: Path) -> None:
-    """A proven flash has a receipt with the evidence level C, and the log belongs to its signed checkpoint."""
+    """A proven flash has a receipt with the evidence level C, and a signed checkpoint covers the log."""
     log = bench_log(tmp_path / "log")
     line = log.append(replace(ENTRY, version="1.1.0", before_sha256="cd" * 32))
     receipt, event = entries_of(log)
@@ -89,7 +89,7 @@ def test_a_proven_flash_has_a_receipt(tmp_path: Path) -> None:
 
 
 def test_a_run_without_proof_is_an_event(tmp_path: Path) -> None:
-    """A failed run, and a run on a board without a readable unique id, have an event but no receipt."""
+    """A failed run, and a run on a board without a readable unique id, are logged as an event without a receipt."""
     log = bench_log(tmp_path / "log")
     lines = [
         log.append(replace(ENTRY, result="the board fell silent", after="", version="1.1.0")),
@@ -102,9 +102,9 @@ def test_a_run_without_proof_is_an_event(tmp_path: Path) -> None:
 
 
 def test_the_kind_of_a_receipt_depends_on_the_boards_history(tmp_path: Path) -> None:
-    """The same release again is a reinstallation.
+    """The receipt of a release that the board already had is a reinstallation.
 
-    If the board has the same image under another name, the new image counts as equivalent.
+    If the board had the same image under another product name, the receipt is an equivalent installation.
     """
     renamed = replace(ENTRY, product="acme-lamp", result="already")
     for entry in (ENTRY, ENTRY, renamed, replace(ENTRY, board=OTHER_BOARD), replace(ENTRY, after="1.2.0")):
@@ -122,7 +122,7 @@ def test_the_entries_of_a_technician_name_the_identity(tmp_path: Path) -> None:
 
 
 def test_the_events_of_others_are_not_lines(tmp_path: Path) -> None:
-    """An event that another command appended to the log is not a line, and does not disturb the lines."""
+    """An event that another command appends to the log does not count as a bench line."""
     log = filled(tmp_path / "log", 1)
     TileLog(log.folder).append([LogEntry(EntryKind.EVENT, 1, source="the door was opened").encode()])
     log.check()
@@ -132,7 +132,7 @@ def test_the_events_of_others_are_not_lines(tmp_path: Path) -> None:
 
 
 def test_long_texts_are_shortened(tmp_path: Path) -> None:
-    """A text that does not fit into an entry is shortened, and the other facts stay."""
+    """A text that is too long for an entry is shortened, and the other facts are unchanged."""
     log = bench_log(tmp_path / "log")
     log.append(replace(ENTRY, result="\u1234\n" * 100_000, operator="Ida" * 5000, after=""))
     (line,) = read_log(log.folder)
@@ -143,7 +143,7 @@ def test_long_texts_are_shortened(tmp_path: Path) -> None:
 
 
 def test_what_others_published_is_read_on(tmp_path: Path) -> None:
-    """Two writers of one log continue each other's lines. Both writers recognise an existing receipt."""
+    """Two writers of one log append to the same chain of lines, and each recognises the other's receipts."""
     first, second = (bench_log(tmp_path / "log") for _ in range(2))
     lines = [log.append(replace(ENTRY, time=time)) for time, log in enumerate((first, second, first))]
     assert [line.number for line in lines] == [1, 2, 3]
@@ -152,7 +152,7 @@ def test_what_others_published_is_read_on(tmp_path: Path) -> None:
 
 
 def test_many_write_at_once(tmp_path: Path) -> None:
-    """Lines that are appended concurrently get distinct numbers, also while the log is read."""
+    """Lines that are appended concurrently get distinct numbers, even while the log is read."""
     folder = tmp_path / "log"
     bench_log(folder).check()
 
@@ -170,7 +170,7 @@ def test_many_write_at_once(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_stopped_before_publishing_is_published_by_the_next(tmp_path: Path) -> None:
-    """A line is durable before it is published. The next check publishes it."""
+    """A line is on the disk before it is published. The next check publishes it."""
     log, folder = filled(tmp_path / "log", 1), tmp_path / "log"
     entries = list(TileLog(folder).entries())[:2]
     other = bench_log(tmp_path / "other")
@@ -193,7 +193,7 @@ SPOILT_FOLDERS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("name", SPOILT_FOLDERS)
 def test_a_damaged_log_is_reported_before_a_board_is_changed(tmp_path: Path, name: str) -> None:
-    """A damaged log is neither read nor continued. At the bench, a new log is one of the remedies."""
+    """A damaged log can be neither read nor continued. At the bench, the error proposes a new log as one remedy."""
     log = filled(tmp_path / "log")
     SPOILT_FOLDERS[name](log.folder)
     if name != "checkpoint removed":
@@ -207,7 +207,7 @@ def test_a_damaged_log_is_reported_before_a_board_is_changed(tmp_path: Path, nam
 
 
 def test_each_log_has_its_own_name(tmp_path: Path) -> None:
-    """Two logs of a bench have the same key but different names. A log that was moved keeps its name."""
+    """Two logs of a bench have the same key but different names; a log that is moved keeps its name."""
     first, second = (filled(tmp_path / name, 1).key for name in ("log", "other"))
     assert first.key == second.key
     assert first.name != second.name
@@ -220,7 +220,7 @@ def test_each_log_has_its_own_name(tmp_path: Path) -> None:
 
 
 def test_a_log_of_another_bench_is_refused(tmp_path: Path) -> None:
-    """If another key signed a log, the log is not continued and not changed."""
+    """If another key signed a log, the log is refused and not changed."""
     log = filled(tmp_path / "log", 1)
     other = BenchLog(log.folder, own_signer(tmp_path / "key.pem"))
     for use in (other.check, lambda: other.append(ENTRY)):
@@ -233,7 +233,7 @@ def test_a_log_of_another_bench_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_key_of_a_bench_is_made_once(tmp_path: Path) -> None:
-    """The key is made at the first use. Only its owner can read it, and it gives the log its name."""
+    """The bench's key is made once, only its owner can read it, and the log's name is derived from it."""
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "key.pem.new").write_text("the beginning of a key")
     first, second = (own_signer(tmp_path / "bench" / "key.pem") for _ in range(2))
@@ -248,7 +248,7 @@ def test_the_key_of_a_bench_is_made_once(tmp_path: Path) -> None:
 def test_a_full_disk_is_reported_before_a_board_is_changed(
     tmp_path: Path, small_files_only: Callable[[int], None]
 ) -> None:
-    """If the log has no space, the check reports it, and the log stays undamaged."""
+    """If the disk has no space for the log, the check reports this, and the log stays undamaged."""
     log = filled(tmp_path / "log", 2)
     small_files_only(500)
     with pytest.raises(UsageError, match=r"cannot write the bench log .*: File too large") as error:
@@ -272,7 +272,7 @@ def test_a_line_that_cannot_be_published_is_kept(tmp_path: Path, small_files_onl
 
 @pytest.mark.parametrize("kind", ["file", "no parent", "other files", "not writable"])
 def test_a_folder_that_cannot_be_a_log_is_refused(tmp_path: Path, kind: str) -> None:
-    """A file, a missing parent folder and a folder with other files are refused and not changed."""
+    """A log path is refused, and nothing is changed, if it is a file, its parent is missing, or it has other files."""
     path = {"file": tmp_path / "old.jsonl", "no parent": tmp_path / "missing" / "log"}.get(kind, tmp_path)
     (tmp_path / "old.jsonl").write_text("{}")
     if kind == "not writable":
@@ -288,7 +288,7 @@ def test_a_folder_that_cannot_be_a_log_is_refused(tmp_path: Path, kind: str) -> 
 
 
 def test_the_lines_before_a_break_are_confirmed(tmp_path: Path) -> None:
-    """In a damaged log, only lines whose hash is in the next line are confirmed."""
+    """In a damaged log, a line is confirmed only if the next line contains its hash."""
     folder = tmp_path / "log"
     for number in range(4):
         bench_log(folder).append(replace(ENTRY, milliseconds=number))
@@ -304,7 +304,7 @@ def test_the_lines_before_a_break_are_confirmed(tmp_path: Path) -> None:
 
 
 def old_log(path: Path, count: int = 4) -> list[bytes]:
-    """Write a log as earlier versions did, and return its lines with their newlines."""
+    """Write a log in the format of earlier versions, and return its lines with their newlines."""
     rows, last = list[bytes](), None
     for _ in range(count):
         number, previous = following(last)
@@ -336,7 +336,7 @@ SPOILT: dict[str, Callable[[list[bytes]], list[bytes]]] = {
 
 @pytest.mark.parametrize("name", SPOILT)
 def test_a_removed_or_changed_line_of_an_old_log_shows(tmp_path: Path, name: str) -> None:
-    """A removed or changed line is detected at every position, including the last."""
+    """A removed or changed line is detected at every position, including the last one."""
     rows = old_log(tmp_path / "log")
     assert [line.receipt for line in read_log(tmp_path / "log")] == [None] * 4
     (tmp_path / "log").write_bytes(b"".join(SPOILT[name](rows)))
@@ -346,7 +346,7 @@ def test_a_removed_or_changed_line_of_an_old_log_shows(tmp_path: Path, name: str
 
 @pytest.mark.parametrize("kept", [0, 7, -1])
 def test_a_last_line_that_only_the_head_file_has_is_read(tmp_path: Path, kept: int) -> None:
-    """A last line that a crash removed from an old log is read from the head file."""
+    """If a crash removed the last line of an old log, the line is read from the head file."""
     *rows, last = old_log(tmp_path / "log")
     (tmp_path / "log").write_bytes(b"".join(rows) + last[:kept])
     assert len(list(read_log(tmp_path / "log"))) == 4
@@ -366,7 +366,7 @@ def test_the_head_file_of_an_old_log_is_required(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("raw", [b"no JSON", b"[]", b"{}", b'{"number":1,"previous":"00"}', b"\xff"])
 def test_a_line_that_cannot_be_parsed_has_its_reason(tmp_path: Path, raw: bytes) -> None:
-    """The reason why a line cannot be parsed is one clause without a doubled full stop."""
+    """The error for a line that cannot be parsed has a reason of one clause, without a doubled full stop."""
     path = tmp_path / "log"
     path.write_bytes(raw + b"\n")
     with pytest.raises(ContentError, match=r"is damaged from line 1 on: it is not a line of a bench log: ..") as error:
@@ -377,7 +377,7 @@ def test_a_line_that_cannot_be_parsed_has_its_reason(tmp_path: Path, raw: bytes)
 
 @pytest.mark.parametrize("name", ["fifo", "zero"])
 def test_a_log_that_is_not_a_regular_file_is_not_read(tmp_path: Path, name: str) -> None:
-    """A pipe, which may never send anything, and a device, which may never end, are refused as logs."""
+    """A pipe, which may never send data, and a device, which may never end, are refused as logs."""
     path = tmp_path / name
     if name == "fifo":
         os.mkfifo(path)
@@ -390,7 +390,7 @@ def test_a_log_that_is_not_a_regular_file_is_not_read(tmp_path: Path, name: str)
 
 
 def test_lines_of_earlier_versions_are_read() -> None:
-    """An entry without the newer fields is decoded, and a wrong newer field is refused."""
+    """An entry without the newer fields is decoded, and a newer field with a wrong value is refused."""
     fields = {name: getattr(ENTRY, name) for name in list(vars(ENTRY))[:13]}
     assert Line(b"", 1, fields).entry() == ENTRY
     with pytest.raises(ContentError, match="cannot read line 1"):

@@ -1,4 +1,4 @@
-"""A look at a board's flash finds the releases in it, by reading or by hashing on the chip."""
+"""A board's flash is searched for known releases, by reading it or by hashing on the chip."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KNOWN = [
 
 
 def look(flash: bytes, known: list[Release]) -> FlashLook | None:
-    """Look at a simulated board with these contents."""
+    """Search the flash of a simulated board with these contents."""
     return bench_on(RunningLink(SimulatedBoard(flash=flash))).look(known)
 
 
@@ -46,6 +46,6 @@ def test_a_look_names_the_releases_in_a_flash(flash: bytes, found: list[str]) ->
 
 
 def test_a_board_is_not_read_for_releases_that_cannot_be_on_it() -> None:
-    """Releases for another chip, and releases beyond the end of the flash, are left out."""
+    """Releases for another chip, and releases beyond the end of the flash, are not searched for."""
     elsewhere = [replace(KNOWN[0], chip_id=0x413), replace(KNOWN[0], load_address=BASE + 0x1_0000)]
     assert look(LOADER.data, elsewhere) is None

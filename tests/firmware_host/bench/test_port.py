@@ -1,4 +1,4 @@
-"""A bootloader that waits within a half-received frame is recovered without a reset."""
+"""A bootloader that waits for the rest of a frame is recovered without a reset."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EXCHANGES: dict[str, Exchange] = {
 
 
 def beginnings() -> Iterator[tuple[str, bytes]]:
-    """Yield the bytes of every exchange, truncated at each byte before its end."""
+    """Yield the bytes of every exchange, truncated after each byte except the last one."""
     for name, exchange in EXCHANGES.items():
         sent = b""
         for frame in exchange.frames:
@@ -49,7 +49,7 @@ BEGINNINGS = dict(beginnings())
 
 @pytest.mark.parametrize("name", BEGINNINGS)
 def test_a_half_sent_frame_is_left_without_a_change(name: str) -> None:
-    """An exchange that is cut at any byte can be abandoned, with flash and option bytes unchanged."""
+    """An exchange that is cut after any byte can be abandoned, and flash and option bytes stay unchanged."""
     board = SimulatedBoard(STM32F103CB, flash=OLD)
     link = DirectLink(board)
     bootloader = Bootloader(link)
@@ -92,9 +92,10 @@ def test_a_board_that_waits_in_a_frame_is_found_by_polling(name: str) -> None:
 @pytest.mark.parametrize("before", range(3))
 @pytest.mark.parametrize("name", ["erase-2", "write-7"])
 def test_polling_never_completes_a_frame(name: str, before: int) -> None:
-    """Polling does not complete a half-received erase or write frame.
+    """Polling never completes a partly received erase or write frame.
 
-    A frame would be complete after 130 polls of one byte each: a count, 128 page numbers or data bytes, and a checksum.
+    At one byte for each poll, the longest frame needs 130 polls: a count, 128 page numbers or data bytes, and a
+    checksum.
     """
     board = SimulatedBoard(STM32F103CB, flash=OLD)
     link = DirectLink(board)

@@ -18,7 +18,7 @@ LINE = BoardLine("socket://127.0.0.1:1")
 
 
 class Notes:
-    """An observer that records the messages for the operator."""
+    """An observer that records the messages to the operator."""
 
     def __init__(self) -> None:
         self.received: list[str] = []
@@ -64,7 +64,7 @@ def test_every_request_to_stop_is_answered(presses: int, answers: list[str]) -> 
 
 
 def test_a_defect_at_one_port_stops_the_others() -> None:
-    """An unexpected exception at one port stops the other ports before it is raised."""
+    """After an unexpected exception at one port, the other ports are stopped before the exception is raised."""
     ended = threading.Event()
     with stop_on_signals() as stop:
 

@@ -39,7 +39,7 @@ ADDRESS_FRAME = bytes.fromhex("08 00 04 00 0c")
     ],
 )
 def test_frames_are_those_of_the_application_note(exchange: Exchange, frames: list[str]) -> None:
-    """Each command is sent as the bytes worked out by hand from AN3155 sections 3.1 to 3.12."""
+    """Each command is encoded as the bytes that were worked out by hand from AN3155 sections 3.1 to 3.12."""
     assert exchange.frames == tuple(bytes.fromhex(frame) for frame in frames)
 
 
@@ -59,7 +59,7 @@ def test_protection_commands_wait_for_a_second_ack(exchange: Exchange) -> None:
 
 @given(data=st.binary(min_size=1, max_size=64).map(lambda data: data * 4), address=st.integers(0, 0xFFFF_FFFF))
 def test_a_write_frame_can_be_taken_apart_again(data: bytes, address: int) -> None:
-    """The frames of Write Memory contain address, length and data, and end with the right checksums."""
+    """The frames of Write Memory contain the address, the length and the data, and end with correct checksums."""
     command, where, what = an3155.write_memory(address, data).frames
     assert command == b"\x31\xce"
     assert (an3155.checksum(where), an3155.checksum(what)) == (0, 0)

@@ -104,8 +104,8 @@ def test_a_second_bank_begins_with_small_sectors_again() -> None:
 def test_write_protection_is_read(product_id: int, kib: int, options: bytes, protected: tuple[int, ...] | None) -> None:
     """Write-protected pages are decoded from the option bytes as PM0075 specifies.
 
-    A clear bit protects pages, and bit 31 covers all remaining ones. A byte that differs from its inverted complement
-    counts as 0xFF.
+    A clear bit protects its pages, and bit 31 covers all pages after those of bit 30. A byte that differs from its
+    inverted complement counts as 0xFF.
     """
     assert chip(product_id).write_protected_units(options, kib * KIB) == protected
 
@@ -133,13 +133,13 @@ def test_write_protection_is_read(product_id: int, kib: int, options: bytes, pro
     ],
 )
 def test_a_chip_is_found_by_its_part_number(name: str, ids: set[int]) -> None:
-    """A part number selects the rows for the part.
+    """A part number selects all rows of the chip table that fit the part.
 
-    A full name in the table selects one row, and an unknown name none.
+    A row's full name selects one row, and an unknown name selects none.
     """
     assert {row.product_id for row in chips_named(name)} == ids
 
 
 def test_every_row_is_found_by_its_own_name() -> None:
-    """The name of each row selects this row."""
+    """The name of each row of the chip table selects exactly this row."""
     assert all(chips_named(row.name) == (row,) for row in chips())

@@ -1,4 +1,4 @@
-"""The bootloader client follows AN3155 exactly, against a board that expects scripted bytes."""
+"""The bootloader client is tested against a scripted board, which expects exactly the bytes of AN3155."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_board_fresh_from_reset_acknowledges() -> None:
 
 
 def test_a_board_that_is_connected_already_refuses_the_second_sync() -> None:
-    """A synchronised board answers NACK to the second 0x7F, which the client accepts as a connection."""
+    """A synchronised board answers NACK to the second 0x7F, and the client treats this NACK as a connection."""
     with board(("7f 7f", NACK), GET) as bootloader:
         assert bootloader.connect().version == 0x22
 
@@ -80,7 +80,7 @@ def test_a_running_application_is_not_a_bootloader() -> None:
 
 
 def test_get_cut_short_is_silence() -> None:
-    """If a board falls silent within its answer, the error names the command."""
+    """If a board falls silent in the middle of an answer, the error names the command."""
     with (
         board(SYNC, ("00 ff", "79 0b 22 00")) as bootloader,
         pytest.raises(NoAnswerError, match="fell silent in Get: 2 of 12 bytes"),
@@ -112,7 +112,7 @@ def test_a_block_is_written() -> None:
 
 
 def test_a_program_is_started() -> None:
-    """After Go the client is disconnected and refuses further commands."""
+    """After Go, the client is disconnected and refuses further commands."""
     with blue_pill(GO, ("08 00 00 00 08", ACK)) as bootloader:
         bootloader.go(0x0800_0000)
         with pytest.raises(RefusedError, match="the bootloader is not connected"):
@@ -124,7 +124,7 @@ def test_a_program_is_started() -> None:
     [(0x0801_0000, 4), (0x0800_FFFE, 4), (0x2000_01FC, 4), (0x2000_5000, 4), (0x0000_0000, 4), (0xFFFF_FFFC, 8)],
 )
 def test_an_address_that_the_chip_does_not_have_is_never_sent(address: int, length: int) -> None:
-    """The client refuses invalid addresses itself, because bootloaders before V3.1 do not (AN3155 table 3)."""
+    """The client itself refuses invalid addresses, because bootloaders before V3.1 accept them (AN3155 table 3)."""
     with blue_pill() as bootloader:
         with pytest.raises(RefusedError, match="was not sent"):
             bootloader.read(address, length)
@@ -157,7 +157,7 @@ def test_an_unaligned_write_is_never_sent() -> None:
 
 
 def test_a_command_that_the_bootloader_lacks_is_never_sent() -> None:
-    """The client refuses a command that is missing in the answer to Get."""
+    """The client refuses a command that the bootloader's answer to Get does not list."""
     with (
         board_with(0x410, 64, ("00 ff", "79 03 10 00 02 11 79")) as bootloader,
         pytest.raises(RefusedError, match=r"Go at 0x08000000 was not sent: this bootloader \(version 1.0\)"),
@@ -196,7 +196,7 @@ def test_a_second_refusal_does_not_disturb_the_next_command() -> None:
 
 
 def test_nothing_is_sent_into_a_silence() -> None:
-    """After a frame without an answer nothing more is sent, because FF 00 would then erase the whole flash."""
+    """After a frame without an answer, nothing more is sent, because FF 00 could then erase the whole flash."""
     with blue_pill(ERASE, ("00 05 05", "")) as bootloader, pytest.raises(NoAnswerError):
         bootloader.erase_pages([5])
 
@@ -252,7 +252,7 @@ def test_erasing_takes_as_long_as_the_data_sheet_allows() -> None:
 
 
 def test_a_refused_address_is_not_readout_protection() -> None:
-    """A NACK to the address is an error, because readout protection causes a NACK to the command itself."""
+    """A NACK after the address is an error; readout protection is different: it causes a NACK after the command."""
     with (
         blue_pill(READ, ("1f ff f7 e0 f7", NACK)) as bootloader,
         pytest.raises(BoardProtocolError, match="refused Read Memory at 0x1ffff7e0"),
@@ -272,7 +272,7 @@ def test_everything_is_erased_by_the_command_in_the_answer_to_get() -> None:
 
 
 def test_a_chip_with_pages_of_unknown_size_is_erased_as_a_whole() -> None:
-    """The only erase unit of a chip whose page size is unknown is erased by a mass erase."""
+    """A chip whose page size is unknown has one erase unit, which is erased by a mass erase."""
     with board_with(0x469, 512, GET_EXTENDED, EXTENDED_ERASE, ("ff ff 00", ACK)) as bootloader:
         bootloader.erase_pages([0])
         with pytest.raises(RefusedError, match="page 1 does not exist"):
@@ -280,7 +280,7 @@ def test_a_chip_with_pages_of_unknown_size_is_erased_as_a_whole() -> None:
 
 
 def test_a_chip_without_a_mass_erase_is_never_sent_one() -> None:
-    """Mass erase is refused for an STM32L0, which did not list the command."""
+    """A mass erase is refused for an STM32L0, whose bootloader does not list the command."""
     with (
         board_with(0x417, 64, GET_EXTENDED) as bootloader,
         pytest.raises(RefusedError, match="has no mass erase"),

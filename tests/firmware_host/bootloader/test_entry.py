@@ -45,7 +45,7 @@ WIRING = WIRINGS["dtr-rts"]
     ids=[f"{name}-{reset}-{boot0}" for name, reset, boot0 in product(LINES, (0, 1), (0, 1))],
 )
 def test_lines_bring_a_running_board_into_its_bootloader_and_back(wiring: BoardWiring) -> None:
-    """Every wiring and polarity resets a board into its bootloader and, with BOOT0 at 0, into its application."""
+    """With every wiring, a board can be reset into its bootloader and, with BOOT0 at 0, into its application."""
     link = SteeredLink(started(APPLICATION), wiring)
     bootloader = Bootloader(link)
     enter_bootloader(bootloader, wiring=wiring, wait=lambda _: None)
@@ -66,7 +66,7 @@ def test_a_board_whose_boot0_is_a_jumper_is_reset(name: str) -> None:
 
 
 def test_by_hand_nothing_is_reset() -> None:
-    """Without a wiring the board is not reset through the port."""
+    """Without a wiring, the board is not reset through the port."""
     link = SteeredLink(SimulatedBoard(), WIRINGS["dtr-rts"])
     enter_bootloader(Bootloader(link), wiring=BY_HAND, wait=lambda _: None)
     reset_board(link, BY_HAND, boot0=False, wait=lambda _: None)
@@ -94,7 +94,7 @@ def test_a_wrong_wiring_is_an_error() -> None:
 
 
 def test_an_application_in_place_of_the_bootloader_is_an_error() -> None:
-    """If the polarity of BOOT0 is wrong, the application starts at every reset, which is an error."""
+    """If BOOT0 has the wrong polarity, every reset starts the application, and an error is raised."""
     link = SteeredLink(started(APPLICATION), find_wiring("dtr-rts", invert_boot0=True))
     with pytest.raises((BoardProtocolError, NoAnswerError), match="diagnose the line"):
         enter_bootloader(Bootloader(link), wiring=WIRINGS["dtr-rts"], wait=lambda _: None)
@@ -126,7 +126,7 @@ def test_unknown_wirings_are_refused(name: str, inversions: dict[str, bool], mes
 
 
 def test_words_describe_a_line() -> None:
-    """The words of ``[bench]`` select a line. Unknown and contradicting words are refused."""
+    """The settings in the table ``[bench]`` select the serial line. Unknown and contradictory settings are refused."""
     line = BoardLine.parse("/dev/ttyUSB0", baud=57600, wiring="dtr-rts", mode="echo", start="go")
     assert line.description == "wiring dtr-rts at 57600 baud in mode echo"
     assert line.start is StartMethod.GO
@@ -144,7 +144,7 @@ def steered(max_baud: int, *, product_id: int = 0x410) -> SteeredLink:
 
 @pytest.mark.parametrize(("max_baud", "found"), [(500_000, 460800), (300_000, 256000), (240_000, 230400)])
 def test_the_fastest_speed_that_is_understood_is_found(max_baud: int, found: int) -> None:
-    """The board is reset and connected at lower and lower speeds until the bootloader understands the speed."""
+    """The board is reset and connected at ever lower speeds, until its bootloader understands the speed."""
     link = steered(max_baud)
     bootloader = Bootloader(link)
     connect_fastest(bootloader, wiring=WIRING, wait=lambda _: None)
@@ -153,7 +153,7 @@ def test_the_fastest_speed_that_is_understood_is_found(max_baud: int, found: int
 
 
 def test_a_board_that_takes_no_more_stays_at_its_speed() -> None:
-    """A board that understands no higher speed is connected at 115200 baud."""
+    """A board that supports only 115200 baud is connected at this speed."""
     link = steered(115200)
     bootloader = Bootloader(link)
     connect_fastest(bootloader, wiring=WIRING, wait=lambda _: None)
@@ -163,7 +163,7 @@ def test_a_board_that_takes_no_more_stays_at_its_speed() -> None:
 
 
 def test_without_a_reset_line_nothing_is_tried() -> None:
-    """Without a reset line no higher speed is tried, because the board could not be reset afterwards."""
+    """Without a reset line, only 115200 baud is tried, because a failed attempt would need a reset."""
     link = steered(500_000)
     connect_fastest(Bootloader(link), wiring=BY_HAND, wait=lambda _: None)
     assert link.baud == 115200
@@ -201,13 +201,13 @@ class TalkingLink(DirectLink):
     text = b""
 
     def write(self, data: bytes, /) -> None:
-        """Pass a frame to the board; append `text` to the ACK of Go's address."""
+        """Send a frame to the board; append `text` to the ACK that follows Go's address."""
         super().write(data)
         self._received += self.text if len(data) == 5 else b""
 
 
 def test_what_a_board_prints_cannot_drive_the_terminal() -> None:
-    """Control characters, direction marks and bytes that are not UTF-8 are escaped in the board's output."""
+    """In the board's output, control characters, direction marks and bytes that are not UTF-8 are escaped."""
     link = TalkingLink(SimulatedBoard(flash=code(KIB).data))
     link.text = "ok\r\n\x1b[2J\x07 grün \u202e".encode() + b"\xff\n"
     bootloader = connected(link)

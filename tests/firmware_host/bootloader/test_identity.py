@@ -27,7 +27,7 @@ def test_a_board_is_identified() -> None:
 
 @pytest.mark.parametrize("double_nack", [0, 1])
 def test_of_a_readout_protected_board_nothing_else_is_known(double_nack: int) -> None:
-    """Only the product id of a readout-protected board is known, even if it answers NACK twice."""
+    """Of a readout-protected board, only the product id is known, even if the board answers NACK twice."""
     board = SimulatedBoard(faults=Faults(double_nack=double_nack))
     board.protect(readout=True)
     bootloader = connected(board)
@@ -47,7 +47,7 @@ def test_write_protected_pages_are_ranges_of_addresses() -> None:
 
 
 def test_of_an_unknown_chip_only_the_product_id_is_known() -> None:
-    """No address is sent to a chip that is not in the table."""
+    """The client sends no address to a chip that is not in the chip table."""
     bootloader = connected(SimulatedBoard(replace(STM32F103C8, product_id=0x499)))
     identity = identify(bootloader)
     with pytest.raises(RefusedError, match="chip is not identified yet"):
@@ -57,7 +57,7 @@ def test_of_an_unknown_chip_only_the_product_id_is_known() -> None:
 
 
 def test_noise_never_changes_the_identity() -> None:
-    """A flipped bit in any answer is either reported, or does not change chip, size, unique id or protections."""
+    """A flipped bit in any answer either causes an error, or leaves chip, size, unique id and protection unchanged."""
     right = identify(connected(SimulatedBoard()))
     outcomes: set[type] = set()
     for number in range(20, 120):

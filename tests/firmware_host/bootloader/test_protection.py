@@ -1,4 +1,4 @@
-"""Protection is set and removed on simulated boards; acknowledged commands without effect are detected."""
+"""Protection is set and removed on simulated boards; an acknowledged change without effect is detected."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONTENTS = bytes(range(1, 256)) * 8
 
 
 def no_wait(seconds: float) -> None:
-    """Do not wait, because the simulated board changes its protection at once."""
+    """Do not wait, because the simulated board changes its protection immediately."""
     assert seconds > 0
 
 
@@ -36,7 +36,7 @@ def identified(board: SimulatedBoard) -> Bootloader:
 
 
 def test_pages_are_protected_and_freed() -> None:
-    """Write protection covers four pages per bit, replaces the previous one, and keeps the flash unchanged."""
+    """Write protection covers four pages per bit, replaces the earlier protection, and leaves the flash unchanged."""
     board = SimulatedBoard(flash=CONTENTS)
     bootloader = identified(board)
     assert protect_pages(bootloader, chip(), pages=[5], wait=no_wait).write_protected_pages == (4, 5, 6, 7)
@@ -50,7 +50,7 @@ def test_pages_are_protected_and_freed() -> None:
 
 
 def test_readout_protection_is_set_and_removed() -> None:
-    """Readout protection hides the unique id, and its removal erases the flash."""
+    """Readout protection hides the unique id, and removing the protection erases the flash."""
     board = SimulatedBoard(flash=CONTENTS)
     bootloader = identified(board)
     closed = protect_readout(bootloader, chip(), wait=no_wait)
@@ -69,14 +69,14 @@ def test_a_chip_whose_protection_is_unknown_is_refused() -> None:
 
 
 class Intercepted(DirectLink):
-    """A link that answers selected frames itself, once each, instead of the board."""
+    """A link that answers each selected frame once in place of the board."""
 
     def __init__(self, board: SimulatedBoard) -> None:
         super().__init__(board)
         self.answers: dict[bytes, bytes] = {}
 
     def write(self, data: bytes, /) -> None:
-        """Answer a selected frame, or pass the frame to the board."""
+        """Answer a selected frame, or send the frame to the board."""
         if data in self.answers:
             self._received += self.answers.pop(data)
         else:
@@ -108,7 +108,7 @@ def test_an_acknowledgement_is_not_believed(name: str) -> None:
 
 
 def test_a_board_that_does_not_come_back_is_an_error() -> None:
-    """If the board starts its application after the change, because BOOT0 is 0, an error is raised."""
+    """If BOOT0 is 0, the board starts its application after the change, and an error is raised."""
     board = SimulatedBoard()
     bootloader = identified(board)
     board.boot0 = False

@@ -45,7 +45,7 @@ class Bench:
         self.link.sent.clear()
 
     def new_stub(self) -> DigestStub:
-        """Return a `DigestStub` that knows nothing about the contents of the RAM."""
+        """Return a `DigestStub` that has no record of the contents of the RAM."""
         size = self.board.profile.flash_size
         return DigestStub(self.bootloader, self.chip, flash_size=size, wait=self.link.wait)
 
@@ -56,7 +56,7 @@ def sha256(start: int, length: int, *, contents: bytes = CONTENTS) -> bytes:
 
 
 def twice_flipped(at: int) -> Callable[[bytes], bytes]:
-    """Return a function that flips the same bit in two bytes of a long frame, so that the checksum stays right."""
+    """Return a function that flips the same bit in two bytes of a long frame, which leaves the checksum valid."""
 
     def garble(frame: bytes) -> bytes:
         spoilt = bytearray(frame)
@@ -95,7 +95,7 @@ def test_every_density(name: str) -> None:
 
 
 def test_the_program_is_written_once_a_session() -> None:
-    """A second run sends only its parameters, and its digest reflects a page erased in between."""
+    """A second run sends only its parameters, and its digest covers a page that was erased since the first run."""
     bench = Bench()
     bench.stub.run(FLASH, [2 * KIB])
     uploaded = sum(map(len, bench.link.sent))
@@ -117,7 +117,7 @@ def test_the_program_is_written_again_when_the_ram_has_lost_it() -> None:
 
 
 def test_the_end_byte_ends_the_wait() -> None:
-    """The byte that the program sends at its end stops the wait, after the predicted time and the reset."""
+    """The wait ends at the program's end byte, after the predicted time and the chip's reset."""
     bench = Bench()
     bench.link.waited = 0.0
     bench.stub.run(FLASH, [64 * KIB])
@@ -190,7 +190,7 @@ def test_a_program_that_does_not_end() -> None:
 
 
 def test_a_program_corrupted_in_its_head_is_not_started() -> None:
-    """Go is not sent if the first bytes of the program read back wrong."""
+    """Go is not sent if the program's first bytes are read back with other values."""
     bench = Bench()
     bench.link.change = twice_flipped(20)
     with pytest.raises(BoardProtocolError, match="not started"):
@@ -322,7 +322,7 @@ def test_the_longest_wait_is_bounded() -> None:
     ids=["no memory", "erased", "used", "less than the range", "the largest", "no fault handler", "the largest, v6-M"],
 )
 def test_what_lies_behind_the_reported_flash_is_known(name: str, hidden: bytes | None, alone: object) -> None:
-    """Flash that a chip does not report is found, unless it is erased or does not exist."""
+    """Flash beyond the size that a chip reports is found, unless it is erased or does not exist."""
     profile = PROFILES[name]
     size = profile.flash_size
     if hidden is not None and name == "stm32f103c8":

@@ -47,7 +47,7 @@ def crc32(groups: Sequence[Pages]) -> tuple[int, ...]:
 
 @pytest.mark.parametrize(("core", "most"), [("v7-M", 1064), ("v6-M", 1392)])
 def test_the_program_is_small(core: str, most: int) -> None:
-    """The programs keep their size limits: 256 bytes take about 29 ms to send."""
+    """The programs do not exceed their size limits; sending 256 bytes takes about 29 ms."""
     assert (STUBS / PROGRAMS[core].file).stat().st_size <= most
 
 
@@ -126,7 +126,7 @@ def test_a_port_that_is_off_does_not_block_it(core: str, status: int) -> None:
 @every_core
 @pytest.mark.parametrize("part", range(20))
 def test_a_byte_that_arrived_wrong_is_noticed(core: str, part: int) -> None:
-    """A program with a corrupted byte resets the chip at once and leaves no results."""
+    """A program with a corrupted byte resets the chip immediately and leaves no results."""
     image = bytearray(program(FLASH, [KIB], (), core=core))
     head = PROGRAMS[core].head_size
     image[head + (len(image) - head) * part // 20] ^= 0x10

@@ -1,4 +1,4 @@
-"""Hashing on the chip keeps its time limits, by the simulated board's model of line and chip."""
+"""Hashing on the chip meets its time limits in the simulated board's time model of line and chip."""
 
 from __future__ import annotations
 

@@ -142,12 +142,12 @@ def test_a_flasher_that_erases_what_the_chip_does_not_report_is_caught(tmp_path:
 
 
 class Going(WirelessLink):
-    """A link that records the number of bytes that the board has received when the digest program was last started."""
+    """A link that records how many bytes the board had received at the last start of the digest program."""
 
     last = at_go = 0
 
     def write(self, data: bytes, /) -> None:
-        """Pass a frame to the board; record the byte count at the address of a program in RAM."""
+        """Send a frame to the board; record the byte count at the address of a program in RAM."""
         super().write(data)
         if data == b"\x21\xde":
             self.at_go = self.received + 5
@@ -156,7 +156,7 @@ class Going(WirelessLink):
 
 
 def test_a_flasher_that_takes_another_board_for_the_first_is_caught(tmp_path: Path) -> None:
-    """The fault campaign detects a flasher that writes a board which was connected during the hashing."""
+    """The fault campaign detects a flasher that writes to a replacement board, connected during the hashing."""
 
     def without_mark(ready: ClearedBoard) -> ClearedBoard:
         ready.board.bootloader.mark = None
@@ -202,7 +202,7 @@ def with_note(ready: ClearedBoard, note: str) -> ClearedBoard:
 
 
 def with_check(ready: ClearedBoard, check: Passed) -> ClearedBoard:
-    """Replace the list of passed checks by one check."""
+    """Replace the list of passed checks by a single check."""
     return replace(ready, passed=(check,))
 
 
@@ -316,7 +316,7 @@ TRUTHS: dict[str, Callable[[ClearedBoard], ClearedBoard]] = {
 def test_a_true_sentence_is_not_caught(truth: Callable[[ClearedBoard], ClearedBoard], tmp_path: Path) -> None:
     """The fault campaign accepts true sentences.
 
-    They are made in the same way as the untrue sentences of the next test.
+    The true sentences are injected in the same way as the untrue sentences of the next test.
     """
     assert not run(NO_FAULT, tmp_path, spoil=truth).untrue
 
@@ -330,7 +330,7 @@ def test_an_untrue_sentence_is_caught(lie: Callable[[ClearedBoard], ClearedBoard
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("proof", Proof, ids=[proof.value for proof in Proof])
 def test_every_sentence_of_a_run_without_a_fault_is_true(scene: str, proof: Proof, tmp_path: Path) -> None:
-    """Without a fault, every scene is flashed. All of its sentences are known and true."""
+    """Without a fault, every scene is flashed, and all printed sentences are known and true."""
     outcome = run(Case(scene, proof, "leading_zero", 1), tmp_path)
     assert (outcome.end, outcome.wrong, outcome.untrue) == ("done", (), ())
     assert outcome.sentences >= 10
@@ -375,7 +375,7 @@ def test_bytes_beside_the_image_are_not_reported_if_their_page_stays(tmp_path: P
 
 @pytest.mark.parametrize("kind", ["lose_received", "lose_sent", "insert_received", "insert_sent"])
 def test_a_fault_affects_one_byte(kind: str) -> None:
-    """A line fault affects only the byte with the given number."""
+    """A line fault affects only the byte with the fault's number."""
     link = WirelessLink(SCENES[SOME].board(Faults()), Mishaps(**{kind: 2}, value=0))
     link.write(b"\x7f")
     link.write(b"\x02")

@@ -105,7 +105,7 @@ def test_only_changed_pages_are_written_and_the_first() -> None:
 @pytest.mark.sampled
 @pytest.mark.parametrize("profile", sampled(list(PROFILES.values()), one_in=4), ids=lambda profile: profile.name)
 def test_every_chip_changes_only_what_differs(profile: BoardProfile) -> None:
-    """On every chip only differing pages or sectors are erased, and bytes beside the image are preserved.
+    """On every chip, only pages or sectors that differ are erased, and bytes beside the image are preserved.
 
     A chip whose page size is unknown is erased as a whole.
     """
@@ -124,7 +124,7 @@ def test_every_chip_changes_only_what_differs(profile: BoardProfile) -> None:
 @pytest.mark.parametrize("first_page", [0, 256], ids=["counted on", "with a gap"])
 @pytest.mark.parametrize("name", ["stm32g0b1re", "stm32l476rg"])
 def test_both_numberings_of_a_second_bank_are_right(name: str, first_page: int) -> None:
-    """Pages of the second bank are erased with both numberings of the boot ROM, and no other page changes."""
+    """Pages of the second bank are erased with each of the boot ROM's two page numberings; no other page changes."""
     profile = replace(PROFILES[name], flash_size=512 * KIB, second_bank_page=first_page)
     row = replace(chip(profile.product_id), flash_limit=512 * KIB)
     old = OLD * 8
@@ -190,7 +190,7 @@ def test_a_part_of_the_flash_is_never_erased_by_the_command_for_all() -> None:
 
 
 class RecordingLink(DirectLink):
-    """A link that records the frames sent to the board."""
+    """A link that records the frames that are sent to the board."""
 
     def __init__(self, board: SimulatedBoard) -> None:
         super().__init__(board)
@@ -202,7 +202,7 @@ class RecordingLink(DirectLink):
         return [after for frame, after in pairwise(self.frames) if frame == b"\x43\xbc"]
 
     def write(self, data: bytes, /) -> None:
-        """Record a frame, and pass it to the board."""
+        """Record a frame, and send it to the board."""
         self.frames.append(data)
         super().write(data)
 
@@ -224,7 +224,7 @@ def test_preserved_bytes_are_handed_over_before_anything_is_erased() -> None:
 
 
 def test_bytes_beside_the_image_in_a_page_that_stays_are_not_handed_over() -> None:
-    """Bytes beside the image are not yielded as events if their page is neither erased nor written."""
+    """Bytes beside the image are not yielded as events if their page is not erased."""
     image = code(8 * KIB - 100)
     beside = b"\x00" * (100 + KIB)
     events = flash(SimulatedBoard(flash=changed(image, 2, 5).data + beside), image)
@@ -235,7 +235,7 @@ def test_bytes_beside_the_image_in_a_page_that_stays_are_not_handed_over() -> No
 
 
 def test_erased_bytes_at_the_ends_are_not_handed_over() -> None:
-    """Erased bytes before and after the other bytes beside the image are not yielded, because they are not written."""
+    """Blank bytes at both ends of the bytes beside the image are not yielded, because they are not written."""
     image = code(100)
     beside = b"\xff" * 50 + b"be\xffside" + b"\xff" * 50
     first, *_ = flash(SimulatedBoard(flash=image.data[:-1] + b"!" + beside), image)
@@ -371,7 +371,7 @@ def test_a_bad_bit_in_the_vector_table_is_found_last() -> None:
 
 @pytest.mark.parametrize("first_page", [0, 256], ids=["counted on", "with a gap"])
 def test_pages_of_a_second_bank_are_erased_on_request_in_both_numberings(first_page: int) -> None:
-    """`board erase` erases pages across the border of the banks with both numberings of the boot ROM."""
+    """`board erase` erases pages in both banks, with each of the boot ROM's two page numberings."""
     profile = replace(PROFILES["stm32g0b1re"], second_bank_page=first_page)
     board = SimulatedBoard(profile, flash=OLD * 8)
     bootloader, row = connected(board), chip(profile.product_id)

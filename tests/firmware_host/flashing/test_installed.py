@@ -24,7 +24,7 @@ LAMP_FLASH = code(2 * KIB, seed=9).data
 
 
 def held(flash: bytes, *own: Release, others: Callable[[], list[Release]] = list) -> Installed:
-    """Return the contents that are detected in a flash."""
+    """Return what is detected in a flash with these contents."""
     bootloader = bench_on(RunningLink(SimulatedBoard(flash=flash))).bootloader
     return find_installed(planned(IMAGE), FlashContents(bootloader), known=replace(known(*own), others=others))
 
@@ -97,7 +97,7 @@ def test_another_product_elsewhere_in_the_flash_does_not_count() -> None:
 
 
 def cleared(board: SimulatedBoard, consent: Consent) -> ClearedBoard:
-    """Return a board with another product after it has passed checks 6 to 9 with this consent."""
+    """Return a board that contains another product, after checks 6 to 9 with this consent."""
     return bench_on(RunningLink(board)).examine(proven(IMAGE), known=known(others=[LAMP])).clear(consent)
 
 

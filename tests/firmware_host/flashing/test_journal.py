@@ -1,4 +1,4 @@
-"""A journal records an interrupted flash run of a board, and recognises the flash that the run left."""
+"""A journal records an interrupted run, and decides whether the flash can be the result of this run."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_second_attempt_keeps_what_the_first_one_found(tmp_path: Path) -> None
 def test_a_mixture_of_before_and_after_is_explained(checksums: list[int], at_once: object, explained: object) -> None:
     """A flash matches an interrupted page-by-page run if at most one page is neither old, new nor blank.
 
-    After a mass erase the first page must be blank, and the other pages may have any contents.
+    After a mass erase, the first page must be blank, and the other pages may have any contents.
     """
     changes = Changes(CHANGES.units, at_once=bool(at_once), preserved=())
     assert entry(changes).explains(found(*checksums), is_sealed=False) is explained
@@ -141,9 +141,9 @@ def test_a_mixture_of_before_and_after_is_explained(checksums: list[int], at_onc
 def test_with_its_first_words_only_the_first_page_may_be_odd(
     checksums: list[int], explained: object, at_once: object
 ) -> None:
-    """A flash that can start matches an interrupted run only if all pages but the first are old, or all are new.
+    """A flash with complete first words matches only if all pages but the first are old, or all of them are new.
 
-    Any other flash may contain a program from another source.
+    A flash that does not match may contain a program from another source.
     """
     changes = Changes(CHANGES.units, at_once=bool(at_once), preserved=())
     assert entry(changes).explains(found(*checksums), is_sealed=True) is explained
@@ -165,7 +165,7 @@ def test_unknown_sums_explain_nothing(is_sealed: object) -> None:
 
 
 def test_a_page_that_the_run_did_not_touch_is_not_explained() -> None:
-    """A flash with contents in a page outside the interrupted run, or with another start, does not match the run."""
+    """A flash does not match if a page outside the interrupted run has contents, or if the start address differs."""
     changes = Changes(CHANGES.units[:3], at_once=False, preserved=())
     assert entry(changes).explains(found(OLD, OLD, NEW, BLANK), is_sealed=False)
     assert not entry(changes).explains(found(OLD, OLD, NEW, OLD), is_sealed=False)
@@ -219,7 +219,7 @@ def test_a_journal_that_cannot_be_believed_is_refused(changes: dict[str, Any], t
 def test_the_old_bytes_of_an_only_page_are_read_back(tmp_path: Path) -> None:
     """A journal returns the recorded old bytes of an image's only page.
 
-    Journals of earlier versions have no such bytes.
+    Journals of earlier versions lack these old bytes.
     """
     sampled = replace(CHANGES, sample=Preserved(BASE, b"old bytes"))
     written(tmp_path, sample=entry(sampled).fields["sample"])
@@ -233,7 +233,7 @@ def test_the_old_bytes_of_an_only_page_are_read_back(tmp_path: Path) -> None:
     [(b"old bytes", False), (b"\xff" * 9, True), (b"\x7fld b\xffte\x7f", True), (b"new bytes", False)],
 )
 def test_a_half_erased_only_page_is_explained_by_its_old_bytes(found: bytes, is_explained: object) -> None:
-    """The contents of an only page are explained if an erase of the old bytes can have left them.
+    """If an image has only one page, its contents match if a partial erase of the old bytes can have left them.
 
     No others are explained.
     """
@@ -293,7 +293,7 @@ def test_a_block_that_the_line_damaged_is_restored(found: bytes) -> None:
     "found", [b"newer" + KEPT[5:], KEPT[:60] + b"newer", bytes(range(101, 201)), b"\x80" * 300], ids=list("abcd")
 )
 def test_newer_bytes_are_not_restored(found: bytes) -> None:
-    """Bytes beside the image stay, unless an interrupted run or the line can have made them from the kept bytes."""
+    """Newer bytes beside the image are not overwritten with the bytes in the journal."""
     assert not restored(found)
 
 

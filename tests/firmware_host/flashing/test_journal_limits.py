@@ -38,7 +38,7 @@ def test_an_interruption_does_not_permit_a_downgrade(tmp_path: Path) -> None:
 
 
 def test_a_run_completed_at_another_bench_reports_what_is_lost(tmp_path: Path) -> None:
-    """If another bench has the journal, check 6 reports that the bytes beside the image are erased."""
+    """If the journal is at another bench, check 6 reports that the bytes beside the image are erased."""
     board = SimulatedBoard(flash=CONTENTS)
     events = cleared(board, tmp_path, proof=Proof.STUB).flash()
     next(event for event in events if isinstance(event, Programmed))
@@ -102,7 +102,7 @@ def test_newer_bytes_beside_half_an_image_stay(tmp_path: Path) -> None:
 
 
 def test_another_release_does_not_lose_the_bytes_of_an_interrupted_run(tmp_path: Path) -> None:
-    """A shorter release is refused while bytes of an interrupted run are only in the journal."""
+    """A shorter release is refused while the journal has the only copy of bytes from an interrupted run."""
     board = SimulatedBoard(flash=CONTENTS)
     events = cleared(board, tmp_path, proof=Proof.STUB).flash()
     next(event for event in events if isinstance(event, Programmed))

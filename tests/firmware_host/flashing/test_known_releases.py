@@ -26,7 +26,7 @@ def published(vendor: Vendor, product: Product) -> list[Release]:
 
 
 def digests_of(flash: bytes) -> Callable[[int, Sequence[int]], list[bytes]]:
-    """Return a function that computes digests of a flash, as a board does."""
+    """Return a function that computes digests of a flash in place of a board."""
 
     def digests(address: int, lengths: Sequence[int]) -> list[bytes]:
         start = address - FLASH.start
@@ -36,7 +36,7 @@ def digests_of(flash: bytes) -> Callable[[int, Sequence[int]], list[bytes]]:
 
 
 def held(vendor: Vendor, product: Product, *, flash: bytes, block: int) -> Version | None:
-    """Return the version detected in a flash by the chain's record at a block."""
+    """Return the version that the chain's record at a block detects in a flash."""
     known = known_releases(vendor.contract, product.name, block=block)
     found = held_release(known.own, sha256=digests_of(flash))
     return found.version if found else None

@@ -40,7 +40,7 @@ HASHED_FROM = 2049
 
 
 def on_chip(board: SimulatedBoard, *, plan: FlashPlan = PLAN, proof: Proof = Proof.STUB) -> tuple[WatchedLink, OnChip]:
-    """Return a link to a board, and the board's flash contents as hashed on the chip."""
+    """Return a link to a board, and a reader of the board's flash that hashes on the chip."""
     link = WatchedLink(board)
     bench = bench_on(link)
     stub = DigestStub(bench.bootloader, chip(), flash_size=FLASH_SIZE, wait=link.wait)
@@ -66,7 +66,7 @@ def test_both_ways_give_the_same_answers() -> None:
 
 
 def test_one_run_answers_what_was_announced() -> None:
-    """One run on the chip computes the announced digests and the checksums of all pages."""
+    """A single run on the chip computes the requested digests and the checksums of all pages."""
     link, contents = on_chip(SimulatedBoard(flash=OLD))
     contents.expect(BASE, [3000, 4000, 5000])
     assert contents.checksum(PLAN.units[6]) == zlib.crc32(OLD[6 * KIB : 7 * KIB])
@@ -78,7 +78,7 @@ def test_one_run_answers_what_was_announced() -> None:
 
 
 def test_more_lengths_than_one_run_takes() -> None:
-    """One run hashes at most eight lengths; if reading takes less time than several runs, the flash is read."""
+    """A run on the chip hashes at most eight lengths; the flash is read if several runs would take longer."""
     link, contents = on_chip(SimulatedBoard(flash=OLD))
     lengths = range(9000, 9020)
     expected = tuple(hashlib.sha256(OLD[:length]).digest() for length in lengths)
@@ -252,7 +252,7 @@ def test_the_result_names_the_proof_that_was_used(size: int, seed: int, method: 
 
 
 def test_a_short_flash_is_read() -> None:
-    """An image of 2 KiB is read back, because writing the digest program takes as long."""
+    """An image of 2 KiB is read back, because sending the digest program would take as long."""
     link = WatchedLink(SimulatedBoard())
     ready = bench_on(link).examine(proven(code(2 * KIB)), known=known()).clear(Consent())
     assert isinstance([*ready.flash()][-1], Finished)
@@ -279,7 +279,7 @@ def test_a_wrong_hint_costs_time_and_nothing_else() -> None:
 
 
 def test_bytes_that_are_read_twice_must_be_the_same() -> None:
-    """Two reads of the same bytes that differ raise an error."""
+    """If two reads of the same bytes differ, an error is raised."""
     link = RunningLink(SimulatedBoard(flash=OLD, faults=Faults(flip_sent=500)))
     bootloader = bench_on(link).bootloader
     with pytest.raises(BoardProtocolError, match="corrupts bytes"):

@@ -13,7 +13,7 @@ from tests.firmware_host.scripted_board import KIB, chip
 
 
 def test_only_the_units_of_the_image_are_erased() -> None:
-    """Only pages that the image touches are erased, and the rest of its last page is preserved."""
+    """Only pages that contain a part of the image are erased, and the other bytes of its last page are preserved."""
     found = planned(code(2 * KIB + 1, at=BASE + 4 * KIB))
     assert [unit.number for unit in found.units] == [4, 5, 6]
     assert found.beside == (range(BASE + 6 * KIB + 1, BASE + 7 * KIB),)
@@ -41,7 +41,7 @@ def test_every_address_of_the_units_is_written_once(start: int, size: int) -> No
 
 
 def test_sectors_of_unequal_size_are_planned_whole() -> None:
-    """A sector that the image fills partly is erased, and the rest of the sector is preserved."""
+    """A sector that the image fills partly is erased, and the sector's other bytes are preserved."""
     found = plan(chip(0x413), code(65 * KIB), flash_size=1024 * KIB)
     assert [unit.size // KIB for unit in found.units] == [16, 16, 16, 16, 64]
     assert found.beside == (range(BASE + 65 * KIB, BASE + 128 * KIB),)
@@ -82,7 +82,7 @@ AS_WANTED, BLANK, OTHER = (
     ids=["same", "one", "first", "half", "blank", "blank start"],
 )
 def test_units_with_the_wanted_contents_stay(found: list[UnitState], erased: list[int], written: list[int]) -> None:
-    """Pages with the right contents are kept, except the first one if another page changes."""
+    """Pages with the right contents are not erased; the first page is erased if another page changes."""
     todo = work(planned(code(4 * KIB)), found)
     assert ([unit.number for unit in todo.erase], [unit.number for unit in todo.write]) == (erased, written)
     assert [unit.number for unit in todo.identical] == [number for number in range(4) if number not in written]
@@ -102,7 +102,7 @@ def test_units_with_the_wanted_contents_stay(found: list[UnitState], erased: lis
     ids=["all", "first as wanted", "rest blank", "last stays", "only two", "blank"],
 )
 def test_all_are_erased_at_once_only_where_nothing_stays(found: list[UnitState], at_once: object) -> None:
-    """Mass erase is used only if no page keeps its contents and enough pages must be erased."""
+    """Mass erase is used only if every page changes, and at least a minimum number of pages must be erased."""
     assert work(planned(code(64 * KIB), may_erase_all=True), found).at_once is at_once
 
 

@@ -1,4 +1,4 @@
-"""Errors of erasing: refused lists of pages, pages that stay, half erased chips, and boards without a unique id."""
+"""Errors of erasing: refused page lists, pages that do not erase, half-erased chips, and boards without a unique id."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ ERASES = {b"\x43\xbc": b"\xff\x00", b"\x44\xbb": b"\xff\xff\x00"}
 
 
 class RefusingLink(WatchedLink):
-    """A link on which the board refuses lists of pages, because a bit of their checksum flips.
+    """A link on which the board refuses page lists, because a bit of their checksum flips.
 
     Attributes:
-        refusals: the number of lists that are still refused.
+        refusals: the number of page lists that will still be refused.
     """
 
     refusals = 1000
     _command = b""
 
     def write(self, data: bytes, /) -> None:
-        """Pass a frame on; change a list of pages."""
+        """Send a frame to the board; a page list is changed first."""
         is_list = self._command in ERASES and data != ERASES[self._command]
         self._command = data
         if is_list and self.refusals:
@@ -53,7 +53,7 @@ class RefusingLink(WatchedLink):
 
 
 def connected(profile: BoardProfile) -> tuple[SimulatedBoard, RefusingLink, Bootloader, FlashPlan]:
-    """Return a full board, its link and client, and the plan of an image."""
+    """Return a board without blank flash, its link and client, and the plan of an image."""
     board = SimulatedBoard(profile, flash=OLD[: profile.flash_size])
     link = RefusingLink(board)
     bootloader = Bootloader(link)
@@ -134,9 +134,9 @@ def test_a_page_that_stays_shows_sixteen_bytes_that_are_not_erased() -> None:
 
 
 def failing(scene: str, kind: str, number: int, *, folder: Path, seed: int = 0) -> Callable[[], str]:
-    """Return a function that flashes a board with a fault and returns the error.
+    """Return a function that flashes a board with a fault, and returns the error.
 
-    From the second call on, it resumes.
+    Each later call of the function resumes the interrupted run.
     """
     case = Case(scene, Proof.NO_STUB, kind, number, seed=seed)
     board = SCENES[scene].board(case.faults)
@@ -157,7 +157,7 @@ def failing(scene: str, kind: str, number: int, *, folder: Path, seed: int = 0) 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_chip_that_is_erased_as_a_whole_is_recognised_when_half_erased(seed: int, tmp_path: Path) -> None:
-    """A power cut during the erase of the whole flash is resumed, and all other contents are restored."""
+    """After a power cut in the erase of the whole flash, the run is resumed, and all other contents are restored."""
     scene = "G474, erased as a whole"
     flash = failing(scene, "power_cut_in_erase", 1, folder=tmp_path, seed=seed)
     assert "complete the run (`blockota flash --resume" in flash()

@@ -56,7 +56,7 @@ def whole(board: SimulatedBoard) -> bool:
 
 
 def outcome(faults: Faults, folder: Path, *, proof: Proof) -> str:
-    """Flash a board with a fault; if flashing fails, check the reported state, and resume the run."""
+    """Flash a board with a fault; if flashing fails, check the state in the error, and resume the run."""
     board = SimulatedBoard(flash=CONTENTS, faults=faults)
     try:
         flash(board, folder, proof=proof)
@@ -96,7 +96,7 @@ def _state(left: bytes, message: str) -> str:
 
 
 def ladder(name: str, *, step: int = 1, folder: Path, proof: Proof) -> Counter[str]:
-    """Count the outcomes of one fault at successive positions, until the fault comes after the end of the run."""
+    """Count the outcomes of a fault at successive positions, until the position is after the end of the run."""
     outcomes: Counter[str] = Counter()
     first = sampled(range(1, step + 1), one_in=step)[0]
     for number in itertools.count(first, step):
@@ -180,7 +180,7 @@ def _answers(proof: Proof) -> int:
         frames = 16
 
         def write(self, data: bytes, /) -> None:
-            """Count the frame's acknowledgements, and pass the frame to the board."""
+            """Count the frame's acknowledgements, and send the frame."""
             self.frames += 1 + (data == b"\x02\xfd")
             super().write(data)
 
@@ -222,7 +222,7 @@ def interruptions(board: SimulatedBoard, folder: Path) -> Iterator[str]:
 
 
 def test_control_c_at_every_event_is_resumed(tmp_path: Path) -> None:
-    """A run that is interrupted by Ctrl-C at successive events is completed in the end."""
+    """A run that is interrupted by Ctrl-C at each event in turn is completed in the end."""
     board = SimulatedBoard(flash=CONTENTS)
     messages = list(interruptions(board, tmp_path))
     assert whole(board)
@@ -252,7 +252,7 @@ def test_a_cut_in_the_erase_of_everything_is_resumed(cut: int, seed: int, tmp_pa
 
 
 def test_a_half_erased_board_is_unknown_without_its_journal(tmp_path: Path) -> None:
-    """Without its journal, a half-erased board counts as unknown contents and is refused."""
+    """If its journal is missing, a half-erased board counts as unknown contents and is refused."""
     board = SimulatedBoard(flash=CONTENTS, faults=Faults(power_cut_in_erase=3))
     with pytest.raises(BoardError):
         flash(board, tmp_path, proof=Proof.STUB)

@@ -33,7 +33,7 @@ def cleared(board: SimulatedBoard, mishaps: Mishaps, *, proof: Proof) -> tuple[C
 
 
 def reading_starts(proof: Proof) -> int:
-    """Return the number of a byte that the board sends within the final proof."""
+    """Return the number of a byte that the board sends during the final proof."""
     ready, link = cleared(SCENE.board(Faults()), Mishaps(), proof=proof)
     sent = [link.sent for event in ready.flash() if isinstance(event, Checked)]
     return sent[-2] - 20
@@ -46,7 +46,7 @@ def stray_byte(proof: Proof) -> Mishaps:
 
 @PROOFS
 def test_a_byte_too_many_in_the_proof_costs_a_second_attempt(proof: Proof) -> None:
-    """An additional byte on the line during the proof causes a second attempt, or a second hash; both succeed."""
+    """An additional byte on the line during the proof causes a second attempt or a second hash, which succeeds."""
     board = SCENE.board(Faults())
     ready, _ = cleared(board, stray_byte(proof), proof=proof)
     events = list(ready.flash())

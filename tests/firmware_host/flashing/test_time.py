@@ -1,4 +1,4 @@
-"""Flashing keeps its time limits, by the simulated board's model of line and chip."""
+"""Flashing meets its time limits in the simulated board's time model of line and chip."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_64_kib_are_written_and_read_back_near_the_limit() -> None:
     ("pages", "most"), [(range(64), 10.2), ((7, 30, 51), 2.4), ((), 1.0)], ids=["all", "three", "none"]
 )
 def test_hashing_on_the_chip_saves_the_reading(pages: tuple[int, ...], most: float) -> None:
-    """With hashing on the chip, flashing 64, three or no changed pages keeps its time limits."""
+    """With hashing on the chip, flashing 64, three or no changed pages stays within its time limits."""
     seconds, end = seconds_for(changed(*pages), Proof.STUB)
     assert end.method == "stub"
     assert end.summary.identical.units == (64 - len(pages) - 1 if 0 < len(pages) < 64 else 64 - len(pages))

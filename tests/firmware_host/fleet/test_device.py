@@ -1,4 +1,4 @@
-"""A simulated device checks what it loads, polls when the server asks, and refuses unusable settings in a sentence."""
+"""A simulated device verifies its downloads, polls the server, and reports unusable settings in a sentence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEW = hashlib.sha256(IMAGE).hexdigest()
 
 
 class DdiServer(BaseHTTPRequestHandler):
-    """Offers one action, and records what the device sends."""
+    """A server that offers one action, and records what the device sends."""
 
     image: ClassVar[bytes] = IMAGE
     sent: ClassVar[list[Any]] = []
@@ -56,7 +56,7 @@ class DdiServer(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(image: bytes) -> Iterator[tuple[str, list[Any]]]:
-    """Serve an action with an image. Yields the URL, and what the device sent."""
+    """Serve an action with an image. Yields the server's URL, and the record of what the device sent."""
     sent = list[Any]()
 
     class Handler(DdiServer):
@@ -77,12 +77,12 @@ def outcomes(sent: list[Any]) -> list[tuple[str, str]]:
 
 
 def images(sent: list[Any]) -> list[str]:
-    """Return the images that the device named, in order."""
+    """Return the images that the device reported, in order."""
     return [one["data"]["blockota.image"] for one in sent if "data" in one]
 
 
 def test_a_device_installs_an_image_after_its_restart() -> None:
-    """The device names its old image, loads the new one, and names it after the restart."""
+    """The device reports its old image, downloads the new one, and reports the new one after the restart."""
     with serving(IMAGE) as (url, sent):
         device = SimulatedDevice(url, FleetMember(256, "token", OLD))
         assert 0 < device.visit() <= 3723
@@ -111,7 +111,7 @@ def test_a_device_refuses_another_image() -> None:
     ],
 )
 def test_exceptions_behave_as_they_are_described(conduct: Conduct, outcome: tuple[str, str], image: str) -> None:
-    """Each kind of exception ends its first try with its outcome, and then runs the image that it should run."""
+    """Each kind of injected exception makes the first try end as expected; the device then runs the expected image."""
     with serving(IMAGE) as (url, sent):
         device = SimulatedDevice(url, FleetMember(256, "token", OLD, conduct))
         device.visit()
@@ -123,7 +123,7 @@ def test_exceptions_behave_as_they_are_described(conduct: Conduct, outcome: tupl
 
 
 def test_a_lost_server_is_visited_again() -> None:
-    """A device whose server does not answer tries again within ten seconds."""
+    """If the server does not answer, the device tries again within ten seconds."""
     with serving(IMAGE) as (url, _):
         device = SimulatedDevice(url, FleetMember(256, "token", OLD))
     assert 5 <= device.visit() <= 10

@@ -1,4 +1,4 @@
-"""Lines with an echo, without parity, and with an RS485 transceiver."""
+"""Serial lines with an echo, without parity, and with an RS485 transceiver."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FRAME = bytes(range(40))
 
 @contextmanager
 def one_wire(answer: Callable[[bytes], bytes]) -> Iterator[Link]:
-    """Yield a link with an echo to a far end that answers each packet by calling `answer`."""
+    """Yield a link over a line with an echo; its far end answers each packet by calling `answer`."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -58,7 +58,7 @@ def test_bytes_before_an_echo_are_kept() -> None:
 
 
 def test_a_drained_line_returns_bytes_before_an_echo() -> None:
-    """`drain` returns the bytes that arrived before an echo as well."""
+    """`drain` also returns the bytes that arrived before an echo."""
     with one_wire(lambda data: data + b"late") as link:
         link.write(b"\x7f")
         link.write(b"\x7f")
@@ -67,7 +67,7 @@ def test_a_drained_line_returns_bytes_before_an_echo() -> None:
 
 @pytest.mark.parametrize("place", [0, 17, 39])
 def test_a_changed_echo_is_a_collision(place: int) -> None:
-    """An echo that differs in one byte is an error with the place, the sent bytes and the received bytes."""
+    """An echo that differs in one byte is an error that names the place, the sent bytes and the received bytes."""
     changed = bytearray(FRAME)
     changed[place] ^= 0x40
     with one_wire(lambda data: data if len(data) == 1 else bytes(changed)) as link:
@@ -81,7 +81,7 @@ def test_a_changed_echo_is_a_collision(place: int) -> None:
 
 
 def test_a_short_echo_is_a_collision() -> None:
-    """An echo that lacks its last bytes is an error with the number of the first missing byte."""
+    """An echo that lacks its last bytes is an error that names the number of the first missing byte."""
     with one_wire(lambda data: data[:30]) as link:
         link.write(b"\x7f")
         with pytest.raises(LinkError, match="byte 31 of 40") as error:
@@ -91,7 +91,7 @@ def test_a_short_echo_is_a_collision() -> None:
 
 @pytest.mark.parametrize(("answer", "words"), [(b"", "none came back"), (b"\x79", "79 came back for 7f")])
 def test_a_line_without_the_expected_echo_is_refused(answer: bytes, words: str) -> None:
-    """If the first frame does not come back, the error suggests that the line has no echo, and to omit it."""
+    """If the first frame is not echoed, the error suggests that the line has no echo, and to omit the option."""
     with one_wire(lambda _: answer) as link, pytest.raises(LinkError, match="does not return the sent bytes") as error:
         link.write(b"\x7f")
     assert words in error.value.why
@@ -145,13 +145,13 @@ def test_a_pseudo_terminal_without_parity_needs_no_note() -> None:
     ],
 )
 def test_a_mode_is_written_in_words(mode: LineMode, words: str) -> None:
-    """The words of a mode name every difference from the usual line, and are read back as the same mode."""
+    """A line mode's text names every difference from the usual line, and is parsed as the same mode."""
     assert mode.words == words
     assert LineMode.parse(words) == mode
 
 
 @pytest.mark.parametrize("text", ["", "odd", "echo,odd", "plain,echo", "rs485,rs485-inverted", "echo, rs485"])
 def test_unknown_modes_are_refused(text: str) -> None:
-    """An unknown word, and words that exclude each other, are usage errors."""
+    """An unknown word, or a combination of words that exclude each other, is a usage error."""
     with pytest.raises(UsageError, match="of the line is not known"):
         LineMode.parse(text)
