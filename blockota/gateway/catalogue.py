@@ -3,8 +3,8 @@
 The images and manifests are found and proven once for all devices, and stored as whole files. The search for an image
 begins before its release is confirmed. The core receives an image only after checks 1 to 5 on the confirmed record, and
 the parts of checks 7 and 9 that need no device, have passed. The core receives a delta only after the catalogue has
-applied the delta and obtained the release's image. The folder has the following files. Each file name has a SHA-256,
-and a file is written under a temporary name first:
+applied the delta and obtained the release's image. The folder has the following files. Each file is named by a SHA-256,
+and is first written under a temporary name:
 
 ``images/<sha256>``         an image; every start verifies it again
 ``images/<sha256>.source``  text with the sources of the image
@@ -143,7 +143,7 @@ class ImageCatalogue:
                     note.write((", ".join(served[:_NAMED_SOURCES]) or OF_STORE).encode())
 
     def manifest(self, release: Release, address: CID) -> Manifest | None:
-        """Return the manifest of a release; None if it has not been found yet."""
+        """Return the manifest of a release; None if the manifest has not been found yet."""
         if address.digest not in self._read:
             try:
                 raw = (self._manifests / address.digest.hex()).read_bytes()

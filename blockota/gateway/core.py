@@ -4,9 +4,9 @@ All methods must be called in one asyncio loop. A face with a thread of its own 
 `asyncio.run_coroutine_threadsafe`.
 
 Every awaitable returns when the new state is on the disk. A face therefore acknowledges a message only when its content
-is on the disk. A call with a job number other than the current try's changes nothing and returns False. A refused
-message is logged as a warning. A device that causes too many entries is refused until the next minute, while other
-devices are still served.
+is on the disk. A call with the job number of an earlier try changes nothing, and returns False. A refused message is
+logged as a warning. A device that causes too many log entries is refused until the next minute, while other devices are
+still served.
 """
 
 from __future__ import annotations
@@ -339,7 +339,7 @@ class Core:
             The index of the entry in the log. The method returns after the entry was appended to the log.
 
         Raises:
-            LimitReachedError: the device causes too many entries.
+            LimitReachedError: the device causes too many log entries.
             RefusedError: the device has already used the number for another event, or the statement does not prove that
                 this device reported the event.
         """
@@ -383,7 +383,7 @@ class Core:
 
         Raises:
             AccessRefusedError: the device is not of this site, or it is banned.
-            LimitReachedError: the device causes too many entries.
+            LimitReachedError: the device causes too many log entries.
             StoreError: earlier changes are not on the disk, because writing failed again. No further changes are made.
         """
         if self._state.is_failing:

@@ -37,7 +37,7 @@ class DeviceOffer:
         not_before: Unix time before which the device must not install the image; None for an immediate installation.
         deadline: Unix time from which the device must not install the image; None without a deadline.
         deltas: patches that produce the image from other images.
-        manifest: manifest of the release; None if the release has none.
+        manifest: manifest of the release; None if the release has no manifest.
         is_configuration: whether the image is a configuration.
     """
 
@@ -65,7 +65,7 @@ class DeviceOffer:
             job: number of the try.
             target: the target.
             image: the image of the target.
-            order: the order that chose the target; None if no order did.
+            order: the order that chose the target; None if the group's policy chose it.
             nonce: the nonce for the device's statement.
         """
         return cls(

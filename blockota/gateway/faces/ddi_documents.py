@@ -136,7 +136,7 @@ def polling(base: str, *, pause: str, job: int | None, canceled: int | None, ask
         base: URL of the device's resource.
         pause: time between two polls, in the form ``HH:MM:SS``.
         job: number of the offer; None if there is no offer.
-        canceled: number of an action that the device must cancel; None if there is none.
+        canceled: number of an action that the device must cancel; None if there is no such action.
         asks_attributes: whether the device must send its attributes.
     """
     links: dict[str, Any] = {}

@@ -161,7 +161,9 @@ class MqttFace:
         self._wake.set()
 
     async def run(self, core: Core, *, on_ready: Callable[[], None] = lambda: None) -> NoReturn:
-        """Serve devices until the task is cancelled. A failed connection to the broker is tried again.
+        """Serve devices until the task is cancelled.
+
+        The face reconnects after each loss of the connection to the broker.
 
         Raises:
             RefusedError: the broker lets a device read or send another device's messages.

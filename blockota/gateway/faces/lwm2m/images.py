@@ -142,7 +142,7 @@ def _reply(message: Message, kind: int, message_id: int) -> Message:
 
 
 def _digest(path: tuple[str, ...]) -> bytes | None:
-    """Return the SHA-256 that a path names; None if it does not name one."""
+    """Return the SHA-256 that a path names; None if the path is not a SHA-256 in hexadecimal."""
     if len(path) != 1 or len(path[0]) != _HEX_DIGITS or not set(path[0]) <= set("0123456789abcdef"):
         return None
     return bytes.fromhex(path[0])

@@ -24,7 +24,7 @@ class DeviceRegistration:
             its messages.
         instances: the objects of the device and their instances.
         updated: Unix time of the registration, or of its last update.
-        heard: Unix time of the device's last message; None if it did not answer the last request.
+        heard: Unix time of the device's last message; None if the device did not answer the last request.
         served: bytes of each image that were served to the device's host, by SHA-256.
     """
 
@@ -41,7 +41,7 @@ class DeviceRegistration:
 
         Args:
             query: the parameters, such as ``lt=3600`` and ``b=UQ``.
-            links: the objects and their instances; empty if they did not change.
+            links: the objects and their instances; empty if the objects did not change.
             now: Unix time.
 
         Raises:

@@ -53,7 +53,7 @@ async def fault_of_pages(
 
     Raises:
         LinkError: the board does not answer, or its answer cannot be read.
-        BoardError: the board refuses, and no MAC key is known.
+        BoardError: the board refuses the request, and no MAC key is known.
     """
     nonce = secrets.token_bytes(32)
     try:

@@ -78,7 +78,7 @@ async def open_session(agent: BoardAgent, device_key: bytes | None, *, time: int
 
     Raises:
         LinkError: the board does not answer, or its answer cannot be read.
-        BoardError: the board refuses, for example because its secure element does not sign.
+        BoardError: the board refuses the request, for example because its secure element does not sign.
         RefusedError: the session's signature was not made with the device's key in DeviceRegistry.
     """
     nonce, session = secrets.token_bytes(NONCE_SIZE), secrets.token_bytes(ID_SIZE)

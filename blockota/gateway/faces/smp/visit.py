@@ -9,7 +9,7 @@ A visit has the following steps:
    BlockOTA's agent, and acknowledge the logged events, so that the board deletes them.
 4. Report the running image. The board reports a digest of the MCUboot format, so the digest is looked up among the
    digests of the proven files (`ProvenDigests`).
-5. If there is an offer and the board has a secure element, authenticate each other
+5. If there is an offer and the board has a secure element, run the mutual authentication
    (`blockota.gateway.faces.smp.session`). Send a patch to BlockOTA's agent if possible, or otherwise upload the image.
    Compare the digest of the second slot with the image's, mark the image for a test, and reset the board.
 
