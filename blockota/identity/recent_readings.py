@@ -1,4 +1,4 @@
-"""The newest readings that a validator has received, in memory for queries."""
+"""The newest readings that a validator has received, stored in memory for queries."""
 
 from __future__ import annotations
 

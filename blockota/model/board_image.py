@@ -5,8 +5,8 @@ not record its hash, so checks 1 to 4 of `verification` do not apply. The chain 
 written: a paired product has a region and a chip id. The following checks apply, with their numbers in `verification`:
 
 5.  (a) The region does not overlap the program, and (b) the image is not empty and fits into the region.
-7.  (a) The product is for the chip of the program, and (b) its region is inside the flash, (c) but not at the start of
-    the flash, where the chip reads its vector table.
+7.  (a) The product is for the chip of the program, and (b) the product's region is inside the flash, and (c) the region
+    is not at the start of the flash, where the chip reads its vector table.
 8.  (a) Readout protection is off, and (b) write protection is off in the region.
 10. The flash in the range of the image has the SHA-256 of the image. After a run that wrote the image, the check also
     covers the rest of the region, which must be erased, so that no earlier key remains.

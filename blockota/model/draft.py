@@ -193,9 +193,9 @@ def check_kind(draft: Draft, release: Release) -> None:
     9 of `model.verification` on every bench and gateway, and of images that the loader of a device refuses.
 
     Raises:
-        ImageError: the image is not a valid file of its container, or is not signed by the product's key. For an STM32,
-            also: the program was linked for another address, has no plausible vector table, or is data at the boot
-            address.
+        ImageError: the image is not a valid file of its container, or is not signed by the product's key. An image for
+            an STM32 is also refused if it was linked for another address, has no plausible vector table, or is data at
+            the boot address.
         RefusedError: the security counter of an MCUboot image is too low.
     """
     if draft.container is not Container.STM32:

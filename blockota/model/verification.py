@@ -6,8 +6,8 @@ or raises an error with the number of the failed check. A board is erased only a
 
 `prove_record` and `prove_release` run checks 1 to 5 on the chain's record and the image:
 
-1. (a) The chain id and (b) the contract are as configured, and (c) enough blocks follow the block at which the contract
-    was read.
+1.  (a) The chain id and (b) the contract are as configured, and (c) enough blocks follow the block at which the
+    contract was read.
 2.  (a) The product is paired, and (b) the contract is not paused.
 3.  (a) The release exists, (b) is the requested one, (c) is not revoked, and (d) is active at the block's time.
 4.  (a) The length and (b) the SHA-256 of the image equal those in the record.
@@ -15,13 +15,13 @@ or raises an error with the number of the failed check. A board is erased only a
 
 `prove_board` runs checks 6 to 9 on the data read from the board:
 
-6. (a) The version is not below the floor. The board contains (b) no other product, (c) no unknown contents and (d) no
-   newer version. Check 6d also passes if the newer version is revoked and the new version is the newest active release.
-   The operator can override 6b, 6c and 6d; see `Consent`.
+6.  (a) The version is not below the floor. The board contains (b) no other product, (c) no unknown contents and (d) no
+    newer version. Check 6d also passes if the newer version is revoked and the new version is the newest active
+    release. The operator can override 6b, 6c and 6d; see `Consent`.
 7.  (a) The release is for an STM32: its container is stm32, and its chip id is not 0. (b) The board's product id is the
     record's chip id. (c) The image and (d) the product's region are inside the flash.
-8. (a) Readout protection is off, and (b) write protection is off in the range of the image. If the chip does not report
-   its write protection, the result of the check states this. Check 10 then detects a protected page.
+8.  (a) Readout protection is off, and (b) write protection is off in the range of the image. If the chip does not
+    report its write protection, the result of the check states this. Check 10 then detects a protected page.
 9.  (a) The program was linked for its load address, or the publisher accepted the load address in the manifest. (b) The
     image is long enough for a vector table, (c) the initial stack pointer is in RAM, and (d) the reset vector is in the
     image. The vector table of an MCUboot image follows its header. If the operator consents, a data image outside the
