@@ -41,7 +41,7 @@ class SteeredLink(DirectLink):
         self.baud = baud
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
-        """Set the pins; if the board leaves reset, BOOT0 selects what starts."""
+        """Set the pins; if the board leaves reset, BOOT0 selects boot ROM or application."""
         was_in_reset = self._in_reset
         self._pins = {ControlSignal.DTR: not dtr, ControlSignal.RTS: not rts}
         self._follow()
@@ -55,7 +55,7 @@ class SteeredLink(DirectLink):
             self._reset()
 
     def write(self, data: bytes, /) -> None:
-        """Pass a frame to a board that is not in reset; garble it if the board does not understand the speed."""
+        """Send a frame to a board that is not in reset; garble the frame if the board does not support the speed."""
         if self._in_reset:
             return
         self._measured = self._measured or self.baud

@@ -101,13 +101,13 @@ def test_a_pseudo_terminal_can_be_opened_again() -> None:
     ],
 )
 def test_the_address_of_a_serial_server_is_corrected(url: str, words: str) -> None:
-    """An address without its scheme gets one, and a wrong host name is reported as such."""
+    """An address without a scheme is given one, and a wrong host name is reported as a wrong host name."""
     with pytest.raises(LinkError, match=words):
         open_link(url)
 
 
 def test_a_busy_port_is_not_shared() -> None:
-    """A port that another program uses is refused, because each would read the other's answers."""
+    """A port that another program uses is refused, because each program would read answers to the other program."""
     with (
         pty_pair() as (link, _),
         pytest.raises(LinkError, match=r"busy, .* uses it\. Close the other program") as refusal,
@@ -120,7 +120,7 @@ class ClockedLink(PortLink):
     """A link on which bytes arrive at given times of a simulated clock.
 
     Args:
-        arrivals: ⟨time, byte⟩ in order.
+        arrivals: pairs ⟨time, byte⟩ in order.
     """
 
     def __init__(self, clock: Clock, arrivals: Iterable[tuple[float, int]]) -> None:
@@ -206,7 +206,7 @@ def test_a_socket_sends_small_writes_at_once() -> None:
 
 
 def open_sockets() -> Iterator[socket.socket]:
-    """Yield duplicates of this process's connected TCP sockets; unused duplicates are closed."""
+    """Yield duplicates of this process's connected TCP sockets; duplicates that the test does not use are closed."""
     for descriptor in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
             duplicate = socket.socket(fileno=os.dup(int(descriptor.name)))

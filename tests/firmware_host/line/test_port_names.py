@@ -1,4 +1,4 @@
-"""Serial ports have the names and the remedies of each operating system."""
+"""Serial ports have the names and the error remedies of each operating system."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ def test_a_missing_port_has_the_names_of_its_system(system: str) -> None:
 
 
 def test_a_forbidden_port_is_a_busy_one_on_windows() -> None:
-    """Windows denies access to a port in use. Linux denies access to a user who is not in the group of the port."""
+    """Windows reports a port in use as an access error.
+
+    Linux denies access to a user who is not in the port's group.
+    """
     assert "other program" in open_remedy(errno.EACCES, "win32")
     assert "dialout" in open_remedy(errno.EACCES, "linux")
     assert "dialout" not in open_remedy(errno.EACCES, "darwin")
@@ -61,7 +64,10 @@ def test_an_error_of_windows_has_a_remedy(monkeypatch: pytest.MonkeyPatch, text:
 
 
 def test_a_slow_adapter_has_a_remedy_on_each_system(tmp_path: Path) -> None:
-    """The remedy for a slow adapter names the setting of the system. On Linux, links to the device are followed."""
+    """The remedy for a slow adapter names the setting of the system.
+
+    On Linux, symbolic links to the device are resolved first.
+    """
     (tmp_path / "usb-adapter-if00").symlink_to("/dev/ttyUSB7")
     assert "devices/ttyUSB7/latency_timer" in latency_remedy(str(tmp_path / "usb-adapter-if00"), "linux")
     assert "latency timer of the port" in latency_remedy("COM3", "win32")
@@ -70,7 +76,7 @@ def test_a_slow_adapter_has_a_remedy_on_each_system(tmp_path: Path) -> None:
 
 
 def test_pseudo_terminals_are_recognised() -> None:
-    """Pseudo-terminals are recognised by their names, and serial devices and URLs are not taken for them."""
+    """Pseudo-terminals are recognised by their names; serial devices and URLs are not mistaken for pseudo-terminals."""
     far, near = os.openpty()
     assert is_pseudo_terminal(os.ttyname(near))
     os.close(far)
@@ -103,7 +109,10 @@ def test_adapters_are_found_with_their_names(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_the_program_that_has_a_port_open_is_named() -> None:
-    """The user of a busy port is shown with its process. A port that no program has open has no user."""
+    """The program that has a port open is named with its process id.
+
+    For a port that no program has open, no program is named.
+    """
     far, near = os.openpty()
     name = os.ttyname(near)
     assert user_of(name).endswith(f"(process {os.getpid()})")

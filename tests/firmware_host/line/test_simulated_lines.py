@@ -29,10 +29,10 @@ class Line:
     """A simulated line, and the settings of the host that fit it.
 
     Attributes:
-        side: the board's side of the line.
+        side: the line mode of the simulated board.
         mode: the host's mode.
-        wiring: the connection of the simulated port, None for a bare TCP connection.
-        host: the same connection as the host names it.
+        wiring: the wiring of the simulated port; None for a bare TCP connection.
+        host: the host's name for this wiring.
     """
 
     side: BoardSide
@@ -64,7 +64,7 @@ def served(line: Line, faults: Faults | None = None) -> Iterator[str]:
 
 
 def briefly(seconds: float) -> None:
-    """Wait at most 20 ms, because a simulated board starts at once."""
+    """Wait at most 20 ms, because a simulated board starts immediately."""
     time.sleep(min(seconds, 0.02))
 
 
@@ -135,7 +135,7 @@ def diagnosis(line: BoardLine) -> Finding:
 
 
 def test_a_flipped_bit_on_one_wire_is_a_collision() -> None:
-    """A byte that changes on the common wire is reported as a changed echo, before the board's answer is used."""
+    """A byte that changes on the shared wire is reported as a changed echo, before the board's answer is used."""
     line = LINES["one-wire"]
     match = "differs from the bytes"
     with served(line, Faults(flip_received=2)) as url, pytest.raises(LinkError, match=match):  # noqa: SIM117
@@ -144,7 +144,7 @@ def test_a_flipped_bit_on_one_wire_is_a_collision() -> None:
 
 
 def test_a_line_with_an_echo_is_required_to_have_one() -> None:
-    """If the mode expects an echo and the line has none, the error offers to omit it."""
+    """If the mode expects an echo and the line has none, the error proposes to omit the option."""
     with serve_tcp(SimulatedBoard()) as url, pytest.raises(LinkError, match="does not return the sent bytes") as error:
         connected(url, LINES["one-wire"], LineMode(echo=True)).__enter__()
     assert error.value.action is Action.OMIT_ECHO

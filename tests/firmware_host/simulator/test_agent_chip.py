@@ -38,14 +38,14 @@ ID = bytes(range(16))
 
 @pytest.fixture
 def agent() -> BoardAgent:
-    """Return a board that runs the old agent, with a provisioned chip."""
+    """Return a board that runs the old agent and has a provisioned secure element."""
     agent = BoardAgent(OLD)
     agent.boot()
     return agent
 
 
 def device_key(agent: BoardAgent) -> ec.EllipticCurvePublicKey:
-    """Return the device's public key, as its maker registers it."""
+    """Return the device's public key that its maker registers."""
     public = agent.element.execute(Opcode.GENKEY, 0, DEVICE_KEY)
     return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\4" + public)
 
@@ -79,7 +79,7 @@ def sectors(agent: BoardAgent, nonce: bytes, pages: bytes) -> dict[str, bytes]:
 
 
 def test_sectors_are_proven_with_the_chips_mac(agent: BoardAgent) -> None:
-    """Digest and MAC are those of the gateway's nonce and of the pages of the published image, in the asked order."""
+    """Digest and MAC are computed over the gateway's nonce and the image's pages, in the order of the request."""
     image = OLD.ljust(-(-len(OLD) // PAGE) * PAGE, b"\xff")
     draw = random.Random(SEED)  # noqa: S311 - a draw that can be repeated
     for count in (1, 3, 8):
@@ -91,7 +91,7 @@ def test_sectors_are_proven_with_the_chips_mac(agent: BoardAgent) -> None:
 
 
 def test_a_spoiled_page_changes_the_answer(tmp_path: Path) -> None:
-    """A bit that changes while the image runs is seen by a check of its page, and by no check of other pages."""
+    """A bit that changes while the image runs is detected by a check of its page only."""
     agent = BoardAgent(OLD, file=tmp_path / "flash.bin")
     agent.boot()
     before = [sectors(agent, bytes(32), bytes((page,)))["digest"] for page in (2, 7)]
@@ -113,7 +113,7 @@ def test_a_spoiled_page_changes_the_answer(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_question_about_sectors_is_refused(agent: BoardAgent, body: dict[str, bytes]) -> None:
-    """A nonce of another length, no page, too many pages, and pages outside the slot are invalid."""
+    """A request with a wrong nonce length, no page, too many pages, or a page outside the slot is invalid."""
     assert agent.ask(GROUP_DEVICE, SECTORS, body=body, write=False) == {"rc": INVALID}
 
 
@@ -163,7 +163,7 @@ def test_an_offered_image_is_taken(agent: BoardAgent) -> None:
 
 
 def test_nothing_is_taken_without_an_offer(agent: BoardAgent) -> None:
-    """Upload, delta and request need an offer of exactly this image, also after a reset."""
+    """Upload, delta and install requests require an offer of exactly this image, even after a reset."""
     refusal = {"rc": ACCESS_DENIED, "rsn": "no offer for this image"}
     assert agent.upload(NEW) == refusal
     assert agent.send_delta(OLD, bytes(20), NEW) == refusal
@@ -178,7 +178,7 @@ def test_nothing_is_taken_without_an_offer(agent: BoardAgent) -> None:
 
 
 def test_nothing_is_erased_without_an_offer(agent: BoardAgent) -> None:
-    """The image to return to, and one that was requested, can be erased only after an offer."""
+    """The previous image and a requested image can be erased only after an offer."""
     assert agent.open(digest_of(NEW)) == {}
     assert agent.upload(NEW)["match"]
     assert "rc" not in agent.ask(GROUP_IMAGE, 0, body={"hash": digest_of(NEW)})
@@ -196,7 +196,7 @@ def test_nothing_is_erased_without_an_offer(agent: BoardAgent) -> None:
 
 
 def test_an_offer_by_another_is_refused(agent: BoardAgent) -> None:
-    """Another key, another session, and a changed digest make no offer, and withdraw an earlier one."""
+    """An offer with another key, another session or a changed digest is refused, and cancels an earlier offer."""
     assert agent.ask(GROUP_DEVICE, OPEN, body={"digest": bytes(32), "signature": bytes(64)})["rc"] == NOTHING_BEGUN
     refusal = {"rc": ACCESS_DENIED, "rsn": "not signed by the gateway"}
     assert agent.open(digest_of(NEW), key=ec.derive_private_key(99, ec.SECP256R1())) == refusal
@@ -213,12 +213,12 @@ def test_an_offer_by_another_is_refused(agent: BoardAgent) -> None:
 
 
 def new_chip() -> SecureElement:
-    """Return a chip as it leaves the factory."""
+    """Return a secure element as it leaves the factory."""
     return SecureElement(clock=lambda: 0.0)
 
 
 def locked_wrongly() -> ElementMemory:
-    """Return the memory of a chip whose locked rules have no secure boot, no MACs and no signatures of digests."""
+    """Return the memory of a secure element whose locked rules forbid secure boot, MACs and signatures of digests."""
     memory = provisioned(new_chip(), image=image_key()).memory
     memory.config[SECURE_BOOT] = 0
     memory.config[SLOT_CONFIG + 2 * MAC_SLOT] |= 0x10
@@ -240,7 +240,7 @@ def locked_wrongly() -> ElementMemory:
     ids=["absent", "unlocked", "locked wrongly", "late", "checksum", "truncated", "another vendor's"],
 )
 def test_a_bad_chip_leaves_the_device_running(memory: ElementMemory | None, faults: ChipFaults, has_keys: bool) -> None:  # noqa: FBT001
-    """The device continues to run its image, answers each request within seconds, and claims only integrity."""
+    """The device still runs its image, answers each request within seconds, and reports only integrity."""
     agent = BoardAgent(OLD, memory=memory)
     agent.element.faults = faults
     agent.boot()
@@ -258,7 +258,7 @@ def test_a_bad_chip_leaves_the_device_running(memory: ElementMemory | None, faul
 
 
 def test_a_chip_that_fails_later_signs_nothing(agent: BoardAgent) -> None:
-    """Entries made while the chip is absent have a number without a signature; later, the counter catches up."""
+    """Entries made without the secure element have a number and no signature; later, its counter catches up."""
     for faults in (ChipFaults(is_absent=True), ChipFaults()):
         agent.element.faults = faults
         agent.boot()
@@ -278,7 +278,7 @@ def test_a_chip_that_fails_later_signs_nothing(agent: BoardAgent) -> None:
 
 
 def test_random_requests_do_not_stop_the_board(agent: BoardAgent) -> None:
-    """Requests with missing, wrong and random items are answered, and the board takes the right ones afterwards."""
+    """Requests with missing, wrong and random items are answered, and the board still accepts valid requests."""
     draw = random.Random(SEED)  # noqa: S311 - a draw that can be repeated
     sizes = (0, 1, 8, 9, 16, 31, 32, 63, 64, 200)
     for _ in range(60):
@@ -303,7 +303,7 @@ def numbers_waiting(agent: BoardAgent) -> Iterator[int]:
 
 
 def test_entries_survive_power_cuts(agent: BoardAgent) -> None:
-    """At least 16 entries stay in flash without gaps, and an acknowledged entry does not come back."""
+    """At least 16 entries stay in flash without gaps, and an acknowledged entry is not sent again."""
     for _ in range(20):
         agent.restart()
         agent.boot()
@@ -328,7 +328,7 @@ def after(boots: int) -> tuple[bytes, bytes]:
 @pytest.mark.sampled
 @pytest.mark.parametrize(("torn", "boots"), sampled([*product(TORN, (4, 16, 32))], one_in=6))
 def test_a_torn_entry_costs_at_most_itself(torn: int, boots: int) -> None:
-    """A power cut in an operation of an entry, or of the erase before it, leaves the entries before it."""
+    """A power cut during the write of an entry, or during the erase before it, does not change earlier entries."""
     (flash, memory), cuts = after(boots), 0
     for operation in (1, 8, 21):
         agent = BoardAgent(OLD, memory=ElementMemory.from_image(memory))

@@ -229,7 +229,7 @@ def test_lifting_readout_protection_erases_flash_and_ram() -> None:
 
 
 def test_a_rom_with_two_nacks_under_readout_protection() -> None:
-    """A board with the fault `double_nack` refuses Read Memory with two NACKs under readout protection."""
+    """A board with the fault `double_nack` answers Read Memory with two NACKs under readout protection."""
     board = SimulatedBoard(faults=Faults(double_nack=1))
     board.protect(readout=True)
     assert ready(board).feed(READ) == NACK * 2
@@ -244,7 +244,7 @@ def test_writing_the_option_bytes_resets(board: SimulatedBoard) -> None:
 
 
 def test_option_bytes_are_written_from_their_start_only(board: SimulatedBoard) -> None:
-    """Option bytes are written only from their first address, and at most sixteen at once."""
+    """Option bytes are written only from their first address, and at most sixteen with one command."""
     board.feed(WRITE)
     assert board.feed(at(OPTIONS + 4)) == SILENCE
     assert board.feed(writing(OPTIONS, bytes(20))) == ACK * 2 + NACK
@@ -278,7 +278,7 @@ def test_worn_cells_show_only_when_read_back() -> None:
 
 
 def test_noise_comes_before_anything_was_asked() -> None:
-    """With the fault `noise_at_open` the host receives that many bytes when it opens the line."""
+    """With the fault `noise_at_open`, the host receives this number of random bytes when it opens the line."""
     assert len(SimulatedBoard(faults=Faults(noise_at_open=7)).connect()) == 7
 
 

@@ -1,4 +1,4 @@
-"""Each fault of the simulated board has its effect, and leaves the right state."""
+"""Each fault of the simulated board has its documented effect, and leaves the right state."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_half_programmed_half_word_takes_nothing_but_zero_before_it_is_erased(
 
 @pytest.mark.parametrize("seed", range(6))
 def test_power_fails_within_an_erase(seed: int) -> None:
-    """With `power_cut_in_erase` the page is partly erased, and no other page is changed by it."""
+    """With `power_cut_in_erase`, the page is partly erased, and no other page changes."""
     board = ready(Faults(power_cut_in_erase=2, seed=seed), flash=ZEROS)
     assert board.feed(erasing(0, 3, 5)) == ACK
     assert board.flash[:PAGE] == b"\xff" * PAGE
@@ -86,7 +86,7 @@ def test_power_fails_within_an_erase(seed: int) -> None:
 
 @pytest.mark.parametrize("command", [ERASE + b"\xff\x00", UNPROTECT], ids=["mass erase", "readout unprotect"])
 def test_power_fails_within_the_erase_of_everything(command: bytes) -> None:
-    """A power cut in a global erase leaves every page partly erased, and keeps readout protection."""
+    """A power cut in a global erase leaves every page partly erased, and does not remove readout protection."""
     board = SimulatedBoard(flash=ZEROS, faults=Faults(power_cut_in_erase=1))
     board.protect(readout=command == UNPROTECT)
     assert board.feed(b"\x7f" + command) == ACK * 2

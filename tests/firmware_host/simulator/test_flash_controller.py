@@ -1,4 +1,4 @@
-"""A running program erases and programs the flash of an STM32F1, as PM0075 describes it."""
+"""A running program erases and programs the flash of a simulated STM32F1, as PM0075 specifies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def silicon(contents: bytes = b"") -> Silicon:
 
 
 def unlocked(chip: Silicon) -> FlashController:
-    """Return the controller of a chip after both keys."""
+    """Return the flash controller of a chip after both unlock keys were written."""
     controller = FlashController(chip.flash)
     for key in KEYS:
         controller.write(KEYR, key)
@@ -34,13 +34,13 @@ def unlocked(chip: Silicon) -> FlashController:
 
 
 def status(controller: FlashController) -> int:
-    """Return SR after the operation in progress."""
+    """Return the status register SR after the current operation has ended."""
     controller.busy = 0.0
     return controller.read(SR)
 
 
 def test_the_controller_is_locked_after_a_reset() -> None:
-    """Before the keys, CR keeps its value, and a store to flash is a bus error."""
+    """Before both unlock keys are written, CR does not change, and a store to flash is a bus error."""
     controller = FlashController(silicon().flash)
     assert controller.read(CR) == LOCK
     controller.write(CR, PG)
@@ -51,7 +51,7 @@ def test_the_controller_is_locked_after_a_reset() -> None:
 
 @pytest.mark.parametrize(("first", "wrong"), [((), KEYS[1]), (KEYS[:1], KEYS[0]), (KEYS[:1], 0)])
 def test_a_wrong_key_locks_until_a_reset(first: tuple[int, ...], wrong: int) -> None:
-    """After a wrong key the right ones do not unlock either (section 2.3.2)."""
+    """After a wrong unlock key, the right keys do not unlock the controller (section 2.3.2)."""
     controller = FlashController(silicon().flash)
     for key in first:
         controller.write(KEYR, key)
@@ -64,7 +64,7 @@ def test_a_wrong_key_locks_until_a_reset(first: tuple[int, ...], wrong: int) -> 
 
 
 def test_a_half_word_is_programmed_once() -> None:
-    """An erased half-word takes any value; a second value is an error, zero excepted (section 2.3.3)."""
+    """An erased half-word can be set to any value; a second write is an error, except of zero (section 2.3.3)."""
     chip = silicon()
     controller = unlocked(chip)
     controller.write(CR, PG)
@@ -82,7 +82,7 @@ def test_a_half_word_is_programmed_once() -> None:
 
 @pytest.mark.parametrize(("address", "size"), [(PAGE, 1), (PAGE, 4), (PAGE + 1, 2)])
 def test_only_half_words_are_stored(address: int, size: int) -> None:
-    """A store of another size is a bus error, and changes nothing (section 2.3.3)."""
+    """A store of a size other than a half-word is a bus error, and changes nothing (section 2.3.3)."""
     chip = silicon()
     controller = unlocked(chip)
     controller.write(CR, PG)
@@ -150,7 +150,7 @@ def counted_loops(seconds: float) -> tuple[int, bytes]:
 
 
 def test_a_program_in_ram_sees_that_the_controller_is_busy() -> None:
-    """The erase of a page lasts 30 ms; meanwhile a program in RAM runs on, and reads BSY."""
+    """The erase of a page takes 30 ms; meanwhile, a program in RAM continues, and reads BSY as set."""
     assert counted_loops(0.029)[0] == 0
     loops, flash = counted_loops(0.031)
     # 30 ms at 24 MHz, in which a loop of four instructions runs once in four cycles.
@@ -170,7 +170,7 @@ def test_power_that_fails_during_an_erase_leaves_a_torn_page() -> None:
 
 @pytest.mark.parametrize(("torn", "expected"), [(1, bytes(1024)), (2, b"\xff" * 1024), (3, b"\xff" * 512 + bytes(512))])
 def test_the_fault_torn_says_what_remains(torn: int, expected: bytes) -> None:
-    """An operation that a planned power cut interrupts leaves its cells as `torn` says."""
+    """An operation that a planned power cut interrupts leaves its cells in the state that `torn` specifies."""
     chip = Silicon(
         STM32F103C8,
         bytes(STM32F103C8.flash_size),

@@ -1,4 +1,4 @@
-"""The committed loader on a simulated STM32F103 asks a secure element at I2C1 whether the vendor signed an image."""
+"""The committed loader on a simulated STM32F103 uses a secure element at I2C1 to verify the vendor's signature."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STEP, STEPS = 0.01, 45
 
 
 class ChipBoard:
-    """A board with the loader for the secure element, an image in slot 0, and a chip that the maker prepared."""
+    """A board with the loader for secure elements, an image in slot 0, and a provisioned secure element."""
 
     def __init__(self, image: str = "test-1.0.0") -> None:
         contents = bytearray(b"\xff" * FLASH_SIZE)
@@ -43,7 +43,7 @@ class ChipBoard:
 
 
 def test_the_chip_accepts_the_vendors_image() -> None:
-    """The first boot verifies the signature, and the second one compares the kept digest, which is faster."""
+    """The first boot verifies the signature; the second boot compares the stored digest, which is faster."""
     device = ChipBoard()
     times = []
     for _ in range(2):
@@ -54,7 +54,7 @@ def test_the_chip_accepts_the_vendors_image() -> None:
 
 
 def test_a_power_failure_leaves_the_chip_usable() -> None:
-    """After the power failed during a boot, the next boot is as the first one."""
+    """After a power failure during a boot, the next boot gives the same result as a first boot."""
     device = ChipBoard()
     device.board.reset()
     device.board.run(STEP)
@@ -63,7 +63,7 @@ def test_a_power_failure_leaves_the_chip_usable() -> None:
 
 
 def test_an_absent_chip_leaves_integrity() -> None:
-    """Without an answer at the chip's address, the loader starts the image, and reports no chip."""
+    """If the secure element does not answer, the loader starts the image and reports that the chip is missing."""
     device = ChipBoard()
     device.element.faults = ChipFaults(is_absent=True)
     assert device.boot() == 0
@@ -71,14 +71,14 @@ def test_an_absent_chip_leaves_integrity() -> None:
 
 @pytest.mark.parametrize("faults", [ChipFaults(has_wrong_checksum=True), ChipFaults(truncated_to=3)])
 def test_a_disturbed_bus_leaves_integrity(faults: ChipFaults) -> None:
-    """Answers with a wrong checksum, or cut ones, prove nothing and stop nothing."""
+    """Answers that are truncated or have a wrong checksum do not prove the image, and do not prevent its start."""
     device = ChipBoard()
     device.element.faults = faults
     assert device.boot() == 0
 
 
 def test_a_foreign_image_is_not_started_once_the_chip_knows_another() -> None:
-    """An image that was written around the loader has a right digest, and no signature of the vendor."""
+    """An image that bypassed the loader has a valid digest, but no valid signature of the vendor."""
     device = ChipBoard()
     assert device.boot() == PRESENT | CHECKED
     other = ChipBoard("test-foreign")
@@ -87,7 +87,7 @@ def test_a_foreign_image_is_not_started_once_the_chip_knows_another() -> None:
 
 
 def test_the_controller_needs_clock_and_pins() -> None:
-    """Without its clock or its pins as open drain, the controller of the simulator does nothing."""
+    """Without its clock, or without open-drain pins, the simulated I2C controller does nothing."""
     element = SecureElement(clock=lambda: 1.0)
     for registers in ({}, {i2c.RCC_APB1ENR: 1 << 21}, {i2c.RCC_APB1ENR: 1 << 21, i2c.GPIOB_CRL: 0xBB00_0000}):
         master = I2cMaster(element, lambda address, values=registers: values.get(address, 0))  # type: ignore[misc]

@@ -140,7 +140,7 @@ def test_the_second_bank_can_begin_with_another_page_number(tmp_path: Path) -> N
 
 
 def test_a_busy_simulator_ends_on_a_signal() -> None:
-    """SIGTERM ends the command while the simulated board receives bytes at 9600 baud."""
+    """SIGTERM ends the command even while the simulated board receives bytes at 9600 baud."""
     with subprocess.Popen(
         [*COMMAND, "--baud", "9600"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as simulator:

@@ -1,7 +1,7 @@
-"""Power fails 60 times while simulated STM32F103 boards are updated by the committed loader.
+"""Power fails 60 times while the committed loader updates simulated STM32F103 boards.
 
-`make power` runs the whole campaign, and ``tests/peers/device`` cuts off every operation of the same loader on this
-computer.
+`make power` runs the whole campaign, and ``tests/peers/device`` cuts the power in every operation of the same loader on
+this computer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WORKERS = 4
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_a_scenario_ends_with_its_image(scenario: Scenario) -> None:
-    """Without power cuts, each course of an update ends with the image that it should."""
+    """Without power cuts, each scenario of an update ends with the expected image."""
     device = BoardDevice()
     assert play(device, scenario, board_images()) == Running(0)
     assert device.slot(0).startswith(board_images()[scenario.final])
@@ -31,7 +31,7 @@ def test_a_scenario_ends_with_its_image(scenario: Scenario) -> None:
 
 @pytest.mark.parametrize("worker", range(WORKERS))
 def test_a_board_survives_power_cuts(worker: int) -> None:
-    """After a cut in an operation of an update, and two in the recovery, the board runs a published image."""
+    """After a power cut in an update, and two during recovery, the board runs one of the published images."""
     draw = random.Random(f"{SEED} {worker}")  # noqa: S311 - a draw that can be repeated
     images, device, happened = board_images(), BoardDevice(), 0
     while happened < CUTS // WORKERS:
@@ -43,7 +43,7 @@ def test_a_board_survives_power_cuts(worker: int) -> None:
 
 
 def test_the_seeded_error_is_found() -> None:
-    """The committed loader that judges slot 1 by its digest in the middle of an exchange does not survive a cut."""
+    """A loader that checks slot 1's digest in the middle of a swap does not survive a power cut."""
     images, scenario = board_images(), SCENARIOS[0]
     fault, _ = find_fault(BoardDevice("loader-faulty"), scenario, images, [Cut(1000)])
     assert fault == "it runs nothing"
@@ -54,7 +54,7 @@ def test_the_seeded_error_is_found() -> None:
     ("name", "refusal"), [("test-other-board", 4), ("test-2.0.0", 0), ("test-unsigned", 0), ("test-foreign", 0)]
 )
 def test_images_are_refused_before_a_page_moves(name: str, refusal: int) -> None:
-    """An image for another board is refused; without a secure element, signatures are not examined."""
+    """An image for another board is refused; a loader without a secure element does not check signatures."""
     device = BoardDevice()
     device.load(committed("test-1.0.0"), committed(name))
     device.boot()
@@ -64,7 +64,7 @@ def test_images_are_refused_before_a_page_moves(name: str, refusal: int) -> None
 
 
 def test_a_lower_security_counter_is_refused() -> None:
-    """An image with the counter 1 does not replace one with the counter 2."""
+    """An image with the security counter 1 does not replace an image with the security counter 2."""
     device = BoardDevice()
     device.load(committed("test-2.0.0"), committed("test-1.1.0"))
     device.boot()
@@ -74,7 +74,7 @@ def test_a_lower_security_counter_is_refused() -> None:
 
 
 def test_an_agent_for_another_loader_is_rolled_back() -> None:
-    """An agent that does not find its table of functions resets, so that its trial ends with the former image."""
+    """An agent that does not find the loader's function table resets, so its trial ends with the previous image."""
     loader = bytearray(committed("loader"))
     assert loader[TABLE : TABLE + 4] == bytes.fromhex("01004c42")
     loader[TABLE] += 1

@@ -19,7 +19,7 @@ every_chip = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 
 
 def erasing(profile: BoardProfile, *pages: int) -> bytes:
-    """Return the frames of Erase Memory or Extended Erase, whichever the chip has."""
+    """Return the frames of Erase Memory or of Extended Erase, depending on the chip."""
     if 0x43 in profile.commands:
         return ERASE + summed(bytes([len(pages) - 1, *pages]))
     return EXTENDED + summed(b"".join(number.to_bytes(2, "big") for number in (len(pages) - 1, *pages)))
@@ -64,7 +64,7 @@ def test_the_last_page_can_be_erased_and_no_other_is(profile: BoardProfile) -> N
 
 @every_chip
 def test_our_clients_table_fits_the_chip(profile: BoardProfile) -> None:
-    """The client's reading of the chip table agrees with the simulated part."""
+    """The client's chip table agrees with the simulated chip."""
     chip = find_chip(profile.product_id)
     assert chip is not None
     pages = [

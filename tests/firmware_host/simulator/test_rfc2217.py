@@ -67,7 +67,7 @@ def test_an_escaped_byte_goes_both_ways() -> None:
     [("dtr-rts", "dtr", "rts"), ("rts-dtr", "rts", "dtr"), ("dtr", "dtr", ""), ("rts", "rts", "")],
 )
 def test_a_control_line_resets_the_board(name: str, reset: str, *, boot0: str) -> None:
-    """The wired reset line keeps the board in reset while asserted, and the wired BOOT0 line selects what starts."""
+    """The wired reset line, while asserted, resets the board; the wired BOOT0 line selects boot ROM or application."""
     with serve_rfc2217(SimulatedBoard(), wiring=WIRINGS[name]) as url, opened(url) as port:
         assert asked(port, b"\x7f") == ACK
         setattr(port, reset, True)

@@ -54,7 +54,7 @@ def board(clock: Clock) -> SimulatedBoard:
 
 
 def test_a_program_in_ram_takes_its_instructions_time(board: SimulatedBoard, clock: Clock) -> None:
-    """A program in RAM runs for its calculated time, at 24 MHz and 1.3 cycles per instruction."""
+    """A program in RAM runs for its computed time, at 24 MHz and 1.3 cycles per instruction."""
     clock.wait(PROGRAM_SECONDS - 3e-4)
     board.idle(0)
     assert board.application is not None
@@ -117,7 +117,7 @@ def test_an_answer_comes_at_its_moment_whatever_the_simulator_computed() -> None
     clock, looks, waits = Clock(), list[float](), list[float]()
 
     def now() -> float:
-        """Return a time that jumps by 0.1 s after the first call."""
+        """Return the time; after the first call, the clock has jumped by 0.1 s."""
         looks.append(clock.now())
         return looks[-1] + (0.1 if len(looks) > 1 else 0.0)
 

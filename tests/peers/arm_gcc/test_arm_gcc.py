@@ -23,7 +23,7 @@ COMPILER = "12.2.1"
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_the_source_gives_the_committed_program(tmp_path: Path, name: str) -> None:
-    """The sources of each digest program give exactly the committed bytes."""
+    """The sources of each digest program compile to exactly the committed bytes."""
     assert build(tmp_path, name) == (STUBS / f"{name}.bin").read_bytes()
     assert main(["--check"]) == 0
 
@@ -67,7 +67,7 @@ def test_elf_is_read_as_objcopy_reads_it(tmp_path: Path) -> None:
 
 
 def test_the_header_that_the_linker_maps_is_left_out(tmp_path: Path) -> None:
-    """If GNU ld maps the ELF header into the first segment, our ELF reader leaves out the header."""
+    """If GNU ld includes the ELF header in the first segment, our ELF reader omits the header."""
     (tmp_path / "a.s").write_text(".section .text\n.global _start\n_start: .word 0x20005000, 0x08002109\n nop\n nop\n")
     path, raw = tmp_path / "a.elf", tmp_path / "a.bin"
     command = [

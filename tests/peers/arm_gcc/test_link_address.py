@@ -1,4 +1,4 @@
-"""Programs that GCC links are detected at a wrong address, and never suspected at their own address."""
+"""A program that GCC linked is detected at a wrong address, and accepted at its own address."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SECTIONS {
 
 
 def body() -> str:
-    """Return C code with many functions, which has no address in memory."""
+    """Return C source code with many functions."""
     lines = ["typedef unsigned u; volatile u sink;"]
     lines += [
         f"__attribute__((noinline)) u f{number}(u a, u b) {{ for (u i = 0; i < b; i++) {{ "
@@ -52,7 +52,7 @@ def body() -> str:
 @pytest.mark.parametrize("level", ["-Os", "-O2", "-O0"])
 @pytest.mark.parametrize("shape", ["start first", "start last", "constants first"])
 def test_a_compiled_program_shows_its_address(tmp_path: Path, core: str, level: str, shape: str) -> None:
-    """A program is not suspected at the address for which it was linked, and is detected at any other address."""
+    """A program is accepted at the address for which it was linked, and is detected at any other address."""
     (tmp_path / "start.c").write_text(START)
     (tmp_path / "main.c").write_text(body())
     order = ["main.c", "start.c"] if shape == "start last" else ["start.c", "main.c"]

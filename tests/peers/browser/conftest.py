@@ -1,4 +1,4 @@
-"""An operations room, and the browser that opens its pages."""
+"""Fixtures with a running operations room, and with a browser that opens its pages."""
 
 from __future__ import annotations
 

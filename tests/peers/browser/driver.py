@@ -1,6 +1,6 @@
-"""A real browser on standard input and output: one JSON array in, ``[name, arguments…]``, one JSON value out.
+"""Drive a real browser: each input line is a JSON array ``[name, arguments…]``, each output line a JSON value.
 
-While a command is carried out, a page can ask its wallet for something. The driver then writes ``{"wallet": [method,
+While a command runs, the page can send a request to its wallet. The driver then writes ``{"wallet": [method,
 parameters]}``, and reads one line with the wallet's answer.
 
 The script runs with the Python that has Playwright (``.build/peers``), so that the tests need not import it.
@@ -62,7 +62,7 @@ class Driver:
         self.page.on("console", lambda one: self.faults.append(one.text) if one.type == "error" else None)
 
     def wallet(self) -> None:
-        """Give the page a wallet, which the test has."""
+        """Add a wallet to the page; the test process answers the wallet's requests."""
 
         def ask(method: str, params: str) -> str:
             sys.stdout.write(json.dumps({"wallet": [method, json.loads(params)]}) + "\n")
@@ -123,11 +123,11 @@ class Driver:
         return [found.value.suggested_filename, Path(path).read_text()]
 
     def press(self, key: str) -> None:
-        """Press a key, wherever the focus is."""
+        """Press a key in the element that has the focus."""
         self.page.keyboard.press(key)
 
     def focused(self) -> str:
-        """Return the text, or else the name, of the element that has the focus."""
+        """Return the text of the focused element, or its accessible name if it has no text."""
         script = (
             "() => { const e = document.activeElement; return (e.innerText || e.name || e.id || e.tagName).trim() }"
         )
@@ -140,12 +140,12 @@ class Driver:
         return float(self.page.evaluate("() => performance.now()")) - float(began)
 
     def overflow(self) -> int:
-        """Return by how many pixels the page is wider than its window."""
+        """Return the number of pixels by which the page is wider than its window."""
         script = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
         return int(self.page.evaluate(script))
 
     def weight(self) -> int:
-        """Return the bytes of all responses of the page, without pictures."""
+        """Return the total bytes of all responses of the page, except pictures."""
         script = (
             "() => performance.getEntriesByType('navigation').concat(performance.getEntriesByType('resource'))"
             ".filter((one) => !/\\.(svg|png)$/.test(one.name)).reduce((sum, one) => sum + one.encodedBodySize, 0)"
@@ -167,7 +167,7 @@ class Driver:
         return str(self.page.title())
 
     def seen(self) -> list[list[str]]:
-        """Return the URLs that the browser requested, and its errors."""
+        """Return the URLs that the browser requested, and the page's errors."""
         return [self.requests, self.faults]
 
 

@@ -1,4 +1,4 @@
-"""``blockota demo --page`` ends with the operations page of its own devices."""
+"""``blockota demo --page`` serves an operations page with the devices of the demonstration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.waiting import DEADLINE, eventually
 
 
 def test_the_page_shows_the_boards_of_the_demonstration() -> None:
-    """The page shows the three boards with their releases, until the command is ended."""
+    """The page shows the three boards with their releases until the command ends."""
     command = [sys.executable, "-m", "blockota", "demo", "--page"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as demo:
         found = (re.search(r"the operations page is at (http://\S+);", line) for line in demo.stdout or ())

@@ -1,4 +1,4 @@
-"""The metrics of all services and the alert rules, judged by Prometheus' own tool."""
+"""The metrics of all services and the alert rules are checked by Prometheus' own tool, promtool."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ tests:
 
 
 def promtool(*words: str, given: bytes = b"") -> str:
-    """Run promtool, and return its output; a complaint fails the test."""
+    """Run promtool, and return its output; if it reports an error, the test fails."""
     program = shutil.which("promtool")
     assert program
     done = subprocess.run([program, *words], input=given, capture_output=True, check=False)
@@ -90,7 +90,7 @@ def promtool(*words: str, given: bytes = b"") -> str:
 
 
 def states(folder: Path) -> dict[str, StatusPages]:
-    """Return a state of each service with all metrics, by the name of the service."""
+    """Return, by service name, a state of each service with all metrics."""
     counts = ServedCounts()
     counts.count(AccessRecord(HttpRequest("GET", "/", {}, "192.0.2.1"), status=200, sent=3, is_complete=True))
     store = LocalStore(folder / "store")
@@ -122,19 +122,19 @@ def room_text(anvil: Chain, cast: Cast, tmp_path_factory: pytest.TempPathFactory
 
 
 def test_the_configuration_and_the_alert_rules_are_valid() -> None:
-    """Promtool accepts both, and finds all rules."""
+    """Promtool accepts the settings file and the alert rules, and finds all rules."""
     assert "19 rules found" in promtool("check", "config", str(RULES.with_name("prometheus.yml")))
 
 
 def test_the_alerts_fire_when_they_should(tmp_path: Path) -> None:
-    """Promtool runs the rules over series in which a service fails after ten minutes."""
+    """Promtool evaluates the rules over time series in which a service fails after ten minutes."""
     path = tmp_path / "alerts.yml"
     path.write_text(ALERTS.format(rules=RULES))
     assert "SUCCESS" in promtool("test", "rules", str(path))
 
 
 def test_the_metrics_are_valid(room_text: str, tmp_path: Path) -> None:
-    """Promtool accepts the metrics of each service, and each metric of the rules is among them."""
+    """Promtool accepts the metrics of each service, which include each metric that the rules use."""
     assert "SN-4001" not in room_text
     pages = {name: MetricsPage(name, state.metrics).text().decode() for name, state in states(tmp_path).items()}
     pages["operations"] = room_text
@@ -149,7 +149,7 @@ def test_the_metrics_are_valid(room_text: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["expr: up == 1", "alert: [broken"])
 def test_promtool_would_notice_a_wrong_rule(tmp_path: Path, name: str) -> None:
-    """The oracle refuses broken rules."""
+    """Promtool refuses broken rules."""
     wrong = tmp_path / "wrong.yml"
     wrong.write_text(RULES.read_text().replace("alert: BlockOTATrouble", name))
     program = shutil.which("promtool")

@@ -1,4 +1,4 @@
-"""The operations room in Debian's Chromium."""
+"""The pages of the operations room are tested in Debian's Chromium."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def paths_of(scene: RoomScene) -> list[str]:
 def test_every_page_is_accessible_and_fits(
     scene: RoomScene, url: str, browser: Browser, width: int, scheme: str
 ) -> None:
-    """No page has a serious finding of axe-core, is wider than the window, or asks another host for anything."""
+    """No page has a serious finding of axe-core, is wider than the window, or sends a request to another host."""
     browser.open(width, scheme)
     for path in paths_of(scene):
         browser.goto(url + path)
@@ -48,7 +48,7 @@ def test_every_page_is_accessible_and_fits(
 def test_the_forms_of_a_signed_in_person_are_accessible_and_fit(
     scene: RoomScene, url: str, browser: Browser, kind: str
 ) -> None:
-    """The forms, and the transaction that one of them prepares, are as readable as the other pages."""
+    """The forms, and the transaction that a form prepares, meet the same accessibility rules as the other pages."""
     account = dev_account(KINDS[kind].account or 0)
     for width, scheme in zip(WIDTHS, SCHEMES, strict=True):
         browser.open(width, scheme)
@@ -77,7 +77,7 @@ def test_the_forms_of_a_signed_in_person_are_accessible_and_fit(
 
 
 def test_pages_are_complete_without_javascript(scene: RoomScene, url: str, browser: Browser) -> None:
-    """Without JavaScript, the pages show the same, and their filters and links work."""
+    """Without JavaScript, the pages have the same content, and their filters and links work."""
     browser.open(has_script=False)
     browser.goto(f"{url}/devices")
     browser.ask("fill", "input[name=q]", "SN-4002")
@@ -90,7 +90,7 @@ def test_pages_are_complete_without_javascript(scene: RoomScene, url: str, brows
 
 
 def test_a_new_event_appears_on_an_open_page(scene: RoomScene, url: str, browser: Browser) -> None:
-    """An open page shows a new event of the chain without being loaded again; benchmarks measure the time."""
+    """An open page shows a new event of the chain without a reload; the benchmarks measure the delay."""
     browser.open()
     browser.goto(f"{url}/log?kind=chain")
     eventually(lambda: "anchored" in browser.text("#lines"), what="the lines")
@@ -104,7 +104,7 @@ def test_a_new_event_appears_on_an_open_page(scene: RoomScene, url: str, browser
 def test_a_page_that_was_refused_the_events_gets_them_later(
     scene: RoomScene, url: str, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A viewer for whom the room had no place asks again, and then shows what happened meanwhile."""
+    """A viewer that the room rejected, because it had too many viewers, reconnects and then shows the missed events."""
     monkeypatch.setattr(live, "_MAX_VIEWERS", 0)
     browser.open()
     browser.goto(f"{url}/log?kind=log")
@@ -116,7 +116,7 @@ def test_a_page_that_was_refused_the_events_gets_them_later(
 
 
 def test_a_slow_click_on_a_live_list_arrives(scene: RoomScene, url: str, browser: Browser) -> None:
-    """A list that changes between press and release of the button still opens the link that was pressed."""
+    """If a list changes between the press and the release of the mouse button, the pressed link is opened."""
 
     def updates() -> int:
         browser.ask("title")  # the driver learns of requests while it carries out a command
@@ -133,7 +133,7 @@ def test_a_slow_click_on_a_live_list_arrives(scene: RoomScene, url: str, browser
 
 
 def test_an_operator_signs_in_and_dismisses_warnings(scene: RoomScene, url: str, browser: Browser) -> None:
-    """The one-time address of the command signs in once; a dismissal has who, when and why, and stays readable."""
+    """The one-time sign-in URL works once; a dismissal shows who, when and why, and stays readable."""
     browser.open()
     address = sign_in(url, dev_account(OPERATOR.account or 0), chain_id=scene.city.chain.chain_id)
     browser.goto(address)
@@ -163,7 +163,7 @@ def test_an_operator_signs_in_and_dismisses_warnings(scene: RoomScene, url: str,
 
 
 def test_scripts_in_texts_do_not_run(scene: RoomScene, url: str, browser: Browser) -> None:
-    """Texts of entries and of the query with a script, or that turn the direction of text, are shown as texts."""
+    """Scripts and direction marks in texts of entries and in the query are shown as plain text."""
     browser.open()
     turned = "%3Cscript%3Edocument.title%3D%27owned%27%3C%2Fscript%3E%E2%80%AEx"
     for path in (f"/devices/{scene.numbers[0]}", "/warnings", f"/devices?q={turned}", f"/warnings?q={turned}"):
@@ -175,7 +175,7 @@ def test_scripts_in_texts_do_not_run(scene: RoomScene, url: str, browser: Browse
 
 
 def test_the_keyboard_alone_reaches_everything(url: str, browser: Browser) -> None:
-    """The first key leads past the navigation, and each page of the navigation is reached and opened by keys."""
+    """The first press of Tab reaches a link that skips the navigation; each page can be opened with keys only."""
     browser.open()
     browser.goto(url)
     browser.ask("press", "Tab")

@@ -51,7 +51,7 @@ class Prometheus:
         self._url = url
 
     def values(self, query: str, label: str = "instance") -> dict[str, float]:
-        """Return the values of a query by a label."""
+        """Return the results of a query, by the value of a label."""
         found = self._ask("query", query=query)["result"]
         return {one["metric"].get(label, ""): float(one["value"][1]) for one in found}
 
@@ -68,7 +68,7 @@ class Prometheus:
 
 @contextmanager
 def prometheus(folder: Path, targets: Sequence[str]) -> Iterator[Prometheus]:
-    """Run Prometheus over services at some addresses."""
+    """Run Prometheus with services at these addresses as its targets."""
     config, port = folder / "prometheus.yml", free_port()
     config.write_text(CONFIGURATION.format(rules=RULES, targets=json.dumps(targets)))
     words = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={HOST}:{port}"]
@@ -109,7 +109,7 @@ def city_services(city: City, folder: Path, log: Path) -> Iterator[tuple[dict[st
     """Run a gateway, a validator, a cloud and a server of a log.
 
     Yields:
-        Their addresses by the prefix of their metrics, and the process of the server of the log.
+        The services' addresses, by the prefix of their metrics, and the process of the log's server.
     """
     places = {name: f"{HOST}:{free_port()}" for name in ("gateway", "validator", "cloud", "log")}
     for name in places:
@@ -128,7 +128,7 @@ def city_services(city: City, folder: Path, log: Path) -> Iterator[tuple[dict[st
 
 
 def test_prometheus_scrapes_the_services_of_a_city(anvil: Chain, cast: Cast, tmp_path: Path) -> None:
-    """Each running service is up, its metrics are stored, and a service that ends raises an alert."""
+    """Each running service is up, its metrics are stored, and a service that ends causes an alert."""
     scene = make_scene(anvil, cast, tmp_path)
     services = tmp_path / "services"
     services.mkdir()

@@ -1,4 +1,7 @@
-"""Sign-in, orders and bans with a browser wallet, in Debian's Chromium. The wallet sends to a real chain (anvil)."""
+"""Operators sign in, send orders and ban identities with a browser wallet, in Debian's Chromium.
+
+The wallet sends transactions to a real chain (anvil).
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ def sign_in(browser: Browser, url: str) -> None:
 
 
 def test_an_operator_orders_with_a_wallet(scene: RoomScene, url: str, browser: Browser) -> None:
-    """The wallet signs the sign-in text of this page and chain, a group and an order; all are on the chain."""
+    """The wallet signs the sign-in text for this page and chain, and sends a group and an order to the chain."""
     wallet = opened(browser, scene, OPERATOR)
     sign_in(browser, url)
     assert "Operator" in browser.text("header")
@@ -66,7 +69,7 @@ def test_an_operator_orders_with_a_wallet(scene: RoomScene, url: str, browser: B
 
 
 def test_an_operator_changes_a_configuration(scene: RoomScene, url: str, browser: Browser, tmp_path: Path) -> None:
-    """The form gives the proposal for the Safe; after its execution, the wallet of the operator signs the order."""
+    """The form returns a proposal for the Safe; after its execution, the operator's wallet signs the order."""
     opened(browser, scene, OPERATOR)
     sign_in(browser, url)
     image = tmp_path / "berlin.bin"
@@ -96,7 +99,7 @@ def test_an_operator_changes_a_configuration(scene: RoomScene, url: str, browser
 
 
 def test_what_the_person_rejects_does_not_happen(scene: RoomScene, url: str, browser: Browser) -> None:
-    """A rejected sign-in opens no session, and a rejected transaction is not sent; the page says so."""
+    """A rejected sign-in opens no session, a rejected transaction is not sent, and the page reports each rejection."""
     wallet = opened(browser, scene, OPERATOR)
     wallet.is_rejecting = True
     browser.goto(f"{url}/sign-in")
@@ -121,7 +124,7 @@ def test_what_the_person_rejects_does_not_happen(scene: RoomScene, url: str, bro
 
 
 def test_a_stranger_does_not_sign_in(scene: RoomScene, url: str, browser: Browser) -> None:
-    """The page says why the account of a stranger opens no session."""
+    """An account without a registered identity cannot sign in, and the page states the reason."""
     opened(browser, scene, STRANGER)
     browser.goto(f"{url}/sign-in")
     browser.ask("click", "#wallet-button")
@@ -129,7 +132,7 @@ def test_a_stranger_does_not_sign_in(scene: RoomScene, url: str, browser: Browse
 
 
 def test_an_administrator_bans_with_a_wallet(scene: RoomScene, url: str, browser: Browser) -> None:
-    """An Administrator bans a gateway and an operator, whose wallet then signs in no more; the page shows the bans."""
+    """An Administrator bans a gateway and an operator, who cannot sign in again; the page shows the bans."""
     opened(browser, scene, ADMINISTRATOR, width=390)
     sign_in(browser, url)
     for kind in ("gateway", "operator"):

@@ -14,7 +14,7 @@ from tests.support import forks
 
 
 def main() -> int:
-    """Run the test. The exit status is 1 if something is missing."""
+    """Run the test. The exit status is 1 if a program or permission that the test needs is missing."""
     parser = argparse.ArgumentParser(prog="make city", description=__doc__)
     parser.add_argument("--size", type=int, default=20, help="the number of sensors, gateways and validators")
     size = parser.parse_args().size

@@ -1,4 +1,4 @@
-"""An actuator: it carries out the commands of its gateway: ``python -m tests.peers.city.actuator NUMBER FILE``.
+"""An actuator that executes its gateway's commands: ``python -m tests.peers.city.actuator NUMBER FILE``.
 
 FILE is that of a sensor. The program prints one line for each command, a JSON object with its name and arguments.
 """

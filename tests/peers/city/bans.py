@@ -1,4 +1,4 @@
-"""Ban a gateway while all tunnels carry packets, and measure when it is silent at each validator."""
+"""Ban a gateway while all tunnels carry packets, and measure when each validator stops answering the gateway."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class BanOutcome:
     """What a ban did.
 
     Attributes:
-        silent_after: for each validator, the seconds from the block of the ban to the last answer to the banned one.
+        silent_after: for each validator, the seconds from the ban's block to the last answer to the banned gateway.
         sent: the number of packets of the other gateways.
-        lost: the number of their packets that were not answered.
-        longest: the longest time of an answer to them, in seconds.
+        lost: the number of packets of the other gateways that were not answered.
+        longest: the longest response time of a packet of the other gateways, in seconds.
     """
 
     silent_after: Sequence[float]
@@ -49,7 +49,7 @@ def pinging(member: Member, others: Sequence[Member], interval: float) -> Iterat
 
 
 def ban_gateway(world: World, banned: Member) -> BanOutcome:
-    """Ban a gateway whose owner is a thief: it keeps its tunnels open, and goes on to send."""
+    """Ban a stolen gateway, which does not close its tunnels and continues to send."""
     with ExitStack() as stack:
         blocks = stack.enter_context(watched_blocks(world.ledger.networks.city_urls))
         pings = {

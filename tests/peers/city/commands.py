@@ -1,4 +1,4 @@
-"""A rule of a validator: a hot sensor switches an actuator behind another gateway, through the tunnels."""
+"""Test a validator's rule: a hot sensor switches an actuator behind another gateway, through the tunnels."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_rule(services: Services) -> None:
 
 
 def await_command(services: Services) -> str:
-    """Wait until the cloud has the outcome of the command, and check what the actuator got. Returns the outcome.
+    """Wait until the cloud has the outcome of the command, and check what the actuator received. Returns the outcome.
 
     The outcome is a reading of the actuator, which its gateway signs. The command therefore reached this gateway and
     the actuator through the tunnel, and its outcome reached the cloud.
@@ -51,9 +51,9 @@ def await_command(services: Services) -> str:
 
 
 def await_set_aside(world: World) -> str:
-    """Wait until the validator sets aside a command to the gateway, which is banned now. Returns the reason.
+    """Wait until the validator discards a command to the gateway, which is banned now. Returns the reason.
 
-    The validator was killed after the ban. What a rule has seen is in memory, so the rule fires again.
+    The validator was killed after the ban. A rule's state is only in memory, so the rule fires again.
     """
     validator, target = world.validators[0], str(world.captured.uuid)
 

@@ -1,4 +1,4 @@
-"""Kill a validator, the cloud, the primary of its database and a node of the ledger in turn; the sensors go on."""
+"""Kill a validator, the cloud, the database's primary and a ledger node in turn, while the sensors continue."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tests.support.waiting import eventually
 
 
 def kill_in_turn(services: Services) -> Iterator[str]:
-    """Kill each by SIGKILL, wait until readings of all sensors arrive again, and yield a sentence about it.
+    """Kill each process by SIGKILL, wait for new readings of all sensors, and yield a sentence about the kill.
 
-    All but the primary of the database are started again; its standby takes its place.
+    All processes except the database's primary are started again; a standby replaces the primary.
     """
     world = services.world
     _restart(services, world.validators[0])

@@ -68,7 +68,7 @@ class CityLedger:
         return City(chain, self.networks.city, Cast(*(dev_account(number) for number in range(7))))
 
     def enrol(self, members: Sequence[Member]) -> None:
-        """Enrol all members: the first ones with the commands of docs/city.md, the others by the library at once.
+        """Enrol all members: the first members with the commands of docs/city.md, the others together by the library.
 
         A proposal with more than `MOST_ITEMS` identities is a red flag, and each proposal takes three seconds.
         """
@@ -95,7 +95,7 @@ def city_ledger(
 
     Args:
         folder: the folder of the nodes and of the desk.
-        network: the network, at whose address this machine runs the vendor's chain.
+        network: the virtual network; this machine runs the vendor's chain at one of its addresses.
         hosts: the hosts of the three nodes.
         funded: the accounts of the members, which get ether.
     """
@@ -126,7 +126,7 @@ def vendor_chain(address: str) -> Iterator[Chain]:
 
 @dataclass
 class BlockTimes:
-    """When the first node announced each block, by the monotonic clock."""
+    """The times, on the monotonic clock, at which the first node announced each block."""
 
     found: dict[int, float] = field(default_factory=dict)
 

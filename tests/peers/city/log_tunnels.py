@@ -1,4 +1,4 @@
-"""The cloud reads the logs of gateways and validators through its tunnels, as an operations room does; no one else."""
+"""The cloud reads the logs of gateways and validators through its tunnels; no other member can read them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ def read_logs(world: World) -> int:
 
 
 def fetched(client: Member, server: Member, path: str) -> str:
-    """Return what a member gets at the port for logs of another one; empty if the tunnel does not carry it."""
+    """Return what a member receives from another member's log port; empty if the tunnel does not carry the request."""
     command = client.host.command("curl", "-s", "-m", "3", f"http://{server.address}:{LOGS}{path}")
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout

@@ -58,7 +58,8 @@ def find_warning(keeper: Member, number: str) -> LoggedWarning | None:
 def anchor_warnings(world: World, warnings: Sequence[LoggedWarning]) -> int:
     """Anchor the logs of all keepers with ``blockota log anchor``, and check that the ledger has the warnings.
 
-    The contract has the root of a tree that includes each warning, and the tiles of the keeper have the same root.
+    The contract's root must be that of a tree that includes each warning, and must equal the root of the keeper's
+    tiles.
 
     Returns:
         The number of anchored logs.
@@ -78,7 +79,7 @@ def anchor_warnings(world: World, warnings: Sequence[LoggedWarning]) -> int:
 
 
 def prove_warning(world: World, found: LoggedWarning) -> None:
-    """Let another party check the proof of a warning with ``blockota log verify --chain`` and the enrolled key."""
+    """Check the proof of a warning as another party, with ``blockota log verify --chain`` and the enrolled key."""
     desk, keeper = world.ledger, found.keeper
     origin = f"{DOMAIN}/{keeper.kind}/{keeper.uuid.hex}"
     key = VerifierKey(origin, NoteAlgorithm.ED25519, keeper.enrolment.keys.log_key or b"")

@@ -40,7 +40,7 @@ _FIRST_ADDRESS = IPv4Address("10.64.0.1")
 
 @dataclass
 class Member:
-    """An identity of the city on a host of its own.
+    """An identity of the city, which has a host to itself.
 
     Attributes:
         number: its number among all members, from 0.
@@ -68,12 +68,12 @@ class Member:
 
     @property
     def interface(self) -> str:
-        """The name of the interface. The sockets of wireguard-go lie outside of the namespaces, so names differ."""
+        """The name of the tunnel's interface; as wireguard-go's sockets are outside the namespaces, names differ."""
         return f"{self.host.namespace}w"
 
     @property
     def listens(self) -> bool:
-        """Whether others connect to this member. Gateways connect to their validators."""
+        """Whether other members connect to this member. Gateways connect to their validators, and not the reverse."""
         return self.kind is not IdentityKind.GATEWAY
 
     @property
@@ -151,7 +151,7 @@ class Networks:
         """Return the part of a settings file that describes both chains.
 
         Args:
-            number: the node of the gateway chain to ask, counted over all nodes again and again.
+            number: selects the node of the gateway chain to query, modulo the number of nodes.
         """
         urls = {"vendor": self.vendor_url, "city": self.city_urls[number % len(self.city_urls)]}
         lines = ['producer_network = "vendor"', 'gateway_network = "city"']

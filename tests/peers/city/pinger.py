@@ -1,9 +1,9 @@
-"""Ping several addresses at once, and count the answers: ``python -m tests.peers.city.pinger SECONDS ADDRESS …``.
+"""Ping several addresses in parallel, and count the answers: ``python -m tests.peers.city.pinger SECONDS ADDRESS …``.
 
-``ping`` has one address for each process, and 400 tunnels would need 400 processes. The program prints ``ready`` when
-every address has answered; only packets after this count. On SIGTERM it sends no more, waits for the missing answers,
-and prints one JSON object with the counts of each address. Times are those of the monotonic clock, which all processes
-of a machine share.
+One ``ping`` process handles one address, so 400 tunnels would need 400 processes. The program prints ``ready`` when
+every address has answered; earlier packets are not counted. On SIGTERM, the program stops sending, waits for the
+missing answers, and prints one JSON object with the counts of each address. Times are those of the monotonic clock,
+which all processes of a machine share.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Pinger:
         self._socket.settimeout(0)
 
     def run(self) -> None:
-        """Send until `is_stopped`, and receive until all answers have come or the last wait is over."""
+        """Send until `is_stopped`, and receive until all answers have arrived or the final timeout ends."""
         selector, due, end = selectors.DefaultSelector(), time.monotonic(), float("inf")
         selector.register(self._socket, selectors.EVENT_READ)
         while time.monotonic() < end:

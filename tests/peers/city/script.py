@@ -23,7 +23,7 @@ def run_city(folder: Path, size: int, report: Report) -> dict[str, float]:
     """Run a city of a size from its first host to its last check, and return the figures.
 
     Raises:
-        AssertionError: the city does not do what it must.
+        AssertionError: a check failed.
     """
     clock = PhaseClock(report)
     with city(folder, size, clock) as world, ThreadPoolExecutor(1) as background:

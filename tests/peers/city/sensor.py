@@ -1,4 +1,4 @@
-"""A sensor: it sends its temperature to its gateway once a second: ``python -m tests.peers.city.sensor NUMBER FILE``.
+"""A sensor that sends its temperature to its gateway every second: ``python -m tests.peers.city.sensor NUMBER FILE``.
 
 The client is paho, with QoS 1 and a persistent session. FILE is a JSON object with the host, the password and the
 certificate authority of the broker. Each value is sent once: 0, 1, 2, … On SIGTERM, the sensor waits for the last

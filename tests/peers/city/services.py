@@ -44,9 +44,9 @@ class Services:
 
     Attributes:
         world: the city.
-        devices: the number of the device of each site, by the number of its gateway among the members.
+        devices: the number of each site's device, by the member number of the site's gateway.
         hosts: the hosts of the devices, by the number of the gateway.
-        running: the running services, by the number of the member, each with what ends it.
+        running: the running services, by member number, each with the function that stops it.
         things: the processes of the sensors and of the actuator, by the number of the gateway.
     """
 
@@ -76,7 +76,7 @@ class Services:
         self.devices = {number: one.result().number for number, one in made.items()}
 
     def set_up(self) -> None:
-        """Write the settings of all services beside those of the tunnels."""
+        """Write the settings of all services, except those of the tunnels."""
         cloud = self.world.cloud
         values = {"requests": f"{cloud.address}:{REQUESTS}", "database": self.world.storage.write_place(cloud)}
         found_receiver(_config(cloud), _service(cloud), values, hosts=[str(cloud.address)], now=datetime.now(UTC))
@@ -139,7 +139,7 @@ class Services:
         return {number: found[number] for number in self.sensors}
 
     def stop_sensors(self) -> dict[str, int]:
-        """Stop the sensors, and return how many values were confirmed to each, by its number."""
+        """Stop the sensors, and return by sensor number how many of its values were confirmed."""
         outputs = end_all(list(self.sensors.values()))
         return {number: int(out) for number, out in zip(self.sensors, outputs, strict=True)}
 

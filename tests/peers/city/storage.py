@@ -20,11 +20,11 @@ _FILE = "database"
 
 @dataclass(frozen=True)
 class FailOver:
-    """What the death of the primary did.
+    """The result of a kill of the primary.
 
     Attributes:
         seconds: the time from the kill to the first value that the cloud wrote on the promoted standby.
-        kept: the number of values that the primary had when it was killed. The standby has all of them.
+        kept: the number of values that were readable on the primary when it was killed. The standby has all of them.
     """
 
     seconds: float
@@ -69,10 +69,10 @@ class CloudStorage:
         """Kill the primary, promote the standby, and wait until the cloud writes there.
 
         A commit becomes visible on the primary when the standby has acknowledged it. The cloud acknowledges the rows
-        after that. So the standby must have each value that the primary showed.
+        only after the commit. The standby must therefore have each value that was readable on the primary.
 
         Args:
-            name: a quantity whose values arrive all the time.
+            name: a quantity whose values arrive continuously.
         """
         before = self.values(name)
         self._pair.primary.kill()
@@ -88,5 +88,5 @@ class CloudStorage:
 
 
 def _connect(pair: PostgresPair) -> psycopg.Connection[tuple[Any, ...]]:
-    """Connect to the server that takes rows."""
+    """Connect to the server that accepts writes."""
     return psycopg.connect(pair.url, target_session_attrs="read-write", connect_timeout=_TIMEOUT, autocommit=True)

@@ -1,4 +1,4 @@
-"""Find what the city test needs and this machine lacks."""
+"""Find the programs and permissions that the city test needs and this machine lacks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TUN = Path("/dev/net/tun")
 
 
 def find_obstacles() -> str:
-    """Return what is missing, and how to get it; empty if nothing is missing."""
+    """Return each missing program or permission with its remedy; empty if nothing is missing."""
     found = []
     if missing := find_missing(["city"]):
         found.append(describe(missing))

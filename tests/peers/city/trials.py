@@ -28,13 +28,13 @@ FORGED, BANNED, STALE, UNKNOWN = -32001, -32002, -32003, -32004
 
 @dataclass(frozen=True)
 class Refusal:
-    """What an answer and the warning about it must have.
+    """The required contents of an answer, and of the warning about the refused request.
 
     Attributes:
         code: the code in both.
         reason: the reason in both.
         node: the identity that the request names.
-        is_proven: whether the warning is proven against the identity.
+        is_proven: whether the warning contains a proof against the identity.
     """
 
     code: int
@@ -44,7 +44,7 @@ class Refusal:
 
 
 def refuse_requests(world: World) -> list[LoggedWarning]:
-    """Send a forged, a replayed, an unknown and a borrowed request to each validator, and check answers and warnings.
+    """Send each validator a forged, a replayed, an unknown and a stolen request; check answers and warnings.
 
     Returns:
         The warnings; the first one is about a forged request.
@@ -85,8 +85,9 @@ def refuse_command(world: World) -> LoggedWarning:
 def refuse_banned(world: World) -> LoggedWarning:
     """Ban the captured gateway, and send its requests through a tunnel that is still open.
 
-    The attacker stops the gateway's own ``vpn sync``, and that of one validator hangs, so that this tunnel stays. The
-    validator's service knows of the ban, and refuses the requests. Then ``vpn sync`` goes on, and closes the tunnel.
+    The attacker stops ``vpn sync`` on the gateway, and the test stops it on one validator, so this tunnel stays open.
+    The validator's service reads the ban from the chain, and refuses the requests. ``vpn sync`` on the validator then
+    continues, and closes the tunnel.
     """
     attacker, validator = world.captured, world.validators[0]
     refusal = Refusal(BANNED, "Gateway is banned", attacker.uuid, is_proven=True)
@@ -137,7 +138,7 @@ def request_of(sender: UUID, key: ECKey, receiver: Member, call: tuple[str, Mapp
     Args:
         sender: the identity that the request names.
         key: the key that signs.
-        receiver: the member that is to receive it.
+        receiver: the member that should receive the request.
         call: the method and its data.
     """
     method, data = call

@@ -1,4 +1,7 @@
-"""The city: its hosts, ledger and members, and the processes that run on them. All of it ends with the `with` block."""
+"""The city: its hosts, ledger and members, and the processes that run on them.
+
+All processes, hosts and namespaces end with the `with` block.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ class World:
         members: the cloud, the validators and the gateways.
         stack: ends the processes.
         tunnels: the processes of ``blockota vpn sync --watch``, by the number of the member.
-        figures: what was measured, by name.
+        figures: the measured figures, by name.
     """
 
     folder: Path
@@ -68,7 +71,10 @@ class World:
 
     @property
     def captured(self) -> Member:
-        """The gateway with the actuator. An attacker takes control of it, and it is banned while all services run."""
+        """The gateway with the actuator.
+
+        This gateway is taken over by an attacker, and is banned while all services run.
+        """
         return self.members[-2]
 
     @property
@@ -78,7 +84,7 @@ class World:
 
     @property
     def stolen(self) -> Member:
-        """The gateway that is stolen. It is banned before the services start."""
+        """The gateway that is stolen. The stolen gateway is banned before the services start."""
         return self.members[-1]
 
     def open_tunnels(self) -> None:
@@ -101,7 +107,7 @@ def read_object(process: forks.Process) -> None:
 
 
 class PhaseClock:
-    """Shows the phases of the city test with their times.
+    """Prints the phases of the city test with their durations.
 
     Args:
         report: shows a line.
@@ -151,7 +157,7 @@ def city(folder: Path, size: int, clock: PhaseClock) -> Iterator[World]:
 
 
 def end_all(processes: Sequence[forks.Process]) -> list[str]:
-    """Ask processes to end, and return the rest of the output of each."""
+    """Send processes the signal to end, and return the remaining output of each."""
     for process in processes:
         process.send_signal(signal.SIGTERM)
     outputs = []

@@ -1,4 +1,4 @@
-"""A secure element with a clock that the test advances, and the numbers that the tests copy from the data sheet."""
+"""A simulated secure element with a clock that the test advances, and constants from the data sheet."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ CLOSED = (0x8080, 0x001C)
 
 @dataclass
 class Bench:
-    """A secure element and its time in seconds."""
+    """A simulated secure element, and its time in seconds."""
 
     now: float = 1000.0
     element: SecureElement = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make a new element with this clock."""
+        """Make a new secure element with this clock."""
         self.element = SecureElement(ElementMemory(SERIAL[2:8]), clock=lambda: self.now)
 
     def woken(self) -> SecureElement:
-        """Wake the element, and return it. It is then ready for a command."""
+        """Wake the element, and return it. The element is then ready for a command."""
         self.element.wake()
         self.now += 0.0015
         return self.element
 
     def answer(self, packet: bytes, seconds: float) -> bytes | None:
-        """Send a packet, and return the answer after a given time. Its first byte determines its length."""
+        """Send a packet, and return the answer after a given time. The answer's first byte is its length."""
         assert self.element.write(COMMAND, packet)
         self.now += seconds
         count = self.element.read(1)
@@ -53,7 +53,7 @@ class Bench:
 def checksum(data: bytes) -> bytes:
     """Return the CRC-16 of Microchip's application notes.
 
-    It is computed bit by bit, and not in the way of the model.
+    This implementation works bit by bit, and is independent of the simulator's.
     """
     register = 0
     for byte in data:
@@ -71,7 +71,7 @@ def packet(opcode: int, mode: int = 0, param2: int = 0, data: bytes = b"") -> by
 
 
 def refused(action: Callable[[], object]) -> int:
-    """Return the status with which the element refuses an action."""
+    """Return the status code with which the element refuses a command."""
     with pytest.raises(ChipStatusError) as caught:
         action()
     return caught.value.status
@@ -83,7 +83,7 @@ def sha256(*parts: bytes) -> bytes:
 
 
 def pair(seed: int) -> ec.EllipticCurvePrivateKey:
-    """Return a key that is not in the chip."""
+    """Return a private key that is not in the chip."""
     return ec.derive_private_key(seed, ec.SECP256R1())
 
 
@@ -94,13 +94,13 @@ def xy(key: ec.EllipticCurvePublicKey) -> bytes:
 
 
 def signed(key: ec.EllipticCurvePrivateKey, digest: bytes) -> bytes:
-    """Return R and S of a signature over a digest."""
+    """Return R and S of a signature of a digest."""
     r, s = utils.decode_dss_signature(key.sign(digest, ec.ECDSA(utils.Prehashed(hashes.SHA256()))))
     return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
 def verifies(public: bytes, digest: bytes, signature: bytes) -> bool:
-    """Return whether the chip's signature verifies for a digest."""
+    """Return whether the chip's signature of a digest is valid."""
     point = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + public)
     der = utils.encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
     point.verify(der, digest, ec.ECDSA(utils.Prehashed(hashes.SHA256())))

@@ -1,4 +1,4 @@
-"""The locks, secrets and counters of the simulated ATECC608 keep their rules, whatever commands reach the chip."""
+"""No sequence of commands breaks the rules of the simulated ATECC608 for locks, secrets and counters."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ IMAGE = provisioned().image()
 
 @given(st.lists(COMMANDS, max_size=12))
 def test_a_locked_chip_keeps_to_its_rules(commands: list[tuple[int, int, int, bytes]]) -> None:
-    """No command unlocks, lowers a counter, changes a fixed slot, shows a secret, or raises another error."""
+    """No command unlocks, lowers a counter, changes a fixed slot, reveals a secret, or raises an unexpected error."""
     element = SecureElement(ElementMemory.from_image(IMAGE), clock=lambda: 0.0)
     before = ElementMemory.from_image(IMAGE)
     private = bytes(before.slots[DEVICE_KEY][4:36])
@@ -80,5 +80,5 @@ def test_any_bytes_on_the_bus_get_an_answer(writes: list[bytes], word_address: i
 
 
 def test_the_slots_of_the_profile_are_apart() -> None:
-    """Each purpose has its own slot."""
+    """Each purpose of a key uses a different slot."""
     assert len({DEVICE_KEY, MAC_KEY, BOOT_DIGEST, GATEWAY_KEY, IMAGE_KEY, AUTHORITY_KEY}) == 6

@@ -1,4 +1,4 @@
-"""The simulated ATECC608 on its bus: wake, idle, sleep, packets, times, watchdog and faults."""
+"""The simulated ATECC608 on its I2C bus: wake, idle, sleep, packets, times, watchdog and faults."""
 
 from __future__ import annotations
 
@@ -31,13 +31,16 @@ def bench() -> Bench:
 
 
 def test_the_checksum_is_the_chips() -> None:
-    """The tests' checksum gives the published packet and the published answer to a wake."""
+    """With the tests' checksum function, the published packet and the published answer to a wake are valid."""
     assert packet(0x30) == INFO
     assert checksum(bytes.fromhex("0411")) == bytes.fromhex("3343")
 
 
 def test_a_sleeping_chip_answers_only_the_wake_condition(bench: Bench) -> None:
-    """Before a wake, and until tWHI has passed after it, nothing is acknowledged. Then 04 11 33 43 can be read."""
+    """The chip acknowledges nothing until a wake, and nothing until the time tWHI after the wake has passed.
+
+    Then 04 11 33 43 can be read.
+    """
     assert not bench.element.write(COMMAND, INFO)
     bench.element.wake()
     assert bench.element.read(4) is None
@@ -68,7 +71,7 @@ def test_reads_go_on_and_the_word_address_0_begins_again(bench: Bench) -> None:
 
 
 def test_a_second_wake_is_ignored(bench: Bench) -> None:
-    """A chip that is awake ignores the wake condition, and keeps its answer."""
+    """A chip that is awake ignores a further wake condition, and its answer can still be read."""
     element = bench.woken()
     element.write(COMMAND, INFO)
     bench.now += 0.01
@@ -81,7 +84,7 @@ def test_a_second_wake_is_ignored(bench: Bench) -> None:
     [("SIGN", 0.115), ("VERIFY", 0.105), ("SECUREBOOT", 0.080), ("GENKEY", 0.115), ("MAC", 0.055), ("NONCE", 0.020)],
 )
 def test_the_limits_are_those_of_microchips_table(name: str, limit: float) -> None:
-    """The execution times are the limits in milliseconds for which Microchip's library waits."""
+    """The execution times equal the limits in milliseconds for which Microchip's library waits."""
     assert {opcode.name: seconds for opcode, seconds in EXECUTION_TIMES.items()}[name] == limit
 
 
@@ -119,7 +122,7 @@ def temp_key_is_valid(element: SecureElement) -> bool:
 
 
 def test_idle_keeps_the_registers_and_sleep_loses_them(bench: Bench) -> None:
-    """TempKey survives idle, but not sleep. In both states, the chip reacts only to a wake."""
+    """TempKey survives idle, but not sleep. In both states, the chip reacts to nothing but a wake."""
     element = loaded(bench)
     assert element.write(IDLE)
     assert element.power_state() is PowerState.IDLE
@@ -134,7 +137,7 @@ def test_idle_keeps_the_registers_and_sleep_loses_them(bench: Bench) -> None:
 
 
 def test_the_watchdog_puts_the_chip_to_sleep(bench: Bench) -> None:
-    """The chip sleeps 1.3 s after it woke, whatever commands it got. Idle stops the watchdog."""
+    """The chip sleeps 1.3 s after its wake, even if it received commands since then. Idle stops the watchdog."""
     element = loaded(bench)
     element.write(IDLE)
     bench.now += 5
@@ -167,7 +170,7 @@ def test_an_unknown_word_address_is_ignored(bench: Bench) -> None:
 
 
 def test_the_address_is_in_the_configuration_zone(bench: Bench) -> None:
-    """A new chip has the I2C address 0x60. Byte 16 of the configuration has the address shifted by one bit."""
+    """A new chip has the I2C address 0x60. Byte 16 of the configuration is the address, shifted by one bit."""
     assert bench.element.address == 0x60
     bench.element.execute(0x12, 0x00, 0x04, bytes.fromhex("6a000000"))
     assert bench.element.address == 0x35

@@ -42,7 +42,7 @@ def chip() -> SecureElement:
 
 
 def digest(chip: SecureElement, message: bytes, end: int = ONLY_OUT) -> bytes:
-    """Compute a digest by the commands SHA."""
+    """Compute a digest with the SHA command."""
     chip.execute(SHA, START)
     return finish(chip, message, end)
 
@@ -81,7 +81,7 @@ def test_hmac_keys_obey_their_rules(chip: SecureElement) -> None:
 
 
 def test_the_target_of_a_digest(chip: SecureElement) -> None:
-    """The last command puts the digest into TempKey, into the message digest buffer, or only into the answer."""
+    """The final SHA command writes the digest to TempKey, to the message digest buffer, or only into its answer."""
     registers = chip.core.registers
     digest(chip, b"abc", ONLY_OUT)
     assert (registers.temp_key, registers.digest) == (None, None)
@@ -104,20 +104,20 @@ def test_the_target_of_a_digest(chip: SecureElement) -> None:
     ],
 )
 def test_wrong_parts_of_a_message(chip: SecureElement, mode: int, param2: int, sent: bytes) -> None:
-    """Blocks have 64 bytes, and the last part has fewer. Contexts are not modelled."""
+    """Message blocks have 64 bytes, and the last block has fewer. Contexts are not modelled."""
     chip.execute(SHA, START)
     assert refused(lambda: chip.execute(SHA, mode, param2, sent)) == PARSE
 
 
 @pytest.mark.parametrize(("mode", "sent"), [(START, b"x"), (HMAC_START, b"x"), (0x82, b"")])
 def test_wrong_starts_and_targets(chip: SecureElement, mode: int, sent: bytes) -> None:
-    """A start takes no message, and bit 7 alone is no target."""
+    """A SHA start command refuses a message, and refuses bit 7 alone as the digest's target."""
     chip.execute(SHA, START)
     assert refused(lambda: chip.execute(SHA, mode, len(sent), sent)) == PARSE
 
 
 def test_a_digest_needs_a_start(chip: SecureElement) -> None:
-    """Without a start, after an end, and after another command, no computation can be continued."""
+    """SHA cannot be continued without a start, after its end, or after another command."""
     assert refused(lambda: chip.execute(SHA, UPDATE, 64, bytes(64))) == FORBIDDEN
     digest(chip, b"abc")
     assert refused(lambda: chip.execute(SHA, END)) == FORBIDDEN
@@ -137,14 +137,14 @@ def covered(mode: int) -> bytes:
 def test_mac(chip: SecureElement, mode: int) -> None:
     """The MAC covers the key, the challenge and the command.
 
-    If chosen, it also covers the OTP zone and the serial number.
+    Mode bits add the OTP zone and the serial number to the covered bytes.
     """
     assert chip.execute(MAC, mode, MAC_KEY, CHALLENGE) == sha256(SECRET, CHALLENGE, covered(mode))
 
 
 @pytest.mark.parametrize(("mode", "load"), [(0x01, 0x00), (0x05, 0x03)])
 def test_a_challenge_in_temp_key(chip: SecureElement, mode: int, load: int) -> None:
-    """TempKey can be the challenge if bit 2 states its source. The MAC then uses it up."""
+    """TempKey can be the challenge, if bit 2 of the mode names its source. The MAC then uses it up."""
     sent = CHALLENGE if load else bytes(20)
     number = chip.execute(NONCE, load, 0, sent)
     nonce = CHALLENGE if load else sha256(number, sent, b"\x16\0\0")
@@ -155,7 +155,10 @@ def test_a_challenge_in_temp_key(chip: SecureElement, mode: int, load: int) -> N
 
 
 def test_mac_keys_obey_their_rules(chip: SecureElement) -> None:
-    """No MAC is made with a NoMac key, a private key, or an unlocked data zone. Wrong lengths are parse errors."""
+    """A MAC command is refused for a NoMac key, a private key, and an unlocked data zone.
+
+    Wrong lengths are parse errors.
+    """
     assert refused(lambda: chip.execute(MAC, 0, NO_MAC, CHALLENGE)) == FORBIDDEN
     assert refused(lambda: chip.execute(MAC, 0, DEVICE, CHALLENGE)) == FORBIDDEN
     assert refused(lambda: chip.execute(MAC, 0, MAC_KEY, CHALLENGE[:31])) == PARSE
@@ -165,7 +168,7 @@ def test_mac_keys_obey_their_rules(chip: SecureElement) -> None:
 
 @pytest.mark.parametrize("rules", [(0x8080, 0x0010), (0x8080, 0x001D)])
 def test_macs_are_made_with_other_data_alone(rules: tuple[int, int]) -> None:
-    """A slot for a P-256 key or a private key is no MAC key, whatever it contains."""
+    """A slot that is configured for a P-256 key or a private key is refused as a MAC key, whatever it contains."""
     element = Bench().element
     configure(element, s1=rules)
     element.memory.slots[1][:32] = SECRET
@@ -174,7 +177,7 @@ def test_macs_are_made_with_other_data_alone(rules: tuple[int, int]) -> None:
 
 
 def test_macs_need_the_lock() -> None:
-    """Before the data zone is locked there are no MACs, not even of TempKey alone."""
+    """Before the data zone is locked, every MAC command is refused, even with TempKey as the only input."""
     element = Bench().element
     configure(element)
     assert refused(lambda: element.execute(MAC, 0, MAC_KEY, CHALLENGE)) == FORBIDDEN
@@ -189,7 +192,7 @@ def test_macs_need_the_lock() -> None:
 @pytest.mark.parametrize("mode", [0x00, 0x20])
 @pytest.mark.parametrize("slot", [MAC_KEY, NO_MAC])
 def test_checkmac(chip: SecureElement, mode: int, slot: int) -> None:
-    """CheckMac accepts the response of a chip with the same key, even if the key may not make MACs itself."""
+    """CheckMac accepts the response of a chip with the same key, even if this key may not make MACs."""
     other = bytes((MAC, mode | 0x40, slot, 0)) + bytes(3) + b"otherS"
     otp = OTP[:8] if mode else bytes(8)
     response = sha256(SECRET, CHALLENGE, other[:4], otp, other[4:7], SERIAL[8:9], other[7:11], SERIAL[:2], other[11:13])
@@ -203,7 +206,7 @@ def test_checkmac(chip: SecureElement, mode: int, slot: int) -> None:
 
 
 def test_checkmac_with_temp_key(chip: SecureElement) -> None:
-    """The challenge can be a nonce in TempKey. A response can then not be replayed."""
+    """The challenge can be a nonce in TempKey. A response to such a nonce cannot be replayed."""
     number = chip.execute(NONCE, 0, 0, bytes(20))
     nonce = sha256(number, bytes(20), b"\x16\0\0")
     response = sha256(SECRET, nonce, bytes(15), SERIAL[8:9], bytes(4), SERIAL[:2], bytes(2))

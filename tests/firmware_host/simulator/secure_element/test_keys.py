@@ -69,9 +69,9 @@ def sign(chip: SecureElement, slot: int = DEVICE) -> bytes:
 
 
 def test_a_private_key_is_made_once() -> None:
-    """Before the lock, GenKey always makes a key.
+    """Before the configuration zone is locked, GenKey always makes a key.
 
-    After it, the rules must allow it, and the slot must not be locked.
+    After the lock, GenKey works only if the slot's rules allow it, and the slot is not locked.
     """
     element = Bench().element
     assert refused(lambda: element.execute(GENKEY, CREATE, DEVICE)) == FORBIDDEN
@@ -88,7 +88,10 @@ def test_a_private_key_is_made_once() -> None:
 
 
 def test_a_signature_is_valid_outside(chip: SecureElement) -> None:
-    """Sign takes the digest from either register. The public key that GenKey computes verifies the signature."""
+    """Sign reads the digest from either of two registers.
+
+    The signature is valid under the public key that GenKey computes.
+    """
     public = chip.execute(GENKEY, COMPUTE, DEVICE)
     assert verifies(public, DIGEST, sign(chip))
     chip.execute(NONCE, TO_TEMP_KEY, 0, DIGEST)
@@ -100,7 +103,7 @@ def test_a_signature_is_valid_outside(chip: SecureElement) -> None:
 
 @pytest.mark.parametrize("mode", [EXTERNAL, EXTERNAL | BY_DIGEST])
 def test_a_digest_is_signed_once(chip: SecureElement, mode: int) -> None:
-    """A signature uses up its register. Without a digest, Sign refuses."""
+    """After a signature, the register with the digest is invalid. Without a digest, Sign refuses."""
     assert refused(lambda: chip.execute(SIGN, mode, DEVICE)) == FORBIDDEN
     chip.execute(NONCE, TO_TEMP_KEY, 0, DIGEST)
     chip.execute(NONCE, TO_DIGEST, 0, DIGEST)
@@ -109,20 +112,20 @@ def test_a_digest_is_signed_once(chip: SecureElement, mode: int) -> None:
 
 
 def test_a_random_nonce_is_not_signed_as_a_message(chip: SecureElement) -> None:
-    """Sign refuses a TempKey that did not come from outside."""
+    """Sign refuses a TempKey that the host did not supply."""
     chip.execute(NONCE, 0, 0, bytes(20))
     assert refused(lambda: chip.execute(SIGN, EXTERNAL, DEVICE)) == FORBIDDEN
 
 
 @pytest.mark.parametrize("slot", [PUBLIC, MAC_KEY])
 def test_only_private_keys_sign(chip: SecureElement, slot: int) -> None:
-    """A slot with other data cannot sign, and GenKey makes no key in it."""
+    """For a slot that contains other data, Sign and GenKey are refused."""
     assert refused(lambda: sign(chip, slot)) == FORBIDDEN
 
 
 @pytest.mark.parametrize("rules", [(0x2080, 0x001C), (0x2000, 0x0010), (0x2081, 0x001D)])
 def test_genkey_makes_p256_keys_in_private_slots_alone(rules: tuple[int, int]) -> None:
-    """A slot that is not private, or not for P-256, keeps its content."""
+    """A slot that is not private, or not for P-256, is left unchanged."""
     element = Bench().element
     configure(element, s1=rules)
     before = bytes(element.memory.slots[1])
@@ -132,7 +135,7 @@ def test_genkey_makes_p256_keys_in_private_slots_alone(rules: tuple[int, int]) -
 
 @pytest.mark.parametrize("rules", [(0x8081, 0x001D), (0x8081, 0x0010)])
 def test_a_number_in_another_slot_is_not_a_key(rules: tuple[int, int]) -> None:
-    """A valid private number signs only in a slot that is private and for P-256."""
+    """A valid private key signs only if its slot is private and for P-256."""
     element = Bench().element
     configure(element, s1=rules)
     element.memory.slots[1][4:36] = (7).to_bytes(32, "big")
@@ -142,7 +145,7 @@ def test_a_number_in_another_slot_is_not_a_key(rules: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(("slot", "rules"), [(8, (0x8000, 0x0011)), (8, (0x8000, 0x001C)), (1, (0x8000, 0x0010))])
 def test_a_point_in_another_slot_is_not_a_key(slot: int, rules: tuple[int, int]) -> None:
-    """A public key verifies only in a slot of 72 bytes that is public and for P-256."""
+    """A public key verifies only if its slot has 72 bytes, is public and is for P-256."""
     element = Bench().element
     configure(element, **{f"s{slot}": rules})
     public = xy(PEER.public_key())
@@ -154,7 +157,7 @@ def test_a_point_in_another_slot_is_not_a_key(slot: int, rules: tuple[int, int])
 
 
 def test_verify_needs_a_configuration() -> None:
-    """Until the configuration zone is locked, not even a key from outside verifies."""
+    """Until the configuration zone is locked, Verify is refused, even with a key from outside the chip."""
     element = Bench().element
     element.execute(NONCE, TO_DIGEST, 0, DIGEST)
     sent = signed(PEER, DIGEST) + xy(PEER.public_key())
@@ -193,14 +196,14 @@ def test_a_public_key_can_be_secret(chip: SecureElement) -> None:
 
 
 def test_a_key_can_need_a_random_nonce(chip: SecureElement) -> None:
-    """A key with ReqRandom signs only while TempKey is a random nonce."""
+    """A key with ReqRandom signs only while TempKey contains a random nonce."""
     assert refused(lambda: sign(chip, RANDOM_ONLY)) == FORBIDDEN
     chip.execute(NONCE, 0, 0, bytes(20))
     assert sign(chip, RANDOM_ONLY)
 
 
 def test_a_key_can_need_the_latch(chip: SecureElement) -> None:
-    """A key with PersistentDisable signs only after the latch was set, until the power fails."""
+    """A key with PersistentDisable signs only while the persistent latch is set; a power loss clears the latch."""
     assert refused(lambda: sign(chip, LATCHED)) == FORBIDDEN
     chip.core.is_latched = True
     assert sign(chip, LATCHED)
@@ -223,7 +226,7 @@ def test_a_key_can_need_an_authorization(chip: SecureElement) -> None:
 def test_verify_external(chip: SecureElement, mode: int, load: int) -> None:
     """A good signature is accepted.
 
-    A signature of another digest or key is a mismatch, and a wrong point an ECC fault.
+    Verify reports a signature of another digest or key as a mismatch, and an invalid point as an ECC fault.
     """
     good, public = signed(PEER, DIGEST), xy(PEER.public_key())
 
@@ -241,7 +244,7 @@ def test_verify_external(chip: SecureElement, mode: int, load: int) -> None:
 
 
 def test_a_key_can_be_for_statements_alone() -> None:
-    """A key without the permission for messages signs none."""
+    """A key without the permission for external messages does not sign them."""
     element = Bench().element
     configure(element, s1=(0x8082, 0x0013))
     element.execute(GENKEY, CREATE, 1)
@@ -250,13 +253,13 @@ def test_a_key_can_be_for_statements_alone() -> None:
 
 
 def verify_stored(chip: SecureElement, slot: int, signature: bytes) -> bytes:
-    """Verify a signature of the digest by a key in a slot."""
+    """Verify a signature of the digest with the public key in a slot."""
     chip.execute(NONCE, TO_DIGEST, 0, DIGEST)
     return chip.execute(VERIFY, BY_DIGEST, slot, signature)
 
 
 def test_verify_stored(chip: SecureElement) -> None:
-    """The key in a slot verifies its owner's signatures. The slot of a private key cannot verify."""
+    """The public key in a slot verifies signatures of its private key. The slot of a private key cannot verify."""
     assert verify_stored(chip, PUBLIC, signed(PEER, DIGEST)) == b""
     assert refused(lambda: verify_stored(chip, PUBLIC, signed(OTHER_PEER, DIGEST))) == MISMATCH
     assert refused(lambda: verify_stored(chip, DEVICE, signed(PEER, DIGEST))) == FORBIDDEN
@@ -272,7 +275,7 @@ def change_validity(
     signer: ec.EllipticCurvePrivateKey = CITY,
     slot: int = VALIDATED,
 ) -> bytes:
-    """Validate (mode 3) or invalidate (7) the key of `OTHER_PEER` by a signature over a signing chip's statement."""
+    """Validate (mode 3) or invalidate (mode 7) the key of `OTHER_PEER` by a signing chip's signed statement."""
     temp_key = sha256(
         DIGEST, b"\x40\x10" + bytes((VALIDATED, 0)), SERIAL[8:9], SERIAL[:2], bytes(25), xy(OTHER_PEER.public_key())
     )
@@ -285,7 +288,10 @@ def change_validity(
 
 
 def test_a_public_key_is_validated_and_invalidated(chip: SecureElement) -> None:
-    """A written key works after its parent signed it. It stops working when it is written again or invalidated."""
+    """A written public key can be used after its parent key has signed it.
+
+    It stops working when it is written again or invalidated.
+    """
     write_public(chip, VALIDATED, xy(OTHER_PEER.public_key()))
     good = signed(OTHER_PEER, DIGEST)
     assert refused(lambda: verify_stored(chip, VALIDATED, good)) == FORBIDDEN
@@ -308,7 +314,7 @@ def test_a_public_key_is_validated_and_invalidated(chip: SecureElement) -> None:
     ("rules", "is_locked"), [((0x1000 | PARENT, 0x0010), False), ((0x1000 | PARENT, 0x0032), True)]
 )
 def test_what_is_not_validated(rules: tuple[int, int], is_locked: bool) -> None:  # noqa: FBT001
-    """A key that needs no validation, and one in a locked slot, keep their state."""
+    """The validity of a key does not change if the key needs no validation, or if its slot is locked."""
     element = Bench().element
     configure(element, s11=rules)
     write_public(element, PARENT, xy(CITY.public_key()))
@@ -334,7 +340,7 @@ def test_a_validation_is_for_one_slot() -> None:
 
 @pytest.mark.parametrize("with_serial", [0, 0x40])
 def test_the_chip_signs_a_statement_about_its_key(chip: SecureElement, with_serial: int) -> None:
-    """Sign(Internal) covers the key's digest, its rules and the chip's serial number."""
+    """A signature by Sign(Internal) covers the key's digest, its rules and the chip's serial number."""
     chip.execute(NONCE, TO_TEMP_KEY, 0, DIGEST)
     public = chip.execute(GENKEY, 0x08, DEVICE)
     temp_key = sha256(DIGEST, bytes((0x40, 0x08, DEVICE, 0)), SERIAL[8:9], SERIAL[:2], bytes(25), public)

@@ -1,4 +1,4 @@
-"""A chip that is provisioned by the maker's procedure can fulfil the device's duties, but nothing else."""
+"""A chip that is provisioned by the maker's procedure supports exactly what a device needs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def made() -> tuple[SecureElement, ProvisionedDevice]:
 
 
 def test_the_four_duties(made: tuple[SecureElement, ProvisionedDevice]) -> None:
-    """The chip signs for its public key, checks gateway and image, keeps the digest, answers challenges and counts."""
+    """The chip signs with its key, verifies gateway and image, stores the digest, answers challenges and counts."""
     element, device = made
     assert device.serial == SERIAL
     element.execute(0x16, 0x43, 0, DIGEST)
@@ -70,13 +70,13 @@ def test_secrets_and_unused_slots_are_closed(made: tuple[SecureElement, Provisio
 
 @pytest.mark.parametrize("slot", sorted(set(range(16)) - {GATEWAY_KEY}))
 def test_only_the_gateways_key_is_written(made: tuple[SecureElement, ProvisionedDevice], slot: int) -> None:
-    """All slots except the gateway's key refuse writes, and no private key is made again."""
+    """All slots except that of the gateway's key refuse writes, and no private key can be replaced."""
     assert refused(lambda: write_slot(made[0], slot, bytes(32))) == FORBIDDEN
     assert refused(lambda: made[0].execute(0x40, 0x04, slot)) == FORBIDDEN
 
 
 def test_a_written_gateway_key_is_not_trusted(made: tuple[SecureElement, ProvisionedDevice]) -> None:
-    """If a stranger writes a gateway key, the chip refuses every gateway until the authority has signed a key."""
+    """If an attacker writes a gateway key, the chip refuses every gateway until the authority has signed a key."""
     element, _ = made
     write_slot(element, GATEWAY_KEY, bytes(4) + KEYS.gateway[:28])
     element.execute(0x16, 0x43, 0, DIGEST)
@@ -84,7 +84,7 @@ def test_a_written_gateway_key_is_not_trusted(made: tuple[SecureElement, Provisi
 
 
 def test_provisioning_works_once(made: tuple[SecureElement, ProvisionedDevice]) -> None:
-    """A locked chip is refused before anything is written."""
+    """The procedure refuses a locked chip before it writes anything."""
     before = made[0].memory.image()
     with pytest.raises(UsageError, match="locked"):
         provision(made[0], KEYS)
@@ -93,7 +93,7 @@ def test_provisioning_works_once(made: tuple[SecureElement, ProvisionedDevice]) 
 
 @pytest.mark.parametrize("name", ["gateway", "image", "authority", "mac"])
 def test_a_key_of_a_wrong_length_is_refused(name: str) -> None:
-    """Nothing is written if a key has a wrong length."""
+    """If a key has a wrong length, the procedure writes nothing."""
     element = Bench().element
     before = element.memory.image()
     with pytest.raises(UsageError, match=f"'{name}' .* 31 bytes"):
@@ -102,7 +102,7 @@ def test_a_key_of_a_wrong_length_is_refused(name: str) -> None:
 
 
 def test_a_changed_byte_stops_before_the_lock() -> None:
-    """If the configuration zone differs from what was written, its checksum differs, and the chip stays unlocked."""
+    """If a write to the configuration zone was lost, the zone's checksum is wrong, and the chip stays unlocked."""
 
     class Forgetful(SecureElement):
         """An element that loses one write to its configuration zone."""
@@ -117,10 +117,10 @@ def test_a_changed_byte_stops_before_the_lock() -> None:
 
 
 def test_a_chip_that_lost_its_key_is_found() -> None:
-    """The maker learns at the end of the procedure that the chip has another key than the one to register."""
+    """If the chip returns another public key at the end of the procedure, the procedure reports an error."""
 
     class Unstable(SecureElement):
-        """An element that computes another public key each time."""
+        """A secure element that computes another public key each time."""
 
         def execute(self, opcode: int, mode: int = 0, param2: int = 0, data: bytes = b"") -> bytes:
             answer = super().execute(opcode, mode, param2, data)

@@ -39,7 +39,7 @@ SECRET = bytes(range(32))
 def chip_with(
     mode: int, *, kept: int = DIGEST, flags: int = 0, options: int = 2, bench: Bench | None = None
 ) -> SecureElement:
-    """Return a locked element whose SecureBootConfig has a mode, more flags, and the slot of the kept value."""
+    """Return a locked element whose SecureBootConfig has this mode, these flags, and this slot for the stored value."""
     element = (bench or Bench()).element
     element.memory.config[70:72] = (mode | flags | kept << 8 | BOOT_KEY << 12).to_bytes(2, "little")
     element.memory.config[90:92] = (options | MAC_KEY << 12).to_bytes(2, "little")
@@ -56,7 +56,10 @@ def boot(chip: SecureElement, mode: int, digest: bytes, signature: bytes = b"") 
 
 
 def test_the_digest_is_kept() -> None:
-    """FullCopy keeps a signed digest, and FullStore compares with it. No other command changes the kept digest."""
+    """FullCopy stores a signed digest, and FullStore compares a digest with the stored one.
+
+    No other command changes the stored digest.
+    """
     chip = chip_with(KEEP_DIGEST)
     assert refused(lambda: boot(chip, STORE, OLD)) == MISMATCH
     boot(chip, COPY, OLD, signed(VENDOR, OLD))
@@ -72,7 +75,7 @@ def test_the_digest_is_kept() -> None:
 
 
 def test_the_signature_is_kept() -> None:
-    """In mode 2 FullCopy keeps the signature, and FullStore verifies the digest with it."""
+    """In mode 2, FullCopy stores the signature, and FullStore verifies the digest with this signature."""
     chip = chip_with(KEEP_SIGNATURE, kept=8)
     assert refused(lambda: boot(chip, STORE, OLD)) == MISMATCH
     boot(chip, COPY, OLD, signed(VENDOR, OLD))
@@ -109,7 +112,7 @@ def test_a_locked_slot_keeps_its_digest() -> None:
 
 
 def test_the_prohibition() -> None:
-    """With bit 6, the command works once after a power loss, and then not again, even after sleep."""
+    """With bit 6, the command works only once after each power loss; sleep does not reset this limit."""
     chip = chip_with(KEEP_DIGEST)
     boot(chip, COPY | 0x40, OLD, signed(VENDOR, OLD))
     assert refused(lambda: boot(chip, STORE, OLD)) == FORBIDDEN
@@ -119,7 +122,7 @@ def test_the_prohibition() -> None:
 
 @pytest.mark.parametrize(("flags", "latched"), [(0, False), (8, True)])
 def test_the_latch(flags: int, latched: bool) -> None:  # noqa: FBT001
-    """With bit 3 of SecureBootConfig a success sets the persistent latch until the power fails; a failure does not."""
+    """With bit 3 of SecureBootConfig, a success sets the persistent latch until power fails; a failure does not."""
     chip = chip_with(KEEP_DIGEST, flags=flags)
     assert refused(lambda: boot(chip, STORE, OLD)) == MISMATCH
     states = [chip.core.is_latched]
@@ -154,7 +157,7 @@ def test_protected_wires() -> None:
 
 
 def test_a_nonce_can_be_required() -> None:
-    """With bit 4 of SecureBootConfig, plain digests are refused, and nonces that the host alone chose."""
+    """With bit 4 of SecureBootConfig, plain digests are refused, and so are nonces of the host alone."""
     chip = chip_with(KEEP_DIGEST, flags=0x10)
     assert refused(lambda: boot(chip, COPY, OLD, signed(VENDOR, OLD))) == FORBIDDEN
     chip.execute(NONCE, 3, 0, bytes(32))
@@ -174,20 +177,20 @@ def test_wrong_parameters(mode: int, size: int) -> None:
 
 
 def test_a_slot_that_is_too_small_keeps_nothing() -> None:
-    """FullCopy refuses to keep a signature of 64 bytes in a slot of 36."""
+    """FullCopy refuses to store a signature of 64 bytes in a slot of 36 bytes."""
     chip = chip_with(KEEP_SIGNATURE)
     assert refused(lambda: boot(chip, COPY, OLD, signed(VENDOR, OLD))) == FORBIDDEN
 
 
 def test_protected_wires_need_the_configuration() -> None:
-    """Without the bit of ChipOptions there is no answer with a MAC."""
+    """Without the enabling bit in ChipOptions, SecureBoot refuses to answer with a MAC."""
     chip = chip_with(KEEP_DIGEST, options=0)
     assert refused(lambda: protected(chip, COPY, OLD, signed(VENDOR, OLD))) == FORBIDDEN
 
 
 @pytest.mark.parametrize(("share", "kept"), [(0.0, OLD), (0.5, None), (1.0, NEW)])
 def test_the_power_fails_while_a_digest_is_kept(share: float, kept: bytes | None) -> None:
-    """After a cut within 80 ms, the chip has the old digest, the new digest, or a torn digest that proves no image."""
+    """After a power cut within 80 ms, the chip has the old digest, the new one, or a corrupt one that fits no image."""
     bench = Bench()
     chip = chip_with(KEEP_DIGEST, bench=bench)
     boot(chip, COPY, OLD, signed(VENDOR, OLD))
@@ -209,7 +212,7 @@ def test_the_power_fails_while_a_digest_is_kept(share: float, kept: bytes | None
     ("cut_after", "share", "found"), [(0.024, 0.5, 0xFFFF), (0.024, 1.0, 0x10000), (0.026, 0.5, 0x10000)]
 )
 def test_a_counter_is_never_torn(cut_after: float, share: float, found: int) -> None:
-    """A cut before the 25 ms of Counter have passed leaves the old or the new value; a later one changes nothing."""
+    """A power cut within the command Counter's 25 ms leaves the old or the new value; a later one changes nothing."""
     bench = Bench()
     chip = chip_with(KEEP_DIGEST, bench=bench)
     chip.memory.counters[0] = 0xFFFF
@@ -222,7 +225,7 @@ def test_a_counter_is_never_torn(cut_after: float, share: float, found: int) -> 
 
 
 def test_a_cut_after_a_wake_changes_nothing() -> None:
-    """A power loss during the wake time does not change what earlier commands wrote."""
+    """A power loss during the wake time does not undo the writes of earlier commands."""
     bench = Bench()
     chip = chip_with(KEEP_DIGEST, bench=bench)
     boot(chip, COPY, OLD, signed(VENDOR, OLD))

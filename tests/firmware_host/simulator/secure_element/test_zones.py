@@ -1,4 +1,4 @@
-"""Zones, locks, counters and random numbers of the simulated ATECC608, and the commands that it refuses."""
+"""Zones, locks, counters and random numbers of the simulated ATECC608, and the commands that the chip refuses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ BLOCK = bytes(range(32))
 
 @pytest.fixture
 def new() -> SecureElement:
-    """Return an unlocked element with all slots closed. The rules of a delivered chip are not modelled."""
+    """Return an unlocked element whose slots allow no access.
+
+    The factory configuration of real chips is not modelled.
+    """
     element = Bench().element
     set_rules(element, dict.fromkeys(range(16), CLOSED))
     return element
@@ -49,7 +52,7 @@ def configured(new: SecureElement) -> SecureElement:
 
 @pytest.fixture
 def locked(configured: SecureElement) -> SecureElement:
-    """Return an element whose zones are locked."""
+    """Return an element whose zones are all locked."""
     write_slot(configured, OPEN, BLOCK)
     write_slot(configured, PUBLIC, bytes(range(72)))
     configured.execute(LOCK, DATA_LOCK)
@@ -74,7 +77,7 @@ def test_new_chips_are_unlocked(new: SecureElement) -> None:
 
 
 def test_the_configuration_zone_is_written_until_it_is_locked(new: SecureElement) -> None:
-    """Words and blocks can be written, except the serial number and the bytes 84 to 87."""
+    """Words and blocks of the configuration can be written, except the serial number and the bytes 84 to 87."""
     new.execute(WRITE, 0x00, 5, b"abcd")
     new.execute(WRITE, 0x80, 3 << 3, BLOCK)
     assert new.execute(READ, 0x00, 5) == b"abcd"
@@ -98,7 +101,7 @@ def test_user_extra_is_written_once_after_the_lock(new: SecureElement) -> None:
 
 
 def test_the_lock_of_the_configuration_checks_its_checksum(new: SecureElement) -> None:
-    """Without bit 7, the checksum of the whole zone is compared. Each zone can be locked once."""
+    """Without bit 7 of its mode, Lock compares the checksum of the whole zone. Each zone can be locked once."""
     right = int.from_bytes(checksum(bytes(new.memory.config)), "little")
     assert refused(lambda: new.execute(LOCK, 0, right ^ 1)) == FORBIDDEN
     assert refused(lambda: new.execute(LOCK, DATA_LOCK)) == FORBIDDEN
@@ -122,7 +125,7 @@ def test_slots_are_closed_until_the_configuration_is_locked(new: SecureElement) 
 
 
 def test_secrets_are_written_in_the_clear_before_the_lock_only(configured: SecureElement) -> None:
-    """Until the data zone is locked, blocks of all slots but those of private keys are written, and none is read."""
+    """Until the data zone is locked, all slots except private keys can be written in blocks, and none can be read."""
     write_slot(configured, MAC_KEY, BLOCK)
     assert configured.memory.slots[MAC_KEY][:32] == BLOCK
     assert refused(lambda: configured.execute(READ, 0x82, data(MAC_KEY))) == FORBIDDEN
@@ -134,7 +137,7 @@ def test_secrets_are_written_in_the_clear_before_the_lock_only(configured: Secur
 
 
 def test_the_otp_zone_is_fixed_by_the_lock(configured: SecureElement) -> None:
-    """OTP can be written in blocks before the lock, and only read after it."""
+    """The OTP zone can be written in blocks before the lock; after the lock, the zone can only be read."""
     configured.execute(WRITE, 0x81, 1 << 3, BLOCK)
     assert refused(lambda: configured.execute(WRITE, 0x01, 0, bytes(4))) == FORBIDDEN
     configured.execute(LOCK, DATA_LOCK)
@@ -223,12 +226,15 @@ def test_encrypted_transfers_are_refused(new: SecureElement) -> None:
     ],
 )
 def test_wrong_parameters(new: SecureElement, opcode: int, mode: int, param2: int, sent: bytes) -> None:
-    """Before the configuration zone is locked, the chip gives a fixed pattern. Afterwards, each number differs."""
+    """Before the configuration zone is locked, Random returns a fixed pattern. Afterwards, each number differs."""
     assert refused(lambda: new.execute(opcode, mode, param2, sent)) == PARSE
 
 
 def test_a_counter_only_rises(configured: SecureElement) -> None:
-    """Mode 1 adds one and returns the new value. At 2,097,151, the counter stays."""
+    """Mode 1 of the command Counter adds one and returns the new value.
+
+    At its maximum of 2,097,151, the counter does not change.
+    """
     assert [configured.execute(COUNTER, 1, 0) for _ in range(2)] == [b"\1\0\0\0", b"\2\0\0\0"]
     assert configured.execute(COUNTER, 0, 1) == bytes(4)
     configured.memory.counters[1] = 2_097_150
@@ -238,7 +244,7 @@ def test_a_counter_only_rises(configured: SecureElement) -> None:
 
 
 def test_random_numbers_begin_with_the_lock(new: SecureElement) -> None:
-    """Before the configuration zone is locked, the chip gives a fixed pattern. Afterwards, each number differs."""
+    """Before the configuration zone is locked, Random returns a fixed pattern. Afterwards, each number differs."""
     assert new.execute(RANDOM) == new.execute(RANDOM, 1) == new.execute(NONCE, 1, 0, bytes(20)) == UNSEEDED
     assert refused(lambda: new.execute(COUNTER, 0, 0)) == FORBIDDEN
     configure(new)
@@ -255,9 +261,9 @@ def test_two_chips_have_other_numbers_and_a_chip_repeats_its_own() -> None:
 
 
 def test_a_nonce_mixes_both_numbers(configured: SecureElement) -> None:
-    """TempKey is the digest of the chip's number, the host's number and the command.
+    """TempKey is the digest of the chip's random number, the host's number and the command.
 
-    It is random and can be used once.
+    TempKey is then marked as random, and can be used once.
     """
     number = configured.execute(NONCE, 0, 0, bytes(range(20)))
     temp_key = configured.core.registers.temp_key
