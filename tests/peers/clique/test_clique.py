@@ -21,7 +21,7 @@ def grows(sealer: Sealer, *, by: int = 3) -> None:
 
 
 def test_an_instruction_of_a_later_fork_gets_its_own_sentence(consortium: CliqueConsortium) -> None:
-    """On a chain without PUSH0, creating or calling a contract with PUSH0 fails with an error that says so."""
+    """On a chain without PUSH0, creating or calling a contract with PUSH0 fails with an error that names PUSH0."""
     chain, payer = consortium.workshop.chain, consortium.workshop.cast.payer
     with pytest.raises(ChainError, match=r"the chain cannot run this contract: .*PUSH0"):
         chain.send(payer, bytes.fromhex("5f5ff3"))  # PUSH0 PUSH0 RETURN

@@ -35,7 +35,7 @@ class Bench:
         workshop: runs commands; its folder is the vendor's.
         folder: the broker's folder.
         running: stops the repositories at the end.
-        places: ⟨address on the page → real address⟩.
+        places: maps each address in docs/broker.md to the real address.
     """
 
     workshop: Workshop

@@ -1,1 +1,1 @@
-"""Deltas, made and applied with the library and the program detools."""
+"""Tests with deltas that the library and the program detools make and apply."""

@@ -1,4 +1,4 @@
-"""Power fails while simulated STM32F103 boards update themselves by a delta; `make power` cuts hundreds of them."""
+"""Power fails while simulated STM32F103 boards apply a delta to themselves; `make power` runs hundreds of cuts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CUTS = 6
 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_an_agent_survives_power_cuts(loader: str) -> None:
-    """After a cut while a delta is applied or tried, and one in the recovery, the board runs an image and updates."""
+    """After a cut during a delta or trial, and one during recovery, the board runs an image and can be updated."""
     draw = random.Random(f"{SEED} {loader}")  # noqa: S311 - a draw that can be repeated
     whole, made = operations(loader)
     for limits in [(whole,), (made,), (whole, made)] * (CUTS // 3):
@@ -26,6 +26,6 @@ def test_an_agent_survives_power_cuts(loader: str) -> None:
 
 
 def test_the_seeded_error_is_found() -> None:
-    """A loader that judges slot 1 by its digest in the middle of an exchange does not survive the same cut."""
+    """A loader that checks slot 1's digest in the middle of a swap does not survive the same power cuts."""
     assert cut_update("loader-faulty", [Cut(8000)])[0].startswith("it does not answer")
     assert cut_update("loader", [Cut(8000)]) == ("", 1)

@@ -1,4 +1,4 @@
-"""A gateway that has only a broker's replica finds the image, its base and the delta there, and offers the delta."""
+"""A gateway whose only source is a broker's replica finds the image, its base and the delta, and offers the delta."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def publish_delta(site: Workshop) -> None:
 
 
 def test_a_gateway_gets_a_delta_from_a_broker(site: Workshop) -> None:
-    """The replica serves what its agreements name; the receipt of the update names the replica as its source."""
+    """The replica serves what its agreements name, and the update's receipt names the replica as its source."""
     publish_delta(site)
     for number, version in enumerate(("1.0.0", "1.1.0"), 1):
         words = ("--product", PRODUCT, "--version", version, "--expires-in", "30m")

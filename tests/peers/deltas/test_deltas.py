@@ -1,4 +1,7 @@
-"""detools makes deltas, which are proven before they are published. On a Linux device, its program applies them."""
+"""Deltas are made by detools, and are proven before they are published.
+
+On a Linux device, the program detools applies the deltas.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,10 @@ def test_the_smallest_patch_is_taken() -> None:
 
 
 def test_a_wrong_base_does_not_make_the_image() -> None:
-    """Applied to another image, a patch produces other bytes. The SHA-256 of the wanted image refuses them."""
+    """A patch that is applied to a wrong image produces wrong bytes.
+
+    These bytes are refused because their SHA-256 differs from the release's.
+    """
     other = bytes(len(OLD))
     digest = hashlib.sha256(NEW).digest()
     require_result(OLD, PATCH, compression=FORMAT, size=len(NEW), sha256=digest)
@@ -50,9 +56,9 @@ def test_a_wrong_base_does_not_make_the_image() -> None:
 @settings(max_examples=500, deadline=None)
 @given(st.data())
 def test_a_damaged_patch_is_refused(data: st.DataObject) -> None:
-    """For any bytes, the patch is refused or its result is within the limit.
+    """Arbitrary bytes are either refused as a patch, or produce a result within the size limit.
 
-    No other error occurs, and nothing hangs.
+    No unexpected error occurs, and the program always ends.
     """
     damaged = bytearray(PATCH)
     for at in data.draw(st.lists(st.integers(1, len(damaged) - 1), max_size=4)):
@@ -64,7 +70,7 @@ def test_a_damaged_patch_is_refused(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("patch", [b"", b"\x01", NEW, PATCH[1:], b"\x12" + PATCH[1:]])
 def test_another_format_than_the_stated_one_is_refused(patch: bytes) -> None:
-    """A patch is refused if the device lacks its compression."""
+    """A patch is refused if the device does not support the patch's compression."""
     for compression in FORMATS:
         with pytest.raises(RefusedError, match=f"not a sequential patch with the compression {compression}"):
             apply_patch(OLD, patch, compression=compression, limit=len(NEW))
@@ -82,7 +88,7 @@ def published(workshop: Workshop) -> None:
 
 
 def updated(running: bytes, patch: Path, delta: dict[str, Any]) -> tuple[bytes, str]:
-    """Update a Linux device with the program detools. If the result is not the release, use the whole image."""
+    """Update a Linux device with the program detools. If the result is not the release, install the whole image."""
     Path("running.bin").write_bytes(running)
     if hashlib.sha256(running).hexdigest() == delta["base"]:
         applied = subprocess.run(
@@ -95,7 +101,10 @@ def updated(running: bytes, patch: Path, delta: dict[str, Any]) -> tuple[bytes, 
 
 
 def test_a_device_with_linux_applies_a_published_delta(workshop: Workshop) -> None:
-    """The manifest describes the delta, and the store has it. ``detools apply_patch`` makes the image from the base."""
+    """The manifest describes the delta, and the store has it.
+
+    ``detools apply_patch`` makes the new image from the base image.
+    """
     workshop.after(published)
     (delta,) = ok(workshop.run("release", "show", PRODUCT, "--json")).json["manifest"]["deltas"]
     assert (delta["from"], delta["base"]) == ("1.0.0", hashlib.sha256(OLD).hexdigest())

@@ -1,4 +1,4 @@
-"""A gateway applies each delta before it offers it. Without a valid delta, devices get the whole image."""
+"""A gateway applies each delta before it offers it. If there is no valid delta, devices get the whole image."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
 
 @pytest.fixture
 def reader(city: City, store: LocalStore, tmp_path: Path) -> Reader:
-    """Return a reader that has read nothing."""
+    """Return a new reader of the chain's releases."""
     return Reader(city, tmp_path, store)
 
 
@@ -45,7 +45,7 @@ def publish(city: City, store: LocalStore, version: str, image: bytes, *patches:
 
 
 def newest(reader: Reader) -> ProvenImage | None:
-    """Read, find and prove until nothing more can be found, and return the image of the newest release."""
+    """Run the reader's steps until it finds nothing more, and return the image of the newest release."""
     for _ in range(3):
         reader.read()
         reader.find()
@@ -53,7 +53,7 @@ def newest(reader: Reader) -> ProvenImage | None:
 
 
 def test_a_delta_is_offered_after_it_made_the_image(city: City, store: LocalStore, reader: Reader) -> None:
-    """The gateway finds the delta and its base, applies the delta, and gives the delta's file to the core."""
+    """The gateway finds the delta and its base, applies the delta, and passes the delta's file to the core."""
     city.register("SN-1")
     old, new = code(4000), code(4000, reset=0x0800_0011)
     base = publish(city, store, "1.0.0", old)
@@ -78,7 +78,7 @@ def test_a_delta_is_offered_after_it_made_the_image(city: City, store: LocalStor
 
 
 def test_without_a_good_delta_the_whole_image_is_offered(city: City, store: LocalStore, reader: Reader) -> None:
-    """Not offered are a delta for another base, a delta that makes another image, and bytes that are not a delta."""
+    """A delta for another base, a delta that makes a wrong image, and bytes that are not a delta are not offered."""
     old, new = code(5000), code(5000, reset=0x0800_0021)
     base = publish(city, store, "2.0.0", old)
     compression, data = make_patch(code(5000, reset=0x0800_0031), new)

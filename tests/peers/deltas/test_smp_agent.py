@@ -1,4 +1,4 @@
-"""The SMP face sends BlockOTA's agent a patch in place of an image, where there is one."""
+"""The SMP face sends a patch to BlockOTA's agent instead of an image, if there is a patch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def updated(site: Site) -> AgentDevice:
 
 
 def test_a_delta_is_sent(serve: Callable[..., None], tmp_path: Path) -> None:
-    """Where a delta leads from the running image to the new one, the smallest patch is sent instead of the image."""
+    """If there are deltas from the running image to the new one, the smallest patch is sent instead of the image."""
 
     async def use(site: Site) -> None:
         board = await updated(site)
@@ -52,7 +52,7 @@ def test_a_delta_is_sent(serve: Callable[..., None], tmp_path: Path) -> None:
 
 
 def test_a_board_without_a_base_gets_the_image(serve: Callable[..., None], tmp_path: Path) -> None:
-    """A delta from another image, or one that is not smaller than the image, is not sent."""
+    """A delta is not sent if it is from another image, or if it is not smaller than the image."""
 
     async def use(site: Site) -> None:
         board = await updated(site)
@@ -63,7 +63,7 @@ def test_a_board_without_a_base_gets_the_image(serve: Callable[..., None], tmp_p
 
 
 def test_a_program_without_the_agent_gets_the_image(serve: Callable[..., None], tmp_path: Path) -> None:
-    """Other programs have no command for patches."""
+    """Programs other than BlockOTA's agent have no command for patches."""
 
     async def use(site: Site) -> None:
         await site.until(lambda: site.board.slots[0] == TARGET)
@@ -74,7 +74,10 @@ def test_a_program_without_the_agent_gets_the_image(serve: Callable[..., None], 
 
 @pytest.mark.parametrize("fault", ["refused", "wrong result"])
 def test_a_patch_that_the_board_does_not_take(serve: Callable[..., None], tmp_path: Path, fault: str) -> None:
-    """The image follows at once, in the same try. The patch is repeated once only, as after a restart of the board."""
+    """After a refused patch, the image is sent in the same try.
+
+    The patch is sent at most twice, because the board may have restarted the first time.
+    """
 
     async def use(site: Site) -> None:
         board = await updated(site)
@@ -92,7 +95,7 @@ def test_a_patch_that_the_board_does_not_take(serve: Callable[..., None], tmp_pa
 
 
 def test_an_interrupted_patch(serve: Callable[..., None], tmp_path: Path) -> None:
-    """After an answer that was lost, the patch goes on; after a restart of the board, it begins again."""
+    """After a lost answer, the patch continues; after a restart of the board, the patch starts from its beginning."""
 
     async def use(site: Site) -> None:
         board = await updated(site)

@@ -1,4 +1,4 @@
-"""The SMP face sends the committed agent, on a simulated STM32F103 with a secure element, a patch."""
+"""The SMP face sends a patch to the committed agent on a simulated STM32F103 with a secure element."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def patch_of(folder: Path) -> DeltaOffer:
 
 
 def test_a_patch_and_the_sector_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The board gets a patch, and proves its pages by the chip's MAC.
+    """The board receives a patch, and proves its pages with the secure element's MAC.
 
-    A page that changes afterwards, while the board runs, is found, and the board then does not count as running the
-    release.
+    If a page changes later, while the board runs, the gateway detects the change, and the board no longer counts as
+    running the release.
     """
     monkeypatch.setenv(KEY_VARIABLE, f"{GATEWAY_KEY.private_numbers().private_value:064x}")
     agent = BoardAgent(OLD, file=tmp_path / "flash")

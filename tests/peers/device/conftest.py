@@ -1,4 +1,4 @@
-"""Devices on this computer, and images that imgtool signed for them."""
+"""Fixtures with devices that are compiled for this computer, and with images that imgtool signed."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def device(library: HostDevice) -> HostDevice:
 
 @pytest.fixture(scope="session")
 def images() -> dict[str, bytes]:
-    """The images, by the name of their purpose."""
+    """The images by purpose, such as ``old``."""
     return host_images()

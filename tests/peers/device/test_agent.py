@@ -1,4 +1,4 @@
-"""The agent's own commands in QEMU: identity, events and deltas; and frames that are not valid."""
+"""The agent's own commands in QEMU: identity, events and deltas; and invalid frames."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_board_identifies_itself(client: AgentClient) -> None:
 
 
 def test_a_delta_makes_the_image(board: QemuBoard, client: AgentClient) -> None:
-    """The published patch makes the file of the new release in slot 1, which then runs."""
+    """The published patch produces the new release in slot 1, and the board then runs the new release."""
     assert client.send_delta(OLD, PATCH, NEW) == {"off": len(PATCH), "match": True}
     start_trial(client, NEW)
     assert client.identity()["version"] == "1.1.0"
@@ -73,7 +73,10 @@ def test_a_delta_makes_the_image(board: QemuBoard, client: AgentClient) -> None:
 
 
 def test_a_delta_for_another_base_is_refused(client: AgentClient) -> None:
-    """The board compares the base of the patch with the running file. If they differ, the whole image is sent."""
+    """The board compares the patch's base with the running image.
+
+    If the base differs from the running image, the whole image is sent.
+    """
     assert client.send_delta(NEW, PATCH, NEW) == {"rc": 6, "rsn": "delta for another image"}
     assert client.identity()["digest"] == digest_of(OLD)
 
@@ -98,7 +101,7 @@ def test_a_damaged_delta_is_refused(board: QemuBoard, client: AgentClient) -> No
 
 
 def test_a_delta_of_many_parts_is_interrupted(board: QemuBoard, client: AgentClient, tmp_path: Path) -> None:
-    """A repeated first part goes on where the patch was; after a power cut the patch begins again."""
+    """After a repeated first part, the patch continues; after a power cut, the patch must be sent from its start."""
     noise = random.Random(3).randbytes(5_000)  # noqa: S311 - incompressible bytes
     image = agent(tmp_path, ImageSignature(version="1.2.0"), appendix=noise)
     _, patch = make_patch(OLD, image)
@@ -115,7 +118,7 @@ def test_a_delta_of_many_parts_is_interrupted(board: QemuBoard, client: AgentCli
 
 
 def test_events_wait_until_they_are_acknowledged(client: AgentClient) -> None:
-    """Starts and the confirmation are listed with the running digest, the confirmation as the receipt of the device."""
+    """Starts and the confirmation are entries with the running digest; the confirmation is the device's receipt."""
     client.send_delta(OLD, PATCH, NEW)
     start_trial(client, NEW)
     client.ask(GROUP_IMAGE, 0, body={"confirm": True})
@@ -130,7 +133,7 @@ def test_events_wait_until_they_are_acknowledged(client: AgentClient) -> None:
 
 
 def test_events_survive_a_power_cut(board: QemuBoard, client: AgentClient) -> None:
-    """Entries and their acknowledgement stay; the numbers go on."""
+    """After a reset, entries and their acknowledgements are unchanged, and the numbers continue."""
     cut(board)
     before = client.ask(GROUP_DEVICE, EVENTS)["events"]
     assert [event["number"] for event in before] == [*range(1, len(before) + 1)]
@@ -144,7 +147,7 @@ def test_events_survive_a_power_cut(board: QemuBoard, client: AgentClient) -> No
 
 
 def test_sectors_without_a_secure_element(client: AgentClient) -> None:
-    """The digest has no MAC, and sessions and offers are not supported."""
+    """Without a secure element, a digest has no MAC, and sessions and offers are not supported."""
     pages = b"\x03\x00\x07"
     content = b"".join(OLD[1024 * page : 1024 * (page + 1)].ljust(1024, b"\xff") for page in pages)
     client.start_asking(GROUP_DEVICE, 3, body={"nonce": bytes(32), "sectors": pages}, is_read=True)
@@ -154,7 +157,7 @@ def test_sectors_without_a_secure_element(client: AgentClient) -> None:
 
 
 def test_a_rollback_is_reported(client: AgentClient) -> None:
-    """The boot report tells that the image before was not confirmed."""
+    """The boot report states that the previous image was not confirmed."""
     client.send_delta(OLD, PATCH, NEW)
     start_trial(client, NEW)
     for _ in range(3):
@@ -167,7 +170,7 @@ def test_a_rollback_is_reported(client: AgentClient) -> None:
 
 
 def framed(content: bytes, *, length: int | None = None, crc: int | None = None) -> bytes:
-    """Return a line with a frame, whose length or check may be wrong."""
+    """Return a line with a frame whose length or checksum may be wrong."""
     size = len(content) + 2 if length is None else length
     check = binascii.crc_hqx(content, 0) if crc is None else crc
     return b"\x06\x09" + base64.b64encode(size.to_bytes(2) + content + check.to_bytes(2)) + b"\n"
@@ -193,7 +196,7 @@ BAD_FRAMES = {
 
 @pytest.mark.parametrize("name", BAD_FRAMES)
 def test_a_bad_frame_is_ignored(client: AgentClient, name: str) -> None:
-    """The board does not answer, and takes the next request."""
+    """The board ignores an invalid frame, and answers the next request."""
     client.send_raw(b"noise" + BAD_FRAMES[name])
     assert client.ask(0, 0, body={"d": name}) == {"r": name}
 
@@ -214,14 +217,14 @@ def test_a_bad_frame_is_ignored(client: AgentClient, name: str) -> None:
     ],
 )
 def test_a_bad_body_is_refused(client: AgentClient, body: bytes, code: int) -> None:
-    """A body that is not a flat map of definite length, or lacks what the command needs, is refused."""
+    """A request body is refused if it is not a flat map of definite length, or lacks a required item."""
     client.send(b"\x0a\0" + len(body).to_bytes(2) + b"\0\0\x07\0" + body)
     assert client.receive()[8:] == b"\xa1\x62rc" + bytes((code,))
     assert client.ask(9, 9, body={})["rc"] == 8
 
 
 def test_random_bytes_do_not_stop_the_board(client: AgentClient) -> None:
-    """Thousands of random bytes and lines leave a board that answers, and runs what it ran."""
+    """After thousands of random bytes and lines, the board still answers and runs the same image."""
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")  # noqa: T201 - shown when the test fails
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated

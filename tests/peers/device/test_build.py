@@ -25,7 +25,7 @@ def test_the_sources_give_the_committed_program(name: str) -> None:
 
 @pytest.mark.parametrize("name", SIGNED)
 def test_imgtool_accepts_the_signature(name: str) -> None:
-    """The program imgtool verifies digest and signature of an image with the key that the table names."""
+    """The program imgtool verifies an image's digest and signature with the key that `PROGRAMS` names."""
     key = SIGNED[name].key
     options = ["-k", str(IMAGES / key)] if key else []
     command = [str(PACKAGES / "imgtool"), "verify", *options, str(IMAGES / f"{name}.bin")]

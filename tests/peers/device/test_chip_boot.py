@@ -1,4 +1,4 @@
-"""The loader asks the secure element: good and foreign signatures, and chips that are absent, unlocked or defective."""
+"""The loader uses the secure element, which may be absent, unlocked or defective, to verify signatures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def chip_library(tmp_path_factory: pytest.TempPathFactory) -> ChipDevice:
 
 @pytest.fixture
 def chip_device(chip_library: ChipDevice, images: dict[str, bytes]) -> ChipDevice:
-    """A device with a prepared chip, which runs the old image."""
+    """A device with a provisioned secure element, which runs the old image."""
     chip_library.element = provisioned(chip_library.new_element(), image=image_key())
     chip_library.plan(None)
     chip_library.load(images["old"], images["new"])
@@ -32,7 +32,7 @@ def chip_device(chip_library: ChipDevice, images: dict[str, bytes]) -> ChipDevic
 
 
 def test_the_chip_checks_each_boot_and_each_update(chip_device: ChipDevice, images: dict[str, bytes]) -> None:
-    """The chip verifies the running image, the requested one and after a rollback the former one again."""
+    """The secure element verifies the running image, the requested one and, after a rollback, the old one again."""
     assert chip_device.boot() == Running(CHECKED)
     kept = bytes(chip_device.element.memory.slots[BOOT_DIGEST])[:32]
     assert kept == digest_of(chip_device.slot(0))
@@ -46,7 +46,7 @@ def test_the_chip_checks_each_boot_and_each_update(chip_device: ChipDevice, imag
 
 
 def test_a_known_image_costs_no_verification(chip_device: ChipDevice) -> None:
-    """The second boot compares with the kept digest; both boots take less than half a second on the bus."""
+    """The second boot compares the stored digest; both boots take less than half a second of bus time."""
     times = []
     for _ in range(2):
         before = chip_device.seconds
@@ -59,7 +59,7 @@ def test_a_known_image_costs_no_verification(chip_device: ChipDevice) -> None:
 def test_an_image_without_the_vendors_signature_is_refused(
     chip_device: ChipDevice, images: dict[str, bytes], name: str
 ) -> None:
-    """A foreign signature, or none, keeps an image from replacing the running one."""
+    """An image with a foreign signature, or without one, does not replace the running image."""
     chip_device.load(images["old"], images[name])
     assert chip_device.boot() == Running(CHECKED)
     assert chip_device.request()
@@ -71,7 +71,7 @@ def test_an_image_without_the_vendors_signature_is_refused(
 
 
 def test_a_changed_running_image_is_not_started(chip_device: ChipDevice, images: dict[str, bytes]) -> None:
-    """An image with a right digest and without signature, written around the loader, gives way to the other slot."""
+    """An image without a signature, whose digest is valid, does not start; the image in the other slot starts."""
     assert chip_device.boot() == Running(CHECKED)
     chip_device.load(images["unsigned"], images["old"])
     running = chip_device.boot()
@@ -92,7 +92,7 @@ def test_a_changed_running_image_is_not_started(chip_device: ChipDevice, images:
 def test_a_defective_chip_does_not_stop_the_device(
     chip_device: ChipDevice, images: dict[str, bytes], faults: ChipFaults, flags: int
 ) -> None:
-    """The device continues to run its image, and its report does not state that a signature was checked."""
+    """The device still runs its image, but does not report that a signature was checked."""
     assert chip_device.boot() == Running(CHECKED)
     chip_device.element.faults = faults
     assert chip_device.boot() == Running(flags)
@@ -103,7 +103,7 @@ def test_a_defective_chip_does_not_stop_the_device(
 
 
 def test_a_chip_that_becomes_late_accepts_no_successor(chip_device: ChipDevice, images: dict[str, bytes]) -> None:
-    """A requested image is refused while the chip answers too late."""
+    """A requested image is refused while the secure element answers too late."""
     assert chip_device.boot() == Running(CHECKED)
     assert chip_device.request()
     chip_device.element.faults = ChipFaults(late=1.0)
@@ -114,7 +114,7 @@ def test_a_chip_that_becomes_late_accepts_no_successor(chip_device: ChipDevice, 
 
 
 def test_an_unlocked_chip_proves_nothing(chip_device: ChipDevice, images: dict[str, bytes]) -> None:
-    """A chip as it leaves the factory is present, and the loader proves integrity only."""
+    """With an unprovisioned secure element, the loader reports that a chip is present, and proves integrity only."""
     chip_device.element = chip_device.new_element()
     assert chip_device.boot() == Running(Flag.CHIP_PRESENT)
     assert chip_device.request()
@@ -123,7 +123,7 @@ def test_an_unlocked_chip_proves_nothing(chip_device: ChipDevice, images: dict[s
 
 
 def test_a_chip_with_another_key_accepts_no_successor(chip_device: ChipDevice, images: dict[str, bytes]) -> None:
-    """A chip that was locked with another vendor's key keeps the device on the image that it ran."""
+    """If the secure element is locked with another vendor's key, the device keeps its running image."""
     key = image_key("test-only-foreign-key.pem")
     chip_device.element = provisioned(chip_device.new_element(), image=key)
     assert chip_device.boot() == Running(Flag.CHIP_PRESENT)
@@ -135,7 +135,7 @@ def test_a_chip_with_another_key_accepts_no_successor(chip_device: ChipDevice, i
 
 
 def test_a_chip_that_was_awake_is_woken(chip_device: ChipDevice) -> None:
-    """A reset of the controller in the middle of a command leaves the chip awake; the next boot still reaches it."""
+    """After a reset of the microcontroller during a command, the next boot can use the chip, which is still awake."""
     chip_device.element.wake()
     chip_device.seconds += 0.01
     assert chip_device.element.read(4)
@@ -143,7 +143,7 @@ def test_a_chip_that_was_awake_is_woken(chip_device: ChipDevice) -> None:
 
 
 def test_a_chip_that_is_busy_is_waited_for(chip_device: ChipDevice) -> None:
-    """A reset of the controller while the chip signs does not let the chip pass for absent."""
+    """If the microcontroller is reset while the secure element signs, the loader does not report the chip as absent."""
     chip_device.element.wake()
     chip_device.seconds += 0.01
     assert chip_device.element.write(WordAddress.COMMAND, ChipCommand(Opcode.GENKEY, 0, DEVICE_KEY).encoded())

@@ -1,4 +1,4 @@
-"""The gateway's face SMP sends patches to a board in QEMU, and whole images where the board refuses a patch."""
+"""The SMP face sends patches to a board in QEMU, and sends the whole image if the board refuses a patch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def updated(folder: Path, running: bytes, patch: bytes) -> tuple[QemuBoard, byte
     """Update a board to the new image, with a patch from the old image.
 
     Returns:
-        The board, the content of its flash afterwards, and what the face logged.
+        The board, the contents of its flash after the update, and the log lines of the face.
     """
     path = folder / "patch"
     path.write_bytes(patch)
@@ -56,7 +56,7 @@ def spoiled(content: bytes, at: int) -> bytes:
 
 
 def test_a_patch_makes_the_image(tmp_path: Path) -> None:
-    """The board gets the patch only."""
+    """The board receives only the patch."""
     board, flash, lines = updated(tmp_path, OLD, PATCH)
     assert (flash[SLOT_0:].startswith(NEW), flash[SLOT_1:].startswith(OLD)) == (True, True)
     assert board.sent < len(NEW)
@@ -72,7 +72,7 @@ def test_a_patch_makes_the_image(tmp_path: Path) -> None:
     ids=["wrong base", "damaged"],
 )
 def test_the_image_follows_a_refused_patch(tmp_path: Path, running: bytes, patch: bytes, reason: str) -> None:
-    """The file in slot 0 can have other bytes than the release, such as another signature of the same program."""
+    """If a patch is damaged, or slot 0 has another signature than the patch's base, the board gets the whole image."""
     assert digest_of(running) == digest_of(OLD)
     _, flash, [line] = updated(tmp_path, running, patch)
     assert flash[SLOT_0:].startswith(NEW)

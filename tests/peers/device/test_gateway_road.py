@@ -1,4 +1,4 @@
-"""The whole road: a release of the vendor's Safe, the gateway's face SMP, a board in QEMU, and the anchored receipt."""
+"""The whole path: a release of the vendor's Safe, the SMP face, a board in QEMU, and the anchored receipt."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def served(workshop: Workshop, board: QemuBoard) -> Iterator[GatewayProcess]:
 
 
 def logged(workshop: Workshop, condition: Callable[[LogEntry], bool]) -> tuple[int, LogEntry]:
-    """Wait until the gateway's log has an entry of the sensor that fulfils a condition; return its index, too."""
+    """Wait until the log has an entry of the sensor that meets a condition; return the entry and its index."""
     log = TileLog(workshop.folder / "gateway" / "log")
 
     def found() -> tuple[int, LogEntry] | None:
@@ -109,7 +109,7 @@ def test_a_release_reaches_the_board_and_its_receipt_the_chain(sensors: Workshop
 
 
 def test_a_published_delta_reaches_the_board(sensors: Workshop, tmp_path: Path) -> None:
-    """The gateway sends the delta of the release, so that the board gets a fraction of the image's bytes."""
+    """The gateway sends the release's delta, so the board receives a fraction of the image's bytes."""
     folder = tmp_path / "board"
     folder.mkdir()
     with QemuBoard(folder, flash_with(OLD)) as board, served(sensors, board):
@@ -122,7 +122,7 @@ def test_a_published_delta_reaches_the_board(sensors: Workshop, tmp_path: Path) 
 
 
 def test_a_release_that_crashes_is_rolled_back_and_recorded(sensors: Workshop, tmp_path: Path) -> None:
-    """The board returns to 1.0.0 by itself, and the gateway records that it did not take the release."""
+    """The board rolls back to 1.0.0 by itself, and the gateway records that the release failed."""
     folder = tmp_path / "board"
     folder.mkdir()
     crashing = agent(folder, ImageSignature(version="1.1.0"), "AGENT_CRASHES")

@@ -1,4 +1,4 @@
-"""The loader decides which image runs. These tests cover updates, trials, rollbacks, refusals and damaged images."""
+"""The loader decides which image runs. The tests cover updates, trials, rollbacks, refusals and damaged images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Flag(IntFlag):
 
 
 class Refusal(IntEnum):
-    """The refusals of ``device/loader/boot_report.h``."""
+    """The refusal codes of ``device/loader/boot_report.h``."""
 
     INCOMPLETE = 1
     OTHER_IMAGE = 2
@@ -43,14 +43,17 @@ class Refusal(IntEnum):
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_a_scenario_ends_with_its_image(device: HostDevice, images: dict[str, bytes], scenario: Scenario) -> None:
-    """Without power cuts, each course of an update ends with the expected image."""
+    """Without power cuts, each scenario of an update ends with the expected image."""
     assert play(device, scenario, images) == Running(0)
     assert device.slot(0).startswith(images[scenario.final])
     assert device.violations == 0
 
 
 def test_an_image_has_three_tries(device: HostDevice, images: dict[str, bytes]) -> None:
-    """An image that is not confirmed boots three times on trial. Then the previous image runs again."""
+    """An image that is not confirmed boots three times on trial.
+
+    After the third boot, the previous image runs again.
+    """
     device.load(images["old"], images["new"])
     assert device.request()
     tries = [device.boot() for _ in range(4)]
@@ -61,7 +64,7 @@ def test_an_image_has_three_tries(device: HostDevice, images: dict[str, bytes]) 
 
 
 def test_an_image_damaged_during_its_trial_is_rolled_back(device: HostDevice, images: dict[str, bytes]) -> None:
-    """If the bytes of an image on trial change, it is rolled back at the next boot, before its tries end."""
+    """If an image on trial changes, it is rolled back at the next boot, even if it has tries left."""
     device.load(images["old"], images["new"])
     device.request()
     assert device.boot() == Running(Flag.TRIAL)
@@ -71,7 +74,7 @@ def test_an_image_damaged_during_its_trial_is_rolled_back(device: HostDevice, im
 
 
 def test_an_image_without_a_predecessor_stays(device: HostDevice, images: dict[str, bytes]) -> None:
-    """An image on trial is not replaced by a damaged one. It stays on trial, and can still confirm itself."""
+    """An image on trial is not replaced by a damaged one. The image stays on trial, and can still confirm itself."""
     device.load(images["old"], images["new"])
     device.request()
     device.boot()
@@ -83,7 +86,7 @@ def test_an_image_without_a_predecessor_stays(device: HostDevice, images: dict[s
 
 
 def test_requests_that_are_refused_change_nothing(device: HostDevice, images: dict[str, bytes]) -> None:
-    """A request for an image that must not run is refused with a reason, and the running image stays."""
+    """A request for an image that must not run is refused with a reason, and the running image is kept."""
     new = images["new"]
     damaged = new[:900] + bytes((new[900] ^ 1,)) + new[901:]
     cases = [
@@ -126,7 +129,7 @@ def test_the_floor_is_the_security_counter(
 
 
 def test_a_second_request_waits_for_the_end_of_the_first(device: HostDevice, images: dict[str, bytes]) -> None:
-    """During an exchange or a trial no other request is taken; a confirmed cycle is ended by the next request."""
+    """During a swap or a trial, no other request is accepted; after a confirmation, the next one is accepted."""
     device.load(images["old"], images["new"])
     assert device.request()
     assert not device.request()
@@ -158,9 +161,9 @@ def test_a_damaged_image_does_not_open_the_floor(device: HostDevice, images: dic
 
 
 def test_the_verdict_of_the_chip(device: HostDevice, images: dict[str, bytes]) -> None:
-    """If the secure element refuses an image, it does not start.
+    """If the secure element rejects an image, the image does not start.
 
-    Without its verdict, the report states integrity only.
+    If the secure element gives no verdict, the report states integrity only.
     """
     device.load(images["old"], images["new"])
     assert device.boot() == Running(0)

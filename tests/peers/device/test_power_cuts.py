@@ -1,4 +1,4 @@
-"""Power fails in every flash operation of an update, on this computer."""
+"""Power fails in every flash operation of an update; the loader runs on this computer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DOUBLE_CUTS = 500
 def test_a_cut_in_any_operation_leaves_a_device(
     device: HostDevice, images: dict[str, bytes], scenario: Scenario
 ) -> None:
-    """Whichever operation is cut off, and however it is torn, the device runs a published image and can be updated."""
+    """After a power cut in any operation, whatever bits it leaves, the device runs an image and can be updated."""
     for number in operations(device, scenario, images):
         cut = Cut(number, torn=number % len(TORN), seed=number)
         assert find_fault(device, scenario, images, [cut]) == ("", 1), cut
@@ -26,7 +26,7 @@ def test_a_cut_in_any_operation_leaves_a_device(
 
 
 def test_cuts_during_the_recovery_leave_a_device(device: HostDevice, images: dict[str, bytes]) -> None:
-    """The same holds after one to three more cuts at random operations, while the device recovers."""
+    """After one to three more cuts at random operations during recovery, the device also runs a published image."""
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")  # noqa: T201 - shown when the test fails
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
@@ -43,7 +43,7 @@ def test_cuts_during_the_recovery_leave_a_device(device: HostDevice, images: dic
 
 
 def test_the_seeded_error_is_found(tmp_path: Path, images: dict[str, bytes]) -> None:
-    """These cuts detect a faulty loader that judges slot 1 by its digest in the middle of an exchange."""
+    """The same cuts reveal the defect of a loader that checks slot 1's digest in the middle of a swap."""
     faulty = built_host(tmp_path, FAULTY)
     scenario = SCENARIOS[0]
     numbers = operations(faulty, scenario, images)

@@ -1,4 +1,4 @@
-"""Power fails at random instants while boards in QEMU exchange their slots, and while they apply a delta."""
+"""Power fails at random instants while boards in QEMU swap their slots, and while they apply a delta."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def test_a_board_survives_cuts_during_an_update(number: int) -> None:
 
 @pytest.mark.parametrize("number", range(BOARDS // 2))
 def test_a_board_survives_cuts_during_a_delta(number: int) -> None:
-    """After five cuts while the board applies a delta, it runs its old image, and applies the delta completely."""
+    """After five cuts during a delta, the board runs its old image, and can apply the delta completely."""
     seed = random.Random(f"{SEED} {number}").randrange(1 << 32)  # noqa: S311 - a draw that can be repeated
     assert cut_one_delta(seed) == "", seed

@@ -1,4 +1,4 @@
-"""Power fails in flash operations of the loader in QEMU; `make power` does this for every operation."""
+"""Power fails in some flash operations of the loader in QEMU; `make power` tests every operation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEED = 20_261_129
 
 
 def test_a_cut_leaves_a_board_that_runs_a_release(tmp_path: Path) -> None:
-    """Cuts in every eighth operation of exchange, trial, return and end, and at random instants, leave a device."""
+    """After cuts in every eighth operation of each stage, and at random instants, the board can still be used."""
     draw, loader = random.Random(SEED), Loader(tmp_path)  # noqa: S311 - a draw that can be repeated
     for stage, flash in stage_flashes(tmp_path).items():
         count = count_operations(tmp_path, flash, loader)
@@ -35,14 +35,14 @@ def test_a_cut_leaves_a_board_that_runs_a_release(tmp_path: Path) -> None:
 
 
 def test_a_cut_in_a_delta_leaves_the_running_release(tmp_path: Path) -> None:
-    """While a delta is applied, the running slot is not touched; the delta is applied afterwards."""
+    """While a delta is applied, the running slot is not changed; after a cut, the delta can be applied again."""
     draw, patch = random.Random(SEED), make_patch(OLD, NEW)[1]  # noqa: S311 - a draw that can be repeated
     for turn in range(4):
         assert not find_fault(tmp_path, cut_in_delta(tmp_path, NEW, patch, draw)), turn
 
 
 def test_the_known_error_is_found(tmp_path: Path) -> None:
-    """A loader that judges slot 1 by its digest in the middle of an exchange loses the device."""
+    """With a loader that checks slot 1's digest in the middle of a swap, a cut makes the device unusable."""
     draw, faulty = random.Random(SEED), Loader(tmp_path, FAULTY)  # noqa: S311 - a draw that can be repeated
     flash = stage_flashes(tmp_path)["exchange"]
     assert find_fault(tmp_path, cut_at_operation(tmp_path, flash, faulty, 30, draw))

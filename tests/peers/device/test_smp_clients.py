@@ -86,7 +86,7 @@ def test_smpmgr_updates_and_confirms(board: QemuBoard, tmp_path: Path) -> None:
 
 
 def test_smpmgr_sees_a_rollback(board: QemuBoard, tmp_path: Path) -> None:
-    """An image that is not confirmed runs three times. Then the board returns to its old image."""
+    """An image that is not confirmed runs three times. After the third run, the board returns to its old image."""
     (tmp_path / "new.bin").write_bytes(NEW)
     smpmgr(board, "image", "upload", str(tmp_path / "new.bin"))
     smpmgr(board, "image", "state-write", digest_of(NEW).hex())
@@ -118,7 +118,7 @@ def test_the_board_describes_itself(board: QemuBoard) -> None:
 
 
 def test_an_upload_goes_on_after_a_power_cut(board: QemuBoard, tmp_path: Path) -> None:
-    """The record in the slot identifies the file, so only one page is sent again."""
+    """A record in the slot identifies the partly sent file, so only one page is sent again."""
     padding = random.Random(2).randbytes(40_000)  # noqa: S311 - incompressible bytes
     image = agent(tmp_path, ImageSignature(version="2.0.0"), appendix=padding)
 
@@ -150,7 +150,10 @@ def test_the_running_slot_is_not_erased(board: QemuBoard, slot: int) -> None:
 
 
 def test_a_confirmation_without_an_exchange_is_refused(board: QemuBoard) -> None:
-    """Without an image on trial, a confirmation is refused. So is the confirmation of an image that does not run."""
+    """Without an image on trial, a confirmation is refused.
+
+    The confirmation of an image that is not running is refused too.
+    """
     uploaded(board, NEW)
     assert refused(board, ImageStatesWrite(confirm=True)) == (6, "no image is on trial")
     why = "not the running image"
@@ -171,7 +174,7 @@ def test_the_image_to_return_to_is_protected(board: QemuBoard) -> None:
 
 
 def bad_images(folder: Path) -> dict[str, bytes]:
-    """Return files that the board must refuse, by the reason."""
+    """Return, by reason, files that the board must refuse."""
     other = agent(folder, ImageSignature(version="3.0.0", load_address=0x8000))
     spoiled = bytearray(NEW)
     spoiled[0x300] ^= 1

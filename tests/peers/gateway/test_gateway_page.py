@@ -1,4 +1,4 @@
-"""The examples of docs/gateway.md and docs/access.md run from their first line to their last, with curl as client."""
+"""The examples of docs/gateway.md and docs/access.md are run completely, with curl as client."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_page_leads_to_an_anchored_receipt(tmp_path: Path) -> None:
 
 
 def test_the_page_leads_to_refused_requests(tmp_path: Path) -> None:
-    """The example of the validator accepts a request, and refuses the repeated, the forged and the banned one."""
+    """In the example of the validator, a request is accepted; repeated, forged and banned requests are refused."""
     requests = f"127.0.0.1:{free_port()}"
     listen = f"--requests {requests} --listen 127.0.0.1:{free_port()}"
     printed = run_example(
@@ -56,8 +56,8 @@ def run_example(folder: Path, *, page: str, end: str, replaced: dict[str, str]) 
     Args:
         folder: the folder in which they are run.
         page: the page in docs/.
-        end: the heading after the example.
-        replaced: addresses and commands of the page, and what is run in their place to have free ports.
+        end: the heading that follows the example.
+        replaced: the page's addresses and commands, and their replacements with free ports.
     """
     section = (ROOT / "docs" / page).read_text("utf-8").partition(START)[2].partition(end)[0]
     script = "\n".join(line[4:] for line in section.splitlines() if line.startswith("    "))

@@ -1,6 +1,6 @@
-"""goosebit, a DDI server of others, on an empty database in this folder. Run by the Python of ``make peers``.
+"""Run goosebit, an independent DDI server, on an empty database. The Python of ``make peers`` runs the script.
 
-It prints its port on loopback when it listens.
+The script prints its port on loopback when it listens.
 """
 
 # mypy: disable-error-code="import-not-found"
@@ -22,7 +22,7 @@ from tortoise import Tortoise
 
 
 async def make_tables() -> None:
-    """Make the tables that goosebit's own migrations would make."""
+    """Create the tables that goosebit's own migrations would create."""
     await Tortoise.init(config=TORTOISE_CONF)
     await Tortoise.generate_schemas()
     await Tortoise.close_connections()

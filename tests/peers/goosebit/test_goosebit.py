@@ -1,6 +1,6 @@
-"""goosebit and the DDI face give a device the same: links, hashes, ranges, statuses. SWUpdate installs from both.
+"""The DDI face and goosebit give a device the same links, hashes, ranges and statuses. SWUpdate installs from both.
 
-goosebit is the second source for what DDI means, beside hawkBit's documentation.
+Beside hawkBit's documentation, goosebit is the second reference for DDI.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Goosebit:
     token: str = ""
 
     def manage(self, method: str, path: str, **body: Any) -> dict[str, Any]:
-        """Send a request of an operator, and return the answer."""
+        """Send a request to goosebit's management API, and return the answer."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         url = f"http://127.0.0.1:{self.port}{path}"
         answer = requests.request(method, url, headers=headers, timeout=60, **body)
@@ -79,13 +79,13 @@ def goosebit(folder: Path) -> Iterator[Goosebit]:
 
 @dataclass(frozen=True)
 class Walk:
-    """The data that a device was given during one update.
+    """The answers that a device received during one update.
 
     Attributes:
-        polls: the answers before the attributes, after them, and after the success.
+        polls: the answers to polls before the attributes were sent, after that, and after the reported success.
         deployment: the action.
         part: status and Content-Range of the answer to a request for a range.
-        statuses: the class of the status (2 or 4) by the words of the feedback.
+        statuses: by the feedback's words, the class of the HTTP status (2 or 4).
     """
 
     polls: list[dict[str, Any]]
@@ -95,7 +95,7 @@ class Walk:
 
 
 def walk(client: DdiClient, swu: bytes) -> Walk:
-    """Update a device, and check what it cannot do without."""
+    """Update a device, and check the parts of the answers that the device needs."""
     polls = []
 
     def poll() -> dict[str, str]:
@@ -127,21 +127,21 @@ def walk(client: DdiClient, swu: bytes) -> Walk:
 
 
 def shape(value: Any) -> Any:
-    """Return a JSON value with the kind of each value in its place, and one item for a list."""
+    """Return the shape of a JSON value: each value is replaced by its type, and a list has one item."""
     if isinstance(value, dict):
         return {name: shape(one) for name, one in value.items()}
     return [shape(value[0])] if isinstance(value, list) else type(value)
 
 
 def has(ours: Any, theirs: Any) -> bool:
-    """Whether every field of a shape is in ours, with the same kind."""
+    """Whether our shape has every field of the other shape, with the same type."""
     if isinstance(theirs, dict):
         return isinstance(ours, dict) and all(name in ours and has(ours[name], one) for name, one in theirs.items())
     return has(ours[0], theirs[0]) if isinstance(theirs, list) else bool(ours == theirs)
 
 
 def test_a_device_gets_the_same_from_both(tmp_path: Path) -> None:
-    """A client that walks through an update finds every field of goosebit's answers in ours, and the same statuses."""
+    """In an update, our answers have every field of goosebit's answers, and the same statuses."""
     walks = []
 
     async def use(site: Site) -> None:
@@ -166,7 +166,7 @@ def test_a_device_gets_the_same_from_both(tmp_path: Path) -> None:
 
 
 def test_swupdate_installs_from_goosebit_as_from_us(tmp_path: Path) -> None:
-    """The device of the other tests, unchanged, takes an update from goosebit, another server of DDI."""
+    """The unchanged device of the other tests installs an update from goosebit."""
     home = tmp_path / "device"
     home.mkdir()
     make_signer(home)

@@ -1,4 +1,4 @@
-"""Files of objcopy, srec_cat, dfuse-pack and dfu-suffix are read in the way that these tools intend."""
+"""Files that objcopy, srec_cat, dfuse-pack and dfu-suffix write are read as these tools intend."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_dfu_suffix_accepts_the_files_of_the_tests(tmp_path: Path) -> None:
 
 
 def test_a_raw_image_with_a_suffix_is_recognised(tmp_path: Path) -> None:
-    """A raw image with a suffix of dfu-suffix is refused. Without the suffix, it is read again."""
+    """A raw image with a suffix of dfu-suffix is refused. After the suffix is removed, the image is read again."""
     file = tmp_path / "app.dfu"
     shutil.copy(RAW, file)
     run("dfu-suffix", "--add", file)

@@ -1,1 +1,1 @@
-"""Tests against Go's protobuf and signature packages, with which IOTRegistry is written."""
+"""Tests against Go's protobuf and signature packages, which IOTRegistry uses."""

@@ -1,4 +1,4 @@
-"""Messages of IOTRegistry, as Go's packages write them. The messages are random."""
+"""IOTRegistry messages are encoded as Go's packages encode them. The messages are random."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COUNT = 300
 
 
 def test_random_messages_of_go_should_be_read_and_written() -> None:
-    """Random messages pass the tests of tests/formats; the first of them are the vectors of these tests."""
+    """Random messages pass the tests of tests/formats, whose test vectors are the first of these messages."""
     command = [GO, "run", ".", str(COUNT)]
     done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, check=True)
     vectors = json.loads(done.stdout)

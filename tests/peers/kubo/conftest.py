@@ -13,7 +13,7 @@ from tests.peers.kubo.node import Node, running_node
 
 @pytest.fixture(scope="session")
 def kubo() -> Path:
-    """The path of the ``ipfs`` on PATH, or of the one that `make kubo` built."""
+    """The path of the program ``ipfs`` on PATH, or of the one that `make kubo` built."""
     program = find()
     assert program, "Kubo not found: build it with `make kubo`"
     return program

@@ -162,7 +162,7 @@ STRANGERS: Mapping[str, Answer] = {
 
 @pytest.mark.parametrize("what", STRANGERS)
 def test_something_else_is_not_kubo(what: str) -> None:
-    """A server that is not a Kubo node is refused with an error that says so."""
+    """A server that is not a Kubo node is refused with an error that states this reason."""
     with (
         stranger({"version": STRANGERS[what]}) as url,
         pytest.raises(StoreError, match="is not the RPC API of a Kubo node"),

@@ -41,7 +41,7 @@ def jars() -> str:
 
 
 def play(folder: Path, story: Story) -> None:
-    """Run a story with the face and a core for device 256."""
+    """Run a test function with the face, and with a core for device 256."""
 
     async def main() -> None:
         (folder / "images").mkdir()
@@ -99,7 +99,7 @@ def test_libcoap_fetches_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("program", ["coap-client-gnutls", "coap-client-openssl"])
 def test_libcoap_posts_a_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
-    """A client of libcoap with the key of a device posts readings over DTLS: what is taken is in the outbox's file."""
+    """A libcoap client with a device's key posts readings over DTLS; accepted readings are in the outbox's file."""
     monkeypatch.setattr(gateway, "SHARED_KEY", KEY)
     (tmp_path / "images").mkdir()
     desks = ThingDesks(tmp_path)

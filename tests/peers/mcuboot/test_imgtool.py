@@ -74,7 +74,7 @@ COUNTERS = (None, None, 7, 1 << 24 | 4 << 16, None, 7, 7, 7)
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make keys by imgtool, and a program that compresses well."""
+    """Make keys with imgtool, and a program that compresses well."""
     folder = tmp_path_factory.mktemp("keys")
     (folder / "app.bin").write_bytes(program(0x4200, after=bytes(5000)))
     for name in ("key", "other"):
@@ -85,7 +85,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def public_key(keys: Path, name: str = "key") -> PublicKey:
-    """Read a public key that imgtool printed."""
+    """Parse a public key that imgtool printed."""
     return read_pem((keys / f"{name}.pub.pem").read_text())
 
 
@@ -97,7 +97,7 @@ def make_image(keys: Path, *options: str) -> bytes:
 
 @pytest.mark.parametrize(("name", "counter"), zip(SIGNED, COUNTERS, strict=True))
 def test_images_of_imgtool_are_verified(keys: Path, name: str, counter: int | None) -> None:
-    """A signature counts for its own key; an image that imgtool verifies is accepted, and no other."""
+    """A signature is valid only for its own key; an image is accepted exactly if imgtool verifies it."""
     image = make_image(keys, *SIGNED[name])
     assert security_counter(image) == counter
     assert find_signature_fault(image, public_key(keys)) == ""
@@ -106,7 +106,7 @@ def test_images_of_imgtool_are_verified(keys: Path, name: str, counter: int | No
 
 
 def test_no_changed_byte_is_accepted(keys: Path) -> None:
-    """Every byte of an image that imgtool signed counts: header, program, protected and other TLVs."""
+    """A change of any byte of an image signed by imgtool is detected, in header, program, protected and other TLVs."""
     key, image = public_key(keys), bytearray(make_image(keys, *SIGNED["with a counter"]))
     for at in range(len(image)):
         image[at] ^= 1 << at % 8
@@ -123,12 +123,12 @@ def test_no_changed_byte_is_accepted(keys: Path) -> None:
     ids=("unsigned", "encrypted"),
 )
 def test_images_that_cannot_be_verified(keys: Path, options: tuple[str, ...], why: str) -> None:
-    """An unsigned image has no signature; that of an encrypted image is of the decrypted program."""
+    """An unsigned image has no signature; the signature of an encrypted image covers the decrypted program."""
     assert find_signature_fault(make_image(keys, *options), public_key(keys)) == why
 
 
 def test_an_external_signature_of_imgtool_is_verified(keys: Path) -> None:
-    """A signature that imgtool did not make, and put into the image by ``--fix-sig``, is verified as any other."""
+    """A signature from another tool that ``imgtool --fix-sig`` puts into the image is verified like any other."""
     imgtool(*SIGN, "--vector-to-sign", "digest", "app.bin", "digest.bin", folder=keys)
     digest = (keys / "digest.bin").read_bytes()
     private = load_pem_private_key((keys / "key.pem").read_bytes(), None)

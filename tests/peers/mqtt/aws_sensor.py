@@ -1,8 +1,7 @@
-"""A sensor with AWS's MQTT client: it publishes readings, and carries out one command.
+"""A sensor with AWS's MQTT client, which publishes readings and executes one command.
 
-The Python environment of ``make peers`` runs it. The program sends a burst of readings for each line
-that it reads. It writes a line when the
-broker has confirmed a burst, and a line for the command, and ends when both are done.
+The Python environment of ``make peers`` runs this program. The program sends a burst of readings for each line
+that it reads. For each confirmed burst, and for the command, the program writes a line; the program then ends.
 """
 
 # mypy: disable-error-code="import-not-found"

@@ -1,6 +1,6 @@
-"""A device built with AWS's SDK takes a job and a configuration.
+"""A device with AWS's SDK, which executes a job and applies a configuration.
 
-The Python environment of ``make peers`` runs it. The program prints one line of JSON with what it received.
+The Python environment of ``make peers`` runs this program. The program prints one line of JSON with what it received.
 """
 
 # mypy: disable-error-code="import-not-found"

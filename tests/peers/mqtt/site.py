@@ -1,4 +1,4 @@
-"""A mosquitto broker with TLS and access rules, and a gateway with a real core beside it."""
+"""A mosquitto broker with TLS and access rules, and a gateway with a real core."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Mosquitto:
 
     @asynccontextmanager
     async def thing(self, number: int) -> AsyncIterator[FakeThing]:
-        """Connect a device. It subscribes to all topics that it may receive."""
+        """Connect a device. The device subscribes to all topics that it may receive."""
         async with self.connect(number) as connection:
             for topic in _TOPICS:
                 await connection.subscribe(topic.format(number))

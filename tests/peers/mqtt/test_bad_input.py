@@ -1,4 +1,4 @@
-"""Bad input at the MQTT face with mosquitto: it is refused with a warning, and another device is served."""
+"""The MQTT face with mosquitto refuses bad input with a warning, and continues to serve other devices."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _identity_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def play(folder: Path, story: Story) -> list[LogEntry]:
-    """Run a story of the devices 256, which has a key, and 257. Returns the entries about device 256."""
+    """Run a test function with device 256, which has a key, and device 257. Returns the entries about device 256."""
 
     async def main() -> list[LogEntry]:
         log: list[bytes] = []
@@ -56,12 +56,15 @@ def warnings(entries: list[LogEntry]) -> str:
 
 
 def text(value: str) -> bytes:
-    """Return a string of MQTT 3.1.1, section 1.5.3."""
+    """Encode a string as in MQTT 3.1.1, section 1.5.3."""
     return len(value.encode()).to_bytes(2) + value.encode()
 
 
 async def is_closed_after(broker: Mosquitto, topic: str) -> bool:
-    """Publish to a topic as device 256, as no client library does. Whether the broker then closes the connection."""
+    """Publish to a topic as device 256 with raw packets, which no client library would send.
+
+    Whether the broker then closes the connection.
+    """
     context = ssl.create_default_context(cafile=str(broker.files.authority))
     reader, writer = await asyncio.open_connection("localhost", broker.port, ssl=context)
     try:
@@ -80,7 +83,7 @@ async def is_closed_after(broker: Mosquitto, topic: str) -> bool:
 
 
 def test_topics_and_names_with_wildcards_are_refused(tmp_path: Path) -> None:
-    """The broker closes a connection that publishes to a wildcard, and knows no user with one in its name."""
+    """The broker closes a connection that publishes to a wildcard topic, and refuses user names with a wildcard."""
 
     async def story(broker: Mosquitto, _: GatewayCore, __: FakeThing) -> None:
         assert not await is_closed_after(broker, "$aws/things/256/jobs/get")
@@ -96,7 +99,7 @@ def test_topics_and_names_with_wildcards_are_refused(tmp_path: Path) -> None:
 
 
 def test_nonsense_and_a_flood_have_warnings(tmp_path: Path) -> None:
-    """Repeated keys, half an event and too many messages are refused, and the other device is served meanwhile."""
+    """Repeated keys, truncated events and too many messages are refused, and the other device is still served."""
 
     async def story(broker: Mosquitto, _: GatewayCore, other: FakeThing) -> None:
         async with broker.thing(256) as device:
@@ -114,7 +117,7 @@ def test_nonsense_and_a_flood_have_warnings(tmp_path: Path) -> None:
 
 
 def test_a_replayed_report_is_refused(tmp_path: Path) -> None:
-    """A statement counts once, for the nonce and the image that were signed."""
+    """A signed statement counts once, and only for the nonce and the image that it names."""
     old, new = (release_facts(tmp_path, version).release.sha256 for version in ("1.0.0", "1.1.0"))
 
     async def story(broker: Mosquitto, gateway: GatewayCore, _: FakeThing) -> None:

@@ -1,4 +1,4 @@
-"""The MQTT client with mosquitto: messages that are held, and the end of a connection."""
+"""The MQTT client with mosquitto: messages whose acknowledgement is delayed, and the end of a connection."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def taken(connection: BrokerConnection, count: int) -> list[Message]:
 
 
 def test_a_held_message_is_delivered_again(tmp_path: Path) -> None:
-    """A client that ends before it releases a message gets the message again, but no message that was released."""
+    """If a client ends before it acknowledges a message, it receives the message again, but no acknowledged one."""
 
     async def main() -> None:
         async with mosquitto(tmp_path, 256) as broker, broker.connect(256) as device:
@@ -51,7 +51,7 @@ def test_a_held_message_is_delivered_again(tmp_path: Path) -> None:
 
 
 def test_calls_end_when_the_broker_is_killed(tmp_path: Path) -> None:
-    """Reading and publishing fail at once, and the next connection is refused."""
+    """After the broker is killed, reading and publishing raise an error, and the next connection is refused."""
 
     async def main() -> None:
         async with mosquitto(tmp_path, 256) as broker, broker.connect(256) as device:

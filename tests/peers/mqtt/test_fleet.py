@@ -1,4 +1,4 @@
-"""A small fleet of MQTT devices at mosquitto, with faults, and a gateway that is killed meanwhile."""
+"""A small fleet of MQTT devices with faults at mosquitto, while the gateway is killed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.fleet_site import SiteSettings, fleet_site
 
 
 def test_mqtt_devices_with_faults_end_right(tmp_path: Path) -> None:
-    """Faults of all kinds, and a gateway that is killed: no entry is false, lost or doubled, no device is stuck."""
+    """After faults of all kinds and kills of the gateway, no entry is false, lost or duplicate; no device is stuck."""
     with fleet_site(tmp_path, SiteSettings(faces=("mqtt", "ddi"), blocks=1)) as site:
         result = run_campaign(site, CampaignPlan({"mqtt": 30}, faults=100, rounds=1, size=4096, kills=1))
     verdict = result.verdict

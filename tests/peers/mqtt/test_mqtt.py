@@ -71,7 +71,7 @@ async def run_aws_thing(broker: Mosquitto, number: int) -> dict[str, Any]:
 
 
 def test_the_sdk_of_aws_takes_a_job_and_a_configuration(tmp_path: Path) -> None:
-    """AWS's SDK, unchanged, takes a job, reports success, and gets and confirms a configuration."""
+    """AWS's unchanged SDK executes a job, reports success, and receives and confirms a configuration."""
 
     async def main() -> None:
         log: list[bytes] = []
@@ -98,7 +98,7 @@ def test_the_sdk_of_aws_takes_a_job_and_a_configuration(tmp_path: Path) -> None:
 
 
 def test_the_broker_keeps_devices_apart(tmp_path: Path) -> None:
-    """A device cannot get another device's notice or send in its name, and needs its own password."""
+    """A device cannot receive another device's notice or send in its name, and needs its own password."""
 
     async def main() -> None:
         log: list[bytes] = []
@@ -155,7 +155,10 @@ def test_a_broker_with_a_hole_is_not_used(tmp_path: Path, fault: str) -> None:
 
 
 def test_a_killed_broker_and_gateway_and_an_absent_device(tmp_path: Path) -> None:
-    """The broker is killed, the gateway restarts, and a device returns after a day. The device then finds its job."""
+    """The broker is killed, the gateway restarts, and a device returns after a day.
+
+    After that, the device still finds its job.
+    """
 
     async def main() -> None:
         log: list[bytes] = []
@@ -192,9 +195,9 @@ def test_a_killed_broker_and_gateway_and_an_absent_device(tmp_path: Path) -> Non
 
 
 def test_a_management_system_that_was_away_misses_no_entry(tmp_path: Path) -> None:
-    """A management system is away for an hour, and the gateway restarts in this time.
+    """A management system is offline for an hour, and the gateway restarts in this time.
 
-    It still gets all entries in order.
+    The management system then receives all entries in order.
     """
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""Notices of the operations room at a mosquitto broker with its access rules."""
+"""Notices of the operations room through a mosquitto broker with its access rules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECONDS = 60
 
 
 def test_notices_arrive_although_the_broker_was_killed(anvil: Chain, cast: Cast, tmp_path: Path) -> None:
-    """A management system gets a pointer to each new release, order, event and warning, also after an outage."""
+    """A management system receives a notice of each new release, order, event and warning, even after an outage."""
     scene = make_scene(anvil, cast, tmp_path)
     broker = Mosquitto(tmp_path / "mqtt", [])
     place = NoticeBroker(

@@ -1,4 +1,4 @@
-"""`gateway run` with mosquitto: a device signs in with the password of `gateway device`; a token signs its job."""
+"""`gateway run` with mosquitto: a device uses its issued password, and a hardware token signs the device's job."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def broker() -> Iterator[SiteBroker]:
 
 
 async def take_job(site: SiteBroker, password: str, image: bytes) -> None:
-    """Take the job of the device 256, verify who signed it, and report the image."""
+    """Get the job of device 256, verify its signature, and report the image."""
     async with site.thing(256, password) as device:
         execution: dict[str, dict[str, str]] = {}
         async with asyncio.timeout(120):
@@ -124,7 +124,7 @@ async def take_job(site: SiteBroker, password: str, image: bytes) -> None:
 
 
 def test_a_device_signs_in_with_the_password_that_was_issued(site: Workshop) -> None:
-    """The issued password works at once; an older one, a wrong one, another device's and a revoked one do not."""
+    """The issued password works immediately; an older, a wrong, another device's and a revoked password do not."""
     with broker() as reached, ExitStack() as stack:
         gateway = GatewayProcess(site.folder, stack)
         gateway.start()

@@ -1,4 +1,4 @@
-"""A validator takes requests from mosquitto, under the same checks as over HTTPS."""
+"""A validator receives requests through mosquitto, with the same checks as over HTTPS."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def open_broker(folder: Path, port: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("is_restarted", [False, True])
 def test_requests_are_judged_and_answered_over_mqtt(city: City, tmp_path: Path, *, is_restarted: bool) -> None:
-    """Each sender gets its answer at its own topic, also after the broker was killed and started again."""
+    """Each sender receives its answer at its own topic, even after the broker was killed and started again."""
     for sender in (SENDER, BANNED):
         if city.identities.identity(sender.uuid) is None:
             enrolment = Enrolment(sender.uuid, IdentityKind.GATEWAY, Keys(read_pem(sender.pem.decode())))
@@ -71,7 +71,7 @@ def test_requests_are_judged_and_answered_over_mqtt(city: City, tmp_path: Path, 
 
 
 def await_connection(run: ValidatorRun, count: int) -> None:
-    """Wait until the validator has connected to the broker so often."""
+    """Wait until the validator has connected to the broker this number of times."""
     eventually(lambda: sum('"connected"' in line for line in run.lines) >= count, what="the broker's connection")
 
 

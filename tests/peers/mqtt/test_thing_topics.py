@@ -1,4 +1,4 @@
-"""Mosquitto's rules for readings and commands: a device uses its own topics alone, and cannot fill the gateway."""
+"""Mosquitto's rules for readings and commands: a device uses only its own topics, and cannot flood the gateway."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def reading(value: int) -> bytes:
 
 
 async def rejected(device: FakeThing) -> str:
-    """Send a reading that is refused, and return the reason. The gateway has received all messages before it."""
+    """Send a reading that is refused, and return the reason. The gateway has then processed all earlier messages."""
     await device.connection.publish(TOPIC.format(device.number), b"{}")
     answer = await device.next(lambda one: one.topic.endswith("/rejected"))
     reason: str = json.loads(answer.payload)["message"]
@@ -43,7 +43,7 @@ async def rejected(device: FakeThing) -> str:
 
 
 def test_devices_are_kept_apart(tmp_path: Path, desks: ThingDesks) -> None:
-    """A device sends and receives nothing in another's name, and a huge message ends its connection."""
+    """A device cannot send or receive in another device's name, and a huge message ends its connection."""
     desks.commands.keep([command_request()])
 
     async def main() -> None:
@@ -82,7 +82,7 @@ def test_devices_are_kept_apart(tmp_path: Path, desks: ThingDesks) -> None:
 
 
 def test_a_flood_takes_no_more_than_its_share(tmp_path: Path, desks: ThingDesks) -> None:
-    """Of 2,000 readings in a minute, the first are taken; the other device is served."""
+    """Of 2,000 readings in a minute, only the first are accepted; the other device is served."""
 
     async def main() -> None:
         log: list[bytes] = []

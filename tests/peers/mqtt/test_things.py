@@ -1,4 +1,4 @@
-"""`gateway run` with mosquitto and a validator: a sensor with AWS's MQTT client, while the gateway is killed."""
+"""`gateway run` with mosquitto, a validator and a sensor with AWS's MQTT client, while the gateway is killed."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_no_confirmed_reading_is_lost(gateway: Workshop, tmp_path: Path) -> None
 
 
 def written(outbox: Path) -> int:
-    """Return the number of readings that were ever written to the outbox's file."""
+    """Return the number of readings written to the outbox's file since its creation."""
     with closing(sqlite3.connect(outbox, isolation_level=None)) as database:
         row = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'item'").fetchone()
         return int(row[0]) if row else 0
@@ -151,9 +151,9 @@ def started_sensor(port: int, password: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def send_command(key: Path, port: int) -> None:
-    """Command the device as the validator does, two times with the same id.
+    """Send a command to the device twice with the same id, as the validator does.
 
-    A gateway that has just been started asks for a repetition until it has read its devices.
+    A gateway that has just started asks for repetition until it has read its devices from the chain.
     """
     signer = open_signer(VALIDATOR, f"file:{key}", environment={})
     line = RequestLine(f"http://127.0.0.1:{port}")

@@ -1,4 +1,4 @@
-"""A PostgreSQL server with its synchronous standby, by the commands of docs/access.md."""
+"""A PostgreSQL server with its synchronous standby, set up with the commands of docs/access.md."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class PostgresNode:
     """A server.
 
     Attributes:
-        folder: the folder of its data.
-        host: the host on which it runs; None for this machine, where it listens on 127.0.0.1.
+        folder: the server's data folder.
+        host: the host on which the server runs; None for this machine, where the server listens on 127.0.0.1.
         port: its port.
-        process: the server; None while it does not run.
+        process: the server's process; None while the server is stopped.
     """
 
     folder: Path
@@ -53,7 +53,7 @@ class PostgresNode:
 
     @property
     def address(self) -> str:
-        """The address at which it listens."""
+        """The address at which the server listens."""
         return self.host.address if self.host else "127.0.0.1"
 
     def configure(self) -> None:
@@ -86,7 +86,7 @@ class PostgresNode:
         self.process = None
 
     def ask(self, statement: str) -> str:
-        """Return the answer of the server to a statement."""
+        """Return the server's answer to an SQL statement."""
         words = [*self.login, "-d", NAME, "-At", "-c", statement]
         return run([program("psql"), *words]).strip()
 
@@ -101,8 +101,8 @@ class PostgresPair:
     """A primary and its synchronous standby.
 
     Attributes:
-        primary: the server that takes rows.
-        standby: the server that has each row before its commit is answered.
+        primary: the server that accepts writes.
+        standby: the server that receives each row before the commit is acknowledged.
     """
 
     primary: PostgresNode
@@ -115,7 +115,7 @@ class PostgresPair:
         return f"postgresql://{USER}:{ENCODED}@{hosts}/{NAME}"
 
     def await_standby(self) -> None:
-        """Wait until the primary waits for the standby at each commit."""
+        """Wait until each commit on the primary waits for the standby."""
         asked = "SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')"
         eventually(lambda: self.primary.ask(asked) == "1", what="the synchronous standby")
 
@@ -124,7 +124,7 @@ class PostgresPair:
         run([program("pg_ctl"), "promote", "-w", "-D", str(self.standby.folder)])
 
     def wait_of_primary(self) -> str:
-        """Return the process that waits for the standby at a commit; empty if none waits."""
+        """Return the process whose commit waits for the standby; empty if there is none."""
         return self.primary.ask("SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
 
 
@@ -200,7 +200,7 @@ def run(command: Sequence[str], *, text: str = "") -> str:
 
 
 def server_ids() -> tuple[int | None, int | None]:
-    """Return the user and the group of the server, which does not run as root; None for those of this process."""
+    """Return user and group of the server, which must not run as root; None for those of this process."""
     if os.geteuid():
         return None, None
     found = pwd.getpwnam("postgres")

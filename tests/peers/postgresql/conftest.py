@@ -1,4 +1,4 @@
-"""A server of PostgreSQL with its standby."""
+"""A fixture with a PostgreSQL server and its standby."""
 
 from __future__ import annotations
 

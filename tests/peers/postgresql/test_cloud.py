@@ -1,4 +1,4 @@
-"""``blockota cloud run`` with PostgreSQL: fail-over, and its stop while a commit waits."""
+"""``blockota cloud run`` with PostgreSQL survives a fail-over, and can be stopped while a commit waits."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def config(city: City, pair: PostgresPair, tmp_path: Path) -> Path:
 
 
 class Validator:
-    """Hands requests on to the cloud, and repeats each one until it is acknowledged."""
+    """Passes requests to the cloud, and repeats each request until it is acknowledged."""
 
     def __init__(self, run: CloudRun) -> None:
         self._run, self._is_asked = run, threading.Event()
@@ -97,7 +97,7 @@ def test_the_cloud_goes_on_with_the_promoted_standby(pair: PostgresPair, config:
 
 
 def test_the_cloud_stops_while_a_commit_waits_for_the_standby(pair: PostgresPair, config: Path) -> None:
-    """SIGTERM ends a cloud whose commit waits for a standby that is gone; the request is not acknowledged."""
+    """SIGTERM ends a cloud whose commit waits for a stopped standby; the request is not acknowledged."""
     with cloud_process(config) as (process, run):
         pair.standby.kill()
         validator = Validator(run)

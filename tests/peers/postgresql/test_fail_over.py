@@ -1,4 +1,4 @@
-"""The primary is killed, or its standby: nothing that was acknowledged is lost."""
+"""After the primary or its standby is killed, no acknowledged request is lost."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def stored(database: CloudDatabase) -> set[bytes]:
 
 
 def test_the_primary_is_killed_and_the_writer_goes_on(pair: PostgresPair, tmp_path: Path) -> None:
-    """Every acknowledged request is on the promoted standby, and the same writer continues there."""
+    """Every acknowledged request is on the promoted standby, and the same writer continues on this server."""
     with CloudDatabase.at(pair.url, folder=tmp_path) as database:
         database.migrate()
         with Writer(database) as writer:

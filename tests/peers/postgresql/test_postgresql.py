@@ -1,4 +1,4 @@
-"""The cloud's database on a server of PostgreSQL."""
+"""The cloud's database runs on a PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_newer_version_is_refused(database: CloudDatabase) -> None:
 
 
 def test_tables_of_another_program_are_refused(servers: PostgresPair, tmp_path: Path) -> None:
-    """A database in which another program has tables of our names is not changed."""
+    """A database in which another program has tables with the same names is not changed."""
     servers.primary.ask("CREATE DATABASE other")
     url = f"{servers.url.removesuffix('/blockota')}/other"
     with CloudDatabase.at(url, folder=tmp_path) as other:
@@ -88,7 +88,7 @@ def test_a_refused_connection_is_one_sentence(
 
 
 def test_a_standby_alone_is_not_written(servers: PostgresPair, tmp_path: Path) -> None:
-    """A URL that names only the standby is refused, because a standby takes no rows."""
+    """A URL that names only the standby is refused, because a standby accepts no writes."""
     hosts = f"127.0.0.1:{servers.primary.port},"
     url = servers.url.replace(hosts, "")
     with CloudDatabase.at(url, folder=tmp_path) as database, pytest.raises(StoreError, match=r"read-only|standby"):

@@ -62,7 +62,7 @@ def test_other_libraries_read_the_same(program: Path, tmp_path: Path) -> None:
 
 
 def test_other_libraries_accept_what_we_accept(program: Path, tmp_path: Path) -> None:
-    """If a file with one changed bit is accepted, Go's libraries accept it too and read it in the same way."""
+    """If BlockOTA accepts a file with one changed bit, Go's libraries also accept it and read the same values."""
     expected = checked(program, RAW, tmp_path)
     for bit in sampled(range(8 * len(RAW)), one_in=64):
         spoiled = bytearray(RAW)

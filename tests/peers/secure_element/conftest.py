@@ -1,4 +1,7 @@
-"""Microchip's library in its own process. Its bus is connected to BlockOTA's model of the chip."""
+"""A fixture with Microchip's library, which runs in its own process.
+
+The library's bus is connected to BlockOTA's model of the chip.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ answer."""
 
 @dataclass
 class Library:
-    """The library, and the model at the other end of its bus.
+    """The library, and the chip model at the other end of its bus.
 
     Attributes:
         element: the model.
@@ -34,13 +37,13 @@ class Library:
     commands: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Make the model with this clock."""
+        """Make the chip model with this clock."""
         self.element = SecureElement(ElementMemory(bytes.fromhex("a1a2a3a4a5a6")), clock=lambda: self.now)
 
     def call(self, function: str, *arguments: int | bytes | list[int]) -> tuple[int, list[bytes]]:
         """Call a function.
 
-        Returns its status and its outputs.
+        Returns the function's status and outputs.
 
         Args:
             function: a function of the library.
@@ -53,7 +56,7 @@ class Library:
         return request["status"], [bytes.fromhex(output) for output in request["out"]]
 
     def get(self, function: str, *arguments: int | bytes | list[int]) -> bytes:
-        """Call a function that must succeed. Returns its only output, or empty bytes."""
+        """Call a function that must succeed. Returns the function's only output, or empty bytes."""
         status, outputs = self.call(function, *arguments)
         assert status == 0, f"{function}: {status}"
         return outputs[0] if outputs else b""
@@ -84,7 +87,7 @@ class Library:
     def _read(self) -> dict[str, Any]:
         """Return the next line of the library's process.
 
-        If there is none, the process has written a traceback to stderr.
+        If there is no further line, the process has written a traceback to stderr.
         """
         assert self.process.stdout
         line = self.process.stdout.readline()

@@ -1,6 +1,6 @@
 """Call Microchip's cryptoauthlib with its bus on this process's pipes.
 
-Runs in the venv of requirements-oracle.lock. Each line of standard input is a call:
+The program runs in the venv of requirements-oracle.lock. Each line of standard input is a call:
 ``{"function": name, "arguments": [...]}``. An argument is a number, a string of hexadecimal digits for input bytes, or
 ``[n]`` for n output bytes. During a call this process writes a line for each transfer on the bus, and reads a line with
 its result. The last line of a call is ``{"status": …, "out": …}``.

@@ -1,4 +1,7 @@
-"""Microchip's library uses BlockOTA's model of the ATECC608. Its computations and expectations agree with the model."""
+"""Microchip's library uses BlockOTA's model of the ATECC608.
+
+The library's computations and expectations agree with the model.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ IO_KEY = 6
 
 @pytest.fixture
 def provisioned(library: Library) -> Library:
-    """Configure and lock the chip by the library's own functions, with the profile of a device."""
+    """Configure and lock the chip with the library's own functions and a device's configuration."""
     config = bytearray(configuration(library.get("atcab_read_config_zone", [128])))
     config[90:92] = (2 | IO_KEY << 12).to_bytes(2, "little")  # the IO protection key, for answers with a MAC
     library.get("atcab_write_config_zone", bytes(config))
@@ -62,7 +65,7 @@ def test_info(library: Library) -> None:
 
 
 def test_the_zones_are_locked_once(provisioned: Library) -> None:
-    """After the locks, the library reads the lock state. Neither a lock nor a write succeeds again."""
+    """After the locks, the library reads the lock state. Neither a second lock nor a write succeeds."""
     assert [provisioned.get("atcab_is_locked", zone, [1]) for zone in (0, 1)] == [b"\1", b"\1"]
     assert provisioned.call("atcab_lock_config_zone")[0] == EXECUTION_ERROR
     assert provisioned.call("atcab_lock_data_zone")[0] == EXECUTION_ERROR
@@ -79,7 +82,10 @@ def test_the_locks_check_the_checksum(library: Library) -> None:
 
 
 def test_a_slot_is_locked(provisioned: Library) -> None:
-    """The library locks the slot of the device's key, and reads that it is locked. Another slot cannot be locked."""
+    """The library locks the slot of the device's key, and reads that this slot is locked.
+
+    Another slot cannot be locked.
+    """
     assert provisioned.get("atcab_is_slot_locked", DEVICE_KEY, [1]) == b"\0"
     provisioned.get("atcab_lock_data_slot", DEVICE_KEY)
     assert provisioned.get("atcab_is_slot_locked", DEVICE_KEY, [1]) == b"\1"
@@ -103,7 +109,7 @@ def test_sign_and_verify(provisioned: Library) -> None:
 
 
 def test_only_the_devices_key_signs(provisioned: Library) -> None:
-    """A slot without a private key cannot sign, and the device's key is never made again."""
+    """A slot without a private key cannot sign, and the device's key cannot be replaced."""
     assert provisioned.call("atcab_sign", IMAGE_KEY, DIGEST, [64])[0] == EXECUTION_ERROR
     assert provisioned.call("atcab_genkey", DEVICE_KEY, [64])[0] == EXECUTION_ERROR
 
@@ -121,7 +127,7 @@ def test_public_keys_are_read(provisioned: Library) -> None:
 
 
 def test_secureboot(provisioned: Library) -> None:
-    """FullCopy keeps a signed digest, FullStore compares with it, and Full judges by the signature.
+    """FullCopy stores a signed digest, FullStore compares a digest with it, and Full verifies the signature.
 
     Foreign ones fail.
     """
@@ -147,7 +153,7 @@ def test_secureboot_with_protected_wires(provisioned: Library) -> None:
 
 
 def test_counters(provisioned: Library) -> None:
-    """A counter rises by one, and the other counter stays."""
+    """A counter rises by one, and the other counter does not change."""
     assert [int.from_bytes(provisioned.get("atcab_counter_increment", 0, [4]), "little") for _ in range(3)] == [1, 2, 3]
     assert int.from_bytes(provisioned.get("atcab_counter_read", 0, [4]), "little") == 3
     assert int.from_bytes(provisioned.get("atcab_counter_read", 1, [4]), "little") == 0
@@ -169,7 +175,10 @@ def test_hmac(provisioned: Library, size: int) -> None:
 
 
 def test_mac_and_checkmac(provisioned: Library) -> None:
-    """The MAC over key, challenge and serial number matches the formula. The chip accepts it, and no other MAC."""
+    """The MAC over key, challenge and serial number matches the formula.
+
+    The chip accepts this MAC, and refuses any other MAC.
+    """
     challenge = sha256(b"nonce and sectors")
     made = provisioned.get("atcab_mac", 0x40, MAC_KEY, challenge, [32])
     covered = bytes((0x08, 0x40, MAC_KEY, 0)) + bytes(11) + SERIAL[8:9] + SERIAL[4:8] + SERIAL[0:2] + SERIAL[2:4]
@@ -181,7 +190,10 @@ def test_mac_and_checkmac(provisioned: Library) -> None:
 
 
 def test_mac_over_temp_key(provisioned: Library) -> None:
-    """A MAC takes its challenge from a nonce of both sides. The nonce can be computed outside, and is used once."""
+    """The challenge of a MAC can be a nonce to which both sides contribute.
+
+    The nonce can be computed outside the chip, and can be used once.
+    """
     number = provisioned.get("atcab_nonce_rand", NONCE, [32])
     nonce = sha256(number, NONCE, bytes((0x16, 0, 0)))
     made = provisioned.get("atcab_mac", 0x01, MAC_KEY, bytes(32), [32])
@@ -192,7 +204,7 @@ def test_mac_over_temp_key(provisioned: Library) -> None:
 
 
 def validation(key: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey) -> tuple[bytes, bytes]:
-    """Return the other data and the signature with which the chip validates a key in the slot of the gateway."""
+    """Return the other data and the signature with which the chip validates a key in the gateway's slot."""
     head = bytes((0x40, 0x10)) + GATEWAY_KEY.to_bytes(2, "little")
     temp_key = sha256(SECRET, head, SERIAL[8:9], SERIAL[0:2], bytes(25), xy(key.public_key()))
     other = bytes((0, AUTHORITY_KEY, 0, 0x0B, 0x10, 0x12, 0x00, GATEWAY_KEY | 0x50, 0, 0)) + bytes(4 + 2) + b"\1\0\0"
@@ -201,7 +213,7 @@ def validation(key: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateK
 
 
 def test_a_new_gateway_key_is_validated(provisioned: Library) -> None:
-    """A gateway key that was written after the locks is used only when the authority's key has signed it."""
+    """A gateway key that was written after the locks can be used only after the authority's key has signed it."""
     other, signature = validation(STRANGER, AUTHORITY)
     check = ("atcab_verify_stored", DIGEST, signed(STRANGER, DIGEST), GATEWAY_KEY, [1])
     provisioned.get("atcab_write_pubkey", GATEWAY_KEY, xy(STRANGER.public_key()))

@@ -1,4 +1,4 @@
-"""smpmgr updates, tests, confirms and rolls back the stand-in board that the tests of the SMP face use."""
+"""smpmgr updates, tests, confirms and rolls back the simulated board of the SMP face's tests."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_an_image_is_tested_and_confirmed(tmp_path: Path) -> None:
 
 
 def test_an_image_that_is_not_confirmed_is_rolled_back(tmp_path: Path) -> None:
-    """The board returns to its image at the second reset."""
+    """Without a confirmation, the board returns to its old image at the second reset."""
     with SmpDevice(tmp_path / "port", OLD) as board:
         install(board, tmp_path)
         smpmgr(board, "os", "reset")

@@ -1,4 +1,7 @@
-"""Keys in SoftHSM for accounts, identities and logs. Each mistake has its own error, and the PIN is never shown."""
+"""SoftHSM tokens contain the keys of accounts, identities and logs.
+
+Each mistake has its own error, and the PIN is never shown.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,7 @@ class SoftToken:
 
 @pytest.fixture(scope="module")
 def token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftToken]:
-    """Make the tokens and import the keys. SoftHSM reads its settings once in each process."""
+    """Make the tokens and import the keys. SoftHSM reads its settings only once in each process."""
     folder = tmp_path_factory.mktemp("softhsm")
     (folder / "tokens").mkdir()
     (folder / "settings").write_text(f"directories.tokendir = {folder}/tokens\nlog.level = ERROR\n")
@@ -87,14 +90,14 @@ def softhsm(*words: str) -> None:
 
 
 def refuse_to_ask(prompt: str) -> str:
-    """Fail, because no PIN must be asked for."""
+    """Fail, because no test may ask for a PIN."""
     raise AssertionError(prompt)
 
 
 def test_an_account_signs_messages_and_transactions(token: SoftToken, anvil: Chain) -> None:
-    """The account of a token has the address of its key.
+    """A token's account has the address of the token's key.
 
-    Its signatures recover to it, and a node accepts its transactions.
+    The account's address is recovered from its signatures, and a node accepts its transactions.
     """
     account = account_of(token.uri("account"), is_local_chain=False, ask_password=refuse_to_ask)
     assert account.address == Account.from_key(SECRET).address
@@ -111,7 +114,7 @@ def test_an_account_signs_messages_and_transactions(token: SoftToken, anvil: Cha
 
 
 def test_the_key_of_an_identity_signs_with_low_s(token: SoftToken) -> None:
-    """Half of SoftHSM's signatures have a high s. All returned signatures have the low s."""
+    """Half of SoftHSM's signatures have a high s. BlockOTA returns only signatures with a low s."""
     key = open_token_key(token.uri("identity"), environment=os.environ, curve="P-256")
     point = P256.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     assert b"\x04" + key.public_key == point
@@ -119,7 +122,7 @@ def test_the_key_of_an_identity_signs_with_low_s(token: SoftToken) -> None:
 
 
 def test_the_key_of_a_log_signs_checkpoints(token: SoftToken) -> None:
-    """A checkpoint that a token signed verifies with the key of the log."""
+    """A checkpoint that a token signed is valid under the log's public key."""
     signer = open_log_key(token.uri("log"), "gateway.example/7", environment=os.environ)
     assert signer.key.key == ED25519.public_key().public_bytes_raw()
     note = Checkpoint("gateway.example/7", TreeHead(0, bytes(32))).signed(signer)
@@ -148,7 +151,7 @@ def test_twins_are_told_apart_by_their_id(token: SoftToken) -> None:
 def test_a_key_that_cannot_be_used_is_refused(
     token: SoftToken, uri: Callable[[SoftToken], str], error: type[BlockOTAError], text: str
 ) -> None:
-    """A missing token or key, a label of two keys, a wrong module and a key of another kind each have their error."""
+    """A missing token or key, a duplicate label, a wrong module and a key of another kind each have their own error."""
     with pytest.raises(error, match=text):
         account_of(uri(token), is_local_chain=False, ask_password=refuse_to_ask)
 
@@ -177,14 +180,14 @@ def imgtool(*words: str, folder: Path) -> None:
 
 
 def unsigned_image(token: SoftToken, name: str, *words: str) -> None:
-    """Make an image without a signature by imgtool."""
+    """Make an unsigned image with imgtool."""
     (token.folder / "app.bin").write_bytes(program(0x4200))
     sizes = ("--header-size", "0x200", "--pad-header", "--slot-size", "0x8000", "--align", "4", "--version", "1.4.0")
     imgtool("sign", *sizes, *words, "app.bin", name, folder=token.folder)
 
 
 def test_a_token_signs_an_image(token: SoftToken) -> None:
-    """An image that a token signed is verified by imgtool, and by us with the public key of the token."""
+    """An image that a token signed is verified by imgtool, and by BlockOTA with the token's public key."""
     unsigned_image(token, "unsigned.bin", "--security-counter", "3")
     assert token.run("key", "public", token.uri("identity"), "-o", "image.pem").returncode == 0
     words = ("key", "sign-image", "unsigned.bin", "--key", token.uri("identity"))

@@ -30,9 +30,10 @@ class Device:
         folder: the device's files; `installed` is written by SWUpdate.
         server: URL of the DDI face.
         token: the device's token.
-        authority: file with the certificate that the device trusts for the server; None for those of the system.
+        authority: file with the CA certificate that the device trusts for the server; None for the system's
+            certificates.
         number: the device's number.
-        attributes: what it reports about itself.
+        attributes: the attributes that the device reports.
     """
 
     folder: Path
@@ -49,7 +50,7 @@ class Device:
 
     @contextmanager
     def running(self, *words: str) -> Iterator[subprocess.Popen[str]]:
-        """Run SWUpdate until the end of the block, with further options of its client."""
+        """Run SWUpdate until the end of the ``with`` block, with further options of its client."""
         client = ["-t", "default", "-u", self.server, "-i", str(self.number), "-k", self.token]
         client += ["-p", "1", "-r", "5", "-w", "1"]
         command = [find_program("swupdate"), "-k", str(self.folder / "signer.pem"), "-m", "-v", "-H", "thermo2:1.0"]

@@ -1,4 +1,4 @@
-"""Debian's SWUpdate installs what owners signed at the Safe: from `release publish` to the anchored receipt."""
+"""Debian's SWUpdate installs a release that the Safe's owners signed; its receipt is anchored on the chain."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def add_face(folder: Path) -> int:
 
 
 def stage(site: Workshop) -> str:
-    """Return the stage of the device's delivery, as the gateway's state has it."""
+    """Return the stage of the device's delivery that the gateway's state records."""
     outcome = site.run("gateway", "device", str(NUMBER), "--json")
     return str(outcome.json["deliveries"][0]["stage"]) if outcome.status == 0 else ""
 
 
 def check_receipt(site: Workshop) -> str:
-    """Anchor the log, and return what anyone finds who checks the first receipt against the chain."""
+    """Anchor the log, check the first receipt against the chain as a third party does, and return the result."""
     ok(site.run("log", "checkpoint"))
     ok(site.run("log", "anchor", "--all", *GATEWAY_KEY))
     ok(site.run("log", "receipt", "0", "--chain", "-o", "receipt.json"))
@@ -73,7 +73,7 @@ def check_receipt(site: Workshop) -> str:
 
 
 def test_a_published_swu_is_installed_and_its_receipt_is_anchored(site: Workshop) -> None:
-    """The real gateway, over HTTPS, is restarted while the device restarts; the receipt names the published file."""
+    """The real gateway is restarted while the device restarts; the receipt still names the published file."""
     site.decide(pair_call(HUB))
     done(site, "device", "spec", "add", "hub", *REGISTRANT_KEY)
     done(site, "device", "spec", "allow", "hub", "--product", HUB.name, *REGISTRANT_KEY)

@@ -26,7 +26,7 @@ from tests.support.gateway import NOW, GatewayCore, gateway_core, known_device, 
 
 
 class CuttingProxy:
-    """Forwards connections to a server, and cuts one of them after some bytes of the answer."""
+    """Forwards connections to a server, and cuts one connection after some bytes of the answer."""
 
     def __init__(self, port: int, *, cut_after: int) -> None:
         self._target, self._left = port, cut_after
@@ -67,7 +67,7 @@ class Site:
 
     Attributes:
         gateway: the core with its state.
-        face: the DDI face, which serves.
+        face: the running DDI face.
         device: the device.
         release: the release.
     """
@@ -99,7 +99,7 @@ Use = Callable[[Site], Awaitable[None]]
 
 
 def at_site(folder: Path, use: Use, *, spoil: bool = False, policy: GroupPolicy | None = None) -> None:
-    """Use a site whose release is a signed .swu. `spoil` damages the payload after the signature."""
+    """Run a test with a site whose release is a signed .swu. `spoil` damages the payload after the signature."""
 
     async def main() -> None:
         home = folder / "device"
@@ -129,7 +129,10 @@ def at_site(folder: Path, use: Use, *, spoil: bool = False, policy: GroupPolicy 
 
 
 def test_an_update_is_resumed_installed_and_confirmed(tmp_path: Path) -> None:
-    """The download continues after a cut. The log has the installation only after the restart."""
+    """The download continues after the connection was cut.
+
+    The log has the installation only after the device's restart.
+    """
 
     async def use(site: Site) -> None:
         proxy = CuttingProxy(site.face.port, cut_after=2 << 20)
@@ -147,7 +150,7 @@ def test_an_update_is_resumed_installed_and_confirmed(tmp_path: Path) -> None:
 
 
 def test_an_update_is_postponed_by_withholding_the_link(tmp_path: Path) -> None:
-    """Outside the daily window, SWUpdate finds no update. Inside it, SWUpdate installs the update."""
+    """Outside the daily window, SWUpdate finds no update. Within the window, SWUpdate installs the update."""
     begin = (NOW + 3600) % 86_400
     policy = GroupPolicy(windows=(DailyWindow(begin, (begin + 3600) % 86_400),))
 

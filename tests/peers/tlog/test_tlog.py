@@ -52,7 +52,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_go_finds_the_same_entries_and_proofs(log: TileLog, reader: Path) -> None:
-    """Go's reader verifies the checkpoint and every tile. It makes the same proofs as BlockOTA."""
+    """Go's reader verifies the checkpoint and every tile. Go's reader computes the same proofs as BlockOTA."""
     indices = (0, 1, 255, 256, 4321, 4999)
     for earlier in SIZES:
         done = subprocess.run(
@@ -182,7 +182,10 @@ def lite(tmp_path: Path) -> Iterator[Witness]:
 
 
 def test_litewitness_cosigns_a_growing_log_and_refuses_a_fork(lite: Witness, tmp_path: Path) -> None:
-    """Each checkpoint gets a valid cosignature. Another history of the same log gets no cosignature, at any size."""
+    """Each checkpoint gets a valid cosignature.
+
+    A different history of the same log gets no cosignature, at any size.
+    """
     log = TileLog(tmp_path / "log")
     for size in (1, 5, 300, 1000):
         log.append(entries_of(len(log), size))
@@ -198,7 +201,10 @@ def test_litewitness_cosigns_a_growing_log_and_refuses_a_fork(lite: Witness, tmp
 
 
 def test_litewitness_does_not_know_other_logs(lite: Witness, tmp_path: Path) -> None:
-    """A log that the witness does not know is published without its signature. The reason is reported."""
+    """A log that the witness does not have in its list is published without the witness's signature.
+
+    The reason is reported.
+    """
     log = TileLog(tmp_path / "log")
     log.append(entries_of(0, 5))
     _, reasons = publish(log, note_signer("other.example"), lite)

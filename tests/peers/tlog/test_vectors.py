@@ -1,4 +1,4 @@
-"""The proofs of Go's `golang.org/x/mod/sumdb/tlog` with which the contracts and `blockota.formats.tlog` are tested."""
+"""The test vectors of the contracts and of `blockota.formats.tlog` come from Go's `golang.org/x/mod/sumdb/tlog`."""
 
 from __future__ import annotations
 

@@ -26,7 +26,10 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_does_everything_on_a_given_node(workshop: Workshop, python: Path) -> None:
-    """Every program runs with only the installed wheel. The installed command signs as a build server does."""
+    """Every program runs with only the installed wheel.
+
+    The installed command signs with the key of the option ``--sign``, as a build server does.
+    """
     copy_images()
     with serve_tcp(board(1)) as port:
         for file, program in write_programs(workshop.folder):
@@ -39,7 +42,7 @@ def test_the_wheel_does_everything_on_a_given_node(workshop: Workshop, python: P
 
 
 def test_the_programs_pass_a_strict_type_checker(python: Path, tmp_path: Path) -> None:
-    """The installed package has types for everything that the programs use. It refuses an unknown name."""
+    """The installed package has type hints for everything that the programs use. It refuses an unknown name."""
     files = [file.name for file, _ in write_programs(tmp_path)]
     (tmp_path / "wrong.py").write_text("import blockota\n\nblockota.Netwrok\n")
     mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--python-executable", str(python)]

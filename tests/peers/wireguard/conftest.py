@@ -1,6 +1,6 @@
 """Two validators, two gateways and an operations room of a city, each in its own network namespace.
 
-Their tunnels come from the registry.
+Their tunnels are configured from the identity registry.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class End:
     """One end of the tunnels.
 
     Attributes:
-        uuid: the identity of the end.
+        uuid: the identity's UUID.
         kind: its kind.
-        address: the virtual IP of the end.
-        host: the host on which the end runs.
+        address: the virtual IP of the tunnel end.
+        host: the host on which the tunnel end runs.
         folder: the folder with the settings and the key.
         interface: the name of the interface. wireguard-go needs a different name in each namespace.
         process: ``blockota vpn sync --watch``; None until it is started.
@@ -79,25 +79,25 @@ class End:
             self.process = None
 
     def reaches(self, other: End, *, count: int = 1) -> bool:
-        """Whether another end answers a ping through the tunnel within a second."""
+        """Whether another tunnel end answers a ping through the tunnel within a second."""
         command = self.host.command("ping", "-n", "-c", str(count), "-W", "1", other.address)
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def comes_to_reach(self, other: End) -> None:
-        """Wait until another end answers."""
+        """Wait until another tunnel end answers a ping."""
         eventually(lambda: self.reaches(other), what=f"an answer of {other.address} at {self.address}")
 
 
 @dataclass
 class TunnelCity:
-    """The ends, on the chain of a city.
+    """The tunnel ends of a city, and the city's chain.
 
     Attributes:
         city: the city.
-        validators: two ends that listen.
-        gateways: two ends that connect.
-        room: the operations room, which listens.
-        node: the URL of the chain for the ends.
+        validators: two tunnel ends that accept connections.
+        gateways: two tunnel ends that open connections.
+        room: the operations room, which accepts connections.
+        node: the URL of the chain's node for the tunnel ends.
     """
 
     city: City
@@ -142,14 +142,14 @@ def tunnels(city: City, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tu
 
 
 def log_signer(uuid: UUID) -> NoteSigner:
-    """Return the key of the log of an end."""
+    """Return the log key of a tunnel end."""
     private = Ed25519PrivateKey.from_private_bytes(uuid.bytes * 2)
     key = VerifierKey(f"city.example/{uuid.hex}", NoteAlgorithm.ED25519, private.public_key().public_bytes_raw())
     return NoteSigner(key, private.sign)
 
 
 def write_settings(end: End, others: list[End], city: City, url: str) -> None:
-    """Write the settings of an end, which connects to some others. The gateways do not listen."""
+    """Write the settings of a tunnel end, which connects to some other tunnel ends. The gateways do not listen."""
     lines = [
         'network = "city"',
         "[networks.city]",

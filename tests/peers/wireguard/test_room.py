@@ -1,4 +1,4 @@
-"""An operations room with a real tunnel: it reads the log of a gateway through it, and its page shows the tunnel."""
+"""An operations room reads a gateway's log through a real tunnel, and its page shows the tunnel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOG_PORT = 8472
 
 
 def write_log(end: End) -> str:
-    """Make the log of an end with two entries, and return its folder."""
+    """Make the log of a tunnel end with two entries, and return the log's folder."""
     folder = end.folder / "log"
     log = TileLog(folder)
     log.append(
@@ -47,7 +47,7 @@ def write_room_settings(tunnels: TunnelCity) -> None:
 
 @contextmanager
 def started(end: End, *command: str) -> Iterator[None]:
-    """Run a program on the host of an end while the ``with`` block runs."""
+    """Run a program on the host of a tunnel end while the ``with`` block runs."""
     with (end.folder / "program.txt").open("w") as output:
         process = subprocess.Popen(end.host.command(*command), stdout=output, stderr=output, cwd=ROOT)
         try:
@@ -58,7 +58,7 @@ def started(end: End, *command: str) -> Iterator[None]:
 
 
 def page(room: End, path: str) -> str:
-    """Return the text of a page, as a browser on the host of the room gets it; empty if nothing answers."""
+    """Return the text of a page that a browser on the room's host gets; empty if the room does not answer."""
     command = room.host.command("curl", "-s", "-m", "10", f"http://127.0.0.1:8480{path}")
     found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", found))

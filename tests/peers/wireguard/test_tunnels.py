@@ -1,4 +1,7 @@
-"""Tunnels of real WireGuard follow the registry. The tests check who reaches whom, and through which ports."""
+"""Tunnels of real WireGuard are configured from the identity registry.
+
+The tests check which tunnel ends reach each other, and through which ports.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ def answers(client: End, server: End, port: int) -> bool:
 
 
 def test_each_port_is_open_to_the_kinds_that_need_it(tunnels: TunnelCity) -> None:
-    """A validator takes requests, a gateway takes commands of validators, and the room reads the logs of both."""
+    """A validator accepts requests, a gateway accepts validators' commands, and the room reads both kinds of logs."""
     validator, gateway, room = tunnels.validators[0], tunnels.gateways[0], tunnels.room
     for one, other in ((gateway, validator), (gateway, room), (room, validator)):
         one.comes_to_reach(other)
@@ -79,12 +82,12 @@ def test_the_virtual_ip_of_another_gets_no_answer(tunnels: TunnelCity) -> None:
 
 
 def is_silent(end: End, other: End) -> bool:
-    """Whether an end does not reach another."""
+    """Whether one tunnel end cannot reach another."""
     return not end.reaches(other)
 
 
 def test_a_ban_ends_the_tunnels_at_all_validators_and_no_others(tunnels: TunnelCity) -> None:
-    """A banned gateway is cut off everywhere, and the other gateway loses no packet. Then the ban is lifted."""
+    """A banned gateway loses all its tunnels, and the other gateway loses no packet. Then the ban is lifted."""
     banned, other = tunnels.gateways
     for validator in tunnels.validators:
         banned.comes_to_reach(validator)
@@ -124,7 +127,7 @@ def test_the_status_joins_wireguard_and_the_registry(tunnels: TunnelCity) -> Non
 
 
 def test_the_metrics_count_the_tunnels(tunnels: TunnelCity) -> None:
-    """The metrics of a host count its peers, and name none of them."""
+    """The metrics of a host count its peers, but do not name them."""
     validator, gateway = tunnels.validators[0], tunnels.gateways[0]
     gateway.comes_to_reach(validator)
     text = validator.host.run("curl", "-sS", f"http://127.0.0.1:{METRICS}/metrics")
@@ -158,7 +161,7 @@ def test_the_printed_file_is_one_of_wireguard(tunnels: TunnelCity) -> None:
 
 
 def test_the_tunnels_close_when_the_program_stops(tunnels: TunnelCity) -> None:
-    """After SIGTERM, no peer is left. The next start opens the tunnels again."""
+    """After SIGTERM, the interface has no peers. The next start opens the tunnels again."""
     gateway, validator = tunnels.gateways[0], tunnels.validators[0]
     gateway.comes_to_reach(validator)
     gateway.stop()
@@ -169,7 +172,7 @@ def test_the_tunnels_close_when_the_program_stops(tunnels: TunnelCity) -> None:
 
 
 def reach_by_force(end: End, other: End, way: End) -> None:
-    """Let an end send packets for another end to a validator: a gateway may configure its own end as it likes."""
+    """Let a tunnel end send packets for another one to a validator; a gateway's operator can configure this."""
     rows = [line.split() for line in end.host.run("wg", "show", end.interface, "allowed-ips").splitlines()]
     key = next(row[0] for row in rows if f"{way.address}/32" in row)
     allowed = f"{way.address}/32,{other.address}/32"
@@ -178,7 +181,7 @@ def reach_by_force(end: End, other: End, way: End) -> None:
 
 
 def test_no_gateway_reaches_another_through_a_validator(tunnels: TunnelCity) -> None:
-    """A validator that forwards packets drops those between tunnels, also after another program flushed all rules."""
+    """A validator that forwards packets drops those between tunnels, even after another program removed its rules."""
     validator, (first, second) = tunnels.validators[0], tunnels.gateways
     for gateway, other in ((first, second), (second, first)):
         gateway.comes_to_reach(validator)
@@ -196,7 +199,10 @@ def test_no_gateway_reaches_another_through_a_validator(tunnels: TunnelCity) -> 
 
 
 def test_a_start_without_chain_is_closed(tunnels: TunnelCity) -> None:
-    """A killed process leaves its peers. The next one removes them before it reads the registry."""
+    """A killed process leaves its peers in the interface.
+
+    The next process removes these peers before it reads the registry.
+    """
     validator, gateway = tunnels.validators[0], tunnels.gateways[0]
     gateway.comes_to_reach(validator)
     assert validator.process
@@ -216,7 +222,7 @@ def test_a_start_without_chain_is_closed(tunnels: TunnelCity) -> None:
 
 
 def test_a_lost_interface_and_a_second_process(tunnels: TunnelCity) -> None:
-    """A removed interface is made again. A second process for the same tunnels is refused."""
+    """An interface that was removed is created again. A second process for the same tunnels is refused."""
     validator, gateway = tunnels.validators[0], tunnels.gateways[0]
     validator.host.run("ip", "link", "del", validator.interface)
     gateway.comes_to_reach(validator)

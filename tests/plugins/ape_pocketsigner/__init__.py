@@ -1,7 +1,7 @@
 """An Ape plugin for a simulated hardware wallet; a JSON file is the device, and its ``mood`` selects the behaviour.
 
 The file exists while the device is plugged in. Like ape-ledger and ape-trezor, the package registers an account type
-and a container, and keeps ⟨address, derivation path⟩ of each account in its data folder. The plugin prints prompts on
+and a container. It stores ⟨address, derivation path⟩ of each account in its data folder. The plugin prints prompts on
 stdout. If nothing was signed, the plugin returns None or raises. The plugin also reproduces known defects of such
 plugins.
 """
@@ -25,7 +25,7 @@ from hexbytes import HexBytes
 
 
 class UsbError(Exception):
-    """An exception of a library that the plugin uses, which Ape does not translate."""
+    """An exception from a library that the plugin uses; Ape does not translate this exception."""
 
 
 class SigningError(AccountsError):
