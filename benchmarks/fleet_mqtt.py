@@ -1,8 +1,8 @@
 """Measure how fast MQTT devices are notified: ``python -m benchmarks.fleet_mqtt``.
 
 A thousand devices in one process are connected to mosquitto over TLS. The gateway's core then receives the facts of a
-block with a new release. The benchmark measures the time from the arrival of these facts until each device has received
-the signed document.
+block with a new release. The benchmark measures the time from the arrival of the block's facts until each device has
+received the signed document.
 """
 
 from __future__ import annotations

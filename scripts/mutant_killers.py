@@ -1,7 +1,7 @@
 """The test suites that run on mutants, each in a copy of the repository: forge's tests, then the Python tests by Ape.
 
-Both suites deploy the bytecode that the package ships. In the copy, a mutant's bytecode replaces this
-bytecode. Nothing is therefore compiled again, and a run of forge takes one to two seconds.
+Both suites deploy the bytecode that the package ships. In the copy, the mutant's bytecode replaces the package's
+bytecode. The package and the tests are therefore not compiled again, and a run of forge takes one to two seconds.
 """
 
 from __future__ import annotations

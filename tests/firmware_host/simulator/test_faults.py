@@ -105,7 +105,7 @@ def test_power_fails_while_the_option_bytes_are_erased() -> None:
 
 
 def test_an_unplugged_cable_leaves_the_rom_in_its_half_frame() -> None:
-    """With `unplug_after` the boot ROM still waits for the rest of its frame after the reconnection."""
+    """With `unplug_after`, the boot ROM waits for the missing part of its frame even after the reconnection."""
     frame = writing(FLASH, b"abcd")
     board = ready(Faults(unplug_after=1 + 10))
     assert board.feed(frame) == ACK * 2
@@ -128,7 +128,7 @@ def test_a_rest_of_a_frame_completes_it_after_the_cable_is_back() -> None:
 
 
 def test_a_cable_that_comes_off_in_an_answer_loses_its_rest() -> None:
-    """With `unplug_after_sent` the rest of the answer is lost, and the boot ROM accepts the next command."""
+    """With `unplug_after_sent`, the missing part of the answer is lost, and the boot ROM accepts the next command."""
     board = ready(Faults(unplug_after_sent=3))
     assert board.feed(GET_ID) == b"\x79\x01"
     assert board.feed(GET_ID) == SILENCE

@@ -120,7 +120,7 @@ def test_the_command_prints_its_url_and_ends_on_a_signal(tmp_path: Path, stop: s
 
 
 def test_the_second_bank_can_begin_with_another_page_number(tmp_path: Path) -> None:
-    """With ``--second-bank-page``, the ROM erases the first page of the second bank for the given number."""
+    """With ``--second-bank-page``, the boot ROM erases the second bank's first page for this page number."""
     flash = tmp_path / "board.flash"
     flash.write_bytes(bytes(512 * 1024))
 

@@ -37,7 +37,7 @@ ADMINISTRATOR = next(one.account for one in IDENTITIES if one.kind == "administr
 
 @dataclass
 class CityLedger:
-    """Both chains, with the folder of the city's desk.
+    """The producer chain and the gateway chain, with the folder of the city's desk.
 
     Attributes:
         network: the nodes of the gateway chain.

@@ -32,7 +32,7 @@ class FailOver:
 
 
 class CloudStorage:
-    """The database, read by psycopg and not by BlockOTA's own code.
+    """The database, which this class reads with psycopg instead of BlockOTA's own code.
 
     Args:
         pair: the servers.

@@ -73,7 +73,7 @@ class World:
     def captured(self) -> Member:
         """The gateway with the actuator.
 
-        This gateway is taken over by an attacker, and is banned while all services run.
+        An attacker takes control of this gateway, which is banned while all services run.
         """
         return self.members[-2]
 

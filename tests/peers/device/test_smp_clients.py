@@ -112,7 +112,7 @@ def test_smpclient_updates_a_large_image(board: QemuBoard, tmp_path: Path) -> No
 
 
 def test_the_board_describes_itself(board: QemuBoard) -> None:
-    """The board answers questions about echo, buffer size and loader."""
+    """The board answers the SMP requests for echo, buffer size and bootloader information."""
     echo, parameters, loader = asked(board, EchoWrite(d="ß" * 300), MCUMgrParametersRead(), BootloaderInformationRead())
     assert (echo.r, parameters.buf_size, loader.bootloader) == ("ß" * 300, 1024, "BlockOTA")
 
@@ -137,7 +137,7 @@ def test_an_upload_goes_on_after_a_power_cut(board: QemuBoard, tmp_path: Path) -
 
 
 def refused(board: QemuBoard, request: Any) -> tuple[int, str]:
-    """The erase of a slot other than slot 1 is refused."""
+    """Send a request that the board must refuse; return the error code and the reason."""
     (answer,) = asked(board, request)
     return int(answer.rc), str(answer.rsn)
 

@@ -43,7 +43,7 @@ def test_s_records_of_srec_cat(tmp_path: Path) -> None:
 
 
 def test_intel_hex_of_srec_cat(tmp_path: Path) -> None:
-    """A HEX file that srec_cat merged from two overlapping parts with equal bytes gives the whole image."""
+    """A HEX file that srec_cat merged from two overlapping parts with equal bytes is read as the whole image."""
     made = tmp_path / "app.hex"
     run("srec_cat", RAW, "-binary", "-offset", BASE, "-o", made, "-intel")
     assert read_image(made.read_bytes()).data == RAW.read_bytes()
@@ -53,7 +53,7 @@ def test_intel_hex_of_srec_cat(tmp_path: Path) -> None:
 
 
 def test_dfuse_files_of_dfuse_pack(tmp_path: Path) -> None:
-    """The DfuSe file that dfuse-pack makes from two raw parts gives the image with both parts at their addresses."""
+    """A DfuSe file that dfuse-pack makes from two raw parts is read as an image with both parts in place."""
     content = RAW.read_bytes()
     (tmp_path / "first.bin").write_bytes(content[:1000])
     (tmp_path / "second.bin").write_bytes(content[1000:])

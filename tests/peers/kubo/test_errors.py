@@ -140,7 +140,7 @@ def test_storage_max_is_not_a_limit(kubo: Path, tmp_path: Path) -> None:
 
 
 def test_the_gateway_is_not_the_api(node: Node) -> None:
-    """If the store's URL is the node's gateway, the error asks for the address of the RPC API."""
+    """If the store's URL is the node's gateway, the error requests the address of the RPC API."""
     with pytest.raises(StoreError, match=r"is not the RPC API of a Kubo node: the status is 404. Use .*Addresses.API"):
         KuboStore(node.gateway).put(io.BytesIO(DATA))
 

@@ -63,7 +63,7 @@ def test_a_failed_pin_is_a_success_on_the_wire(node: Node) -> None:
 @pytest.mark.parametrize("shape", SIZES)
 @pytest.mark.parametrize("settings", ["new", "odd"])
 def test_explicit_options_give_our_address(request: pytest.FixtureRequest, settings: str, shape: str) -> None:
-    """``ipfs add`` with explicit options gives our CID, whatever the node's import settings are."""
+    """``ipfs add`` with explicit options computes BlockOTA's CID, whatever the node's import settings are."""
     node: Node = request.getfixturevalue({"new": "node", "odd": "odd_node"}[settings])
     data = content(f"added {shape}", SIZES[shape])
     assert node.ipfs("add", "-Q", *EXPLICIT, data=data).strip() == str(cid_of(io.BytesIO(data)))
@@ -71,13 +71,13 @@ def test_explicit_options_give_our_address(request: pytest.FixtureRequest, setti
 
 @pytest.mark.parametrize("shape", SIZES)
 def test_the_profile_gives_our_address(profiled_node: Node, shape: str) -> None:
-    """With the profile unixfs-v1-2025, ``ipfs add`` without options gives our CID."""
+    """With the profile unixfs-v1-2025, ``ipfs add`` without options computes BlockOTA's CID."""
     data = content(f"profiled {shape}", SIZES[shape])
     assert profiled_node.ipfs("add", "-Q", data=data).strip() == str(cid_of(io.BytesIO(data)))
 
 
 def test_defaults_give_another_address(node: Node) -> None:
-    """Without a profile, ``ipfs add`` gives another CID; ``--cid-version=1`` gives another CID above 256 KiB."""
+    """Without a profile, ``ipfs add`` computes another CID; ``--cid-version=1`` computes another one above 256 KiB."""
     small, large = content("small", 256 << 10), content("large", (256 << 10) + 1)
     assert node.ipfs("add", "-Q", data=small).startswith("Qm")
     assert node.ipfs("add", "-Q", "--cid-version=1", data=small).strip() == str(cid_of(io.BytesIO(small)))

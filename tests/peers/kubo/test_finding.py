@@ -31,7 +31,7 @@ def found(store: KuboStore, *gateways: Gateway) -> tuple[bytes, list[str]]:
 
 
 def test_a_node_that_lacks_the_image_does_not_search_for_it_first(kubo: Path, tmp_path: Path) -> None:
-    """Known sources are asked before the Kubo node searches the network, which may take minutes."""
+    """Known sources are queried before the Kubo node searches the network, which may take minutes."""
     with running_node(kubo, tmp_path, kind=ONLINE) as node, serving(BLOCKS) as gateway:
         began = time.monotonic()
         assert found(node.store, gateway) == (IMAGE, ["Asking other sources for the image (1 source)."])

@@ -102,7 +102,7 @@ def test_a_pipe_can_be_put(node: Node) -> None:
 
 
 def test_a_corrupt_block_is_not_replaced_from_a_pipe(node: Node) -> None:
-    """A pipe cannot be read again, so the corrupt block is removed, and the error asks for the file once more."""
+    """A pipe cannot be read again, so the corrupt block is removed, and the error requests the file a second time."""
     data = content("decays before a pipe", CHUNK_SIZE + 5)
     cid = node.store.put(io.BytesIO(data))
     decay(node, next(dag(io.BytesIO(data))))

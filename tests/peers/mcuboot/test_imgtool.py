@@ -33,20 +33,14 @@ CASES = {
 
 
 def imgtool(*words: str, folder: Path) -> str:
-    """Images are recognised.
-
-    Their digest equals the output of ``imgtool verify``, and the digest that a device reports.
-    """
+    """Run imgtool in a folder, and return its output; it must succeed."""
     command = [str(PACKAGES / "imgtool"), *words]
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.mark.parametrize("options", CASES.values(), ids=CASES)
 def test_the_digest_is_the_one_of_imgtool(tmp_path: Path, options: tuple[str, ...]) -> None:
-    """Images are recognised.
-
-    Their digest equals the output of ``imgtool verify``, and the digest that a device reports.
-    """
+    """An image's digest equals the output of ``imgtool verify``, and the image is accepted as an MCUboot image."""
     (tmp_path / "app.bin").write_bytes(program(0x4200, after=bytes(5000)))
     imgtool("keygen", "-k", "key.pem", "-t", "ecdsa-p256", folder=tmp_path)
     imgtool(*SIGN, *options, "app.bin", "signed.bin", folder=tmp_path)

@@ -80,7 +80,10 @@ def gateway(workshop: Workshop) -> Workshop:
 
 
 def test_no_confirmed_reading_is_lost(gateway: Workshop, tmp_path: Path) -> None:
-    """The gateway is killed while it writes a burst. All readings reach the validator, and a command is answered."""
+    """The gateway is killed while it writes a burst.
+
+    All readings of the burst still reach the validator, and a command is answered.
+    """
     city = City(gateway.chain, deployed(gateway), gateway.cast)
     ports = free_port(), free_port()
     folder = tmp_path / "validator"

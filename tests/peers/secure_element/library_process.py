@@ -77,7 +77,7 @@ def receive(_interface: int, _word_address: int, data: int, length: Any) -> int:
 
 
 def call(function: str, arguments: list[Any]) -> dict[str, Any]:
-    """Call a function of the library. Returns its status and the contents of the output buffers."""
+    """Call a function of the library. Returns the function's status and the contents of the output buffers."""
     values: list[Any] = []
     outputs = []
     for argument in arguments:

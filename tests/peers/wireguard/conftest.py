@@ -1,6 +1,6 @@
 """Two validators, two gateways and an operations room of a city, each in its own network namespace.
 
-Their tunnels are configured from the identity registry.
+The tunnels are configured from the identity registry.
 """
 
 from __future__ import annotations

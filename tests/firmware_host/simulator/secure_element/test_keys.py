@@ -290,7 +290,7 @@ def change_validity(
 def test_a_public_key_is_validated_and_invalidated(chip: SecureElement) -> None:
     """A written public key can be used after its parent key has signed it.
 
-    It stops working when it is written again or invalidated.
+    The public key cannot be used after it is written again or invalidated.
     """
     write_public(chip, VALIDATED, xy(OTHER_PEER.public_key()))
     good = signed(OTHER_PEER, DIGEST)

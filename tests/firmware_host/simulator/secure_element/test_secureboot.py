@@ -84,7 +84,7 @@ def test_the_signature_is_kept() -> None:
 
 
 def test_nothing_is_kept() -> None:
-    """In mode 1, only Full exists. In mode 0, SecureBoot does not exist."""
+    """In mode 1, only Full exists. In mode 0, the command SecureBoot is refused."""
     chip = chip_with(BOTH)
     boot(chip, FULL, OLD, signed(VENDOR, OLD))
     assert refused(lambda: boot(chip, FULL, OLD, signed(STRANGER, OLD))) == MISMATCH

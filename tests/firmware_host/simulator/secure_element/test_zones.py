@@ -166,7 +166,7 @@ def test_a_locked_slot_is_not_written(locked: SecureElement) -> None:
 
 
 def test_slots_are_not_read_or_locked_before_the_data_zone(configured: SecureElement) -> None:
-    """A secret slot with open writing accepts only whole blocks."""
+    """Before the data zone is locked, a slot can be neither read nor locked."""
     write_slot(configured, OPEN, BLOCK)
     assert refused(lambda: configured.execute(READ, 0x82, data(OPEN))) == FORBIDDEN
     assert refused(lambda: configured.execute(LOCK, SLOT_LOCK | OPEN << 2)) == FORBIDDEN
@@ -226,7 +226,7 @@ def test_encrypted_transfers_are_refused(new: SecureElement) -> None:
     ],
 )
 def test_wrong_parameters(new: SecureElement, opcode: int, mode: int, param2: int, sent: bytes) -> None:
-    """Before the configuration zone is locked, Random returns a fixed pattern. Afterwards, each number differs."""
+    """A command with wrong parameters is a parse error."""
     assert refused(lambda: new.execute(opcode, mode, param2, sent)) == PARSE
 
 
@@ -244,7 +244,7 @@ def test_a_counter_only_rises(configured: SecureElement) -> None:
 
 
 def test_random_numbers_begin_with_the_lock(new: SecureElement) -> None:
-    """Before the configuration zone is locked, Random returns a fixed pattern. Afterwards, each number differs."""
+    """Before the configuration zone is locked, Random returns a fixed pattern; after the lock, numbers differ."""
     assert new.execute(RANDOM) == new.execute(RANDOM, 1) == new.execute(NONCE, 1, 0, bytes(20)) == UNSEEDED
     assert refused(lambda: new.execute(COUNTER, 0, 0)) == FORBIDDEN
     configure(new)
@@ -288,7 +288,7 @@ def test_an_image_keeps_everything(locked: SecureElement) -> None:
 
 @pytest.mark.parametrize("image", [b"", bytes(1407), bytes(1404) + b"\xff" * 4])
 def test_a_wrong_image_is_refused(image: bytes) -> None:
-    """A configuration with rules that are not modelled cannot be locked."""
+    """A memory image of a wrong length or with wrong contents is refused."""
     with pytest.raises(UsageError):
         ElementMemory.from_image(image)
 
