@@ -1,7 +1,7 @@
 """Run a Python module inside a network namespace: ``python -m tests.peers.city.inside NAMESPACE MODULE ARGUMENTS``.
 
-``ip netns exec`` starts a new Python. This module enters the namespace in the process in which it runs, so that a
-process that was forked from `tests.support.fork_server` keeps the libraries that are imported already.
+``ip netns exec`` starts a new Python process. The module instead moves its own process into the namespace. A process
+that was forked from `tests.support.fork_server` therefore need not import its libraries again.
 """
 
 from __future__ import annotations
