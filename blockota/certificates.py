@@ -1,4 +1,4 @@
-"""Certificates for servers of a site, which an authority of their own signs (X.509, RFC 5280)."""
+"""Server certificates for a site, signed by the site's own certificate authority (X.509, RFC 5280)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _YEARS = timedelta(days=3650)
 def make_certificates(
     title: str, hosts: Sequence[str], *, now: datetime, authority: tuple[bytes, bytes] | None = None
 ) -> dict[str, bytes]:
-    """Make the key and the certificate of a server, and those of an authority if there is none.
+    """Make a server's key and certificate, and an authority's key and certificate if `authority` is None.
 
     Args:
         title: the name of a new authority.
@@ -31,7 +31,7 @@ def make_certificates(
         ``authority.pem`` too. The keys are unencrypted.
 
     Raises:
-        ValueError: the authority has no P-256 key.
+        ValueError: the authority's private key is not a P-256 key.
     """
     files = {}
     if authority:

@@ -45,7 +45,7 @@ class Connection:
     def close(self) -> None:
         """Close the open connections to the node.
 
-        A later read opens them again.
+        A later read opens the connections again.
         """
         if "chain" in self.__dict__:
             self.chain.close()
@@ -67,8 +67,9 @@ class Connection:
     def _remedy(self, otherwise: str, *, is_set: bool = False, owner: str = "vendor") -> tuple[str, Action | None]:
         """Return the remedy for a missing node or contract.
 
-        If the settings name the local chain of their folder, the remedy is to start that chain. If the value is not set
-        and the folder lacks a settings file, the remedy is to add the file. Otherwise, the remedy is `otherwise`.
+        If the settings name the local chain of their folder, the remedy is to start that chain. If the node or contract
+        is not set and the folder lacks a settings file, the remedy is to add the settings file. Otherwise, the remedy
+        is `otherwise`.
         """
         folder = self.settings.transactions.parent
         ports = [(place, LocalChain.last_port(place)) for place in (folder, folder / GATEWAY_FOLDER)]
@@ -92,7 +93,7 @@ class Connection:
     def _not_set(self, key: str, name: str) -> UsageError:
         """Return the error for a contract whose address is not set.
 
-        The remedy is the file that the contract's publisher provides.
+        The remedy refers to the settings file that the contract's publisher provides.
         """
         owner = publisher_of(key)
         file, why = self.settings.file, f"there is no {FILE_NAME} in this folder"
@@ -185,7 +186,7 @@ class Connection:
     def image_sources(self, named: Sequence[str] = ()) -> ImageSources:
         """Return the sources of an image.
 
-        The named URLs come first, then the sources from the settings and from the chain.
+        The URLs in `named` come first, followed by the sources from the settings and from the chain.
         """
 
         def replicas(release: Release) -> Iterable[Agreement]:

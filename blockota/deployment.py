@@ -36,13 +36,12 @@ class Deployment:
         contract: address of BlockOTA.
         replication: address of FirmwareReplication.
         safe: address of the vendor's Safe, which owns the contract BlockOTA. On a chain without the vendor's contracts,
-            `contract` and `replication` are empty, and `safe` is the city's.
+            `contract` and `replication` are empty, and `safe` is the address of the city's Safe.
         owners: addresses of the Safe's owners at its deployment.
         threshold: the number of owners who must sign.
         block_number: the block in which the first contract was created.
-        registries: addresses of the deployed contracts, by setting. The settings are those of
-            `blockota.settings.REGISTRIES`.
-        safes: addresses of the Safes that own these contracts. The keys are the owners: ``consortium`` and ``city``.
+        registries: addresses of the deployed contracts. The keys are the settings in `blockota.settings.REGISTRIES`.
+        safes: addresses of the Safes that own the contracts in `registries`. The keys are ``consortium`` and ``city``.
     """
 
     chain_id: int
@@ -56,7 +55,7 @@ class Deployment:
     safes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse fields of the wrong type, which a file can contain."""
+        """Refuse fields of the wrong type, because the fields can come from a file."""
         numbers = (self.chain_id, self.threshold, self.block_number)
         words = (self.contract, self.replication, self.safe, *self.owners)
         if not (isinstance(self.registries, Mapping) and isinstance(self.safes, Mapping)):
@@ -110,8 +109,8 @@ class Deployment:
 def settings_text(networks: Mapping[str, tuple[str, Deployment]], *, comment: str) -> str:
     """Return the text of a settings file.
 
-    For the city's BlockOTA, the file has a network ``<name>-configurations``. On this network, the commands for
-    products and releases use the city's BlockOTA.
+    For the city's BlockOTA, the file has a network ``<name>-configurations``. With the network
+    ``<name>-configurations``, the commands for products and releases use the city's BlockOTA.
 
     Args:
         networks: URL and deployment of each network by its name. The first is the network of the producer chain, and

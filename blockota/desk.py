@@ -50,9 +50,9 @@ _SMALLEST_PAGES = {0x451: 16 * 1024}
 
 
 def view_of(connection: Connection, proposals: Sequence[Proposal], *, safe: str = "") -> ChainView:
-    """Read the state of the chain that owners need for a review of these proposals.
+    """Read the chain view that owners need to review the proposals.
 
-    All proposals are of one Safe. Without proposals, `safe` selects the Safe (`find_desk`).
+    All proposals must belong to one Safe. If `proposals` is empty, `safe` selects the Safe (`find_desk`).
 
     Raises:
         ProposalError: the proposals are of several Safes, or of a Safe that owns none of the configured contracts.
@@ -77,18 +77,18 @@ def view_of(connection: Connection, proposals: Sequence[Proposal], *, safe: str 
 def views_of(
     connection_to: Callable[[int], Connection], proposals: Iterable[Proposal]
 ) -> tuple[list[ChainView], dict[int, ChainError]]:
-    """Read a chain view for each Safe of the proposals that owns a configured contract.
+    """Read a chain view for each Safe that has a proposal and owns a configured contract.
 
     Args:
-        connection_to: returns the connection to the chain with a chain id; for another chain, any connection.
+        connection_to: returns the connection for a chain id; if that chain is not configured, any connection.
         proposals: the proposals.
 
     Returns:
-        The views, and the errors of chains that are out of reach, by chain id. If no proposal is of a Safe that owns a
+        The chain views, and the error of each unreachable chain by chain id. If no proposal is of a Safe that owns a
         configured contract, the only view is that of the default Safe (`find_desk`).
 
     Raises:
-        ChainError: no chain is within reach.
+        ChainError: no chain can be reached.
     """
     views: dict[tuple[int, str], ChainView] = {}
     errors: dict[int, ChainError] = {}
@@ -111,8 +111,8 @@ def find_desk(connection: Connection, safe: str = "", target: str = "") -> Desk:
         connection: the connection to the chain.
         safe: address of the Safe; empty for the owner of the configured BlockOTA, or of the first registry if there is
             no BlockOTA.
-        target: address that a proposal calls. It selects one of two BlockOTA contracts of the same Safe, if one of them
-            has the city's configurations.
+        target: address that a proposal calls. If the Safe owns a second BlockOTA contract for the city's
+            configurations, the address selects one of the two contracts.
 
     Raises:
         ProposalError: the Safe owns none of the configured contracts.
@@ -142,15 +142,15 @@ def find_desk(connection: Connection, safe: str = "", target: str = "") -> Desk:
 
 
 def _replication(connection: Connection) -> ReplicationContract | None:
-    """Return the replication contract; None without one.
+    """Return the replication contract; None if no replication contract is configured.
 
-    Without it, agreements can be neither made nor decided.
+    Without a replication contract, agreements can be neither made nor decided.
     """
     return connection.replication if connection.settings.replication else None
 
 
 def _owners_of(chain: Chain, registries: Mapping[str, str]) -> dict[str, str]:
-    """Return the owners of contracts by setting.
+    """Return the owner of each contract, by the contract's setting.
 
     Contracts that do not exist on this chain are left out.
     """
@@ -165,9 +165,9 @@ def _owners_of(chain: Chain, registries: Mapping[str, str]) -> dict[str, str]:
 def review_on(
     connection: Connection, proposal: Proposal, inputs: ImageInputs | None = None, *, view: ChainView
 ) -> Review:
-    """Review a proposal before its signature.
+    """Review a proposal before an owner signs it.
 
-    The review checks its chain and Safe, hashes its images, and reads the chain's state.
+    The review checks the proposal's chain and Safe, and hashes the images of the proposal's releases.
 
     Args:
         connection: the connection to the chain.
@@ -213,7 +213,7 @@ def describe(connection: Connection, release: Release, named: Sequence[str] = ()
 def complete_draft(
     connection: Connection, draft: Draft, path: Path, *, contract: BlockOTAContract | None = None
 ) -> Draft:
-    """Add an image file and the memory of the product's chip to a draft, and make the wanted patches.
+    """Add an image file and the memory of the product's chip to a draft, and make the draft's delta patches.
 
     A configuration for a device that is not an STM32 is opaque.
 
@@ -250,10 +250,10 @@ def complete_draft(
 def find_higher_revoked(connection: Connection, draft: Draft) -> dict[Version, int]:
     """Find the revoked releases whose devices would refuse the image of a draft.
 
-    Only releases above the newest active one are compared. A release whose manifest is not found is left out.
+    Only releases newer than the newest active release are compared. A release whose manifest is not found is left out.
 
     Returns:
-        The security counters of these releases, by version. They are higher than that of the draft.
+        The security counters of the found releases, by version. Each is higher than the draft's security counter.
     """
     counter, contract, higher = draft.security_counter, connection.contract, dict[Version, int]()
     if counter is None:
@@ -270,10 +270,10 @@ def find_higher_revoked(connection: Connection, draft: Draft) -> dict[Version, i
 def _newest_counter(connection: Connection, contract: BlockOTAContract, product: str) -> int:
     """Return the security counter of a product's newest active release.
 
-    Returns 0 without a release or a counter.
+    Returns 0 if the product has no active release, or if the release has no security counter.
 
     Raises:
-        StoreError: the manifest of the release, which has the counter, was not found.
+        StoreError: the manifest, which contains the security counter, was not found.
     """
     newest = contract.latest(product)
     if newest is None:
@@ -307,10 +307,10 @@ def _with_image(draft: Draft, path: Path, *, contract: BlockOTAContract) -> Draf
 
 
 def require_chip(chip_id: int) -> Chip:
-    """Return the chip table's row with a chip id.
+    """Return the row of the chip table for a chip id.
 
     Raises:
-        RefusedError: the chip table has no such row, so no bench could flash the chip.
+        RefusedError: the chip table has no row for the chip id, so no bench could flash the chip.
     """
     if chip := find_chip(chip_id):
         return chip
@@ -345,7 +345,7 @@ def require_flash_region(region: Region, chip: Chip) -> None:
     """Refuse a region that does not fit the chip.
 
     Check 7 would refuse the product's releases on every bench. A region consists of whole erase units. Flashing one
-    product therefore never erases bytes of another.
+    product therefore never erases bytes of another product.
 
     Raises:
         RefusedError: the region exceeds the largest flash of the chip, or contains only a part of an erase unit.
@@ -371,7 +371,7 @@ def require_flash_region(region: Region, chip: Chip) -> None:
 def _erase_units(chip: Chip) -> tuple[Region, ...]:
     """Return the erase units of the chip's largest flash.
 
-    If their size is not known, the smallest possible size is used.
+    If the size of the erase units is not known, the smallest possible size is used.
     """
     if not chip.is_erased_whole:
         return tuple(Region(unit.address, unit.size) for unit in chip.erase_units(chip.flash_limit))

@@ -259,7 +259,7 @@ class AccessRefusedError(RefusedError):
 
 
 class LimitReachedError(RefusedError):
-    """A device sends more than a gateway accepts in a minute. The same message can be accepted later."""
+    """A device sends more than a gateway accepts in a minute. The gateway can accept the same message later."""
 
 
 class ContractRefusalError(RefusedError):

@@ -21,7 +21,7 @@ timeout."""
 
 
 class LockHeldError(Exception):
-    """Another process or thread kept the lock until the timeout."""
+    """Another process or thread held the lock until the timeout."""
 
 
 @contextmanager
@@ -47,9 +47,9 @@ def exclusive_lock(path: Path, *, timeout: float | None = None) -> Iterator[None
 def shared_lock(path: Path, *, exclusive: bool, timeout: float) -> Iterator[None]:
     """Lock a resource, either shared with other holders or exclusively, while the ``with`` block runs.
 
-    A shared holder locks one of `SHARES` files, and an exclusive holder locks all of them, in order. Of two exclusive
-    holders, the second therefore waits at the first file. An exclusive holder keeps each file that it has locked, so
-    that new shared holders cannot delay it forever. The lock is not reentrant.
+    A shared holder locks one of `SHARES` files, and an exclusive holder locks all of them, in order. The second of two
+    exclusive holders therefore waits at the first file. An exclusive holder keeps each file that it has locked, so that
+    new shared holders cannot delay it forever. The lock is not reentrant.
 
     Args:
         path: the name of the lock files, to which a number is appended.

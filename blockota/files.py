@@ -73,7 +73,7 @@ def write_durable(path: Path, data: bytes, *, mode: int) -> None:
 
 
 def write_new(path: Path, data: bytes, *, mode: int) -> None:
-    """Write a new file durably. An existing file is never replaced, not even one that appears during the write.
+    """Write a new file durably. An existing file is never replaced, not even a file that appears during the write.
 
     Raises:
         FileExistsError: the file exists.
@@ -92,7 +92,7 @@ def write_new(path: Path, data: bytes, *, mode: int) -> None:
 
 
 def make_names_durable(folder: Path) -> None:
-    """Write a folder to the disk, which makes the names of its new files durable (fsync(2))."""
+    """Sync a folder to the disk (fsync(2)), so that the names of its new files survive a power cut."""
     if sys.platform == "win32":  # Windows cannot open a folder
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -120,7 +120,7 @@ def result_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def result_files(output: Path, companion: Path | None) -> Iterator[tuple[BinaryIO, BinaryIO | None]]:
-    """Open one or two output files. Either both files appear, or neither if the ``with`` block ends with an error.
+    """Open one or two output files. No output file appears if the ``with`` block ends with an error.
 
     Args:
         output: the main file.
@@ -198,7 +198,7 @@ def make_folder(folder: Path) -> Path:
 def refuse_overwriting(output: Path, companion: Path | None, *, force: bool) -> None:
     """Refuse to overwrite files unless `force` is set, and refuse one name for two files.
 
-    Only regular files are overwritten: the rename in `whole_file` would replace a device by a regular file.
+    Only regular files are overwritten: the rename in `whole_file` would replace a device file by a regular file.
 
     Raises:
         UsageError: a file would be overwritten, a path is not a regular file, or both paths are the same.

@@ -80,9 +80,10 @@ def account_of(
 
 
 def check_key(uri: str) -> None:
-    """Check a URI before it is written into settings: its form, and that a named keystore exists.
+    """Check a URI before it is written into settings: its form must be valid, and a named keystore must exist.
 
-    The key is not opened. Variables, tokens and accounts of Ape may exist only where the service runs.
+    The key is not opened. Environment variables, tokens and Ape accounts are not checked: they may exist only on the
+    service's machine.
 
     Raises:
         UsageError: the URI is not valid, or its keystore cannot be read.
@@ -99,7 +100,7 @@ def check_key(uri: str) -> None:
 def public_key_of(account: BaseAccount) -> bytes:
     """Return x and y of the public key of an account.
 
-    The account signs a message, because not every account states its key.
+    The account signs a message, because not every kind of account exposes its public key.
 
     Raises:
         RefusedError: the account did not sign.
@@ -250,7 +251,7 @@ def _could_be_key(text: str) -> bool:
 
 
 def _unknown_key(uri: str) -> UsageError:
-    """Return the error about a URI of no known form. It contains the URI only if the URI is the name of a file."""
+    """Return the error about a URI of unknown form. The error contains the URI only if it is a file name."""
     is_file = _names_a_file(uri) and os.access(home_path(uri), os.R_OK)
     return UsageError(
         "the key cannot be found",

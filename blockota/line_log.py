@@ -1,6 +1,6 @@
 """The operating log of a service: one line of JSON for each event, failure and recovery.
 
-It is separate from the log of entries.
+The operating log is separate from the append-only log of entries.
 """
 
 from __future__ import annotations

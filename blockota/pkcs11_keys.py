@@ -168,8 +168,8 @@ class TokenKey:
         """Sign a hash of 32 bytes with an ECDSA key.
 
         Returns:
-            r and s, 32 bytes each. Two values of s are valid. The lower value is returned, because contracts refuse the
-            other.
+            r and s, 32 bytes each. Two values of s are valid. The lower value of s is returned, because contracts
+            refuse the higher value.
 
         Raises:
             RefusedError: the token did not sign, or its signature does not match the public key.

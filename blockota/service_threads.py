@@ -19,7 +19,7 @@ class ServiceThreads:
     """Runs threads.
 
     Args:
-        lines: receives failures and recoveries, by the name of the thread.
+        lines: the operating log, which records failures and recoveries under the name of the thread.
         stop: ends the threads.
     """
 
@@ -31,8 +31,8 @@ class ServiceThreads:
         """Start a thread.
 
         Args:
-            name: the name of the part that works in it.
-            work: does one step. It is called again until the stop, and waits itself between two steps.
+            name: the name of the service's part that runs in the thread.
+            work: does one step and waits before it returns; called repeatedly until the stop.
         """
         # A daemon: a name lookup cannot be interrupted, and must not keep the process.
         thread = threading.Thread(target=self._repeat, args=(name, work), name=name, daemon=True)
@@ -40,7 +40,7 @@ class ServiceThreads:
         thread.start()
 
     def join(self, seconds: float) -> None:
-        """Wait for the ends of the threads, but not longer than some seconds in all."""
+        """Wait until all threads have ended, for at most `seconds` in total."""
         end = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(end - time.monotonic(), 0))

@@ -1,8 +1,8 @@
 """Settings: the chains, contracts and store that a command uses.
 
-Settings are read from ``blockota.toml``, and ``BLOCKOTA_*`` variables override the file. A setting of the bench has no
-variable; only an option overrides it. On the local chain, the deployment file ``deployments/1337.json`` is sufficient
-without ``blockota.toml``.
+Settings are read from ``blockota.toml``, and ``BLOCKOTA_*`` variables override the file. Settings of the bench have no
+environment variable; only a command-line option overrides them. On the local chain, the deployment file
+``deployments/1337.json`` is sufficient without ``blockota.toml``.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def publisher_of(setting: str) -> str:
 
 
 class Role(StrEnum):
-    """The chain that a command uses. The setting ``<role>_network`` names its network."""
+    """The chain that a command uses. The setting ``<role>_network`` names the chain's network."""
 
     PRODUCER = "producer"
     """The chain with the vendor's releases, and with the producers that the consortium admits."""
@@ -144,11 +144,11 @@ class Settings:
 class BenchSettings:
     """The settings of a bench, from ``[bench]``; None or empty where the file sets nothing.
 
-    The commands check the names of wirings, modes and starts, as they check their options.
+    The commands check the names of wirings, line modes and start methods like the values of their options.
 
     Attributes:
         product: the product to flash.
-        port: the ports of the boards. The file has a single text or a list.
+        port: the ports of the boards. In the settings file, the value is a text or a list of texts.
         wiring: the name of the wiring.
         invert_reset: whether the reset line of the wiring is inverted.
         invert_boot0: whether the BOOT0 line of the wiring is inverted.
@@ -202,7 +202,8 @@ def load_settings(
         config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
         network: a network's name; None means the network that the file selects.
         environment: the environment with ``BLOCKOTA_*`` variables.
-        role: the chain whose network is selected. A file that names no network for this chain uses its ``network``.
+        role: the chain whose network is selected. If the file does not set ``<role>_network``, the setting ``network``
+            selects the network.
         node: URL and chain id of a node that the caller chose. The settings of the network with this chain id apply; if
             the file has no such network, the defaults apply.
 
@@ -279,7 +280,7 @@ def load_bench(config: Path | None, *, environment: Mapping[str, str]) -> BenchS
 
 
 def settings_folder(config: Path | None, *, environment: Mapping[str, str]) -> Path:
-    """Return the folder of the settings file, which also has the state folder."""
+    """Return the folder of the settings file, which also contains the state folder."""
     return Path(config or environment.get("BLOCKOTA_CONFIG") or FILE_NAME).parent
 
 

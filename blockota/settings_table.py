@@ -1,6 +1,6 @@
 """One table of the settings file.
 
-Its settings are read by name and type.
+The settings of the table are read by name and type.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SettingsTable:
         """Refuse settings whose names are not in `names`.
 
         Raises:
-            UsageError: the table has a setting that is not named.
+            UsageError: the table has a setting that is not in `names`.
         """
         if unknown := sorted(set(self.values) - set(names)):
             meant = get_close_matches(unknown[0].lower(), names, n=1)
@@ -72,7 +72,7 @@ class SettingsTable:
         raise self.unusable(key, "its text is empty" if value == "" else f"{value!r:.80} is not a text in quotes")
 
     def required(self, key: str, *, example: str) -> str:
-        """Return a text that the table must have.
+        """Return a required text.
 
         Raises:
             UsageError: the text is missing, empty, or not a text.
@@ -82,7 +82,7 @@ class SettingsTable:
         raise UsageError(f"[{self.name}] has no {key}", why="it has no default", remedy=f'add {key} = "{example}"')
 
     def uuid(self, key: str, *, example: str = "0f8fad5b-d9cb-469f-a165-70867728950e") -> UUID:
-        """Return a UUID that the table must have.
+        """Return a required UUID.
 
         Raises:
             UsageError: the UUID is missing, or is not a UUID.
@@ -188,9 +188,9 @@ class SettingsTable:
         return tuple(self._duration(key, one) for one in self.texts(key)) if key in self.values else default
 
     def table(self, key: str) -> SettingsTable | None:
-        """Return a table within this table.
+        """Return a table that is nested in the table.
 
-        Returns None if the file does not have it.
+        Returns None if the nested table is missing.
 
         Raises:
             UsageError: the value is not a table.
@@ -243,7 +243,7 @@ def decimal_number(text: str) -> int | None:
 
 
 def _has_wide_number(value: object) -> bool:
-    """Whether a value of a file has a number that cannot be printed. Hexadecimal digits have no limit in TOML."""
+    """Whether a value contains a number of more than `_MAX_BITS` bits, which TOML allows in hexadecimal."""
     if isinstance(value, dict):
         return any(map(_has_wide_number, value.values()))
     if isinstance(value, list):
@@ -256,7 +256,7 @@ def read_paths(file: Mapping[str, Any], name: str, *, folder: Path) -> dict[str,
 
     Args:
         file: the settings file.
-        name: the name of the table. A table that the file does not have is empty.
+        name: the name of the table. If the file lacks the table, the result is empty.
         folder: the folder of the settings file, at which relative paths begin.
 
     Raises:

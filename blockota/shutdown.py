@@ -91,7 +91,7 @@ def stop_on_signals(*, interrupt_at: int | None = None) -> Iterator[Stop]:
     Args:
         interrupt_at: the number of the first signal, counted from 1, that raises KeyboardInterrupt in the main thread;
             later signals raise it too. Commands that may be interrupted anywhere pass 1, and commands that finish a
-            step first pass 2. With None, no signal raises KeyboardInterrupt.
+            step first pass 2. If `interrupt_at` is None, no signal raises KeyboardInterrupt.
 
     Yields:
         The stop request, which records the received signals.

@@ -32,7 +32,7 @@ class FileMark:
 
 
 def file_id(path: Path) -> tuple[int, int]:
-    """Return what distinguishes a file from another one of the same path.
+    """Return the device and inode numbers of a file, which change if another file replaces it.
 
     Raises:
         OSError: the file does not exist, or its folder cannot be read.
@@ -44,7 +44,7 @@ def file_id(path: Path) -> tuple[int, int]:
 def prepare_file(database: sqlite3.Connection, path: Path, mark: FileMark) -> None:
     """Make commits durable, and mark a new file.
 
-    An existing file must be of this kind and undamaged.
+    An existing file must be undamaged and of the kind `mark`.
 
     Raises:
         RefusedError: another program, or a newer version of BlockOTA, wrote the file.
@@ -78,7 +78,7 @@ def is_damaged(error: Exception) -> bool:
 
 
 def close_idle(database: sqlite3.Connection, lock: threading.Lock) -> None:
-    """Close a connection when no thread holds its lock: SQLite crashes if one still uses the connection."""
+    """Close a connection when no thread holds its lock: SQLite crashes if a thread still uses the connection."""
     with lock:
         database.close()
 
@@ -95,7 +95,7 @@ def is_owned(path: Path) -> bool:
 
 
 def lock_of(path: Path) -> Path:
-    """Return the file that the owner of an SQLite file locks."""
+    """Return the path of the lock file that the owner of an SQLite file locks."""
     return path.with_name(f"{path.name}.lock")
 
 
@@ -106,7 +106,7 @@ class SqliteFile:
         path: the file. It is created if it does not exist.
         mark: the kind of the file.
         tables: the statements that create its tables.
-        is_owner: whether other processes must not use the file meanwhile. Without it, the file is opened beside them.
+        is_owner: whether to become the file's only owner. If False, the file is opened without the owner's lock.
 
     Raises:
         RefusedError: another process uses the file, or the file is of another kind.

@@ -1,8 +1,8 @@
 """A chain view is the state of the chain that a signer needs.
 
-As a file, it serves machines that are off line. Pure. A chain view is the state at one block, as reported by one node.
-A signer who uses a chain view file trusts the machine that exported it. The block's hash and time are shown, so that a
-signer can compare the block with another source.
+A chain view can be saved as a file for machines that are offline. Pure. A chain view is the state at one block, as
+reported by one node. A signer who uses a chain view file trusts the machine that exported it. The block's hash and time
+are shown, so that a signer can compare the block with another source.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class SafeState:
 
     @property
     def quorum(self) -> tuple[str, ...]:
-        """The owners, and how many of them must sign, as lines to print."""
+        """The owners and the number of required signatures, as lines to print."""
         return (*self.owners, f"{self.threshold} of these {len(self.owners)} must sign")
 
     def obstacle(self, contract_owners: Collection[str]) -> str:
@@ -100,7 +100,7 @@ class SafeState:
 
 @dataclass(frozen=True)
 class ChainView:
-    """The state of the chain at one block, as far as a signer needs it.
+    """The part of the chain's state at one block that a signer needs.
 
     Attributes:
         chain_id: chain id (EIP-155).
@@ -109,7 +109,7 @@ class ChainView:
         contract: address of the Safe's contract BlockOTA, checksummed; None if the Safe owns none.
         replication: address of the contract FirmwareReplication, checksummed; None if none is configured.
         newest: for each product, its newest release that is not revoked.
-        agreements: the agreements with brokers that the proposals decide about.
+        agreements: the agreements with brokers that the proposals accept, decline or terminate.
         shallow: numbers of the agreements in blocks that are too new. A reorganisation can replace these agreements.
         contract_owners: addresses of the Safe's owners that are contracts.
         registries: addresses of the other contracts that the Safe owns, checksummed, by the contract's name.
@@ -244,7 +244,7 @@ def _answer(fields: Mapping[str, Any]) -> tuple[tuple[str, bytes], bytes | None]
 
 
 def _unique(fields: Mapping[str, Any], name: str, *, key: str) -> list[dict[str, Any]]:
-    """Return a list of JSON objects. Two objects with the same `key` are refused, because only one would be shown."""
+    """Return a list of JSON objects. Repeated values of `key` are refused: only one object would be shown."""
     found = mappings(fields, name)
     keys = [str(one[key]) for one in found]
     if len(set(keys)) != len(keys):

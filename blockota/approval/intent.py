@@ -109,7 +109,7 @@ def _word_of(words: tuple[str, ...]) -> Callable[[int], str]:
 
 @dataclass(frozen=True)
 class KnownCall:
-    """A decoded call to one of BlockOTA's contracts, or of a Safe to itself.
+    """A decoded call to one of BlockOTA's contracts, or by a Safe to itself.
 
     Attributes:
         contracts: names of the contracts that have the called function, from `CONTRACTS` and `SAFE`. A function such as
@@ -145,9 +145,9 @@ def read_call(transaction: SafeTransaction) -> KnownCall | None:
     """Decode the calldata of a transaction.
 
     Returns:
-        The decoded call; None for a call that a Safe does not make. The Safe's own functions are accepted only if the
-        Safe calls itself. Getters and calls with an empty list are not accepted: they change nothing, but owners would
-        expect a change.
+        The decoded call; None for a call that a proposal must not contain. The Safe's own functions are accepted only
+        if the Safe calls itself. Getters and calls with an empty list are not accepted: they change nothing, but owners
+        would expect a change.
     """
     found = []
     for contract in (SAFE,) if transaction.to == transaction.safe else CONTRACTS:

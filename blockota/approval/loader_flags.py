@@ -1,8 +1,8 @@
-"""Finds red flags of images for a loader of MCUboot's format: their signature and their security counter. Pure.
+"""Finds red flags in the signature and the security counter of MCUboot images. Pure.
 
 A device refuses an image whose security counter is lower than that of an image it has run. If the newest release is
 revoked, devices return to the newest active release before it, unless this release is below the product's floor. A
-device cannot take this way if the counter rose in between.
+device cannot return to the older release if the counter rose between the two releases.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def loader_flags(
         name: product and version of the release.
         facts: the facts of its image.
         manifest: the manifest of the release; None if it has none, or if it was not found.
-        since: the version of the release before it, whose counter is `facts.before`; None if there is none.
+        since: the version of the preceding release, whose counter is `facts.before`; None if there is none.
         floor: the minimum version of the product.
     """
     is_mcuboot = manifest is not None and manifest.container is Container.MCUBOOT

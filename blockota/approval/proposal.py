@@ -1,8 +1,8 @@
 """A proposal is a file with one transaction of a Safe, which the owners sign independently. Pure.
 
 The file contains the Safe transaction, a reason, the proposer's name and an expiry time. The description that owners
-see is always decoded from the calldata. For people who open the file, the field ``intent`` of the file has the same
-description. A file whose ``intent`` differs from the calldata is refused.
+see is always decoded from the calldata. The field ``intent`` of the file repeats the description for people who open
+the file. A file whose ``intent`` differs from the calldata is refused.
 
 The message that a Safe verifies does not contain reason, proposer and expiry. Owners therefore sign a second EIP-712
 message, the text message, with the type `TEXT_TYPE`. Its domain is
@@ -58,7 +58,7 @@ class Proposal(SafeTransaction):
 
     @cached_property
     def call(self) -> KnownCall | None:
-        """The decoded calldata; None for a call that a Safe does not make. The calldata is decoded once."""
+        """The decoded calldata; None for a call that a proposal must not contain. The calldata is decoded once."""
         return read_call(self)
 
     @cached_property

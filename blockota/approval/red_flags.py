@@ -54,7 +54,7 @@ def red_flags(
         view: the state of the chain.
         signer: address of the owner who is about to sign; None to omit the check of the signer.
         now: current time, in Unix seconds.
-        is_pinned: whether the signer's settings name the contract. Otherwise, only the chain view names it.
+        is_pinned: whether the signer's settings name the contract; if False, only the chain view names the contract.
 
     Raises:
         ProposalError: the chain or the Safe of the proposal differs from that of the chain view.
@@ -171,7 +171,7 @@ def _of_time(proposal: Proposal, view: ChainView, *, now: int) -> Iterator[RedFl
 
 
 def _blame_age(flags: list[RedFlag], proposal: Proposal, view: ChainView) -> list[RedFlag]:
-    """If the chain view is older than the proposal, report the old view instead of the things that it lacks."""
+    """If the chain view is older than the proposal, replace the flags of missing records by one flag."""
     lacking = [flag for flag in flags if flag.is_absence]
     if not lacking:
         return flags

@@ -30,7 +30,7 @@ _KEYS = {"account": "its account", "key": "its key", "logKey": "the key of its l
 def registry_flags(call: KnownCall | None, view: ChainView) -> list[RedFlag]:
     """Return the red flags of a call to a registry.
 
-    Other calls have none.
+    A call to another contract has no such flags.
     """
     flags, missing = _examine(call, view)
     if missing:
@@ -43,13 +43,13 @@ def registry_flags(call: KnownCall | None, view: ChainView) -> list[RedFlag]:
 def open_questions(call: KnownCall | None, view: ChainView) -> list[Question]:
     """Return the questions of a call that the chain view does not answer.
 
-    An answer can raise further questions.
+    The answer to a question can lead to further questions.
     """
     return _examine(call, view)[1]
 
 
 def registry_changes(call: KnownCall | None, view: ChainView) -> str:
-    """Describe the present record that a call to a registry is to change; empty for another call."""
+    """Describe the present record that a call to a registry changes; empty for other calls."""
     return record_today(call, view, _Answers(view))
 
 

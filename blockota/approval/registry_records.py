@@ -1,7 +1,7 @@
 """The records of Producers, IdentityRegistry and DeviceRegistry that a review needs, and their contents in words. Pure.
 
-Reviews ask for records by `Question`. A chain view contains the answers. The program that makes the view asks the chain
-all open questions, again and again, until no question is open.
+A review requests a record by a `Question`. A chain view contains the answers to the questions. The program that makes
+the chain view sends all open questions to the chain until no question is open.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class SafeTransaction:
 
     @property
     def eth_sign_signable(self) -> SignableMessage:
-        """The hash as a personal message (EIP-191 version 0x45). A Safe accepts its signature with v of 31 or 32."""
+        """The hash as a personal message (EIP-191 version 0x45). A Safe accepts its signature if v is 31 or 32."""
         from eth_account.messages import encode_defunct
 
         return encode_defunct(self.safe_tx_hash)

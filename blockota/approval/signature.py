@@ -1,9 +1,9 @@
 """Makes, reads, merges and checks the signatures of a proposal's owners. Pure.
 
 An owner signs two messages: the Safe transaction, and the text message with reason, proposer and expiry
-(`Proposal.text_signable`). The Safe checks only the first signature, and other tools make no second one. Without the
-second signature, reason, proposer and expiry can be changed later. A signature of the transaction alone therefore
-counts only if the executor accepts an unsigned text (`waive_text`).
+(`Proposal.text_signable`). The Safe checks only the signature of the transaction, and other tools do not sign the text
+message. Without a signature of the text message, reason, proposer and expiry can be changed later. A signature of the
+transaction alone therefore counts only if the executor accepts an unsigned text (`waive_text`).
 
 The rules for v come from ``checkNSignatures`` in ``Safe.sol`` (Safe smart account 1.5). ECDSA signatures with v of 27
 or 28 sign the EIP-712 message. Signatures with v of 31 or 32 sign the message's hash with ``eth_sign``.
@@ -36,7 +36,7 @@ _MOST = 256
 
 @dataclass(frozen=True)
 class Signature:
-    """One owner's signature to one proposal.
+    """One owner's signature of one proposal.
 
     Attributes:
         proposal: digest of the proposal file (`Proposal.digest`).
@@ -77,7 +77,7 @@ def sign(proposal: Proposal, account: BaseAccount) -> Signature:
 
 
 def waive_text(signatures: Iterable[Signature]) -> list[Signature]:
-    """Mark the signatures without a signed text message as accepted, and return copies that count."""
+    """Return copies of the signatures in which an unsigned text message is marked as accepted."""
     return [replace(signature, text_waived=True) for signature in signatures]
 
 
@@ -185,7 +185,7 @@ def merge(signatures: Iterable[Signature]) -> list[Signature]:
 def accept(
     proposal: Proposal, signatures: Iterable[Signature], *, owners: Sequence[str], threshold: int
 ) -> list[Signature]:
-    """Check signatures like the Safe, and check that they cover the proposal's text.
+    """Check signatures by the Safe's rules, and check that they cover the proposal's text.
 
     Args:
         proposal: the signed proposal.
@@ -284,7 +284,7 @@ def _unsupported(signature: bytes) -> str:
 
 
 def _recover_safe(proposal: Proposal, signature: bytes) -> str:
-    """Return the signer of the Safe transaction, by the rules of ``checkNSignatures``; empty if not valid."""
+    """Return the signer of the Safe transaction, by the rules of ``checkNSignatures``; empty if it is invalid."""
     if len(signature) != _SIZE:
         return ""
     if signature[-1] in _ETH_SIGN:

@@ -327,7 +327,7 @@ class Interface:
 
 
 class _Entry:
-    """One entry of a JSON ABI. Its types are parsed at their first use."""
+    """One entry of a JSON ABI. The types of the entry are parsed when they are first used."""
 
     def __init__(self, fields: dict[str, Any]) -> None:
         self._fields = fields
@@ -346,12 +346,12 @@ class _Entry:
 
     @functools.cached_property
     def topic(self) -> bytes:
-        """Hash of the signature. An event's first topic is this hash; a selector is its first four bytes."""
+        """Hash of the signature: the first topic of an event. The first four bytes of the hash are a selector."""
         return keccak(text=f"{self.name}{self.inputs.canonical}")
 
     @property
     def indexed(self) -> list[bool]:
-        """Whether each parameter of an event is indexed.
+        """For each parameter of an event, whether the parameter is indexed.
 
         An indexed parameter is a topic of the event.
         """

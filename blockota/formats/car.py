@@ -2,13 +2,14 @@
 
 A CARv1 is a header followed by sections, each ``varint length | CID | block`` (CARv1 specification, "Format
 Description"). Blocks come depth first from the root. If several links lead to a block, the stream may repeat the block
-(``dups=y``) or not (``dups=n``); the reader accepts both. The roots in the header are ignored, because the caller gives
-the root.
+(``dups=y``) or not (``dups=n``); the reader accepts streams of either kind. The roots in the header are ignored,
+because the caller gives the root.
 
 A CAR stream is untrusted. A block has at most 2 MiB, and all blocks together at most the file's size plus `overhead`.
-The limits also bound the time of the reader, and its memory: two blocks and the links of one path.
+The limits also bound the reader's time. The reader's memory is at most two blocks and the links of one path.
 
-A CARv1 on a disk can contain several files. `index_car` finds its blocks, so that they can be read in place.
+A CARv1 on a disk can contain several files. `index_car` finds the places of the blocks in the CARv1, so that blocks can
+be read in place.
 
 Sources: CARv1 specification (ipld.io/specs/transport/car/carv1), Trustless Gateway specification
 (specs.ipfs.tech/http-gateways/trustless-gateway, section "CAR Responses").
@@ -51,7 +52,7 @@ class CarIndex:
 
 
 def overhead(size: int) -> int:
-    """Return the bytes that a file's blocks may have in addition to the file's size: 64 KiB plus 2 % of the size."""
+    """Return by how many bytes a file's blocks may exceed the file's size: 64 KiB plus 2 % of the size."""
     return (1 << 16) + size // 50
 
 
@@ -60,7 +61,8 @@ def largest_block(cid: CID, *, size: int) -> int:
 
     Args:
         cid: the block's CID. Its codec distinguishes leaves from inner blocks.
-        size: the file's size in bytes. For a leaf whose parent is known, the size that the parent states for the leaf.
+        size: the file's size in bytes. For a leaf with a known parent, `size` is the leaf's size as the parent states
+            it.
     """
     return min(size if cid.codec == RAW else overhead(size), MAX_BLOCK_SIZE)
 
@@ -108,7 +110,7 @@ def index_car(file: BinaryIO, *, most_blocks: int) -> CarIndex:
     """Find the blocks of an untrusted CARv1 in a seekable file, without reading or verifying the blocks.
 
     Raises:
-        ContentError: the file is not a CARv1, breaks off, or has more than `most_blocks` blocks.
+        ContentError: the file is not a CARv1, is truncated, or has more than `most_blocks` blocks.
     """
     end = file.seek(0, io.SEEK_END)
     file.seek(0)

@@ -5,8 +5,8 @@ A statement is the untagged array ``[protected, {}, payload, signature]`` in det
 - protected: the byte string of the map ``{1: -7, 16: type}``. Header 1 is the algorithm, and -7 is ES256. Header 16 is
   the media type of the statement (RFC 9596). It prevents the use of a statement of one type in place of another type.
 - payload: a byte string with the statement.
-- signature: r and s, 32 bytes each, with a low s (`blockota.formats.p256`). A signer that computes a high s replaces
-  the s by the order minus s.
+- signature: r and s, 32 bytes each, with a low s (`blockota.formats.p256`). A signer that computes a high s replaces s
+  by the order of the curve minus s.
 
 The signature covers the array ``["Signature1", protected, external_aad, payload]``, whose external_aad is empty.
 """

@@ -54,7 +54,7 @@ class FirmwareImage:
         data: the bytes, with gaps filled.
         load_address: address of the first byte.
         format: the format of the file.
-        gaps: the ranges of addresses between the parts of the image. The file has no bytes for them.
+        gaps: the ranges of addresses between the parts of the image. The file has no bytes for the gaps.
         family: the family of chips that the file is for, such as ``STM32F4``; empty if the file does not state it.
     """
 

@@ -44,7 +44,7 @@ _Fields = dict[int, list[bytes]]
 class RegistrantTransaction:
     """CreateRegistrantTX announces a registrant.
 
-    Older versions call it RegisterOwnerTX.
+    Older versions of IOTRegistry call the message RegisterOwnerTX.
 
     Attributes:
         name: name of the registrant.
@@ -67,7 +67,7 @@ class RegistrantTransaction:
     def texts(self) -> tuple[str, ...]:
         """Return the texts that may be signed.
 
-        They contain the key as given, the compressed key, or no key.
+        Each text contains the key as given, the compressed key, or no key.
         """
         keys = (self.public_key.hex(), compressed(self.public_key).hex())
         return (*(f"{self.name}:{key}:{self.data}" for key in keys), f"{self.name}:{self.data}")
@@ -320,10 +320,10 @@ def uncompressed(public_key: bytes) -> bytes:
 
 
 def replays(things: Iterable[ThingTransaction]) -> dict[bytes, str]:
-    """Find things that IOTRegistry accepts, although their registrant may have signed only a different thing.
+    """Find things that IOTRegistry accepts, although the registrant may have signed only a different thing.
 
     Returns:
-        The reason for each of these things, by the nonce of the thing.
+        Why the signature of each found thing is not unique, by the nonce of the thing.
     """
     by_text: Mapping[str, list[ThingTransaction]] = defaultdict(list)
     for thing in things:

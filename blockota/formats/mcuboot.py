@@ -94,7 +94,7 @@ def read_header(head: bytes) -> McubootHeader | None:
 
 
 def program_offset(head: bytes) -> int:
-    """Return the offset of the vector table in an image: the size of the MCUboot header, or 0 without one."""
+    """Return the offset of the vector table in an image: the size of the MCUboot header, or 0 without a header."""
     header = read_header(head)
     return header.size if header else 0
 
@@ -114,7 +114,7 @@ def image_digest(image: bytes) -> bytes:
 def find_digest_fault(image: bytes) -> str:
     """Return why an image has no digest (`image_digest`).
 
-    The text is empty if the image has one.
+    The text is empty if the image has a digest.
     """
     try:
         read_items(image)
@@ -201,7 +201,7 @@ def read_items(image: bytes) -> McubootItems:
 
 
 def write_list(items: Iterable[tuple[int, bytes]]) -> bytes:
-    """Return the list of the unprotected TLVs of an image."""
+    """Encode a list of unprotected TLVs."""
     body = b"".join(_HEAD.pack(kind, len(value)) + value for kind, value in items)
     return _HEAD.pack(_ITEMS_MAGIC, _HEAD.size + len(body)) + body
 

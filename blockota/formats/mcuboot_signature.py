@@ -63,7 +63,7 @@ def find_signature_fault(image: bytes, key: PublicKey) -> str:
 
 
 def digest_to_sign(image: bytes) -> bytes:
-    """Return the digest of an unsigned image, which its signature is made of.
+    """Return the digest of an unsigned image, over which the signature is computed.
 
     Args:
         image: an image of imgtool that is neither signed nor padded to its slot.

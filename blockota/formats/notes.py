@@ -215,11 +215,11 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The state of a log that a note states.
+    """The size and the root of a log's tree at one time, as a note states them.
 
     Attributes:
         origin: the name of the log.
-        head: size and root of its tree.
+        head: size and root of the log's tree.
     """
 
     origin: str

@@ -26,7 +26,7 @@ _HALF = ORDER // 2
 
 
 def low_s(signature: bytes) -> bytes:
-    """Return the form of a signature with the low s. A value that is not a signature is returned as it is."""
+    """Return the form of a signature with the low s. A value that is not a signature is returned unchanged."""
     r, s = _numbers(signature)
     if len(signature) != SIGNATURE_SIZE or not _HALF < s < ORDER:
         return signature

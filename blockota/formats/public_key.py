@@ -143,7 +143,7 @@ def _check_point(data: bytes) -> None:
 def _check_rsa(der: bytes) -> None:
     """Compare the DER bytes around the modulus.
 
-    Its highest and lowest bits must be set. The contract has the same checks.
+    The highest and the lowest bit of the modulus must be set. The contract IdentityRegistry makes the same checks.
     """
     length = len(der)
     if length not in _RSA_BITS:

@@ -86,7 +86,7 @@ def is_signed_by(token: RequestToken, key: PublicKey) -> bool:
 
 @lru_cache(maxsize=256)
 def _is_signed(text: str, algorithm: str, key_id: str, key: PublicKey) -> bool:
-    """Check a signature. The newest results are kept: a service checks early, and judges later."""
+    """Check a signature. The newest results are cached, because a service needs each result twice."""
     from joserfc import jws  # noqa: PLC0415 - 70 ms, and only services that judge requests need it
     from joserfc.errors import JoseError  # noqa: PLC0415
 
@@ -113,7 +113,7 @@ def load_verifier() -> None:
 
 @lru_cache(maxsize=4096)
 def _imported(key: PublicKey) -> Any:
-    """Return a key in the form of joserfc. Reading it takes as long as checking a signature."""
+    """Return a key in the form of joserfc. Reading a key takes as long as checking a signature."""
     from joserfc.jwk import JWKRegistry  # noqa: PLC0415
 
     return JWKRegistry.import_key(key.pem, _JWK_KINDS[key.kind])
@@ -126,7 +126,7 @@ def make_token(claims: Mapping[str, Any], *, algorithm: str, key_id: str, sign: 
         claims: the document.
         algorithm: the algorithm of `sign`.
         key_id: the UUID of the signer.
-        sign: signs with the key of the signer, which may be in a token of hardware.
+        sign: signs with the key of the signer, which may be in a hardware token.
     """
     header = {"alg": algorithm, "kid": key_id}
     signed = ".".join(base64url(json.dumps(part, separators=(",", ":")).encode()) for part in (header, claims))

@@ -83,7 +83,7 @@ _MEMORIES: tuple[tuple[range, tuple[str, ...], Memory], ...] = (
 
 @dataclass(frozen=True)
 class ChipFlash:
-    """The flash of a chip, as far as it is known.
+    """The known facts about the flash of a chip.
 
     Attributes:
         span: the addresses of the flash; all addresses if the flash is not known.

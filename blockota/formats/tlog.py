@@ -182,7 +182,7 @@ def _split(size: int) -> int:
 def _range_hash(read_node: ReadNode, begin: int, end: int) -> bytes:
     """Return the hash of the subtree over a range of entries.
 
-    Its left part is complete at every level.
+    The left part of the subtree is complete at every level.
     """
     size = end - begin
     if size & (size - 1) == 0:
@@ -203,7 +203,7 @@ class Tile:
         level: 0 for a tile of the entries' hashes, 1 for a tile of the hashes of the full tiles of level 0, and so on.
             None stands for an entry bundle.
         index: the position of the tile in its level.
-        width: the number of its hashes or entries, 1 to 256.
+        width: the number of hashes or entries in the file, 1 to 256.
     """
 
     level: int | None
