@@ -3,6 +3,8 @@ PYTHON ?= python3
 PY := .venv/bin/python
 # Without cached bytecode, each of the hundreds of processes that the tests start would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
+# The tests of structure and compiler; make check runs them.
+CHECKS := tests/test_architecture.py $(addprefix tests/contracts/,test_artifacts.py test_compiler.py test_forge.py)
 define BOOTSTRAP
 { command -v $(PYTHON) >/dev/null || { echo "Python is missing: install Python 3.11 or newer (python.org, or your system's packages)." >&2; exit 1; }; } && $(PYTHON) scripts/bootstrap.py
 endef
@@ -20,7 +22,7 @@ demo-city: tests ## Update 1,000 simulated devices (or SIZE), and show the opera
 	@$(PY) -m blockota demo --city $(or $(SIZE),1000)
 
 test: tests ## Run all tests that need only Python and Node
-	@$(PY) -m pytest -q -n 8 --dist loadgroup --no-loadscope-reorder --ignore tests/peers --ignore tests/test_architecture.py --ignore tests/contracts/test_forge.py tests
+	@$(PY) -m pytest -q -n 6 --dist loadgroup --no-loadscope-reorder --ignore tests/peers $(CHECKS:%=--ignore %) tests
 
 peers: ## Run the tests with third-party programs; lists missing programs (ONLY=kubo,nginx runs some)
 	@$(BOOTSTRAP) peers
@@ -32,7 +34,7 @@ check: tests slither clear-signing docs ## Check style, types, generated files, 
 	@$(PY) -m mypy
 	@$(PY) -m scripts.build_artifacts --check
 	@$(PY) -m benchmarks.gas --check
-	@$(PY) -m pytest -q tests/test_architecture.py tests/contracts/test_forge.py
+	@$(PY) -m pytest -q $(CHECKS)
 
 docs: ## Build the site from docs/ and the library's docstrings into .build/site; every link is checked
 	@$(BOOTSTRAP) docs

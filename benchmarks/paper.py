@@ -32,7 +32,7 @@ from blockota.chain import Chain, Sending
 from blockota.keys import dev_account
 from blockota.model.release import Product, Region, Release, Version
 from tests.peers.kubo.node import running_node
-from tests.stories.conftest import ganache
+from tests.support.ganache import ganache
 from tests.support.networks import fresh_anvil
 
 PRODUCT = Product("acme-thermo2", "acme", 0x410, Region(0x08000000, 1 << 16), minimum_version=None, paired=True)

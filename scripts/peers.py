@@ -43,6 +43,7 @@ PARTS = {
     },
     "clique": {"geth": ""},
     "curl": {"curl": "curl"},
+    "ganache": {},
     "gateway": {"curl": "curl"},
     "goosebit": {"swupdate": "swupdate", "openssl": "openssl"},
     "image_tools": {
@@ -52,6 +53,7 @@ PARTS = {
         "srec_cat": "srecord",
     },
     "deltas": COMPILING,
+    "demo_city": {},
     "device": {
         "arm-none-eabi-gcc": "gcc-arm-none-eabi",
         "arm-none-eabi-objcopy": "binutils-arm-none-eabi",
@@ -75,6 +77,7 @@ PARTS = {
     "nginx": {"nginx": "nginx-light", "curl": "curl"},
     "postgresql": DATABASE,
     "receipts": {"go": ""},
+    "safe_eth": {},
     "secure_element": {},
     "smp": {"smpmgr": ""},
     "softhsm": {"imgtool": "", "softhsm2-util": "softhsm2"},

@@ -125,8 +125,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "stories" not in item.path.parts)
     for item in items:
         file = "/".join(item.path.parts[-2:])
-        uses_ape = file.startswith("contracts/") and item.path.name not in ("test_forge.py", "test_artifacts.py")
-        group = f"contracts {zlib.crc32(file.encode()) % 2}" if uses_ape else file
+        group = f"contracts {zlib.crc32(file.encode()) % 2}" if file.startswith("contracts/") else file
         item.add_marker(pytest.mark.xdist_group(group))
 
 

@@ -15,7 +15,6 @@ from blockota.chain.transaction import Fees, SignedTransaction, cannot_pay
 from blockota.errors import Action, ChainError, ContractRefusalError, RefusedError
 from tests.chain.test_outbox import PATIENCE, Desk, desk, pool, slow
 from tests.conftest import Cast, Vendor
-from tests.stories.conftest import ganache
 from tests.support.networks import method_of, post, refusal, rpc, stand_in
 from tests.support.samples import SAFE
 from tests.support.waiting import eventually
@@ -176,9 +175,3 @@ def test_a_higher_offer_needs_coin_too(desk: Desk) -> None:
         desk.outbox().resume(entry.hash, account=desk.payer)
     assert desk.entries == [entry]
     rpc(desk.chain, "anvil_dropTransaction", entry.hash)
-
-
-def test_an_empty_account_on_ganache() -> None:
-    """On ganache, an empty account is refused, and the node's rejection of a transaction sent anyway is recognised."""
-    with ganache() as chain:
-        check_empty_account(chain)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,11 +25,10 @@ from blockota.vendor.deploy import deploy
 from blockota.vendor.propose import Reason, propose
 from blockota.vendor.publish import propose_pairing
 from firmware_host.simulator import SimulatedBoard, serve_tcp
-from tests.conftest import IMAGES, ROOT, Cast, wait_for_chain
+from tests.conftest import IMAGES, Cast
 from tests.support.once import once
 
 PRODUCT = "acme-thermo2"
-GANACHE = ROOT / "node_modules" / "ganache" / "dist" / "node" / "cli.js"
 
 
 @dataclass(frozen=True)
@@ -176,17 +174,6 @@ def furnished(folder: Path, templates: Path, *, cast: Cast) -> Iterator[Chain]:
 
 
 @pytest.fixture
-def ganache_workshop(
-    tmp_path: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Workshop]:
-    """Yield a test workshop on a fresh ganache chain."""
-    monkeypatch.chdir(tmp_path)
-    with ganache() as chain:
-        furnish(tmp_path, chain, cast=cast)
-        yield Workshop(tmp_path, chain, cast, capsys)
-
-
-@pytest.fixture
 def board_url() -> Iterator[str]:
     """Serve a blank simulated board on a TCP port, and yield its URL."""
     with serve_tcp(SimulatedBoard()) as url:
@@ -209,20 +196,3 @@ def furnish(folder: Path, chain: Chain, *, cast: Cast) -> None:
 def use_chain(folder: Path, chain: Chain) -> None:
     """Write settings that select this chain."""
     (folder / "blockota.toml").write_text(f'[networks.local]\nurl = "{chain.url}"\n')
-
-
-@contextmanager
-def ganache() -> Iterator[Chain]:
-    """Run a fresh ganache with the accounts of the test mnemonic, and yield its chain."""
-    node = shutil.which("node")
-    assert node, "Node runs ganache"
-    port = free_port()
-    words = ["--chain.chainId", "1337", "--server.port", str(port), "--logging.quiet"]
-    words += ["--wallet.mnemonic", "test test test test test test test test test test test junk"]
-    with subprocess.Popen(
-        [node, str(GANACHE), *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            yield wait_for_chain(f"http://127.0.0.1:{port}")
-        finally:
-            process.terminate()

@@ -15,10 +15,13 @@ from tests.stories.conftest import PRODUCT, Workshop, publish_first
 OLD, NEW, LARGE = (IMAGES / f"bluepill-{version}.bin" for version in ("1.0.0", "1.1.0", "1.2.0"))
 
 
-@pytest.mark.parametrize("name", ["workshop", "ganache_workshop"])
-def test_an_image_travels_the_whole_road(name: str, request: pytest.FixtureRequest, board_url: str) -> None:
+def test_an_image_travels_the_whole_road(workshop: Workshop, board_url: str) -> None:
     """An image published by a 2-of-3 Safe is verified, flashed and booted, and so is its successor."""
-    workshop: Workshop = request.getfixturevalue(name)
+    travel_the_road(workshop, board_url)
+
+
+def travel_the_road(workshop: Workshop, board_url: str) -> None:
+    """Publish an image and its successor, flash both, and check that each boots."""
     for version, image in (("1.0.0", OLD), ("1.1.0", NEW)):
         workshop.publish(version, image)
         outcome = workshop.flash(board_url, "--json")

@@ -1,0 +1,1 @@
+"""Peer: the whole demonstration of a city, with each service in a process of its own."""

@@ -1,0 +1,1 @@
+"""Peer: ganache, a local chain."""

@@ -1,0 +1,1 @@
+"""Peer: safe-eth-py, the Python library of Safe."""
