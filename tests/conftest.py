@@ -43,6 +43,11 @@ COMPILED = ("detools", "DTLSSocket")
 """Packages that only `make peers` installs, because they are compiled."""
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "examples" / "bluepill" / "images"
+WAITING = ("stories", "repository", "operations", "gateway", "identity", "stores", "cli")
+"""Folders whose tests mostly wait for other processes, the longest files first."""
+COMPUTING = ("contracts", "firmware_host")
+"""Folders with long files whose tests mostly compute."""
+LONG = (*WAITING, *COMPUTING)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -118,15 +123,24 @@ def wait_for_chain(url: str) -> Chain:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of tests/stories first, because they take longest, and group the tests for ``--dist loadgroup``.
+    """Alternate files whose tests wait with files whose tests compute, and group the tests for ``--dist loadgroup``.
 
-    The tests of a file run in one worker; the contract tests run in two workers, because Ape takes seconds to start.
+    The workers outnumber the cores, and some of them then always have something to compute. Folders with long files
+    come first. The tests of a file run in one worker; the contract tests run in two workers, because Ape takes seconds
+    to start.
     """
-    items.sort(key=lambda item: "stories" not in item.path.parts)
+    files: dict[str, list[pytest.Item]] = {}
+    folders: dict[str, str] = {}
     for item in items:
         file = "/".join(item.path.parts[-2:])
         group = f"contracts {zlib.crc32(file.encode()) % 2}" if file.startswith("contracts/") else file
         item.add_marker(pytest.mark.xdist_group(group))
+        files.setdefault(group, []).append(item)
+        folders[group] = next((name for name in item.path.parts if name in LONG), "")
+    waiting = sorted((one for one in files if folders[one] in WAITING), key=lambda one: WAITING.index(folders[one]))
+    computing = [one for name in (*COMPUTING, "") for one in files if folders[one] == name]
+    places = {group: place / len(some) for some in (waiting, computing) for place, group in enumerate(some)}
+    items[:] = [item for group in sorted(places, key=places.__getitem__) for item in files[group]]
 
 
 @pytest.hookimpl(trylast=True)

@@ -24,7 +24,7 @@ COMMAND = [sys.executable, "-m", "firmware_host.simulator"]
     ("words", "status", "message"),
     [
         (["--latency", "16"], 2, "--latency has no effect without --baud"),
-        (["--fault", "noise-at-open=65537"], 2, "cannot have the value 65537. Write 65536 at most"),
+        (["--fault", "noise-at-open=65537"], 2, "cannot have the value 65537. Write a number up to 65536"),
         (["--baud", "line"], 2, "a TCP connection has no baud rate"),
         (["--fault", "gremlins"], 2, "unknown fault 'gremlins'"),
         (["--write-protected", "3-1"], 2, "pages '3-1'"),
