@@ -2,12 +2,12 @@
 
 Each source has a thread, which requests blocks of the shared `FetchPlan`, one after the other. A source that serves a
 wrong block, stalls, redirects to a forbidden address or fails too often is reported and not asked again. If only one
-source is active, it is first asked for the whole file as a CAR. If the CAR breaks off, the missing blocks are requested
-one by one.
+source is active, the fetch first requests the whole file from that source as a CAR. If the CAR breaks off, the missing
+blocks are requested one by one.
 
-A malicious source can be slow without exceeding a limit, so a fetch never depends on a single source. When the active
-sources together deliver too little, more sources join: first the waiting sources, then the sources of the next stage of
-the search.
+A malicious source can be slow without exceeding a limit, so a fetch never depends on a single source. If the active
+sources together are too slow, more sources are activated: first the waiting sources, then the sources of the next stage
+of the search.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class FetchReport:
 
     @property
     def bad(self) -> tuple[SourceReport, ...]:
-        """The sources that are not asked again."""
+        """The results of the sources that are not asked again (`BAD`)."""
         return tuple(source for source in self.sources if source.verdict in BAD)
 
 
@@ -73,7 +73,7 @@ def fetch(
         sources: the sources, the preferred ones first.
         size: the file's exact size in bytes.
         into: a `FileDestination` or `StoreDestination`.
-        on_progress: called with the number of bytes of the file that were added.
+        on_progress: called with the number of bytes that were just added to the file.
 
     Raises:
         UnservedError: no source is left, and the file is incomplete. The error lists the verdict on every source.
@@ -108,9 +108,10 @@ class FileFetch:
         """Fetch the file.
 
         Args:
-            on_progress: called in this thread with the number of bytes of the file that were added.
-            more: returns further sources, or None if none are left. It is called in this thread when no source is
-                active, or when the active sources deliver too little. A source that `more` returns twice joins once.
+            on_progress: called in this thread with the number of bytes that were just added to the file.
+            more: returns further sources, or None if none are left. `more` is called in this thread if no source is
+                active, or if the active sources are too slow. If `more` returns a source twice, the source is used
+                once.
 
         Raises:
             UnservedError: no source is left, and the file is incomplete.
@@ -151,7 +152,7 @@ class FileFetch:
         return self.report()
 
     def _staff(self, plan: FetchPlan, *, is_slow: bool, more: Callable[[], Iterable[Source] | None]) -> bool:
-        """Let other sources join if needed. Returns whether any source is active."""
+        """Activate more sources if needed. Returns whether any source is active."""
         # (1) Ask for other sources until a source is new, or none are left.
         busy = [worker for worker in self._workers.values() if worker.is_busy]
         needed = is_slow or not (busy or self._waiting)
@@ -168,7 +169,10 @@ class FileFetch:
         return bool(busy or joining)
 
     def _invite(self, sources: Iterable[Source]) -> bool:
-        """Append new sources to the queue. Returns whether a source was new. Of equal URLs, the first source counts."""
+        """Append the sources with new URLs to the queue. Returns whether any URL was new.
+
+        If several sources have the same URL, only the first is used.
+        """
         new = {source.url.rstrip("/"): source for source in reversed(list(sources))}
         joining = {url: Worker(new[url], self._limits) for url in reversed(new) if url not in self._workers}
         self._workers |= joining
@@ -177,14 +181,14 @@ class FileFetch:
 
 
 class _Pace:
-    """Measures how much of the file arrives in each span of time."""
+    """Measures how many bytes of the file arrive in each time span of fixed length."""
 
     def __init__(self, span: float, *, placed: int) -> None:
         self._span, self._placed = span, placed
         self._since = time.monotonic()
 
     def is_slow(self, placed: int) -> bool:
-        """Whether too little of the file arrived in the last full span of time."""
+        """Whether fewer than `FAST_ENOUGH` bytes arrived in the time span that has just ended."""
         now = time.monotonic()
         if now - self._since < self._span:
             return False
@@ -195,7 +199,7 @@ class _Pace:
 
 @dataclass(eq=False)
 class Worker:
-    """A source and its thread. The thread writes the attributes after `is_only`, and other threads read them.
+    """A source and its thread. The thread writes the attributes listed after `is_only`; other threads read them.
 
     Attributes:
         source: the source.
@@ -229,7 +233,7 @@ class Worker:
         return self._thread is not None and self._thread.is_alive()
 
     def start(self, plan: FetchPlan) -> None:
-        """Start to fetch blocks of a plan, until the plan is over or the source is given up."""
+        """Start a thread that fetches blocks until the fetch ends or the source fails."""
         self._client = TrustlessClient(self.source, self.limits)
         # A daemon thread, because a name lookup cannot be interrupted.
         self._thread = threading.Thread(target=self._run, args=(plan, self._client), daemon=True)
@@ -238,7 +242,8 @@ class Worker:
     def dismiss(self) -> None:
         """Abort the request.
 
-        The verdict on a source that served nothing is the verdict of its last failure, or `LATE`.
+        If the source served nothing, its verdict becomes that of its last failure. Without a failure, the verdict
+        becomes `LATE` if the request has been pending for more than `duplicate_after` seconds.
         """
         since = self.asked_since
         if self.verdict == Verdict.UNUSED and self.failure is not None:
@@ -283,7 +288,7 @@ class Worker:
             plan.stop(error)
 
     def _fetch_car(self, plan: FetchPlan, client: TrustlessClient) -> None:
-        """Request a CAR. If the source has none, or the CAR breaks off, `_fetch_blocks` fetches the missing blocks."""
+        """Request a CAR. `_fetch_blocks` later fetches the blocks that the CAR does not deliver."""
         try:
             with self._asking():
                 for block in client.blocks(plan.root, size=plan.size, earlier=plan.known):
@@ -322,7 +327,7 @@ class Worker:
             self.verdict, self.reason = error.verdict, error.why
 
     def _duplicate_after(self) -> float:
-        """Return twice this source's time per block.
+        """Return twice this source's mean time per block, in seconds.
 
         If another source does not deliver a block within this time, this source requests the block too.
         """
@@ -332,7 +337,7 @@ class Worker:
 
 
 class FileDestination:
-    """Writes a file's leaves at their offsets. Several threads call its methods.
+    """Writes a file's leaves at their offsets. The methods are thread-safe.
 
     As a context manager, `FileDestination` locks the store, so that no other process removes blocks of the file before
     they are pinned. A missing store is created with the first block, so a fetch without any block does not create a
@@ -340,8 +345,8 @@ class FileDestination:
 
     Args:
         file: an empty, seekable file, open for reading and writing.
-        store: a store that also keeps the blocks, so that a later fetch can resume. A failure of the store does not end
-            the fetch.
+        store: a store in which the blocks are also stored, so that a later fetch can resume. A failure of the store
+            does not end the fetch.
 
     Attributes:
         store_error: the error of the store; None while the store is in use.
@@ -398,7 +403,7 @@ class FileDestination:
         self._use_store(lambda store: store.pin(cid))
 
     def _use_store(self, action: Callable[[LocalStore], None]) -> None:
-        """Run an action on the store under its lock. After the first error, the store is not used again."""
+        """Lock the store, and run an action on the store. After the first error, the store is not used again."""
         if self._store is None or self.store_error:
             return
         try:

@@ -1,8 +1,8 @@
 """The plan of a fetch: which blocks are missing, and which sources were asked for them. All threads share one plan.
 
-The DAG is discovered from the root down: inner blocks are requested before leaves, and leaves in file order. A source
-that is free takes the next block, so a fast source fetches more blocks. When every block has been requested, a block
-whose source is slow is also requested from a second source, and the first response is used.
+The DAG is discovered from the root down: inner blocks are requested before leaves, and leaves in file order. An idle
+source requests the next block, so a fast source fetches more blocks. When every block has been requested, a block whose
+source is slow is also requested from a second source, and the first response is used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WAIT = 0.05
 
 
 class Destination(Protocol):
-    """The destination of the blocks of a fetch. Several threads call its methods."""
+    """The destination of the blocks of a fetch. Implementations must be thread-safe."""
 
     def kept(self, cid: CID) -> bytes | None:
         """Return the bytes of a block that this or an earlier fetch stored. The caller verifies the bytes again."""
@@ -110,7 +110,8 @@ class FetchPlan:
     def take(self, asker: Hashable, *, duplicate_after: float) -> CID | None:
         """Wait for a block to request, and return its CID; None when the fetch is over.
 
-        A block that another asker took, and did not deliver for `duplicate_after` seconds, is requested again.
+        If another asker (a source) has not delivered a block within `duplicate_after` seconds, the block is requested
+        again. The wait is shorter if several askers have requested the block.
         """
         while True:
             with self.changed:
@@ -130,7 +131,7 @@ class FetchPlan:
             self.arrived(Block(cid, data))
 
     def give_back(self, asker: Hashable) -> None:
-        """Queue again the blocks that an asker took and did not deliver, except those that another asker also took."""
+        """Queue again the blocks that only this asker requested, and that have not arrived."""
         with self.changed:
             for cid, askers in list(self._asked.items()):
                 if askers.pop(asker, None) is not None and not askers:
@@ -150,7 +151,7 @@ class FetchPlan:
         return largest_block(cid, size=size)
 
     def arrived(self, block: Block) -> bool:
-        """Use a block that matches its CID. Returns whether the block was still needed.
+        """Store a block that matches its CID at the destination. Returns whether the block was still needed.
 
         Raises:
             ContentError: the tree cannot belong to a file of this size.
@@ -183,7 +184,7 @@ class FetchPlan:
         return None
 
     def _overdue(self, asker: Hashable, now: float, *, duplicate_after: float) -> CID | None:
-        """Return the longest overdue block that this asker has not taken; None if no block is overdue."""
+        """Return the longest overdue block that this asker has not requested; None if no block is overdue."""
         late = {
             # Each further asker makes the next wait shorter, so that many slow sources do not add up to a long delay.
             cid: max(askers.values()) + duplicate_after / len(askers)

@@ -70,7 +70,9 @@ class TrustlessClient:
             raise SourceError(self.source.url, Verdict.WRONG, why=f"block {cid} has another hash")
 
     def blocks(self, cid: CID, *, size: int, earlier: Callable[[CID], bytes | None]) -> Iterator[Block]:
-        """Fetch all blocks of a file with one request, depth first. Without a depth-first CAR, no block is yielded.
+        """Fetch all blocks of a file with one request for a depth-first CAR.
+
+        If the source does not serve a depth-first CAR, no block is yielded.
 
         Args:
             cid: the file's content address.
@@ -78,8 +80,8 @@ class TrustlessClient:
             earlier: returns the bytes of a block that was yielded before, or None; see `read_car`.
 
         Raises:
-            SourceError: the stream breaks off, has a block with another hash (`Verdict.WRONG`), or is not a CAR of
-                this file (`Verdict.UNUSABLE`).
+            SourceError: the stream breaks off, has a block with a wrong hash (`Verdict.WRONG`), or is not a CAR of this
+                file (`Verdict.UNUSABLE`).
         """
         # dag-scope=entity means the whole file. car-order and car-dups repeat the Accept header, because some gateways
         # read only one of the two.
@@ -124,7 +126,7 @@ class TrustlessClient:
 
 
 class ReadOnlyStore(ABC):
-    """The functions of a store in which nothing can be stored."""
+    """The methods of a read-only store that refuse to store or pin files."""
 
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
         """Raise a `UsageError`: the store is read-only."""
@@ -138,7 +140,7 @@ class ReadOnlyStore(ABC):
 
     @abstractmethod
     def _read_only(self, *_: object) -> UsageError:
-        """Return the error, with the store's name."""
+        """Return the error, which names the read-only store."""
 
 
 class GatewayStore(ReadOnlyStore):
@@ -199,7 +201,7 @@ class ReadAhead:
     """Reads parts of a stream ahead in a thread, so that network and hashing do not wait for each other.
 
     Args:
-        parts: the stream. Its exceptions are raised again in the thread that iterates over `ReadAhead`.
+        parts: the stream. Exceptions of the stream are raised again in the thread that iterates over `ReadAhead`.
         stop: called to end `parts` early, if the ``with`` block ends before all parts were yielded.
 
     Attributes:
@@ -227,7 +229,7 @@ class ReadAhead:
         self._thread.join()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the parts in order, once."""
+        """Yield the parts in order. Only one iteration is possible."""
         while isinstance(part := self._queue.get(), bytes | bytearray):
             self._room.release()
             yield part
@@ -248,6 +250,6 @@ class ReadAhead:
 
 
 def is_depth_first(content_type: str) -> bool:
-    """Whether a Content-Type announces a CARv1 in depth-first order. Without this order, a CAR may have any blocks."""
+    """Whether a Content-Type announces a CARv1 whose blocks are in depth-first order."""
     kind, *parameters = (part.strip().replace('"', "") for part in content_type.lower().split(";"))
     return kind == CAR_TYPE and "order=dfs" in parameters and "version=1" in parameters

@@ -4,10 +4,10 @@ Every wait has a deadline, and every response has a size limit. h11 parses the p
 the socket, and limits the time and the bytes of every read. Proxies, cookies and compression are not used.
 
 A source must not direct our requests into networks that the source itself cannot reach (SSRF). A redirect may lead to
-public addresses, or to the address at which the configured source answered. So a gateway on this machine may redirect
-to this machine, but a gateway on the internet may not, even if its name also resolves to this machine. A source whose
-URL was announced on a public chain must have a public address. The client connects to the same address that it
-checked, so DNS rebinding has no effect.
+public addresses, or to the address at which the configured source answered. A gateway on this machine may therefore
+redirect to this machine. A gateway on the internet may not, even if the gateway's host name also resolves to this
+machine. A source whose URL was announced on a public chain must have a public address. The client connects to the same
+address that it checked, so DNS rebinding has no effect.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def resolve(host: str, port: int) -> list[Endpoint]:
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether an address is on the public internet. An IPv6 address with embedded IPv4 counts as the IPv4 address."""
+    """Whether an address is on the public internet. An IPv4 address embedded in IPv6 is checked as an IPv4 address."""
     public = _embedded_ipv4(address) or address
     is_unicast = isinstance(public, IPv4Address) or public in _UNICAST
     return is_unicast and not any(public in network for network in _SPECIAL)
@@ -122,7 +122,8 @@ class ResponseBudget:
     def allow(self, size: int) -> None:
         """Allow the bytes of a body, and a tenth more for the framing of chunks.
 
-        One further read is allowed, so that a body that is too large is refused by its own limit, with a clearer error.
+        One further read is allowed, so that a body that is too large exceeds the body limit first. The error of the
+        body limit is clearer.
         """
         self._allowed += size + size // 10 + READ_SIZE
 

@@ -5,7 +5,7 @@ import request contains two CARs: all blocks, and then the root, which the node 
 lock prevents garbage collection. Exported blocks (``dag/export``) are verified one by one, because a node reports an
 error in the middle of a stream only in an HTTP trailer, which Python clients do not read.
 
-The node is the operator's own: its blocks are not trusted, but the size and duration of its responses are not limited.
+The operator runs the node. The node's blocks are verified, but the size and duration of its responses are not limited.
 
 Source: Kubo RPC API v0 (docs.ipfs.tech/reference/kubo/rpc), tested with Kubo 0.43.
 """
@@ -84,7 +84,7 @@ class KuboApi:
         Args:
             command: the command, such as ``block/get``.
             query: the options of the command.
-            doing: the operation for error messages, a clause in the infinitive.
+            doing: the operation for error messages, such as ``store the file``.
 
         Raises:
             NotInStoreError: the node does not have a block.
@@ -275,11 +275,11 @@ class KuboStore:
         """Store and pin a file, and return its CID. Corrupt blocks of the file in the node are replaced.
 
         Args:
-            stream: the file, which is read from its position; a pipe is possible.
+            stream: the file, which is read from its current position; a pipe is accepted.
             on_progress: called with the size of each block in bytes.
 
         Raises:
-            StoreError: the node cannot replace a corrupt block of the file; or an error that the class describes.
+            StoreError: the node cannot replace a corrupt block of the file, or fails as the class docstring describes.
         """
         start = stream.tell() if stream.seekable() else None
         root, corrupt, answer = self._import(stream, on_progress)
@@ -402,7 +402,10 @@ class KuboStore:
                     yield block.data
 
     def _check_import(self, root: CID, answer: bytes) -> None:
-        """Check that the node stored and pinned the root. The response body shows this, the HTTP status does not."""
+        """Check that the node stored and pinned the root.
+
+        A failed pin is reported in the response body, not by the HTTP status.
+        """
         match _json(answer):
             case {"Root": {"Cid": {"/": str(found)}, "PinErrorMsg": str(failure)}}:
                 pass

@@ -30,7 +30,7 @@ _WRITERS = 4
 def _open_at_once(path: str, flags: int) -> int:
     """Open a file without waiting.
 
-    If a named pipe were in the place of a block, an ordinary opening would never end.
+    Without `O_NONBLOCK`, opening a named pipe in place of a block file would block forever.
     """
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # Windows has no such flag, and no pipes in folders
 
@@ -78,7 +78,7 @@ class LocalStore:
     def read_block(self, cid: CID) -> bytes:
         """Read at most `MAX_BLOCK_SIZE` + 1 bytes of a block without verifying them.
 
-        The errors are those of `open_block`.
+        Raises the errors of `open_block`.
         """
         with self._translated(), self.open_block(cid) as file:
             # read() allocates the requested size; for a small block, allocating `MAX_BLOCK_SIZE` would take longer.
@@ -114,7 +114,7 @@ class LocalStore:
                 file.write(block.data)
 
     def _written(self, blocks: Iterable[Block]) -> Iterator[Block]:
-        """Write blocks, and yield each in order when it is on the disk. Meanwhile, the next blocks are hashed."""
+        """Write blocks in threads, and yield the blocks in order, each after it was written."""
         pending: deque[tuple[Block, Future[None]]] = deque()
         with ThreadPoolExecutor(_WRITERS, thread_name_prefix="store") as writers:
             for block in blocks:

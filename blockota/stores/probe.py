@@ -1,4 +1,4 @@
-"""Check the announced replicas: request random blocks of each, and report whether the replica has correct blocks.
+"""Check the announced replicas: request random blocks, and report which replicas serve correct blocks.
 
 A replica without the image cannot serve a random block of the image. Every received block is verified against its CID,
 and the path from the root to a leaf proves that the leaf belongs to the release.
@@ -48,8 +48,8 @@ class Probe:
         status: the result.
         blocks: number of valid blocks that the replica served.
         seconds: duration of the probe.
-        block: CID of the last requested block; if the replica lies, the block in whose place it served other bytes.
-        why: the reason, if the replica does not serve correct blocks.
+        block: CID of the last requested block; if the replica served wrong bytes, they were served for this CID.
+        why: why the probe failed; empty if the replica serves correct blocks.
     """
 
     agreement: Agreement

@@ -66,7 +66,8 @@ class SearchObserver:
     Attributes:
         note: called with a sentence for the operator.
         progress: called with the number of bytes of the image that have been found.
-        served: called with the URL of each source that served a part of the image; not for the store and its network.
+        served: called with the URL of each source that served a part of the image; not called for the store or the IPFS
+            network.
     """
 
     note: Callable[[str], object] = lambda _: None
@@ -162,18 +163,21 @@ def find_image(
     into: BinaryIO,
     observer: SearchObserver = SearchObserver(),
 ) -> None:
-    """Write a release's image into a file, from the store or a source. `blockota.model.verification` verifies the file.
+    """Read a release's image from the store or the sources, and write the image into a file.
+
+    The caller must verify the file (`blockota.model.verification`).
 
     Args:
         release: the chain's record.
-        store: the store, which is read first; a writable local store keeps the blocks that are found elsewhere.
+        store: the store, which is read first; blocks from sources are also stored in it if it is a writable local
+            store.
         stages: the stages in the order in which they are asked; if one is slow, the next is asked too. If `NETWORK` is
             a stage and the store is a Kubo node, the node searches the IPFS network last.
         into: an empty file, open for reading and writing; its position is undefined afterwards.
         observer: receives the progress, and the sources that are not asked again.
 
     Raises:
-        VerificationError: check 4 failed: all bytes that were found differ from the image.
+        VerificationError: only wrong images were found (check 4 in `blockota.model.verification`).
         StoreError: no source serves the image, or the image cannot be written.
     """
     search = _Search(release, stages, into=into, observer=observer)
@@ -200,13 +204,14 @@ def find_small_file(cid: CID, store: Store, *, stages: Sequence[SearchStage], si
 
     Args:
         cid: the content address.
-        store: the store, which is read first; a writable local store keeps a file that is found elsewhere.
+        store: the store, which is read first; a file from a source is also stored in it if it is a writable local
+            store.
         stages: the stages; their sources are asked in order, one after another.
         size: the largest accepted file, in bytes.
         what: the name of the file, for errors.
 
     Raises:
-        ContentError: the store has other bytes, and there are no sources.
+        ContentError: the store has wrong bytes under the content address, and there are no sources.
         StoreError: neither the store nor a source serves the file.
     """
     try:
@@ -374,7 +379,7 @@ class _Search:
             self._into.truncate()
 
     def _note_bad(self, reports: Iterable[SourceReport]) -> None:
-        """Report each source that is not asked again, once."""
+        """Report the sources that are not asked again; each source is reported once."""
         for report in reports:
             if report.url not in self._reports:
                 self._reports[report.url] = report

@@ -24,16 +24,16 @@ _MAX_TOKEN_FILE = 1 << 13
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits after which a source is not asked any more. Times are in seconds.
+    """The time and size limits of the requests to a source. Times are in seconds.
 
     Attributes:
-        connect: time to connect and negotiate TLS.
-        silence: time without a received byte.
+        connect: maximum time to connect and negotiate TLS.
+        silence: maximum time without a received byte.
         grace: time at the start of a response in which `slowest` does not apply.
         slowest: the minimum bytes per second after `grace`, averaged over one response.
         duplicate_after: time after which another source is also asked for the same block.
-        joining: time after which other sources join if the active sources together deliver too little.
-        total: time for all requests of one client, without name lookups and connecting.
+        joining: time after which more sources are activated if the active sources together are too slow.
+        total: maximum time for all requests of one client, without name lookups and connecting.
         redirects: the maximum number of redirects of one request.
         attempts: the maximum number of consecutive failures without a new block.
     """
@@ -206,7 +206,7 @@ class SourceReport:
     reason: str = ""
 
     def __str__(self) -> str:
-        """One line, such as ``https://host failed: it answers with the status 503``."""
+        """Return the result as one line, such as ``https://host failed: it answers with the status 503``."""
         why = f": {self.reason}" if self.reason and self.verdict is not Verdict.ABSENT else ""
         return f"{shown_url(self.url)} {self.verdict}{why}"
 
@@ -239,7 +239,10 @@ def split_url(url: str) -> SplitResult | None:
 
 
 def _fault_of(url: str) -> str:
-    """Return why a text is not the URL of a gateway. The text can contain a password, which is not repeated."""
+    """Return why a text is not the URL of a gateway.
+
+    The reason does not repeat the text, because the text can contain a password.
+    """
     host = url.partition("//")[2].partition("/")[0]
     faults = {
         "the URL does not begin with https:// or http://": not url.lower().startswith(("https://", "http://")),

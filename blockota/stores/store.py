@@ -43,7 +43,7 @@ class Store(Protocol):
 
 @runtime_checkable
 class SearchingStore(Protocol):
-    """A store that can search its own network for a file, such as the IPFS network."""
+    """A store that can search a network for a file; for example, a Kubo node searches the IPFS network."""
 
     url: str
 
@@ -53,7 +53,7 @@ class SearchingStore(Protocol):
 
 @runtime_checkable
 class NamedStore(Protocol):
-    """A store with a name for the operator, such as a pack."""
+    """A store with a name for messages to the operator; for example, a pack has its file's name."""
 
     name: str
 
