@@ -1,4 +1,4 @@
-"""Makes ERC-7730 descriptors, with which a wallet shows BlockOTA's transactions in words (clear signing).
+"""Makes ERC-7730 descriptors, which let a wallet show BlockOTA's transactions as readable text (clear signing).
 
 A descriptor applies to the address of a contract on one chain. The packaged descriptors have no address, so wallets
 refuse them until a vendor adds the addresses of its contracts. Wallet screens are described in docs/vendor.md.
@@ -44,7 +44,7 @@ def descriptor_for(contract: str, deployment: Deployment, *, vendor: str) -> dic
 
     Args:
         contract: one of `CONTRACTS`.
-        deployment: addresses of the contracts, among them this contract.
+        deployment: addresses of the deployed contracts, including this contract.
         vendor: the vendor's name that wallets show: 1 to 22 printable ASCII characters, not only spaces.
 
     Raises:

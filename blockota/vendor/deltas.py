@@ -24,7 +24,7 @@ def with_patches(draft: Draft, contract: BlockOTAContract, *, read_image: Callab
     Args:
         draft: the draft with its image.
         contract: the contract with the older releases.
-        read_image: returns the proven image of a release.
+        read_image: returns the verified image of a release.
 
     Raises:
         UsageError: the library that makes deltas is not installed.

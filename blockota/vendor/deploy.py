@@ -1,6 +1,6 @@
 """Deploys the contracts of a vendor, of the consortium and of a city.
 
-A Safe owns the contracts of each.
+The contracts of each party are owned by the party's Safe.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def deploy_part(
 def deploy_registries(
     chain: Chain, account: BaseAccount, contracts: Mapping[str, tuple[str, ...]], *, safe: str
 ) -> dict[str, str]:
-    """Deploy contracts, such as one of `PARTS`, and return their addresses by setting."""
+    """Deploy contracts, such as those of an entry in `PARTS`, and return their addresses by setting name."""
     known = {"safe": safe}
     for setting, arguments in contracts.items():
         address, _ = create(chain, account, REGISTRIES[setting], *(known[argument] for argument in arguments))

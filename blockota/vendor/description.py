@@ -1,6 +1,6 @@
 """Finds a release's manifest.
 
-Its address is in the chain or a proposal, and its bytes are in the store or at a source.
+The manifest's address is recorded on the chain or in a proposal. The manifest itself is in the store or at a source.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class RawFile:
 
 
 def open_image(path: Path, *, load_address: int, flash: ChipFlash = ANY_FLASH) -> FirmwareImage | RawFile:
-    """Read a firmware image. A raw image larger than `MAX_IMAGE_SIZE` stays in its file.
+    """Read a firmware image. A raw image larger than `MAX_IMAGE_SIZE` is not read into memory.
 
     Args:
         path: image file: raw (.bin), Intel HEX, S-record, UF2, DfuSe or ELF.
@@ -99,7 +99,7 @@ def read_image_file(path: Path, *, load_address: int, flash: ChipFlash = ANY_FLA
 
 @dataclass(frozen=True)
 class ChipMemory:
-    """The memory of a product's chip, as far as an image depends on it.
+    """The properties of a chip's memory that are needed to read and check an image for the chip.
 
     Attributes:
         ram: the ranges of RAM.
@@ -115,7 +115,7 @@ class ChipMemory:
 
     @property
     def flash(self) -> ChipFlash:
-        """The flash of the largest chip with this memory."""
+        """The flash from the first erase unit to the last; all addresses in `FLASH` if no erase units are known."""
         units = self.erase_units
         return ChipFlash(range(units[0].start, units[-1].end) if units else FLASH, self.family)
 

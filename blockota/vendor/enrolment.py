@@ -22,9 +22,9 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class KeyNames:
-    """The account and the keys, as the operator names them.
+    """The account and keys of an identity, as text or key files from the operator.
 
-    With None, the identity keeps its present value.
+    If an attribute is None, the identity keeps its current value.
 
     Attributes:
         key: PEM file of the identity's public key.
@@ -41,7 +41,7 @@ class KeyNames:
     def read(self, kept: Keys | None = None) -> Keys:
         """Read the keys.
 
-        Keys that are not named are taken from `kept`.
+        Attributes that are None are taken from `kept`, the identity's current account and keys.
 
         Raises:
             UsageError: a file cannot be read, is not a key of the required kind, or the identity's key is missing.
@@ -107,7 +107,7 @@ def _read_log_key(text: str) -> bytes:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Add the file's name to errors about a key in it."""
+    """Add the file's path to errors about the content of the file."""
     try:
         yield
     except UsageError as error:

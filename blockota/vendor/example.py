@@ -1,7 +1,7 @@
 """Sets up the example on local chains for development: three Safes, all contracts, a product, and identities.
 
 All keys of the example are public. The Safes' owners and the other accounts are development accounts, and the remaining
-keys are derived from words in this file. These keys are only useful on a local chain.
+keys are derived from constant texts in this module. Use these keys on local chains only.
 """
 
 from __future__ import annotations
@@ -48,11 +48,12 @@ name of its OEM."""
 class ExampleIdentity:
     """An identity of the example, with a P-256 key.
 
-    If it keeps a log, it also has an Ed25519 key.
+    An identity that keeps a log also has an Ed25519 key.
 
     Attributes:
         kind: the kind of the identity, in lower case.
-        account: number of the development account that sends the identity's transactions; None if it sends none.
+        account: number of the development account that sends the identity's transactions; None if the identity sends no
+            transactions.
         has_log: whether the identity keeps a log.
     """
 
@@ -76,9 +77,9 @@ class ExampleIdentity:
         return Ed25519PrivateKey.from_private_bytes(self._secret("log key"))
 
     def enrolment(self, number: int) -> dict[str, Any]:
-        """Return the argument of ``enrol``.
+        """Return the identity as the argument of IdentityRegistry's ``enrol``.
 
-        `number` is the number of the kind in IdentityRegistry.
+        `number` is IdentityRegistry's number for the identity's kind.
         """
         point = self.key.public_key().public_numbers()
         return {
@@ -114,7 +115,8 @@ def set_up(producer: Chain, gateway: Chain, payer: BaseAccount) -> tuple[Deploym
     Both may be the same chain.
 
     Returns:
-        The deployments of both chains. If both are one chain, there is one deployment.
+        The deployments on the producer chain and on the gateway chain. If the two chains are the same chain, both items
+        are the same deployment.
     """
     owners = [dev_account(number).address for number in OWNERS]
 

@@ -42,7 +42,7 @@ class ProposalFolder:
     skipped: dict[Path, str]
 
     def without(self, unreachable: Mapping[int, ChainError]) -> ProposalFolder:
-        """Skip the proposals for chains that are out of reach.
+        """Skip the proposals for chains that cannot be reached.
 
         The keys of `unreachable` are the ids of these chains.
         """
@@ -75,7 +75,7 @@ def read_signatures(path: Path, *, proposal: Proposal | None = None) -> list[Sig
 
     Args:
         path: the signature file.
-        proposal: the signed proposal. Without a proposal, signatures of other tools cannot be read, and are refused.
+        proposal: the signed proposal. If None, signature files of other tools are refused.
     """
     raw = read_input(path, limit=MAX_FILE_SIZE)
     with naming_file(path):
@@ -107,7 +107,7 @@ def read_view_file(path: Path, settings: Settings) -> ChainView:
 def check_view(view: ChainView, settings: Settings) -> None:
     """Compare an untrusted chain view with the contracts and the Safe in the settings.
 
-    Facts that the settings do not name are not compared.
+    Addresses that the settings do not contain are not compared.
 
     Raises:
         ProposalError: the chain, contract or Safe of the view differs from the settings.
@@ -214,7 +214,7 @@ def _signature_pattern(file: Path) -> str:
 
 
 def refuse_to_replace(path: Path, mark: bytes) -> None:
-    """Refuse to overwrite a file, unless it has the mark of a format that can be exported again at any time.
+    """Refuse to overwrite an existing file, unless its first bytes contain the mark of the format to be written.
 
     Raises:
         UsageError: the file exists and has another format.

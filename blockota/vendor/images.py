@@ -1,7 +1,7 @@
 """Checks the images that a proposal publishes: finds and hashes each image, and compares it with the newest release.
 
-An image comes from a file that the signer gave, otherwise from the store, and last from sources on the network. Files,
-store and sources are not trusted. The image is hashed on the signer's machine, and must have the SHA-256 and the
+An image is read from a file that the signer gave, otherwise from the store, otherwise from sources on the network.
+Files, store and sources are not trusted. The image is hashed on the signer's machine, and must have the SHA-256 and the
 content address in the calldata.
 """
 
@@ -59,7 +59,8 @@ class ImageObserver:
             total: number of bytes that the step processes.
 
         Returns:
-            A context manager for the duration of the step. It yields a function that takes the number of bytes done.
+            A context manager for the duration of the step. The context manager yields a function to call with the
+            number of bytes processed so far.
         """
         del what, total
         return nullcontext(lambda _: None)
@@ -94,11 +95,12 @@ class CheckedImage:
         source: file or place from which the image was read.
         size: size of the image, in bytes.
         since: version of the product's newest release; None if the product has none, or if the chain was not read.
-        difference: difference from the newest release; a sentence if no difference can be computed.
+        difference: difference from the newest release; if none can be computed, a sentence that says why.
         description: the manifest of the release.
         linked_for: the lowest address of the program, if the program was linked for another address than its load
             address; None without evidence of this.
-        loader: what the loader of a device examines; None if the image is for no such loader.
+        loader: the MCUboot header and signature facts that a device's loader checks; None if no loader checks the
+            image.
     """
 
     source: str
@@ -181,7 +183,7 @@ def check_images(
     """Hash every image of a proposal, and compare each with the newest release of its product.
 
     Args:
-        proposal: the proposal. If it publishes no releases, there is nothing to check.
+        proposal: the proposal. A proposal that publishes no releases has no images to check.
         view: the state of the chain, with the newest releases; None if it is not known.
         inputs: files, store and sources. Files that were given must be images of the proposal or of newest releases.
         is_required: whether an image that cannot be checked is an error. Otherwise, such an image is returned as an
@@ -192,7 +194,7 @@ def check_images(
 
     Raises:
         ProposalError: an image is not the image in the calldata.
-        VerificationError: check 4 failed, because only other images were found.
+        VerificationError: only wrong images were found (check 4 in `blockota.model.verification`).
         StoreError: an image was not given, and was not found.
         UsageError: a given file or URL cannot be used.
         ImageError: a given file is not an image.

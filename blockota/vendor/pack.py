@@ -4,16 +4,17 @@ A pack is a CARv1 (`blockota.formats.car`). The roots in its header are the prop
 blocks follow in this order: the proposal, the chain view, the images and the manifests that the proposal publishes, and
 the images of the newest releases, for the comparison. Equal contents give equal bytes.
 
-A pack is untrusted. It contains no file names and no compressed data, and no file is written. Its reader takes these
-steps:
+A pack is untrusted. A pack contains no file names and no compressed data, and is not unpacked into files. A pack is
+read in these steps:
 
-1. The number of blocks is limited, so that the list of their places is small.
+1. The number of blocks is limited, so that the index of the block positions is small.
 2. Every block is verified against its address before anything is shown, and again when it is read for the review.
 3. Proposal and chain view are read like files (`Proposal.from_json`, `ChainView.from_json`).
-4. The pack has the images, and is at least as large as all images together. Otherwise, one block that is repeated could
-   stand for a large image.
-5. The pack has all blocks of these files, and no others. The number of links is limited, and every block of an image
-   except the last has at least 1 MiB. Otherwise, a small pack could take much time.
+4. The pack contains the images, and is at least as large as all images together. Without this check, one repeated block
+   could represent a large image.
+5. Each file in the pack has all its blocks, and the pack has no other blocks. The number of links is limited, and every
+   block of an image except the last has at least 1 MiB. Without these limits, a small pack could take a long time to
+   verify.
 
 The review (`blockota.vendor.review`) then reads images and manifests from the pack, which it uses as a store.
 """
@@ -54,7 +55,7 @@ class PackContents:
     Attributes:
         images: number of images that the proposal publishes.
         previous: number of images of newest releases.
-        missing: the parts that were not found, as sentences without a full stop. An owner can sign without them.
+        missing: the parts that were not found, as sentences without a full stop. An owner can sign without these parts.
     """
 
     images: int
@@ -62,7 +63,7 @@ class PackContents:
     missing: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        """``the proposal, 1 image, 1 image to compare with``."""
+        """Return the contents as text, such as ``the proposal, 1 image, 1 image to compare with``."""
         parts = ["the proposal"]
         for count, suffix in ((self.images, ""), (self.previous, " to compare with")):
             if count:
@@ -131,7 +132,7 @@ class Pack(ReadOnlyStore):
         return UsageError(f"nothing can be stored in {self.name}", why="a pack is read-only")
 
     def _check_contents(self) -> None:
-        """Take steps 4 and 5 of the module's docstring."""
+        """Perform steps 4 and 5 of the module docstring."""
         releases = self.proposal.releases
         names = {product_name(release["product"]) for release in releases}
         newest = [one for one in self.view.newest if one.product in names and self.has(one.cid)]
@@ -206,8 +207,8 @@ def read_packs_beside(path: Path) -> dict[str, Proposal]:
 def write_pack(proposal: Proposal, view: ChainView, inputs: ImageInputs, *, into: BinaryIO) -> PackContents:
     """Write a pack.
 
-    Its images are found and hashed, and then copied with the manifests. Manifests and the images of newest releases are
-    left out if they are not found, because owners can sign without them.
+    The proposal's images are found and hashed, and then copied into the pack with the manifests. Manifests and the
+    images of newest releases are left out if they are not found, because owners can sign without them.
 
     Args:
         proposal: the proposal.

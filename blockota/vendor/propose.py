@@ -34,7 +34,7 @@ class Reason:
         lifetime: time until the proposal expires, in seconds.
         nonce: nonce of the Safe to use; None uses the first nonce after the `queued` proposals.
         proposer: name or role that the proposer entered, one line.
-        queued: the proposals that already wait, by file name. Proposals of other Safes are ignored.
+        queued: the proposals that are queued already, by file name. Proposals of other Safes are ignored.
     """
 
     text: str
@@ -70,7 +70,7 @@ def propose_call(contract: OwnedContract, function: str, *arguments: Any, reason
 def propose_to_itself(contract: OwnedContract, make: Callable[[SafeState], bytes], *, reason: Reason) -> Proposal:
     """Make a proposal by which the Safe changes its own owners or threshold.
 
-    `make` takes the Safe's present state and returns the calldata, for example by `add_call`.
+    `make` receives the Safe's current state and returns the calldata; for example, a call of `add_call`.
 
     Raises:
         RefusedError: `make` refuses the change, or a proposal with a lower nonce also changes the owners.
@@ -95,13 +95,13 @@ def propose_to_itself(contract: OwnedContract, make: Callable[[SafeState], bytes
 
 
 def propose_rejection(contract: OwnedContract, *, reason: Reason, rejected: Proposal | None = None) -> Proposal:
-    """Make a proposal of an empty transaction.
+    """Make a proposal of an empty transaction, which rejects another proposal.
 
-    Its execution prevents every other transaction at its nonce. The proposal has the nonce of `rejected`. If `rejected`
-    is None, it has the nonce in `reason`.
+    The execution of the empty transaction prevents every other transaction with the same nonce. The nonce is that of
+    `rejected`, or the nonce in `reason` if `rejected` is None.
 
     Raises:
-        ProposalError: the nonce is used, or the rejected proposal is for another chain or Safe.
+        ProposalError: the nonce is used already, or the rejected proposal is for another chain or Safe.
     """
     safe, nonce = read_safe(contract.chain, contract.owner()), reason.nonce
     if rejected:

@@ -106,7 +106,8 @@ def propose_pairing(contract: BlockOTAContract, product: Product, *, reason: Rea
     """Propose to pair a product with its OEM, chip and flash region.
 
     Raises:
-        RefusedError: the product is paired with these already, or the contract would refuse the call.
+        RefusedError: the product is paired with this OEM, chip and region already, or the contract would refuse the
+            call.
     """
     known = contract.product(product.name)
     if known and replace(known, minimum_version=product.minimum_version) == product:

@@ -32,7 +32,8 @@ class ListedProposal:
     """A proposal in the list of its folder.
 
     Attributes:
-        signers: owners with a valid signature in a file beside the proposal. The signature must also cover the text.
+        signers: owners with a valid signature file beside the proposal. A signature without a text signature is not
+            included.
         threshold: number of owners that must sign.
         next_nonce: next nonce of the Safe.
         competes_with: names of the proposal files with another transaction at the same nonce.
@@ -68,10 +69,11 @@ class QueuePlace:
     """The place of a proposal in the queue of its Safe.
 
     Attributes:
-        before: names of the proposals that come first, by their nonces.
-        rivals: names of the proposals with another transaction at the same nonce.
-        equal: names of the proposals that come first and make the same call; a rejection makes none.
-        newer: names of the other proposals that come first and publish the same version of a product, or a newer one.
+        before: file names of the pending proposals with lower nonces, by nonce.
+        rivals: file names of the proposals with another transaction at the same nonce.
+        equal: file names of the proposals in `before` that make the same call; empty for a rejection.
+        newer: file names of the other proposals in `before` that publish the same or a newer version of one of the
+            proposal's products.
     """
 
     before: Mapping[int, str]
@@ -83,7 +85,7 @@ class QueuePlace:
 def list_proposals(
     folder: ProposalFolder, views: Sequence[ChainView], *, now: int, note: Callable[[str], object] = lambda _: None
 ) -> list[ListedProposal]:
-    """Compare the proposals of a folder with each other and with the chain. There is a view for each Safe.
+    """Compare the proposals of a folder with each other and with the chain. `views` has one view for each Safe.
 
     `note` is called with a sentence for each signature file that is skipped.
 
@@ -125,7 +127,7 @@ def check_pending(
         view: the state of the chain.
         now: the current time, in Unix seconds.
         read_executed: reads the safeTxHash of each executed transaction from the chain; called only if the proposal's
-            nonce is used. None means that there is no node to ask.
+            nonce is used. None if no node is available.
 
     Raises:
         ProposalError: the proposal was executed, replaced by another transaction, or has expired.
@@ -154,7 +156,7 @@ def check_pending(
 
 
 def check_next(proposal: Proposal, view: ChainView) -> None:
-    """Refuse to execute a proposal before other proposals that come first.
+    """Refuse to execute a proposal before the transactions with lower nonces.
 
     Raises:
         ProposalError: the nonce of the proposal is higher than the Safe's next nonce.
@@ -208,7 +210,7 @@ def with_queue(view: ChainView, proposal: Proposal, queue: Mapping[str, Proposal
 
 
 def _hides(first: Proposal, proposal: Proposal) -> bool:
-    """Whether the contract refuses a publication after the first one: the versions of a product only rise."""
+    """Whether the contract refuses `proposal` after `first`, because its version of a product is not newer."""
     if first.to != proposal.to:
         return False
     published = {one["product"]: one["version"] for one in _releases(first)}  # in rising order within a call

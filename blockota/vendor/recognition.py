@@ -1,6 +1,6 @@
 """Recognises releases in a file.
 
-The file is an image or the read-out of a flash.
+The file is an image, or contains flash memory that was read from a board.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class ReadOut:
     def find(self, releases: Iterable[Release], regions: Mapping[str, Region]) -> list[Located]:
         """Find the releases in the file. `regions` contains the regions of the products.
 
-        A raw file has no address. It is assumed to begin at a release, at the start of the product's region, or at the
-        start of the flash.
+        A raw file has no address. A raw file is assumed to begin at a release, at the start of the product's region, or
+        at the start of the flash.
         """
         given = self.given
 

@@ -9,8 +9,8 @@ An owner's machine takes these steps before a signature:
    (`blockota.vendor.screen`).
 5. The owner types the word of each red flag (`Review.red_flags`), and confirms the signature.
 
-The key is opened before the images are read. One reason is that a red flag depends on the signer. The other is that a
-wrong key or password should be reported before the owner reads the whole screen.
+The key is opened before the images are read, because a red flag depends on the signer. A wrong key or password is
+therefore also reported before the owner reads the screen.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Review:
     Attributes:
         view: the state of the chain; None if it is not known.
         images: results of the image checks, one for each release that the proposal publishes.
-        is_pinned: whether the signer's settings name the contract. Otherwise, only the chain view names it.
+        is_pinned: whether the signer's settings name the contract. If false, only the chain view names the contract.
     """
 
     proposal: Proposal
@@ -75,7 +75,7 @@ class Review:
     def _called(self) -> str | None:
         """Name of the called contract.
 
-        Without a view, a function that several contracts have counts as a function of the first of these contracts.
+        Without a view, a function that exists in several contracts is assigned to the first of these contracts.
         """
         if self.proposal.call is None:
             return None
@@ -152,7 +152,7 @@ def headline(proposal: Proposal) -> str:
 
 
 def signature_status(proposal: Proposal, signature: Signature, *, view: ChainView | None) -> str:
-    """Return a text that states whether a signature counts."""
+    """Return a text that states whether a signature is valid and made by an owner."""
     try:
         check_signature(proposal, signature)
     except ProposalError as error:

@@ -5,7 +5,7 @@ The parts of the screen have this order:
 1. What is proposed: the decoded calldata, the reason, the expiry and the nonce.
 2. What changes: images and products compared with the chain, agreements, and the owners of the Safe.
 3. What is unusual: the red flags (`blockota.vendor.review.Review.red_flags`).
-4. Below a rule, the evidence: addresses, and the hashes to compare with the screen of a wallet.
+4. Below a horizontal line, the evidence: addresses, and the hashes to compare with the screen of a wallet.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _labelled(intent: dict[str, str]) -> Rows:
 def _terms(proposal: Proposal, view: ChainView | None, *, now: int) -> Rows:
     """Return reason, proposer, expiry and nonce.
 
-    Fields that BlockOTA's own transactions never set are added if they are set.
+    Safe transaction fields that BlockOTA itself never sets are included if the proposal sets them.
     """
     left = proposal.expires - now
     size, unit = next(((size, unit) for size, unit in _UNITS if left > 2 * size), _UNITS[-1])
@@ -170,7 +170,7 @@ def _today(view: ChainView | None, name: str | None) -> Rows:
 def _agreement_changes(call: KnownCall | None, view: ChainView | None) -> list[Rows]:
     """Return the state of each agreement on the chain.
 
-    If its terms differ from the terms in the call, they are returned too.
+    If the recorded terms of an agreement differ from the terms in the call, the recorded terms are returned too.
     """
     groups: list[Rows] = []
     for terms in call.agreements if call else []:

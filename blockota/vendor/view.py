@@ -51,8 +51,9 @@ def read_view(desk: Desk, calls: Iterable[KnownCall] = (), *, confirmations: int
 
     Args:
         desk: the Safe and its contracts.
-        calls: the calls of the Safe to review. The view contains the agreements and records that these calls are about.
-        confirmations: the number of blocks that must follow an agreement. An agreement with fewer is `shallow`.
+        calls: the calls under review. The view contains the agreements and records that these calls concern.
+        confirmations: the number of blocks that must follow an agreement. An agreement that fewer blocks follow is
+            marked `shallow`.
 
     Raises:
         ChainError: a reorganisation replaced the block during the reads.
@@ -98,7 +99,7 @@ def read_view(desk: Desk, calls: Iterable[KnownCall] = (), *, confirmations: int
 def _with_answers(view: ChainView, calls: Sequence[KnownCall], chain: Chain) -> ChainView:
     """Add the records that red flags of calls to registries need.
 
-    The question for some records depends on the contents of other records.
+    Some records are read in a later round, because other records identify them.
     """
     while questions := list(dict.fromkeys(one for call in calls for one in open_questions(call, view))):
         asked = [(one.address, one.calldata) for one in questions]
