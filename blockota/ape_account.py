@@ -174,15 +174,15 @@ def open_ape_account(alias: str, *, note: Callable[[str], None]) -> ApeAccount:
         raise UsageError(
             "Ape's accounts cannot be read",
             why=_cause(error),
-            remedy="have Ape list its accounts",
+            remedy="list the accounts with Ape itself",
             action=Action.LIST_APE_ACCOUNTS,
         ) from error
     if found is None or address is None:
         raise UsageError(
             f"Ape has no account {alias}",
             why=f"Ape searched {shortened(ape.accounts.containers)}",
-            remedy="add a hardware wallet with its Ape plugin (`ape ledger add` for ape-ledger), or have Ape list its "
-            "accounts",
+            remedy="add a hardware wallet with its Ape plugin (`ape ledger add` for ape-ledger), or list the "
+            "accounts with Ape itself",
             action=Action.LIST_APE_ACCOUNTS,
         )
     return ApeAccount(alias, address, found, note)

@@ -177,7 +177,7 @@ def merge(signatures: Iterable[Signature]) -> list[Signature]:
             raise ProposalError(
                 f"{signature.signer} has two different signatures",
                 why="each owner has one vote on one proposal",
-                remedy="omit the signature file of another proposal",
+                remedy="omit the signature file that was made for another proposal",
             )
     return sorted(merged.values(), key=_address)
 

@@ -121,7 +121,8 @@ def _read(fields: Mapping[str, Any]) -> BuilderTransaction:
     if len(transactions) != 1:
         raise ProposalError(
             "the file cannot be imported",
-            why=f"the file has {len(transactions)} transactions, and a Safe executes several only by a delegatecall",
+            why=f"the file has {len(transactions)} transactions, and a Safe can execute several at a time only through "
+            "a delegatecall",
             remedy="export each transaction to its own file; one call can publish several releases",
             action=Action.PUBLISH_TOGETHER,
         )

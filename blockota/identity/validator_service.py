@@ -93,11 +93,11 @@ class ValidatorStatus(ReceivingStatus):
     commands: int = 0
 
     def own_fields(self) -> dict[str, Any]:
-        """Return the counts of readings, and of waiting requests and commands."""
+        """Return the validator's own fields of the JSON status."""
         return {"readings": self.readings, "toCloud": self.to_cloud, "commands": self.commands}
 
     def own_metrics(self) -> Metrics:
-        """Return the counts of readings, and of waiting requests and commands."""
+        """Yield the validator's own metrics for Prometheus."""
         yield self.METRICS.counter("readings", "Accepted readings since the start.", self.readings)
         text = "Requests that the cloud does not have yet."
         yield self.METRICS.gauge("cloud_outbox_requests", text, self.to_cloud)

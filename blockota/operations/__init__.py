@@ -1,1 +1,1 @@
-"""The work of a city's operators: they order updates for groups of devices."""
+"""Services for the operators of a city, who order updates for groups of devices."""

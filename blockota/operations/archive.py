@@ -1,9 +1,10 @@
 """The archive of the operations room, in one SQLite file.
 
-It has the verified entries of the logs that the room follows, the events of both chains, and what signed-in persons
-did. The pages read it. The entries and events can be read again from their sources; sessions and dismissals cannot.
+The archive stores the verified entries of the logs that the room follows, the events of all chains, and the sessions
+and dismissals of signed-in persons. The pages read it. The entries and events can be read again from their sources;
+sessions and dismissals cannot.
 
-Every function that changes something commits before it returns. The connection is shared by the threads of the room.
+Every function that changes the archive commits before it returns. The threads of the room share one connection.
 """
 
 from __future__ import annotations
@@ -77,16 +78,16 @@ class ArchivedEntry:
     """An entry of a log that the room verified.
 
     Attributes:
-        keeper: UUID of the identity that keeps the log.
+        keeper: UUID of the identity that writes the log.
         number: index of the entry in the log.
-        time: Unix time of the entry, by the log's clock.
+        time: Unix time of the entry, by the clock of the log's writer.
         kind: kind of the entry.
-        device: number of the device; 0 for none.
-        product: product of the release; None without a release.
-        version: version of the release; None without a release.
-        level: evidence level; None if the entry is not about an image.
-        order: number of the order; None without one.
-        text: the entry's text; None without one.
+        device: number of the device; 0 if the entry is not about a device.
+        product: product of the release; None if the entry names no release.
+        version: version of the release; None if the entry names no release.
+        level: evidence level of an installation; None if the entry has no level.
+        order: number of the order; None if the entry names no order.
+        text: text of the entry; None if the entry has no text.
     """
 
     keeper: UUID
@@ -103,10 +104,10 @@ class ArchivedEntry:
 
 @dataclass(frozen=True)
 class Running:
-    """The release that a device runs by the newest entry about it.
+    """The release that a device runs, according to the newest entry about the device.
 
     Attributes:
-        kind: kind of the entry; a release that was only claimed is not counted as installed.
+        kind: kind of the entry. A release that the device only claims to run is not counted as installed.
     """
 
     device: int
@@ -122,7 +123,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Happening:
-    """An event of a contract, in words.
+    """An event of a contract, with a description.
 
     Attributes:
         chain: id of the chain.
@@ -132,7 +133,7 @@ class Happening:
         contract: name of the contract.
         name: name of the event.
         subject: the identity, device, order, product or agreement that the event is about.
-        text: the event in words.
+        text: a description of the event.
         hash: hash of the transaction, 32 bytes.
     """
 
@@ -195,9 +196,9 @@ class RoomArchive:
 
     @property
     def trouble(self) -> str:
-        """Why nothing can be written; empty if the file is still the one that was opened.
+        """Why the archive cannot be written; empty if its path still leads to the file that the room opened.
 
-        SQLite writes on into a file that was deleted, and all of it would be lost at the end of the room.
+        SQLite continues to write to a deleted file. These changes would be lost when the room stops.
         """
         with suppress(OSError):
             if file_id(self._path) == self._file:
@@ -205,7 +206,7 @@ class RoomArchive:
         return f"{self._path} was deleted or replaced while the room used it"
 
     def check_file(self) -> None:
-        """Check that something written now would last.
+        """Check that a change would be stored in the file at the path of the archive.
 
         Raises:
             StoreError: the file was deleted or replaced.
@@ -228,7 +229,7 @@ class RoomArchive:
 
     @contextmanager
     def changing(self) -> Iterator[sqlite3.Connection]:
-        """Commit all changes of the ``with`` block together, or none.
+        """Commit all changes of the ``with`` block together, or roll all of them back after an exception.
 
         Raises:
             StoreError: the file cannot be written, or was deleted or replaced.
@@ -244,7 +245,7 @@ class RoomArchive:
             self._database.execute("COMMIT")
 
     def log_head(self, keeper: UUID) -> TreeHead:
-        """Return size and root of the part of a log that is in the archive."""
+        """Return the size and the root of the tree of the archived entries of a log."""
         found = self.rows("SELECT size, root FROM followed_log WHERE keeper = ?", (keeper.bytes,))
         return TreeHead(*found[0]) if found else EMPTY_TREE
 
@@ -258,11 +259,11 @@ class RoomArchive:
         """Add the next verified entries of a log.
 
         Args:
-            keeper: the keeper of the log.
-            entries: number, bytes and values of each entry; values are None for bytes that are not an entry,
-                or that name a number that SQLite does not have.
-            head: size and root of the log with these entries.
-            announce: called for each entry within the transaction.
+            keeper: UUID of the identity that writes the log.
+            entries: number, bytes and decoded entry of each log entry. The decoded entry is None if the bytes are not
+                valid, or if a number in the entry is too large for SQLite.
+            head: size and root of the log after these entries.
+            announce: called for each valid entry, within the transaction.
         """
         with self.changing() as database:
             for number, raw, entry in entries:
@@ -273,12 +274,12 @@ class RoomArchive:
             database.execute("INSERT OR REPLACE INTO followed_log VALUES (?, ?, ?)", row)
 
     def add_happenings(self, happenings: Sequence[Happening], announce: AnnounceHappenings | None = None) -> None:
-        """Add events of one chain. An event that the archive has already is replaced.
+        """Add events of one chain, and replace events that are already in the archive.
 
         Args:
-            happenings: the events in the order of the chain. They may precede events that the archive has, because
-                the contracts of a chain are read by more than one reader.
-            announce: called with the events that the archive did not have, within the transaction.
+            happenings: the events in the order of the chain. The archive may already contain later events of the chain,
+                because several readers read the contracts of one chain.
+            announce: called with the events that are new in the archive, within the transaction.
         """
         rows = (
             (one.chain, one.position, one.block, one.time, one.contract, one.name, one.subject, one.text, one.hash)
@@ -293,7 +294,7 @@ class RoomArchive:
             database.executemany("INSERT OR REPLACE INTO happening VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def drop_happenings(self, chain: int, first_block: int, contracts: Iterable[str]) -> None:
-        """Delete the events of contracts from a block on, because a reorganisation replaced the block.
+        """Delete the events of some contracts from a block onwards, because a reorganisation replaced the block.
 
         Args:
             chain: id of the chain.
@@ -311,7 +312,7 @@ class RoomArchive:
 
 
 def entry_of(row: Sequence[Any]) -> ArchivedEntry:
-    """Return the entry of a row with the columns of `ENTRY_COLUMNS`."""
+    """Convert a row with the columns of `ENTRY_COLUMNS` into an entry."""
     keeper, number, time, kind, *rest = row
     return ArchivedEntry(UUID(bytes=keeper), number, time, EntryKind(kind), *rest)
 
@@ -321,7 +322,7 @@ ENTRY_COLUMNS = "keeper, number, time, kind, device, product, version, level, up
 
 
 def _add_entry(database: sqlite3.Connection, keeper: UUID, number: int, raw: bytes, entry: LogEntry | None) -> None:
-    """Add one entry, and update the release that its device runs."""
+    """Add one entry, and update which release its device runs."""
     if entry is None:  # kept as an event without a time, so that a page can show that the log has it
         row = (
             keeper.bytes,

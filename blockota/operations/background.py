@@ -1,4 +1,4 @@
-"""The tasks of a running room beside its pages: notices, the room's own log, and its anchors."""
+"""Background tasks of the operations room: send notices, append to the room's log, and anchor the log."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _MAX_PASSWORD = 1024
 def background_tasks(
     room: Room, room_log: RoomLog | None, account: BaseAccount | None, lines: LineLog
 ) -> list[asyncio.Task[None]]:
-    """Start the tasks in the event loop that runs now.
+    """Start the background tasks in the running event loop.
 
     Args:
         room: the room.
-        room_log: the log of the room; None without one.
+        room_log: the log of the room; None if the room has no log.
         account: the account that anchors the log; None if the log is not anchored.
-        lines: receives failures and recoveries.
+        lines: writes failures and recoveries as lines of JSON.
     """
     tasks = []
     if room.settings.broker:
@@ -49,7 +49,7 @@ def background_tasks(
 
 
 async def _repeat(step: Callable[[], None], pause: float, note: Callable[[str], None]) -> None:
-    """Do a step in a thread, again and again. A failure is noted, and tried again after the pause."""
+    """Run a step in a thread after each pause, and report each failure."""
     while True:
         await asyncio.sleep(pause)
         try:
@@ -63,7 +63,8 @@ async def _repeat(step: Callable[[], None], pause: float, note: Callable[[str], 
 def _record(outbox: NoticeOutbox, log: RoomLog) -> None:
     """Append the orders and bans on the chain to the room's log.
 
-    After a crash between the two steps, the same entry is appended again, and the log keeps only one.
+    After a crash before the removal from the outbox, the same entry is passed to the log again. The log stores the
+    entry only once.
     """
     for number, text, time in outbox.records():
         log.record(text, now=time)

@@ -33,13 +33,13 @@ class CityReading:
     Attributes:
         block: the confirmed block.
         newest: the newest block.
-        identities: all identities, the last enrolled first.
-        devices: all devices with a record of their own, by number.
+        identities: all identities; the identity that was enrolled last comes first.
+        devices: all devices that have their own record, by number.
         models: the name of each Spec, by hash.
         orders: all orders, oldest first.
         groups: the groups of the orders, by name.
-        logs: the newest anchor of each log, by keeper.
-        log_keys: the log keys that each keeper has or had.
+        logs: the newest anchor of each log, by the UUID of the log's identity.
+        log_keys: the present and earlier log keys of each identity.
     """
 
     block: BlockHead
@@ -57,13 +57,13 @@ class CityReading:
         return self.models.get(device.spec_hash, device.spec_hash.hex()[:8])
 
     def identity_name(self, uuid: UUID) -> str:
-        """Return kind and UUID of an identity."""
+        """Return the kind and the UUID of an identity."""
         found = self.identities.get(uuid)
         return f"{found.kind} {uuid}" if found else str(uuid)
 
 
 class CityChain:
-    """Reads the gateway chain. Only records that events name are read again.
+    """Reads the gateway chain. A record is read again only after an event names the record.
 
     Args:
         connection: the gateway chain with its contracts.
@@ -88,7 +88,7 @@ class CityChain:
         self._order_logs: list[Log] = []
 
     def read(self) -> CityReading:
-        """Read the city at the newest confirmed block.
+        """Read the records of the city at the newest confirmed block.
 
         Raises:
             ChainError: the node is out of reach or lags behind, or the chain was reorganised during the read.
@@ -157,7 +157,7 @@ class CityChain:
         return replace(reading, devices=dict(sorted(devices.items())), models=models)
 
     def _with_orders(self, reading: CityReading, block: BlockHead) -> CityReading:
-        """Read the orders. Their status depends on the time of the block too."""
+        """Read the orders. The status of an order also depends on the time of the block."""
         if not self._order_logs:
             return replace(reading, orders=(), groups={})
         orders = tuple(self.orders.orders_in(self._order_logs, block))

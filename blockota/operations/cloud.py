@@ -1,21 +1,24 @@
-"""The cloud: examine the requests of validators, and store them. `CloudStore.keep` is the `Keep` of its receiver.
+"""The cloud: verify the requests that validators send, and store them.
 
-The method ``store`` has the data ``{"requests": [TEXT, ...]}``: `submit` requests that the validator accepted, as the
-gateways signed them. The receiver has judged the request of the validator. The cloud then examines each request in it:
+A validator sends a request with the method ``store`` and the data ``{"requests": [TEXT, ...]}``. Each TEXT is a
+`submit` request that a gateway signed and the validator accepted. The `Receiver` verifies the `store` request.
+`CloudStore` then verifies each `submit` request in its data:
 
-1. It can be read, is a `submit` request with readings, and is for the validator that hands it on.
-2. Its sender is a gateway, and signed it with the gateway's present key or an earlier one. The cloud checks the
+1. The request is well-formed, has the method `submit` and readings, and is addressed to the validator or to no
+   identity.
+2. The sender is a gateway, and a present or earlier key of the gateway signed the request. The cloud verifies the
    signature itself, because the database must contain a proof of each reading.
-3. It was signed before any ban of the gateway took effect, and its time is not in the future.
+3. The request was signed before any ban of the gateway took effect, and its time is not in the future.
 
-The validator may have read a newer block than the cloud: if the sender or its key is unknown at a block from before the
-request, this is a failure of the cloud, and the validator repeats the request.
+The validator may have read a newer block than the cloud. If the sender or its key is unknown at a block that is older
+than the request, the cloud reports that the registry may be behind, and the validator repeats the request.
 
-The validator has already checked that the request was not old and not repeated.
+The validator has already checked that the gateway signed the request recently and did not send it before.
 
-All requests that pass are written in one transaction, which is committed before any answer. If a request does not pass,
-the other requests of the same validator are stored. The answer is then an error that names the refused request, the
-validator sets it aside, and the cloud's log gets a warning about the validator.
+The cloud stores all requests that pass in one transaction, and commits the transaction before it answers. If a request
+does not pass, the cloud still stores the other requests of the same validator. The answer is then an error that names
+the refused request. The validator sets the refused request aside, and the cloud's log gets a warning about the
+validator.
 """
 
 from __future__ import annotations
@@ -45,17 +48,17 @@ _SHOWN = 200
 
 
 class CloudStore:
-    """Examines the requests of validators, and writes them.
+    """Verifies the requests of validators, and stores them in the database.
 
     Args:
         identity: UUID of the cloud.
         database: the database.
-        registry: reads the records of gateways.
+        registry: reads the records of gateways from IdentityRegistry.
         clock: returns Unix time.
 
     Attributes:
-        stored: number of requests that were written since the start.
-        readings: number of readings in them.
+        stored: number of gateways' requests that were stored since the start.
+        readings: number of readings in the stored requests.
     """
 
     def __init__(
@@ -70,11 +73,11 @@ class CloudStore:
         self.stored, self.readings = 0, 0
 
     def keep(self, requests: Sequence[SignedRequest]) -> list[Outcome]:
-        """Write the requests in the data of some `store` requests. They are on the disk when this returns.
+        """Store the `submit` requests in the data of some `store` requests durably.
 
         Returns:
-            For each request the number of stored requests, as ``{"stored": NUMBER}``, or why some were refused; an
-            error of the chain if the record of a gateway cannot be read.
+            For each `store` request, the number of its accepted requests as ``{"stored": NUMBER}``; an error if the
+            cloud refused one of them, or could not read the record of a gateway.
 
         Raises:
             StoreError: the database cannot be written.
@@ -90,7 +93,7 @@ class CloudStore:
         return [failure or _outcome(found, refused) for found, refused, failure in examined]
 
     def _examine(self, request: SignedRequest, now: int) -> tuple[list[AcceptedRequest], list[str], ChainError | None]:
-        """Return the requests that pass, the reasons of the refused ones, and why others cannot be examined."""
+        """Return the accepted requests, the reason of each refusal, and the error that prevented a verification."""
         try:
             texts = _texts(request.data)
         except ValueError as error:
@@ -106,7 +109,7 @@ class CloudStore:
         return passed, refused, failure
 
     def _examine_text(self, text: str, *, validator: UUID, now: int) -> AcceptedRequest:
-        """Examine one request.
+        """Verify one `submit` request.
 
         Raises:
             RefusedError: the request does not pass a check.
@@ -137,9 +140,10 @@ class CloudStore:
 
 
 def _may_come(request: SignedRequest, reading: RegistryReading, now: int) -> bool:
-    """Whether a newer block can have the record at which the validator judged a request.
+    """Whether the validator may have judged a request at a newer block than the cloud.
 
-    On a chain without regular blocks, the wait for one ends with `_LONGEST_LAG`: a validator sends in order.
+    The answer is False when the request is older than `_LONGEST_LAG`. Otherwise, on a chain without regular blocks, one
+    such request would block the later requests of the validator, which sends in order.
     """
     if request.time is None or abs(now - request.time) > _LONGEST_LAG:
         return False
@@ -163,10 +167,10 @@ def _time_fault(request: SignedRequest, identity: Identity, now: int) -> str:
 
 
 def _texts(data: Mapping[str, Any]) -> list[str]:
-    """Return the requests in the data of a `store` request.
+    """Return the texts of the `submit` requests in the data of a `store` request.
 
     Raises:
-        ValueError: the data have none.
+        ValueError: the data have no list of texts.
     """
     found = data.get("requests")
     if set(data) != {"requests"} or not isinstance(found, list) or not found:

@@ -1,7 +1,7 @@
 """``blockota cloud run``: a `ReceivingService` that writes the requests of validators into a database.
 
-A request is answered after its rows are committed, and after its name is on the disk. A request whose name was not
-written is repeated, and its rows are then there already.
+The cloud answers a request after it has committed the rows and stored the request's name on the disk. After a crash
+between the two steps, the validator repeats the request; the rows are then not added a second time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class CloudSetup:
     Attributes:
         settings: the table ``[cloud]``.
         database: the database.
-        open_registry: opens the registry of identities. It is called again until the node answers.
+        open_registry: opens the registry of identities; called repeatedly until the node answers.
         log: the log.
     """
 
@@ -53,7 +53,7 @@ class CloudStatus(ReceivingStatus):
 
     Attributes:
         stored: the number of stored requests of gateways since the start.
-        readings: the number of readings in them.
+        readings: the number of readings in the stored requests.
     """
 
     METRICS: ClassVar[ServiceMetrics] = ServiceMetrics("cloud")
@@ -62,11 +62,11 @@ class CloudStatus(ReceivingStatus):
     readings: int = 0
 
     def own_fields(self) -> dict[str, Any]:
-        """Return the numbers of requests and readings."""
+        """Return the cloud's own fields of the JSON status."""
         return {"stored": self.stored, "readings": self.readings}
 
     def own_metrics(self) -> Metrics:
-        """Return the numbers of requests and readings."""
+        """Yield the cloud's own metrics for Prometheus."""
         text = "Stored requests of gateways since the start."
         yield self.METRICS.counter("stored_requests", text, self.stored)
         yield self.METRICS.counter("stored_readings", "Stored readings since the start.", self.readings)
@@ -77,8 +77,8 @@ class CloudService(ReceivingService):
 
     Args:
         setup: the cloud.
-        state: the names that it has seen, and entries for the log.
-        lines: receives events, failures and recoveries.
+        state: the names of the requests that the cloud received, and the entries that wait for the log.
+        lines: writes events, failures and recoveries as lines of JSON.
         stop: ends the cloud.
     """
 
@@ -96,11 +96,11 @@ class CloudService(ReceivingService):
         """Run until the stop is requested.
 
         Args:
-            on_ready: called with the URL at which requests are received, when the cloud serves.
+            on_ready: called with the URL that receives requests when the cloud is ready.
 
         Raises:
             UsageError: an address or another setting cannot be used.
-            RefusedError: the database is that of another program or of a newer version.
+            RefusedError: the database belongs to another program, or a newer version of BlockOTA wrote its tables.
             StoreError: the database cannot be used.
         """
         if self._database.migrate():
@@ -108,7 +108,7 @@ class CloudService(ReceivingService):
         super().run(on_ready=on_ready)
 
     def _keep(self, requests: Sequence[SignedRequest]) -> list[Outcome]:
-        """Write requests, and report a database that fails or works again."""
+        """Store requests, and report when the database fails and when it works again."""
         try:
             outcomes = self._store.keep(requests)
         except BlockOTAError as error:

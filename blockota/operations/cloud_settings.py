@@ -36,11 +36,11 @@ class CloudSettings:
 
     Attributes:
         identity: its UUID.
-        folder: the folder of its state.
-        port: where it receives requests.
-        database: URL of the database, or where the URL is: ``env:NAME`` or ``file:PATH``.
+        folder: the folder of the cloud's state.
+        port: where the cloud receives requests.
+        database: URL of the database, or the place of the URL: ``env:NAME`` or ``file:PATH``.
         database_folder: the folder to which the path of a database file is relative.
-        key: URI of the account that anchors its log; None if the log is not anchored.
+        key: URI of the account that anchors the cloud's log; None if the log is not anchored.
         listen: host and port of ``/health``, ``/metrics`` and the log; None if they are not served.
         anchor_seconds: seconds between two anchors.
         max_age: the largest age of a block at which an identity was read, in seconds.
@@ -93,15 +93,15 @@ def load_cloud(config: Path | None, *, environment: Mapping[str, str]) -> CloudS
 
 
 def open_database(place: str, *, folder: Path, environment: Mapping[str, str]) -> CloudDatabase:
-    """Return the database that a setting names. Nothing is opened yet.
+    """Return the database that a setting names, without a connection to it.
 
     Args:
-        place: the URL, or where it is: ``env:NAME`` or ``file:PATH``.
+        place: the URL of the database, or the place of the URL: ``env:NAME`` or ``file:PATH``.
         folder: the folder of the settings file, to which paths are relative.
         environment: the environment variables for ``env:NAME``.
 
     Raises:
-        UsageError: the URL cannot be found, or is not of a form that `CloudDatabase.at` knows.
+        UsageError: the URL cannot be found, or `CloudDatabase.at` does not support its form.
     """
     kind, _, name = place.partition(":")
     if kind == "env":
@@ -120,15 +120,15 @@ def open_database(place: str, *, folder: Path, environment: Mapping[str, str]) -
 
 
 def check_place(place: str) -> None:
-    """Check where the database is, as a person types it. Other users can read the words of a command.
+    """Check the argument of a command that names the database: a URL in it must not have a password.
 
     Raises:
-        UsageError: the URL has a password, or is not of a form that `CloudDatabase.at` knows.
+        UsageError: the URL has a password, or `CloudDatabase.at` does not support its form.
     """
     if _PASSWORD.match(place):
         raise UsageError(
             "the URL of the database has a password",
-            why="other users of this machine can read the words of a command",
+            why="other users of this machine can read the arguments of a command",
             remedy="write the URL into a file that only the cloud's user can read, and name it as file:PATH",
         )
     if not place.startswith(("env:", "file:")):

@@ -319,7 +319,7 @@ class Silicon:
         self.load_options()
 
     def load_options(self) -> None:
-        """Make the option bytes effective, as every reset does."""
+        """Load the option bytes, and apply their write protection to the flash."""
         self.options.load()
         self.flash.protected = self.options.protected_pages
 

@@ -193,7 +193,7 @@ def test_several_transactions_are_refused() -> None:
     assert "has 5 transactions" in refusal(json.dumps(FIXTURE).encode())
     for count in (0, 2, 3):
         raw = json.dumps(fields | {"transactions": one * count}).encode()
-        assert f"has {count} transactions, and a Safe executes several only" in refusal(raw)
+        assert f"has {count} transactions, and a Safe can execute several at a time only" in refusal(raw)
 
 
 def test_a_method_without_calldata_is_refused() -> None:
