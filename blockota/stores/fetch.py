@@ -66,7 +66,7 @@ def fetch(
 ) -> FetchReport:
     """Fetch a file with the default limits. Each block is verified before it is stored.
 
-    `FileFetch` fetches with other limits.
+    To fetch with other limits, use `FileFetch`.
 
     Args:
         cid: the file's content address.
@@ -78,7 +78,7 @@ def fetch(
     Raises:
         UnservedError: no source is left, and the file is incomplete. The error lists the verdict on every source.
         StoreError: the destination cannot store the file.
-        ContentError: the blocks match their CIDs, but are not a file of this size.
+        ContentError: the blocks match their CIDs, but do not form a file of this size.
     """
     return FileFetch(cid, sources, size=size, into=into).run(on_progress)
 
@@ -116,7 +116,7 @@ class FileFetch:
         Raises:
             UnservedError: no source is left, and the file is incomplete.
             StoreError: the destination cannot store the file.
-            ContentError: the blocks match their CIDs, but are not a file of this size.
+            ContentError: the blocks match their CIDs, but do not form a file of this size.
         """
         plan = FetchPlan(self._cid, size=self._size, destination=self._into)
         plan.take_kept()
@@ -242,8 +242,8 @@ class Worker:
     def dismiss(self) -> None:
         """Abort the request.
 
-        If the source served nothing, its verdict becomes that of its last failure. Without a failure, the verdict
-        becomes `LATE` if the request has been pending for more than `duplicate_after` seconds.
+        If the source served nothing, the source gets the verdict of its last failure. A source without a failure gets
+        the verdict `LATE` if the request has been pending for more than `duplicate_after` seconds.
         """
         since = self.asked_since
         if self.verdict == Verdict.UNUSED and self.failure is not None:
@@ -340,7 +340,7 @@ class FileDestination:
     """Writes a file's leaves at their offsets. The methods are thread-safe.
 
     As a context manager, `FileDestination` locks the store, so that no other process removes blocks of the file before
-    they are pinned. A missing store is created with the first block, so a fetch without any block does not create a
+    the file is pinned. A missing store is created with the first block, so a fetch without any block does not create a
     store.
 
     Args:

@@ -155,7 +155,7 @@ class GatewayStore(ReadOnlyStore):
 
         Raises:
             StoreError: the gateway does not have the file, stalls, or breaks off too often.
-            ContentError: the gateway serves other bytes.
+            ContentError: the gateway serves wrong bytes.
         """
         attempts = self._limits.attempts
 

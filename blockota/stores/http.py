@@ -275,7 +275,7 @@ class HttpClient:
 
         Raises:
             AbsentError: the source does not have the requested content.
-            SourceError: the source stalls, breaks off, refuses, or redirects to a forbidden address.
+            SourceError: the source stalls, breaks off, refuses the request, or redirects to a forbidden address.
         """
         with translated(self._source):
             connection, head, budget = self._request("GET", path, accept=accept)
@@ -285,7 +285,7 @@ class HttpClient:
         """Whether the source answers HEAD for a path with status 200.
 
         Raises:
-            SourceError: the source stalls, breaks off, or refuses.
+            SourceError: the source stalls, breaks off, or refuses the request.
         """
         try:
             with translated(self._source):
@@ -480,7 +480,7 @@ def translated(source: Source) -> Iterator[None]:
     """Translate exceptions of sockets, TLS and HTTP into a `SourceError`.
 
     Raises:
-        SourceError: one of these exceptions was raised.
+        SourceError: an exception of a socket, of TLS or of HTTP was raised.
     """
     try:
         yield

@@ -165,7 +165,7 @@ class LocalStore:
         with a shared lock must not request an exclusive lock.
 
         Raises:
-            StoreError: another process keeps the lock for too long, or the folder cannot be written.
+            StoreError: another process holds the lock for too long, or the folder cannot be written.
         """
         with self._translated(), suppress(FileExistsError):  # if a file has this name, the lock fails below
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -211,7 +211,7 @@ def collect(store: LocalStore, dropped: Iterable[CID], *, keep: Iterable[CID]) -
     the blocks that it links to, so that the same call can complete an interrupted removal.
 
     Raises:
-        StoreError: the folder cannot be read or written, or another process keeps the lock for too long.
+        StoreError: the folder cannot be read or written, or another process holds the lock for too long.
     """
     with store.locked(exclusive=True):
         needed = _reachable([*store.pins(), *keep], store)

@@ -48,7 +48,7 @@ class Probe:
         status: the result.
         blocks: number of valid blocks that the replica served.
         seconds: duration of the probe.
-        block: CID of the last requested block; if the replica served wrong bytes, they were served for this CID.
+        block: CID of the last requested block; if the replica served a wrong block, the CID that was requested.
         why: why the probe failed; empty if the replica serves correct blocks.
     """
 

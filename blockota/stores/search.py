@@ -77,7 +77,7 @@ class SearchObserver:
 
 @dataclass(frozen=True)
 class ImageSources:
-    """The sources of a release's image besides the store, in the order in which they are asked.
+    """The sources of a release's image other than the store, in the order in which they are asked.
 
     Attributes:
         named: URLs that the operator gave for this search.
@@ -169,8 +169,7 @@ def find_image(
 
     Args:
         release: the chain's record.
-        store: the store, which is read first; blocks from sources are also stored in it if it is a writable local
-            store.
+        store: the store, which is read first. Blocks that sources serve are also stored in a writable local store.
         stages: the stages in the order in which they are asked; if one is slow, the next is asked too. If `NETWORK` is
             a stage and the store is a Kubo node, the node searches the IPFS network last.
         into: an empty file, open for reading and writing; its position is undefined afterwards.
@@ -204,8 +203,7 @@ def find_small_file(cid: CID, store: Store, *, stages: Sequence[SearchStage], si
 
     Args:
         cid: the content address.
-        store: the store, which is read first; a file from a source is also stored in it if it is a writable local
-            store.
+        store: the store, which is read first. A file that a source serves is also stored in a writable local store.
         stages: the stages; their sources are asked in order, one after another.
         size: the largest accepted file, in bytes.
         what: the name of the file, for errors.
@@ -346,7 +344,7 @@ class _Search:
         if self._reports and all(report.verdict == Verdict.WRONG for report in self._reports.values()):
             return VerificationError(
                 4,
-                "only other images than the release were found",
+                "only wrong images were found",
                 why=why,
                 remedy="name a source that serves the release, and report the listed sources to the vendor",
                 action=Action.NAME_SOURCE,

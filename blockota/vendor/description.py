@@ -85,7 +85,7 @@ def read_manifest(store: Store, address: CID, *, release: Release, stages: Seque
     Raises:
         RefusedError: the file is not a manifest, or is about another release.
         StoreError: neither the store nor a source has the manifest.
-        ContentError: the store has other bytes, and there are no sources.
+        ContentError: the store has wrong bytes under the manifest's address, and there are no sources.
     """
     what = f"the manifest {address} of {release.product} {release.version}"
     manifest = Manifest.from_json(find_small_file(address, store, stages=stages, size=MAX_SIZE, what=what))

@@ -65,7 +65,7 @@ def open_image(path: Path, *, load_address: int, flash: ChipFlash = ANY_FLASH) -
     Args:
         path: image file: raw (.bin), Intel HEX, S-record, UF2, DfuSe or ELF.
         load_address: address of a raw image's first byte; the other formats contain the address.
-        flash: the flash of the chip; each part of a file with addresses must lie in it.
+        flash: the flash of the chip; if the file has addresses, each part of the file must lie in the flash.
 
     Raises:
         UsageError: the file does not exist or cannot be read.

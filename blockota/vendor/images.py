@@ -185,7 +185,8 @@ def check_images(
     Args:
         proposal: the proposal. A proposal that publishes no releases has no images to check.
         view: the state of the chain, with the newest releases; None if it is not known.
-        inputs: files, store and sources. Files that were given must be images of the proposal or of newest releases.
+        inputs: files, store and sources. Each given file must be an image of the proposal or of a product's newest
+            release.
         is_required: whether an image that cannot be checked is an error. Otherwise, such an image is returned as an
             `UncheckedImage`. A wrong file that the signer gave is always an error.
 

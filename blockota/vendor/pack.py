@@ -8,7 +8,7 @@ A pack is untrusted. A pack contains no file names and no compressed data, and i
 read in these steps:
 
 1. The number of blocks is limited, so that the index of the block positions is small.
-2. Every block is verified against its address before anything is shown, and again when it is read for the review.
+2. Every block is verified against its CID before the pack is shown, and again when the review reads the block.
 3. Proposal and chain view are read like files (`Proposal.from_json`, `ChainView.from_json`).
 4. The pack contains the images, and is at least as large as all images together. Without this check, one repeated block
    could represent a large image.
@@ -81,7 +81,7 @@ class Pack(ReadOnlyStore):
     """
 
     def __init__(self, file: BinaryIO, name: str, *, on_progress: Callable[[int], object] = lambda _: None) -> None:
-        """Check a pack. `on_progress` is called with the number of bytes that were verified.
+        """Check a pack. `on_progress` is called with the number of bytes verified so far.
 
         Raises:
             ContentError, NotInStoreError, ProposalError: the file is not a pack, or is damaged.
@@ -170,7 +170,7 @@ class Pack(ReadOnlyStore):
 
 @contextmanager
 def open_pack(path: Path, *, on_progress: Callable[[int], object] = lambda _: None) -> Iterator[Pack]:
-    """Open an untrusted pack. Nothing is written. `on_progress` is called with the number of bytes that were verified.
+    """Open an untrusted pack. Nothing is written. `on_progress` is called with the number of bytes verified so far.
 
     Raises:
         ProposalError: the file is not a pack, is damaged, or has contents that a pack cannot have.

@@ -204,7 +204,7 @@ def find_place(proposal: Proposal, queue: Mapping[str, Proposal], *, nonce: int,
 
 
 def with_queue(view: ChainView, proposal: Proposal, queue: Mapping[str, Proposal], *, now: int) -> ChainView:
-    """Add the place of a proposal in a queue to a chain view."""
+    """Return a chain view to which a proposal's place in a queue is added."""
     place = find_place(proposal, queue, nonce=view.safe.nonce, now=now)
     return replace(view, queued=place.before, rivals=place.rivals)
 

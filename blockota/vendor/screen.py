@@ -81,7 +81,10 @@ def screen_of(review: Review, *, now: int) -> Screen:
 
 
 def hash_rows(proposal: Proposal) -> Rows:
-    """Return the hashes with the names that wallets use. A wallet shows the text hashes in its second request."""
+    """Return the hashes with the names that wallets use.
+
+    A wallet shows the hashes of the text message in the second signature request.
+    """
     labels = ("domain hash", "message hash", "safeTxHash", "text domain", "text message")
     return dict(zip(labels, hash_fields(proposal).values(), strict=True))
 

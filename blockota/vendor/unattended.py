@@ -68,7 +68,7 @@ def write_proposal(
 
     Raises:
         UsageError: the file's name does not end in .json, or a file already exists or cannot be written.
-        ProposalError: the proposal has a red flag, so that it is not signed.
+        ProposalError: the proposal has a red flag, and is therefore not signed.
     """
     if path.suffix != ".json":
         raise UsageError(

@@ -39,7 +39,7 @@ class Desk:
 
     @property
     def owned(self) -> OwnedContract:
-        """One of the contracts that the Safe owns."""
+        """A contract that the Safe owns."""
         if self.contract:
             return self.contract
         setting = next(key for key, name in REGISTRIES.items() if name in self.registries)
