@@ -123,7 +123,7 @@ class Ape:
 
 
 def forge_files(contract: str) -> str:
-    """Return the pattern of the files of forge's tests that run on mutants of a contract."""
+    """Return the glob that selects the forge test files for a contract's mutants."""
     names = FORGE_TESTS.get(contract, (contract,))
     return f"{CONTRACT_TESTS}/{{{','.join(f'{name}*' for name in names)}}}.t.sol"
 

@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def all_mutants(layout: Layout) -> list[Fate]:
-    """Return all mutants, each with its contract and file, before any test ran."""
+    """Return all mutants, each with its contract and file; no test has run yet."""
     sources = layout.sources()
     units = layout.compile(layout.job(sources, {"*": {"": ["ast"]}}))["sources"]
     enums = {name: members for unit in units.values() for name, members in enumerations(unit["ast"]).items()}

@@ -49,7 +49,8 @@ class RightsReader:
     Args:
         contract: the vendor's contract.
         follower: follows the chain of the contracts.
-        replication: the contract with the agreements; None to read all releases of the vendor.
+        replication: the contract with the replication agreements. With None, all releases of the vendor are read, with
+            or without an agreement.
         broker: address of the broker whose agreements are read; unused without `replication`.
     """
 

@@ -57,7 +57,7 @@ def overhead(size: int) -> int:
 
 
 def largest_block(cid: CID, *, size: int) -> int:
-    """Return the size in bytes of the largest valid block of a file.
+    """Return the maximum size in bytes of a block in the tree of a file.
 
     Args:
         cid: the block's CID. Its codec distinguishes leaves from inner blocks.

@@ -2,8 +2,8 @@
 
 Entries are taken from the outbox in the service's database, appended to the log, published and anchored. An entry is
 put into the outbox in the same transaction as the change of state that the entry records. An entry is removed from the
-outbox after the entry was appended to the log. If the process is killed between appending and removing, the entry is
-appended again, and the log returns the index that the entry already has.
+outbox after the entry was appended to the log. If the process is killed between these two steps, it sends the entry to
+the log again. The log does not store an entry twice, and returns the index of the stored entry.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The identities of a city and the producers of a consortium, as in the contracts' records, with their JSON.
+"""Records of a city's identities and of a consortium's producers: the fields that the contracts store, and JSON.
 
 Pure.
 """

@@ -41,7 +41,7 @@ def inner(children: Sequence[Child]) -> bytes:
 
 
 def read(root: bytes, *others: bytes) -> bytes:
-    """Read the file under an inner block, from a store of the leaves and the other inner blocks."""
+    """Read the file whose root is an inner block, from a store with all leaves and the given inner blocks."""
     held = {CID.of(RAW, leaf): leaf for leaf in LEAVES} | {CID.of(DAG_PB, block): block for block in (root, *others)}
     return b"".join(read_file(CID.of(DAG_PB, root), held.__getitem__))
 

@@ -85,7 +85,7 @@ def test_the_reason_of_a_ban_is_short_ascii(words: str) -> None:
     ("banned", "retired", "status"), [(False, False, "active"), (True, False, "banned"), (True, True, "retired")]
 )
 def test_the_status_follows_from_ban_and_retirement(banned: bool, retired: bool, status: str) -> None:  # noqa: FBT001
-    """The status shows retirement before a ban, because retirement is final."""
+    """The status of a banned and retired identity is "retired", because retirement is final."""
     one = Identity(**{**IDENTITY.__dict__, "banned": banned, "retired": retired})
     assert one.status == status
     assert one.is_active is (status == "active")

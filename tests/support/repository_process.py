@@ -1,7 +1,7 @@
 """A repository process without a chain, with three images and a file that is not an image.
 
-Usage: ``python -m tests.support.repository_process FOLDER OPTIONS``. OPTIONS is a JSON object with fields of
-`Listening`, ``tokens``, ``store``, ``refresh``, and ``open_files``, the soft and the hard limit.
+Usage: ``python -m tests.support.repository_process FOLDER OPTIONS``. OPTIONS is a JSON object. Its keys are fields of
+`Listening`, and ``tokens``, ``store``, ``refresh`` and ``open_files`` (the soft and the hard limit).
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ class Freshness:
 
     Attributes:
         name: the source.
-        detail: the block, or the number of logs.
+        detail: number of the block read from a chain, or the number of logs read; empty for other sources.
         time: Unix time of the last successful reading; 0 if there was none.
         trouble: why it cannot be read now.
     """

@@ -1,4 +1,4 @@
-"""Sample files of different shapes, from one block to two levels, with and without repeated blocks."""
+"""Sample files with trees of one block to two levels of links, with and without repeated blocks."""
 
 from __future__ import annotations
 
