@@ -65,7 +65,7 @@ def vendor_url(agreed: Workshop) -> Iterator[str]:
 
 
 def killed_until_done(workshop: Workshop, *options: str) -> int:
-    """Kill rounds, each after more writes to the state file, until a round ends by itself; return the number of kills."""
+    """Kill rounds, each after more writes of the state file, until a round ends by itself; return the kills."""
     # Every round makes the first writes, so a kill before them is always tested.
     for number, count in enumerate(sorted({1, 5, *sampled(range(1, 100), one_in=20), 1000})):
         words = ["-c", _KILLED_AT, str(count), "broker", "sync", *OPTIONS, *options]
