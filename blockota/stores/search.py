@@ -344,7 +344,7 @@ class _Search:
         if self._reports and all(report.verdict == Verdict.WRONG for report in self._reports.values()):
             return VerificationError(
                 4,
-                "only wrong images were found",
+                "only other images than the release were found",
                 why=why,
                 remedy="name a source that serves the release, and report the listed sources to the vendor",
                 action=Action.NAME_SOURCE,
