@@ -1,7 +1,8 @@
-"""Prepare the change of a configuration for an operator, as ``blockota order configure`` does.
+"""Prepare a change of the devices' configuration for an operator, as ``blockota order configure`` does.
 
-A configuration is a release of the city's own BlockOTA. The first time, the room makes the proposal to publish it, for
-the owners of the city's Safe. Once they have executed it, the same request prepares the operator's order.
+A configuration is a release in the city's own BlockOTA contract. If the configuration is not published yet, the room
+prepares a proposal to publish it for the owners of the city's Safe. After the Safe has executed the proposal, the same
+request prepares the operator's order.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ _LONGEST_NAME = 80
 
 @dataclass(frozen=True)
 class WantedConfiguration:
-    """The configuration that a person wants.
+    """The configuration that a person requests.
 
     Attributes:
-        order: product, version, group and window; the producer is empty, because it is the city.
+        order: product, version, group and time window; the producer is empty, because the city is the producer.
         image: the bytes of the configuration.
         file_name: the name of its file on the person's machine, for error messages.
         reason: the reason of the proposal.
@@ -59,14 +60,14 @@ class WantedConfiguration:
 def prepare_configuration(
     city: CityChain, vendor: Connection, wanted: WantedConfiguration, account: str, *, now: int
 ) -> PreparedCall | Proposal:
-    """Prepare the publication of a configuration, or its order if it is published.
+    """Prepare the publication of a configuration, or its order if the configuration is already published.
 
-    The store of the settings gets the image with the proposal, as with the command.
+    With a proposal, the image is also added to the store that the settings name, as the command does.
 
     Args:
         city: the gateway chain.
-        vendor: the producer chain whose settings name the city's BlockOTA.
-        wanted: what the person wants.
+        vendor: the producer chain whose settings name the city's BlockOTA contract.
+        wanted: the requested configuration.
         account: address of the operator's account.
         now: Unix time.
 
@@ -74,8 +75,9 @@ def prepare_configuration(
         The order as a transaction of the operator, or the proposal for the city's Safe.
 
     Raises:
-        UsageError: the settings do not name the city's BlockOTA, or the image is empty or too large.
-        RefusedError: the account may not order, the group or the product may not get it, or the version is taken.
+        UsageError: the settings do not name the city's BlockOTA contract, or the image is empty or too large.
+        RefusedError: the account may not order, the group may not receive the product, or the version has another
+            image.
         ChainError: a node is out of reach.
         StoreError: the store cannot be written.
     """
@@ -96,12 +98,12 @@ def prepare_configuration(
 
 
 def _draft(vendor: Connection, contract: BlockOTAContract, wanted: WantedConfiguration) -> Draft:
-    """Read the image, which must be in a file of the name that errors show."""
+    """Write the image to a temporary file with the person's file name, and read the draft of the release from it."""
     if not 0 < len(wanted.image) <= MAX_IMAGE:
         raise UsageError(
             "the configuration cannot be used",
-            why=f"the file has {len(wanted.image):,} bytes, and the page takes 1 to {MAX_IMAGE:,}",
-            remedy="choose the file again; on the command line, an operator orders larger files",
+            why=f"the file has {len(wanted.image):,} bytes, and the page accepts 1 to {MAX_IMAGE:,}",
+            remedy="choose another file, or order a larger file on the command line",
         )
     draft = Draft(wanted.order.product, wanted.order.version, configuration=True)
     with tempfile.TemporaryDirectory() as folder:

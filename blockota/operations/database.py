@@ -1,14 +1,14 @@
-"""The cloud's database: a file of SQLite, or a PostgreSQL server.
+"""The cloud's database: an SQLite file or a PostgreSQL server.
 
 If the ``with`` block of `CloudDatabase.writing` ends without an error, its transaction is durable. Each kind of
-database needs other means for this:
+database ensures this in its own way:
 
 SQLite       The write-ahead log is flushed at each commit (``synchronous = FULL``). After a commit, the file must still
              be the one that was opened: a file that was deleted or replaced can be written, but is lost.
 PostgreSQL   ``synchronous_commit`` is on, at least. A server can end the wait for its standby and only warn, so a
              warning at a commit is an error. The URL can name several servers; the one that is not a standby is used.
 
-The version of the tables is kept in the table of alembic.
+Alembic's table stores the version of the tables.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ _WRITES = "blockota_writes"
 
 
 class Server(Protocol):
-    """The program that has the database.
+    """The database server or library that stores the tables.
 
     Attributes:
-        place: the database in words, without passwords.
+        place: the database's file or URL, without passwords.
     """
 
     place: str
 
     def create_engine(self) -> Engine:
-        """Return an engine; nothing is opened yet."""
+        """Create an SQLAlchemy engine without a connection to the database."""
 
     def begin(self, *, is_writing: bool) -> str:
-        """Return the statement that begins a transaction; empty if the driver begins it."""
+        """Return the statement that begins a transaction; empty if the driver begins transactions itself."""
 
     def create(self) -> None:
         """Create the database if this is possible and it does not exist.
@@ -55,10 +55,10 @@ class Server(Protocol):
         """
 
     def check_kind(self, connection: Connection) -> None:
-        """Check that the database is not that of another program.
+        """Check that the database does not belong to another program.
 
         Raises:
-            RefusedError: the database is that of another program.
+            RefusedError: the database belongs to another program.
         """
 
     def committing(self, connection: Connection) -> AbstractContextManager[None]:
@@ -69,17 +69,17 @@ class Server(Protocol):
         """
 
     def interrupt(self) -> None:
-        """End a commit that waits, with an error. Any thread may call this."""
+        """Interrupt a waiting commit, which then raises an error. Any thread may call this."""
 
     def translated(self, error: Exception) -> BlockOTAError:
-        """Return the error for an error of the driver."""
+        """Convert an error of the driver into an error of BlockOTA."""
 
 
 class CloudDatabase:
     """The database. Several threads may share it.
 
     Args:
-        server: the program that has it.
+        server: the database server or library.
     """
 
     def __init__(self, server: Server) -> None:
@@ -94,21 +94,21 @@ class CloudDatabase:
 
     @classmethod
     def at(cls, url: str, *, folder: Path) -> Self:
-        """Return the database at a URL. Nothing is opened yet.
+        """Return the database at a URL, without a connection to it.
 
         Args:
             url: ``sqlite:///PATH`` or ``postgresql://USER:PASSWORD@HOST,HOST/NAME?OPTION=VALUE``.
             folder: the folder to which a path is relative.
 
         Raises:
-            UsageError: the URL is not of this form.
+            UsageError: the URL does not have one of these forms.
         """
         for scheme, opened in (("sqlite:///", sqlite.opened), ("postgresql://", postgresql.opened)):
             if url.startswith(scheme):
                 return cls(opened(url, folder))
         raise UsageError(
             "the database cannot be used",
-            why="its URL begins neither with sqlite:/// nor with postgresql://",
+            why="its URL does not begin with sqlite:/// or postgresql://",
             remedy="write sqlite:///PATH or postgresql://USER@HOST/NAME",
         )
 
@@ -121,12 +121,12 @@ class CloudDatabase:
         self._engine.dispose()
 
     def interrupt(self) -> None:
-        """End a commit that waits, for example for a standby, with an error. Any thread may call this."""
+        """Interrupt a commit that waits, for example for a standby. Any thread may call this."""
         self._server.interrupt()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Yield a connection that sees one state of the database.
+        """Yield a connection that reads from one consistent snapshot of the database.
 
         Raises:
             StoreError: the database cannot be read.
@@ -136,9 +136,10 @@ class CloudDatabase:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Yield a connection whose changes are committed together, or not at all.
+        """Yield a connection whose changes are all committed together, or all rolled back.
 
-        After an error, it can be unknown whether they were committed, because the answer to a commit can be lost.
+        After an error, it can be unknown whether the changes were committed, because the answer to a commit can be
+        lost.
 
         Raises:
             StoreError: the changes cannot be written, or may not be durable.
@@ -154,13 +155,13 @@ class CloudDatabase:
                 raise
 
     def migrate(self) -> bool:
-        """Create the tables, or bring them to the newest version.
+        """Create the tables, or migrate them to the newest version.
 
         Returns:
-            Whether something was changed.
+            Whether tables were created or migrated.
 
         Raises:
-            RefusedError: the database is that of another program or of a newer version.
+            RefusedError: the database belongs to another program, or a newer version of BlockOTA wrote its tables.
             StoreError: the database cannot be used.
         """
         with self._translated():
@@ -177,7 +178,7 @@ class CloudDatabase:
         """Check that the database has the tables of this version.
 
         Raises:
-            RefusedError: the database is that of another program, or of another version.
+            RefusedError: the database belongs to another program, or another version of BlockOTA wrote its tables.
             StoreError: the database cannot be used.
         """
         with self.reading() as connection:
@@ -194,7 +195,7 @@ class CloudDatabase:
         if is_migrating and not found and set(inspect(connection).get_table_names()) & set(METADATA.tables):
             raise RefusedError(
                 f"the database {self.place} cannot be used",
-                why="another program made tables of the same names in it",
+                why="another program created tables with the same names in it",
                 remedy="use another database",
             )
         if not is_migrating and found != VERSION:
@@ -218,7 +219,7 @@ class CloudDatabase:
 
 
 def _version(connection: Connection) -> str:
-    """Return the version of the tables; empty without tables."""
+    """Return the version of the tables; empty if the database has no tables of the cloud."""
     if not inspect(connection).has_table(_VERSION_TABLE):
         return ""
     found: Any = connection.execute(text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar()  # noqa: S608 - fixed
@@ -226,7 +227,7 @@ def _version(connection: Connection) -> str:
 
 
 def _upgrade(connection: Connection) -> None:
-    """Run the migrations, in the transaction of the connection."""
+    """Run the migrations within the transaction of the connection."""
     from alembic import command  # noqa: PLC0415 - takes 0.5 s to load, and is used once in the life of a database
     from alembic.config import Config  # noqa: PLC0415
 

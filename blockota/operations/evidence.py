@@ -1,4 +1,4 @@
-"""The evidence behind what a page shows: an entry with its proof, or a transaction with its signers."""
+"""The evidence for the contents of a page: a log entry with its proof, or a transaction with its signers."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ class EntryEvidence:
     """An entry, and what proves it.
 
     Attributes:
-        keeper: UUID of the keeper of the log.
+        keeper: UUID of the identity that writes the log.
         number: index of the entry.
         raw: the bytes of the entry.
-        entry: the values of the entry; None if the bytes are not an entry.
-        judged: what the entry proves with the device's key in the registry; None if it proves nothing.
-        proof: the proof file of the entry; None if the log cannot be read now.
+        entry: the decoded entry; None if the bytes are not a valid entry.
+        judged: the result of verifying the entry with the device's key in the registry; None if the entry is not valid
+            or the device's signature does not verify.
+        proof: the proof file of the entry; None if the proof cannot be made.
         origin: the log's origin in the checkpoint; empty without a proof.
-        size: the size in the checkpoint.
-        anchor: the anchor of the entry; None without one.
-        trouble: why the proof or the judgement is missing; empty if both exist.
+        size: the size of the log in the checkpoint; 0 without a proof.
+        anchor: the anchor that covers the entry; None if no anchor covers it.
+        trouble: why the proof is missing or the entry cannot be decoded; empty if there is no error.
     """
 
     keeper: UUID
@@ -76,9 +77,9 @@ class EntryEvidence:
 
 
 def trust_file(room: Room, evidence: EntryEvidence) -> str:
-    """Return the table ``[trust]`` with the keys that the registries have for the log and the device of an entry.
+    """Return a table ``[trust]`` with the registered keys of an entry's log and device.
 
-    A viewer who does not trust the room compares the keys with the registries, by a node of its own.
+    A viewer who does not trust the room compares these keys with the registries by means of their own node.
     """
     city = room.state.city
     keys = city.log_keys.get(evidence.keeper, ()) if city else ()
@@ -92,10 +93,10 @@ def trust_file(room: Room, evidence: EntryEvidence) -> str:
 
 
 def _prove(room: Room, keeper: UUID, number: int, raw: bytes) -> tuple[EntryProof, Anchor | None]:
-    """Return the proof of an entry, and its anchor.
+    """Return the proof of an entry, and the anchor that covers the entry.
 
     Raises:
-        RefusedError: the settings do not name the log, or the log contradicts its anchor, its key or its past.
+        RefusedError: the settings do not name the log, or the log contradicts its anchor, its key or an earlier state.
         ContentError: the log is damaged.
         ChainError: the node is out of reach.
     """
@@ -124,11 +125,11 @@ class TransactionView:
     Attributes:
         chain: id of the chain.
         block: number of the block.
-        happenings: the events of the transaction that the archive has.
-        sent: the transaction as the node has it; None if the node does not answer.
-        execution: who signed it for a Safe; None if it is not a Safe's.
-        gas_used: the gas that it used.
-        trouble: why the node does not answer; empty if it does.
+        happenings: the archived events of the transaction.
+        sent: the transaction, read from the node; None if the node does not answer.
+        execution: the signers of the Safe; None if the transaction does not execute a Safe's transaction.
+        gas_used: the gas that the transaction used.
+        trouble: why the node does not answer; empty if the node answers.
     """
 
     chain: int

@@ -1,4 +1,4 @@
-"""Set up an operations room in the folder of a settings file: make its keys, and add its tables to the file.
+"""Set up an operations room in the folder of a settings file: create its keys, and add its tables to the file.
 
 Nothing is overwritten.
 """
@@ -14,13 +14,13 @@ KIND = "operations"
 
 
 def found_room(config: Path | None, new: NewService, *, listen: str, url: str | None) -> FoundedService:
-    """Make the keys of an operations room, and add its tables to the settings file.
+    """Create the keys of an operations room, and add its tables to the settings file.
 
     Args:
         config: the settings file; None means ``blockota.toml`` in the current folder.
         new: the room.
         listen: address of the page.
-        url: URL at which persons open the page; None for the address of the page.
+        url: URL at which persons open the page; None to use the address on which the page is served.
 
     Raises:
         UsageError: the file already has a room or a log, a key exists, or the origin cannot be used.

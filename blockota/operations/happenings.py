@@ -1,7 +1,7 @@
-"""Put the events of contracts into words, and write them into the archive.
+"""Describe the events of contracts, and write them into the archive.
 
-The words name neither serial numbers nor network addresses, except in the reason after the colon, which a public page
-leaves out.
+A description contains no serial numbers or network addresses, except in the reason after the colon. A public page omits
+this reason.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class HappeningWriter:
     """Writes the events of one chain into the archive, with the times of their blocks.
 
     Args:
-        node: the chain, asked for the times of blocks.
-        archive: gets the events.
+        node: a node of the chain, which returns the times of blocks.
+        archive: the archive that stores the events.
         contracts: the names of the contracts whose events are written.
         announce: called with new events within the transaction that adds them.
     """
@@ -55,9 +55,10 @@ class HappeningWriter:
             self._archive.add_happenings(found, self._announce)
 
     def drop(self, first_block: int) -> None:
-        """Remove the events from a block on, which a reorganisation replaced.
+        """Remove the events from a block onwards, after a reorganisation replaced the block.
 
-        Events of other contracts are kept: their own reader removes them, and may already have written the new ones.
+        Events of other contracts remain. The reader of those contracts removes them, and may already have written the
+        events of the new block.
         """
         self._times = {}
         self._archive.drop_happenings(self._node.chain_id, first_block, self._contracts)
@@ -75,7 +76,7 @@ class HappeningWriter:
 
 
 def in_words(event: DecodedEvent) -> tuple[str, str]:
-    """Return the subject of an event, such as ``device 256``, and the event in words."""
+    """Return the subject of an event, such as ``device 256``, and a description of the event."""
     make = _WORDS.get(event.name)
     if make:
         return make(event.arguments)

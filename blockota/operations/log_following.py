@@ -1,10 +1,10 @@
-"""Read the logs of a city, and verify them as they come.
+"""Read the logs of a city, and verify their new entries.
 
 For each log, the steps are:
 
-1. The checkpoint is signed by a key that IdentityRegistry has, or had, for the keeper's log.
-2. The entries since the last reading, appended to the verified tree, give the root of the checkpoint. This also proves
-   that the log continues the tree that was verified before.
+1. A present or earlier log key of the log's identity in IdentityRegistry signed the checkpoint.
+2. The verified tree, extended by the entries since the last reading, has the root of the checkpoint. This check also
+   proves that the log only appended entries to the verified tree.
 3. The newest anchor on the chain is the root of the log at the anchored size.
 
 If a step fails, the later steps are skipped, and the pages show the reason.
@@ -35,14 +35,14 @@ class FollowedLog:
     """The state of a log that the room follows.
 
     Attributes:
-        keeper: UUID of the identity that keeps the log.
+        keeper: UUID of the identity that writes the log.
         place: the folder or URL of the log.
-        head: size and root of the verified part.
-        published: the size that the newest checkpoint states; None if it was never read.
+        head: size and root of the verified part of the log.
+        published: the size that the newest checkpoint states; None if no checkpoint was read.
         read_at: Unix time of the last successful reading; None if there was none.
-        trouble: why the log cannot be read or verified; empty if it is in order.
-        is_lie: whether the log contradicts a signature, an earlier tree or its anchor.
-        witnesses: the names under the checkpoint, without the log's own.
+        trouble: why the log cannot be read or verified; empty if the log was verified.
+        is_lie: whether the log contradicts the registered keys, an earlier tree or its anchor.
+        witnesses: the names in the signatures of the checkpoint, except the name of the log itself.
     """
 
     keeper: UUID
@@ -59,10 +59,10 @@ class LogFollower:
     """Follows one log.
 
     Args:
-        keeper: UUID of the identity that keeps the log.
+        keeper: UUID of the identity that writes the log.
         reader: reads the log.
-        archive: gets the verified entries.
-        announce: called for each new entry within the transaction that adds it.
+        archive: the archive that stores the verified entries.
+        announce: called for each new entry, within the transaction that adds the entry.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class LogFollower:
         """Read the entries since the last reading. A failure is recorded in `state`.
 
         Args:
-            keys: the log keys that the registry has, or had, for the keeper.
+            keys: the present and earlier log keys of the identity in the registry.
             anchored: the newest anchor of the log.
             clock: returns the Unix time.
 
@@ -108,12 +108,12 @@ class LogFollower:
         return head.size - before.size
 
     def check_signature(self, note: Note, keys: Sequence[bytes]) -> None:
-        """(1) A key of the registry signed the checkpoint.
+        """(1) Check that a key in the registry signed the checkpoint.
 
         Raises:
             UsageError: the registry has no key for this log.
-            RefusedError: no key of the registry did.
-            ContentError: its first line cannot be the name of a key.
+            RefusedError: no key in the registry signed the checkpoint.
+            ContentError: the first line of the checkpoint is not a valid key name.
         """
         if not keys:
             # The log contradicts nothing: its keeper has not been enrolled yet, or without a log key.
@@ -131,12 +131,12 @@ class LogFollower:
             raise self.reader.damaged(str(error)) from error
         raise RefusedError(
             f"the log {self.reader.name} does not belong to {self.keeper}",
-            why="no key that the registry has for this log signed its checkpoint",
-            remedy="name the log of this identity",
+            why="its checkpoint is not signed with a log key that the registry has for this identity",
+            remedy="correct the folder or URL of this identity's log in the settings",
         )
 
     def _read(self, before: TreeHead, head: TreeHead) -> None:
-        """(2) The entries continue the verified tree up to the checkpoint."""
+        """(2) Check that the new entries extend the verified tree to the tree of the checkpoint."""
         if head.size < before.size:
             raise self._contradicts(f"it had {before.size} entries before, and its checkpoint states {head.size}")
         if self.reader.head_at(head.size) != head:
@@ -156,16 +156,16 @@ class LogFollower:
             self._archive.add_entries(self.keeper, decoded, step, self._announce)
 
     def _read_tile(self, size: int, tile: Tile) -> bytes:
-        """Return the hashes of a partial tile from the tile at its place in a larger tree of some size.
+        """Return the hashes of a partial tile, read from the larger tile at the same place in a tree of the given size.
 
-        A log need not keep the partial tiles of earlier sizes.
+        A log may delete the partial tiles of earlier sizes.
         """
         level = tile.level or 0
         width = min((size >> _TILE_HEIGHT * level) - tile.index * TILE_WIDTH, TILE_WIDTH)
         return self.reader.read_tile(Tile(tile.level, tile.index, width))[: tile.width * HASH_SIZE]
 
     def _check_anchor(self, anchored: AnchoredLog | None) -> None:
-        """(3) The anchored tree is a tree of this log."""
+        """(3) Check that the anchored tree is an earlier or the present tree of this log."""
         if anchored is None:
             return
         size = self._archive.log_head(self.keeper).size

@@ -1,4 +1,4 @@
-"""The metrics of the operations room for Prometheus. They name no serial number and no address."""
+"""The metrics of the operations room for Prometheus, without serial numbers and addresses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _METRICS = ServiceMetrics(SERVICE)
 
 
 def room_metrics(room: Room, count_viewers: Callable[[], int]) -> Metrics:
-    """Yield the metrics of a room, from its newest readings.
+    """Yield the metrics of a room, computed from its newest readings.
 
     Args:
         room: the room.

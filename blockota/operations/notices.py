@@ -1,14 +1,15 @@
-"""Notices on MQTT: a pointer to an event of a chain or to an entry of a log, which the subscriber checks itself.
+"""Notices on MQTT, each of which names an event of a chain or an entry of a log for the subscriber to verify.
 
-The topic is ``blockota/v1/notices/{kind}``. A notice is JSON. It has no text that the room could forge unnoticed::
+The topic is ``blockota/v1/notices/{kind}``. A notice is JSON. A subscriber can compare all fields of a notice with the
+chain or the log::
 
     {"kind": "release", "chainId": 1337, "block": 812, "transaction": "0x…", "contract": "BlockOTA",
      "event": "ReleasePublished", "subject": "product acme-thermo2"}
     {"kind": "warning", "log": "21b678da-…", "entry": 17, "time": 1795000000, "device": 256}
 
-A notice is written into the archive together with its event or entry, and removed when the broker has it. Each notice
-is therefore sent at least once (QoS 1), even if the room or the broker is stopped in between. Events and entries that
-are older than a day when the room reads them are not announced.
+The room writes a notice into the archive together with its event or entry, and deletes the notice after the broker has
+acknowledged it. Each notice is therefore sent at least once (QoS 1), even if the room or the broker stops in the
+meantime. The room sends no notice about an event or entry that is older than one day when the room reads it.
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ _AT_ONCE, _PAUSE = 256, 0.2
 
 
 class NoticeOutbox:
-    """Notices and records that are not delivered yet, in the archive.
+    """The queue in the archive of notices for the broker and of records for the room's log.
 
     Args:
         archive: the archive.
         clock: returns the Unix time.
-        has_broker: whether notices are sent; otherwise none are kept.
-        has_log: whether the room has a log; otherwise nothing is kept for it.
+        has_broker: whether the room sends notices; otherwise the queue stores no notices.
+        has_log: whether the room has a log; otherwise the queue stores no records.
     """
 
     def __init__(self, archive: RoomArchive, clock: Callable[[], float], *, has_broker: bool, has_log: bool) -> None:
@@ -86,22 +87,22 @@ class NoticeOutbox:
             _add(database, _NOTICE, kind, json.dumps(fields), entry.time)
 
     def notices(self) -> list[tuple[int, str, str]]:
-        """Return number, kind and JSON of the oldest notices that the broker does not have."""
+        """Return number, kind and JSON of the oldest notices that the broker has not acknowledged."""
         statement = "SELECT number, kind, text FROM outbox WHERE target = ? ORDER BY number LIMIT ?"
         return [(number, kind, text) for number, kind, text in self._archive.rows(statement, (_NOTICE, _AT_ONCE))]
 
     def records(self) -> list[tuple[int, str, int]]:
-        """Return number, text and Unix time of the oldest events that the room's log does not name."""
+        """Return number, text and Unix time of the oldest records that are not in the room's log yet."""
         statement = "SELECT number, text, time FROM outbox WHERE target = ? ORDER BY number LIMIT ?"
         return [(number, text, time) for number, text, time in self._archive.rows(statement, (_RECORD, _AT_ONCE))]
 
     def remove(self, numbers: Iterable[int]) -> None:
-        """Forget what was delivered."""
+        """Delete delivered notices or records."""
         with self._archive.changing() as database:
             database.executemany("DELETE FROM outbox WHERE number = ?", [(number,) for number in numbers])
 
     def waiting(self) -> int:
-        """Return the number of notices that the broker does not have."""
+        """Return the number of notices that the broker has not acknowledged."""
         count: int = self._archive.rows("SELECT count(*) FROM outbox WHERE target = ?", (_NOTICE,))[0][0]
         return count
 
@@ -116,7 +117,8 @@ async def publish_notices(
     Args:
         outbox: the notices.
         connect: connects to the broker.
-        note: called with the reason when the broker is lost, and with an empty text when it has a notice.
+        note: called with the reason when the connection to the broker fails, and with an empty text after the broker
+            has acknowledged a notice.
     """
 
     async def serve(connection: BrokerConnection) -> None:

@@ -47,8 +47,8 @@ class RoomSetup:
         log: the table ``[log]``; None if the room has no identity.
         signer: the key of the log; None if the room has no identity.
         account: the account that anchors the log; None if the log is not anchored.
-        is_public: whether serial numbers, addresses, and texts of persons and services are left out.
-        stall_seconds: seconds after which a client that makes no progress is dropped.
+        is_public: whether pages omit serial numbers, addresses, and texts that persons and services wrote.
+        stall_seconds: seconds without progress after which the room disconnects a client.
     """
 
     settings: OperationsSettings
@@ -62,17 +62,17 @@ class RoomSetup:
 
 
 def run_room(setup: RoomSetup, lines: LineLog, stop: Stop, *, on_ready: Callable[[str], None]) -> None:
-    """Run the room until the stop is requested.
+    """Run the room until a stop is requested.
 
     Args:
         setup: the room.
-        lines: receives failures and recoveries.
+        lines: writes failures and recoveries as lines of JSON.
         stop: ends the room.
         on_ready: called with the URL of the page when the page is served.
 
     Raises:
         UsageError: the address cannot be used.
-        RefusedError: another process runs this room, or its files belong to another chain.
+        RefusedError: another process runs this room, or the files of the room belong to another chain.
         StoreError: the folder of the room cannot be written.
     """
     settings = setup.settings

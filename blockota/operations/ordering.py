@@ -1,4 +1,4 @@
-"""Checks of an operator's order that the contract UpdateOrders cannot make, because it cannot read other chains."""
+"""Checks of an order that the contract UpdateOrders cannot make, because a contract cannot read another chain."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from blockota.model.verification import prove_active
 
 
 def releases_of(producers: ProducersContract, name: str) -> BlockOTAContract:
-    """Return the contract that records the releases of an admitted producer.
+    """Return the BlockOTA contract of an admitted producer.
 
     Raises:
         RefusedError: no producer has this name.
@@ -33,7 +33,7 @@ def orderable_release(
 ) -> ReleaseId:
     """Check that a release may be ordered.
 
-    Its producer must be admitted, and it must be confirmed, active and above the floor.
+    The producer must be admitted. The release must be confirmed, active and not below the floor.
 
     Raises:
         RefusedError: the producer is not admitted, or is suspended.
@@ -70,10 +70,10 @@ def admitted_producer(producers: ProducersContract, address: str) -> Producer:
 
 
 def is_published(contract: BlockOTAContract, draft: Draft) -> bool:
-    """Whether a configuration is recorded in the city's contract.
+    """Whether the city's BlockOTA contract has the version of a configuration, with the same image.
 
     Raises:
-        RefusedError: the version is recorded with another image.
+        RefusedError: the contract has this version with another image.
     """
     recorded = contract.release(draft.product, draft.version)
     if recorded is None:
@@ -92,8 +92,8 @@ def is_published(contract: BlockOTAContract, draft: Draft) -> bool:
 def require_allowed(devices: DevicesContract, group: Group, contract: BlockOTAContract, product: str) -> None:
     """Require that the spec of a group's model lists a product.
 
-    Groups of other kinds pass. The contract UpdateOrders has the same check for an order. But the release of a
-    configuration is published before its order, and would stay on the chain if the order were refused.
+    Groups of other kinds pass. The contract UpdateOrders makes the same check when an order is sent. The release of a
+    configuration is published earlier, and would stay on the chain if the contract refused the order.
 
     Raises:
         RefusedError: the spec does not list the product.
@@ -108,19 +108,19 @@ def require_allowed(devices: DevicesContract, group: Group, contract: BlockOTACo
 
 
 def require_operator(identities: IdentitiesContract, account: str) -> None:
-    """Require that an account may order, by the rules of UpdateOrders.
+    """Require that the contract UpdateOrders allows an account to order.
 
-    A configuration is published before its order is sent, so the check must come first.
+    The check comes before the publication of a configuration, because the publication precedes the order.
 
     Raises:
-        RefusedError: the account is not the current account of an active operator.
+        RefusedError: the account is not the present account of an active operator.
     """
     found = identities.identity_of(account)
     is_present = found is not None and found.keys.account == account
     if found is None or not is_present or found.kind is not IdentityKind.OPERATOR or not found.is_active:
         raise RefusedError(
             f"{account} may not order",
-            why="only the account of an enrolled operator that is neither banned nor retired may order",
+            why="only an enrolled operator who is not banned or retired may order",
             remedy="use the key of an operator",
             action=Action.LIST_IDENTITIES,
         )
@@ -130,7 +130,7 @@ def model_group(devices: DevicesContract, name: str, model: str) -> Group:
     """Return the group of the devices of a registered model.
 
     Raises:
-        RefusedError: the registry does not have the Spec of the model.
+        RefusedError: DeviceRegistry has no Spec of the model.
     """
     return Group.of_model(name, devices.known_spec(model).name)
 

@@ -1,4 +1,4 @@
-"""The cloud's database on a PostgreSQL server, or on a primary with its synchronous standby."""
+"""The cloud's database on a PostgreSQL server, or on a primary server with a synchronous standby."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def opened(url: str, folder: Path) -> PostgresServer:
     """Return the database of a URL such as ``postgresql://blockota@db1,db2/blockota``.
 
     Raises:
-        UsageError: the URL is not of this form, or psycopg is not installed.
+        UsageError: the URL does not have this form, or psycopg is not installed.
     """
     del folder
     match = _URL.fullmatch(url)
@@ -77,7 +77,7 @@ def opened(url: str, folder: Path) -> PostgresServer:
 
 
 class PostgresServer:
-    """A server, or several of which one is the primary.
+    """One PostgreSQL server, or several servers of which one is the primary.
 
     Args:
         url: the connection URI.
@@ -94,29 +94,29 @@ class PostgresServer:
         self._secrets = [PrivateUrl(f"postgresql://:{one}@host") for one in secrets if one]
 
     def create_engine(self) -> Engine:
-        """Return an engine; nothing is opened yet."""
+        """Create an SQLAlchemy engine without a connection to the database."""
         return create_engine("postgresql+psycopg://", creator=self._connect, pool_pre_ping=True, hide_parameters=True)
 
     def begin(self, *, is_writing: bool) -> str:
-        """Return an empty statement: the driver begins a transaction."""
+        """Return an empty statement, because the driver begins transactions itself."""
         del is_writing
         return ""
 
     def create(self) -> None:
-        """Do nothing: the operator of the server creates databases."""
+        """Do nothing, because the operator of the server creates the database."""
 
     def check_kind(self, connection: Connection) -> None:
-        """Do nothing: a database can have the tables of several programs."""
+        """Do nothing, because a PostgreSQL database may have tables of several programs."""
         del connection
 
     @contextmanager
     def committing(self, connection: Connection) -> Iterator[None]:
-        """Check that the server did not warn at a commit.
+        """Check that the server sent no warning during the commit.
 
-        A server whose wait for a standby is ended by an administrator commits, and warns.
+        When an administrator ends the server's wait for a standby, the server commits with a warning.
 
         Raises:
-            StoreError: the server warned.
+            StoreError: the server sent a warning.
         """
         warned = list[str]()
 
@@ -140,13 +140,13 @@ class PostgresServer:
             )
 
     def interrupt(self) -> None:
-        """Close the line on which a commit waits. Whether the server commits is then unknown."""
+        """Close the socket of a waiting commit. It is then unknown whether the server commits."""
         if driver := self._committing:
             with suppress(OSError), socket.socket(fileno=os.dup(driver.fileno())) as line:
                 line.shutdown(socket.SHUT_RDWR)
 
     def translated(self, error: Exception) -> BlockOTAError:
-        """Return the error for an error of psycopg or of the system."""
+        """Convert an error of psycopg or of the operating system into an error of BlockOTA."""
         diagnostic = getattr(error, "diag", None)
         words = getattr(diagnostic, "message_primary", None) or " ".join(str(error).split())
         state = getattr(error, "sqlstate", None)

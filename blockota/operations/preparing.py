@@ -1,6 +1,6 @@
-"""Prepare orders and bans for a signed-in person. The wallet or the command of the person signs; the room has no key.
+"""Prepare orders and bans, which a signed-in person's wallet or command signs.
 
-Each call is checked as the command checks it, and simulated as a call of the person's account.
+The room makes the same checks as the command, and simulates each call as a transaction of the person's account.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ PROPOSAL_TIME = 7 * 86_400
 
 @dataclass(frozen=True)
 class PreparedCall:
-    """A transaction that the wallet or the command of a person signs.
+    """A transaction for the wallet or the command of a person to sign.
 
     Attributes:
-        words: the effect of the transaction.
+        words: a description of the transaction's effect.
         chain_id: id of the chain.
         to: address of the contract.
         data: the calldata.
-        command: the command that sends the same transaction, without its key.
-        network: name of the producer chain's network, if it is not the first of the room; else empty.
+        command: the command that sends the same transaction, without the option for the key.
+        network: name of the producer chain's network; empty for the first network of the room.
     """
 
     words: str
@@ -57,21 +57,21 @@ class PreparedCall:
     network: str = ""
 
     def as_fields(self) -> dict[str, Any]:
-        """The JSON object of the transaction, as wallets take it."""
+        """The JSON object of the transaction for a wallet."""
         return {"chainId": self.chain_id, "to": self.to, "data": f"0x{self.data.hex()}", "value": "0x0"}
 
 
 @dataclass(frozen=True)
 class WantedOrder:
-    """The order that a person wants.
+    """The order that a person requests.
 
     Attributes:
         producer: name of the release's producer.
         product: the product.
         version: the version.
         group: name of a defined group.
-        not_before: Unix time before which gateways do not offer the release; 0 for now.
-        deadline: Unix time from which they do not offer it; 0 for thirty days after the begin.
+        not_before: Unix time of the start of the order, before which gateways do not offer the release; 0 for now.
+        deadline: Unix time from which gateways do not offer the release; 0 for thirty days after the start.
     """
 
     producer: str
@@ -83,7 +83,7 @@ class WantedOrder:
 
 
 def prepare_order(city: CityChain, vendor: Connection, wanted: WantedOrder, account: str) -> PreparedCall:
-    """Prepare an order, as an operator.
+    """Prepare an operator's order.
 
     Raises:
         RefusedError: the account may not order, the group is not defined, or the release may not be ordered.
@@ -112,7 +112,7 @@ def prepare_order(city: CityChain, vendor: Connection, wanted: WantedOrder, acco
 
 
 def prepare_group(city: CityChain, name: str, place: str, account: str) -> PreparedCall:
-    """Prepare the definition of a group, as an operator.
+    """Prepare an operator's definition of a group.
 
     Args:
         city: the gateway chain.
@@ -122,7 +122,7 @@ def prepare_group(city: CityChain, name: str, place: str, account: str) -> Prepa
 
     Raises:
         UsageError: the name is not valid.
-        RefusedError: the account may not define groups, or there is no such gateway or model.
+        RefusedError: the account may not define groups, or the gateway or model does not exist.
         ChainError: the node is out of reach.
     """
     require_operator(city.identities, account)
@@ -135,7 +135,7 @@ def prepare_group(city: CityChain, name: str, place: str, account: str) -> Prepa
 
 
 def prepare_ban(city: CityChain, uuid: UUID, reason: str, account: str) -> PreparedCall:
-    """Prepare the ban of an identity, as an Administrator.
+    """Prepare an Administrator's ban of an identity.
 
     Raises:
         UsageError: the reason is empty, too long, or not printable ASCII.
@@ -165,7 +165,7 @@ def propose_ban(city: CityChain, uuid: UUID, reason: str, *, now: int) -> Propos
 def _prepared(
     contract: Contract, function: str, arguments: Sequence[Any], *, account: str, shown: tuple[str, Sequence[str]]
 ) -> PreparedCall:
-    """Encode a call, and simulate it as the person's."""
+    """Encode a call, and simulate it as a transaction of the person's account."""
     data = interface(contract.NAME).encode_call(function, *arguments)
     with refusals_in_words():
         contract.chain.call(contract.address, data, sender=account)

@@ -1,4 +1,7 @@
-"""Remove addresses, which are recognised by their form, and the reasons of persons from the texts of a public page."""
+"""Remove addresses and the reasons that persons gave from the texts of a public page.
+
+Addresses are recognised by their form.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def without_addresses(text: str) -> str:
 
 
 def without_reason(text: str) -> str:
-    """Return the words of an event without the reason that a person gave. In the words, only a reason has a colon."""
+    """Return the description of an event up to its first colon, after which a person's reason follows."""
     return text.partition(": ")[0]
 
 

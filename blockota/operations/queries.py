@@ -1,7 +1,7 @@
-"""What the operations room reads from the cloud's database.
+"""Queries of the operations room in the cloud's database.
 
-Each function reads by an index, so that its time depends on the rows that it returns, and not on those of the table. It
-takes a connection of `CloudDatabase.reading`.
+Each query uses an index, so its time depends on the number of rows that it selects, not on the size of the table. The
+connection of each function comes from `CloudDatabase.reading`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class StoredReading:
 
     Attributes:
         reading: the reading.
-        gateway: the gateway that signed it.
-        request: the number of the request that it was in.
+        gateway: the gateway that signed the reading.
+        request: the number of the request with the reading.
     """
 
     reading: SensorReading
@@ -40,10 +40,10 @@ class StoredRequest:
     Attributes:
         number: the number of the request in the database.
         digest: `blockota.operations.writing.AcceptedRequest.digest`.
-        gateway: the gateway that signed it.
-        validator: the validator that accepted it.
-        time: Unix time of its signature.
-        arrived: Unix time at which the cloud accepted it.
+        gateway: the gateway that signed the request.
+        validator: the validator that accepted the request.
+        time: Unix time of the gateway's signature.
+        arrived: Unix time at which the cloud accepted the request.
         raw: the bytes of the request, as the gateway signed them.
     """
 
@@ -58,12 +58,12 @@ class StoredRequest:
 
 @dataclass(frozen=True)
 class MinuteCount:
-    """The numbers of a minute.
+    """The counts of requests and readings in one minute.
 
     Attributes:
         start: Unix time of the minute.
-        requests: number of requests that arrived.
-        readings: number of readings in them.
+        requests: number of requests that arrived in the minute.
+        readings: number of readings in these requests.
     """
 
     start: int
@@ -76,7 +76,7 @@ def newest_readings(connection: Connection, thing: str, *, limit: int = PAGE) ->
 
     Args:
         connection: the connection.
-        thing: the device, as readings name it.
+        thing: the name of the device in its readings.
         limit: the largest number of readings.
     """
     rows = connection.execute(
@@ -86,17 +86,17 @@ def newest_readings(connection: Connection, thing: str, *, limit: int = PAGE) ->
 
 
 def latest_values(connection: Connection, thing: str) -> list[StoredReading]:
-    """Return the newest reading of each quantity of a device, by name."""
+    """Return the newest reading of each quantity of a device, ordered by the name of the quantity."""
     rows = connection.execute(select(LATEST).where(LATEST.c.thing == thing).order_by(LATEST.c.name).limit(1000))
     return [_reading(row) for row in rows]
 
 
 def things(connection: Connection, *, after: str = "", limit: int = PAGE) -> list[StoredReading]:
-    """Return the newest readings of the next devices, by device and name.
+    """Return the newest reading of each quantity of the devices on one page, ordered by device and quantity.
 
     Args:
         connection: the connection.
-        after: the last device of the page before; empty for the first page.
+        after: the last device of the previous page; empty for the first page.
         limit: the largest number of devices.
     """
     names = select(LATEST.c.thing).where(LATEST.c.thing > after).distinct().order_by(LATEST.c.thing).limit(limit)
@@ -107,7 +107,7 @@ def things(connection: Connection, *, after: str = "", limit: int = PAGE) -> lis
 
 
 def request(connection: Connection, number: int) -> StoredRequest | None:
-    """Return a request by its number; None if there is none."""
+    """Return the request with a number; None if the database has no such request."""
     row = connection.execute(select(REQUEST).where(REQUEST.c.number == number)).first()
     return StoredRequest(*row) if row else None
 
@@ -118,7 +118,7 @@ def requests_of(connection: Connection, gateway: UUID, *, before: int | None = N
     Args:
         connection: the connection.
         gateway: the gateway.
-        before: the number of the last request of the page before; None for the first page.
+        before: the number of the last request of the previous page; None for the first page.
     """
     found = select(REQUEST).where(REQUEST.c.gateway == gateway)
     if before is not None:
@@ -127,13 +127,13 @@ def requests_of(connection: Connection, gateway: UUID, *, before: int | None = N
 
 
 def minutes(connection: Connection, since: int, until: int, *, gateway: UUID = ALL_GATEWAYS) -> list[MinuteCount]:
-    """Return the numbers of the minutes in a span of time. Minutes without a request are left out.
+    """Return the counts of requests and readings in each minute of a time span. Minutes without a request are omitted.
 
     Args:
         connection: the connection.
         since: Unix time of the first minute.
-        until: Unix time before which the last minute starts.
-        gateway: the gateway; by default, the sums of all gateways are returned.
+        until: Unix time of the end of the span, at which no further minute starts.
+        gateway: the gateway; by default, the counts are sums over all gateways.
     """
     start = MINUTE.c.start
     found = select(start, MINUTE.c.requests, MINUTE.c.readings).order_by(start)
@@ -142,10 +142,10 @@ def minutes(connection: Connection, since: int, until: int, *, gateway: UUID = A
 
 
 def gateway_counts(connection: Connection, since: int, until: int) -> dict[UUID, MinuteCount]:
-    """Return the numbers of each gateway in a span of time; `start` is that of its newest minute.
+    """Return each gateway's counts of requests and readings in a time span. `start` is its newest minute.
 
-    The time of this query grows with the number of gateways and of minutes: 100 gateways and an hour take some
-    milliseconds.
+    The query's time grows with the number of gateways and minutes: it is some milliseconds for 100 gateways and one
+    hour.
     """
     start, gateway = MINUTE.c.start, MINUTE.c.gateway
     found = select(gateway, func.max(start), func.sum(MINUTE.c.requests), func.sum(MINUTE.c.readings))
@@ -155,7 +155,7 @@ def gateway_counts(connection: Connection, since: int, until: int) -> dict[UUID,
 
 
 def last_batches(connection: Connection) -> dict[UUID, int]:
-    """Return the Unix time at which each cloud service wrote last."""
+    """Return the Unix time of the last transaction of each cloud service."""
     return {row.cloud: row.time for row in connection.execute(select(BATCH.c.cloud, BATCH.c.time))}
 
 

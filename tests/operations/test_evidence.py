@@ -129,7 +129,7 @@ def test_a_checkpoint_of_a_stranger_is_no_proof(scene: RoomScene, url: str) -> N
     line = NoteSignature(key.name, key.key_id, stranger.sign(text.encode()))
     path.write_bytes(Note(text, (line,)).encode())
     try:
-        assert "no key that the registry has for this log signed its checkpoint" in get(url, link).text
+        assert "checkpoint is not signed with a log key that the registry has for this" in get(url, link).text
         assert get(url, f"{link}/receipt.json").status_code == 404
     finally:
         path.write_bytes(true)

@@ -1,1 +1,1 @@
-"""The versions of the cloud's database, for alembic. `blockota.operations.database` runs them."""
+"""Alembic's migrations of the cloud's database. `blockota.operations.database` runs them."""

@@ -1,6 +1,6 @@
 """The first version: requests and their readings.
 
-The columns are written out, and not taken from `blockota.operations.schema`, whose tables change with later versions.
+This migration defines its columns itself: the tables in `blockota.operations.schema` change with later versions.
 """
 
 from __future__ import annotations
