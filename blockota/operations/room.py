@@ -1,4 +1,4 @@
-"""The operations room: follows the chains and the logs in threads, and keeps what it read for the pages."""
+"""The operations room: follows the chains and the logs in threads, and provides the results to the pages."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ _END = 3.0
 
 @dataclass(frozen=True)
 class RoomState:
-    """What the room read last.
+    """The newest readings of the room.
 
     Attributes:
         city: the gateway chain; None before the first reading.
-        vendors: the producer chains, by id.
-        logs: the logs, by the UUID of their keeper.
-        read_at: Unix time of the last successful reading of each part.
-        troubles: why a part cannot be read now, by part.
+        vendors: the newest reading of each producer chain, by chain id.
+        logs: the state of each log, by the UUID of the identity that writes the log.
+        read_at: Unix time of the last successful reading of each part, such as a chain.
+        troubles: for each part that cannot be read now, the reason.
     """
 
     city: CityReading | None = None
@@ -78,10 +78,10 @@ class Watches:
     """The watchers of a room.
 
     Attributes:
-        replicas: the announced replicas.
-        tunnels: the tunnels of this host; None without an interface in the settings.
-        requests: the requests of the last hour; None without a database in the settings.
-        cloud: the cloud's database, with the requests themselves; None without one in the settings.
+        replicas: the watcher of the announced replicas.
+        tunnels: the watcher of this host's tunnels; None if the settings name no interface.
+        requests: the watcher of the requests in the last hour; None if the settings name no database.
+        cloud: the cloud's database, which stores the requests; None if the settings name no database.
     """
 
     replicas: Watcher[tuple[Probe, ...]]
@@ -100,10 +100,10 @@ class Room:
 
     Args:
         settings: the settings.
-        archive: gets verified entries and events.
+        archive: the archive that stores verified entries and events.
         city: the gateway chain.
         vendors: the producer chains.
-        lines: receives failures and recoveries.
+        lines: writes failures and recoveries as lines of JSON.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Room:
         self.city: CityChain | None = None
 
     def listen(self, changed: Callable[[], None]) -> None:
-        """Register a function that is called after each change, in any thread."""
+        """Register a function to call after each change. Any thread may call the function."""
         self._listeners.append(changed)
 
     @contextmanager
@@ -146,7 +146,7 @@ class Room:
         """Follow the chains and logs in threads while the ``with`` block runs.
 
         Raises:
-            RefusedError: a file of events is in use, or belongs to another chain.
+            RefusedError: a store of events is in use, or belongs to another chain.
         """
         with ExitStack() as stack:
             threads = ServiceThreads(self._lines, self._stop)
@@ -183,7 +183,7 @@ class Room:
 
     @property
     def troubles(self) -> dict[str, str]:
-        """Why a chain cannot be read, or the archive cannot be written, by name."""
+        """For each chain that cannot be read, and for an archive that cannot be written, the name and the reason."""
         why = self.archive.trouble
         return {**self.state.troubles, **({"archive": why} if why else {})}
 
@@ -207,8 +207,8 @@ class Room:
 
         Args:
             name: the name of the chain.
-            connection: the connection, for this thread alone.
-            source: where its events are kept, and what announces blocks.
+            connection: the connection, which only this thread uses.
+            source: the store of the chain's events, and the signal of new blocks.
             opened: the opened chain; empty until the node answers.
         """
         events, signal = source
@@ -230,7 +230,7 @@ class Room:
         return reader(connection, follower, writer)
 
     def _take(self, name: str, chain: CityChain | VendorChain) -> None:
-        """Read a chain, and keep the reading."""
+        """Read a chain, and store the reading in `state`."""
         reading = chain.read()
         with self._lock:
             before = self.state
@@ -265,7 +265,7 @@ class Room:
         return watches
 
     def _watch(self, watcher: Watcher[Any]) -> None:
-        """Wait, and read one thing."""
+        """Wait for the pause of a watcher, and read its source once."""
         has_looked = watcher.last.time or watcher.last.trouble
         if self._stop.wait(watcher.pause if has_looked else _FIRST_LOOK):
             return
@@ -274,7 +274,7 @@ class Room:
         self._lines.state(watcher.name, watcher.last.trouble)
 
     def _note(self, part: str, trouble: str) -> None:
-        """Record that a part was read, or why it was not."""
+        """Record that a part was read, or the reason of its failure."""
         with self._lock:
             known = self.state
             troubles = {name: why for name, why in known.troubles.items() if name != part}
@@ -286,7 +286,7 @@ class Room:
             self.changed()
 
     def _follow_log(self, follower: LogFollower) -> None:
-        """Wait, and read one log."""
+        """Wait for a pause, and read one log."""
         city = self.state.city
         if self._stop.wait(_LOG_PAUSE) or city is None:
             return

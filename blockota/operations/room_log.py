@@ -1,6 +1,6 @@
 """The log of the operations room. Each sign-in, dismissal, prepared order and prepared ban becomes an entry.
 
-The room is an identity of kind Cloud. The contracts let a Cloud neither order nor ban.
+The room is an identity of kind Cloud. The contracts allow no orders or bans by a Cloud.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class RoomLog:
         log: the log.
         signer: the key of the log.
         identity: UUID of the room.
-        cosign: asks the witnesses; None without witnesses.
+        cosign: requests the signatures of the witnesses; None if the log has no witnesses.
     """
 
     def __init__(self, log: TileLog, signer: NoteSigner, identity: UUID, cosign: Cosign | None = None) -> None:
@@ -44,7 +44,7 @@ class RoomLog:
 
         Raises:
             StoreError: the log's folder cannot be written.
-            RefusedError: a witness has seen another history of the log.
+            RefusedError: a witness has signed a checkpoint that contradicts the log.
         """
         entry = LogEntry(
             kind=EntryKind.EVENT,
@@ -63,7 +63,7 @@ def anchor_log(
     """Anchor all published entries of the room's log.
 
     Returns:
-        The anchored size; None if the log has not grown since its last anchor.
+        The anchored number of entries; None if the log has not grown since its last anchor.
 
     Raises:
         RefusedError: the account does not belong to the room, or the log does not continue the anchored log.

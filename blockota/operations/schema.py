@@ -2,18 +2,18 @@
 
 `blockota.operations.writing` fills them, and `blockota.operations.queries` reads them.
 
-The database has the rows that arrive in requests of validators. What the operations room reads again at any time from
-chains and logs, such as warnings and receipts, is in the room's own archive.
+The database stores the data of validators' requests. Warnings, receipts and other data that the operations room can
+read again from chains and logs are in the room's own archive.
 
 ===========  =========================================================================================
-request      the signed requests of gateways, byte by byte, as evidence of their readings
+request      the exact bytes of gateways' signed requests, as evidence of the readings
 reading      the readings in these requests
 latest       the newest reading of each quantity of each device
-minute       the number of requests and readings of each gateway, and of all, in each minute
-batch        one row for each cloud service: its last group of rows. Every transaction changes this row
+minute       the number of requests and readings in each minute, for each gateway and in total
+batch        the last transaction of each cloud service, which changes this row in every transaction
 ===========  =========================================================================================
 
-A change of the tables is a new file in ``migrations/versions/``, and a new `VERSION`.
+Each change of the tables needs a new file in ``migrations/versions/`` and a new `VERSION`.
 """
 
 from __future__ import annotations

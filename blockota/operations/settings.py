@@ -33,7 +33,7 @@ _LISTEN = "127.0.0.1:8480"
 
 @dataclass(frozen=True)
 class NoticeBroker:
-    """The message broker that gets the notices: the table ``[operations.broker]``.
+    """The message broker for the notices: the table ``[operations.broker]``.
 
     Attributes:
         host: host name or address.
@@ -60,12 +60,13 @@ class OperationsSettings:
         url: the URL at which persons open the page, without a path. Sign-in texts name it.
         identity: UUID of the room, an identity of kind Cloud; None if the room keeps no log.
         key: URI of the account that anchors the room's log; None if the log is not anchored.
-        logs: the folder or URL of each log to follow, by the UUID of its keeper.
-        networks: names of the networks of the producer chains. If empty, the file's producer network is used.
-        database: the URL of the cloud's database; None without one.
-        tunnels: name of the WireGuard interface of this host; None without one.
-        broker: the broker that gets notices; None for no notices.
-        beside: the folder of the settings file, to which the path of a database is relative.
+        logs: the folder or URL of each log to follow, by the UUID of the identity that writes the log.
+        networks: names of the networks of the producer chains. If the list is empty, the room uses the producer network
+            of the settings file.
+        database: the URL of the cloud's database, or its place; None if the room reads no database.
+        tunnels: name of the WireGuard interface of this host; None if the room shows no tunnels.
+        broker: the broker for the notices; None if the room sends no notices.
+        beside: the folder of the settings file; the path of a database is relative to this folder.
     """
 
     folder: Path
@@ -82,17 +83,17 @@ class OperationsSettings:
 
     @property
     def domain(self) -> str:
-        """Host and port in `url`, as sign-in texts name them."""
+        """The host and port of `url`, as a sign-in text states them."""
         return urlsplit(self.url).netloc
 
     @property
     def is_secure(self) -> bool:
-        """Whether persons open the page over TLS, for example at a proxy."""
+        """Whether persons open the page over TLS, for example through a TLS proxy."""
         return self.url.startswith("https://")
 
 
 def load_operations(config: Path | None, *, environment: Mapping[str, str]) -> OperationsSettings:
-    """Read the settings of the operations room. Without a table, the room has defaults and follows no log.
+    """Read the settings of the operations room. Without the table, all settings have their defaults.
 
     Args:
         config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
@@ -129,12 +130,12 @@ def require_identity(settings: OperationsSettings) -> UUID:
     """Return the identity of the room.
 
     Raises:
-        UsageError: the settings name none.
+        UsageError: the settings name no identity.
     """
     if settings.identity is None:
         raise UsageError(
             "the operations room has no identity",
-            why="[operations] has no identity, and nothing is done by a person without an entry of the room's log",
+            why="[operations] has no identity, and without an identity the room has no log for the actions of persons",
             remedy="set up the room",
             action=Action.INIT_OPERATIONS,
         )

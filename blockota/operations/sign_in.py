@@ -1,10 +1,11 @@
-"""Sign-in by a text that an enrolled person signs with the key of an account (EIP-4361).
+"""Sign-in with a text (EIP-4361) that an enrolled person signs with the key of an account.
 
-The server writes no text for a client to sign blindly: both sides make the text from the same few values, and compare
-the whole. No program therefore parses a text, and a command never signs a text that a server has made.
+The room and the command both build the text from the same values, and compare the whole text. No program therefore
+parses a text, and the command never signs a text that a server wrote.
 
-The room stores nothing for a text that is not signed: its nonce ends with a MAC over the text, so that any number of
-requests for texts leaves no trace. A text opens one sign-in, within five minutes and before the next start of the room.
+The room stores no unsigned texts, so a flood of requests for texts uses no storage. Instead, each nonce ends with a MAC
+over the text, by which the room recognises its own texts. A text is valid for one sign-in within five minutes, and not
+after a restart of the room.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class SignInText:
 
     @property
     def has_nonce(self) -> bool:
-        """Whether the nonce has the form of a nonce, so that it adds no line to the text."""
+        """Whether the nonce has the right form, and so cannot add a line to the text."""
         return _NONCE.fullmatch(self.nonce) is not None
 
 
@@ -95,9 +96,9 @@ class SignedIn:
 
 
 class SignIns:
-    """Texts, one-time addresses and sessions. The archive has the hashes of their secrets, not the secrets.
+    """Manages sign-in texts, one-time addresses and sessions. The archive stores only hashes of their secrets.
 
-    The key of the texts is in memory alone, so a text that was signed before a restart is never accepted again.
+    The key of the texts' MAC is only in memory, so the room rejects every text from before its last restart.
 
     Args:
         archive: the archive.
@@ -112,7 +113,7 @@ class SignIns:
         self._lock = threading.Lock()
 
     def challenge(self, account: str, *, now: int) -> SignInText:
-        """Return a new text for an account. Wallets write addresses in lower case too.
+        """Return a new text for an account, whose address may be in lower case.
 
         Raises:
             AccessRefusedError: the address is not valid.
@@ -125,11 +126,11 @@ class SignIns:
         return replace(salted, nonce=salted.nonce + self._mac(salted))
 
     def text(self, account: str, nonce: str, issued_at: int) -> SignInText:
-        """Return the text of this room that has some values, which a client sent."""
+        """Build the text of this room from the values that a client sent."""
         return SignInText(self._url, account, self._chain_id, nonce, issued_at)
 
     def accept(self, text: SignInText, signature: bytes, *, now: int) -> None:
-        """Check a signed text. `give_ticket` uses it up.
+        """Verify a signed text. `give_ticket` then marks the text as used.
 
         Raises:
             AccessRefusedError: this room did not write the text since its start, the text is too old, or the account
@@ -143,7 +144,7 @@ class SignIns:
             raise _refused(f"the account {text.account} did not sign the text")
 
     def give_ticket(self, text: SignInText, signature: bytes, *, now: int) -> str:
-        """Return the secret of a one-time address, which opens one session. An accepted text gives one.
+        """Return the secret of a one-time address, which opens one session. Each accepted text yields one address.
 
         Raises:
             AccessRefusedError: the text was used before.
@@ -163,10 +164,10 @@ class SignIns:
         return ticket
 
     def use_ticket(self, ticket: str, *, now: int) -> tuple[str, str, bytes]:
-        """Return account, text and signature of a one-time address, which is then used up.
+        """Return account, text and signature of a one-time address, and delete the address.
 
         Raises:
-            AccessRefusedError: the address was used before, or is too old.
+            AccessRefusedError: the address was used before, or has expired.
         """
         statement = "DELETE FROM ticket WHERE hash = ? AND until > ? RETURNING account, text, signature"
         with self._archive.changing() as database:
@@ -203,7 +204,7 @@ class SignIns:
             database.execute("DELETE FROM session WHERE hash = ?", (_hash(secret),))
 
     def _mac(self, salted: SignInText) -> str:
-        """Return the second half of a nonce: the MAC over the text with the first half alone."""
+        """Return the second half of a nonce: a MAC over the text that contains only the first half."""
         return hmac.new(self._key, str(salted).encode("utf-8", "surrogatepass"), "sha256").hexdigest()[: 2 * _MAC_SIZE]
 
 

@@ -1,7 +1,7 @@
-"""Sign in to an operations room from a command: ask for a text, sign it, and get a one-time address.
+"""Sign in to an operations room from a command: sign a text, and receive a one-time address.
 
-The command signs only the text that it makes itself from the room's nonce and time, for the URL that the person named.
-A room that asks for another signature gets none.
+The command builds the text itself from the room's nonce and time, and from the URL that the person entered. It signs no
+other text.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def sign_in(url: str, account: BaseAccount, *, chain_id: int) -> str:
     Raises:
         UsageError: the URL is not valid.
         StoreError: the room does not answer.
-        RefusedError: the room refuses the sign-in, or asks for a signature of something else.
+        RefusedError: the room refuses the sign-in, or requests a signature of another text.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:

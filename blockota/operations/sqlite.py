@@ -1,4 +1,4 @@
-"""The cloud's database as a file of SQLite."""
+"""The cloud's database as an SQLite file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def opened(url: str, folder: Path) -> SqliteServer:
     """
     path = unquote(url.removeprefix("sqlite:///"))
     if not path or "?" in path or "\0" in path:
-        raise UsageError("the database cannot be used", why="its URL is not sqlite:/// and the path of a file")
+        raise UsageError("the database cannot be used", why="its URL is not sqlite:/// followed by the path of a file")
     return SqliteServer(folder / home_path(path))
 
 
@@ -58,7 +58,7 @@ class SqliteServer:
         self._path, self.place = path, str(path)
 
     def create_engine(self) -> Engine:
-        """Return an engine; nothing is opened yet."""
+        """Create an SQLAlchemy engine without a connection to the database."""
         engine = create_engine("sqlite://", creator=self._connect, poolclass=QueuePool, hide_parameters=True)
 
         @event.listens_for(engine, "connect")
@@ -79,7 +79,7 @@ class SqliteServer:
         return "BEGIN IMMEDIATE" if is_writing else "BEGIN"
 
     def create(self) -> None:
-        """Create an empty file with the mark of this kind if there is none."""
+        """Create an empty file if the database file does not exist."""
         if self._path.exists():
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ class SqliteServer:
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL, 0o640))
 
     def check_kind(self, connection: Connection) -> None:
-        """Check the mark in the file's header; a file without tables gets it.
+        """Check BlockOTA's application ID in the file's header, and set the ID in a file without tables.
 
         Raises:
             RefusedError: another program wrote the file.
@@ -103,7 +103,7 @@ class SqliteServer:
 
     @contextmanager
     def committing(self, connection: Connection) -> Iterator[None]:
-        """Check after a commit that the file is still the one that was opened.
+        """Check after a commit that the path of the database still leads to the open file.
 
         Raises:
             StoreError: the file was deleted or replaced.
@@ -122,10 +122,10 @@ class SqliteServer:
             )
 
     def interrupt(self) -> None:
-        """Do nothing: a transaction waits for at most `LOCKED_SECONDS`."""
+        """Do nothing, because a transaction waits for at most `LOCKED_SECONDS` seconds."""
 
     def translated(self, error: Exception) -> BlockOTAError:
-        """Return the error for an error of SQLite or of the system."""
+        """Convert an error of SQLite or of the operating system into an error of BlockOTA."""
         if is_damaged(error):
             remedy = "restore the newest copy"
             return StoreError(f"the database {self.place} is damaged", why=str(error), remedy=remedy)

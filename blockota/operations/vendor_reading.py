@@ -27,7 +27,7 @@ class VendorReading:
         producers: the name of each BlockOTA contract's producer, by address.
         suspended: the names of suspended producers.
         releases: the releases of each contract, by address.
-        agreements: all agreements with brokers.
+        agreements: all agreements of producers with brokers.
     """
 
     chain_id: int
@@ -40,7 +40,7 @@ class VendorReading:
 
 
 class VendorChain:
-    """Reads a producer chain. Records are read again only after an event.
+    """Reads a producer chain. Releases and agreements are read again only after a new event.
 
     Args:
         connection: the chain with its contracts.
@@ -56,7 +56,7 @@ class VendorChain:
         self._known: VendorReading | None = None
 
     def read(self) -> VendorReading:
-        """Read the chain at the newest confirmed block.
+        """Read the records of the chain at the newest confirmed block.
 
         Raises:
             ChainError: the node is out of reach or lags behind, or the chain was reorganised during the read.

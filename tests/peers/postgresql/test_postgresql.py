@@ -61,7 +61,7 @@ def test_tables_of_another_program_are_refused(servers: PostgresPair, tmp_path: 
             other.check()
         with other.writing() as connection:
             connection.exec_driver_sql("CREATE TABLE reading (note TEXT)")
-        with pytest.raises(RefusedError, match="another program made tables of the same names"):
+        with pytest.raises(RefusedError, match="another program created tables with the same names"):
             other.migrate()
 
 
