@@ -329,7 +329,7 @@ class Worker:
     def _duplicate_after(self) -> float:
         """Return twice this source's mean time per block, in seconds.
 
-        If another source does not deliver a block within this time, this source requests the block too.
+        If another source does not deliver a block within the returned time, this source requests the block too.
         """
         longest = self.limits.duplicate_after
         own = 2 * self.seconds / self.blocks if self.blocks else longest

@@ -5,9 +5,9 @@ the socket, and limits the time and the bytes of every read. Proxies, cookies an
 
 A source must not direct our requests into networks that the source itself cannot reach (SSRF). A redirect may lead to
 public addresses, or to the address at which the configured source answered. A gateway on this machine may therefore
-redirect to this machine. A gateway on the internet may not, even if the gateway's host name also resolves to this
-machine. A source whose URL was announced on a public chain must have a public address. The client connects to the same
-address that it checked, so DNS rebinding has no effect.
+redirect to this machine. A gateway on the internet must not redirect to this machine, even if the gateway's host name
+also resolves to this machine. A source whose URL was announced on a public chain must have a public address. The client
+connects to the same address that it checked, so DNS rebinding has no effect.
 """
 
 from __future__ import annotations
@@ -204,7 +204,8 @@ class HttpResponse:
         limit: size in bytes of the largest accepted body.
 
     Raises:
-        SourceError: the body is compressed, is announced as larger than `limit`, or has neither a length nor chunks.
+        SourceError: the body is compressed, is announced as larger than `limit`, or has neither a Content-Length nor
+            chunked encoding.
     """
 
     def __init__(

@@ -2,8 +2,8 @@
 
 This module builds the DAG and imports its blocks (``dag/import``), so settings of the node do not change a CID. One
 import request contains two CARs: all blocks, and then the root, which the node pins. During the request, the node's pin
-lock prevents garbage collection. Exported blocks (``dag/export``) are verified one by one, because a node reports an
-error in the middle of a stream only in an HTTP trailer, which Python clients do not read.
+lock prevents garbage collection. Exported blocks (``dag/export``) are verified one by one. A node reports an error in
+the middle of a stream only in an HTTP trailer, and Python's HTTP clients do not read trailers.
 
 The operator runs the node. The node's blocks are verified, but the size and duration of its responses are not limited.
 
@@ -373,7 +373,7 @@ class KuboStore:
         return list(sent)[-1], corrupt, answer
 
     def _is_corrupt(self, block: Block) -> bool:
-        """Whether the node has other bytes under the CID of a block."""
+        """Whether the node has wrong bytes under the CID of a block."""
         try:
             query = {"arg": str(block.cid), **_OFFLINE}
             return self._api.call("block/get", query, doing="store the file") != block.data

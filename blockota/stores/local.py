@@ -147,7 +147,7 @@ class LocalStore:
         return found
 
     def remove_block(self, cid: CID) -> bool:
-        """Remove a block and its partial files of interrupted writes. Returns whether the block existed."""
+        """Remove a block, and partial files of interrupted writes of the block. Returns whether the block existed."""
         path = self._block_path(cid)
         with self._translated():
             existed = path.exists()
@@ -160,8 +160,8 @@ class LocalStore:
     def locked(self, *, exclusive: bool) -> Iterator[None]:
         """Lock the store against other processes: shared while files are stored, exclusively while files are removed.
 
-        A shared lock lasts from the first block of a file to its pin, so that no other process removes blocks of the
-        file in between. The operating system releases the lock when the process ends. The lock is not reentrant: code
+        A shared lock lasts from the first block of a file to the file's pin, so that no other process removes blocks of
+        the unpinned file. The operating system releases the lock when the process ends. The lock is not reentrant: code
         with a shared lock must not request an exclusive lock.
 
         Raises:
@@ -208,7 +208,7 @@ def collect(store: LocalStore, dropped: Iterable[CID], *, keep: Iterable[CID]) -
     `keep` lists roots that are kept in addition to the pinned roots, such as the roots of files that are being fetched.
 
     A block of a dropped file is removed unless a pinned or kept file also contains the block. A block is removed before
-    the blocks that it links to, so that the same call can complete an interrupted removal.
+    the blocks that it links to, so that a repeated call can complete an interrupted removal.
 
     Raises:
         StoreError: the folder cannot be read or written, or another process holds the lock for too long.

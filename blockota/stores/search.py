@@ -170,8 +170,8 @@ def find_image(
     Args:
         release: the chain's record.
         store: the store, which is read first. Blocks that sources serve are also stored in a writable local store.
-        stages: the stages in the order in which they are asked; if one is slow, the next is asked too. If `NETWORK` is
-            a stage and the store is a Kubo node, the node searches the IPFS network last.
+        stages: the stages in the order in which they are asked; if a stage is slow, the next stage is asked too. If
+            `NETWORK` is a stage and the store is a Kubo node, the node searches the IPFS network last.
         into: an empty file, open for reading and writing; its position is undefined afterwards.
         observer: receives the progress, and the sources that are not asked again.
 
@@ -399,7 +399,7 @@ def _refused(url: str, why: str) -> SourceReport:
 
 
 def _as_check_4(error: StoreError | ContentError) -> StoreError | VerificationError:
-    """Convert the error for wrong bytes in the store into a failure of check 4. Other errors are returned unchanged."""
+    """Convert the error for wrong bytes in the store into a `VerificationError`; return others unchanged."""
     if isinstance(error, StoreError):
         return error
     return VerificationError(

@@ -144,7 +144,7 @@ class Credentials:
         environment: the environment variables for ``env:NAME``.
 
     Raises:
-        UsageError: a URL is not the URL of a source, or a token may not be sent to it.
+        UsageError: a URL is not the URL of a source, or a token may not be sent to the URL.
     """
 
     references: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -156,7 +156,7 @@ class Credentials:
             Source(url, token="-")  # noqa: S106 - not a secret
 
     def source(self, url: str, *, public_only: bool = False) -> Source:
-        """Return the source for a URL, with the token that the credentials have for it.
+        """Return the source for a URL, with the URL's token from the credentials.
 
         Raises:
             UsageError: the URL is not the URL of a source, or the token cannot be read.

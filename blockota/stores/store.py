@@ -62,7 +62,7 @@ def read_whole(store: Store, cid: CID, *, size: int) -> bytes:
     """Read a whole file of at most `size` bytes.
 
     Raises:
-        ContentError: a block is corrupt, or the file is larger.
+        ContentError: a block is corrupt, or the file is larger than `size`.
         StoreError: the store does not have the file.
     """
     data = bytearray()

@@ -28,7 +28,7 @@ def with_patches(draft: Draft, contract: BlockOTAContract, *, read_image: Callab
 
     Raises:
         UsageError: the library that makes deltas is not installed.
-        RefusedError: a version does not exist or is not older, or an image is too large.
+        RefusedError: a version does not exist or is not older than the draft, or an image is too large.
     """
     with draft.open_image() as file:
         image = file.read(MAX_IMAGE_SIZE + 1)

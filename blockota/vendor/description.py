@@ -65,7 +65,7 @@ def require_manifest(
     """Read the manifest of a recorded release from the store, or from the sources of `stages`.
 
     Raises:
-        RefusedError: the release has no manifest, or the file is not its manifest.
+        RefusedError: the release has no manifest, or the file is not the release's manifest.
         StoreError: neither the store nor a source has the manifest.
     """
     address = contract.manifest_address(release)
@@ -80,10 +80,10 @@ def require_manifest(
 
 
 def read_manifest(store: Store, address: CID, *, release: Release, stages: Sequence[SearchStage] = ()) -> Manifest:
-    """Read a manifest, and check it against its address and the release.
+    """Read a manifest, and check the manifest against its address and the release.
 
     Raises:
-        RefusedError: the file is not a manifest, or is about another release.
+        RefusedError: the file is not a manifest, or describes another release.
         StoreError: neither the store nor a source has the manifest.
         ContentError: the store has wrong bytes under the manifest's address, and there are no sources.
     """

@@ -184,7 +184,7 @@ def read_notes(path: Path | None) -> str:
 
 
 def _require_family(firmware: FirmwareImage, chip: ChipMemory) -> None:
-    """Refuse an image for another family of chips. The file can name a family, or a chip of the family."""
+    """Refuse an image for another family of chips. The file can name a whole family or a single chip."""
     wanted = f"STM32{chip.family[:_FAMILY_LENGTH]}"
     if chip.family and firmware.family and not firmware.family.startswith(wanted):
         raise ImageError(

@@ -177,7 +177,8 @@ def collect_signatures(
         proposal: the proposal in `file`.
         named: signature files that the user named. Their signatures are returned unchecked, so that an invalid
             signature is refused when it is used, and not skipped.
-        owners: owners of the Safe, or None. If given, signatures of other signers in the folder are skipped.
+        owners: owners of the Safe, or None. If the owners are given, signatures of other signers in the folder are
+            skipped.
         note: called with a sentence for each file or signature that is skipped.
 
     Returns:

@@ -72,7 +72,8 @@ class ImageInputs:
 
     Attributes:
         open_store: returns the store; called only if an image or a manifest is needed from the store.
-        sources: sources that are asked after the store. A signer who is off line asks only sources that the user named.
+        sources: sources that are asked after the store. During an offline review, only sources that the user named are
+            asked.
         images: files of images that the proposal publishes.
         previous: files of images that were published before, for the comparison.
         observer: receives notes and progress.
@@ -422,7 +423,7 @@ class _ImageCheck:
 
         Raises:
             UsageError: a URL in the settings is not the URL of a gateway.
-            VerificationError: check 4 failed, because only other images were found.
+            VerificationError: only wrong images were found (check 4).
             StoreError: the image was not found.
         """
         # The image is written to a file, because an image can have 1 GiB.

@@ -9,7 +9,7 @@ read in these steps:
 
 1. The number of blocks is limited, so that the index of the block positions is small.
 2. Every block is verified against its CID before the pack is shown, and again when the review reads the block.
-3. Proposal and chain view are read like files (`Proposal.from_json`, `ChainView.from_json`).
+3. Proposal and chain view are read like separate files (`Proposal.from_json`, `ChainView.from_json`).
 4. The pack contains the images, and is at least as large as all images together. Without this check, one repeated block
    could represent a large image.
 5. Each file in the pack has all its blocks, and the pack has no other blocks. The number of links is limited, and every

@@ -59,7 +59,7 @@ def propose(contract: OwnedContract, call: bytes, *, reason: Reason, target: str
 
 
 def propose_call(contract: OwnedContract, function: str, *arguments: Any, reason: Reason) -> Proposal:
-    """Make a proposal that calls a function of a contract, by the Safe that owns the contract. The call is simulated.
+    """Make a proposal by which the Safe that owns a contract calls one of its functions. The call is simulated.
 
     Raises:
         ContractRefusalError: the contract would refuse the call.
@@ -70,7 +70,7 @@ def propose_call(contract: OwnedContract, function: str, *arguments: Any, reason
 def propose_to_itself(contract: OwnedContract, make: Callable[[SafeState], bytes], *, reason: Reason) -> Proposal:
     """Make a proposal by which the Safe changes its own owners or threshold.
 
-    `make` receives the Safe's current state and returns the calldata; for example, a call of `add_call`.
+    `make` receives the Safe's current state and returns the calldata, such as the result of `add_call`.
 
     Raises:
         RefusedError: `make` refuses the change, or a proposal with a lower nonce also changes the owners.
@@ -227,7 +227,7 @@ def _refuse_owner(safe: SafeState, address: str) -> None:
 
 
 def _place_of(safe: SafeState, owner: str) -> tuple[str, str]:
-    """Return the owner before an owner in the Safe's linked list, and the owner itself."""
+    """Return the predecessor of an owner in the Safe's linked list, and the owner itself."""
     if to_checksum_address(owner) not in safe.owners:
         raise RefusedError(
             f"{owner} is not an owner of the Safe",

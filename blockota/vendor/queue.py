@@ -210,7 +210,7 @@ def with_queue(view: ChainView, proposal: Proposal, queue: Mapping[str, Proposal
 
 
 def _hides(first: Proposal, proposal: Proposal) -> bool:
-    """Whether the contract refuses `proposal` after `first`, because its version of a product is not newer."""
+    """Whether the contract refuses `proposal` after `first`, because `first` publishes the same or a newer version."""
     if first.to != proposal.to:
         return False
     published = {one["product"]: one["version"] for one in _releases(first)}  # in rising order within a call

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UnattendedSigner:
-    """An owner's key, and the review of the proposals that it signs without a person.
+    """An owner's key that signs proposals without a person, and the review before each signature.
 
     Attributes:
         account: the owner's account.
@@ -62,7 +62,7 @@ def write_proposal(
     """Make a proposal, sign it if a signer is given, and write both files or none.
 
     Args:
-        path: the proposal file; the signature file is written beside it.
+        path: the proposal file; the signature file is written into the same folder.
         make: makes the proposal, and can store images.
         open_signer: opens the key that signs the proposal; None leaves the signatures to the owners.
 

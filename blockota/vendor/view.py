@@ -25,7 +25,7 @@ class Desk:
     """A Safe, and the configured contracts that it owns.
 
     Attributes:
-        safe: address of the Safe; empty for the owner of `contract`.
+        safe: address of the Safe; if empty, the owner of `contract` is used.
         contract: the Safe's contract BlockOTA, if it owns one.
         replication: the replication contract of `contract`, if there is one.
         registries: addresses of the further contracts of the Safe, by their names.
