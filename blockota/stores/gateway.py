@@ -40,7 +40,7 @@ class TrustlessClient:
         self._http = HttpClient(source, limits)
 
     def __enter__(self) -> Self:
-        """Return the client; the first request connects."""
+        """Return the client; the first request opens the connection."""
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -93,8 +93,8 @@ class Source:
         public_only: whether the client connects to public addresses only, as for URLs announced on a public chain.
 
     Raises:
-        UsageError: the URL has another scheme, no host, a user, a query or a fragment, or the token may not be sent
-            to the URL.
+        UsageError: the URL does not begin with http or https, has no host, has a user, a query or a fragment, or the
+            token may not be sent to the URL.
     """
 
     url: str

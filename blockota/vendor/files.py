@@ -62,7 +62,7 @@ def read_proposal(path: Path) -> Proposal:
     if is_pack(path):
         raise UsageError(
             f"{path} is a pack",
-            why="packs are only for owners off line, to review and sign",
+            why="a pack is only for review and signing without a network",
             remedy="give the proposal file from which the pack was made",
         )
     raw = read_input(path, limit=MAX_FILE_SIZE)
@@ -173,7 +173,8 @@ def collect_signatures(
     """Read the signature files that the user named, and the signature files in the folder of the proposal.
 
     Args:
-        file: path of the proposal file, ``NAME.json``. Files ``NAME.*signature*.json`` in its folder are also read.
+        file: path of the proposal file, ``NAME.json``. Files ``NAME.*signature*.json`` in the same folder are also
+            read.
         proposal: the proposal in `file`.
         named: signature files that the user named. Their signatures are returned unchecked, so that an invalid
             signature is refused when it is used, and not skipped.

@@ -182,7 +182,9 @@ def threshold_call(safe: SafeState, threshold: int) -> bytes:
         RefusedError: the threshold equals the current threshold, or exceeds the number of owners.
     """
     if threshold == safe.threshold:
-        raise RefusedError(f"the threshold is {threshold} already", why=_show_owners(safe), remedy="leave it as it is")
+        raise RefusedError(
+            f"the threshold is {threshold} already", why=_show_owners(safe), remedy="keep this threshold"
+        )
     wanted = _check_threshold(safe, threshold, owners=len(safe.owners))
     return interface(SAFE).encode_call("changeThreshold", wanted)
 
@@ -223,7 +225,7 @@ def _waiting(contract: OwnedContract, safe: SafeState, reason: Reason) -> dict[s
 
 def _refuse_owner(safe: SafeState, address: str) -> None:
     if to_checksum_address(address) in safe.owners:
-        raise RefusedError(f"{address} is an owner already", why=_show_owners(safe), remedy="leave it as it is")
+        raise RefusedError(f"{address} is an owner already", why=_show_owners(safe), remedy="name another address")
 
 
 def _place_of(safe: SafeState, owner: str) -> tuple[str, str]:

@@ -73,7 +73,7 @@ def write_proposal(
     if path.suffix != ".json":
         raise UsageError(
             f"{path} cannot be the name of a proposal",
-            why="proposals in a folder are found only if their names end in .json, and the next nonce depends on them",
+            why="only files whose names end in .json count as queued proposals when the next nonce is chosen",
             remedy=f"name it {path}.json",
         )
     check_new_file(path)
