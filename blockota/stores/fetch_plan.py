@@ -131,7 +131,7 @@ class FetchPlan:
             self.arrived(Block(cid, data))
 
     def give_back(self, asker: Hashable) -> None:
-        """Queue again the blocks that only this asker requested, and that have not arrived."""
+        """Queue again the missing blocks that were requested by this asker only."""
         with self.changed:
             for cid, askers in list(self._asked.items()):
                 if askers.pop(asker, None) is not None and not askers:

@@ -1,4 +1,4 @@
-"""A client for trustless gateways, and a read-only store based on it.
+"""A client for trustless gateways, and a read-only store that uses the client.
 
 Trustless gateways serve single blocks, or a file as a CAR. Source: Trustless Gateway specification
 (specs.ipfs.tech/http-gateways/trustless-gateway).

@@ -48,8 +48,8 @@ class LocalStore:
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
         """Store and pin a file, and return its CID. On return, the whole file has been synced to the disk.
 
-        After a failure, complete blocks without a pin may remain. Storing the file again reuses these blocks, and
-        `collect` removes them. `on_progress` is called with the size of each stored block in bytes.
+        After a failure, complete blocks without a pin may remain. Unpinned blocks are reused if the file is stored
+        again, and are removed by `collect`. `on_progress` is called with the size of each stored block in bytes.
         """
         root = None
         with self._translated(), self.locked(exclusive=False):
@@ -133,7 +133,7 @@ class LocalStore:
             self._pin_path(cid).touch()
 
     def unpin(self, cid: CID) -> None:
-        """Remove the pin of a file. The blocks stay until `collect` removes them."""
+        """Remove the pin of a file. The file's blocks stay in the store until the next `collect`."""
         with self._translated():
             self._pin_path(cid).unlink(missing_ok=True)
 

@@ -82,7 +82,7 @@ class ImageSources:
     Attributes:
         named: URLs that the operator gave for this search.
         vendor: the vendor's URLs, from the settings.
-        gateways: other gateways, from the settings.
+        gateways: further gateways, from the settings.
         replicas: returns the agreements of brokers that serve a release; called only when brokers are to be asked.
         allow_private: whether announced URLs may lead to this machine or a private network. Allow this only on a local
             development chain: on a public chain, a stranger could direct requests into our own network.

@@ -156,7 +156,7 @@ def with_image(draft: Draft, path: Path, *, product: Product, chip: ChipMemory) 
 
 
 def with_file(draft: Draft, path: Path, *, product: Product) -> Draft:
-    """Add a file to a draft for devices that are not an STM32: its bytes are the image, in any format.
+    """Add a file in any format to a draft for devices other than an STM32; the whole file is the image.
 
     Raises:
         UsageError: the file does not exist or cannot be read, or the draft has a load address.

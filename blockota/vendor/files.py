@@ -44,7 +44,7 @@ class ProposalFolder:
     def without(self, unreachable: Mapping[int, ChainError]) -> ProposalFolder:
         """Skip the proposals for chains that cannot be reached.
 
-        The keys of `unreachable` are the ids of these chains.
+        The keys of `unreachable` are the chain ids of the unreachable chains.
         """
         left = {path: one for path, one in self.proposals.items() if one.chain_id not in unreachable}
         errors = {path: unreachable[self.proposals[path].chain_id] for path in self.proposals.keys() - left.keys()}
@@ -216,7 +216,7 @@ def _signature_pattern(file: Path) -> str:
 
 
 def refuse_to_replace(path: Path, mark: bytes) -> None:
-    """Refuse to overwrite an existing file, unless its first bytes contain the mark of the format to be written.
+    """Refuse to overwrite an existing file, unless the file's first bytes contain `mark`.
 
     Raises:
         UsageError: the file exists and has another format.

@@ -1,8 +1,8 @@
 """Packs: one file with everything that an owner without a network needs to review and sign a proposal.
 
-A pack is a CARv1 (`blockota.formats.car`). The roots in its header are the proposal file and the chain view file. The
-blocks follow in this order: the proposal, the chain view, the images and the manifests that the proposal publishes, and
-the images of the newest releases, for the comparison. Equal contents give equal bytes.
+A pack is a CARv1 (`blockota.formats.car`). The roots in the CAR's header are the proposal file and the chain view file.
+The blocks follow in this order: the proposal, the chain view, the images and the manifests that the proposal publishes,
+and the images of the newest releases, for the comparison. Equal contents give equal bytes.
 
 A pack is untrusted. A pack contains no file names and no compressed data, and is not unpacked into files. A pack is
 read in these steps:
@@ -10,10 +10,10 @@ read in these steps:
 1. The number of blocks is limited, so that the index of the block positions is small.
 2. Every block is verified against its CID before the pack is shown, and again when the review reads the block.
 3. Proposal and chain view are read like separate files (`Proposal.from_json`, `ChainView.from_json`).
-4. The pack contains the images, and is at least as large as all images together. Without this check, one repeated block
-   could represent a large image.
+4. The pack contains the images, and is at least as large as all images together. Without the size check, one repeated
+   block could represent a large image.
 5. Each file in the pack has all its blocks, and the pack has no other blocks. The number of links is limited, and every
-   block of an image except the last has at least 1 MiB. Without these limits, a small pack could take a long time to
+   block of an image except the last has at least 1 MiB. Without the two limits, a small pack could take a long time to
    verify.
 
 The review (`blockota.vendor.review`) then reads images and manifests from the pack, which it uses as a store.
@@ -55,7 +55,8 @@ class PackContents:
     Attributes:
         images: number of images that the proposal publishes.
         previous: number of images of newest releases.
-        missing: the parts that were not found, as sentences without a full stop. An owner can sign without these parts.
+        missing: the parts that were not found, as sentences without a full stop. An owner can sign without the missing
+            parts.
     """
 
     images: int
@@ -208,7 +209,7 @@ def write_pack(proposal: Proposal, view: ChainView, inputs: ImageInputs, *, into
     """Write a pack.
 
     The proposal's images are found and hashed, and then copied into the pack with the manifests. Manifests and the
-    images of newest releases are left out if they are not found, because owners can sign without them.
+    images of newest releases are optional for signing, and are left out if they are not found.
 
     Args:
         proposal: the proposal.

@@ -16,7 +16,7 @@ from blockota.vendor.review import headline
 
 
 class ProposalState(StrEnum):
-    """The state of a proposal in a folder. Proposals are listed in the order of these states."""
+    """The state of a proposal in a folder. Proposals are listed in the order in which the states are defined."""
 
     NEXT = "next"
     LATER = "waits for those before it"

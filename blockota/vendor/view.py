@@ -51,7 +51,7 @@ def read_view(desk: Desk, calls: Iterable[KnownCall] = (), *, confirmations: int
 
     Args:
         desk: the Safe and its contracts.
-        calls: the calls under review. The view contains the agreements and records that these calls concern.
+        calls: the calls under review. The view contains the agreements and records that the calls concern.
         confirmations: the number of blocks that must follow an agreement. An agreement that fewer blocks follow is
             marked `shallow`.
 
