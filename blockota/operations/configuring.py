@@ -27,7 +27,7 @@ from blockota.vendor.propose import Reason
 from blockota.vendor.publish import propose_releases
 
 MAX_IMAGE = CHUNK_SIZE
-"""The largest configuration that the page takes, in bytes. The command line takes larger ones."""
+"""The largest configuration that the page accepts, in bytes. The command line accepts larger configurations."""
 _STRANGE = re.compile(r"[^A-Za-z0-9._-]+", re.ASCII)
 _LONGEST_NAME = 80
 

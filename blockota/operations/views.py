@@ -1,6 +1,6 @@
-"""What the pages show, made from the readings of the room and from its archive.
+"""The contents of the pages, computed from the readings of the room and from its archive.
 
-Each value carries the place of its evidence: an entry of a log, or a transaction.
+Each value names its evidence: an entry of a log, or a transaction.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ class UpdateProgress:
 
     Attributes:
         order: the order.
-        group: the group; None if it cannot be read.
-        members: the number of devices of the group now; None if the list of the group is not known here.
-        done: the devices that have the release, by the verified logs.
-        claimed: those of them that only claim it: no installation is recorded.
+        group: the group; None if the group cannot be read.
+        members: the present number of devices in the group; None for a group by list, whose list is not on the chain.
+        done: the number of devices that run the release, according to the verified logs.
+        claimed: the number of devices in `done` that only claim to run the release, without a recorded installation.
         failed: the number of refusals that name the order.
         postponed: the number of postponements that name the order.
-        share: `done` of `members`, from 0 to 1.
+        share: `done` divided by `members`, from 0 to 1.
     """
 
     order: Order
@@ -85,8 +85,8 @@ class DeviceRow:
     Attributes:
         device: the record of the registry.
         model: the name of its model.
-        running: the releases that it runs.
-        seen: Unix time of the newest entry about it; None without one.
+        running: the releases that the device runs.
+        seen: Unix time of the newest entry about the device; None if no entry is about the device.
     """
 
     device: Device
@@ -104,9 +104,9 @@ class LogLine:
         source: ``chain`` or ``log``.
         kind: the name of the event, or the kind of the entry.
         subject: the subject of the line, such as ``device 256``.
-        text: the line in words.
+        text: a description of the event or entry.
         link: the path of the evidence.
-        others: the number of adjacent lines that say the same about other devices, and were merged into this line.
+        others: the number of adjacent lines about other devices that were merged into this line.
     """
 
     time: int
@@ -130,7 +130,7 @@ class LogLine:
 
 
 def release_shares(state: RoomState, archive: RoomArchive) -> list[ReleaseShare]:
-    """Return how many devices run each release, by product and falling version."""
+    """Return how many devices run each release, ordered by product and descending version."""
     rows = archive.rows("SELECT product, version, count(*) FROM running GROUP BY product, version")
     totals: dict[str, int] = {}
     for product, _, count in rows:
@@ -144,7 +144,7 @@ def release_shares(state: RoomState, archive: RoomArchive) -> list[ReleaseShare]
 
 
 def newest_versions(state: RoomState) -> dict[str, str]:
-    """Return the newest active version of each product, as text."""
+    """Return the newest active version of each product as a string."""
     found: dict[str, Any] = {}
     for vendor in state.vendors.values():
         for releases in vendor.releases.values():
@@ -189,7 +189,7 @@ def _progress(order: Order, city: CityReading, archive: RoomArchive) -> UpdatePr
 
 
 def members_of(group: Group, city: CityReading) -> set[int] | None:
-    """Return the numbers of a group's devices now; None for a group by list, whose list is not on the chain."""
+    """Return the numbers of a group's present devices; None for a group by list, whose list is not on the chain."""
     if group.kind is GroupKind.SITE:
         return {number for number, one in city.devices.items() if one.site == group.site}
     if group.kind is GroupKind.MODEL:
@@ -199,7 +199,7 @@ def members_of(group: Group, city: CityReading) -> set[int] | None:
 
 @dataclass(frozen=True)
 class DeviceQuery:
-    """The filters of the list of devices; an empty text filters nothing."""
+    """The filters of the list of devices. An empty text matches all devices."""
 
     text: str = ""
     product: str = ""
@@ -217,7 +217,7 @@ def find_devices(
         state: the readings.
         archive: the archive.
         query: the filters.
-        with_serials: whether the text is compared with the serial numbers too.
+        with_serials: whether the text filter also searches the serial numbers.
     """
     if state.city is None:
         return [], 0
@@ -264,10 +264,10 @@ def _running(row: Sequence[Any]) -> Running:
 
 @dataclass(frozen=True)
 class EntryQuery:
-    """The filters of a list of entries; None filters nothing.
+    """The filters of a list of entries. None matches all entries.
 
     Attributes:
-        order: the order about which the entries report anything other than an installation.
+        order: the number of an order; selects the entries that name the order but record no installation.
     """
 
     device: int | None = None
@@ -278,7 +278,7 @@ class EntryQuery:
 
 
 def find_entries(archive: RoomArchive, query: EntryQuery) -> list[ArchivedEntry]:
-    """Return one page of entries, newest first, and one entry more if there is a further page."""
+    """Return one page of entries, newest first, and one additional entry if a further page exists."""
     table, clauses, values = "entry", ["1"], list[Any]()
     if query.device is not None:
         clauses, values = [*clauses, "device = ?"], [*values, query.device]
@@ -301,7 +301,7 @@ def find_entries(archive: RoomArchive, query: EntryQuery) -> list[ArchivedEntry]
 
 
 def find_happenings(archive: RoomArchive, *, subject: str = "", limit: int = PAGE) -> list[Happening]:
-    """Return the newest events of the chains, newest first, of one subject or of all."""
+    """Return the newest events of the chains, newest first, about one subject or about all subjects."""
     clause, values = ("WHERE subject = ?", [subject]) if subject else ("", [])
     rows = archive.rows(
         f"SELECT {_HAPPENING} FROM happening {clause} ORDER BY time DESC, position DESC LIMIT ?",  # noqa: S608
@@ -323,18 +323,19 @@ def happenings_of_transaction(archive: RoomArchive, chain: int, transaction: byt
 
 @dataclass(frozen=True)
 class LogPlace:
-    """A place in the operational log, from which its lines are read.
+    """A place in the operational log from which a page or an export reads lines.
 
     Attributes:
-        before: only lines whose Unix time is not later.
-        skip: the number of lines with this very time that were read before. A fleet writes hundreds in a second.
+        before: the latest Unix time of the lines to read.
+        skip: the number of lines with exactly this time that were read before. A fleet can write hundreds of lines in
+            one second.
     """
 
     before: int = 1 << 40
     skip: int = 0
 
     def after(self, lines: Sequence[LogLine]) -> LogPlace:
-        """Return the place after some lines that were read from here."""
+        """Return the place after some lines that were read from this place."""
         if not lines:
             return self
         last = lines[-1].time
@@ -349,8 +350,9 @@ def log_lines(archive: RoomArchive, place: LogPlace, *, limit: int, kind: str = 
         archive: the archive.
         place: where the lines begin.
         limit: the number of lines.
-        kind: only ``chain``, only ``log``, or empty for both.
-        with_texts: whether lines show the texts of entries and reasons, which can have serial numbers and addresses.
+        kind: ``chain`` for events of chains, ``log`` for entries of logs, or empty for both sources.
+        with_texts: whether lines contain reasons and the texts of entries, which can contain serial numbers and
+            addresses.
     """
     lines, bounds = list[LogLine](), (place.before, limit + place.skip)
     if kind != "log":
@@ -371,9 +373,9 @@ def log_lines(archive: RoomArchive, place: LogPlace, *, limit: int, kind: str = 
 
 
 def folded(lines: Sequence[LogLine]) -> list[LogLine]:
-    """Return the lines, with one line for adjacent lines that say the same about several devices.
+    """Merge adjacent lines with the same event about several devices into one line each.
 
-    The registration and the update of a fleet would otherwise hide everything else.
+    The registration or the update of a fleet would otherwise hide all other lines.
     """
     found = list[LogLine]()
     for line in lines:
@@ -402,7 +404,7 @@ def entry_link(one: ArchivedEntry | Running) -> str:
 
 
 def _in_words(text: str) -> str:
-    """Return the text of an entry in words, if it is a JSON object: a refused request, or a line of a bench."""
+    """Describe the text of an entry if it is a JSON object, such as a refused request or an entry of a bench log."""
     if not text.startswith("{"):
         return text
     if refused := RequestWarning.parse(text):
@@ -428,7 +430,7 @@ def entry_words(one: ArchivedEntry, *, with_texts: bool) -> str:
 
 
 def find_named(archive: RoomArchive, name: str) -> list[Happening]:
-    """Return the newest events of one name, newest first."""
+    """Return the newest events with one name, newest first."""
     rows = archive.rows(
         f"SELECT {_HAPPENING} FROM happening WHERE name = ? ORDER BY time DESC, position DESC LIMIT ?",  # noqa: S608
         (name, _NAMED),

@@ -1,4 +1,4 @@
-"""The warnings: entries of the kind warning in the logs, and who dismissed them."""
+"""The warnings, which are log entries of the kind warning, and their dismissals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Dismissal:
     """Who dismissed a warning, when and why.
 
     Attributes:
-        who: kind, UUID and account of the person.
+        who: kind and UUID of the person's identity.
         time: Unix time.
         why: the reason.
     """
@@ -39,7 +39,7 @@ class WarningRow:
 
     Attributes:
         entry: its entry.
-        dismissal: its dismissal; None if it is open.
+        dismissal: the dismissal of the warning; None if the warning is open.
     """
 
     entry: ArchivedEntry
@@ -47,7 +47,7 @@ class WarningRow:
 
     @property
     def refused(self) -> RequestWarning | None:
-        """The refused requests; None for a warning about something else."""
+        """The refused requests of the warning; None if the warning is not about requests."""
         return RequestWarning.parse(self.entry.text or "")
 
 
@@ -57,8 +57,8 @@ class WarningQuery:
 
     Attributes:
         status: ``open``, ``dismissed`` or ``all``.
-        text: a part of the text, or the number of the device.
-        keeper: the log; None for all logs.
+        text: a part of the warning's text, or the number of the device.
+        keeper: UUID of the identity that writes the log; None for all logs.
         page: the page, from 1.
     """
 
@@ -77,12 +77,12 @@ def count_open(archive: RoomArchive) -> int:
 
 
 def find_warnings(archive: RoomArchive, query: WarningQuery, *, with_texts: bool) -> list[WarningRow]:
-    """Return one page of warnings, newest first, and one warning more if there is a further page.
+    """Return one page of warnings, newest first, and one additional warning if a further page exists.
 
     Args:
         archive: the archive.
         query: the filters.
-        with_texts: whether the text is compared with the texts of the warnings.
+        with_texts: whether the text filter searches the texts of the warnings.
     """
     # The kind is a literal, so that SQLite uses the index that has the warnings with their texts, and reads no more.
     clauses, values = [f"entry.kind = {_WARNING}"], list[Any]()
@@ -108,7 +108,7 @@ def find_warnings(archive: RoomArchive, query: WarningQuery, *, with_texts: bool
 
 
 def open_of(archive: RoomArchive, warnings: Sequence[tuple[UUID, int]]) -> list[tuple[UUID, int]]:
-    """Return those of some warnings that exist and are open, each once."""
+    """Select the warnings that exist and are open, without duplicates."""
     statement = (
         f"SELECT 1 FROM entry {_JOINED} WHERE keeper = ? AND number = ? AND kind = {_WARNING} AND dismissal.who IS NULL"  # noqa: S608
     )
@@ -116,7 +116,7 @@ def open_of(archive: RoomArchive, warnings: Sequence[tuple[UUID, int]]) -> list[
 
 
 def dismiss(archive: RoomArchive, warnings: Sequence[tuple[UUID, int]], dismissal: Dismissal) -> list[tuple[UUID, int]]:
-    """Dismiss warnings. A warning that is dismissed already, or does not exist, is left as it is.
+    """Dismiss warnings. A warning that does not exist or is already dismissed is ignored.
 
     Returns:
         The warnings that were dismissed.

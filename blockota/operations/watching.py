@@ -1,4 +1,4 @@
-"""Read replicas, tunnels and the cloud's database at intervals, because they do not announce changes."""
+"""Read replicas, tunnels and the cloud's database at intervals, because none of them announces changes."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Look(Generic[Found]):
 
 
 class Watcher(Generic[Found]):
-    """Reads one thing at intervals.
+    """Reads one source, such as the tunnels, at intervals.
 
     Args:
-        name: the name of the thing, as the pages show it.
+        name: the name of the source on the pages.
         pause: seconds between two readings.
-        look: reads the thing, or returns None if it cannot be read yet.
+        look: reads the source; returns None if the source cannot be read yet.
 
     Attributes:
         last: the newest result.
@@ -58,7 +58,7 @@ class Watcher(Generic[Found]):
         self.last: Look[Found] = Look()
 
     def look(self) -> bool:
-        """Read the thing once, and return whether something changed."""
+        """Read the source once, and return whether the value or the error changed."""
         before = self.last
         try:
             found = self._look()
@@ -71,7 +71,7 @@ class Watcher(Generic[Found]):
 
 
 def probe_replicas(vendor: VendorReading | None, connection: Connection) -> tuple[Probe, ...] | None:
-    """Probe the announced replicas of a producer chain, as `replica check` does.
+    """Probe the announced replicas of a producer chain, as ``blockota replica check`` does.
 
     Args:
         vendor: the newest reading of the chain; None before the first one.
@@ -94,7 +94,7 @@ def probe_replicas(vendor: VendorReading | None, connection: Connection) -> tupl
 
 
 def look_at_tunnels(interface: str, city: CityReading | None) -> tuple[TunnelState, ...] | None:
-    """Return the tunnels of this host, as `vpn status` joins them with the registry.
+    """Return the tunnels of this host with their identities from the registry, as ``blockota vpn status`` does.
 
     Args:
         interface: name of the network interface.
@@ -113,8 +113,8 @@ class RequestCounts:
     """The requests of the last hour.
 
     Attributes:
-        minutes: Unix time of each minute, and the number of requests that the cloud accepted.
-        gateways: the newest minute, the requests and the readings of each gateway.
+        minutes: the number of requests that the cloud accepted in each minute, by the Unix time of the minute.
+        gateways: for each gateway, its newest minute and its counts of requests and readings.
     """
 
     minutes: tuple[MinuteCount, ...]

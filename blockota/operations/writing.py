@@ -1,10 +1,12 @@
 """Write requests with their readings into the cloud's database.
 
-Writing is idempotent: a request that the database has already is not counted again. A sender can therefore repeat each
-request that was not acknowledged, also with a new signature: a request is identified by its name, its data, its sender
-and its receiver. Each transaction also changes the row of this cloud in ``batch``: the commit of a transaction without
-a change would not wait for a standby, and rows of an earlier transaction, whose wait was ended, would be acknowledged
-before the standby has them.
+Writing is idempotent: a request that is already in the database is not stored or counted again. A request with a name
+is identified by its name, data, gateway and validator, not by its signature. A sender can therefore repeat each request
+that was not acknowledged, even with a new signature.
+
+Each transaction also changes the row of this cloud in ``batch``, because PostgreSQL does not wait for a standby when a
+transaction changes nothing. Otherwise, the cloud could acknowledge a repeated request although an interrupted commit
+left its rows only on the primary server.
 """
 
 from __future__ import annotations
@@ -37,9 +39,9 @@ class AcceptedRequest:
         raw: the bytes of the request, as the gateway signed them.
         gateway: the gateway.
         validator: the validator.
-        time: Unix time of the signature; None if it covers no time.
+        time: Unix time of the signature; None if the signature covers no time.
         readings: the readings in it.
-        name: the name that the gateway never uses again; empty if the signature covers none.
+        name: the name of the request, which the gateway never uses again; empty if the signature covers no name.
     """
 
     raw: bytes = field(repr=False)
@@ -51,7 +53,7 @@ class AcceptedRequest:
 
     @cached_property
     def digest(self) -> bytes:
-        """The identifier of the request, without the signature: a gateway signs a repeated request again."""
+        """The identifier of the request: a hash of name and data, or of the whole request if it has no name."""
         if not self.name:
             return sha256(self.raw).digest()
         data = [one.as_fields() for one in self.readings]
@@ -62,7 +64,7 @@ def write_requests(connection: Connection, requests: Iterable[AcceptedRequest], 
     """Write requests in a transaction of `CloudDatabase.writing`.
 
     Returns:
-        The digests of the requests that the database did not have.
+        The digests of the requests that are new in the database.
     """
     insert = _insert(connection)
     row = {"cloud": cloud, "number": 1, "time": now}
@@ -147,5 +149,5 @@ def _row(number: int, gateway: UUID, reading: SensorReading) -> dict[str, Any]:
 
 
 def _insert(connection: Connection) -> Callable[[Table], Any]:
-    """Return the insertion of this database that knows ON CONFLICT."""
+    """Return the ``insert`` function of the database's dialect, which supports ON CONFLICT."""
     return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert

@@ -124,7 +124,7 @@ def test_a_wrong_form_is_refused(operator: Person, form: dict[str, str], status:
     ("image", "words"),
     [
         (b"", "0 bytes"),
-        (bytes(MAX_IMAGE + 1), "takes 1 to 1,048,576"),
+        (bytes(MAX_IMAGE + 1), "accepts 1 to 1,048,576"),
         (bytes(MAX_IMAGE + (1 << 17)), "The file is too large"),
         (
             b"<!DOCTYPE html><title>Sign in</title>".ljust(64),
@@ -155,7 +155,7 @@ def test_a_body_that_is_no_form_is_refused(operator: Person, url: str) -> None:
     two = [("image", ("a", b"1")), ("image", ("b", b"2"))]
     flood = {**fields, **{f"f{number}": "" for number in range(50)}}
     for form, files, words in (
-        (fields, None, "content type is another one"),
+        (fields, None, "content type is not multipart/form-data"),
         (fields, two, "2 files in place of one"),
         (flood, {"image": ("a", IMAGE)}, "more than 20 fields"),
     ):

@@ -1,4 +1,4 @@
-"""Who may do what: sign-in, sessions, and the checks of each request that changes something."""
+"""Access control: sign-in, sessions, and the checks of each request that makes a change."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SAME_ORIGIN = ("same-origin", "none")
 
 
 def visitor_of(request: Request) -> Visitor:
-    """Return who asks. The role is read from the chain now: a banned person has none from the next block on."""
+    """Return the visitor, whose role is read from the chain. A banned person has no role from the next block on."""
     sign_ins: SignIns | None = request.app.state.sign_ins
     secret = request.cookies.get(cookie_name(request), "")
     session = sign_ins.session(secret, now=int(time.time())) if sign_ins and secret else None
@@ -38,7 +38,7 @@ def visitor_of(request: Request) -> Visitor:
 
 
 def _listed(request: Request, account: str) -> Visitor:
-    """Return the role of an account, or why it has none."""
+    """Return the role of an account, or the reason why the account has no role."""
     room = room_of(request)
     try:
         found = room.city.identities.identity_of(account) if room.city else None
@@ -54,17 +54,17 @@ def _listed(request: Request, account: str) -> Visitor:
 
 
 def _require_listed(request: Request, account: str) -> None:
-    """Refuse to sign in an account without a role: each sign-in is an entry of the room's log.
+    """Refuse the sign-in of an account without a role, because each sign-in adds an entry to the room's log.
 
     Raises:
-        AccessRefusedError: the account has no role now.
+        AccessRefusedError: the account has no role.
     """
     if why := _listed(request, account).why:
         raise AccessRefusedError("the sign-in is refused", why=why, remedy="ask the city to enrol your account")
 
 
 def cookie_name(request: Request) -> str:
-    """Return the name of the session's cookie. Over TLS, its prefix binds it to this host (RFC 6265bis)."""
+    """Return the cookie name of a session. Over TLS, its prefix binds the cookie to this host (RFC 6265bis)."""
     return "__Host-operations" if settings_of(request).is_secure else "operations"
 
 
@@ -77,15 +77,15 @@ async def form_of(request: Request) -> dict[str, list[str]]:
     """Return the fields of a form.
 
     Raises:
-        UsageError: the body is too large or not a form.
+        UsageError: the body is too large or is not a form.
     """
     if request.headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded":
-        raise UsageError("the request is not a form", why="its content type is another one")
+        raise UsageError("the request is not a form", why="its content type is not application/x-www-form-urlencoded")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > _MAX_BODY:
-            raise UsageError("the form is too large", why=f"at most {_MAX_BODY:,} bytes are read")
+            raise UsageError("the form is too large", why=f"at most {_MAX_BODY:,} bytes are accepted")
     try:
         return parse_qs(body.decode(), keep_blank_values=True, max_num_fields=5000)
     except ValueError as error:
@@ -93,10 +93,10 @@ async def form_of(request: Request) -> dict[str, list[str]]:
 
 
 def check_origin(request: Request) -> None:
-    """Refuse a request that another site made.
+    """Refuse a request from a page of another site.
 
     Raises:
-        AccessRefusedError: the request does not come from this page.
+        AccessRefusedError: the request does not come from a page of this room.
     """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     # Under the referrer policy of the pages, a browser sends `Origin: null` with a form, so its other header decides.
@@ -106,7 +106,7 @@ def check_origin(request: Request) -> None:
 
 
 def require_session(request: Request) -> Visitor:
-    """Return the signed-in person of a request of this page, who has a role now.
+    """Return the person who sent a request, and require a session and a role.
 
     Raises:
         AccessRefusedError: the request comes from another site, or the person is not signed in or has no role.
@@ -121,10 +121,10 @@ def require_session(request: Request) -> Visitor:
 
 
 def require_role(request: Request, form: Mapping[str, list[str]], *roles: str) -> Visitor:
-    """Return the signed-in person of a form, who has one of some roles now.
+    """Return the person who sent a form, and require a session and one of the given roles.
 
     Raises:
-        AccessRefusedError: the form comes from another site, its token is wrong, or the person may not do this.
+        AccessRefusedError: the form comes from another site, its token is wrong, or the person has none of the roles.
     """
     visitor = require_session(request)
     token = visitor.session.csrf if visitor.session else ""
@@ -136,7 +136,7 @@ def require_role(request: Request, form: Mapping[str, list[str]], *roles: str) -
 
 
 def sign_in_page(request: Request) -> Response:
-    """The page that explains how to sign in, or with a one-time address, asks to go on."""
+    """The page that explains how to sign in. At a one-time address, it asks the person to confirm the sign-in."""
     url = Markup.escape(settings_of(request).url)  # shown on public pages too: the command needs it
     return render(request, "sign_in.html", url=url, ticket=request.path_params.get("ticket", ""))
 
@@ -144,7 +144,7 @@ def sign_in_page(request: Request) -> Response:
 async def challenge(request: Request) -> Response:
     """Return the values of a new sign-in text for the account in the JSON body.
 
-    It reads neither the chain nor the archive, so that a flood of such requests costs little.
+    A flood of such requests costs little, because this function does not read the chain or the archive.
     """
     try:
         check_origin(request)
@@ -169,7 +169,7 @@ async def answer(request: Request) -> Response:
 
 
 def _ticket_for(request: Request, fields: Mapping[str, Any]) -> str:
-    """Return a ticket for the values of a text and their signature."""
+    """Return a ticket, the secret of a one-time address, for the values of a signed text."""
     sign_ins, now = _sign_ins(request), int(time.time())
     try:
         text = sign_ins.text(text_field(fields, "account"), text_field(fields, "nonce"), integer(fields, "issuedAt"))
@@ -182,7 +182,7 @@ def _ticket_for(request: Request, fields: Mapping[str, Any]) -> str:
 
 
 async def begin_session(request: Request) -> Response:
-    """Use a one-time address: record the sign-in, and set the cookie of a session."""
+    """Accept a one-time address: record the sign-in, and set the cookie of a session."""
     check_origin(request)
     secret = await asyncio.to_thread(_session_for, request, request.path_params["ticket"])
     response = RedirectResponse("/", status_code=303)
@@ -221,7 +221,7 @@ async def end_session(request: Request) -> Response:
 
 
 def _close_session(request: Request, token: str) -> None:
-    """End the session of the cookie if the token is its own. The role of the person does not matter."""
+    """End the session of the cookie if the form has the token of the session. The person needs no role."""
     sign_ins, secret = _sign_ins(request), request.cookies.get(cookie_name(request), "")
     session = sign_ins.session(secret, now=int(time.time()))
     if session and secrets.compare_digest(token.encode(), session.csrf.encode()):
@@ -233,7 +233,7 @@ def _sign_ins(request: Request) -> SignIns:
     if sign_ins is None:
         raise AccessRefusedError(
             "signing in is disabled here",
-            why="the room has no identity, so nothing that a person does could be recorded",
+            why="the room has no identity, so it cannot record the actions of persons",
             remedy="ask the operator of the room to set up its identity",
         )
     return sign_ins

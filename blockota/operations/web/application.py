@@ -56,7 +56,7 @@ _UUID, _DIGITS = "{keeper:uuid}", "{number:number}"
 
 
 class _NumberConvertor(Convertor[int]):
-    """A number in a path that the archive can be asked for. Starlette's own takes thousands of digits."""
+    """A number in a path, with at most 18 digits. Starlette's convertor accepts numbers too large for SQLite."""
 
     regex = "[0-9]{1,18}"
 
@@ -79,9 +79,9 @@ def make_application(
 
     Args:
         room: the room.
-        room_log: the room's log; None if the room has no identity; signing in is then disabled.
-        sign_ins: challenges and sessions; None without a log.
-        is_public: whether serial numbers, addresses, and texts of persons and services are left out.
+        room_log: the room's log; None if the room has no identity, which disables signing in.
+        sign_ins: sign-in texts and sessions; None without a log.
+        is_public: whether pages omit serial numbers, addresses, and texts that persons and services wrote.
     """
     routes = [
         Route("/", pages.overview),
@@ -135,7 +135,7 @@ def make_application(
 
 
 class _Headers:
-    """Adds the headers of every answer, and refuses requests for another host (DNS rebinding)."""
+    """Adds the security headers to every response, and refuses requests for another host (DNS rebinding)."""
 
     def __init__(self, app: ASGIApp, host: str) -> None:
         self._app, self._host = app, host
@@ -164,7 +164,7 @@ class _Headers:
 
 
 class _VisitorMiddleware:
-    """Finds out who asks. Requests without a cookie, for files and for events need no reading of the chain."""
+    """Identifies the visitor. It reads no chain for requests without a cookie, or for static files and live events."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -182,7 +182,7 @@ class _VisitorMiddleware:
 
 
 def _health(request: Request) -> Response:
-    """Whether the room works, for a monitor."""
+    """Report to a monitor whether the room can read the chains and write its archive."""
     return PlainTextResponse("degraded\n" if pages.room_of(request).troubles else "serving\n")
 
 
@@ -196,7 +196,7 @@ def _favicon(_: Request) -> Response:
 
 
 def _error_page(request: Request, error: Exception) -> Response:
-    """Show an error of ours: what, why, and what to do."""
+    """Show an error of BlockOTA: what failed, why, and what to do next."""
     status = next((status for kind, status in _STATUS_OF if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
     if isinstance(error, UnreachableError) and request.app.state.is_public:
         # The error names a host or a folder.
@@ -207,7 +207,7 @@ def _error_page(request: Request, error: Exception) -> Response:
 
 
 def _defect_page(request: Request, _: Exception) -> Response:
-    """Show that the room has a defect. Starlette then raises the exception again, and the server writes it down."""
+    """Show that the room has a defect. Starlette then raises the exception again, and the server logs it."""
     error = BlockOTAError(
         "the page cannot be shown",
         why="the room has a defect, and its terminal shows the details",
@@ -217,7 +217,7 @@ def _defect_page(request: Request, _: Exception) -> Response:
 
 
 def _http_page(request: Request, error: Exception) -> Response:
-    """Show an error of HTTP, such as an unknown path."""
+    """Show an HTTP error, such as an unknown path."""
     status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.INTERNAL_SERVER_ERROR
     if status == HTTPStatus.NOT_FOUND:
         return pages.missing(request, request.url.path[:80], "the room has no such page")

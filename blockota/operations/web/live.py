@@ -1,7 +1,7 @@
 """Live updates by server-sent events.
 
-An event has no content. The page then loads itself again, and replaces its parts; so a page shows
-the same with and without JavaScript.
+An event has no content. The page's script then loads the page again, and replaces its parts. A page therefore has the
+same contents with and without JavaScript.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LiveEvents:
         self._is_closed = False
 
     def start(self) -> None:
-        """Use the event loop that runs now."""
+        """Use the running event loop."""
         self._loop = asyncio.get_running_loop()
 
     def tell(self) -> None:
@@ -57,7 +57,7 @@ class LiveEvents:
             viewer.set()
 
     def enter(self) -> asyncio.Event:
-        """Count a viewer, and return what is set after each change."""
+        """Count a viewer, and return the `asyncio.Event` that is set after each change."""
         changed = asyncio.Event()
         self._viewers.add(changed)
         return changed
@@ -81,7 +81,7 @@ class LiveEvents:
 
 
 class _EventStream(StreamingResponse):
-    """The stream of a viewer, who is counted from the decision to answer on, and not only from the first event on."""
+    """The event stream of a viewer, who is counted when the response is created, before the first event."""
 
     def __init__(self, events: LiveEvents) -> None:
         self._events, self._changed = events, events.enter()

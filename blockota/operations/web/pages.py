@@ -44,7 +44,7 @@ _KINDS, _FORMS = ("", "chain", "log"), ("csv", "jsonl")
 
 
 def overview(request: Request) -> Response:
-    """The overview: numbers of devices, updates, warnings, chains and anchors."""
+    """The overview: the numbers of devices, updates and warnings, and the state of chains and anchors."""
     room = room_of(request)
     archive, state = room.archive, room.state
     lines = views.log_lines(archive, views.LogPlace(), limit=_READ, with_texts=not is_public(request))
@@ -114,7 +114,7 @@ def device(request: Request) -> Response:
 
 
 def updates(request: Request) -> Response:
-    """Orders with their progress, and the releases of the vendors."""
+    """The orders with their progress, and the releases of the producers."""
     room = room_of(request)
     progress = views.update_progress(room.state, room.archive)
     releases = [
@@ -144,7 +144,7 @@ def updates(request: Request) -> Response:
 
 
 def order_reports(request: Request) -> Response:
-    """What the gateways recorded about an order beside its installations: refusals, postponements, and problems."""
+    """The entries about an order other than installations: refusals, postponements and problems."""
     room = room_of(request)
     number = int(request.path_params["number"])
     progress = views.update_progress(room.state, room.archive)
@@ -254,7 +254,7 @@ def log(request: Request) -> Response:
 
 
 def export(request: Request) -> Response:
-    """The newest 10,000 lines of the operational log, as CSV or JSON lines; a header names the next ones."""
+    """The newest 10,000 lines of the operational log as CSV or JSON lines. A Link header leads to the next lines."""
     room = room_of(request)
     form = request.path_params["form"]
     if form not in _FORMS:
@@ -281,7 +281,7 @@ def export(request: Request) -> Response:
 
 
 def csv_line(values: Any) -> str:
-    """Return one line of CSV. A text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    """Return one line of CSV. An apostrophe precedes each text that a spreadsheet would interpret as a formula."""
     buffer = io.StringIO()
     safe = [
         f"'{one}" if isinstance(one, str) and one[:1] in ("=", "+", "-", "@", "\t", "\r") else one for one in values
@@ -312,7 +312,7 @@ def log_rows(room: Room) -> list[dict[str, Any]]:
 
 @contextmanager
 def proving(request: Request) -> Iterator[None]:
-    """Limit the pages that wait for a node or for the host of a log, so that a silent one does not stop the others.
+    """Limit how many pages wait for a node or the host of a log, so that a slow host does not block other pages.
 
     Raises:
         UnreachableError: too many pages wait.
@@ -337,38 +337,38 @@ def room_of(request: Request) -> Room:
 
 
 def is_public(request: Request) -> bool:
-    """Whether serial numbers, addresses, and texts of persons and services are left out."""
+    """Whether pages omit serial numbers, addresses, and texts that persons and services wrote."""
     return bool(request.app.state.is_public)
 
 
 def words_of(request: Request) -> Any:
-    """Return the function that puts an entry into words."""
+    """Return the function that describes an entry."""
     with_texts = not is_public(request)
     return lambda one: views.entry_words(one, with_texts=with_texts)
 
 
 def page_of(request: Request) -> int:
-    """Return the number of the page in the query, from 1."""
+    """Return the page number in the query; the first page has the number 1."""
     return min(number_of(request, "page") or 1, 100_000)
 
 
 def place_of(request: Request) -> views.LogPlace:
-    """Return the place in the operational log that the query names; by default its newest line."""
+    """Return the place in the operational log that the query names; by default the place of the newest line."""
     skip = min(number_of(request, "skip") or 0, _MOST_SKIPPED)
     return views.LogPlace(number_of(request, "before") or views.LogPlace.before, skip)
 
 
 def number_of(request: Request, name: str) -> int | None:
-    """Return a positive number of the query; None if it has none."""
+    """Return a positive number from the query; None if the query has no such number."""
     value = request.query_params.get(name, "")
     return int(value) if _NUMBER.fullmatch(value) else None
 
 
 def text_of(request: Request, name: str) -> str:
-    """Return a text of the query, not too long."""
+    """Return a text from the query, shortened to its maximum length."""
     return request.query_params.get(name, "")[:_MAX_TEXT]
 
 
 def missing(request: Request, what: str, why: str) -> Response:
-    """Return the page for something that does not exist."""
+    """Return the page with status 404 about something that does not exist."""
     return render(request, "missing.html", status=404, what=what, why=why)

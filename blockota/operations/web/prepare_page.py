@@ -1,4 +1,4 @@
-"""The page that prepares orders, configurations and bans. The wallet or the command of the person signs."""
+"""The page that prepares orders, configurations and bans, which the person's wallet or command signs."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _prepare(request: Request, what: str, form: Mapping[str, list[str]]) -> Resp
 
 
 def _order(request: Request, city: CityChain, form: Mapping[str, list[str]], account: str) -> PreparedCall:
-    """Prepare an order of a release, which the form names with the id of its producer chain."""
+    """Prepare an order of a release. The form names the release and the id of its producer chain."""
     chain, producer, product, version = (*_value(form, "release").split(" "), "", "", "")[:4]
     vendors = room_of(request).connections[1:]
     vendor = next((one for one in vendors if str(one.settings.chain_id) == chain), None)
@@ -113,7 +113,7 @@ def _order(request: Request, city: CityChain, form: Mapping[str, list[str]], acc
 
 
 def _configure(request: Request, sent: FileForm) -> Response:
-    """Prepare the order of a configuration, or return the proposal file that publishes it."""
+    """Prepare the order of a configuration, or return a proposal file to publish the configuration."""
     visitor = require_role(request, sent.fields, *_ROLES["configuration"])
     city, account = _place_of(request, visitor)
     product, version = _value(sent.fields, "product"), version_of(_value(sent.fields, "version"))
@@ -143,7 +143,7 @@ def _place_of(request: Request, visitor: Visitor) -> tuple[CityChain, str]:
 
 
 def _show(request: Request, visitor: Visitor, what: str, call: PreparedCall) -> Response:
-    """Record a prepared transaction, and show it."""
+    """Record a prepared transaction in the room's log, and show the transaction."""
     _record(request, visitor, f"{what} prepared", f"{call.words}; call {hashlib.sha256(call.data).hexdigest()}")
     return render(request, "prepared.html", call=call, command=_command(call), transaction=json.dumps(call.as_fields()))
 
@@ -158,7 +158,7 @@ def _hash_of(proposal: Proposal) -> str:
 
 
 def _proposal(request: Request, visitor: Visitor, city: CityChain, form: Mapping[str, list[str]]) -> Response:
-    """Return the proposal file of a ban by the Safe."""
+    """Return the proposal file for a ban by the city's Safe."""
     uuid = _uuid(form)
     proposal = propose_ban(city, uuid, _value(form, "reason"), now=int(time.time()))
     _record(request, visitor, "proposal of a ban prepared", f"{uuid}; {_hash_of(proposal)}")
@@ -173,7 +173,7 @@ def _record(request: Request, visitor: Visitor, what: str, details: str) -> None
 
 
 def _window(form: Mapping[str, list[str]]) -> WantedOrder:
-    """Return the group and the window of an order, whose release is not known yet."""
+    """Return an order with the group and time window of the form, and without a release."""
     times = {name: _moment(form, name) for name in ("not_before", "deadline")}
     return WantedOrder("", "", Version(0, 0, 0), _value(form, "group"), **times)
 

@@ -55,10 +55,10 @@ class Visitor:
     """The person of a request.
 
     Attributes:
-        session: the session; None for a person who is not signed in.
-        role: the kind of the identity that the chain has for the account now; None if the account has no right now.
-        name: the UUID of the identity; empty without one.
-        why: why a session has no role; empty if it has one.
+        session: the session; None if the visitor is not signed in.
+        role: the present kind of the account's identity on the chain; None if the account has no rights.
+        name: the UUID of the identity; empty if the account has no identity.
+        why: why the visitor has no role; empty if the visitor has a role or is not signed in.
     """
 
     session: SignedIn | None = None
@@ -72,7 +72,7 @@ def environment(*, is_public: bool) -> Environment:
     """Return the templates.
 
     Args:
-        is_public: whether addresses and free texts are left out of all values.
+        is_public: whether all values omit addresses and free texts.
     """
     found = Environment(
         loader=PackageLoader("blockota.operations.web"),
@@ -126,12 +126,13 @@ def render(request: Request, template: str, *, status: int = 200, **values: obje
 
 
 def named(text: str, city: CityReading | None, limit: int = _LIMIT) -> Markup:
-    """Return a text whose UUIDs, addresses and hashes are short, with the full value as their title.
+    """Return a text with shortened UUIDs, addresses and hashes, whose titles contain the full values.
 
     Args:
-        text: the text, which is escaped.
-        city: the registry, which knows the kind of an identity; None if it was not read yet.
-        limit: the number of characters that are shown, without the identifiers.
+        text: the text, which this function escapes.
+        city: the reading of the gateway chain with the kinds of identities; None before the first reading.
+        limit: the number of the text's characters that are shown. An identifier that begins before the limit is shown
+            whole.
     """
     shown, at = Markup(), 0
     for found in _IDENTIFIER.finditer(text):
@@ -156,13 +157,13 @@ def _identifier(value: str, city: CityReading | None, before: str) -> Markup:
 
 @dataclass(frozen=True)
 class Freshness:
-    """How old a page's knowledge of one source is.
+    """The time of the last successful reading of one source, as a page shows it.
 
     Attributes:
         name: the source.
         detail: number of the block read from a chain, or the number of logs read; empty for other sources.
         time: Unix time of the last successful reading; 0 if there was none.
-        trouble: why it cannot be read now.
+        trouble: why the source cannot be read now; empty if the source can be read.
     """
 
     name: str
@@ -172,7 +173,7 @@ class Freshness:
 
 
 def freshness(state: RoomState) -> list[Freshness]:
-    """Return how old the readings are, for the end of each page."""
+    """Return the times of the last readings of chains and logs, which are at the end of each page."""
     found = []
     blocks = {"gateway-chain": state.city.block.number} if state.city else {}
     blocks |= {f"producer-chain-{number}": one.block.number for number, one in state.vendors.items()}
@@ -188,7 +189,7 @@ def freshness(state: RoomState) -> list[Freshness]:
 
 
 def _watched(room: Room) -> list[Freshness]:
-    """Return how old the looks are that succeeded."""
+    """Return the times of the last readings by the watchers."""
     return [
         Freshness(one.name.capitalize(), "", one.last.time, one.last.trouble)
         for one in room.watches.all
@@ -197,7 +198,7 @@ def _watched(room: Room) -> list[Freshness]:
 
 
 def age(moment: int | None) -> Markup:
-    """Return a time as its age, such as ``5 min ago``, with the exact time as its title."""
+    """Return the age of a time, such as ``5 min ago``, with the exact time as the title."""
     if not moment:
         return Markup("never")
     try:
@@ -210,7 +211,7 @@ def age(moment: int | None) -> Markup:
 
 
 def when(moment: int | None) -> Markup:
-    """Return a time exactly, in UTC."""
+    """Return an exact time in UTC."""
     if not moment:
         return Markup("&ndash;")
     try:
@@ -245,7 +246,7 @@ def _short(value: str, length: int = _LENGTH) -> str:
 
 
 def _sentence(text: str) -> str:
-    """Return a text with a capital letter at its beginning, unless it begins with a name, such as ``acme-pump``."""
+    """Return a text with a capital first letter, unless the text begins with a name such as ``acme-pump``."""
     return text[:1].upper() + text[1:] if _WORD.match(text) else text
 
 

@@ -24,7 +24,7 @@ class FileForm:
 
     Attributes:
         fields: the values of each field.
-        file_name: the name of the file at the person; empty if no file was chosen.
+        file_name: the name of the file on the person's computer; empty if no file was chosen.
         content: the bytes of the file.
     """
 
@@ -34,23 +34,25 @@ class FileForm:
 
 
 async def file_form_of(request: Request, *, most: int) -> FileForm:
-    """Read a form with a file. The caller must know that the person may send one, because the body is in memory.
+    """Read a form with a file into memory.
+
+    The caller must first check that the person may send a file.
 
     Args:
         request: the request.
         most: the largest size of the file, in bytes.
 
     Raises:
-        UsageError: the body is too large, or is not such a form.
+        UsageError: the body is too large, or is not a form with a file.
     """
     kind = request.headers.get("content-type", "")
     if kind.partition(";")[0].strip() != "multipart/form-data":
-        raise UsageError("the request is not a form with a file", why="its content type is another one")
+        raise UsageError("the request is not a form with a file", why="its content type is not multipart/form-data")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > most + _SPARE:
-            raise UsageError("the file is too large", why=f"the page takes at most {most:,} bytes")
+            raise UsageError("the file is too large", why=f"the page accepts at most {most:,} bytes")
     return _parsed(kind, bytes(body))
 
 

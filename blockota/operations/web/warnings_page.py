@@ -52,7 +52,7 @@ def warnings_page(request: Request) -> Response:
 
 
 async def dismiss_warnings(request: Request) -> Response:
-    """Dismiss the named warnings: who, when and why become an entry of the room's log."""
+    """Dismiss the selected warnings, and record the person, the time and the reason in the room's log."""
     form = await form_of(request)
     visitor = await run_in_threadpool(require_role, request, form, "operator", "administrator")
     why = plain(" ".join(form.get("why", [""])[0].split()))
@@ -69,14 +69,14 @@ async def dismiss_warnings(request: Request) -> Response:
 
 
 def _dismiss(request: Request, visitor: Visitor, warnings: list[tuple[UUID, int]], why: str) -> None:
-    """Dismiss warnings, and record it. The entry comes first: no dismissal is without one."""
+    """Record the dismissal of warnings in the room's log, and then dismiss the warnings in the archive."""
     if visitor.session is None:
         return
     archive = room_of(request).archive
     archive.check_file()
     warnings = open_of(archive, warnings)
     if not warnings:
-        raise UsageError("no warning is dismissed", why="another person dismissed them, or they do not exist")
+        raise UsageError("no warning is dismissed", why="the selected warnings do not exist or are already dismissed")
     log: RoomLog = request.app.state.room_log
     now = int(time.time())
     session = f"session of entry {visitor.session.number}"

@@ -1,4 +1,4 @@
-"""The pages whose data are read at intervals: requests, replicas and the network."""
+"""The pages whose data are read at intervals: requests, replicas, and the network with its tunnels."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ CHART_HEIGHT = 120
 
 @dataclass(frozen=True)
 class Bar:
-    """A minute in the chart.
+    """One minute in the chart of requests.
 
     Attributes:
         start: Unix time of the minute.
-        passed: the requests that the cloud accepted; None without a database.
-        refused: the warnings in the logs.
-        passed_height: height of this part of the bar; both parts together have at most `CHART_HEIGHT`.
+        passed: the number of requests that the cloud accepted; None without a database.
+        refused: the number of warnings in the logs.
+        passed_height: height of the bar's part for accepted requests. The whole bar has at most `CHART_HEIGHT`.
     """
 
     start: int
@@ -43,7 +43,10 @@ class Bar:
 
 
 def requests(request: Request) -> Response:
-    """The requests of the last hour: accepted ones by the cloud's database, refused ones by the warnings."""
+    """The requests of the last hour, accepted and refused.
+
+    Accepted requests are from the cloud's database, refused requests from the warnings in the logs.
+    """
     room = room_of(request)
     watcher = room.watches.requests
     counts = watcher.last.found if watcher else None
@@ -72,7 +75,7 @@ def requests(request: Request) -> Response:
 
 
 def stored_requests(request: Request) -> Response:
-    """The newest requests of a gateway in the cloud's database: what the numbers of accepted requests count."""
+    """The newest accepted requests of a gateway in the cloud's database."""
     room, gateway = room_of(request), request.path_params["keeper"]
     database = room.watches.cloud
     if database is None:
@@ -83,7 +86,7 @@ def stored_requests(request: Request) -> Response:
 
 
 def stored_request(request: Request) -> Response:
-    """One request, byte by byte as the gateway signed it."""
+    """The exact bytes of one request, as the gateway signed them."""
     room, gateway, number = room_of(request), request.path_params["keeper"], request.path_params["number"]
     database = room.watches.cloud
     if database is None or is_public(request):
@@ -97,7 +100,7 @@ def stored_request(request: Request) -> Response:
 
 
 def warnings_by(archive: RoomArchive, group: str, since: int) -> dict[Any, int]:
-    """Return the number of warnings since a Unix time, by an expression over the columns of the entries."""
+    """Return the numbers of warnings since a Unix time, grouped by an SQL expression over entries' columns."""
     statement = f"SELECT {group}, count(*) FROM entry WHERE kind = ? AND time >= ? GROUP BY 1"  # noqa: S608 - constants
     return dict(archive.rows(statement, (int(EntryKind.WARNING), since)))
 
