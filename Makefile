@@ -22,7 +22,7 @@ demo-city: tests ## Update 1,000 simulated devices (or SIZE), and show the opera
 	@$(PY) -m blockota demo --city $(or $(SIZE),1000)
 
 test: tests ## Run all tests that need only Python and Node
-	@$(PY) -m pytest -q -n 6 --dist loadgroup --no-loadscope-reorder --ignore tests/peers $(CHECKS:%=--ignore %) tests
+	@$(PY) -m pytest -q -n 7 --dist loadgroup --no-loadscope-reorder --ignore tests/peers $(CHECKS:%=--ignore %) tests
 
 peers: ## Run the tests with third-party programs; lists missing programs (ONLY=kubo,nginx runs some)
 	@$(BOOTSTRAP) peers

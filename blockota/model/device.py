@@ -284,7 +284,12 @@ def read_batch(text: str) -> list[str]:
             specs.
     """
     names = text.splitlines()
-    models = dict.fromkeys("/".join(split_name(name)[:2]) for name in names)
+    models = dict[str, None]()
+    for number, name in enumerate(names, 1):
+        try:
+            models["/".join(split_name(name)[:2])] = None
+        except UsageError as error:
+            raise error.revised(what=f"line {number}: {error.what}") from error
     repeated = next((name for name, count in Counter(names).items() if count > 1), None)
     why = ""
     if not names or len(names) > MAX_BATCH:

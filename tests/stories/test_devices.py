@@ -148,7 +148,7 @@ def test_a_batch_is_registered_by_its_root(city: Workshop) -> None:
         ("", "0 names"),
         ("acme/thermo2/1\nacme/thermo2/1\n", "the name acme/thermo2/1 is repeated"),
         ("acme/thermo2/1\nacme/pump/2\n", "several models: acme/thermo2, acme/pump"),
-        ("acme/thermo2/1\n\n", "'' is not the name of a device"),
+        ("acme/thermo2/1\n\n", "line 2: '' is not the name of a device"),
     ):
         Path("fleet.txt").write_text(text)
         refused(city.run(*batch), USAGE, "fleet.txt: ", why)
