@@ -23,7 +23,7 @@ def search_image(session: Session, release: Release, *, named: Sequence[str], in
 
     Raises:
         UsageError: a URL of the command line or the settings is not the URL of a gateway.
-        VerificationError: check 4 failed, because only other images were found.
+        VerificationError: check 4 failed, because every image that was found differs from the release.
         StoreError: no source serves the image.
     """
     from blockota.stores.search import SearchObserver, find_image

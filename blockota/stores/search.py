@@ -344,7 +344,7 @@ class _Search:
         if self._reports and all(report.verdict == Verdict.WRONG for report in self._reports.values()):
             return VerificationError(
                 4,
-                "only other images than the release were found",
+                "every image that was found differs from the release",
                 why=why,
                 remedy="name a source that serves the release, and report the listed sources to the vendor",
                 action=Action.NAME_SOURCE,

@@ -154,7 +154,7 @@ def test_sources_of_wrong_blocks_without_others_fail_check_four(bench: Workshop,
                 outcome,
                 REFUSED,
                 "check 4 failed",
-                "only other images",
+                "every image that was found differs",
                 *[f"{liar.url} served wrong data" for liar in liars],
             )
     assert not Path("found.bin").exists()

@@ -70,7 +70,7 @@ def test_other_bytes_are_not_signed(owner: Workshop) -> None:
     """If the only source serves wrong bytes, its URL is reported and nothing is signed."""
     with serving(blocks(NEW), vices.flips_bit(0.5)) as liar:
         outcome = sign(owner, "1.1.0.json", "dev:1", "--source", liar.url)
-        refused(outcome, REFUSED, "only other images", f"{liar.url} served wrong data")
+        refused(outcome, REFUSED, "every image that was found differs", f"{liar.url} served wrong data")
     assert not list(Path().glob("1.1.0.*signature*"))
 
 
