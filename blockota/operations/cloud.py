@@ -6,8 +6,8 @@ A validator sends a request with the method ``store`` and the data ``{"requests"
 
 1. The request is well-formed, has the method `submit` and readings, and is addressed to the validator or to no
    identity.
-2. The sender is a gateway, and a present or earlier key of the gateway signed the request. The cloud verifies the
-   signature itself, because the database must contain a proof of each reading.
+2. The sender is a gateway, and a present or earlier key of the gateway signed the request. The cloud verifies each
+   gateway's signature itself, because the database must contain a proof of each reading.
 3. The request was signed before any ban of the gateway took effect, and its time is not in the future.
 
 The validator may have read a newer block than the cloud. If the sender or its key is unknown at a block that is older
@@ -142,8 +142,8 @@ class CloudStore:
 def _may_come(request: SignedRequest, reading: RegistryReading, now: int) -> bool:
     """Whether the validator may have judged a request at a newer block than the cloud.
 
-    The answer is False when the request is older than `_LONGEST_LAG`. Otherwise, on a chain without regular blocks, one
-    such request would block the later requests of the validator, which sends in order.
+    The answer is False when the request is older than `_LONGEST_LAG`. Without this limit, on a chain without regular
+    blocks, one refused request would block the later requests of the validator, which sends requests in order.
     """
     if request.time is None or abs(now - request.time) > _LONGEST_LAG:
         return False

@@ -41,7 +41,7 @@ class CloudSettings:
         database: URL of the database, or the place of the URL: ``env:NAME`` or ``file:PATH``.
         database_folder: the folder to which the path of a database file is relative.
         key: URI of the account that anchors the cloud's log; None if the log is not anchored.
-        listen: host and port of ``/health``, ``/metrics`` and the log; None if they are not served.
+        listen: host and port of ``/health``, ``/metrics`` and the log; None if the cloud does not serve these pages.
         anchor_seconds: seconds between two anchors.
         max_age: the largest age of a block at which an identity was read, in seconds.
     """

@@ -39,7 +39,7 @@ class WantedConfiguration:
     Attributes:
         order: product, version, group and time window; the producer is empty, because the city is the producer.
         image: the bytes of the configuration.
-        file_name: the name of its file on the person's machine, for error messages.
+        file_name: the name of the configuration's file on the person's computer, for error messages.
         reason: the reason of the proposal.
     """
 

@@ -1,12 +1,13 @@
 """The cloud's database: an SQLite file or a PostgreSQL server.
 
 If the ``with`` block of `CloudDatabase.writing` ends without an error, its transaction is durable. Each kind of
-database ensures this in its own way:
+database has other conditions for a durable commit:
 
 SQLite       The write-ahead log is flushed at each commit (``synchronous = FULL``). After a commit, the file must still
              be the one that was opened: a file that was deleted or replaced can be written, but is lost.
-PostgreSQL   ``synchronous_commit`` is on, at least. A server can end the wait for its standby and only warn, so a
-             warning at a commit is an error. The URL can name several servers; the one that is not a standby is used.
+PostgreSQL   ``synchronous_commit`` is on, at least. A server that stops waiting for its standby commits with a warning,
+             so `CloudDatabase.writing` raises an error after such a warning. The URL can name several servers; the
+             server that is not a standby is used.
 
 Alembic's table stores the version of the tables.
 """
@@ -48,7 +49,7 @@ class Server(Protocol):
         """Return the statement that begins a transaction; empty if the driver begins transactions itself."""
 
     def create(self) -> None:
-        """Create the database if this is possible and it does not exist.
+        """Create the database if it does not exist and this kind of database can be created.
 
         Raises:
             StoreError: the database cannot be created.

@@ -120,7 +120,7 @@ def _prove(room: Room, keeper: UUID, number: int, raw: bytes) -> tuple[EntryProo
 
 @dataclass(frozen=True)
 class TransactionView:
-    """A transaction with its events.
+    """A transaction with its events and signers.
 
     Attributes:
         chain: id of the chain.

@@ -183,7 +183,7 @@ class Room:
 
     @property
     def troubles(self) -> dict[str, str]:
-        """For each chain that cannot be read, and for an archive that cannot be written, the name and the reason."""
+        """The reasons why chains cannot be read and why the archive cannot be written, by name."""
         why = self.archive.trouble
         return {**self.state.troubles, **({"archive": why} if why else {})}
 
@@ -274,7 +274,7 @@ class Room:
         self._lines.state(watcher.name, watcher.last.trouble)
 
     def _note(self, part: str, trouble: str) -> None:
-        """Record that a part was read, or the reason of its failure."""
+        """Record that a part was read, or why the reading failed."""
         with self._lock:
             known = self.state
             troubles = {name: why for name, why in known.troubles.items() if name != part}

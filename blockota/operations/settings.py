@@ -58,12 +58,12 @@ class OperationsSettings:
         folder: the folder of the archive.
         listen: host and port of the page.
         url: the URL at which persons open the page, without a path. Sign-in texts name it.
-        identity: UUID of the room, an identity of kind Cloud; None if the room keeps no log.
+        identity: UUID of the room's identity, which has the kind Cloud; None if the room has no log.
         key: URI of the account that anchors the room's log; None if the log is not anchored.
         logs: the folder or URL of each log to follow, by the UUID of the identity that writes the log.
         networks: names of the networks of the producer chains. If the list is empty, the room uses the producer network
             of the settings file.
-        database: the URL of the cloud's database, or its place; None if the room reads no database.
+        database: the URL of the cloud's database, or the place of the URL; None if the room reads no database.
         tunnels: name of the WireGuard interface of this host; None if the room shows no tunnels.
         broker: the broker for the notices; None if the room sends no notices.
         beside: the folder of the settings file; the path of a database is relative to this folder.

@@ -1,7 +1,7 @@
 """Sign-in with a text (EIP-4361) that an enrolled person signs with the key of an account.
 
-The room and the command both build the text from the same values, and compare the whole text. No program therefore
-parses a text, and the command never signs a text that a server wrote.
+The room and the command build the text independently from the same values. No program therefore parses a text, and the
+command never signs a text that a server wrote.
 
 The room stores no unsigned texts, so a flood of requests for texts uses no storage. Instead, each nonce ends with a MAC
 over the text, by which the room recognises its own texts. A text is valid for one sign-in within five minutes, and not
@@ -133,8 +133,8 @@ class SignIns:
         """Verify a signed text. `give_ticket` then marks the text as used.
 
         Raises:
-            AccessRefusedError: this room did not write the text since its start, the text is too old, or the account
-                that it names did not sign it.
+            AccessRefusedError: this room did not write the text since its last start, the text is too old, or the
+                account in the text did not sign the text.
         """
         is_open = abs(now - text.issued_at) < NONCE_TIME and text.has_nonce
         salted = replace(text, nonce=text.nonce[: 2 * _SALT_SIZE])

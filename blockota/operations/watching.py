@@ -33,7 +33,7 @@ class Look(Generic[Found]):
     Attributes:
         found: the value that was read; None before the first reading.
         time: Unix time of the last successful reading; 0 if there was none.
-        trouble: why the newest reading failed; empty if it succeeded.
+        trouble: why the newest reading failed; empty if the newest reading succeeded.
     """
 
     found: Found | None = None

@@ -136,7 +136,7 @@ def require_role(request: Request, form: Mapping[str, list[str]], *roles: str) -
 
 
 def sign_in_page(request: Request) -> Response:
-    """The page that explains how to sign in. At a one-time address, it asks the person to confirm the sign-in."""
+    """The page that explains how to sign in. At a one-time address, the page asks the person to confirm the sign-in."""
     url = Markup.escape(settings_of(request).url)  # shown on public pages too: the command needs it
     return render(request, "sign_in.html", url=url, ticket=request.path_params.get("ticket", ""))
 

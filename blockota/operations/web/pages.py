@@ -209,7 +209,7 @@ def entry(request: Request) -> Response:
 
 
 def proof_file(request: Request) -> Response:
-    """The proof file of an entry, which `blockota log verify` checks, or the keys of the registry for it."""
+    """The proof file of an entry for ``blockota log verify``, or the file with the registered keys for the entry."""
     room = room_of(request)
     if request.path_params["file"] not in ("receipt.json", "trust.toml"):
         return missing(request, request.url.path[:120], "an entry has the files receipt.json and trust.toml")
@@ -229,7 +229,7 @@ def proof_file(request: Request) -> Response:
 
 
 def transaction(request: Request) -> Response:
-    """One transaction: its events, its sender, and who signed it for a Safe."""
+    """One transaction with its events, its sender, and the owners of a Safe who signed the transaction."""
     room = room_of(request)
     chain, block = int(request.path_params["chain"]), int(request.path_params["block"])
     hash_ = request.path_params["hash"]
@@ -291,7 +291,7 @@ def csv_line(values: Any) -> str:
 
 
 def log_rows(room: Room) -> list[dict[str, Any]]:
-    """Return the logs of the city: each identity that has a log key, an anchor, or a place in the settings."""
+    """Return the logs of the city: one row for each identity with a log key or an anchored log."""
     state = room.state
     if state.city is None:
         return []

@@ -241,7 +241,7 @@ def _counted(number: int, noun: str, plural: str = "") -> str:
 
 
 def _short(value: str, length: int = _LENGTH) -> str:
-    """Shorten a long identifier in its middle."""
+    """Shorten a long identifier: replace its middle with an ellipsis."""
     return value if len(value) <= 2 * length + 1 else f"{value[:length]}…{value[-4:]}"
 
 

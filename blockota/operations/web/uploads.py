@@ -20,7 +20,7 @@ _MOST_FIELDS = 20
 
 @dataclass(frozen=True)
 class FileForm:
-    """The fields of a form, and its file.
+    """The fields and the file of a form.
 
     Attributes:
         fields: the values of each field.
