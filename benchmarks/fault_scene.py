@@ -68,7 +68,7 @@ class Scene:
 
     @property
     def seal(self) -> slice:
-        """The offsets in the flash of the image's first words."""
+        """The flash offsets of the image's first words."""
         return slice(len(self.front), len(self.front) + SEAL)
 
     @property

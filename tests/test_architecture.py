@@ -277,7 +277,7 @@ def module_of(function: str) -> str:
 
 
 def lies_in(module: str, package: str) -> bool:
-    """Return whether a module is a package, or a part of the package."""
+    """Return whether a module is the given package, or lies in it."""
     return f"{module}.".startswith(f"{package}.")
 
 

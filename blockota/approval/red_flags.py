@@ -95,7 +95,7 @@ def signature_flags(signatures: Iterable[Signature]) -> list[RedFlag]:
 def address_flag(name: str, load_address: int, *, linked_for: int, accepted: str) -> RedFlag:
     """Flag a program that was linked for an address other than its load address.
 
-    The clause `accepted` states whether the publisher accepted the difference in the manifest. Without acceptance, no
+    The clause `accepted` states whether the publisher's manifest accepts the difference. Without acceptance, no
     bench installs the release.
     """
     addresses = f"0x{linked_for:08x}, and would be written at 0x{load_address:08x}"

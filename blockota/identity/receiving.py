@@ -10,7 +10,8 @@ Validators, gateways and the cloud use this module.
 
 The steps for one request, or for several at once:
 
-1. `read_request` and `judge` (`blockota.model.request`), with the record of the sender at the newest block.
+1. `read_request` parses the request, and `judge` checks it against the sender's record at the newest block. Both are in
+   `blockota.model.request`.
 2. `Keep` executes the accepted requests. The effects of the requests must be on the disk when `Keep` returns.
 3. The ids of accepted requests, and the log entries of warnings about refused requests, are written to `RequestState`.
 4. The answers are returned.

@@ -133,7 +133,7 @@ def render_interface(private_key: str, listen_port: int | None, *, address: IPv4
 def render_rules(interface: str, kind: IdentityKind, ports: Ports, peers: Iterable[Peer]) -> str:
     """Return the rules of nftables for an interface, which allow its ports and answers, and forbid forwarding.
 
-    If the rules are loaded again, they replace themselves. The rules do not affect other interfaces.
+    Loading the rules again replaces the former rules of the interface. The rules do not affect other interfaces.
 
     Args:
         interface: name of the interface.

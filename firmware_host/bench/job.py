@@ -4,7 +4,7 @@ The steps of a job:
 
 1. Verify the bench log, and check that it can be written. Look up the board's device number. Claim the board, so that
    no other port works on it.
-2. Find the release, and prove the release and its image (checks 1 to 5, `Offers`).
+2. Find the release, and verify the release and its image: `Offers` runs checks 1 to 5.
 3. Examine the board, and run checks 6 to 9 for this release (`session`). The flash is not changed before step 4.
 4. Write and prove the board's own image, if the run has one (`board_images`). Nothing is erased before the image of
    the board exists.

@@ -103,8 +103,9 @@ class JournalEntry:
         After a mass erase, the first page is blank and the other pages may have any contents.
 
         If the first words are not erased (`is_sealed`), the run was changing at most the first page. All other pages
-        then have their old contents, or all other pages have their new contents. If the first page has other contents,
-        at least one other page must contain data. Without this rule, any program in the first page would match.
+        then have their old contents, or all other pages have their new contents. A first page with neither its old nor
+        its new contents is explained only if a later page contains data. Without this rule, any program in the first
+        page would match.
         """
         changes = {change.address: change for change in self.changes.units}
         if not self.changes.units or self.changes.units[0].address != units[0].unit.address:

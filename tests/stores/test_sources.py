@@ -63,7 +63,7 @@ def test_a_redirect_leads_to_public_addresses_or_to_the_source() -> None:
 
 
 def test_a_redirect_to_the_same_address_is_followed() -> None:
-    """A redirect to the address of the source is followed, as sent by Kubo for subdomains."""
+    """A redirect to another port of the same IP address is followed. Kubo redirects requests to its subdomains."""
     with serving(SMALL_BLOCKS) as there, serving({}) as here:
         here.vice = redirects_to(there.url + "{path}")
         here.blocks = SMALL_BLOCKS

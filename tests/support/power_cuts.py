@@ -28,7 +28,7 @@ class Cut:
 
     Attributes:
         operation: the number of the flash operation during which the power fails, counted from 1.
-        torn: selects the contents of the interrupted operation's cells after the cut; the codes depend on the device.
+        torn: a code that selects the contents of the interrupted cells after the cut; its values depend on the device.
         seed: the random seed that selects the changed bits.
     """
 

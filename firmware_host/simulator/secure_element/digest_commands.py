@@ -55,7 +55,8 @@ def mac(core: ChipCore, command: ChipCommand) -> bytes:
     """Return the digest of a key, a challenge, the command, and parts of the OTP zone and of the serial number.
 
     Bits 4 to 6 of the mode select these parts. With bit 0, the challenge comes from TempKey instead of the command.
-    With bit 1, the key comes from TempKey instead of a slot. If TempKey is used, bit 2 must equal its flag SourceFlag.
+    With bit 1, the key comes from TempKey instead of a slot. If TempKey is used, bit 2 must equal TempKey's
+    SourceFlag.
     """
     mode = command.mode
     parse(not mode & 0x88 and len(command.data) == (0 if mode & _FROM_TEMP_KEY_2 else _KEY))

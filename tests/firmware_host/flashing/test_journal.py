@@ -233,10 +233,7 @@ def test_the_old_bytes_of_an_only_page_are_read_back(tmp_path: Path) -> None:
     [(b"old bytes", False), (b"\xff" * 9, True), (b"\x7fld b\xffte\x7f", True), (b"new bytes", False)],
 )
 def test_a_half_erased_only_page_is_explained_by_its_old_bytes(found: bytes, is_explained: object) -> None:
-    """If an image has only one page, its contents match if a partial erase of the old bytes can have left them.
-
-    No others are explained.
-    """
+    """The journal explains the contents of a single page if a partial erase of the old bytes can produce them."""
     sampled = entry(replace(CHANGES, sample=Preserved(BASE, b"old bytes")))
     assert sampled.explains_only_unit(lambda _: found, wanted=b"", blank=0xFF) is is_explained
     assert not entry().explains_only_unit(lambda _: found, wanted=b"", blank=0xFF)
