@@ -117,7 +117,15 @@ def steps(target: str) -> list[Step]:
     tools = [tool_step(target, newer or sys.executable)] if target in TOOLS else []
     if target == "tests" and newer:
         tools.append(tool_step("clear-signing", newer))
-    return [npm, python_step("requirements-dev.lock", (".tests",), (tests,)), compiler, *tools]
+    # Each worker of pytest would otherwise compile all modules of the first run by itself.
+    bytecode = Step(
+        "the bytecode of the tests",
+        (".bytecode",),
+        (tests,),
+        CLONE,
+        ([str(PYTHON), "-m", "pytest", "--collect-only", "-qq", "--ignore", "tests/peers", "tests"],),
+    )
+    return [npm, python_step("requirements-dev.lock", (".tests",), (tests,)), compiler, bytecode, *tools]
 
 
 def tool_step(target: str, interpreter: str) -> Step:

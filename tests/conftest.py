@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -32,10 +31,11 @@ from blockota.vendor.propose import Reason, propose
 from blockota.vendor.publish import propose_pairing
 from tests.support import forks
 from tests.support.samples import NOW, PRODUCT
-from tests.support.sampling import SEED
+from tests.support.sampling import EXHAUSTIVE, SEED
 from tests.support.waiting import eventually
 
-settings.register_profile("patient", deadline=None)  # tests run in parallel, so the duration of one varies
+# Tests run in parallel, so the duration of one varies.
+settings.register_profile("patient", deadline=None, max_examples=100 if EXHAUSTIVE else 50)
 settings.load_profile("patient")
 # Garbage collection would take half of the time of importing and collecting thousands of tests.
 gc.disable()
@@ -126,14 +126,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Alternate files whose tests wait with files whose tests compute, and group the tests for ``--dist loadgroup``.
 
     The workers outnumber the cores, and some of them then always have something to compute. Folders with long files
-    come first. The tests of a file run in one worker; the contract tests run in two workers, because Ape takes seconds
-    to start.
+    come first. The tests of a file run in one worker, and so do all contract tests, because Ape takes seconds to start.
     """
     files: dict[str, list[pytest.Item]] = {}
     folders: dict[str, str] = {}
     for item in items:
         file = "/".join(item.path.parts[-2:])
-        group = f"contracts {zlib.crc32(file.encode()) % 2}" if file.startswith("contracts/") else file
+        group = "contracts" if file.startswith("contracts/") else file
         item.add_marker(pytest.mark.xdist_group(group))
         files.setdefault(group, []).append(item)
         folders[group] = next((name for name in item.path.parts if name in LONG), "")

@@ -7,13 +7,14 @@ The chain's folder contains ``chain.json`` (the state, written every few seconds
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ _PORT_TIMEOUT = 1.0  # a stopped chain's sockets close shortly after the process
 _STATE_INTERVAL = 5
 _IDLE = 3600
 _PRUNE_HISTORY = 256
+_PORTS, _ATTEMPTS = range(20_000, 32_000), 100
 
 
 @dataclass(frozen=True)
@@ -223,8 +225,18 @@ def project_folders() -> list[Path]:
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that is currently free."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port of 127.0.0.1 that is currently free.
+
+    Operating systems assign ports above 32,000 to programs that ask for any port. Such a port could be assigned to
+    another program before the caller uses it.
+
+    Raises:
+        UsageError: no port is free.
+    """
+    for port in random.SystemRandom().sample(_PORTS, _ATTEMPTS):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise UsageError(
+        "no TCP port is free", why=f"{_ATTEMPTS} ports of 127.0.0.1 are in use", remedy="end programs that use ports"
+    )

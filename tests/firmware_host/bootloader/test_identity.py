@@ -79,7 +79,7 @@ def test_an_impossible_flash_size_is_refused() -> None:
 
 
 @pytest.mark.sampled
-@pytest.mark.parametrize("profile", sampled(list(PROFILES.values()), one_in=4), ids=lambda profile: profile.name)
+@pytest.mark.parametrize("profile", sampled(list(PROFILES.values()), one_in=8), ids=lambda profile: profile.name)
 def test_every_simulated_chip_is_identified_and_flashed_to_its_last_byte(profile: BoardProfile) -> None:
     """Every simulated chip is identified, and an image is written to the end of its flash."""
     board, data = SimulatedBoard(profile), bytes(range(1, 251)) * 9

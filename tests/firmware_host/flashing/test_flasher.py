@@ -103,7 +103,7 @@ def test_only_changed_pages_are_written_and_the_first() -> None:
 
 
 @pytest.mark.sampled
-@pytest.mark.parametrize("profile", sampled(list(PROFILES.values()), one_in=4), ids=lambda profile: profile.name)
+@pytest.mark.parametrize("profile", sampled(list(PROFILES.values()), one_in=8), ids=lambda profile: profile.name)
 def test_every_chip_changes_only_what_differs(profile: BoardProfile) -> None:
     """On every chip, only pages or sectors that differ are erased, and bytes beside the image are preserved.
 

@@ -12,11 +12,11 @@ import pytest
 
 from tests.support.board_device import TORN, BoardDevice, board_images, committed
 from tests.support.power_cuts import SCENARIOS, Cut, Running, Scenario, find_fault, play
-from tests.support.sampling import SEED
+from tests.support.sampling import EXHAUSTIVE, SEED
 
 TABLE, ROLLED_BACK = 16, 2
 """The offset of the loader's table of functions, which begins with a magic number; a flag of the boot report."""
-CUTS = 60
+CUTS = 60 if EXHAUSTIVE else 30
 WORKERS = 4
 """Tests among which the cuts are divided, so that they run at the same time."""
 
