@@ -1,4 +1,4 @@
-"""Power fails 60 times while the committed loader updates simulated STM32F103 boards.
+"""Power fails 30 times, or 60 times in `make deep`, while the committed loader updates simulated STM32F103 boards.
 
 `make power` runs the whole campaign, and ``tests/peers/device`` cuts the power in every operation of the same loader on
 this computer.
