@@ -55,7 +55,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if "tests/peers" in (config.getoption("ignore") or ()):
         for name in COMPILED:  # a test that needs them must fail here as in a fresh clone
             sys.modules[name] = None  # type: ignore[assignment]
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup make test` ignores it, and programs inherit that
+    # `nohup make test` ignores SIGHUP, a job in a shell's background ignores SIGINT, and programs inherit that.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         stack = ExitStack()
         stack.enter_context(forks.server())
