@@ -3,8 +3,9 @@ PYTHON ?= python3
 PY := .venv/bin/python
 # Without cached bytecode, each of the hundreds of processes that the tests start would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
-# The tests of structure and compiler; make check runs them.
-CHECKS := tests/test_architecture.py $(addprefix tests/contracts/,test_artifacts.py test_compiler.py test_forge.py)
+# The tests of structure, scripts, compiler and gas; make check runs them.
+CHECKS := tests/test_architecture.py tests/scripts $(wildcard tests/contracts/test_*gas.py) \
+  $(addprefix tests/contracts/,test_artifacts.py test_compiler.py test_forge.py)
 define BOOTSTRAP
 { command -v $(PYTHON) >/dev/null || { echo "Python is missing: install Python 3.11 or newer (python.org, or your system's packages)." >&2; exit 1; }; } && $(PYTHON) scripts/bootstrap.py
 endef
@@ -22,7 +23,7 @@ demo-city: tests ## Update 1,000 simulated devices (or SIZE), and show the opera
 	@$(PY) -m blockota demo --city $(or $(SIZE),1000)
 
 test: tests ## Run all tests that need only Python and Node
-	@$(PY) -m pytest -q -n 7 --dist loadgroup --no-loadscope-reorder --ignore tests/peers $(CHECKS:%=--ignore %) tests
+	@$(PY) -m pytest -q -n 8 --dist loadgroup --no-loadscope-reorder --ignore tests/peers $(CHECKS:%=--ignore %) tests
 
 peers: ## Run the tests with third-party programs; lists missing programs (ONLY=kubo,nginx runs some)
 	@$(BOOTSTRAP) peers

@@ -35,7 +35,7 @@ from tests.support.sampling import EXHAUSTIVE, SEED
 from tests.support.waiting import eventually
 
 # Tests run in parallel, so the duration of one varies.
-settings.register_profile("patient", deadline=None, max_examples=100 if EXHAUSTIVE else 50)
+settings.register_profile("patient", deadline=None, max_examples=100 if EXHAUSTIVE else 30)
 settings.load_profile("patient")
 # Garbage collection would take half of the time of importing and collecting thousands of tests.
 gc.disable()
