@@ -31,11 +31,10 @@ from blockota.vendor.propose import Reason, propose
 from blockota.vendor.publish import propose_pairing
 from tests.support import forks
 from tests.support.samples import NOW, PRODUCT
-from tests.support.sampling import EXHAUSTIVE, SEED
+from tests.support.sampling import SEED
 from tests.support.waiting import eventually
 
-# Tests run in parallel, so the duration of one varies.
-settings.register_profile("patient", deadline=None, max_examples=100 if EXHAUSTIVE else 30)
+settings.register_profile("patient", deadline=None)  # tests run in parallel, so the duration of one varies
 settings.load_profile("patient")
 # Garbage collection would take half of the time of importing and collecting thousands of tests.
 gc.disable()
@@ -138,7 +137,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         group = "contracts" if file.startswith("contracts/") else file
         item.add_marker(pytest.mark.xdist_group(group))
         files.setdefault(group, []).append(item)
-        folders[group] = next((name for name in item.path.parts if name in LONG), "")
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        folders[group] = folder if folder in LONG else ""
     waiting = sorted((one for one in files if folders[one] in WAITING), key=lambda one: WAITING.index(folders[one]))
     computing = [one for name in (*COMPUTING, "") for one in files if folders[one] == name]
     places = {group: place / len(some) for some in (waiting, computing) for place, group in enumerate(some)}

@@ -21,7 +21,7 @@ class FaceContext:
         folder: the folder of the gateway's state, in which a face may store files.
         clock: the gateway's clock. A face compares times by this clock, not by the time of the event loop.
         log: writes one line of JSON: ``log("ddi", "refused", device=256, why="…")``.
-        identity_key: URI of the identity's private key, which signs documents for devices; None if there is no key.
+        identity_key: URI of the identity's private key, which signs documents for devices; None without a key.
         entries: reads up to 256 entries of the gateway's log, beginning at the given index.
         readings: accepts and stores the readings of devices; None if the gateway has no validator.
         commands: stores the commands to devices; None if the gateway accepts no commands.

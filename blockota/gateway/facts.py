@@ -93,7 +93,7 @@ class ReleaseFacts:
     Attributes:
         id: the release's name, unique on all chains.
         release: the record.
-        manifest: manifest of the release; None if there is no manifest, or if the manifest has not been found yet.
+        manifest: manifest of the release; None if no manifest exists, or if the manifest has not been found yet.
         is_active: whether the release is not revoked, and is in effect at the time of the confirmed block.
         image: the proven image; None if the image has not been found yet, or is not needed.
     """

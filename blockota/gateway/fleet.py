@@ -52,7 +52,7 @@ class _Member:
         deliveries: the deliveries of the device, by slot.
         choices: the chosen targets, by slot.
         basis: the facts from which the targets were chosen.
-        alarm: the earliest time at which the device must be planned again; None if there is no such time.
+        alarm: the earliest time at which the device must be planned again; None if no such time exists.
     """
 
     record: DeviceRecord = _UNKNOWN

@@ -70,7 +70,7 @@ class Slot:
         return max(found, key=lambda release: release.version, default=None)
 
     def image_of(self, version: str, running: bytes | None) -> bytes | None:
-        """Return the SHA-256 of the image of a version; None if there is no such image, or more than one.
+        """Return the SHA-256 of the image of a version; None if no such image exists, or more than one.
 
         The image belongs to the product that the device runs, or else to the only product with this version.
         """

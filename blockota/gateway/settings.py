@@ -61,7 +61,7 @@ class GatewaySettings:
         identity: UUID of the gateway in the registry of identities.
         folder: the folder with the gateway's state and the proven images.
         key: URI of the key of the account that anchors the log; None if the log is not anchored.
-        identity_key: URI of the identity's private key, which signs documents for devices; None if there is no key.
+        identity_key: URI of the identity's private key, which signs documents for devices; None without a key.
         listen: host and port at which ``/health``, ``/metrics`` and the log are served; None to serve nothing.
         networks: names of the networks of the producer chains; if empty, the producer network of the settings file is
             used.

@@ -59,7 +59,7 @@ class Received:
         request: the request if it was accepted and executed; None if it was refused.
         fault: why the request was refused; None if it was accepted.
         detail: the fault in detail.
-        warning: the id of the warning about the request; empty if there is no warning.
+        warning: the id of the warning about the request; empty if no warning exists.
     """
 
     answer: bytes = field(repr=False)

@@ -112,7 +112,7 @@ class RequestReply:
         reason: why the request was refused.
         detail: the reason in detail.
         fault: the name of the `Fault`; empty if the receiver names none.
-        warning: the id of the receiver's warning about the request; empty if there is no warning.
+        warning: the id of the receiver's warning about the request; empty if no warning exists.
     """
 
     result: Mapping[str, Any] | None = None

@@ -50,7 +50,7 @@ class Validator:
 
     Args:
         stores: the stores and outboxes.
-        cloud: UUID of the cloud; None if there is no cloud, and readings are stored only in memory.
+        cloud: UUID of the cloud; None if no cloud is configured, and readings are stored only in memory.
         rules: the rules.
         lines: the line log, to which a line about each command is written.
         clock: returns Unix time.

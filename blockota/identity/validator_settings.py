@@ -79,7 +79,7 @@ class ValidatorSettings:
         max_age: the largest age in seconds of the block at which an identity was read.
         accepts_replayable: whether requests in the published form without time, nonce and receiver are accepted.
         keep_readings: seconds for which readings are stored in memory.
-        cloud: the cloud to which all requests are forwarded; None if there is no cloud.
+        cloud: the cloud to which all requests are forwarded; None if no cloud is configured.
         gateways: URLs at which gateways receive commands, by UUID; commands to other gateways are sent to their virtual
             IPs.
         broker: the message broker; None if requests are received over HTTP only.

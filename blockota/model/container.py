@@ -1,6 +1,6 @@
 """The kinds of image files of releases, called containers, and the checks that apply to each.
 
-Pure. The manifest of a release names the container. The container is `STM32` if there is no manifest, or if the
+Pure. The manifest of a release names the container. The container is `STM32` if no manifest exists, or if the
 manifest names no container. The chip id of a product determines which containers its releases may have. Chip id 0
 stands for all devices other than STM32 boards with ST's boot loader. Releases for chip id 0 have a container other than
 `STM32`.

@@ -169,7 +169,7 @@ class Planned:
     """The target of the component was chosen again.
 
     Attributes:
-        target: the release that the component must run; None if there is no target.
+        target: the release that the component must run; None if no target exists.
         is_withheld: whether the target must not be offered now.
         why: the reason for the choice.
     """

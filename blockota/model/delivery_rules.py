@@ -61,7 +61,7 @@ class _Situation:
     now: int
 
     def begin(self, target: Target | None, *, is_withheld: bool) -> Delivery:
-        """Offer a new target, or change to the stage ``settled`` if there is no target."""
+        """Offer a new target, or change to the stage ``settled`` if no target exists."""
         old = self.delivery
         is_over = self.is_given_up(target) and target is not None and target.is_same_release(old.target)
         fresh = Delivery(

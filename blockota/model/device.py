@@ -428,6 +428,6 @@ def device_key(pem: str) -> PublicKey:
 
 
 def key_words(key: PublicKey | None) -> tuple[bytes, bytes]:
-    """Return x and y of a key as arguments for the contract; zeros if there is no key."""
+    """Return x and y of a key as arguments for the contract; zeros if no key exists."""
     data = key.data if key else bytes(64)
     return data[:32], data[32:]

@@ -193,7 +193,7 @@ class Identity:
 
 
 def obstacle_of(own: Identity | None, kind: IdentityKind) -> str:
-    """Return why a service of this kind cannot work with its own identity; empty if there is no such reason.
+    """Return why a service of this kind cannot work with its own identity; empty if it can.
 
     Args:
         own: the record of the service's identity; None if the identity is not enrolled.

@@ -328,7 +328,7 @@ class Description:
     Attributes:
         address: content address of the manifest; None if the release has no manifest, or if the address is unknown.
         manifest: the manifest; None if the release has no manifest, or if the manifest cannot be shown.
-        trouble: a sentence with the reason why the manifest cannot be shown; empty if there is no such reason.
+        trouble: a sentence with the reason why the manifest cannot be shown; empty if it can.
     """
 
     address: CID | None = None

@@ -124,7 +124,7 @@ class Product:
         oem: name of the original equipment manufacturer that the product is paired with.
         chip_id: product id reported by the chip's bootloader (AN3155, Get ID).
         region: range of flash for its images.
-        minimum_version: the floor. Lower versions must not be installed. None if there is no floor.
+        minimum_version: the floor. Lower versions must not be installed. None without a floor.
         paired: whether releases can be published and installed.
 
     Examples:

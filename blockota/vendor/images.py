@@ -96,7 +96,7 @@ class CheckedImage:
         source: file or place from which the image was read.
         size: size of the image, in bytes.
         since: version of the product's newest release; None if the product has none, or if the chain was not read.
-        difference: difference from the newest release; if none can be computed, a sentence that says why.
+        difference: difference from the newest release; if none can be computed, a sentence with the reason.
         description: the manifest of the release.
         linked_for: the lowest address of the program, if the program was linked for another address than its load
             address; None without evidence of this.

@@ -135,8 +135,8 @@ def polling(base: str, *, pause: str, job: int | None, canceled: int | None, ask
     Args:
         base: URL of the device's resource.
         pause: time between two polls, in the form ``HH:MM:SS``.
-        job: number of the offer; None if there is no offer.
-        canceled: number of an action that the device must cancel; None if there is no such action.
+        job: number of the offer; None if no offer exists.
+        canceled: number of an action that the device must cancel; None if no such action exists.
         asks_attributes: whether the device must send its attributes.
     """
     links: dict[str, Any] = {}
@@ -170,7 +170,7 @@ def deployment(base: str, offer: DeviceOffer, hashes: FileHashes) -> dict[str, A
 
 
 def cancellation(action: int) -> Mapping[str, Any]:
-    """Return the document that tells a device to cancel an action."""
+    """Return the document that requests a device to cancel an action."""
     return {"id": str(action), "cancelAction": {"stopId": str(action)}}
 
 

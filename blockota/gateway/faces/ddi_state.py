@@ -28,7 +28,7 @@ class DdiDevice:
     """The data that the DDI face stores about a device.
 
     Attributes:
-        begun: the action that the device has begun and not ended; None if there is no such action.
+        begun: the action that the device has begun and not ended; None if no such action exists.
         ended: the action that ended last; None if no action has ended.
         feedback: the device's last message about the ended action; None if the action was cancelled.
         names_image: whether the device has reported the SHA-256 of its running image. The success of a device that

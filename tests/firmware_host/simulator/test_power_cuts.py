@@ -1,4 +1,4 @@
-"""Power fails 30 times, or 60 times in `make deep`, while the committed loader updates simulated STM32F103 boards.
+"""Power fails 60 times while the committed loader updates simulated STM32F103 boards.
 
 `make power` runs the whole campaign, and ``tests/peers/device`` cuts the power in every operation of the same loader on
 this computer.
@@ -12,11 +12,11 @@ import pytest
 
 from tests.support.board_device import TORN, BoardDevice, board_images, committed
 from tests.support.power_cuts import SCENARIOS, Cut, Running, Scenario, find_fault, play
-from tests.support.sampling import EXHAUSTIVE, SEED
+from tests.support.sampling import SEED
 
 TABLE, ROLLED_BACK = 16, 2
 """The offset of the loader's table of functions, which begins with a magic number; a flag of the boot report."""
-CUTS = 60 if EXHAUSTIVE else 30
+CUTS = 60
 WORKERS = 4
 """Tests among which the cuts are divided, so that they run at the same time."""
 

@@ -128,7 +128,7 @@ def next_action(view: FirmwareView, offer: DeviceOffer | None, delivery: Deliver
 
     Args:
         view: the last report of the device.
-        offer: the offer of the image that the device must install; None if there is no offer.
+        offer: the offer of the image that the device must install; None if no offer exists.
         delivery: state of the device's firmware in the core.
         now: Unix time.
     """

@@ -87,7 +87,7 @@ class DeviceSession:
         registration: the device's registration.
 
     Attributes:
-        pushing: the job whose image is being pushed, or whose push was interrupted; None if there is no such job. A new
+        pushing: the job whose image is being pushed, or whose push was interrupted; None if no such job exists. A new
             registration interrupts a push, so the next session takes over this value.
     """
 
