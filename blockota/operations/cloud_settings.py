@@ -73,7 +73,7 @@ def load_cloud(config: Path | None, *, environment: Mapping[str, str]) -> CloudS
         raise UsageError(
             "the settings have no cloud",
             why="the settings file has no table [cloud]",
-            remedy="set up a cloud in this folder",
+            remedy="set up a cloud in the folder of the settings file",
             action=Action.INIT_CLOUD,
         )
     table = SettingsTable("cloud", values, folder)
