@@ -42,11 +42,13 @@ COMPILED = ("detools", "DTLSSocket")
 """Packages that only `make peers` installs, because they are compiled."""
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "examples" / "bluepill" / "images"
-WAITING = ("stories", "repository", "operations", "gateway", "identity", "stores", "cli")
+WAITING = ("stories", "repository", "stores", "operations", "gateway", "identity", "cli")
 """Folders whose tests mostly wait for other processes, the longest files first."""
 COMPUTING = ("contracts", "firmware_host")
 """Folders with long files whose tests mostly compute."""
 LONG = (*WAITING, *COMPUTING)
+SHARE_OF_WAITING = 0.8
+"""The part of a test run in which files with waiting tests start; the longest takes a tenth of the run."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -127,22 +129,29 @@ def wait_for_chain(url: str) -> Chain:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Alternate files whose tests wait with files whose tests compute, and group the tests for ``--dist loadgroup``.
 
-    The workers outnumber the cores, and some of them then always have something to compute. Folders with long files
-    come first. The tests of a file run in one worker, and so do all contract tests, because Ape takes seconds to start.
+    The workers outnumber the cores, and some of them then always have something to compute. Files whose tests wait end
+    before the others, because at the end nothing else would use the time. Folders with long files come first. The tests
+    of a file run in one worker, and so do all contract tests, because Ape takes seconds to start.
     """
-    files: dict[str, list[pytest.Item]] = {}
-    folders: dict[str, str] = {}
+    files: dict[Path, list[pytest.Item]] = {}
     for item in items:
-        file = "/".join(item.path.parts[-2:])
-        group = "contracts" if file.startswith("contracts/") else file
-        item.add_marker(pytest.mark.xdist_group(group))
-        files.setdefault(group, []).append(item)
-        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        files.setdefault(item.path, []).append(item)
+    groups: dict[str, list[pytest.Item]] = {}
+    folders: dict[str, str] = {}
+    for path, tests in files.items():
+        folder, *rest = path.relative_to(ROOT / "tests").parts
+        group = folder if folder == "contracts" else "/".join((folder, *rest))
+        mark = pytest.mark.xdist_group(group)
+        for test in tests:
+            test.add_marker(mark)
+        groups.setdefault(group, []).extend(tests)
         folders[group] = folder if folder in LONG else ""
-    waiting = sorted((one for one in files if folders[one] in WAITING), key=lambda one: WAITING.index(folders[one]))
-    computing = [one for name in (*COMPUTING, "") for one in files if folders[one] == name]
-    places = {group: place / len(some) for some in (waiting, computing) for place, group in enumerate(some)}
-    items[:] = [item for group in sorted(places, key=places.__getitem__) for item in files[group]]
+
+    waiting = sorted((one for one in groups if folders[one] in WAITING), key=lambda one: WAITING.index(folders[one]))
+    computing = [one for name in (*COMPUTING, "") for one in groups if folders[one] == name]
+    places = {group: SHARE_OF_WAITING * place / len(waiting) for place, group in enumerate(waiting)}
+    places |= {group: place / len(computing) for place, group in enumerate(computing)}
+    items[:] = [item for group in sorted(places, key=places.__getitem__) for item in groups[group]]
 
 
 @pytest.hookimpl(trylast=True)
