@@ -62,7 +62,8 @@ def log(
     FOLDER can also be the log file of an earlier version of BlockOTA.
 
     A damaged log is refused. With --confirmed-part, only the lines before the damage are exported; the hash of each
-    exported line is confirmed by the next line. Cells that a spreadsheet would run as a formula get a leading '.
+    exported line is confirmed by the next line. A cell that a spreadsheet would run as a formula begins with an
+    apostrophe.
 
     \b
     Example:  blockota bench log --board 0001
@@ -179,9 +180,9 @@ def summary(session: Session, /, logs: tuple[Path, ...], wanted: str | None) -> 
 
     LOGS are bench logs; the default is the bench log that the settings name.
 
-    A board with several lines counts once, by its newest line, and is also counted as repeated. MEAN TIME is the mean
-    duration of the successful runs. Each log is verified, as `blockota bench log` does. A line that is in several LOGS
-    counts once.
+    A board with several lines counts as one board, by its newest line; the column REPEATED counts such boards. MEAN
+    TIME is the mean duration of the successful runs. Each log is verified in the same way as by `blockota bench log`. A
+    line that is in several LOGS counts once.
 
     \b
     Example:  blockota bench summary --date 2026-11-28

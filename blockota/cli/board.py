@@ -216,7 +216,8 @@ def list_boards(session: Session, /, logs: tuple[Path, ...], product: str | None
 
     LOGS are bench logs; the default is the bench log that the settings name.
 
-    For each board, the list shows only the newest line of all logs. Each log is verified, as `blockota board log` does.
+    For each board, the list shows only the newest line of all logs. Each log is verified in the same way as by
+    `blockota board log`.
 
     \b
     Example:  blockota board list --product acme-thermo2 --version 1.2.0 \\

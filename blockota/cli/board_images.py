@@ -41,11 +41,11 @@ class OwnImage:
         Args:
             bench: the settings of the bench.
             product: the product to flash.
-            resume: whether an interrupted run is completed.
+            resume: whether this run completes an interrupted run.
 
         Raises:
-            UsageError: the image's product or command is missing, the image and the program have the same product, or a
-                new image is requested but the run has no such image.
+            UsageError: the product or command of the second image is missing, both images have the same product, or a
+                new second image is requested for a run without a second image.
         """
         if resume:
             resumed = replace(self, command=self.command or bench.board_image or "")

@@ -1,4 +1,4 @@
-"""``blockota broker``: store and announce copies of the releases that accepted agreements cover."""
+"""``blockota broker``: store and announce copies of releases under accepted agreements."""
 
 from __future__ import annotations
 
@@ -168,9 +168,9 @@ def _reader(session: Session, state: BrokerState, *, address: str) -> AgreementR
 
 
 class _Rounds:
-    """Runs rounds; prints each step when it ends, and then the advice on the agreements.
+    """Runs rounds, prints each finished step of a round, and prints advice on the agreements after the round.
 
-    If the rounds are endless, the error of a round is printed and not raised.
+    If `is_endless` is True, the error of a round is printed and not raised.
 
     Attributes:
         watch: counts the rounds.
@@ -282,7 +282,7 @@ class _Rounds:
 
 
 def advice(facts: Facts, *, broker: str, confirmations: int, url: str, has_key: bool) -> Iterator[str]:
-    """Yield one sentence for each action that the operator should take or wait for.
+    """Yield advice for the operator: one sentence for each agreement that needs an action or a confirmation.
 
     Args:
         facts: agreements and time at one block of the chain.

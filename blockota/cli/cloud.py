@@ -182,7 +182,7 @@ def status(session: Session, /) -> None:
 
 
 def _setup(session: Session, password_fd: int | None) -> CloudSetup:
-    """Open the database, the registry, the log and the account that the settings of a cloud name."""
+    """Open the database, the registry, the log and the account of a cloud, according to its settings."""
     from blockota.bindings.identities import IdentitiesContract
     from blockota.formats.request_token import load_library
     from blockota.operations.cloud_service import CloudSetup

@@ -200,7 +200,7 @@ class CityDemo:
 
 
 def conducts_of(numbers: list[int]) -> dict[int, Conduct]:
-    """Return how each device behaves during the update. A fixed seed draws the devices that deviate."""
+    """Return the behaviour of each device in the update. A few devices, chosen with a fixed random seed, deviate."""
     draw = random.Random(len(numbers))  # noqa: S311 - a simulation
     exceptions = [one for one, share in _EXCEPTIONS.items() for _ in range(max(round(share * len(numbers) / 1000), 1))]
     chosen = dict(zip(draw.sample(numbers, len(exceptions)), exceptions, strict=True))
@@ -227,7 +227,7 @@ class _Watch:
         self._walk, self._url, self._services, self._stop = walk, url, services, stop
 
     def wait_for(self, version: str, count: int) -> None:
-        """Wait until the page shows that `count` devices run a version, and print the progress in quarters.
+        """Wait until the page shows that `count` devices run a version, and print the number at each further quarter.
 
         Raises:
             KeyboardInterrupt: a stop was requested.

@@ -43,7 +43,7 @@ def require_services() -> None:
 
 
 def admit_registrant(walk: DemoWalk, *, blocks: int = 1) -> None:
-    """Let the city admit a registrant, give the gateway device numbers, and register a device model.
+    """Let the city admit a registrant and assign device numbers to the gateway, and register a device model.
 
     Args:
         walk: runs the commands.
@@ -62,7 +62,7 @@ def admit_registrant(walk: DemoWalk, *, blocks: int = 1) -> None:
 
 
 def register_boards(walk: DemoWalk, boards: Sequence[str]) -> None:
-    """Register boards as devices of the city, and configure the identity of the enrolled technician at the bench.
+    """Register boards as devices of the city, and write the technician's identity into the settings of the bench.
 
     Args:
         walk: runs the commands.

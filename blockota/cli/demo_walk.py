@@ -66,7 +66,7 @@ class DemoWalk:
             print_sentence(self.session.out, text, style="bold")
 
     def run(self, *words: str, expect: int = 0, result: bool = True, place: str = "") -> str:
-        """Run ``blockota``, print the lines that state a result unless `result` is False, and check its exit status.
+        """Run ``blockota``, check the exit status, and print the lines that state a result unless `result` is False.
 
         Args:
             words: the command.

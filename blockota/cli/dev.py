@@ -46,8 +46,8 @@ def up(session: Session, /, port: int | None, *, two_chains: bool) -> None:
     """Start the chain, or two chains.
 
     The first start deploys 2-of-3 Safes for a vendor, the consortium and a city, and their contracts. The first start
-    also pairs one product, admits the vendor as a producer, and enrols one identity of each kind, whose keys are in
-    .blockota/identities/. All keys are public: use them on the local chain only.
+    also pairs one product with a chip, admits the vendor as a producer, and enrols one identity of each kind, whose
+    keys are in .blockota/identities/. All keys are public: use them on the local chain only.
 
     \b
     Example:  blockota dev up

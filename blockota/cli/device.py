@@ -101,8 +101,8 @@ def register(
 ) -> None:
     """Register a device under its name.
 
-    All aliases begin with REGISTRANT/. The device gets the next free number of its gateway. Evidence of level A, a
-    report that the device signed, needs the device's key.
+    All aliases begin with REGISTRANT/. The device gets the next free number of its gateway. Only a device with a key
+    can sign its reports (evidence of level A).
 
     \b
     Example:  blockota device register acme/thermo2/SN-000123 \\
@@ -163,7 +163,7 @@ def batch(session: Session, /, file: Path, gateway: UUID, key: str, password_fd:
 def set_key(session: Session, /, name: int | str, file: Path, key: str, password_fd: int | None) -> None:
     """Record the P-256 key of DEVICE from the PEM file FILE.
 
-    A replaced key stays readable with the blocks in which it was valid, and cannot be recorded again.
+    The registry keeps a replaced key and the blocks in which it was valid. A replaced key cannot be recorded again.
 
     \b
     Example:  blockota device key acme/thermo2/SN-000123 device.pem \\

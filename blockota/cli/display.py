@@ -1,4 +1,4 @@
-"""Progress bars on stderr, and the search for a release's image that several commands share."""
+"""Progress bars on stderr and the search for a release's image, for several commands."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def search_image(session: Session, release: Release, *, named: Sequence[str], in
 
 
 def parts_of(session: Session, file: BinaryIO, *, size: int, start: int = 0) -> Iterator[bytes]:
-    """Yield the `size` bytes from `start` on of an image file, and show a progress bar while the caller reads."""
+    """Yield `size` bytes of an image file, beginning at `start`, and show a progress bar while the caller reads."""
     file.seek(start)
     done = 0
     with progress_bar(session, "Checking", total=size) as bar:
@@ -89,7 +89,7 @@ def bars_of(session: Session, last: ProgressColumn) -> Progress:
 
     class Bars(Progress):
         def get_renderables(self) -> Iterator[Constrain]:
-            """Yield the bars, narrower than the terminal: after a full line, the user's ^C would stay on screen."""
+            """Yield bars that leave room for the ^C that a terminal prints at the end of the line."""
             yield Constrain(self.make_tasks_table(self.tasks), session.err.width - _ECHO)
 
     return Bars(

@@ -94,7 +94,7 @@ class FlashDisplay:
             self._show(port, f"{self._prefix(port)}{_STAGES[type(event)]}", event.done, event.total)
 
     def ended(self, port: str, result: BoardResult, /) -> None:
-        """Remove the port's progress bar, and print the result; the command prints the error of a single board."""
+        """Remove the port's progress bar, and print the result, except the error of a single board."""
         self._remove(port)
         if result.finished and not self._session.as_json:
             self._success(port, result)

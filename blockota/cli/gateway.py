@@ -345,7 +345,7 @@ def pause(session: Session, /, subject: str, *, resume: bool) -> None:
 
 
 def _add_broker(session: Session, host: str) -> bool:
-    """Add a message broker to the gateway of the settings. Return False if the settings have no gateway."""
+    """Add a message broker to the existing gateway. Return False if the settings have no gateway."""
     from blockota.gateway.founding import add_broker
 
     try:
@@ -371,7 +371,7 @@ def _settings(session: Session) -> GatewaySettings:
 
 
 def _state(settings: GatewaySettings) -> GatewayState:
-    """Open the gateway's state, which a running gateway may have open too.
+    """Open the gateway's state; the gateway may be running.
 
     Raises:
         RefusedError: the gateway never ran.
@@ -391,7 +391,7 @@ def _state(settings: GatewaySettings) -> GatewayState:
 
 
 def gateway_setup(session: Session, password_fd: int | None) -> GatewaySetup:
-    """Open the chains, the log and the account that the settings of a gateway name."""
+    """Open the chains, the log and the account of a gateway, according to its settings."""
     from blockota.connection import Connection
     from blockota.gateway.opening import GatewaySetup
     from blockota.ledger.keys import open_log_key
@@ -412,7 +412,7 @@ def gateway_setup(session: Session, password_fd: int | None) -> GatewaySetup:
 
 
 def _issue(session: Session, settings: GatewaySettings, state: GatewayState, whose: tuple[int, str]) -> None:
-    """Issue a credential for a device and a face, and show it once."""
+    """Issue a device's credential for one protocol (face) of the gateway, and show the credential once."""
     number, face = whose
     _warn_of_stranger(session, settings, number)
     if face not in settings.faces:

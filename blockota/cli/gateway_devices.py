@@ -92,7 +92,7 @@ def image(sha256: bytes | None, names: Mapping[bytes, str]) -> str:
 
 
 def target(one: Delivery) -> str:
-    """Return the target of a delivery, with its order; empty if the delivery has no target."""
+    """Return the target release of a delivery and the number of its order; empty if the delivery has no target."""
     if one.target is None:
         return ""
     return f"{one.target.release}" + (f", order {one.target.order}" if one.target.order is not None else "")
@@ -139,6 +139,6 @@ def _history(session: Session, number: int) -> list[tuple[int, LogEntry]]:
 
 
 def _text(entry: LogEntry) -> str:
-    """Return the text of an entry, cut to one line of a table; the device may have chosen the text."""
+    """Return the text of an entry, shortened to `_LONGEST_TEXT` characters, because a device can send a long text."""
     text = entry.source or ""
     return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"

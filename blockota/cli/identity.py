@@ -150,7 +150,7 @@ def enrol(
 def rotate(session: Session, /, name: UUID, keys: KeyNames, proposing: ProposalOptions) -> None:
     """Propose to replace keys or the account of the identity UUID.
 
-    Keys without an option stay. The value `none` removes a key. The replaced keys stay readable, with the blocks in
+    Keys without an option stay. The value `none` removes a key. The registry keeps replaced keys and the blocks in
     which they were valid.
 
     \b

@@ -83,7 +83,7 @@ def address(session: Session, /, uri: str, password_fd: int | None) -> None:
 def public(session: Session, /, uri: str, output: Path | None, password_fd: int | None) -> None:
     """Print the public key of a key.
 
-    The key of an account is printed in hexadecimal, the form in which a city admits a registrant. The key of an
+    The key of an account is printed in hexadecimal, as needed by `blockota device registrant admit`. The key of an
     identity (P-256) or of a log (Ed25519) in a PKCS #11 token is printed in PEM.
 
     \b

@@ -87,10 +87,10 @@ def show(session: Session, /, keeper: UUID | None) -> None:
 def installed(
     session: Session, /, devices: tuple[int | str, ...], product: str, version: Version, producer: str | None
 ) -> None:
-    """List the devices that are recorded to run a release.
+    """List the devices on which a release is recorded as installed.
 
-    With DEVICE, a number or an alias, only the named devices are looked up. The exit status is 3 if the release is not
-    recorded for one of the named devices.
+    With DEVICE, a number or an alias, only the named devices are looked up. The exit status is 3 unless the release is
+    recorded for every named device.
 
     \b
     Example:  blockota ledger installed --product acme-thermo2 --version 1.4.0 \\

@@ -157,7 +157,7 @@ def _wiring(bench: BenchSettings, given: LineOptions) -> BoardWiring:
 
 
 def _parsed(key: str, value: str | None, parse: Callable[[str], _Value]) -> _Value | None:
-    """Parse a setting like the option of the same name.
+    """Parse the value of a setting with the parser of the option that has the same name.
 
     Return None if the settings file does not contain the setting.
     """

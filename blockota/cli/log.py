@@ -157,8 +157,8 @@ def checkpoint(session: Session, /) -> None:
 def anchor(session: Session, /, key: str, password_fd: int | None, *, is_whole: bool) -> None:
     """Anchor the published log on the gateway chain.
 
-    By default, the size is rounded down to a multiple of 256 entries, which costs less gas. The contract refuses a log
-    that does not continue the anchored one.
+    By default, the number of anchored entries is rounded down to a multiple of 256, to save gas. The contract refuses a
+    log that does not continue the anchored log.
 
     \b
     Example:  blockota log anchor --key keystore:gateway.json

@@ -69,9 +69,10 @@ def after_proposing(file: Path, *, signed: int, threshold: int, first: str = "")
 
 
 def after_packing(file: Path, pack: Path) -> str:
-    """Return the next step for a pack of a proposal.
+    """Return the next step after a pack of a proposal was written.
 
-    `proposal execute FILE` finds a signature file that is named after FILE.
+    `proposal execute` finds the owner's signature file only if pack and proposal have the same file name without the
+    extension.
     """
     sign = f"`blockota proposal sign {shlex.quote(pack.name)} --key KEY`"
     name, beside, option = shlex.quote(str(file)), f"beside {file}", ""

@@ -53,7 +53,8 @@ def init(
     """Set up an operations room: make its keys, and write its settings.
 
     The tables of the room are added to blockota.toml. Nothing is overwritten. The command also writes two public keys,
-    with which the city enrols the room as a cloud. A cloud can neither order nor ban.
+    with which the city enrols the room as a cloud. An identity of the kind cloud can neither order updates nor ban
+    identities.
 
     \b
     Example:  blockota operations init --domain operations.example \\
@@ -150,7 +151,7 @@ def sign_in(session: Session, /, key: str, url: str | None, password_fd: int | N
 
 
 def _setup(session: Session, password_fd: int | None, *, is_public: bool) -> RoomSetup:
-    """Open the chains, the log and the account that the settings of a room name."""
+    """Open the chains, the log and the account of a room, according to its settings."""
     from blockota.connection import Connection
     from blockota.ledger.keys import open_log_key
     from blockota.ledger.log_settings import check_keeper, load_log

@@ -100,8 +100,8 @@ def save_proposal(
 ) -> None:
     """Make a proposal, write the proposal file, and print its name and the next step.
 
-    `about` is called after the proposal was made. `connection` is that of the Safe's chain, by default the producer
-    chain. The signature of `proposing.sign` is written beside the proposal (`blockota.vendor.unattended`).
+    `about` is called after the proposal was made. `connection` is the connection to the Safe's chain, by default to the
+    producer chain. The signature of `proposing.sign` is written beside the proposal (`blockota.vendor.unattended`).
 
     Raises:
         UsageError: the file exists or cannot be written.

@@ -1,4 +1,4 @@
-"""``blockota producer``: admit producers, whose releases a consortium's gateways follow, suspend and restore them."""
+"""``blockota producer``: admit, suspend and restore producers; gateways offer only releases of admitted producers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=VerbGroup)
 def producer() -> None:
-    """Admit the producers whose releases gateways follow.
+    """Admit producers; gateways offer only the releases of admitted producers.
 
     The consortium's Safe decides on each admission. A producer is a vendor with its contracts BlockOTA and
     FirmwareReplication.

@@ -62,8 +62,8 @@ def pair(
 ) -> None:
     """Propose to pair the product NAME with an OEM, a chip and a region.
 
-    The Safe's owners decide. For devices without an STM32, such as a Linux device, --chip is 0, and --region is 0 with
-    the maximum size of an image.
+    The Safe's owners decide. For devices without an STM32, such as a Linux device, pass --chip 0, and pass the maximum
+    size of an image as --region 0:SIZE.
 
     \b
     Example:  blockota product pair acme-thermo2 --oem acme --chip 0x410 \\

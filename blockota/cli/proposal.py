@@ -154,8 +154,8 @@ def show(
 ) -> None:
     """Show the effect of FILE, its signatures, and its red flags.
 
-    The transaction is decoded, and the images are hashed as by `sign`. Red flags are checked only with a node or a
-    chain view.
+    Like `proposal sign`, the command decodes the transaction and hashes the images. Red flags are checked only with a
+    node or a chain view.
 
     \b
     Example:  blockota proposal show 1.4.0.json

@@ -31,7 +31,7 @@ _RUNS = re.compile(" {2,}")
 
 
 def show_screen(session: Session, screen: Screen, flags: Sequence[RedFlag] | None) -> None:
-    """Print the signing screen: what is asked, what changes, what is unusual, and the evidence below a line.
+    """Print the signing screen: the proposed call, its changes, the red flags, and below a line the evidence.
 
     `flags` of None means that red flags were not checked.
     """
@@ -54,7 +54,7 @@ def show_screen(session: Session, screen: Screen, flags: Sequence[RedFlag] | Non
 
 
 def show_part(session: Session, groups: Sequence[Rows], *, heading: str = "", width: int = 0) -> None:
-    """Print groups of labels and values, separated by empty lines, in a column of at least `width` for the labels."""
+    """Print groups of labels and values, with empty lines between the groups; `width` is the labels' minimum width."""
     if heading:
         session.out.print(heading, style="bold", markup=False)
     width = max([width, *(len(label) for group in groups for label in group)])

@@ -149,8 +149,8 @@ def publish(
 ) -> None:
     """Store IMAGE, and propose to the Safe's owners to publish it.
 
-    IMAGE is raw (.bin), Intel HEX, S-record, UF2, DfuSe or ELF; with --container, IMAGE can be any file. The options
-    before --accept-load-address apply to IMAGE, all others to every release.
+    IMAGE is raw (.bin), Intel HEX, S-record, UF2, DfuSe or ELF; with --container, IMAGE can be any file. The options up
+    to --delta-from apply only to IMAGE. The options from --accept-load-address on apply to every release.
 
     \b
     Example:  blockota release publish build/app.bin --product acme-thermo2 \\
@@ -391,7 +391,7 @@ def _as_published(made: Release, manifest: Manifest | None) -> dict[str, Any]:
 
 
 def _note_refusing_devices(session: Session, drafts: Sequence[Draft]) -> None:
-    """Print a note for each revoked release whose devices would refuse a draft because of its security counter."""
+    """Print a note for each revoked release whose devices would refuse a draft with a lower security counter."""
     from blockota.desk import find_higher_revoked
 
     for draft in drafts:
@@ -403,7 +403,7 @@ def _note_refusing_devices(session: Session, drafts: Sequence[Draft]) -> None:
 
 
 def _stored_row(store: str, proposal: Path) -> dict[str, object]:
-    """Return a row about a folder as the store, because `proposal sign` on another machine finds no images in it."""
+    """Return a row that recommends a pack if the store is a folder, because other machines cannot read the folder."""
     kind, _, folder = store.partition(":")
     if kind != "file":
         return {}

@@ -29,8 +29,8 @@ from blockota.vendor.recognition import ReadOut, open_read_out
 def verify(session: Session, /, file: Path, product: str | None, version: Version | None) -> None:
     """Name the release in FILE, and verify it by checks 1 to 5.
 
-    FILE is an image in any format of a release, or the flash of a board as `board read` saves it. If FILE also contains
-    bytes outside the release that are not erased, the command names the release and exits with 3.
+    FILE is the image of a release in any supported format, or flash memory that `board read` saved. If FILE has bytes
+    outside the release, and these bytes are not erased, the command names the release and exits with 3.
 
     \b
     Example:  blockota release verify thermo2.bin

@@ -52,8 +52,8 @@ def show_foundation(
         session: the session.
         new: the service.
         found: the files of the service.
-        authority: the file of the certificate authority that signed the service's certificate (None without one), and
-            who must trust this authority.
+        authority: two values: the file of the certificate authority that signed the service's certificate, or None; and
+            the clients that must trust this authority.
         is_enrolled: whether the city has already enrolled the identity.
     """
     certificate, readers = authority
@@ -149,7 +149,7 @@ def shown_state(
 
 @contextmanager
 def addresses_from_settings() -> Iterator[None]:
-    """Change the remedy of errors about an address in use.
+    """Change errors about an address in use, so that their remedy refers to the settings file.
 
     A service's addresses are in the settings, not in options.
     """

@@ -61,7 +61,7 @@ class Session:
 
     @functools.cached_property
     def connection(self) -> Connection:
-        """The producer chain, the contracts and the store of the settings and of ``--store``."""
+        """The producer chain, its contracts, and the store from ``--store`` or the settings."""
         return self._connect(self.settings)
 
     @functools.cached_property

@@ -188,7 +188,7 @@ def execute(
 
 
 def with_neighbours(view: ChainView, file: Path, proposal: Proposal, *, now: int) -> ChainView:
-    """Add the other proposals in the folder of a proposal or pack to the queue of a chain view."""
+    """Add the other proposals in the folder of `file` to the queue of a chain view."""
     from blockota.vendor.pack import read_packs_beside
     from blockota.vendor.queue import read_queue, with_queue
 

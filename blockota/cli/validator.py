@@ -189,7 +189,7 @@ def status(session: Session, /) -> None:
 
 
 def _setup(session: Session, password_fd: int | None) -> ValidatorSetup:
-    """Open the registry, the log and the account that the settings of a validator name."""
+    """Open the registry, the log and the account of a validator, according to its settings."""
     from blockota.bindings.identities import IdentitiesContract
     from blockota.identity.sending import open_signer
     from blockota.identity.validator_service import ValidatorSetup

@@ -67,7 +67,7 @@ def sync(session: Session, /, *, watch: bool, printed: bool, metrics: tuple[str,
     """Synchronize the tunnels of this host with the registry.
 
     Tunnels need WireGuard, nftables and root privileges. On systems other than Linux, the command prints a
-    configuration file, with the private key, that the WireGuard application imports.
+    configuration file for import into the WireGuard application. The file contains the private key.
 
     \b
     Example:  blockota vpn sync --watch
