@@ -322,7 +322,7 @@ ENTRY_COLUMNS = "keeper, number, time, kind, device, product, version, level, up
 
 
 def _add_entry(database: sqlite3.Connection, keeper: UUID, number: int, raw: bytes, entry: LogEntry | None) -> None:
-    """Add one entry, and update which release its device runs."""
+    """Add one entry, and update the release that the archive records for the entry's device."""
     if entry is None:  # kept as an event without a time, so that a page can show that the log has it
         row = (
             keeper.bytes,

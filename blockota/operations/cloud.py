@@ -76,8 +76,8 @@ class CloudStore:
         """Store the `submit` requests in the data of some `store` requests durably.
 
         Returns:
-            For each `store` request, the number of its accepted requests as ``{"stored": NUMBER}``; an error if the
-            cloud refused one of them, or could not read the record of a gateway.
+            One result for each `store` request: ``{"stored": NUMBER}`` with the number of its `submit` requests, or an
+            error if the cloud refused a `submit` request or could not read the record of a gateway.
 
         Raises:
             StoreError: the database cannot be written.
@@ -142,8 +142,8 @@ class CloudStore:
 def _may_come(request: SignedRequest, reading: RegistryReading, now: int) -> bool:
     """Whether the validator may have judged a request at a newer block than the cloud.
 
-    The answer is False when the request is older than `_LONGEST_LAG`. Without this limit, on a chain without regular
-    blocks, one refused request would block the later requests of the validator, which sends requests in order.
+    The answer is False when the request is older than `_LONGEST_LAG`. A validator sends requests in order. Without this
+    limit, on a chain that rarely adds blocks, one refused request would block all later requests.
     """
     if request.time is None or abs(now - request.time) > _LONGEST_LAG:
         return False

@@ -62,7 +62,7 @@ def prepare_configuration(
 ) -> PreparedCall | Proposal:
     """Prepare the publication of a configuration, or its order if the configuration is already published.
 
-    With a proposal, the image is also added to the store that the settings name, as the command does.
+    If a proposal is prepared, the image is also added to the store that the settings name.
 
     Args:
         city: the gateway chain.

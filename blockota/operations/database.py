@@ -1,13 +1,13 @@
 """The cloud's database: an SQLite file or a PostgreSQL server.
 
-If the ``with`` block of `CloudDatabase.writing` ends without an error, its transaction is durable. Each kind of
-database has other conditions for a durable commit:
+If the ``with`` block of `CloudDatabase.writing` ends without an error, its transaction is durable. The conditions for a
+durable commit depend on the kind of database:
 
-SQLite       The write-ahead log is flushed at each commit (``synchronous = FULL``). After a commit, the file must still
-             be the one that was opened: a file that was deleted or replaced can be written, but is lost.
-PostgreSQL   ``synchronous_commit`` is on, at least. A server that stops waiting for its standby commits with a warning,
-             so `CloudDatabase.writing` raises an error after such a warning. The URL can name several servers; the
-             server that is not a standby is used.
+SQLite       The write-ahead log is flushed at each commit (``synchronous = FULL``). After a commit, the open file must
+             still be at its path: a commit to a deleted or replaced file succeeds, but its changes are lost.
+PostgreSQL   If the server's setting ``synchronous_commit`` is ``off`` or ``local``, the connection sets it to ``on``. A
+             server that stops waiting for its standby commits with a warning, so `CloudDatabase.writing` raises an
+             error after such a warning. The URL can name several servers; the server that is not a standby is used.
 
 Alembic's table stores the version of the tables.
 """

@@ -79,7 +79,7 @@ class EntryEvidence:
 def trust_file(room: Room, evidence: EntryEvidence) -> str:
     """Return a table ``[trust]`` with the registered keys of an entry's log and device.
 
-    A viewer who does not trust the room compares these keys with the registries by means of their own node.
+    A viewer who does not trust the room compares these keys with the registries through another node.
     """
     city = room.state.city
     keys = city.log_keys.get(evidence.keeper, ()) if city else ()
@@ -110,7 +110,8 @@ def _prove(room: Room, keeper: UUID, number: int, raw: bytes) -> tuple[EntryProo
     follower.check_signature(proof.checkpoint, room.state.city.log_keys.get(keeper, ()) if room.state.city else ())
     if proof.entry != raw:
         raise RefusedError(
-            f"the log {follower.reader.name} contradicts itself", why=f"its entry {number} is another one than before"
+            f"the log {follower.reader.name} contradicts itself",
+            why=f"its entry {number} differs from the verified entry",
         )
     anchored = room.state.city.logs.get(keeper) if room.state.city else None
     if room.city is None or anchored is None or anchored.size <= number:

@@ -1,7 +1,7 @@
 """Describe the events of contracts, and write them into the archive.
 
-A description contains no serial numbers or network addresses, except in the reason after the colon. A public page omits
-this reason.
+A description contains no serial numbers or network addresses before its first colon. A public page omits the text after
+the colon, which is a reason that a person gave.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class HappeningWriter:
     def drop(self, first_block: int) -> None:
         """Remove the events from a block onwards, after a reorganisation replaced the block.
 
-        Events of other contracts remain. The reader of those contracts removes them, and may already have written the
-        events of the new block.
+        Events of other contracts remain. Another reader removes the events of the other contracts, and may already have
+        written the events of the new block.
         """
         self._times = {}
         self._archive.drop_happenings(self._node.chain_id, first_block, self._contracts)

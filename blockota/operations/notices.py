@@ -45,7 +45,7 @@ _AT_ONCE, _PAUSE = 256, 0.2
 
 
 class NoticeOutbox:
-    """The queue in the archive of notices for the broker and of records for the room's log.
+    """A queue in the archive: it stores notices for the message broker, and records for the room's log.
 
     Args:
         archive: the archive.

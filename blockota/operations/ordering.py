@@ -110,7 +110,7 @@ def require_allowed(devices: DevicesContract, group: Group, contract: BlockOTACo
 def require_operator(identities: IdentitiesContract, account: str) -> None:
     """Require that the contract UpdateOrders allows an account to order.
 
-    The check comes before the publication of a configuration, because the publication precedes the order.
+    A configuration is published before it is ordered. This check comes before the publication.
 
     Raises:
         RefusedError: the account is not the present account of an active operator.

@@ -1,4 +1,4 @@
-"""Remove addresses and the reasons that persons gave from the texts of a public page.
+"""Shorten texts for a public page: remove addresses, and the reasons that persons entered.
 
 Addresses are recognised by their form.
 """

@@ -132,7 +132,7 @@ def minutes(connection: Connection, since: int, until: int, *, gateway: UUID = A
     Args:
         connection: the connection.
         since: Unix time of the first minute.
-        until: Unix time of the end of the span, at which no further minute starts.
+        until: Unix time of the end of the span; a minute that starts at this time is excluded.
         gateway: the gateway; by default, the counts are sums over all gateways.
     """
     start = MINUTE.c.start

@@ -1,6 +1,6 @@
 """The tables of the cloud's database.
 
-`blockota.operations.writing` fills them, and `blockota.operations.queries` reads them.
+`blockota.operations.writing` writes the tables, and `blockota.operations.queries` reads the tables.
 
 The database stores the data of validators' requests. Warnings, receipts and other data that the operations room can
 read again from chains and logs are in the room's own archive.
@@ -10,7 +10,7 @@ request      the exact bytes of gateways' signed requests, as evidence of the re
 reading      the readings in these requests
 latest       the newest reading of each quantity of each device
 minute       the number of requests and readings in each minute, for each gateway and in total
-batch        the last transaction of each cloud service, which changes this row in every transaction
+batch        one row for each cloud service, which each transaction of this service changes
 ===========  =========================================================================================
 
 Each change of the tables needs a new file in ``migrations/versions/`` and a new `VERSION`.

@@ -122,7 +122,7 @@ class SqliteServer:
             )
 
     def interrupt(self) -> None:
-        """Do nothing, because a transaction waits for at most `LOCKED_SECONDS` seconds."""
+        """Do nothing: a commit to an SQLite file waits for at most `LOCKED_SECONDS` seconds."""
 
     def translated(self, error: Exception) -> BlockOTAError:
         """Convert an error of SQLite or of the operating system into an error of BlockOTA."""

@@ -156,7 +156,7 @@ def test_a_body_that_is_no_form_is_refused(operator: Person, url: str) -> None:
     flood = {**fields, **{f"f{number}": "" for number in range(50)}}
     for form, files, words in (
         (fields, None, "content type is not multipart/form-data"),
-        (fields, two, "2 files in place of one"),
+        (fields, two, "2 files instead of one"),
         (flood, {"image": ("a", IMAGE)}, "more than 20 fields"),
     ):
         answer = operator.send(form, files)

@@ -64,7 +64,7 @@ def _require_listed(request: Request, account: str) -> None:
 
 
 def cookie_name(request: Request) -> str:
-    """Return the cookie name of a session. Over TLS, its prefix binds the cookie to this host (RFC 6265bis)."""
+    """Return the session cookie's name; over TLS, the prefix ``__Host-`` binds the cookie to a host (RFC 6265bis)."""
     return "__Host-operations" if settings_of(request).is_secure else "operations"
 
 

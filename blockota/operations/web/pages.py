@@ -144,7 +144,7 @@ def updates(request: Request) -> Response:
 
 
 def order_reports(request: Request) -> Response:
-    """The entries about an order other than installations: refusals, postponements and problems."""
+    """The log entries about an order, except installations: refusals, postponements and problems."""
     room = room_of(request)
     number = int(request.path_params["number"])
     progress = views.update_progress(room.state, room.archive)

@@ -105,7 +105,7 @@ def _order(request: Request, city: CityChain, form: Mapping[str, list[str]], acc
     vendor = next((one for one in vendors if str(one.settings.chain_id) == chain), None)
     if vendor is None:
         raise UsageError(
-            f"the room follows no producer chain {chain!r:.40}", why="the form names a release by its chain"
+            f"the room follows no producer chain {chain!r:.40}", why="the release in the form belongs to this chain"
         )
     wanted = replace(_window(form), producer=producer, product=product, version=version_of(version))
     call = prepare_order(city, vendor, wanted, account)

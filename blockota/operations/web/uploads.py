@@ -76,5 +76,5 @@ def _parsed(kind: str, body: bytes) -> FileForm:
     except (FormParserError, UnicodeError, ValueError) as error:
         raise UsageError("the form cannot be read", why=str(error)) from error
     if len(files) != 1:
-        raise UsageError("the form cannot be read", why=f"it has {len(files)} files in place of one")
+        raise UsageError("the form cannot be read", why=f"it has {len(files)} files instead of one")
     return FileForm(fields, *files[0])
