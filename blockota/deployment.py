@@ -40,8 +40,9 @@ class Deployment:
         owners: addresses of the Safe's owners at its deployment.
         threshold: the number of owners who must sign.
         block_number: the block in which the first contract was created.
-        registries: addresses of the deployed contracts. The keys are the settings in `blockota.settings.REGISTRIES`.
-        safes: addresses of the Safes that own the contracts in `registries`. The keys are ``consortium`` and ``city``.
+        registries: addresses of the deployed contracts, by the names of their settings
+            (`blockota.settings.REGISTRIES`).
+        safes: addresses of the Safes that own the contracts in `registries`, by ``consortium`` and ``city``.
     """
 
     chain_id: int

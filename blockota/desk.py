@@ -84,8 +84,8 @@ def views_of(
         proposals: the proposals.
 
     Returns:
-        The chain views, and the error of each unreachable chain by chain id. If no proposal is of a Safe that owns a
-        configured contract, the only view is that of the default Safe (`find_desk`).
+        The chain views, and the error of each unreachable chain by chain id. If no proposal belongs to a Safe that owns
+        a configured contract, the only view is the view of the default Safe (`find_desk`).
 
     Raises:
         ChainError: no chain can be reached.

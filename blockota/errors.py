@@ -42,8 +42,8 @@ class Action(Enum):
     """A remedy that a command or an option carries out.
 
     `blockota.cli.remedies` names the command or option. The library does not name options. An error's `remedy` uses the
-    words of the domain, and its `action` selects the option that the command line adds. A word in parentheses after a
-    member names the value that its option needs.
+    words of the domain, and its `action` selects the option that the command line adds. A comment in parentheses after
+    a member, such as ``(hash)``, names the value that the member's option needs.
     """
 
     # Images, stores and sources
@@ -181,7 +181,7 @@ class BlockOTAError(Exception):
     Attributes:
         result: fields that describe the work done before the error, for the JSON report.
 
-    The error's text has one sentence, or two if a remedy is given: ``what: why. Remedy.``
+    The error's text is the sentence ``what: why.``, followed by the remedy as a second sentence if one is given.
     """
 
     exit_status = 1

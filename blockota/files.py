@@ -1,4 +1,4 @@
-"""Write files that are complete or absent.
+"""Write files so that an interrupted write leaves no incomplete file.
 
 Each file is written under a temporary name and then renamed.
 """
@@ -147,7 +147,7 @@ def result_files(output: Path, companion: Path | None) -> Iterator[tuple[BinaryI
 def write_result(path: Path, data: bytes) -> None:
     """Write an output file that the operator named.
 
-    The file is complete or absent.
+    An interrupted write leaves no incomplete file.
 
     Raises:
         UsageError: the folder does not exist or cannot be written.

@@ -264,7 +264,7 @@ def _unknown_key(uri: str) -> UsageError:
 
 
 def _names_a_file(name: str) -> bool:
-    """Whether an error about a file may contain a name: the file exists, or the name cannot be a key."""
+    """Whether an error may show a file name: the file exists, or the name cannot be a mistyped private key."""
     if not name or "\0" in name:
         return False
     try:

@@ -144,7 +144,7 @@ class Settings:
 class BenchSettings:
     """The settings of a bench, from ``[bench]``; None or empty where the file sets nothing.
 
-    The commands check the names of wirings, line modes and start methods like the values of their options.
+    The commands check the names of wirings, line modes and start methods with the parsers of the command-line options.
 
     Attributes:
         product: the product to flash.
@@ -406,7 +406,7 @@ def _section(file: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _of_chain(file: dict[str, Any], chain_id: int, *, first: str) -> tuple[str, dict[str, Any]]:
-    """Return a network with a chain id, preferably the network `first`.
+    """Return a network that has a chain id; if several networks have it, prefer the network `first`.
 
     Without a match, the returned settings are empty.
     """

@@ -84,7 +84,7 @@ def close_idle(database: sqlite3.Connection, lock: threading.Lock) -> None:
 
 
 def is_owned(path: Path) -> bool:
-    """Whether a process has opened an SQLite file as its owner."""
+    """Whether a running process has the owner's lock of an SQLite file."""
     try:
         with exclusive_lock(lock_of(path), timeout=0):
             return False

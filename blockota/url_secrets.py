@@ -23,7 +23,7 @@ class PrivateUrl:
     """A URL of which only scheme, host and port are shown.
 
     Args:
-        url: an ``http://`` or ``https://`` URL with any of user, password, path, query and fragment. The scheme of a
+        url: an ``http://`` or ``https://`` URL; user, password, path, query and fragment are optional. The scheme of a
             mistyped URL may be missing.
     """
 
@@ -74,5 +74,5 @@ def shown_url(url: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Shorten all URLs in a foreign text, such as a traceback, like `shown_url`."""
+    """Replace each URL in a foreign text, such as a traceback, by the result of `shown_url`."""
     return _TARGET.sub(r"\1 …", _URL.sub(lambda url: shown_url(url[0]), text))

@@ -31,7 +31,7 @@ def flash_board(
         connection: the chain, the contract and the store.
         line: the serial line to the board.
         wanted: the product and the version; None as the version means the newest active version.
-        consent: the contents of the board that the operator allows to replace.
+        consent: the board contents that may be replaced.
         operator: the operator's name in the log; empty for the login name.
 
     Raises:

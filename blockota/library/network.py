@@ -235,8 +235,8 @@ class Network:
                 sources.
 
         Returns:
-            The release with its image in memory. The image is also stored in the content store if that is local and
-            writable.
+            The release with its image in memory. The image is also stored in the content store if the store is local
+            and writable.
 
         Raises:
             VerificationError: a check failed. The error has the check's number.
@@ -336,8 +336,8 @@ class Network:
             images: files of images that the proposal publishes; other images are searched for as by `fetch`.
 
         Returns:
-            The red flags: unusual properties of the proposal, each with the ``word`` that `sign` accepts, and a clause
-            ``what``.
+            The red flags, which are unusual properties of the proposal. ``what`` describes the property, and ``word``
+            is the word that `sign` accepts.
 
         Raises:
             RefusedError: the proposal is for another chain or Safe, or an image is not the image in the calldata.
@@ -431,7 +431,7 @@ class Network:
         consent: Consent | None = None,
         operator: str = "",
     ) -> BoardResult:
-        """Write a verified release to one board, prove it, and record the board in the bench log.
+        """Write a verified release to one board, check the written flash, and record the board in the bench log.
 
         The board's bootloader must be running: set BOOT0 to 1 and reset the board, or give a `BoardLine` with the
         wiring of its control lines. A KeyboardInterrupt, for example from Ctrl-C, ends the run with a `BoardError` that
@@ -441,8 +441,7 @@ class Network:
             port: a serial device, ``socket://HOST:PORT`` or ``rfc2217://HOST:PORT``; or a `BoardLine`.
             product: name of the product.
             version: the version; None means the newest active version.
-            consent: the contents of the board that the operator allows to replace; None to refuse all replacements that
-                need consent.
+            consent: the board contents that may be replaced; None to refuse all replacements that need consent.
             operator: the operator's name in the bench log; empty for the login name.
 
         Returns:

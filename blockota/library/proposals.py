@@ -79,7 +79,7 @@ def save_proposal(path: str | Path, proposal: Proposal, *signatures: Signature) 
 
 
 def open_key(connection: Connection, key: str | BaseAccount, *, password: str | None) -> BaseAccount:
-    """Open the account that a key's URI names. An account is returned unchanged.
+    """Return the account that `key` names by a URI; if `key` is an account already, return `key`.
 
     Raises:
         UsageError: the key cannot be read, or a keystore needs a password and no password is given.

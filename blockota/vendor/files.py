@@ -44,7 +44,7 @@ class ProposalFolder:
     def without(self, unreachable: Mapping[int, ChainError]) -> ProposalFolder:
         """Skip the proposals for chains that cannot be reached.
 
-        The keys of `unreachable` are the chain ids of the unreachable chains.
+        `unreachable` maps the chain id of each unreachable chain to the error.
         """
         left = {path: one for path, one in self.proposals.items() if one.chain_id not in unreachable}
         errors = {path: unreachable[self.proposals[path].chain_id] for path in self.proposals.keys() - left.keys()}

@@ -98,8 +98,8 @@ class CheckedImage:
         since: version of the product's newest release; None if the product has none, or if the chain was not read.
         difference: difference from the newest release; if none can be computed, a sentence with the reason.
         description: the manifest of the release.
-        linked_for: the lowest address of the program, if the program was linked for another address than its load
-            address; None without evidence of this.
+        linked_for: the lowest address for which the program was linked, if it differs from the load address; None if no
+            difference was found.
         loader: the MCUboot header and signature facts that a device's loader checks; None if no loader checks the
             image.
     """

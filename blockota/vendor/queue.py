@@ -32,8 +32,8 @@ class ListedProposal:
     """A proposal in the list of its folder.
 
     Attributes:
-        signers: owners with a valid signature file beside the proposal. A signature without a text signature is not
-            included.
+        signers: owners with a valid signature file beside the proposal. A file without a signature of the proposal's
+            text message is not counted.
         threshold: number of owners that must sign.
         next_nonce: next nonce of the Safe.
         competes_with: names of the proposal files with another transaction at the same nonce.

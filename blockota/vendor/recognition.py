@@ -69,7 +69,7 @@ class ReadOut:
         return locate_releases(releases, size=given.size, bases=bases, sha256=self._sha256)
 
     def parts(self, span: range) -> Iterator[bytes]:
-        """Yield the bytes at the positions `span` in parts."""
+        """Yield the bytes of the range `span` in parts."""
         self.file.seek(span.start)
         position = span.start
         while part := self.file.read(min(_PART_SIZE, span.stop - position)):

@@ -122,5 +122,5 @@ def sign_review(
 
 
 def signature_path(proposal: Path, signer: str) -> Path:
-    """Return the path of an owner's signature file beside a proposal file, where the execution finds it."""
+    """Return the path at which `proposal execute` finds an owner's signature of a proposal file."""
     return proposal.with_name(f"{proposal.stem}.{signer.lower()[:10]}.signature.json")

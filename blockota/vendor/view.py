@@ -52,8 +52,8 @@ def read_view(desk: Desk, calls: Iterable[KnownCall] = (), *, confirmations: int
     Args:
         desk: the Safe and its contracts.
         calls: the calls under review. The view contains the agreements and records that the calls concern.
-        confirmations: the number of blocks that must follow an agreement. An agreement that fewer blocks follow is
-            marked `shallow`.
+        confirmations: the number of blocks that must follow an agreement. If fewer blocks follow an agreement, the
+            agreement is marked `shallow`.
 
     Raises:
         ChainError: a reorganisation replaced the block during the reads.
