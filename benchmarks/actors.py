@@ -109,7 +109,7 @@ def deploy(node: Node, name: str, compiled: dict[str, Any], *arguments: Any) -> 
 
 @contextmanager
 def cast(way: str) -> Iterator[tuple[Direct, Actor]]:
-    """Start a new chain; yield a first owner of the contracts, and a vendor that acts directly or through a Safe."""
+    """Start a new chain; yield an account that owns the contracts at first, and the vendor: an account or a Safe."""
     with tempfile.TemporaryDirectory() as folder:
         local = LocalChain(Path(folder), free_port())
         node = Node(local.start())
@@ -125,7 +125,7 @@ def person(node: Node, number: int) -> Direct:
 
 
 def safe_of(node: Node) -> Multisig:
-    """Create a Safe that has executed a transaction already, because the first one costs 17,100 gas more."""
+    """Create a Safe and let it execute a transaction, because a Safe's first transaction costs 17,100 gas more."""
     owners = [dev_account(number).address for number in (1, 2, 3)]
     safe = Multisig(node, deploy_safe(node.chain, dev_account(0), owners=owners, threshold=2))
     safe.act(safe.address, b"")

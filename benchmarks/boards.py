@@ -1,8 +1,8 @@
 """A simulated board as a separate process, and the third-party flashers that are compared with BlockOTA's flasher.
 
-If the system allows real-time priority, the board's process gets it, because other processes do not slow a real board.
-The flashers run at normal priority. Every flasher uses the same simulated board, and is started as a new process for
-each board.
+If the system allows it, the board's process runs with real-time priority, so that other processes do not slow the
+simulated board. The flashers run at normal priority. Every flasher uses the same simulated board, and is started as a
+new process for each board.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def publish_through_safe(chain: Chain) -> int:
 
 
 def release(number: int) -> Release:
-    """Return a release with an image of 64 KiB that no other release has."""
+    """Return a release with a unique image of 64 KiB."""
     digest = hashlib.sha256(number.to_bytes(4, "big")).digest()
     return release_of(PRODUCT, Version(1, 0, number), sha256=digest, size=1 << 16)
 

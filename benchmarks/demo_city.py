@@ -34,7 +34,7 @@ class Usage:
 
     Attributes:
         root: the process.
-        folder: the folder of the demonstration; a process id file in it names the chain, which runs in another session.
+        folder: the folder of the demonstration; a file ``anvil.pid`` below it contains the process id of the chain.
         peak: the largest sampled memory, in KiB.
     """
 

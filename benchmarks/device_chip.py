@@ -2,7 +2,7 @@
 
 The times are those of a simulated STM32F103 at 24 MHz with 1.3 cycles for each instruction. Each command of the secure
 element takes its longest time (``limits.toml``). I2C transfers take no simulated time. The gateway checks randomly
-drawn sectors; the share of spoiled pages that its checks find is both measured and computed.
+drawn sectors. The probability that these checks find a spoiled page is computed, and is also measured.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def drawn_checks() -> Iterator[Figure]:
 
 
 def checks_on_boards(image: bytes, folder: Path) -> Iterator[Figure]:
-    """Yield the largest number of checks until a board's agent reveals a page that was spoiled while the agent ran."""
+    """Spoil a page of each running board, and yield the largest number of checks until the page was found."""
     draw = random.Random(3)  # noqa: S311 - a draw that can be repeated
     content = image.ljust(-(-len(image) // PAGE) * PAGE, b"\xff")
     pages, needed = range(len(content) // PAGE), []

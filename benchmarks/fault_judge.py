@@ -1,4 +1,4 @@
-"""Check for every sentence that a run of the flasher prints whether it is true of the simulated board.
+"""Judge whether each sentence that the flasher prints is true of the simulated board.
 
 `Judge.sentence` judges a sentence of the display, and `Judge.error` judges the parts of an error. A text is split into
 clauses, and each clause must match one rule of `fault_sentences`. A clause that matches no rule counts as wrong, so
@@ -51,7 +51,7 @@ class Situation:
         kind: the kind of the injected fault.
         number: the place of the fault, such as the number of the byte that it changes.
         is_lasting: whether the fault is permanent.
-        other: the board that replaces the first one; None unless the case swaps boards.
+        other: the board that replaces the first board during the run; None in a case without a replacement.
     """
 
     scene: Scene
@@ -68,7 +68,7 @@ class Situation:
         """The row of the chip table."""
         chip = find_chip(self.scene.profile.product_id)
         if chip is None:
-            raise AssertionError("every scene has a chip of the table")
+            raise AssertionError("the chip of the scene is not in the chip table")
         return chip
 
     @property
@@ -103,7 +103,7 @@ class Judge:
         situation: the case.
         untrue: the untrue and unknown sentences so far.
         count: the number of judged clauses.
-        states: the number of states of the flash that the errors of the current attempt name.
+        states: the number of clauses about the state of the whole flash in the errors of the current attempt.
         is_good: whether the result of the current attempt reports success.
         is_cleared: whether the board has passed check 9 in the current attempt.
         is_repeated: whether the current attempt has written the whole image a second time.
@@ -165,7 +165,7 @@ class Judge:
         return entry is not None and (entry["product"], entry["version"]) == (PRODUCT, str(NEW_VERSION))
 
     def clauses(self, texts: Iterable[str], whole: str) -> bool:
-        """Judge clauses; `whole` is printed for each wrong clause. Return whether all are right."""
+        """Return whether all clauses of the text `whole` are right; a wrong clause is reported with the whole text."""
         found = [self._is_right(text, whole) for text in texts]
         return all(found)
 

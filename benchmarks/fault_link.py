@@ -30,9 +30,9 @@ class Mishaps:
     Attributes:
         lose_received: the number of the lost byte, counted in the bytes sent to the board.
         lose_sent: the number of the lost byte, counted in the bytes sent by the board.
-        insert_received: the number of the byte to the board before which a byte is inserted.
-        insert_sent: the number of the byte from the board before which a byte is inserted.
-        swap_after: the number of the byte to the board after which another board replaces the first one.
+        insert_received: the position of the inserted byte among the bytes sent to the board.
+        insert_sent: the position of the inserted byte among the bytes sent by the board.
+        swap_after: the number of bytes that are sent to the first board before a second board replaces it.
         value: the value of the inserted byte.
     """
 
@@ -50,7 +50,7 @@ class WirelessLink(Link):
     Args:
         board: the board at the other end.
         mishaps: the faults of the line.
-        other: the board that replaces the first one if `swap_after` is set.
+        other: the second board, which replaces `board` after `Mishaps.swap_after` bytes.
 
     Attributes:
         first: the board that was connected first.
@@ -163,7 +163,7 @@ class WirelessLink(Link):
 
 
 def _changed(data: bytes, passed: int, *, lost: int, before: int, by: Mishaps) -> bytes:
-    """Return the bytes after the line's faults; `passed` is the number of bytes transferred before."""
+    """Return `data` with a lost or inserted byte; `passed` is the number of bytes transferred before `data`."""
     at = (lost or before) - 1 - passed
     if not 0 <= at < len(data):
         return data

@@ -128,7 +128,7 @@ def counters(judge: Judge, good: str, bad: str) -> bool:
 
 
 def started(judge: Judge, how: str, rest: str) -> bool:
-    """Return whether the line after the program's start states the right facts."""
+    """Return whether the sentence about the program's start and its output is true."""
     it, scene = judge.situation, judge.situation.scene
     if how.startswith("The program was not started"):
         return (Command.GO, scene.start_address) not in it.link.addresses and it.board.boot0
@@ -200,7 +200,7 @@ def garbled(judge: Judge, *_: str) -> bool:
 
 
 def another(judge: Judge, *_: str) -> bool:
-    """Return whether another board is connected to which nothing was written."""
+    """Return whether the case has a second board, and the flash of the second board is unchanged."""
     other = judge.situation.other
     return other is not None and other.flash == judge.situation.scene.before
 
@@ -218,7 +218,7 @@ def byte(judge: Judge, address: str, found: str, wanted: str) -> bool:
 
 
 def digests(judge: Judge, first: str, stop: str, found: str, wanted: str) -> bool:
-    """Return whether `wanted` is the image's digest, and `found` is that of the flash or of a damaged answer."""
+    """Return whether `wanted` is the image's SHA-256, and `found` is the SHA-256 of the flash or a damaged answer."""
     it = judge.situation
     there = hashlib.sha256(it.at(judge.flash, first, stop)).hexdigest()
     is_read = there == found or it.is_garbled
@@ -226,7 +226,7 @@ def digests(judge: Judge, first: str, stop: str, found: str, wanted: str) -> boo
 
 
 def not_erased(judge: Judge, page: str, found: str, address: str) -> bool:
-    """Return whether the page contains the bytes `found`, of which the first is not erased."""
+    """Return whether the page contains the bytes `found`, and the first of these bytes is not erased."""
     it = judge.situation
     start = int(address, 16) - it.scene.base
     there = bytes.fromhex(found)
@@ -235,7 +235,7 @@ def not_erased(judge: Judge, page: str, found: str, address: str) -> bool:
 
 
 def state(is_true: Callable[[Judge], bool]) -> Callable[..., bool]:
-    """Return the rule of a clause that names the state of the whole flash; an error has exactly one."""
+    """Return a rule for a clause about the state of the whole flash; an error has exactly one such clause."""
 
     def named(judge: Judge, *_: str) -> bool:
         judge.states += 1
@@ -245,7 +245,7 @@ def state(is_true: Callable[[Judge], bool]) -> Callable[..., bool]:
 
 
 def unknown(judge: Judge, *_: str) -> bool:
-    """Return whether the flash has contents at the image's addresses that are not a known release."""
+    """Return whether the bytes at the image's addresses are unknown: not erased, and not a known release."""
     scene = judge.situation.scene
     there = judge.flash[scene.image]
     return there not in (scene.old, scene.new) and there.strip(scene.erased) != b""
@@ -259,7 +259,7 @@ def only_first(judge: Judge) -> bool:
 
 
 def others_written(judge: Judge) -> bool:
-    """Return whether all erase units except the first one are written; always true for a permanent fault."""
+    """Return whether the image is written except for its first erase unit, or the fault is permanent."""
     scene = judge.situation.scene
     rest = slice(scene.units[0].stop, scene.image.stop)
     return judge.situation.is_lasting or judge.flash[rest] == scene.after[rest]
@@ -272,7 +272,7 @@ def seal_erased(judge: Judge) -> bool:
 
 
 def body_written(judge: Judge) -> bool:
-    """Return whether the image is written except for its first words; always true for a permanent fault."""
+    """Return whether the image is written except for its first words, or the fault is permanent."""
     scene = judge.situation.scene
     body = slice(scene.seal_stop, scene.image.stop)
     return judge.flash[body] == scene.after[body] or judge.situation.is_lasting
@@ -306,14 +306,14 @@ def acknowledged(judge: Judge, erased: str, to_erase: str, written: str, to_writ
 
 
 def _is_partly(found: bytes, whole: bytes, erased: bytes) -> bool:
-    """Return whether every programmed bit is also programmed in the wanted contents, as after an interrupted erase."""
+    """Return whether all programmed bits of `found` are also programmed in `whole`, the wanted contents."""
     numbers = (int.from_bytes(data) for data in (found, whole, erased * len(whole)))
     there, wanted, blank = numbers
     return (there ^ blank) & ~(wanted ^ blank) == 0
 
 
 def beside(judge: Judge, first: str, stop: str, state: str) -> bool:
-    """Return whether these bytes beside the image can be lost or unproven.
+    """Return whether an error may report these bytes beside the image as lost or unproven.
 
     The flasher sees only acknowledgements, and the board may acknowledge a damaged frame.
     """

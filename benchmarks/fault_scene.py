@@ -33,7 +33,7 @@ class Scene:
         profile: the simulated chip, with the flash size that the board reports.
         front: the bytes before the image, from the start of the flash.
         old: the installed image.
-        new: the image to install, of the same size.
+        new: the image to install, which has the size of `old`.
         beside: the bytes after the image, up to the end of the flash that the board reports.
         hidden: the contents of flash beyond the reported size.
         may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
@@ -201,7 +201,7 @@ def _f103() -> dict[str, Scene]:
 def _f407() -> Scene:
     """Sectors of 16 KiB.
 
-    A chip whose image lies in the second and third sector; bytes in these sectors beside the image are erased too.
+    The image lies in the second and third sector. Erasing these sectors also erases bytes beside the image.
     """
     profile, size, start = replace(PROFILES["stm32f407vg"], flash_size=65536), 16384, 16384 + 512
     new = _blank(_image("F4", size, at=BASE + start), range(2048, 14336), erased=b"\xff")

@@ -130,7 +130,7 @@ class Ended:
 
 
 def run(case: Case, folder: Path, *, spoil: Spoil = lambda ready: ready) -> Outcome:
-    """Flash a board with one fault, and judge the run; `folder` must be empty, and is emptied again."""
+    """Flash a board with one fault, and judge the run; `folder` must be empty, and is emptied after the run."""
     scene = SCENES[case.scene]
     board = scene.board(case.faults)
     other = scene.other_board() if case.mishaps.swap_after else None
@@ -263,7 +263,7 @@ class _Board(BoardSession):
     spoil: Spoil = field(default=lambda ready: ready)
 
     def examine(self, proven: ProvenRelease, **facts: Any) -> Examination:
-        """Examine the board; the returned examination applies `spoil` to the board once it is cleared for writing."""
+        """Examine the board; after the board is cleared for writing, the returned examination applies `spoil`."""
         found = super().examine(proven, **facts)
         return _Examination(**vars(found), spoil=self.spoil)
 

@@ -51,7 +51,7 @@ RESYNCHRONISED = ("unplug_after", "unplug_after_sent")
 
 
 def cases(count: int, *, seed: int) -> list[Case]:
-    """Choose at most `count` cases: every place for a kind of fault with few places, otherwise random places."""
+    """Choose at most `count` cases; if a kind of fault has too many places, its places are chosen at random."""
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
     kinds = [kind for scene in SCENES for proof in Proof for kind in _kinds(scene, proof)]
     draw.shuffle(kinds)
@@ -182,7 +182,7 @@ def show(outcomes: Sequence[Outcome]) -> None:
 
 
 def figures(*, count: int = COUNT, seed: int = SEED, is_shown: bool = True) -> list[Figure]:
-    """Return the numbers of faults after which a run ended wrongly, and of untrue sentences."""
+    """Return two figures: the number of faults after which a run ended wrongly, and the number of untrue sentences."""
     outcomes = list(campaign(cases(count, seed=seed), workers=os.cpu_count() or 1))
     if is_shown:
         show(outcomes)

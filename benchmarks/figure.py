@@ -31,7 +31,7 @@ class Figure:
         unit: the unit of the number.
         limit: the limit; None for a number that is printed only for comparison.
         is_minimum: whether the limit is a minimum, not a maximum.
-        times: a description of the measurement, of both programs in a comparison.
+        times: how the number was measured; in a comparison, how both programs were measured.
         runs: the numbers of the single runs in order, without the warm-up.
     """
 

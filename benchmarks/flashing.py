@@ -1,8 +1,8 @@
 """Compare flashing with stm32flash and stm32loader: ``python -m benchmarks.flashing [--quick] [--json]``.
 
-Each scene measures whole processes on a simulated board, at 115200 baud and with an adapter that delays every
-acknowledgement by 1 ms. The first process is `blockota flash` with default options and the images in the local store.
-The second is stm32flash with `-w -v -g`, which starts from the same contents in the same turn. The script also injects
+Each scene compares whole processes of `blockota flash` and stm32flash on a simulated board, at 115200 baud and with an
+adapter that delays every acknowledgement by 1 ms. The images of `blockota flash` are in the local store. The options of
+stm32flash are ``-w -v -g``. In each turn, both programs start from the same flash contents. The script also injects
 faults (`benchmarks.faults`). ``--quick`` measures one turn without the scenes of 300 KB, and injects few faults. The
 exit status is 1 if a figure misses its limit.
 """
@@ -43,7 +43,7 @@ class Scene:
     Attributes:
         name: the name of the figure.
         part: the simulated chip.
-        size: the bytes of the old and of the new image.
+        size: the size in bytes of each image, the old and the new.
         limit: the limit, in percent of stm32flash's duration.
         beside: the bytes after the image that must be preserved.
         changed: the pages of 1 KiB that differ; empty if every byte differs.
@@ -64,9 +64,9 @@ class Scene:
         return self.size > 128 * KIB
 
     def image(self, seed: int) -> bytes:
-        """Return an image of random bytes after a program that runs or, for some chips, after a vector table only.
+        """Return an image that begins with a program or, for some chips, with a vector table; random bytes follow.
 
-        The simulator does not run programs of these chips, so `blockota flash` waits for output until its timeout.
+        If the simulator does not run the programs of a chip, `blockota flash` waits for output until its timeout.
         """
         profile = PROFILES[self.part]
         table = struct.pack("<2I", profile.ram_start + profile.ram_size, BASE + 0x101)

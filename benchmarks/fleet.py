@@ -2,8 +2,8 @@
 
 Each PART is one of these measurements:
 
-- update: the seconds in which 1,000 MQTT devices install a release of 64 KiB, from its confirmed block to the last
-  receipt in the log;
+- update: the seconds from the confirmation of a release of 64 KiB until the receipts of 1,000 MQTT devices are in the
+  log;
 - faults: 10,000 faults are injected into the devices of three faces, and the gateway is killed meanwhile; the log is
   then compared with the diaries of the devices;
 - idle: processor time and memory of the gateway of a site with 10,000 idle devices.
@@ -42,7 +42,7 @@ def update(devices: int = DEVICES) -> Iterator[Figure]:
 
 
 def faults(count: int = FAULTS, *, seed: int = SEED, kills: int = KILLS) -> Iterator[Figure]:
-    """Yield the numbers of false, lost and duplicate log entries after faults, and the numbers of other failures."""
+    """Inject faults, and yield the numbers of wrong log entries, stuck devices and images with wrong bytes."""
     rounds = min(_ROUNDS, max(kills, 1, count // 100))
     fleet = max(min(_FLEET, count // (4 * rounds)), 1)
     devices = {face: max(round(fleet * share), 1) for face, share in SHARES.items()}

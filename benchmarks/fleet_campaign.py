@@ -61,7 +61,7 @@ class CampaignResult:
     Attributes:
         verdict: the verdict about the log.
         faults: the injected faults, by face and fault.
-        unverified: images with wrong bytes that a device installed or was served.
+        unverified: the number of images with wrong bytes that the gateway served or a device installed.
         stuck: devices that did not finish a round in time.
         kills: the number of times that the gateway was killed.
         seconds: the duration of all rounds.
@@ -83,7 +83,7 @@ def image_of(version: str, size: int) -> bytes:
 
 
 def releases_of(rounds: int, size: int) -> dict[str, FleetRelease]:
-    """Return the first release, and one for each round."""
+    """Return the initial release, and a newer release for each round."""
     versions = ["1.0.0", *(f"1.{number}.0" for number in range(1, rounds + 1))]
     return {version: FleetRelease(version, image_of(version, size)) for version in versions}
 

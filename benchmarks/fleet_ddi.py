@@ -1,4 +1,4 @@
-"""Measure 100 simultaneous downloads by DDI clients from the face and from nginx: ``python -m benchmarks.fleet_ddi``.
+"""Compare 100 simultaneous downloads from the DDI face and from nginx: ``python -m benchmarks.fleet_ddi``.
 
 Each client is a thread with its own connection, and computes the SHA-256 of the received bytes. The measured time ends
 when the last client has finished. The time of the face includes the poll and the request for the action; nginx serves
@@ -53,11 +53,11 @@ _READ = 1 << 18
 
 @dataclass(frozen=True)
 class Place:
-    """A server, and the tokens of its devices; nginx has no tokens.
+    """A server from which the clients download: the DDI face or nginx.
 
     Attributes:
         url: the server's URL.
-        token: the token of all devices; empty for a server that only serves the image.
+        token: the token with which all devices authenticate; empty for nginx.
     """
 
     url: str

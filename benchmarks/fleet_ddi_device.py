@@ -54,7 +54,7 @@ class DdiDevice(FleetDevice):
         await self._report()
 
     async def inject(self, fault: Fault, release: FleetRelease) -> bool:
-        """Inject the fault if it is independent of an update; return whether it is."""
+        """Inject the fault if it is independent of an update; return whether the fault was injected."""
         if fault not in self._injections:
             return False
         await self._injections[fault](release)
@@ -167,13 +167,13 @@ class DdiDevice(FleetDevice):
 
     async def _state_wrong_version(self, release: FleetRelease) -> None:
         if await self._send_attributes(self.runs.sha256, release.version) == HTTPStatus.OK:
-            raise AssertionError("the gateway took a version that is not that of the image")
+            raise AssertionError("the gateway accepted a version that differs from the image's version")
 
     async def _pose(self, release: FleetRelease) -> None:
         root = self._root.replace(str(self.number), str(self.number + 1))
         body = json.dumps({"data": {"blockota.image": release.sha256.hex()}}).encode()
         if (await self._ask(f"{root}/configData", "PUT", body)).status != HTTPStatus.UNAUTHORIZED:
-            raise AssertionError("the gateway took a message in the name of another device")
+            raise AssertionError("the gateway accepted a message in the name of another device")
 
     async def _answer_other_job(self, _: FleetRelease) -> None:
         await self._feedback(f"{self._root}/deploymentBase/{self.draw.randrange(1, 1 << 31)}", "closed", "success")

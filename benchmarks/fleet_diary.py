@@ -85,7 +85,7 @@ class Diary:
         texts: the events, refusals and postponements that the gateway acknowledged: the kind of the entry, its text,
             and its index if the gateway named it.
         faults: the injected faults.
-        unverified: the number of installed images whose SHA-256 differs from the SHA-256 on the chain.
+        unverified: the number of served or installed images whose SHA-256 differs from the SHA-256 on the chain.
         given_up: the images that the device refused.
     """
 
@@ -141,7 +141,7 @@ class FleetDevice(ABC):
 
     @abstractmethod
     async def inject(self, fault: Fault, release: FleetRelease) -> bool:
-        """Inject the fault if it is independent of an update; return whether it is."""
+        """Inject the fault if it is independent of an update; return whether the fault was injected."""
 
     @abstractmethod
     async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> bool:
@@ -175,7 +175,7 @@ class FleetDevice(ABC):
         return f"{what} ({self.face} {self.number}, {self._texts})"
 
     def note_text(self, kind: EntryKind, text: str, index: int | None = None) -> None:
-        """Record an acknowledged message, whose text must be in the log, at the index if one is given."""
+        """Record an acknowledged text, which the log must contain; `index` is its log index, None if not known."""
         self.diary.texts.append((kind, text, index))
 
     def note_report(self, image: bytes, level: EvidenceLevel) -> None:

@@ -60,9 +60,10 @@ def judge_log(entries: Sequence[LogEntry], diaries: Iterable[Diary]) -> Verdict:
 
 
 def expected_entries(diary: Diary) -> Iterator[tuple[EntryKind, bytes | None]]:
-    """Yield kind and image of the entries that a device's reports of its running image must produce.
+    """Yield the kind and the image of each log entry that a device's reports must produce.
 
-    A report produces an entry if its image differs from that of the last report, or if a claimed image is now proven.
+    A report produces an entry if its image differs from the previous report's image, or if the report proves an image
+    that the previous entry only claims.
     """
     logged: tuple[bytes, EvidenceLevel] | None = None
     installed: set[bytes] = set()

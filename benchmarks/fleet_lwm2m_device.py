@@ -1,7 +1,7 @@
 """A constrained device with LwM2M over CoAP without DTLS: it downloads its image, and the gateway reads its state.
 
 The device is both a client and a server on one UDP socket. A relay between the device and the gateway loses, duplicates
-and corrupts datagrams. Every second device signs its reports: it has the LwM2M object 26241.
+and corrupts datagrams. Devices with odd numbers have the LwM2M object 26241, and sign their reports.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class ConstrainedDevice(FleetDevice):
     @classmethod
     @asynccontextmanager
     async def started(cls, start: DeviceStart, port: int) -> AsyncIterator[Self]:
-        """Start a device; `port` is the face's port for devices, and the next port is that for images."""
+        """Start a device; `port` is the gateway's port for images, and the next port is its port for devices."""
         async with UdpRelay.opened(port + 1, seed=start.number) as relay:
             device, site = cls(start, relay, port), Site()
             for number in ("3", "5", "26241"):
@@ -89,7 +89,7 @@ class ConstrainedDevice(FleetDevice):
         await self._until_read("5/0/5")
 
     async def inject(self, fault: Fault, release: FleetRelease) -> bool:
-        """Inject the fault if it is independent of an update; return whether it is."""
+        """Inject the fault if it is independent of an update; return whether the fault was injected."""
         if fault is Fault.WRONG_VERSION:
             self._stated = release.version if self._signs else "9.9.9"
             await self._until_read("3/0/3")
@@ -219,7 +219,7 @@ class ConstrainedDevice(FleetDevice):
         if fault is Fault.CHANGED_EVENT:
             other = ThingEvent(self._events, "alarm", 3, body=self.text("changed"))
             if (await self._send(POST, "events", other.encode())).code.is_successful():
-                raise AssertionError("the gateway took another event with the same number")
+                raise AssertionError("the gateway accepted two different events with the same number")
 
     async def _send(self, code: Any, path: str, payload: bytes = b"", **options: Any) -> Any:
         uri = f"coap://127.0.0.1:{self._relay.port}/{path}"

@@ -119,7 +119,7 @@ class MqttDevice(FleetDevice):
         await self.report()
 
     async def inject(self, fault: Fault, release: FleetRelease) -> bool:
-        """Inject the fault if it is independent of an update; return whether it is."""
+        """Inject the fault if it is independent of an update; return whether the fault was injected."""
         if fault not in self._injections:
             return False
         await self._injections[fault](release)
@@ -272,7 +272,7 @@ class MqttDevice(FleetDevice):
         changed = ThingEvent(self._events, "alarm", 3, body=self.text("changed"))
         while (answer := await self._send_event(changed, 1))[1] is not None:
             if answer[1] != index:  # an equal index is a late answer to the first event
-                raise AssertionError("the gateway took another event with the same number")
+                raise AssertionError("the gateway accepted two different events with the same number")
 
     async def _event(self, text: str, *, count: int) -> int | None:
         self._events += 1

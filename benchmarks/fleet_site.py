@@ -265,7 +265,7 @@ def _write_settings(site: FleetSite) -> None:
 def _ports(names: Sequence[str]) -> dict[str, int]:
     """Return a port for each name.
 
-    The port and its successor are free, and lie below the operating system's range for client ports.
+    Each port and the port after it are free, and lie below the operating system's range for client ports.
     """
     found: dict[str, int] = {}
     for place in random.SystemRandom().sample(range(10_000, 32_000, 2), 11_000):
@@ -283,7 +283,7 @@ def _ports(names: Sequence[str]) -> dict[str, int]:
 
 
 def wait_until(is_true: Callable[[], bool], *, seconds: float, what: str) -> None:
-    """Wait until a condition is true that depends on another process."""
+    """Wait until a condition that depends on another process is true."""
     end = time.monotonic() + seconds
     while not is_true():
         if time.monotonic() > end:

@@ -83,7 +83,7 @@ def _measure(founder: Direct, owner: Actor, number: int) -> tuple[Deployed, Cost
 
 
 def _deciding_later(device: int, site: bytes, spare: bytes, number: int) -> list[Call]:
-    """Return the owner's calls after a registration, which do not change the measured device in the end."""
+    """Return the calls of the owner after the devices are registered."""
     return [
         ("ban, by the owner", (device, REASON)),
         ("unban, by the owner", (device,)),
@@ -142,6 +142,6 @@ def _signature(contract: Deployed, chain: Any, one: Registration) -> bytes:
 
 
 def _by_registrant(contract: Deployed, acme: Direct, calls: Sequence[Call], way: str) -> Costs:
-    """Make the registrant's calls; return their gas only for a direct owner, because the owner does not change it."""
+    """Make the registrant's calls; return their gas only if `way` is `DIRECT`, so that it is reported once."""
     costs = measured(contract, acme, list(calls), [])
     return costs if way == DIRECT else []

@@ -28,7 +28,7 @@ def ledger(number: int, way: str) -> Iterator[Cost]:
     """Measure every function of UpdateLedger and UpdateOrders, which accounts call directly.
 
     Args:
-        number: the number of the measured anchor of a log, and of the measured order for a group and a product.
+        number: the number of the measured anchor, and also of the measured order, counted from 1.
         way: how the owner calls; for a Safe, nothing is measured.
     """
     if way != DIRECT:
@@ -142,7 +142,7 @@ def growth(number: int, batch: int = BATCHES[0]) -> tuple[int, bytes, list[bytes
 
 
 def installs(minor: int, words: int, bits: int) -> dict[str, Any]:
-    """Return an argument of `anchorInstalls` for a new release, which sets the same bits in each word."""
+    """Return an argument of `anchorInstalls` for a new release; each word has the same bits."""
     return {
         "chain": 1,
         "blockOta": "0x" + digest("contract", 1)[:20].hex(),

@@ -121,7 +121,10 @@ def measured(
     calls: list[tuple[str, tuple[Any, ...]]],
     reads: list[tuple[str, tuple[Any, ...]]],
 ) -> Costs:
-    """Return the gas of calls and, for a direct owner, of reads; a label is a function's name, a comma and a remark."""
+    """Return the gas of the calls and, if the owner calls directly, of the reads.
+
+    A label is the name of a function, optionally followed by a comma and a remark.
+    """
     chosen = calls + (reads if owner.way == DIRECT else [])
     return [(contract, label, contract.by(owner, label.partition(",")[0], *arguments)) for label, arguments in chosen]
 

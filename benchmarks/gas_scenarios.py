@@ -1,8 +1,8 @@
 """The calls that `gas` measures: every function of our contracts, and the uploads to the reimplemented contracts.
 
-A scenario is a new chain on which a first owner publishes all releases before the measured one. The first owner then
-transfers the ownership to the vendor: an account, or a 2-of-3 Safe. All values are fixed, so that a figure is the same
-in every run.
+A scenario is a new chain on which an account publishes all releases before the measured release, and then transfers the
+ownership to the vendor. The vendor is another account or a 2-of-3 Safe. All values are fixed, so that a figure is the
+same in every run.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def figures(requests: int) -> Iterator[Figure]:
 
 
 def cold_figures(folder: Path, database: CloudDatabase) -> Iterator[Figure]:
-    """Yield the milliseconds of each kind of query as the first one after the file was opened."""
+    """Open the database file again, and yield the milliseconds of the first query."""
     with CloudDatabase.at("sqlite:///cloud.db", folder=folder) as opened:
         value = milliseconds(opened, lambda connection: queries.newest_readings(connection, "518"))
     yield Figure("newest 50 readings of a device, in a file that is opened for it", value, "ms", PAGE_LIMIT)

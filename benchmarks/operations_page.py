@@ -57,7 +57,7 @@ _CHUNK = 50_000
 
 
 def figures(entries: int) -> Iterator[Figure]:
-    """Yield the milliseconds to load each page, and those from a new block until all viewers have the block's event."""
+    """Yield the milliseconds to load each page, and the milliseconds until all viewers have a new block's event."""
     with folder_on_disk() as folder, local_chain() as chain:
         cast = Cast(*(dev_account(number) for number in range(7)))
         scene = make_scene(chain, cast, folder, devices=20)

@@ -132,7 +132,7 @@ def release(number: int) -> Release:
 
 @contextmanager
 def delayed(url: str, seconds: float) -> Iterator[str]:
-    """Start a proxy of a server that delays each round trip by some seconds, half of them in each direction."""
+    """Start a proxy in front of a server; the proxy delays each direction by half of `seconds`."""
     parts = urlsplit(url)
     address = (parts.hostname or "", parts.port or 0)
     with create_server(("127.0.0.1", 0)) as listener:
@@ -198,7 +198,7 @@ def _send(chain: Chain, contract: BlockOTAContract, call: bytes) -> None:
 
 
 def _note_pending(chain: Chain, sender: str, began: float, seconds: list[float]) -> None:
-    """Append to `seconds` the time until the node has a further transaction of an account."""
+    """Append the seconds from `began` until the node has a new pending transaction of an account."""
     before = chain.count(sender)
     while chain.count(sender, with_pending=True) == before:
         time.sleep(0.01)

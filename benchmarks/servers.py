@@ -55,7 +55,7 @@ class Image:
 
 
 def filled(folder: Path, sizes: Mapping[str, int]) -> dict[str, Image]:
-    """Write files with random contents of the given sizes, by name, into a folder and into a store."""
+    """Write files with random contents into a folder and into a store; `sizes` has the size of each file by name."""
     store, images = LocalStore(folder / "store"), {}
     for name, size in sizes.items():
         data = hashlib.shake_128(name.encode()).digest(size)

@@ -169,7 +169,7 @@ def body_length(function: Function) -> int:
 
 
 def single_use_helpers(path: Path) -> Iterator[Function]:
-    """Yield the private functions of a file whose name occurs once outside its definition."""
+    """Yield each private function of a file that the file uses exactly once."""
     names = Counter(
         node.id if isinstance(node, ast.Name) else node.attr
         for node in ast.walk(tree(path))
