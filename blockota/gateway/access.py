@@ -243,7 +243,9 @@ def _command_port(
 
 
 class LimitedOutbox:
-    """An outbox with a limit of entries for each call, so that the log can recognise repeats from several outboxes.
+    """An outbox that returns a limited number of entries for each call.
+
+    The log recognises repeated entries only among its newest entries, so the batches of all outboxes must be small.
 
     Args:
         outbox: the outbox.

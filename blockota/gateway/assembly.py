@@ -34,8 +34,8 @@ class Assembly:
         facts: the chain facts for the gateway's core.
         wanted: the missing files, the most urgent first.
         kept: SHA-256 of the images that may be offered now or later.
-        faults: why a product, release, delta or group cannot be offered, by its name; and as ``identity``, why the
-            gateway cannot work with its identity.
+        faults: the reason why a product, release, delta or group cannot be offered, by its name. The name ``identity``
+            stands for the gateway's own identity.
     """
 
     catalogue: ImageCatalogue
@@ -147,7 +147,7 @@ class Assembly:
         self.kept |= {one.sha256 for one in (*_usable(product), product.ahead) if one}
 
     def _want_deltas(self, component: Component, release: Release, product: ProductReading) -> None:
-        """List the missing deltas of a release, with their base images, which the catalogue needs to apply them."""
+        """List the missing deltas of a release, and the missing base images to which these deltas are applied."""
         try:
             address = manifest_of(product, release) if can_apply() else None
             manifest = self.catalogue.manifest(release, address) if address else None

@@ -1,15 +1,17 @@
 """The images and manifests of the gateway.
 
 The images and manifests are found and proven once for all devices, and stored as whole files. The search for an image
-begins before its release is confirmed. The core receives an image only after checks 1 to 5 on the confirmed record, and
-the parts of checks 7 and 9 that need no device, have passed. The core receives a delta only after the catalogue has
-applied the delta and obtained the release's image. The folder has the following files. Each file is named by a SHA-256,
-and is first written under a temporary name:
+begins before its release is confirmed. The core receives an image only after the image has passed checks 1 to 5 on the
+confirmed record, and the parts of checks 7 and 9 that need no device. The core receives a delta only after the
+catalogue has applied the delta and obtained the release's image. Each file is named by a SHA-256, and is first written
+under a temporary name. The folder has the following files:
 
-``images/<sha256>``         an image; every start verifies it again
-``images/<sha256>.source``  text with the sources of the image
-``manifests/<sha256>``      a manifest
-``deltas/<sha256>``         a delta; every start applies it again
+==========================  ====================================================
+``images/<sha256>``         an image, which is verified again after every start
+``images/<sha256>.source``  a text that names the sources of the image
+``manifests/<sha256>``      the manifest of a release
+``deltas/<sha256>``         a delta, which is applied again after every start
+==========================  ====================================================
 """
 
 from __future__ import annotations
@@ -205,7 +207,7 @@ class ImageCatalogue:
     def prove_delta(self, release: Release, delta: Delta) -> DeltaOffer | None:
         """Apply a delta to its base image.
 
-        Each delta is applied once between two starts of the gateway.
+        The result for each delta is remembered until the gateway stops.
 
         Returns:
             The delta, if it produces the image of the release; None if the delta or its base image was not found yet.

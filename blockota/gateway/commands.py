@@ -1,7 +1,7 @@
 """Stores accepted commands from validators, passes them to the faces, and reports their outcomes.
 
 =============  ==============================================================================================
-``waiting``    the command is on the disk, and the validator has the answer
+``waiting``    the command is on the disk, and was not sent to the device yet
 ``sent``       recorded before the command is sent, so that a gateway that was killed does not send it again
 an outcome     the device's answer, or *no answer* after the deadline; it is put into the outbox as a reading
 =============  ==============================================================================================
@@ -87,12 +87,15 @@ class CommandDesk:
         self._facts = facts
 
     def add_listener(self, wake: Callable[[], object]) -> Callable[[], None]:
-        """Call `wake` in any thread after new commands or a changed face. Returns a function that removes `wake`."""
+        """Call `wake` after commands were stored or a device's face was set. Returns a function that removes `wake`.
+
+        `wake` can be called in any thread.
+        """
         self._wake.append(wake)
         return lambda: self._wake.remove(wake)
 
     def set_face(self, thing: int, face: str | None) -> None:
-        """Record the face through which a device is reached now, such as after a registration; None means any face."""
+        """Record the face through which a device can be reached now; None means any face."""
         if face is None:
             self._faces.pop(thing, None)
         else:

@@ -3,8 +3,8 @@
 All methods must be called in one asyncio loop. A face with a thread of its own calls the methods by
 `asyncio.run_coroutine_threadsafe`.
 
-Every awaitable returns when the new state is on the disk. A face therefore acknowledges a message only when its content
-is on the disk. A call with the job number of an earlier try changes nothing, and returns False. A refused message is
+A coroutine returns after the new state is on the disk. A face therefore acknowledges a message only when its content is
+on the disk. A call with the job number of an earlier try changes nothing, and returns False. A refused message is
 logged as a warning. A device that causes too many log entries is refused until the next minute, while other devices are
 still served.
 """
@@ -68,7 +68,7 @@ class Core:
         state: the state of the gateway on the disk.
         clock: returns the Unix time.
 
-    Examples::
+    The service calls the core as follows::
 
         core = Core(site, state, clock=clock)
         core.add_face(face)
@@ -169,7 +169,7 @@ class Core:
         return self._fleet.delivery(number, slot.name) if slot else Delivery()
 
     def why(self, number: int, product: str | None = None) -> str:
-        """Return why a component of a device has its target, or why it has none."""
+        """Return why the target of a device's component was chosen, or why no target was chosen."""
         device = self.device(number)
         slot = self._fleet.slot_of(device, product) if device else None
         choice = self._fleet.choice(number, slot.name) if slot else None
@@ -194,7 +194,7 @@ class Core:
             await self._replan(self._fleet.learn(facts, policies))
 
     async def tick(self) -> None:
-        """Process expired timeouts, opened windows and requests of operators. Call this method once a second."""
+        """Process expired timeouts, opened update windows and requests of operators. Call this method once a second."""
         async with self._planning:
             now = self._time()
             if missed := self._time.take_missed():
@@ -269,7 +269,7 @@ class Core:
     async def outcome(
         self, number: int, job: int, *, succeeded: bool, reason: str = "", is_refusal: bool = False
     ) -> bool:
-        """Record the outcome of a try, as the device states it. A success takes effect only after a later report.
+        """Record the outcome of a try, as the device states it. A success counts when the device reports the image.
 
         Args:
             number: number of the device.

@@ -122,5 +122,5 @@ class EntryPlaces:
 
 
 def event_digest(text: str) -> bytes:
-    """Return the SHA-256 of an event's text in the log's form, by which a repeated event is recognised."""
+    """Return the SHA-256 of an event's text as the log stores the text; a repeated event has the same SHA-256."""
     return hashlib.sha256(printable(text).encode("utf-8", "surrogatepass")).digest()

@@ -72,7 +72,7 @@ class ProvenImage:
         cid: content address.
         container: kind of the file.
         source: the sources of the image as text, for the receipt.
-        manifest: manifest of the release; None if the release has none.
+        manifest: manifest of the release; None if the release has no manifest.
         deltas: patches from other images to this image.
     """
 

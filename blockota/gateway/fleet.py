@@ -103,7 +103,7 @@ class Fleet:
         return member.deliveries.get(slot, self._nothing) if member else self._nothing
 
     def choice(self, number: int, slot: str = FIRMWARE) -> Choice | None:
-        """Return the target that was last chosen for a component of a device; None if none was chosen."""
+        """Return the newest choice of a target for a component of a device; None before the first choice."""
         member = self._members.get(number)
         return member.choices.get(slot) if member else None
 
@@ -175,7 +175,7 @@ class Fleet:
         self._set_alarm(number)
 
     def due(self, now: int) -> list[int]:
-        """Return the devices with a time that has been reached, each device once."""
+        """Return the devices whose next planning is due, each device once."""
         found = list[int]()
         while self._alarms and self._alarms[0][0] <= now:
             time, number = heapq.heappop(self._alarms)

@@ -33,7 +33,7 @@ class JudgedReport:
     Attributes:
         record: the device's record with the facts from the report.
         event: the report of the running image; None if the device did not name an image.
-        warning: an unusual fact in the report, for a warning in the log; empty if there is none.
+        warning: the text of a warning about an unusual fact in the report; empty for a normal report.
     """
 
     record: DeviceRecord
@@ -92,7 +92,7 @@ class Judge:
         return JudgedReport(record if counter is None or raw is None else after(record, counter, raw), event)
 
     def is_repeated(self, report: Report, slot: Slot, delivery: Delivery) -> bool:
-        """Whether a report repeats the last accepted statement, as after a lost answer.
+        """Whether a report repeats the last accepted statement, for example because the gateway's answer was lost.
 
         Raises:
             RefusedError: the report repeats the last report's statement, but names another image.

@@ -35,7 +35,7 @@ class DevicePlan:
         name: the first alias of the device.
         group: the device's group in the settings.
         is_banned: whether the device is banned.
-        why: why the device has its target, or why it has none.
+        why: why the target of the device was chosen, or why no target was chosen.
         last_reading: Unix time of the device's last reading since the gateway's start; None if there was no reading.
     """
 
@@ -200,7 +200,7 @@ class GatewaySite(StatusSite):
 
 
 def ask_plans(address: tuple[str, int]) -> dict[int, DevicePlan]:
-    """Request the plans for devices from the gateway on this machine. Returns none if the gateway does not answer."""
+    """Request the plans for devices from the gateway on this machine; return {} if the gateway does not answer."""
     connection = HTTPConnection(*address, timeout=_TIMEOUT)
     try:
         connection.request("GET", DEVICES)

@@ -62,7 +62,7 @@ class Slot:
     def recognise(self, image: bytes, target: Target | None) -> ReleaseId | None:
         """Return the release of a reported image; None if no release has this image.
 
-        Of several releases, the target's release is returned if it has the image, or else the newest release.
+        If several releases have the image, the release of the target is preferred, and otherwise the newest release.
         """
         found = self.releases.get(image, ())
         if target and target.release in found:
@@ -70,7 +70,7 @@ class Slot:
         return max(found, key=lambda release: release.version, default=None)
 
     def image_of(self, version: str, running: bytes | None) -> bytes | None:
-        """Return the SHA-256 of the image of a version; None if no such image exists, or more than one.
+        """Return the SHA-256 of the image of a version; None if no image or several images have this version.
 
         The image belongs to the product that the device runs, or else to the only product with this version.
         """

@@ -29,7 +29,7 @@ class ProductReading:
         releases: the releases, newest first.
         manifests: content addresses of the manifests, by version; None for a release without a manifest.
         withheld: why the releases must not be installed, such as a paused contract; empty if they may be installed.
-        ahead: the newest release at the newest block if this release is not confirmed yet; None otherwise.
+        ahead: the newest release, if it is not confirmed yet; None if the newest release is confirmed.
     """
 
     product: Product
@@ -95,7 +95,12 @@ class _ContractState:
 
 @dataclass(frozen=True)
 class _Followed:
-    """A followed BlockOTA contract: the address of the contract with its brokers' agreements, and its suspension."""
+    """The facts about a followed BlockOTA contract.
+
+    Attributes:
+        replication: address of the contract with the brokers' agreements; None without such a contract.
+        is_suspended: whether the producer is suspended.
+    """
 
     replication: str | None = None
     is_suspended: bool = False

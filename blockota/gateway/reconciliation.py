@@ -2,7 +2,7 @@
 
 The reconciliation runs before the gateway serves devices. A gateway whose state was lost or restored from an older copy
 would log some statements a second time. Two entries about the installation of one release on one device make
-UpdateLedger suspend the log. The facts in the entries that the state lacks are therefore added to the state: the last
+UpdateLedger suspend the log. Facts that are in the log but not in the state are therefore added to the state: the last
 running image of each device, the installations, and the events.
 """
 
@@ -20,7 +20,7 @@ from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry
 
 
 def reconcile(state: GatewayState, log: TileLog) -> int:
-    """Add the facts in log entries that the state lacks to the state.
+    """Copy facts from the log to the state if the state lacks them.
 
     Returns:
         The number of added entries.
@@ -63,7 +63,7 @@ def _learn(state: GatewayState, entries: list[tuple[int, LogEntry]], size: int) 
 
 
 def _after(delivery: Delivery, entry: LogEntry) -> Delivery:
-    """Return the delivery state after an entry about the running image, without a target."""
+    """Return the delivery state after a log entry about the running image; this state has no target."""
     installed = delivery.installed
     if entry.release and entry.level is not EvidenceLevel.B:
         installed |= {entry.release.digest}

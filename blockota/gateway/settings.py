@@ -85,7 +85,7 @@ class GatewaySettings:
     access: AccessSettings | None = None
 
     def group_of(self, device: int, model: str) -> GroupSettings:
-        """Return the group that names the device's number or else its model; otherwise the default group."""
+        """Return the group that lists the device, else the group that lists its model, else the default group."""
         by_number = (group for group in self.groups if device in group.devices)
         by_model = (group for group in self.groups if model in group.models)
         return next(by_number, None) or next(by_model, self.groups[-1])

@@ -42,7 +42,7 @@ class SiteReading:
         orders: the open orders for devices of the site, oldest first.
         is_banned: whether the gateway is banned, retired or not enrolled.
         unknown_lists: names of groups whose device lists are not in the gateway's folder.
-        obstacle: why the gateway cannot work with its identity; empty if it can.
+        obstacle: why the gateway cannot work with its identity; empty if the identity can be used.
     """
 
     block: BlockHead

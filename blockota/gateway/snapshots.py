@@ -72,7 +72,7 @@ class SnapshotFile:
         self._write(self._path, replace(readings, producers=_kept(readings.producers)))
 
     def save_producers(self, producers: Mapping[str, ProducerReading]) -> None:
-        """Write the readings of the producer chains to their own file, which `load` prefers to the file of `save`."""
+        """Write the readings of the producer chains to a separate file; `load` prefers the readings in this file."""
         self._write(self._producers_path, _kept(producers))
 
     def load(self) -> Readings | None:

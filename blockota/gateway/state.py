@@ -136,7 +136,7 @@ class GatewayState:
     Args:
         path: the file. Files with the endings ``-wal``, ``-shm`` and ``.lock`` in the same folder belong to the state.
         is_owner: whether this process runs the gateway.
-        pause: called before and after each transaction; tests pass a function that stops the writer at this point.
+        pause: called before and after each commit; a test can interrupt the writer by an exception from this function.
 
     Raises:
         RefusedError: the file is in use, belongs to another program, or belongs to a newer version of BlockOTA.
@@ -264,7 +264,7 @@ class GatewayState:
 
     @property
     def first_attempt(self) -> int:
-        """The random number from which tries are counted, so that a gateway without its old state repeats no job."""
+        """The random start of the try numbers, so that a gateway that lost its state does not reuse old job numbers."""
         return int.from_bytes(self._secret[:4])
 
     def learn(self, changes: StateChanges, events: Sequence[tuple[int, int, bytes, int]], *, log_size: int) -> None:

@@ -348,7 +348,7 @@ class DdiFace:
         return response
 
     def _offer(self, core: Core, number: int) -> DeviceOffer | None:
-        """Return the offer that the device has begun, or else an offer of firmware, or else of a configuration."""
+        """Return the first of these offers that exists: the begun offer, a firmware offer, a configuration offer."""
         offers = sorted(core.offers(number), key=lambda one: one.is_configuration)
         begun = self._actions.device(number).begun
         return next((one for one in offers if one.job == begun), offers[0] if offers else None)

@@ -441,6 +441,6 @@ def _json(fields: Mapping[str, Any]) -> bytes:
 
 
 def _first(errors: ExceptionGroup[Exception]) -> Exception:
-    """Return an error that is not a lost connection, if there is one; otherwise return a lost connection."""
+    """Return the first error that is not a lost connection; if all errors are lost connections, return the first."""
     found = [error for error in errors.exceptions if not isinstance(error, MessagingError)]
     return (found or list(errors.exceptions))[0]

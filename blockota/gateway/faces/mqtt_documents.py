@@ -38,7 +38,7 @@ class DocumentMaker:
     """Makes documents.
 
     Attributes:
-        gateway: UUID of the gateway's identity, which names the key.
+        gateway: UUID of the gateway's identity, which is also the key id of the signature.
         key: the private key of the identity; None creates unsigned documents.
         uri_of: returns the URI of a file by its SHA-256.
     """

@@ -18,7 +18,7 @@ from blockota.model.receipt import DeviceStatement
 
 
 class RejectedRequestError(Exception):
-    """A request is answered with a rejection to the device.
+    """A request of a device is rejected; the answer to the device contains the code and the reason.
 
     Args:
         code: the code of the answer.

@@ -135,7 +135,7 @@ class ShadowDesk:
 
 
 def _same_or_new(before: Mapping[str, Any] | None, document: dict[str, Any]) -> Mapping[str, Any]:
-    """Return the new document, or the old one if only the signature differs. ECDSA signatures are random."""
+    """Return the new document, or the previous document if only the signature differs. ECDSA signatures are random."""
     if before and {**before, "jws": ""} == {**document, "jws": ""}:
         return before
     return document

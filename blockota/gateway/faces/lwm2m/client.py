@@ -133,7 +133,9 @@ class DeviceClient:
         return answer.code, bytes(answer.payload)
 
     async def observe(self, path: Path, changed: Callable[[], None]) -> None:
-        """Request notifications of changes of a resource, which some devices cannot send.
+        """Request notifications of changes of a resource.
+
+        A device that does not support notifications answers with the current value only.
 
         Args:
             path: the resource.

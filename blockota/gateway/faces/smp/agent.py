@@ -60,7 +60,7 @@ class _AgentAnswer(message.ReadResponse):
 
     @classmethod
     def loads(cls, data: bytes) -> Self:
-        """Decode an answer. A refusal fails the validation, so that `smp` decodes it as an error."""
+        """Decode an answer. A refusal does not pass the validation, so that `smp` decodes the answer as an error."""
         items = cbor2.loads(data[Header.SIZE :])
         is_refusal = isinstance(items, dict) and ("rc" in items or "err" in items)
         header = Header.loads(data[: Header.SIZE])
@@ -265,7 +265,7 @@ class BoardAgent:
         await self._board.ask(_AcknowledgeRequest(number=number), "forget its events")
 
     async def sectors(self, nonce: bytes, pages: bytes) -> tuple[bytes, bytes | None]:
-        """Return the board's SHA-256 of a nonce and flash pages, and its MAC; None without a secure element.
+        """Return the board's SHA-256 of a nonce and flash pages, and a MAC (None without a secure element).
 
         Args:
             nonce: 32 random bytes.

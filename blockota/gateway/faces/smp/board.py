@@ -1,8 +1,8 @@
 """One board over SMP.
 
 The module uses `smpclient`, and translates its exceptions. An upload continues at the offset in the board's answer, so
-a repeated upload of the same file resumes. MCUboot starts an image that is marked for a test only once. Without a
-confirmation, MCUboot restores the previous image at the next start.
+a repeated upload of the same file resumes. An image that is marked for a test is started once. MCUboot restores the
+previous image at the next start, unless the tested image was confirmed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class SmpLine:
         port: path of a serial port, or ``udp:ADDRESS`` with an optional ``:PORT``.
         speed: speed of the serial port in bits per second.
         answer: seconds until the board must have answered a request.
-        erase: seconds until the first answer to an upload, before which the board erases its second slot.
+        erase: seconds until the first answer to an upload; until then, the board erases its second slot.
     """
 
     port: str
@@ -263,8 +263,7 @@ async def open_board(line: SmpLine) -> AsyncIterator[SmpBoard]:
 def udp_address(port: str) -> tuple[str, int]:
     """Return the IP address and the port number of ``udp:ADDRESS:PORT``.
 
-    SMP has no authentication. Only addresses of this machine and of private networks, such as in a tunnel, are
-    therefore accepted.
+    Only addresses of this machine and of private networks are accepted, because SMP has no authentication.
 
     Raises:
         UsageError: the text does not have the form ``udp:ADDRESS:PORT``, or the address is not accepted.

@@ -45,7 +45,7 @@ async def fault_of_pages(
         agent: the agent of the board.
         image: the file that the board should run.
         pages: the numbers of the pages, each of which must overlap the file.
-        mac_key: the MAC key of the secure element; None if the key is not known, and the MAC is not checked.
+        mac_key: the MAC key of the secure element; if it is None, the MAC is not checked.
         serial: serial number of the secure element, 9 bytes; required with `mac_key`.
 
     Returns:

@@ -72,8 +72,7 @@ async def open_session(agent: BoardAgent, device_key: bytes | None, *, time: int
 
     Args:
         agent: the agent of the board.
-        device_key: x and y of the device's key in DeviceRegistry; None if the device has no key, and the signature is
-            not checked.
+        device_key: x and y of the device's key in DeviceRegistry; if it is None, the signature is not checked.
         time: the gateway's Unix time.
 
     Raises:

@@ -108,7 +108,7 @@ class ProvenDigests:
         self._files: dict[bytes, bytes] = {}
 
     def image_of(self, digest: bytes) -> bytes | None:
-        """Return the content of the proven file with an MCUboot digest; None if no file has it. Reads files."""
+        """Return the content of the proven file with an MCUboot digest; None if no file has this digest."""
         name = self.file_of(digest)
         try:
             return (self._folder / name.hex()).read_bytes() if name else None
