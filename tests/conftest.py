@@ -127,10 +127,10 @@ def wait_for_chain(url: str) -> Chain:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Alternate files whose tests wait with files whose tests compute, and group the tests for ``--dist loadgroup``.
+    """Order the files so that waiting and computing tests alternate, and group the tests for ``--dist loadgroup``.
 
-    The workers outnumber the cores, and some of them then always have something to compute. Files whose tests wait end
-    before the others, because at the end nothing else would use the time. Folders with long files come first. The tests
+    The workers outnumber the cores: while some workers wait, others compute. The waiting files end before the computing
+    files, because a worker that waits at the end leaves its core unused. Folders with long files come first. The tests
     of a file run in one worker, and so do all contract tests, because Ape takes seconds to start.
     """
     files: dict[Path, list[pytest.Item]] = {}

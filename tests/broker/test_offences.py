@@ -1,4 +1,4 @@
-"""A broker stops asking a source that served wrong blocks for a limited time."""
+"""For a limited time, a broker does not ask a source that served wrong blocks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOW = 1_000_000.0
 
 
 def test_one_wrong_block_leaves_out_one_file() -> None:
-    """After one wrong block of a file, a source is not asked for this file for a minute, but for other files."""
+    """After one wrong block of a file, a source is not asked for this file for a minute, but it is asked for others."""
     found = [Offence(SOURCE, FILES[0], NOW)]
     assert skipped_until(found, SOURCE, FILES[0]) == NOW + 60
     assert skipped_until(found, SOURCE, FILES[1]) == 0

@@ -120,7 +120,7 @@ def test_drops_come_first_and_know_what_to_keep() -> None:
     [("", False, True), (URL, False, False), (OTHER, False, True), ("", True, True), (URL, True, True)],
 )
 def test_it_is_announced_where_it_is_not_yet(uri: str, *, is_announcing: bool, is_sent: bool) -> None:
-    """A URL that the chain already has is announced again only to finish an announcement in the journal."""
+    """If the chain already has the URL, it is announced again only if the journal has an unfinished announcement."""
     agreed = replace(AGREED, newest=replace(AGREEMENT, uri=uri), is_announcing=is_announcing)
     found = steps(agreed, memory=remembered(CopyStage.PINNED))
     assert found == ((Announce(agreed.newest, URL, IMAGE),) if is_sent else ())

@@ -58,7 +58,7 @@ def test_an_announcement_that_is_due_is_advised_only_without_a_key() -> None:
 
 
 def test_a_move_is_advised_only_without_a_key() -> None:
-    """If the chain has an old URL of the broker, announcing the new URL is advised only if no key can send it."""
+    """If the chain has an old URL, the operator is advised to announce the new URL only if the broker has no key."""
     facts = Facts(NOW, (CASES[AgreementState.ANNOUNCED][0],))
     moved = "https://moved.example"
     assert (advised(facts, url=moved), advised(facts, url=URL, has_key=False)) == ([], [])

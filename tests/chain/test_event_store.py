@@ -141,7 +141,7 @@ def test_a_long_history_is_read_in_ranges() -> None:
 @pytest.mark.sampled
 @pytest.mark.parametrize("count", sorted({1, 60, *sampled(range(1, 1340), one_in=130)}))
 def test_a_follower_that_is_killed_loses_nothing_and_reads_nothing_twice(count: int) -> None:
-    """A follower killed before any line of its code neither loses nor repeats an event, and reports reorganisations."""
+    """A follower that is killed at any line of its code does not lose or repeat events, and reports reorganisations."""
     done = forks.run(["-c", KILLED_AT, str(count), *STATES], folder=Path.cwd())
     assert done.returncode in {-signal.SIGKILL, 0}, done.stderr
     processed = [line.split() for line in done.stdout.splitlines()]
@@ -185,7 +185,7 @@ def test_random_reorganisations_leave_the_events_of_the_chain() -> None:
 
 @pytest.mark.sampled
 def test_a_pruned_node_is_followed_through_reorganisations() -> None:
-    """On a pruned anvil, the stored events equal eth_getLogs from the first block after each reorganisation."""
+    """After each reorganisation of a pruned anvil node, the stored events equal the result of eth_getLogs."""
     draw = random.Random(SEED)  # noqa: S311 - a draw that can be repeated
     with fresh_anvil("--no-mining", history=16) as chain, line_to(chain) as line, open_store(chain.chain_id) as store:
         emitter = deploy_emitter(chain)

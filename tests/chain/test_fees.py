@@ -42,7 +42,7 @@ def test_an_offer_never_passes_the_ceiling(base_fee: int, tip: int, ceiling: int
 
 @given(amounts, amounts, st.integers(1, 10**15), amounts)
 def test_a_higher_offer_is_an_eighth_higher(base_fee: int, tip: int, limit: int, old_tip: int) -> None:
-    """A replacement has a fee and a tip at least 12.5 % higher; if the maximum fee is below that, it is refused."""
+    """A replacement raises fee and tip by at least 12.5 %, and is refused if the maximum fee does not allow this."""
     before = Fees(limit, min(old_tip, limit))
     raised = Market(base_fee, tip).outbid(before, ceiling=10**16)
     assert raised.tip is not None
@@ -87,7 +87,7 @@ def test_without_a_limit_a_gas_price_is_compared_with_the_usual_one(price: int, 
 
 
 def test_a_node_that_asks_for_a_fortune_is_refused(anvil: Chain, cast: Cast) -> None:
-    """A fee of 900,000 gwei is refused by the median fee or, if the node forges the median too, by `max_cost`."""
+    """A forged base fee of 900,000 gwei is refused; if the median fee is forged as well, `max_cost` is the limit."""
 
     def forged(*, history: bool) -> Callable[[bytes], tuple[int, bytes]]:
         def answer(body: bytes) -> tuple[int, bytes]:
@@ -185,7 +185,7 @@ def stuck(desk: Desk) -> Iterator[Desk]:
 
 
 def test_an_offer_that_is_too_low_is_reported(stuck: Desk) -> None:
-    """If a pending transaction offers less than the base fee, the error contains both fees; `max_fee` still applies."""
+    """The error for a pending transaction below the base fee contains both fees; `max_fee` limits the replacement."""
     now = stuck.outbox().locate(stuck.entries[0])
     assert now.state is TransactionState.UNDERPAID
     with pytest.raises(ChainError, match=r"offers \S+ gwei .* asks for \S+; .*raise the fee of the same"):

@@ -133,7 +133,7 @@ def test_a_node_that_rejects_for_lack_of_funds_is_not_blamed(desk: Desk, code: i
 
 @pytest.mark.parametrize("method", ["eth_estimateGas", "eth_sendRawTransaction"])
 def test_the_answer_of_a_node_with_another_balance_is_quoted(desk: Desk, method: str) -> None:
-    """A node that counts pending transactions can reject an account whose balance suffices."""
+    """If a node that counts pending transactions rejects an account with enough balance, the error quotes the node."""
     answer = "insufficient funds for gas * price + value: queued cost 9"
 
     def reject(body: bytes) -> tuple[int, bytes]:

@@ -45,7 +45,7 @@ def path(journal: Journal, tmp_path: Path) -> Path:
     data=st.binary(max_size=300),
 )
 def test_what_is_signed_is_read_back(nonce: int, fees: Fees, to: str | None, data: bytes) -> None:
-    """Signed transactions of both types, with and without a target, are decoded to the same fields and sender."""
+    """Signed EIP-1559 and legacy transactions, with or without a target, are decoded to the same fields and sender."""
     fees = Fees(fees.limit, None if fees.tip is None else min(fees.tip, fees.limit))
     signed = SignedTransaction(b"", 1337, nonce, gas=50_000, fees=fees, to=to, data=data).signed_by(ACCOUNT)
     assert (signed.nonce, signed.fees, (signed.to or "").lower(), signed.data) == (nonce, fees, to or "", data)

@@ -273,7 +273,7 @@ def test_a_crash_between_writing_and_sending_sends_once(desk: Desk, pool: Thread
 
 @pytest.mark.parametrize("moment", ["cut_before", "cut_after"])
 def test_a_line_that_breaks_at_the_sending(desk: Desk, pool: ThreadPoolExecutor, moment: str) -> None:
-    """If the connection breaks during submission, the error contains the hash, and the same call continues."""
+    """If the connection breaks during submission, the error contains the transaction hash; a new call completes it."""
     with line_to(desk.chain) as line:
         outbox = desk.outbox(line.url)
         setattr(line, moment, "eth_sendRawTransaction")
@@ -333,7 +333,7 @@ def test_another_transaction_waits_for_the_first(desk: Desk, pool: ThreadPoolExe
 
 
 def test_two_programs_that_do_the_same_send_it_once(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """While one program sends a transaction, a second program of the same account is refused after the timeout."""
+    """While one program sends a transaction, another program with the same account is refused after the timeout."""
     first = desk.start(pool)
     with pytest.raises(RefusedError, match="another command is sending from the same account"):
         desk.outbox(timeout=0.1).send(desk.payer, DATA, to=SAFE)

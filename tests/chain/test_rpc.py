@@ -117,7 +117,7 @@ def test_a_node_that_does_not_answer_is_not_waited_for_long(monkeypatch: pytest.
 
 
 def test_a_caller_can_limit_the_time_of_all_requests() -> None:
-    """The time limit applies to silent nodes and to later requests within the `with` block, and ends with the block."""
+    """`answered_within` limits the time of all requests within its `with` block, but not of later requests."""
     with listener([], b"") as port:
         with answered_within(0.1), pytest.raises(ChainError, match="no answer in time"):
             Chain(f"http://127.0.0.1:{port}")
@@ -128,7 +128,7 @@ def test_a_caller_can_limit_the_time_of_all_requests() -> None:
 
 
 def test_a_number_without_end_is_refused_in_our_words() -> None:
-    """A number of 10,000 digits is refused with an error that does not repeat Python's own advice."""
+    """The error for a number of 10,000 digits contains this length, and omits Python's advice to raise the limit."""
     body = b'{"jsonrpc": "2.0", "id": 1, "result": ' + b"9" * 10_000 + b"}"
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     with listener([], answer) as port, pytest.raises(ChainError, match=r"a number has 10,000 digits") as caught:
@@ -183,7 +183,7 @@ FAILURES = {
 
 @pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
 def test_failures_of_the_http_client_have_their_own_words(error: Exception) -> None:
-    """Each exception of the HTTP client has an error message for its own cause."""
+    """Each exception of the HTTP client is reported with the error text for its cause."""
     words = next(words for kind, words in rpc._FAILURES if isinstance(error, kind))  # noqa: SLF001 - a table
     assert FAILURES[error] in words
 

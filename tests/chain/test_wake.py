@@ -50,7 +50,7 @@ def test_a_real_node_wakes_the_waiting_thread(anvil: Chain) -> None:
 
 
 def test_announced_blocks_end_one_wait() -> None:
-    """All blocks that were announced since the last wait end only the next wait."""
+    """Several blocks that were announced before a wait end this wait immediately, but not the following wait."""
 
     def answer(connection: ServerConnection) -> None:
         connection.recv()
