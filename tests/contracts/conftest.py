@@ -163,7 +163,7 @@ def safe(owner_a: TestAccountAPI, owner_b: TestAccountAPI, owner_c: TestAccountA
 
 @pytest.fixture(scope="session")
 def vendor(safe: Safe) -> AccountAPI:
-    """The Safe as an account that sends calls without signatures; `Safe.execute` sends calls with signatures."""
+    """The Safe as an impersonated account, which needs no signatures; `Safe.execute` has the owners sign a call."""
     safe.contract.provider.set_balance(safe.contract.address, 10**20)
     return ape.accounts.test_accounts.impersonate_account(safe.contract.address)
 
@@ -192,7 +192,7 @@ def block_ota(empty: ContractInstance, vendor: AccountAPI) -> ContractInstance:
 def _send(sender: AccountAPI, contract: ContractInstance, calldata: bytes) -> None:
     """Send a transaction of an unlocked account, and wait for its block.
 
-    Ape, which sends the tests' own transactions, would need about 15 requests instead of 2.
+    The function needs 2 requests; Ape needs about 15 requests to send a transaction.
     """
     node = contract.provider
     fields = {"from": sender.address, "to": contract.address, "data": f"0x{calldata.hex()}"}
@@ -284,7 +284,7 @@ class City:
 def city_deployed(
     contracts: Contracts, owner_a: TestAccountAPI, vendor: AccountAPI, cast: list[TestAccountAPI]
 ) -> City:
-    """Deploy the contracts of a city, whose Safe is the vendor's.
+    """Deploy the contracts of a city; the vendor's Safe owns them.
 
     Each of the two gateways has two blocks of 256 device numbers. The first gateway has the devices 256 to 767, and the
     second gateway the devices 768 to 1279.

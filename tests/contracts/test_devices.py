@@ -250,7 +250,7 @@ def test_when_a_registration_is_changed_or_repeated_it_should_refuse(
 def test_when_things_are_imported_they_should_keep_their_signature(registry: Registry, vendor: AccountAPI) -> None:
     """The Safe imports things of IOTRegistry, and the imported things stay marked.
 
-    The aliases of imported things can be those of IOTRegistry.
+    The aliases of imported things need not have the form that `register` requires.
     """
     things = [
         {

@@ -14,13 +14,13 @@ LETTERS = "BRPIDLO"
 
 
 def numbers_of(way: str) -> set[str]:
-    """Return the numbers of the invariants that functions with the name `way_number_…` test, such as B1."""
+    """Return the invariant numbers (such as B1) in the names of the Solidity functions `{way}_{number}_…`."""
     sources = [path.read_text() for path in (CLONE / "tests/contracts").glob("*.t.sol")]
     return {number for source in sources for number in re.findall(rf"function {way}_([{LETTERS}]\d+)_", source)}
 
 
 def test_every_invariant_should_be_tested_as_documented() -> None:
-    """Each "yes" in the invariant table of docs/contracts.md has a test of that kind, and each test has a "yes"."""
+    """Each "yes" in the invariant table of docs/contracts.md has a test of the column's kind, and vice versa."""
     table = re.findall(rf"^\| ([{LETTERS}]\d+) \| *(yes|) *\| *(yes|) *\| *(yes|) *\|$", PAGE, re.MULTILINE)
     ticked = [{row[0] for row in table if row[column]} for column in (1, 2, 3)]
     assert ticked == [numbers_of(way) for way in WAYS]
@@ -28,7 +28,7 @@ def test_every_invariant_should_be_tested_as_documented() -> None:
 
 
 def test_every_invariant_should_be_listed_once_and_in_sequence() -> None:
-    """The list and the table of docs/contracts.md contain the invariants of each letter in sequence, each once."""
+    """The list and the table in docs/contracts.md contain each invariant once, numbered from 1 for each letter."""
     listed = re.findall(rf"^\| ([{LETTERS}])(\d+) \| [A-Z`]", PAGE, re.MULTILINE)
     ticked = re.findall(rf"^\| ([{LETTERS}])(\d+) \| *(?:yes|) *\|", PAGE, re.MULTILINE)
     counts = Counter(letter for letter, _ in listed)

@@ -49,7 +49,7 @@ def test_publishing_should_cost_the_same_at_release_2_and_at_release_1000(
 def test_publishing_several_at_once_should_cost_less_for_each(
     with_release: ContractInstance, vendor: AccountAPI, make_release: MakeRelease
 ) -> None:
-    """Publishing ten releases in one transaction uses at most three quarters of the gas limit for each."""
+    """If one transaction publishes ten releases, each uses at most 75 % of the limit for a single publication."""
     receipt = with_release.publish([make_release(number) for number in range(2, 12)], sender=vendor)
     assert receipt.gas_used / 10 <= PUBLISH * 0.75
 
@@ -57,7 +57,7 @@ def test_publishing_several_at_once_should_cost_less_for_each(
 def test_publishing_by_two_signatures_of_the_safe_should_stay_below_its_limit(
     with_release: ContractInstance, safe: Any, broker: TestAccountAPI, make_release: MakeRelease
 ) -> None:
-    """Publishing through the Safe, sent by any account, uses at most 125,000 gas after the Safe's first transaction."""
+    """A publication through the Safe uses at most 125,000 gas, except in the Safe's first transaction."""
     used = []
     for number in (2, 3):
         calldata = with_release.publish.encode_input([make_release(number)])

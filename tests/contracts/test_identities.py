@@ -142,7 +142,7 @@ def test_when_a_value_is_wrong_or_taken_it_should_refuse(enrolled: ContractInsta
 def test_when_the_last_address_of_a_block_is_taken_it_should_refuse(
     identities: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """The registry stores the use of 256 virtual IP addresses in one storage word.
+    """One storage word records which of 256 virtual IP addresses are assigned.
 
     The last virtual IP address of a storage word can be assigned once, like every other address.
     """
@@ -168,7 +168,7 @@ def test_when_an_rsa_key_is_enrolled_it_should_be_readable(identities: ContractI
 
 
 def test_when_an_rsa_key_is_weak_it_should_refuse(identities: ContractInstance, vendor: AccountAPI) -> None:
-    """RSA keys of 1,024 bits, with another exponent, or with an even or shortened modulus are refused."""
+    """An RSA key is refused if it has 1,024 bits, an exponent other than 65,537, or an even or shortened modulus."""
     whole = read_pem(pem_of(rsa_key(2048))).data
     even, shorter = bytearray(whole), bytearray(whole)
     even[-6] &= 0xFE
@@ -324,7 +324,7 @@ def test_when_an_identity_is_retired_it_should_stay_readable_and_never_change(
 def test_when_anyone_but_the_safe_writes_it_should_refuse(
     enrolled: ContractInstance, vendor: AccountAPI, technician: TestAccountAPI, mallory: TestAccountAPI
 ) -> None:
-    """Apart from bans, only the owner can write; an Administrator cannot.
+    """Administrators and strangers cannot call the functions that are reserved for the owner.
 
     The owner of the registry cannot renounce the ownership.
     """

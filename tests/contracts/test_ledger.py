@@ -144,7 +144,7 @@ def test_when_the_devices_are_of_another_site_it_should_refuse(city: City) -> No
 
 
 def test_when_a_device_is_installed_twice_it_should_suspend_the_log(city: City, owner_b: AccountAPI) -> None:
-    """Any account can suspend a log with two install entries for one device and release.
+    """Any account can suspend a log by proving that it has two install entries for one device and release.
 
     An Administrator resumes it. After the decision, the earlier install entries are not evidence.
     """
@@ -187,7 +187,7 @@ def test_when_a_device_is_installed_twice_it_should_suspend_the_log(city: City, 
     ids=["a repair", "before an installation"],
 )
 def test_when_a_device_is_repaired_it_should_not_be_evidence(city: City, kinds: tuple[EntryKind, EntryKind]) -> None:
-    """The entries of an honest gateway that repaired a device are not evidence against it."""
+    """An installation and a reinstallation of the same release on a device do not suspend the gateway's log."""
     log = evidence(kinds)
     city.ledger.anchor(*log.growth(), sender=city.accounts[0])
     with ape.reverts(city.ledger.NotAnInstall, index=1 + kinds.index(EntryKind.REINSTALL)):
@@ -214,7 +214,7 @@ def test_when_the_evidence_is_not_in_the_log_it_should_refuse(city: City) -> Non
 
 
 def test_a_log_and_installations_should_be_stored_as_documented(city: City) -> None:
-    """The words of a suspended log, of installed devices and of the suspicion are in the documented storage slots."""
+    """A suspended log, its installed devices and the suspicion are stored in the documented slots."""
     log = evidence()
     city.ledger.anchorInstalls(*log.growth(), installs(256, 300), sender=city.accounts[0])
     anchored = ape.chain.blocks.head.timestamp

@@ -117,7 +117,7 @@ def test_when_the_caller_is_not_an_operator_it_should_refuse(
 def test_when_the_spec_of_the_model_does_not_list_the_product_it_should_refuse(
     city: City, orders: ContractInstance, operator: TestAccountAPI, vendor: AccountAPI, owner_a: TestAccountAPI
 ) -> None:
-    """An order for a group by model requires that the model's Spec lists the product."""
+    """An order for a group of all devices of a model is refused unless the model's Spec lists the product."""
     devices = city.devices
     point = PrivateKey(bytes.fromhex(owner_a.private_key.removeprefix("0x"))).public_key.to_compressed_bytes()
     devices.admitRegistrant(product_key("acme"), point, owner_a.address, sender=vendor)

@@ -119,7 +119,7 @@ def test_when_the_image_just_fits_the_region_it_should_be_recorded(
     load_address: int,
     size: int,
 ) -> None:
-    """An image may fill the product's region, or consist of its last byte."""
+    """An image may fill the product's whole region, or occupy only the last byte of the region."""
     wanted = make_release(1, loadAddress=load_address, size=size)
     block_ota.publish([wanted], sender=vendor)
     record = block_ota.latest(wanted["product"])

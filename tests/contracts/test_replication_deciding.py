@@ -209,7 +209,7 @@ def test_when_the_vendor_was_shown_another_agreement_it_should_refuse(
 def test_when_several_are_accepted_it_should_accept_all_or_none(
     proposed: ContractInstance, vendor: AccountAPI, mallory: TestAccountAPI
 ) -> None:
-    """`acceptAll` accepts all named proposals, or reverts as `accept` does for the first that cannot be accepted."""
+    """`acceptAll` accepts all named proposals; if one cannot be accepted, it accepts none and reverts like `accept`."""
     proposed.propose(PRODUCT, SECOND, EXPIRY, sender=mallory)
     both = [terms(proposed, number) for number in (1, 2)]
     with ape.reverts(proposed.NothingToAccept):

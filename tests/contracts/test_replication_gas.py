@@ -41,7 +41,7 @@ def test_deploying_both_contracts_should_stay_below_the_limit(
 def test_accepting_by_two_signatures_of_the_safe_should_stay_below_its_limit(
     proposed: ContractInstance, safe: Any, broker: TestAccountAPI
 ) -> None:
-    """Accepting an agreement through the Safe uses at most 130,000 gas, whether or not it is the release's first."""
+    """Accepting an agreement through the Safe uses at most 130,000 gas, for a release's first and later agreements."""
     calldata = [proposed.accept.encode_input(*terms(proposed, number)) for number in (1, 2, 3, 4)]
     used = [safe.execute(proposed, data, sender=broker).gas_used for data in calldata]
     assert max(used[1:]) <= ACCEPT_BY_SAFE

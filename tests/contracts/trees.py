@@ -24,7 +24,7 @@ class MemoryLog:
         return tree_head(self._node, len(self.entries) if size is None else size)
 
     def growth(self, earlier: int = 0, size: int | None = None) -> tuple[int, bytes, list[bytes]]:
-        """Return the arguments of `anchor` for the first `size` entries after an anchor of `earlier` entries."""
+        """Return the arguments of `anchor` that extend the anchored log from `earlier` to `size` entries."""
         head = self.head(size)
         return head.size, head.root, prove_consistency(self._node, earlier, head.size) if earlier else []
 

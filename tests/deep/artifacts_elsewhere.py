@@ -1,4 +1,4 @@
-"""Test that the compiled contracts do not depend on the folder; run by `make deep`."""
+"""Test that the contracts compile to the same artifacts in any folder; run by `make deep`."""
 
 from __future__ import annotations
 

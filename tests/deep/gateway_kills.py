@@ -1,4 +1,4 @@
-"""Test that the gateway survives a kill after each step of an update, and after all steps; run by `make deep`."""
+"""Test that the gateway survives one kill after any step of an update, or one after every step; run by `make deep`."""
 
 from __future__ import annotations
 

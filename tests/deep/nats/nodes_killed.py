@@ -61,7 +61,7 @@ async def thing(cluster: NatsCluster, node: Node) -> AsyncIterator[FakeThing]:
 
 
 def test_the_nodes_are_killed_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the gateway's and the device's nodes are killed, the job succeeds, and the manager gets all entries."""
+    """If the nodes of gateway and device are killed in turn, the job succeeds, and the manager gets all entries."""
     monkeypatch.setenv(IDENTITY_KEY.removeprefix("env:"), f"{7:064x}")
     program = find()
     assert program, "nats-server not found: build it with `make nats`"
