@@ -36,7 +36,7 @@ class Bed(RunningLink):
             the test calls `swap`.
         heard: the frames sent to the replacement board.
         garbles: whether the next read of the identity block returns a wrong bit.
-        awake: whether the bootloader of the replacement board is synchronised already, as behind a line switch.
+        awake: whether the bootloader of the replacement board is already synchronised when the board is connected.
     """
 
     def __init__(self, board: SimulatedBoard, second: SimulatedBoard) -> None:
@@ -106,7 +106,7 @@ def completes(bed: Bed, board: SimulatedBoard, folder: Path) -> None:
 
 
 def test_another_board_at_the_proof_is_neither_proven_nor_written(tmp_path: Path) -> None:
-    """A replacement board that is connected at the reset before the proof is not written.
+    """If the board is replaced at the reset before the proof, the replacement board is not changed.
 
     The error contains both unique ids, and the first board can be completed later.
     """
@@ -138,7 +138,7 @@ def test_another_board_while_contents_are_read_is_reported(tmp_path: Path) -> No
 
 
 def test_a_board_of_another_family_is_asked_no_more(tmp_path: Path) -> None:
-    """A replacement with another product id is not read: its identity block lies at another address."""
+    """If the replacement board has another product id, no identity block is read, because its address differs."""
     board, second = boards(SimulatedBoard(PROFILES["stm32f103c6"], unique_id=FIRST))
     bed = Bed(board, second)
     bed.swap_at = 2

@@ -98,7 +98,7 @@ def has_program(board: SimulatedBoard) -> bool:
 
 
 def reasons(error: BaseException | None) -> Iterator[str]:
-    """Yield the texts of an error and of its causes, which are all printed."""
+    """Yield the text of an error and the texts of its causes."""
     while error:
         yield str(error)
         error = error.__cause__
@@ -165,7 +165,7 @@ def test_a_region_may_begin_within_a_blank_page(maker: Maker) -> None:
 
 @pytest.mark.parametrize("number", range(8, 200, 6))
 def test_an_interrupted_run_leaves_no_old_bytes_behind_the_image(maker: Maker, number: int) -> None:
-    """If an interruption leaves old bytes after the image, the next run erases them without a second image."""
+    """If an interruption leaves old bytes after the board's image, the next run erases them and keeps the image."""
     old = bytes(range(1, 200)) * 11
     flash = OLD.data.ljust(OFFSET, b"\xff") + old[: KEYS.region.size]
     board = SimulatedBoard(flash=flash, faults=Faults(lost_ack=number))

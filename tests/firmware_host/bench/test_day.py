@@ -39,7 +39,7 @@ def summed(*entries: BenchEntry, day: Day = DAY) -> tuple[list[Tally], Tally | N
 
 
 def test_boards_are_counted_by_their_newest_line() -> None:
-    """A board that failed and then succeeded counts as good and as repeated. A board that failed last counts as bad."""
+    """A board that failed and then succeeded is good and repeated. A board whose last run failed is bad."""
     parts, total = summed(
         entry("a", result="the board fell silent"),
         entry("a", at=NOON + 1),

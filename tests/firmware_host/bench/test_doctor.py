@@ -96,7 +96,7 @@ def test_output_of_an_application_is_reported() -> None:
 
 
 def test_joined_lines_silence_and_garbage_are_reported() -> None:
-    """Joined lines, silence and garbage each have a remedy; the finding for silence counts the attempts."""
+    """TX joined to RX, silence and garbage each have a remedy; the finding for silence counts the attempts."""
     assert "TX and RX" in hindrance(Observations(USB, asked=trial(b"\x7f"))).remedy
     silent = hindrance(Observations(USB, asked=trial(), others=(trial(), trial())))
     what = "nothing answers; 2 other settings of the line were tried as well"
@@ -194,7 +194,7 @@ def abouts(line: BoardLine) -> list[str]:
 
 
 def test_a_good_board_is_ready() -> None:
-    """A working board is ready over TCP and over a pseudo-terminal; there, missing parity is only a note."""
+    """A working board is ready over TCP and over a pseudo-terminal, whose missing parity is only reported as a note."""
     with serve_tcp(SimulatedBoard()) as url:
         assert abouts(BoardLine(url)) == ["ready", "latency"]
     with serve_pty(SimulatedBoard()) as path:

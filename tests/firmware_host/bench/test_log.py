@@ -272,7 +272,10 @@ def test_a_line_that_cannot_be_published_is_kept(tmp_path: Path, small_files_onl
 
 @pytest.mark.parametrize("kind", ["file", "no parent", "other files", "not writable"])
 def test_a_folder_that_cannot_be_a_log_is_refused(tmp_path: Path, kind: str) -> None:
-    """A log path is refused, and nothing is changed, if it is a file, its parent is missing, or it has other files."""
+    """The path of a log is refused if it is a file, has no parent folder, has other files, or is not writable.
+
+    A refusal changes no file.
+    """
     path = {"file": tmp_path / "old.jsonl", "no parent": tmp_path / "missing" / "log"}.get(kind, tmp_path)
     (tmp_path / "old.jsonl").write_text("{}")
     if kind == "not writable":
@@ -366,7 +369,7 @@ def test_the_head_file_of_an_old_log_is_required(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("raw", [b"no JSON", b"[]", b"{}", b'{"number":1,"previous":"00"}', b"\xff"])
 def test_a_line_that_cannot_be_parsed_has_its_reason(tmp_path: Path, raw: bytes) -> None:
-    """The error for a line that cannot be parsed has a reason of one clause, without a doubled full stop."""
+    """The error for a line that cannot be parsed contains the reason, and has no doubled punctuation."""
     path = tmp_path / "log"
     path.write_bytes(raw + b"\n")
     with pytest.raises(ContentError, match=r"is damaged from line 1 on: it is not a line of a bench log: ..") as error:

@@ -226,7 +226,7 @@ def test_pages_are_erased_by_the_extended_command_where_it_is_in_the_answer_to_g
 
 
 def test_more_than_255_pages_take_two_commands() -> None:
-    """Erasing 256 pages takes two commands: the count byte is the number minus one, and 255 means global erase."""
+    """Erasing 256 pages takes two commands, because the count byte is the number minus one, and 255 erases all."""
     first = bytes((254, *range(255)))
     frame = (first + bytes((reduce(xor, first),))).hex()
     with board_with(0x414, 512, GET, ERASE, (frame, ACK), ERASE, ("00 ff ff", ACK)) as bootloader:

@@ -322,7 +322,7 @@ def test_the_longest_wait_is_bounded() -> None:
     ids=["no memory", "erased", "used", "less than the range", "the largest", "no fault handler", "the largest, v6-M"],
 )
 def test_what_lies_behind_the_reported_flash_is_known(name: str, hidden: bytes | None, alone: object) -> None:
-    """Flash beyond the size that a chip reports is found, unless it is erased or does not exist."""
+    """`is_alone` is false if flash beyond the reported size has data, or if the core cannot detect missing memory."""
     profile = PROFILES[name]
     size = profile.flash_size
     if hidden is not None and name == "stm32f103c8":

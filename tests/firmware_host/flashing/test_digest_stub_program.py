@@ -47,7 +47,7 @@ def crc32(groups: Sequence[Pages]) -> tuple[int, ...]:
 
 @pytest.mark.parametrize(("core", "most"), [("v7-M", 1064), ("v6-M", 1392)])
 def test_the_program_is_small(core: str, most: int) -> None:
-    """The programs do not exceed their size limits; sending 256 bytes takes about 29 ms."""
+    """The programs do not exceed their size limits, because sending 256 bytes takes about 29 ms."""
     assert (STUBS / PROGRAMS[core].file).stat().st_size <= most
 
 

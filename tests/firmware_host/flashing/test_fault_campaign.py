@@ -1,4 +1,4 @@
-"""The fault campaign detects faulty flashers, and untrue sentences of each kind."""
+"""The fault campaign detects faulty flashers, and each kind of untrue sentence that a flasher can print."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NO_FAULT = Case(SOME, Proof.NO_STUB, "leading_zero", 1)
 
 
 class Believing(FlashContents):
-    """Flash contents whose proof always succeeds, for a flasher that trusts every ACK."""
+    """Flash contents that report every byte as proven, as in a flasher that trusts every ACK."""
 
     def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:
         """Report all bytes as proven without reading them."""
@@ -95,7 +95,7 @@ def test_the_campaign_draws_every_kind_at_every_scene_and_the_same_again() -> No
 
 
 def test_the_scenes_have_chips_of_six_families() -> None:
-    """The fault campaign flashes chips of six families, with three erase commands and both erased bytes."""
+    """The fault campaign flashes chips of six families, whose erased flash reads 0xFF or 0x00."""
     chips = {scene.profile.product_id for scene in SCENES.values()}
     assert chips == {0x410, 0x413, 0x417, 0x460, 0x415, 0x469}
     assert {scene.erased for scene in SCENES.values()} == {b"\xff", b"\x00"}
@@ -353,7 +353,7 @@ STARTS = [
 
 @pytest.mark.parametrize("sentence", STARTS)
 def test_an_untrue_sentence_of_the_bench_is_caught(sentence: str, tmp_path: Path) -> None:
-    """After a run that was started by Go, an untrue sentence of the bench about identity, log or start is detected."""
+    """An untrue sentence of the bench about the board's identity, the log or the start of the program is detected."""
     link = WirelessLink(SCENES[SOME].board(Faults()), Mishaps())
     judge = judge_at(NO_FAULT, link, tmp_path)
     assert attempt(NO_FAULT, judge=judge, spoil=lambda ready: ready).name == "done"
@@ -363,7 +363,7 @@ def test_an_untrue_sentence_of_the_bench_is_caught(sentence: str, tmp_path: Path
 
 
 def test_bytes_beside_the_image_are_not_reported_if_their_page_stays(tmp_path: Path) -> None:
-    """No sentence states that bytes beside the image were written back if their page was not erased."""
+    """If no page with bytes beside the image was erased, a sentence that such bytes were written back is untrue."""
     link = WirelessLink(SCENES[UNCHANGED_TAIL].board(Faults()), Mishaps())
     case = replace(NO_FAULT, scene=UNCHANGED_TAIL)
     judge = judge_at(case, link, tmp_path)

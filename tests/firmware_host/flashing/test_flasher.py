@@ -235,7 +235,7 @@ def test_bytes_beside_the_image_in_a_page_that_stays_are_not_handed_over() -> No
 
 
 def test_erased_bytes_at_the_ends_are_not_handed_over() -> None:
-    """Blank bytes at both ends of the bytes beside the image are not yielded, because they are not written."""
+    """Of the bytes beside the image, blank bytes at the beginning and at the end are not yielded."""
     image = code(100)
     beside = b"\xff" * 50 + b"be\xffside" + b"\xff" * 50
     first, *_ = flash(SimulatedBoard(flash=image.data[:-1] + b"!" + beside), image)

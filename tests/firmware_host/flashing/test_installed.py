@@ -75,7 +75,7 @@ def test_contents_that_are_not_a_release_are_distinguished(flash: bytes, expecte
 
 
 def test_other_products_are_asked_for_only_where_nothing_else_explains_the_flash() -> None:
-    """Releases of other products are looked up only if the flash is neither blank nor a release of its own product."""
+    """Other products are looked up only if the flash is not blank and has no release of the board's product."""
     asked: list[int] = []
 
     def others() -> list[Release]:

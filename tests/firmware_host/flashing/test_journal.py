@@ -141,7 +141,7 @@ def test_a_mixture_of_before_and_after_is_explained(checksums: list[int], at_onc
 def test_with_its_first_words_only_the_first_page_may_be_odd(
     checksums: list[int], explained: object, at_once: object
 ) -> None:
-    """A flash with complete first words matches only if all pages but the first are old, or all of them are new.
+    """If the first words of the image are complete, a flash matches only if its other pages are all old or all new.
 
     A flash that does not match may contain a program from another source.
     """
@@ -217,7 +217,7 @@ def test_a_journal_that_cannot_be_believed_is_refused(changes: dict[str, Any], t
 
 
 def test_the_old_bytes_of_an_only_page_are_read_back(tmp_path: Path) -> None:
-    """A journal returns the recorded old bytes of an image's only page.
+    """If an image has only one page, the old bytes of this page are read back from the journal.
 
     Journals of earlier versions lack these old bytes.
     """
@@ -233,7 +233,7 @@ def test_the_old_bytes_of_an_only_page_are_read_back(tmp_path: Path) -> None:
     [(b"old bytes", False), (b"\xff" * 9, True), (b"\x7fld b\xffte\x7f", True), (b"new bytes", False)],
 )
 def test_a_half_erased_only_page_is_explained_by_its_old_bytes(found: bytes, is_explained: object) -> None:
-    """The journal explains the contents of a single page if a partial erase of the old bytes can produce them."""
+    """The contents of an image's only page match the journal if a partial erase of the old bytes can produce them."""
     sampled = entry(replace(CHANGES, sample=Preserved(BASE, b"old bytes")))
     assert sampled.explains_only_unit(lambda _: found, wanted=b"", blank=0xFF) is is_explained
     assert not entry().explains_only_unit(lambda _: found, wanted=b"", blank=0xFF)
@@ -295,7 +295,7 @@ def test_newer_bytes_are_not_restored(found: bytes) -> None:
 
 
 def restored(found: bytes) -> bytes:
-    """Return the bytes that a run restores, if the flash has the given bytes in place of the kept bytes."""
+    """Return the bytes that a run restores if the flash has `found` where the journal recorded `KEPT`."""
     start = BASE + KIB
     board = SimulatedBoard(flash=b"\xff" * KIB + found[: len(KEPT)])
     bootloader = connected(board)

@@ -1,4 +1,4 @@
-"""A journal does not match foreign contents, overwrite newer bytes or permit downgrades."""
+"""A journal does not match foreign contents, does not overwrite newer bytes, and does not permit downgrades."""
 
 from __future__ import annotations
 

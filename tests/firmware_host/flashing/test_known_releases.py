@@ -36,7 +36,7 @@ def digests_of(flash: bytes) -> Callable[[int, Sequence[int]], list[bytes]]:
 
 
 def held(vendor: Vendor, product: Product, *, flash: bytes, block: int) -> Version | None:
-    """Return the version that the chain's record at a block detects in a flash."""
+    """Return the version that is detected in a flash from the releases recorded on the chain at a block."""
     known = known_releases(vendor.contract, product.name, block=block)
     found = held_release(known.own, sha256=digests_of(flash))
     return found.version if found else None

@@ -78,7 +78,7 @@ def test_one_run_answers_what_was_announced() -> None:
 
 
 def test_more_lengths_than_one_run_takes() -> None:
-    """A run on the chip hashes at most eight lengths; the flash is read if several runs would take longer."""
+    """A run on the chip hashes at most eight lengths; if several runs would take longer, the flash is read instead."""
     link, contents = on_chip(SimulatedBoard(flash=OLD))
     lengths = range(9000, 9020)
     expected = tuple(hashlib.sha256(OLD[:length]).digest() for length in lengths)

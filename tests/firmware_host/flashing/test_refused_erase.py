@@ -53,7 +53,7 @@ class RefusingLink(WatchedLink):
 
 
 def connected(profile: BoardProfile) -> tuple[SimulatedBoard, RefusingLink, Bootloader, FlashPlan]:
-    """Return a board without blank flash, its link and client, and the plan of an image."""
+    """Return a board whose flash is full of old bytes, its link and client, and the plan of an image."""
     board = SimulatedBoard(profile, flash=OLD[: profile.flash_size])
     link = RefusingLink(board)
     bootloader = Bootloader(link)
@@ -117,7 +117,7 @@ def test_the_erase_of_some_pages_offers_the_erase_of_everything() -> None:
 
 
 def test_a_page_that_stays_shows_sixteen_bytes_that_are_not_erased() -> None:
-    """The error about a page that was not erased shows at most 16 bytes, and at least one of them is not erased."""
+    """The error about a page that was not erased shows 16 bytes, from the first byte that is not erased."""
     profile = profile_of("stm32l053r8")
     image = code(KIB)
     # The first words are erased already, and the rest of the half pages that are written last is not.

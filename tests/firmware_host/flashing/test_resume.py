@@ -96,7 +96,7 @@ def _state(left: bytes, message: str) -> str:
 
 
 def ladder(name: str, *, step: int = 1, folder: Path, proof: Proof) -> Counter[str]:
-    """Count the outcomes of a fault at successive positions, until the position is after the end of the run."""
+    """Count the outcomes of runs with a fault at ever later positions, until a run ends before its fault."""
     outcomes: Counter[str] = Counter()
     first = sampled(range(1, step + 1), one_in=step)[0]
     for number in itertools.count(first, step):

@@ -38,7 +38,7 @@ def changed(*pages: int) -> bytes:
 
 
 def seconds_for(old: bytes, proof: Proof) -> tuple[float, Finished]:
-    """Return the seconds from connecting to the proof of a flash over an old release, and the result."""
+    """Replace old flash contents; return the seconds from the connection to the proof, and the result."""
     clock = Clock()
     link = TimedLink(SimulatedBoard(flash=old, times=clock.times(latency=0.001)), clock)
     before = proven(replace(IMAGE, data=old), version=Version(1, 0, 0)).release

@@ -91,7 +91,7 @@ def test_a_short_echo_is_a_collision() -> None:
 
 @pytest.mark.parametrize(("answer", "words"), [(b"", "none came back"), (b"\x79", "79 came back for 7f")])
 def test_a_line_without_the_expected_echo_is_refused(answer: bytes, words: str) -> None:
-    """If the first frame is not echoed, the error suggests that the line has no echo, and to omit the option."""
+    """If the first frame is not echoed, the error proposes to omit the option for a line with an echo."""
     with one_wire(lambda _: answer) as link, pytest.raises(LinkError, match="does not return the sent bytes") as error:
         link.write(b"\x7f")
     assert words in error.value.why
@@ -145,7 +145,7 @@ def test_a_pseudo_terminal_without_parity_needs_no_note() -> None:
     ],
 )
 def test_a_mode_is_written_in_words(mode: LineMode, words: str) -> None:
-    """A line mode's text names every difference from the usual line, and is parsed as the same mode."""
+    """A line mode is written as its differences from the usual line, and this text is parsed as the same mode."""
     assert mode.words == words
     assert LineMode.parse(words) == mode
 

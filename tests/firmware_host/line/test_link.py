@@ -80,7 +80,7 @@ def test_a_note_reports_that_a_pseudo_terminal_has_no_parity() -> None:
 
 
 def test_a_pseudo_terminal_can_be_opened_again() -> None:
-    """A pseudo-terminal can be opened a second time, which fails with pyserial's default settings."""
+    """A pseudo-terminal can be opened a second time; pyserial's default settings would fail the second time."""
     far, near = os.openpty()
     tty.setraw(near)
     for _ in range(2):
@@ -101,13 +101,13 @@ def test_a_pseudo_terminal_can_be_opened_again() -> None:
     ],
 )
 def test_the_address_of_a_serial_server_is_corrected(url: str, words: str) -> None:
-    """An address without a scheme is given one, and a wrong host name is reported as a wrong host name."""
+    """The error for an address without a scheme proposes one; the error for an unknown host name states this cause."""
     with pytest.raises(LinkError, match=words):
         open_link(url)
 
 
 def test_a_busy_port_is_not_shared() -> None:
-    """A port that another program uses is refused, because each program would read answers to the other program."""
+    """A port that another program uses is refused, because each program would receive some answers for the other."""
     with (
         pty_pair() as (link, _),
         pytest.raises(LinkError, match=r"busy, .* uses it\. Close the other program") as refusal,

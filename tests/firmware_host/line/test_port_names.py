@@ -1,4 +1,4 @@
-"""Serial ports have the names and the error remedies of each operating system."""
+"""Port names and the remedies in errors about ports are those of the operating system."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SYSTEMS = {"linux": "/dev/ttyUSB0", "darwin": "/dev/cu.", "win32": "COM3"}
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_missing_port_has_the_names_of_its_system(system: str) -> None:
-    """The remedy for a missing port and the example contain a port name of the operating system."""
+    """The remedy for a missing port, and the example of a port name, contain a port name of the operating system."""
     assert SYSTEMS[system] in open_remedy(errno.ENOENT, system)
     assert SYSTEMS[system] in example(system)
     assert SYSTEMS[system] in open_remedy(errno.ENOTTY, system)

@@ -32,7 +32,7 @@ class Line:
         side: the line mode of the simulated board.
         mode: the host's mode.
         wiring: the wiring of the simulated port; None for a bare TCP connection.
-        host: the host's name for this wiring.
+        host: the wiring that the host must use for this line.
     """
 
     side: BoardSide
@@ -152,14 +152,14 @@ def test_a_line_with_an_echo_is_required_to_have_one() -> None:
 
 @pytest.mark.parametrize("name", [name for name, wiring in WIRINGS.items() if wiring.uses_rts])
 def test_rts_has_one_purpose(name: str) -> None:
-    """A wiring that uses RTS is refused together with an RS485 transceiver that RTS switches."""
+    """A wiring that uses RTS is refused if RTS must also switch an RS485 transceiver."""
     with pytest.raises(UsageError, match="RTS cannot switch an RS485 transceiver"):
         BoardLine("/dev/ttyUSB0", wiring=WIRINGS[name], mode=LineMode(rs485=True))
 
 
 @pytest.mark.parametrize("name", WIRINGS)
 def test_a_start_by_reset_needs_both_lines(name: str) -> None:
-    """A start by a reset is accepted exactly for the wirings that drive NRST and BOOT0."""
+    """A start by a reset is accepted only for wirings that drive both NRST and BOOT0."""
     if WIRINGS[name].drives_boot0:
         assert BoardLine("/dev/ttyUSB0", wiring=WIRINGS[name], start=StartMethod.RESET).starts_by_reset
         assert not BoardLine("/dev/ttyUSB0", wiring=WIRINGS[name], start=StartMethod.GO).starts_by_reset

@@ -240,7 +240,7 @@ def locked_wrongly() -> ElementMemory:
     ids=["absent", "unlocked", "locked wrongly", "late", "checksum", "truncated", "another vendor's"],
 )
 def test_a_bad_chip_leaves_the_device_running(memory: ElementMemory | None, faults: ChipFaults, has_keys: bool) -> None:  # noqa: FBT001
-    """The device still runs its image, answers each request within seconds, and reports only integrity."""
+    """With an unusable or foreign secure element, the board runs its image, and its proof is "integrity only"."""
     agent = BoardAgent(OLD, memory=memory)
     agent.element.faults = faults
     agent.boot()
@@ -258,7 +258,7 @@ def test_a_bad_chip_leaves_the_device_running(memory: ElementMemory | None, faul
 
 
 def test_a_chip_that_fails_later_signs_nothing(agent: BoardAgent) -> None:
-    """Entries made without the secure element have a number and no signature; later, its counter catches up."""
+    """Entries are numbered but not signed while the secure element is absent; later entries continue the numbers."""
     for faults in (ChipFaults(is_absent=True), ChipFaults()):
         agent.element.faults = faults
         agent.boot()

@@ -78,7 +78,7 @@ def test_a_disturbed_bus_leaves_integrity(faults: ChipFaults) -> None:
 
 
 def test_a_foreign_image_is_not_started_once_the_chip_knows_another() -> None:
-    """An image that bypassed the loader has a valid digest, but no valid signature of the vendor."""
+    """A foreign image is not started if the secure element has stored the digest of another image."""
     device = ChipBoard()
     assert device.boot() == PRESENT | CHECKED
     other = ChipBoard("test-foreign")

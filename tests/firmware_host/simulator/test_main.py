@@ -75,7 +75,7 @@ def test_malformed_options_are_refused(words: list[str], message: str, capsys: p
 def test_a_file_that_is_not_the_flash_of_the_chip_is_not_overwritten(
     tmp_path: Path, size: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """``--flash`` with an image, a settings file or another chip's flash refuses the file, and leaves it unchanged."""
+    """``--flash`` refuses an image, a settings file and the flash of another chip, and does not change the file."""
     file = tmp_path / "app.bin"
     file.write_bytes(bytes(size))
     assert main(["--flash", str(file)]) == 2
@@ -120,7 +120,7 @@ def test_the_command_prints_its_url_and_ends_on_a_signal(tmp_path: Path, stop: s
 
 
 def test_the_second_bank_can_begin_with_another_page_number(tmp_path: Path) -> None:
-    """With ``--second-bank-page``, the boot ROM erases the second bank's first page for this page number."""
+    """``--second-bank-page 256`` makes 256 the page number of the second bank's first page."""
     flash = tmp_path / "board.flash"
     flash.write_bytes(bytes(512 * 1024))
 

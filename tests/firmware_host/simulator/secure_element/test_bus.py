@@ -31,13 +31,13 @@ def bench() -> Bench:
 
 
 def test_the_checksum_is_the_chips() -> None:
-    """With the tests' checksum function, the published packet and the published answer to a wake are valid."""
+    """The tests' checksum function gives the checksums of the published packet and of the published wake answer."""
     assert packet(0x30) == INFO
     assert checksum(bytes.fromhex("0411")) == bytes.fromhex("3343")
 
 
 def test_a_sleeping_chip_answers_only_the_wake_condition(bench: Bench) -> None:
-    """The chip acknowledges nothing until a wake, and nothing until the time tWHI after the wake has passed.
+    """The chip acknowledges nothing before a wake, and nothing within the time tWHI after the wake.
 
     Then 04 11 33 43 can be read.
     """

@@ -111,7 +111,7 @@ def test_wrong_parts_of_a_message(chip: SecureElement, mode: int, param2: int, s
 
 @pytest.mark.parametrize(("mode", "sent"), [(START, b"x"), (HMAC_START, b"x"), (0x82, b"")])
 def test_wrong_starts_and_targets(chip: SecureElement, mode: int, sent: bytes) -> None:
-    """A SHA start command refuses a message, and refuses bit 7 alone as the digest's target."""
+    """A SHA start with a message is refused, and so is a SHA end with the undefined digest target 0x80."""
     chip.execute(SHA, START)
     assert refused(lambda: chip.execute(SHA, mode, len(sent), sent)) == PARSE
 

@@ -212,7 +212,7 @@ def test_a_key_can_need_the_latch(chip: SecureElement) -> None:
 
 
 def test_a_key_can_need_an_authorization(chip: SecureElement) -> None:
-    """A key with ReqAuth signs only after a CheckMac with its other key, until the next sleep."""
+    """A key with ReqAuth signs only after a CheckMac with its authorization key, until a CheckMac fails."""
     assert refused(lambda: sign(chip, AUTHORIZED)) == FORBIDDEN
     other = bytes(13)
     response = sha256(bytes(32), DIGEST, bytes(4), bytes(11), SERIAL[8:9], bytes(4), SERIAL[:2], bytes(2))

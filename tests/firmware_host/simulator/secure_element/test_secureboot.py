@@ -157,7 +157,7 @@ def test_protected_wires() -> None:
 
 
 def test_a_nonce_can_be_required() -> None:
-    """With bit 4 of SecureBootConfig, plain digests are refused, and so are nonces of the host alone."""
+    """With bit 4 of SecureBootConfig, plain digests are refused, and so are nonces that only the host chose."""
     chip = chip_with(KEEP_DIGEST, flags=0x10)
     assert refused(lambda: boot(chip, COPY, OLD, signed(VENDOR, OLD))) == FORBIDDEN
     chip.execute(NONCE, 3, 0, bytes(32))
