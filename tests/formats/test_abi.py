@@ -83,7 +83,7 @@ def test_calldata_with_junk_behind_it_is_not_decoded(call: tuple[str, list[Any]]
 @settings(deadline=None)
 @given(call=calls_of(FUNCTIONS, "outputs"))
 def test_answers_are_decoded_as_web3_encodes_them(call: tuple[str, list[Any]]) -> None:
-    """Return data that eth-abi encoded are decoded to the original values."""
+    """The result of a call, encoded by eth-abi, is decoded to the original values."""
     name, values = call
     if values:
         types = [canonical(output) for output in FUNCTIONS[name]["outputs"]]

@@ -86,7 +86,7 @@ def test_sections_in_disorder_are_refused(data: st.DataObject, *, repeat: bool) 
 
 
 def mixed(stream: list[bytes]) -> bool:
-    """Whether a stream is the file's CAR in which only some of the repeated blocks are included again."""
+    """Whether a stream is the file's CAR in which any repetitions of blocks may be left out."""
     wanted = sections(TREE, repeat=True)
     seen: list[bytes] = []
     for part in wanted:

@@ -55,7 +55,7 @@ def test_the_signed_bytes_are_those_of_the_standard() -> None:
     ],
 )
 def test_other_forms_are_refused(items: object, why: str) -> None:
-    """Other headers or lengths, numbers out of range, and an ECDSA signature with a high s are refused."""
+    """A statement is refused if its headers, its lengths, or r and s of its signature differ from the fixed form."""
     with pytest.raises(ValueError, match=why):
         SignedStatement.decode(cbor.encode(items))
 

@@ -1,4 +1,4 @@
-"""Without the library detools, which is compiled at installation, the error for deltas names the extra to install."""
+"""Errors about deltas if the library detools, which is compiled at installation, is not installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from blockota.formats.delta import apply_patch, make_patch
 
 
 def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Making and applying a delta without detools exit with status 2 and name the missing package."""
+    """Without detools, making or applying a delta raises an error that names the extra `delta`."""
     monkeypatch.setitem(sys.modules, "detools", None)
     for use in (lambda: make_patch(b"a", b"b"), lambda: apply_patch(b"a", b"\x02", compression="crle", limit=1)):
         with pytest.raises(UsageError, match="of the extra `delta`, is not installed") as missing:

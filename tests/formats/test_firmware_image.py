@@ -175,7 +175,7 @@ def test_hex_gives_back_what_was_written(data: bytes, offset: int, width: int) -
 
 
 def test_the_same_bytes_twice_in_a_hex_file_agree() -> None:
-    """Records that repeat bytes of other records are read; a record with different bytes names the first difference."""
+    """Records may overlap if their bytes are equal; otherwise, the error contains the first differing address."""
     twice = linear(BASE) + record(0, 0, b"abcd") + record(0, 2, b"cdef") + record(0, 0, b"abcd") + END
     assert read_image(twice).data == b"abcdef"
     different = linear(BASE) + record(0, 0, b"abcd") + record(0, 2, b"cXef") + END
@@ -198,7 +198,7 @@ def test_the_same_bytes_twice_in_a_hex_file_agree() -> None:
     ],
 )
 def test_parts_that_are_not_flash_contents_are_named(address: int, where: str) -> None:
-    """A HEX or ELF file with a part in another memory is refused with the memory's name and its remedy."""
+    """A HEX or ELF file with a part outside the flash is refused; the error names the memory of this part."""
     content = linear(BASE) + record(0, 0, b"code") + linear(address) + record(0, address & 0xFFFF, b"\xa5\x5a") + END
     why = re.escape(f"{address:#010x}-{address + 1:#010x} (2 bytes) lies in {where}")
     for file in (content, elf(segments=[(BASE, b"code"), (address, b"\xa5\x5a")])):
@@ -220,7 +220,7 @@ def test_parts_that_are_not_flash_contents_are_named(address: int, where: str) -
     ],
 )
 def test_parts_are_named_by_the_memory_that_the_chip_has(family: str, address: int, where: str) -> None:
-    """For a known chip, the error names one memory; a part outside its flash is refused before gaps are checked."""
+    """For a known chip family, the error names the memory at the address, or the bounds of the largest flash."""
     content = linear(BASE) + record(0, 0, b"code") + linear(address) + record(0, address & 0xFFFF, b"\xa5\x5a") + END
     with pytest.raises(ImageError, match=re.escape(f"{address:#010x}-{address + 1:#010x} (2 bytes) {where}")):
         read_image(content, flash=ChipFlash(range(BASE, BASE + 0x2_0000), family))

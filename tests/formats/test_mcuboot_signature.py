@@ -1,4 +1,4 @@
-"""Signatures of MCUboot images: imgtool's are verified, ours equal imgtool's, and each change is detected."""
+"""Images signed by imgtool are verified, our signed images equal those of imgtool, and each change is detected."""
 
 from __future__ import annotations
 

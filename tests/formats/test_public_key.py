@@ -13,7 +13,7 @@ PublicKeyOfPeer = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | x25519.
 
 
 def rsa_key(bits: int, *, exponent: int = 65537) -> rsa.RSAPublicKey:
-    """Return an RSA key whose modulus is not a product of primes, which no key format reveals."""
+    """Return an RSA key with an invented modulus, because key formats do not check that it is a product of primes."""
     return rsa.RSAPublicNumbers(exponent, (1 << (bits - 1)) + 0x1F5).public_key()
 
 

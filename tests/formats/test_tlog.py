@@ -124,7 +124,7 @@ def test_a_tree_grown_in_steps_is_the_tree_of_rfc_6962(size: int, steps: set[int
 
 
 def test_the_tiles_of_a_tree_are_those_of_the_specification() -> None:
-    """The example of C2SP tlog-tiles is met: the tile counts and widths at each level for 70,000 entries."""
+    """For 70,000 entries, the number and width of the tiles at each level equal C2SP's example (tlog-tiles)."""
     tiles = [tile for tile in tiles_of(70_000) if tile.level is not None]
     assert len([one for one in tiles if one.level == 0 and one.width == TILE_WIDTH]) == 273
     rest = [one for one in tiles if one.level or one.width < TILE_WIDTH]
@@ -137,7 +137,7 @@ def test_the_tiles_of_a_tree_are_those_of_the_specification() -> None:
 
 @pytest.mark.parametrize("size", [1, 255, 256, 257, 700, 66_000])
 def test_a_growing_tree_writes_exactly_its_tiles(size: int) -> None:
-    """The tiles that a tree writes are those of the specification, full or with the right partial width."""
+    """A growing tree writes exactly the tiles that the specification requires, each with the right width."""
     edge = TreeEdge()
     list(edge.grow(bytes(HASH_SIZE) for _ in range(size // 3)))
     written = dict(edge.grow(bytes(HASH_SIZE) for _ in range(size - size // 3)))

@@ -1,4 +1,4 @@
-"""The linked address of a program is found if it differs from the load address, and never reported otherwise."""
+"""The address that a program was linked for is reported if, and only if, it differs from the load address."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def random_program(base: int) -> bytes:
 
 
 def test_a_program_behind_a_boot_loader_is_found() -> None:
-    """An image that is linked for 0x08007000 is found at 0x08000000, although its code is unknown."""
+    """A program at 0x08000000 that was linked for 0x08007000 is reported, even if its code is not recognised."""
     image = random_program(MOVED)
     assert find_link_address(image, BASE) == LinkAddress(MOVED + 0x3A0, is_certain=False, probable=MOVED)
     assert find_link_address(image, MOVED) is None
@@ -41,7 +41,7 @@ def test_the_functions_at_the_handlers_give_the_exact_address(moved: int, handle
 
 @pytest.mark.parametrize("handlers", [0, 1])
 def test_few_handlers_give_no_certain_address(handlers: int) -> None:
-    """With one or two handlers, the address is reported as the lowest possible one, because a match can be chance."""
+    """With only one or two handlers, the reported address is not certain, because the match can be chance."""
     image = program(MOVED, before=noise(5000), handlers=handlers, after=noise(60_000))
     found = find_link_address(image, BASE)
     assert found
@@ -70,7 +70,7 @@ def test_reserved_words_do_not_count(value: int) -> None:
 
 
 def with_exceptions(base: int, address: int, words: Sequence[int]) -> bytes:
-    """Return a program at `base` that has an address in some words of its vector table."""
+    """Return a program at `base` whose vector table has `address` in the given words."""
     image = bytearray(program(base, after=noise(20_000)))
     for word in words:
         struct.pack_into("<I", image, 4 * word, address)
@@ -88,7 +88,7 @@ def test_handlers_outside_the_flash_are_found(address: int) -> None:
 
 
 def test_a_few_handlers_outside_the_flash_count_if_the_others_are_not_functions() -> None:
-    """A program that shares a handler with its boot loader, or has some in RAM, is recognised by the other handlers."""
+    """Handlers in the boot loader or in RAM are ignored if the program's other handlers are functions."""
     assert find_link_address(with_exceptions(MOVED, BASE + 0x41, (2,)), MOVED) is None
     assert find_link_address(with_exceptions(MOVED, 0x2000_0001, MOST), MOVED) is None
     below = bytearray(random_program(MOVED))
