@@ -142,7 +142,7 @@ def test_a_validator_commands_once(run: AccessRun) -> None:
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_other_identities_may_not_command(run: AccessRun, kind: IdentityKind) -> None:
-    """A command of an identity that is not a validator is refused with a proven warning, and not sent."""
+    """A command signed by an identity other than a validator is not sent; its signature proves the logged warning."""
     answer = asked(run, command(OTHERS[kind], 20))
     assert answer["error"]["code"] == -32005
     assert not [one for one in run.commands.waiting() if one.id == "c-20"]

@@ -62,7 +62,7 @@ class KilledDisk(LogDisk):
         self._killer()
 
     def sync(self) -> None:
-        """Flush the names to the disk, followed by a point."""
+        """Flush the names to the disk, and then pass a point."""
         super().sync()
         self._killer()
 

@@ -62,7 +62,7 @@ def test_the_judge_accepts_what_is_true(signer: SigningDevice, diary: Diary) -> 
 
 
 def test_the_judge_finds_false_entries(signer: SigningDevice, diary: Diary) -> None:
-    """The judge reports an image not confirmed yet, a wrong signature, and a claim that the device did not make."""
+    """The judge reports a receipt before the confirmation, a wrong signature, and a claim that no device made."""
     receipt = signed_install(signer)
     assert faults(diary, replace(receipt, time=receipt.time - 1)) == (1, 0, 0)
     assert faults(diary, signed_install(SigningDevice(7))) == (1, 0, 0)
@@ -71,7 +71,7 @@ def test_the_judge_finds_false_entries(signer: SigningDevice, diary: Diary) -> N
 
 
 def test_the_judge_finds_lost_and_doubled_entries(signer: SigningDevice, diary: Diary) -> None:
-    """The judge reports a missing or repeated receipt or text, and a text at another index than acknowledged."""
+    """The judge reports entries that are missing, repeated, or at another index than the gateway acknowledged."""
     receipt = signed_install(signer)
     assert faults(diary) == (0, 1, 0)
     assert faults(diary, receipt, signed_install(signer)) == (0, 0, 1)

@@ -73,7 +73,7 @@ def event(number: int, body: str = "too hot") -> bytes:
 
 
 def test_a_body_with_wrong_blocks_is_refused(tmp_path: Path) -> None:
-    """A missing, repeated, too short or too large block, or one of reserved size, ends the transfer with a warning."""
+    """A missing, repeated, too short or too large block ends the transfer, and so does a reserved block size."""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, _: int) -> None:
         await device.register()

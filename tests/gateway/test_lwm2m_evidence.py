@@ -237,7 +237,7 @@ def test_a_success_without_the_image_is_not_believed(play: Play) -> None:
 
 
 def test_two_gateways_that_serve_one_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A statement for one gateway is refused by another one, which does not install the first one's image either."""
+    """A second gateway refuses a statement made for the first gateway, and has the device download the image again."""
     monkeypatch.setattr(server, "find_spec", lambda _: None)
     signer = SigningDevice()
     folders = [tmp_path / name for name in ("first", "second")]

@@ -239,7 +239,7 @@ def test_orders_name_their_devices_and_bans_are_seen(city: City, reader: Reader)
 
 
 def test_a_gateway_without_an_identity_is_reported(city: City, reader: Reader) -> None:
-    """A gateway that is not enrolled yet, or as another kind, states this as a trouble."""
+    """If the gateway's identity is not enrolled, or is of another kind, the gateway reports this as trouble."""
     contracts = (city.identities, city.devices, city.orders)
     for uuid, why in (
         (UUID(int=7), "it is not enrolled"),

@@ -46,7 +46,7 @@ class RecordedInterface:
         return self.has_table
 
     def resolves(self, endpoint: str) -> bool:
-        """Whether the endpoint's host is not in `unknown_hosts`."""
+        """Return False if `unknown_hosts` contains the endpoint's host."""
         return endpoint.partition(":")[0] not in self.unknown_hosts
 
     def open(self, address: IPv4Address) -> None:
@@ -121,7 +121,7 @@ def host(enrolled: City) -> Host:
 
 
 def of_gateways(city: City) -> int:
-    """Return how many gateways with tunnels the registry has."""
+    """Return the number of gateways in the registry that have tunnels."""
     return len(read_tunnels(city.identities, TunnelSettings(UUIDS[OWN], Path())).peers)
 
 
@@ -226,7 +226,7 @@ def test_the_peers_of_a_killed_process_are_removed_first(host: Host) -> None:
 
 
 def test_rules_that_another_program_removed_are_loaded_again(host: Host) -> None:
-    """Firewall rules that another program flushed, such as a restart of nftables.service, are loaded again.
+    """Firewall rules that another program deleted, for example by restarting nftables.service, are loaded again.
 
     Reloading the rules needs no chain.
     """
@@ -278,7 +278,7 @@ def test_an_endpoint_that_cannot_be_resolved_does_not_harm_the_others(host: Host
 
 
 def test_one_process_follows_the_registry(tmp_path: Path) -> None:
-    """A second process for the same tunnels is refused: at its end it would remove the first one's peers."""
+    """A second process for the same tunnels is refused, because its end would remove the peers of the first process."""
     own = TunnelSettings(UUIDS[OWN], tmp_path / "vpn.key")
     with follow_alone(own), pytest.raises(RefusedError, match="in use"), follow_alone(own):
         pass

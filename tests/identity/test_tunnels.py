@@ -64,7 +64,7 @@ def addresses(own: Identity) -> list[int]:
     ],
 )
 def test_the_kinds_decide_who_is_a_peer(own: Identity, numbers: list[int]) -> None:
-    """Validators, gateways and the cloud have tunnels; two identities of one kind and banned ones have none."""
+    """Two identities are peers only if their kinds permit it; banned or retired identities are never peers."""
     assert addresses(own) == numbers
 
 

@@ -190,7 +190,7 @@ def test_a_reading_from_the_far_future_is_refused(run: ValidatorRun, sender: For
 
 
 def test_a_limit_without_end_is_ignored(run: ValidatorRun) -> None:
-    """A limit of 5,000 digits in a query does not fail, although Python refuses to parse it."""
+    """A query with a limit of 5,000 digits is answered, although Python refuses to parse such a number."""
     client = run.client()
     try:
         assert client.get(f"/readings/256?limit={'9' * 5000}")[0] == HTTPStatus.OK
@@ -294,9 +294,9 @@ def test_signed_nonsense_is_no_data(run: ValidatorRun, sender: ForeignSender, da
 
 
 def test_the_published_form_needs_time_nonce_and_receiver(run: ValidatorRun) -> None:
-    """A request in the form of the published system is accepted once.
+    """A request in the form that clients of SF2C-BC sign is accepted once if it has time, nonce and receiver.
 
-    A published-form request without time, nonce and receiver is refused.
+    Without time, nonce and receiver, such a request is refused.
     """
     sender = SENDERS["RS256"]
     fresh = {"time": int(time.time()), "nonce": secrets.token_hex(8), "to": str(VALIDATOR)}

@@ -76,7 +76,7 @@ def test_a_new_validator_loads(tmp_path: Path) -> None:
 
 
 def test_a_validator_that_never_ran_has_no_state(tmp_path: Path) -> None:
-    """Each command without its setting names the missing setting and the command that writes it."""
+    """`validator status` proposes `validator init` without settings, and `validator run` if the validator never ran."""
     status, _, errors = run(tmp_path, "validator", "status")
     assert (status, "blockota validator init" in errors) == (2, True)
     init(tmp_path)

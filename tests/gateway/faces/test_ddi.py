@@ -376,7 +376,7 @@ def test_a_withdrawn_action_is_cancelled(tmp_path: Path) -> None:
 
 
 def test_a_real_core_logs_a_claim_only_after_the_success(tmp_path: Path) -> None:
-    """A device's wrong version and premature success make no entry of an installed release; its right report does."""
+    """A success reported before the download is refused; a success after the download is logged as a claim."""
     new = release_facts(tmp_path, "1.1.0")
     policy = GroupPolicy(delivery=DeliveryPolicy(pauses=()))
 
@@ -423,7 +423,7 @@ async def _update(gateway: GatewayCore, folder: Path, image: bytes) -> None:
 
 
 def test_a_device_that_names_its_image_is_believed_only_then(tmp_path: Path) -> None:
-    """For a device that names its image, a success alone makes no entry.
+    """If a device reports its image in its attributes, a success alone makes no log entry.
 
     After the restart, the device's attributes lead to a log entry, or show that the device rolled back.
     """
@@ -453,7 +453,7 @@ def test_a_device_that_names_its_image_is_believed_only_then(tmp_path: Path) -> 
 
 
 def test_a_success_before_the_device_starts_the_image_is_no_report(tmp_path: Path) -> None:
-    """The gateway remembers over a restart that a device names its image, and such a device may end its trial."""
+    """If a device reports its image in its attributes, a success starts a trial, also after a gateway restart."""
     old, new = release_facts(tmp_path, "1.0.0"), release_facts(tmp_path, "1.1.0")
 
     async def main() -> None:

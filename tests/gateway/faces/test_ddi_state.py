@@ -92,7 +92,7 @@ def test_a_success_of_a_withdrawn_update_is_logged(tmp_path: Path) -> None:
 
 
 def test_a_state_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
-    """If the state file is damaged, making the face fails with an error that names the state."""
+    """If the face's state file is damaged, the constructor of `DdiFace` raises an error that names the state."""
     (tmp_path / STATE_NAME).write_bytes(b"no database" * 100)
     with pytest.raises(StoreError, match="the state of the DDI face"):
         DdiFace(DdiSettings("127.0.0.1", 0), context(tmp_path))

@@ -28,7 +28,7 @@ async def first_id(now: int) -> int:
 
 @pytest.mark.parametrize("seconds", [1, 60, REMEMBERED])
 def test_a_restarted_gateway_does_not_repeat_message_ids(seconds: int) -> None:
-    """After a restart, the message ids are ahead of the earlier ids, and not among those that a device remembers."""
+    """After a restart, the gateway uses higher message ids than before, and repeats no id that a device remembers."""
     before, after = (asyncio.run(first_id(now)) for now in (NOW, NOW + seconds))
     ahead = (after - before) % (1 << 16)
     assert ahead == 160 * seconds

@@ -197,7 +197,7 @@ def killed_at(folder: Path, *points: int) -> tuple[list[Killer], list[int | None
 
 
 def test_no_kill(tmp_path: Path) -> None:
-    """Without a kill, all events are logged, and the run has no more points than enumerated."""
+    """Without a kill, all events are logged, and the run passes at most `POINTS` points."""
     [killer], logged = killed_at(tmp_path, 10_000)
     assert logged == list(range(1, 10))
     assert killer.count <= POINTS

@@ -58,7 +58,7 @@ def warnings(site: Site) -> str:
 
 
 def test_events_and_receipts_are_signed(serve: Serve) -> None:
-    """Signed events have level A, and so have the receipts, which contain events with the board's image."""
+    """Signed events have level A; a receipt contains such an event about the board's image, and has level A as well."""
 
     async def use(site: Site) -> None:
         await settled(site)
