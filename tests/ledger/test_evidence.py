@@ -31,7 +31,7 @@ TREES = [tree_of(map(leaf_hash, ENTRIES[:size])) for size in range(len(ENTRIES) 
 
 
 def undecided(_device: int, _release: bytes) -> int:
-    """Return 0, the index from which entries are evidence as long as there was no decision."""
+    """Return 0, because before any decision all entries from index 0 on are evidence."""
     return 0
 
 

@@ -74,7 +74,7 @@ def test_appended_entries_are_published_and_proven(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sizes", [(1,), (255, 256, 257), (100, 300, 300, 513), (0, 5)])
 def test_earlier_trees_of_a_log_stay_provable(tmp_path: Path, sizes: tuple[int, ...]) -> None:
-    """Every size of a published log, also an unpublished size, has its root and a consistency proof to the newest."""
+    """A log returns the root of every earlier size, published or not, and its consistency proof to the newest size."""
     log = published(tmp_path, *sizes)
     entries = entries_of(0, sizes[-1])
     assert log.published.head() == head_of(entries)

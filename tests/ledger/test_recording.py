@@ -120,7 +120,7 @@ def test_a_log_that_cannot_be_written_keeps_the_outbox(tmp_path: Path) -> None:
 
 
 def test_the_status_has_what_waits_for_an_anchor(tmp_path: Path) -> None:
-    """While the chain is out of reach, the status counts only the unanchored entries of this run, not earlier ones."""
+    """While the chain is out of reach, only entries that this process appended are counted as not anchored."""
     log, lines = TileLog(tmp_path / "log"), LineLog(lambda _: None)
     earlier = recorder(log, lines, [2000])
     earlier.append(MemoryOutbox([(0, ENTRIES[0])]))

@@ -208,7 +208,7 @@ def test_a_release_that_was_given_up_comes_back_only_by_an_order() -> None:
 
 
 def test_a_device_that_leaves_its_release_uses_up_its_tries() -> None:
-    """A device that confirms a release and then leaves it is offered it again, as often as after failed tries."""
+    """If a device confirms a release and then runs another image, this counts as a failed try."""
     settled = AT[Stage.SETTLED]
     for _ in POLICY.pauses:
         left = steps(runs(OLD), start=settled)
@@ -274,7 +274,7 @@ def test_a_release_that_was_given_up_is_withdrawn_when_its_order_ends() -> None:
 
 
 def test_a_device_that_leaves_a_release_without_tries_gets_it_only_by_an_operator() -> None:
-    """A device without tries left that runs the release and leaves it is offered it again only after a retry."""
+    """If a device without remaining tries leaves its release, the release is offered again only after a retry."""
     gave_up = steps(*OFFER, Outcome(succeeded=False, is_refusal=True)).delivery
     left = steps(runs(NEW), runs(OLD), start=gave_up).delivery
     assert (left.stage, left.tries) == (Stage.STOPPED, gave_up.tries)

@@ -188,7 +188,7 @@ def test_the_largest_request_is_read() -> None:
 
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_no_changed_byte_is_accepted_with_another_meaning(place: int, change: int) -> None:
-    """A request with one changed byte is refused, or has the same signed content. A refusal is never evidence."""
+    """A request with one changed byte is refused, or its signed content is unchanged. A refusal is never evidence."""
     good = request()
     raw = bytearray(good)
     raw[place % len(raw)] ^= change

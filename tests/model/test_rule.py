@@ -42,7 +42,7 @@ def test_a_rule_fires_once_after_the_condition_lasted() -> None:
 
 
 def test_a_pause_delays_the_next_command() -> None:
-    """A rule whose condition changes often sends no command for each change."""
+    """A rule whose condition changes often sends at most one command for each pause of 60 s."""
     rule = replace(HOT, duration=0, pause=60)
     flutter = [reading(second, 31 if second % 2 else 29) for second in range(200)]
     assert fired(rule, *flutter) == [1, 61, 121, 181]

@@ -1,4 +1,4 @@
-"""Events in the archive when two chain readers share one chain: vendors may publish on the gateway chain."""
+"""Two chain readers add events of one chain to the archive, because vendors may publish on the gateway chain."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def event(contract: str, name: str, block: int) -> Happening:
 
 
 def test_an_older_event_of_the_other_reader_is_announced(archive: RoomArchive, outbox: NoticeOutbox) -> None:
-    """A release of block 27 is announced once when it is added after an order of block 33: readers add in any order."""
+    """A release of block 27 is announced once, even if another reader has already added an order of block 33."""
     archive.add_happenings([event("UpdateOrders", ORDER, 33)], outbox.add_happenings)
     releases = [event("BlockOTA", RELEASE, 27), event("BlockOTA", RELEASE, 34)]
     archive.add_happenings(releases, outbox.add_happenings)
@@ -44,7 +44,7 @@ def test_an_older_event_of_the_other_reader_is_announced(archive: RoomArchive, o
 
 
 def test_an_event_of_a_contract_admitted_later_is_announced(archive: RoomArchive, outbox: NoticeOutbox) -> None:
-    """A release in block 30 is announced when a producer's contract is admitted after blocks 20 and 40 were read."""
+    """A release of block 30 is announced, even if its producer is admitted after blocks 20 and 40 were read."""
     archive.add_happenings([event("BlockOTA", RELEASE, block) for block in (20, 40)], outbox.add_happenings)
     late = [event("BlockOTA", RELEASE, block) for block in (20, 30, 40, 50)]
     archive.add_happenings(late, outbox.add_happenings)
@@ -53,7 +53,7 @@ def test_an_event_of_a_contract_admitted_later_is_announced(archive: RoomArchive
 
 
 def test_a_reorganisation_keeps_the_events_of_the_other_reader(archive: RoomArchive) -> None:
-    """Deleting the city chain's replaced events leaves the vendor chain's events of the new blocks."""
+    """After a reorganisation, deleting the city contracts' events does not delete the vendor contracts' events."""
     archive.add_happenings([event("BlockOTA", RELEASE, 27), event("UpdateOrders", ORDER, 33)])
     archive.drop_happenings(CHAIN, 20, VendorChain.CONTRACTS)
     archive.add_happenings([event("BlockOTA", RELEASE, 28)])

@@ -33,7 +33,7 @@ VALUE = {"thing": "256", "time": 1_800_000_000, "name": "temperature", "value": 
 
 @pytest.fixture(scope="module")
 def anvil() -> Iterator[Chain]:
-    """Return a chain that starts one hour ago: its blocks, at least one second apart, must not lie in the future."""
+    """Return a chain whose time starts one hour ago, so that no block's time is later than the present."""
     with running_anvil("--timestamp", str(int(time.time()) - 3600)) as chain:
         yield chain
 
@@ -111,7 +111,7 @@ def test_readings_are_kept_with_the_request_that_proves_them(
 def test_a_repeated_request_is_stored_once(
     run: CloudRun, signers: dict[str, RequestSigner], submit: Callable[..., str]
 ) -> None:
-    """A repeated `store` request is refused as `SEEN`; under another name, its `submit` request is not stored again."""
+    """A repeated `store` request is refused as `SEEN`; a new `store` request does not store the reading again."""
     text = submit(77.0)
     request = store(signers["validator"], text, name="once")
     assert run.post(request)["result"] == {"stored": 1}

@@ -36,7 +36,7 @@ def blockota(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_kill_loses_no_acknowledged_request(city: City, tmp_path: Path) -> None:
-    """After a kill during writes, the restarted cloud has all acknowledged requests, and stores the repeated ones."""
+    """After a kill during writes, the restarted cloud has all acknowledged requests, and stores repeated requests."""
     config = write_cloud(city, tmp_path)
     gateway, validator = signer_of("gateway", tmp_path), signer_of("validator", tmp_path)
     acknowledged, pending = set[str](), dict[str, bytes]()

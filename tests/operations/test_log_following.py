@@ -88,7 +88,7 @@ def test_a_log_signed_by_another_key_is_not_read(tmp_path: Path, archive: RoomAr
 
 
 def test_a_log_of_an_identity_that_is_not_enrolled_is_not_a_lie(tmp_path: Path, archive: RoomArchive) -> None:
-    """Without a log key in the registry, the log is not read, but it contradicts nothing."""
+    """If the registry has no key for a log, the log is not read, and is not reported as a lie."""
     follower = LogFollower(KEEPER, write(tmp_path / "log", 0, 3).published, archive)
     follower.update((), None, clock=lambda: 0)
     assert (follower.state.is_lie, count(archive)) == (False, 0)

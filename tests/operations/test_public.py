@@ -57,7 +57,7 @@ class PublicRoom:
     cookie: str = ""
 
     def ask(self, path: str, form: dict[str, str] | None = None) -> tuple[int, str]:
-        """Send a request. Return the status, and all headers and the text without the room's own URL."""
+        """Send a request. Return the status, and headers and text, from which the room's own URL is removed."""
         connection = HTTPConnection(urlsplit(self.url).netloc, timeout=20)
         headers = {"Cookie": self.cookie} if self.cookie else {}
         if form is not None:

@@ -72,7 +72,7 @@ def test_a_transaction_that_fails_writes_nothing(database: CloudDatabase) -> Non
 
 
 def test_every_transaction_changes_a_row(database: CloudDatabase) -> None:
-    """A transaction without a new request still updates the cloud's row, so that its commit waits for a standby."""
+    """Each transaction updates the cloud's row, because only a commit with changes waits for the standby server."""
     for number in (1, 2):
         write(database, accepted(1), now=START + number)
         with database.reading() as connection:
