@@ -120,7 +120,7 @@ def test_too_many_clients_are_asked_to_come_later(tmp_path: Path) -> None:
 def test_connections_end_before_open_files_do(
     tmp_path: Path, open_files: tuple[int, int], connections: int, *, is_reported: bool
 ) -> None:
-    """The number of connections is limited so that open files suffice; further clients receive status 503."""
+    """The number of open files that the system allows limits the connections; further clients receive status 503."""
     with running(tmp_path, clients=30, header_seconds=60, open_files=open_files) as repository:
         idle = [repository.connect() for _ in range(connections - 2)]
         assert repository.get(RAW_PATH).content == SMALL

@@ -76,7 +76,7 @@ def test_requests_may_be_cut_anywhere(repository: Running) -> None:
 
 
 def test_more_requests_than_a_client_has_reason_for_may_end_the_connection(repository: Running) -> None:
-    """Too many pipelined requests may end the connection, after complete responses to the first ones."""
+    """If a client pipelines too many requests, the first requests are answered, and the connection may then end."""
     answers = repository.say(get(RAW) * (4 * MAX_HEADER_SIZE // len(get(RAW))) + CLOSE)
     assert 0 < answers.count(SMALL) <= answers.count(b"HTTP/1.1 200 OK\r\n") <= answers.count(SMALL) + 1
     assert repository.get(RAW).content == SMALL

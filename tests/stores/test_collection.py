@@ -88,7 +88,7 @@ def test_what_an_interrupted_writing_left_goes_along(store: LocalStore) -> None:
 
 
 def test_a_pin_without_its_blocks_does_no_harm(store: LocalStore) -> None:
-    """A pinned file with a missing block and an invalid pin do not prevent the removal of another file."""
+    """Neither an invalid pin nor a pinned file with a missing block prevents the removal of another file."""
     old, new = put(store, OLD), put(store, NEW)
     store.remove_block(new)
     (store.folder / "pins" / "bnothing").touch()

@@ -261,12 +261,12 @@ def test_an_announced_text_without_end_is_cut() -> None:
 
 @pytest.mark.parametrize("uri", ["https://host/x", "https://host/x/", "https://host/x/ipfs", "https://host/x/ipfs/"])
 def test_an_announced_path_may_end_in_the_namespace(uri: str) -> None:
-    """An announced URL may end in ``/ipfs``, a part that requests append themselves."""
+    """An announced URL may end in ``/ipfs``; this ending is removed, because each request appends it."""
     assert list(announced([replica(uri)], is_local_chain=True)) == [Source("https://host/x")]
 
 
 def test_a_named_address_may_end_in_the_namespace_and_not_in_a_file() -> None:
-    """A URL from the settings may end in ``/ipfs``, but not in a content address."""
+    """A URL from the settings may end in ``/ipfs/``, but a URL that continues with a CID is refused."""
     assert list(named(["https://host/ipfs/"], NO_CREDENTIALS)) == [Source("https://host")]
     with pytest.raises(UsageError, match="Give the part of the URL before /ipfs/"):
         list(named([f"https://host/ipfs/{ROOT}"], NO_CREDENTIALS))

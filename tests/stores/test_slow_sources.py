@@ -89,7 +89,7 @@ def test_a_stage_that_is_fast_enough_is_not_interrupted(serve: Serve) -> None:
 
 
 def test_the_car_of_a_slow_source_is_left_for_single_blocks(serve: Serve) -> None:
-    """If a second source is added to a slow one, the slow source's CAR is abandoned in favour of single blocks."""
+    """If a second source is added, the CAR from a slow first source is abandoned, and single blocks are requested."""
 
     def vice(handler: Handler, data: bytes) -> None:
         handler.head(len(data))

@@ -229,7 +229,7 @@ def test_an_invalid_gateway_url_is_refused(url: str) -> None:
     ],
 )
 def test_the_fault_of_a_url_is_named_without_its_secrets(url: str, fault: str) -> None:
-    """The error for an invalid URL names the fault, because a printed URL without its password looks valid."""
+    """The error for an invalid URL names the fault, because parts of the URL that may be secret are not printed."""
     with pytest.raises(UsageError, match=fault) as caught:
         Source(url)
     assert "geheim" not in str(caught.value)

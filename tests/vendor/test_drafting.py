@@ -33,7 +33,7 @@ def test_a_missing_file_is_a_usage_error() -> None:
 def test_what_is_not_an_image_file_is_refused(
     tmp_path: Path, name: str, kind: type[BlockOTAError], message: str
 ) -> None:
-    """A folder and an unreadable path are wrong usage, as for any file; an empty file is refused as an image."""
+    """A folder or an unreadable path in place of an image raises a UsageError, and an empty file an ImageError."""
     (tmp_path / "empty.bin").touch()
     with pytest.raises(kind, match=message):
         read_image_file(tmp_path / name, load_address=BASE)

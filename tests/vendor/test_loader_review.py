@@ -80,7 +80,7 @@ def test_the_first_release_shows_its_counter(shelf: Shelf) -> None:
 
 
 def test_releases_of_one_proposal_are_compared_with_each_other(shelf: Shelf) -> None:
-    """The second release in a proposal is compared with the first one in the proposal, not with the chain's."""
+    """The second release in a proposal is compared with the first release in it, not with the newest on the chain."""
     newest, first, second = shelf.add(0, 1), shelf.add(1, 1), shelf.add(2, 2)
     ((word, what),) = flags(shelf.review([first, second], [newest]))
     assert word is Word.COUNTER
@@ -115,7 +115,7 @@ def test_another_container_hides_nothing(shelf: Shelf) -> None:
 
 
 def test_a_false_manifest_is_found(shelf: Shelf) -> None:
-    """A manifest with a lower counter than its image is flagged: the next publication would be compared with it."""
+    """A manifest with a lower counter than its image is flagged, because later releases are compared with it."""
     release = shelf.add(0, 3)
     manifest = Manifest(
         *(SENSOR.name, release.version, release.sha256, release.size), container=Container.MCUBOOT, security_counter=1

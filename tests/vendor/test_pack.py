@@ -206,7 +206,7 @@ def test_packs_beside_a_pack_are_read_as_far_as_they_are_packs(tmp_path: Path) -
 
 
 def test_a_pack_is_not_a_proposal_file_nor_a_store(store: LocalStore, tmp_path: Path) -> None:
-    """Commands that need the proposal file refuse a pack with an error that states this, and a pack is not writable."""
+    """A pack is refused as a proposal file, with an error that calls it a pack, and is read-only as a store."""
     path = tmp_path / "1.1.0.pack"
     path.write_bytes(pack_bytes(store))
     with pytest.raises(UsageError, match="is a pack"):

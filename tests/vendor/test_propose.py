@@ -197,7 +197,7 @@ def test_a_safe_of_an_old_version_is_refused(restored: Chain, vendor: Vendor, ca
 
 
 def test_a_safe_with_too_few_keys_is_refused(restored: Chain, vendor: Vendor, cast: Cast) -> None:
-    """A Safe cannot own the contracts if fewer of its owners have keys than must sign."""
+    """A Safe cannot own the contracts if the number of its owners with a key is below its threshold."""
     delegation = "0xef0100" + vendor.safe[2:]
     for owner, found in ((cast.owner_a, "0x00"), (cast.owner_b, delegation)):
         rpc(restored, "anvil_setCode", owner.address, found)

@@ -93,7 +93,7 @@ def test_the_calldata_is_decoded_once() -> None:
 
 
 def test_an_unpinned_contract_is_a_red_flag() -> None:
-    """A red flag is raised if only the chain view names the contract."""
+    """A red flag is raised if the chain view contains the contract, but the settings do not."""
     view = replace(VIEW, source="view.json")
     flags = Review(proposal_with(), view, is_pinned=False).red_flags(signer=None, now=NOW) or []
     assert [flag.word for flag in flags] == ["unconfigured"]
