@@ -156,7 +156,7 @@ def _export(session: Session, lines: Sequence[Line], wanted: str | None, output:
     if output == _STDOUT:
         if session.as_json:
             raise UsageError(
-                "--json and --csv - exclude each other", why="both write to stdout", remedy="export to a file"
+                "--json and `--csv -` exclude each other", why="both write to stdout", remedy="export to a file"
             )
         if sys.stdout.isatty():
             # A name in the log could contain control characters, which must not reach the terminal.

@@ -1,4 +1,4 @@
-"""The options of ``blockota flash`` for a second image that a user's command makes for each board, such as its keys."""
+"""The options of ``blockota flash`` for a second image of each board, which a command of the user makes."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class OwnImage:
     def completed(self, bench: BenchSettings, product: str | None, *, resume: bool) -> OwnImage:
         """Return the options, completed by the settings of the bench.
 
-        The settings apply only to the bench's own product; for every other product, only the options apply. A resumed
-        run uses the product in its record.
+        The settings apply only if their product is `product` or is not set. A resumed run uses the product in its
+        record.
 
         Args:
             bench: the settings of the bench.

@@ -287,7 +287,7 @@ def advice(facts: Facts, *, broker: str, confirmations: int, url: str, has_key: 
     Args:
         facts: agreements and time at one block of the chain.
         broker: the broker's address.
-        confirmations: number of blocks that must lie above the block of the facts.
+        confirmations: number of blocks that follow the block at which the facts were read.
         url: announced URL of the broker's repository; empty if the broker announces none.
         has_key: whether the broker has a key to sign announcements.
     """

@@ -109,8 +109,8 @@ def init(
 def run(session: Session, /, events: Path | None, password_fd: int | None) -> None:
     """Receive the requests of validators, until SIGTERM or Ctrl-C.
 
-    The tables of the database are created or updated first. A request is answered after its rows are committed. If the
-    database has a synchronous standby, the rows are then on both servers.
+    The tables of the database are created or updated first. A request is answered after its rows are committed. With a
+    synchronous standby, the commit also waits for the standby.
 
     \b
     Example:  blockota cloud run

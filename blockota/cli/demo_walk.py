@@ -40,7 +40,7 @@ class DemoService:
 
         Raises:
             BlockOTAError: the service ended without a signal.
-            KeyboardInterrupt: a signal ended the service; a terminal sends Ctrl-C to all processes of the command.
+            KeyboardInterrupt: a signal ended the service, such as Ctrl-C, which a terminal sends to all processes.
         """
         status = self.process.poll()
         if status in _STOPPED:

@@ -184,7 +184,7 @@ def _refuse_other_settings(local: LocalChain) -> None:
     raise RefusedError(
         f"{FILE_NAME} in this folder names another chain, so nothing was started",
         why=f"its network {settings.network!r} has the URL {shown_url(settings.url)} and the chain id "
-        f"{settings.chain_id}, the local chain would have {local.url} and {LOCAL_CHAIN_ID}",
+        f"{settings.chain_id}, but the local chain would have {local.url} and {LOCAL_CHAIN_ID}",
         remedy="start the local chain " + ("on the port that the file names" if is_here else "in an empty folder"),
         action=Action.CHOOSE_PORT if is_here else None,
     )

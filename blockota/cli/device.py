@@ -239,7 +239,7 @@ def import_(
 
 @dataclass(frozen=True)
 class _How:
-    """The way to change a device: the key of its registrant or of an Administrator, or a proposal to the Safe."""
+    """Options that state how a device is changed: with the key of an account, or by a proposal to the city's Safe."""
 
     key: str
     password_fd: int | None

@@ -133,7 +133,7 @@ def list_registrants(session: Session) -> None:
 
 @click.group(cls=VerbGroup)
 def spec() -> None:
-    """Register the specs of models, and the products that update them."""
+    """Register specs of device models, and the products for each spec."""
 
 
 @spec.command()
@@ -214,7 +214,7 @@ def disallow(session: Session, /, entry: _Entry) -> None:
 @spec.command("list")
 @with_session
 def list_specs(session: Session) -> None:
-    """List the specs, and the products that may update the devices of each.
+    """List the specs, and for each spec the products that may update its devices.
 
     \b
     Example:  blockota device spec list
@@ -237,7 +237,7 @@ def list_specs(session: Session) -> None:
 
 @click.group(cls=VerbGroup)
 def site() -> None:
-    """Give gateways blocks of 256 device numbers. The city's Safe decides."""
+    """Assign blocks of 256 device numbers to gateways. The city's Safe decides."""
 
 
 @site.command()

@@ -22,7 +22,7 @@ def search_image(session: Session, release: Release, *, named: Sequence[str], in
     """Write a release's image into an empty file, from the store or a source, with a progress bar on stderr.
 
     Raises:
-        UsageError: a URL of the command line or the settings is not the URL of a gateway.
+        UsageError: a URL on the command line or in the settings is not the URL of a gateway.
         VerificationError: check 4 failed, because every image that was found differs from the release.
         StoreError: no source serves the image.
     """
@@ -59,7 +59,7 @@ def progress_bar(session: Session, what: str, *, total: int | None) -> Iterator[
 
 @contextmanager
 def counting_bar(session: Session, what: str, *, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar, and yield a function that is called with the number of further bytes."""
+    """Show a progress bar, and yield a function that adds a number of bytes to the progress."""
     done = 0
     with progress_bar(session, what, total=total) as bar:
 

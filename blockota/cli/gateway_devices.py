@@ -77,7 +77,7 @@ def next_step(number: int, slot: str, one: Delivery) -> str:
 
 
 def why(plans: Mapping[int, DevicePlan], number: int, slot: str) -> str:
-    """Return the reason for the firmware's target; empty for a configuration, or if the reason is not known."""
+    """Return why the gateway chose a device's target release; empty for a configuration or an unknown reason."""
     return plans[number].why if number in plans and not slot else ""
 
 

@@ -152,7 +152,7 @@ def after_pausing() -> str:
 
 
 def after_offering(number: int) -> str:
-    """Return the next steps after a broker has offered to serve a release: the vendor's, then the broker's."""
+    """Return the next steps after a broker has offered to serve a release: one for the vendor, one for the broker."""
     accept = f"`blockota replica accept {number} -o FILE`"
     return f"Ask the vendor for {accept}; once it is executed, `blockota broker sync --announce URL --key KEY`"
 

@@ -100,8 +100,9 @@ def run(session: Session, /, *, is_public: bool, events: Path | None, password_f
     """Serve the page, until SIGTERM or Ctrl-C.
 
     The room follows both chains and the logs of [operations.logs], and verifies each new log entry when it arrives.
-    Everyone who can reach the address can read the pages. Therefore let the room listen on this machine only, or behind
-    a proxy that authenticates users, or pass --public. Sign-in works only if [operations] names the room's identity.
+    Everyone who can reach the address can read the pages. To keep pages private, let the room listen only on this
+    machine or behind a proxy that authenticates users. With --public, the pages omit serial numbers, addresses and free
+    texts. Sign-in works only if [operations] names the room's identity.
 
     \b
     Example:  blockota operations run

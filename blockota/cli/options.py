@@ -54,7 +54,7 @@ class ProposalOptions:
         """Return the option values as a `Reason`, with the current time and the other proposals in the output folder.
 
         Raises:
-            ProposalError: the reason or the proposer cannot be shown safely.
+            ProposalError: the text of the reason or of the proposer cannot be shown safely.
         """
         from blockota.vendor.propose import Reason
         from blockota.vendor.queue import read_queue

@@ -29,7 +29,7 @@ _MAX_NONCE = _MAX_ID = 1 << 64
 
 
 class NumberRange(click.IntRange):
-    """A whole number between two limits; errors call it a number, and not an integer range as click does."""
+    """A whole number between two limits; errors use the word "number", where click uses "integer range"."""
 
     name = "number"
 

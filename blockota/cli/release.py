@@ -41,7 +41,7 @@ def release() -> None:
 
 @dataclass(frozen=True)
 class DraftOptions:
-    """Option values that describe a release, by the names of the options."""
+    """Option values that describe a release; the attributes have the names of the options."""
 
     product: str
     version: Version

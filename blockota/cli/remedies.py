@@ -143,7 +143,7 @@ def sentence_of(error: BlockOTAError) -> str:
 def line_options(line: BoardLine, given: BoardLine | None = None) -> str:
     """Return the options that name a board's wiring, speed and mode, such as ``--wiring dtr-rts --baud 115200``.
 
-    The default mode is named only if the line `given` has another mode, for example from the settings.
+    The option --mode is included if `line` or `given` has a mode other than the default.
     """
     from firmware_host.bootloader.entry import BoardLine, StartMethod
 

@@ -170,7 +170,7 @@ def _store(session: Session, source: str | None, *, is_broker: bool) -> BlockSto
     if not isinstance(store, BlockStore):
         raise UsageError(
             f"{source or 'the configured store'} cannot be served",
-            why="the URL is that of another repository or a gateway",
+            why="the URL belongs to another repository or to a gateway",
             remedy="name a folder, or a Kubo node as kubo:http://HOST:PORT",
         )
     # Without this check, a missing folder would look like a store in which every image is missing.

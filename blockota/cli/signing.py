@@ -243,8 +243,8 @@ def opened_proposal(
         view: a chain view file, which replaces the view of the node or of the pack.
 
     Raises:
-        ProposalError: the file is neither a proposal file nor a pack, or the settings name another contract than the
-            pack.
+        ProposalError: the file is neither a proposal file nor a pack, or the contract in the settings is not the
+            contract in the pack.
     """
     if not is_pack(file):
         proposal = read_proposal(file)
@@ -276,7 +276,7 @@ def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | N
     Without proposals, the chain is the producer chain.
 
     Raises:
-        ProposalError: the chain view is of another chain or contract than the settings name.
+        ProposalError: the chain or contract of the chain view differs from the settings.
     """
     from blockota.desk import view_of
 
