@@ -80,7 +80,7 @@ def views_of(
     """Read a chain view for each Safe that has a proposal and owns a configured contract.
 
     Args:
-        connection_to: returns the connection for a chain id; if that chain is not configured, any connection.
+        connection_to: returns the connection for a chain id, or any connection if the chain is not configured.
         proposals: the proposals.
 
     Returns:
@@ -342,10 +342,9 @@ def require_pairing(product: Product) -> None:
 
 
 def require_flash_region(region: Region, chip: Chip) -> None:
-    """Refuse a region that does not fit the chip.
+    """Refuse a region that does not fit the chip, because check 7 would refuse the product's releases on every bench.
 
-    Check 7 would refuse the product's releases on every bench. A region consists of whole erase units. Flashing one
-    product therefore never erases bytes of another product.
+    A region must consist of whole erase units, so that flashing one product never erases bytes of another product.
 
     Raises:
         RefusedError: the region exceeds the largest flash of the chip, or contains only a part of an erase unit.

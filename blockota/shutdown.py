@@ -25,9 +25,9 @@ _SELECTOR = getattr(selectors, "PollSelector", selectors.SelectSelector)
 class Stop:
     """A request to stop, shared by the threads of one command.
 
-    All methods may be called from any thread and from a signal handler. Waiting uses a pair of sockets. With
-    ``threading.Event``, a signal handler that interrupts ``Event.wait`` would deadlock on the event's lock. Windows
-    cannot wait on a pipe.
+    All methods may be called from any thread and from a signal handler. Threads wait for a stop on a pair of sockets.
+    With ``threading.Event``, a signal handler that interrupts ``Event.wait`` would deadlock on the event's lock.
+    Windows cannot wait on a pipe.
 
     Attributes:
         is_asked: whether a signal or the program requested a stop.

@@ -140,7 +140,7 @@ class CloudStore:
 
 
 def _may_come(request: SignedRequest, reading: RegistryReading, now: int) -> bool:
-    """Whether the validator may have judged a request at a newer block than the cloud.
+    """Whether the validator may have checked a request against a newer block than the cloud.
 
     The answer is False when the request is older than `_LONGEST_LAG`. A validator sends requests in order. Without this
     limit, on a chain that rarely adds blocks, one refused request would block all later requests.

@@ -92,8 +92,8 @@ def is_published(contract: BlockOTAContract, draft: Draft) -> bool:
 def require_allowed(devices: DevicesContract, group: Group, contract: BlockOTAContract, product: str) -> None:
     """Require that the spec of a group's model lists a product.
 
-    Groups of other kinds pass. The contract UpdateOrders makes the same check when an order is sent. The release of a
-    configuration is published earlier, and would stay on the chain if the contract refused the order.
+    Groups of other kinds pass. The contract UpdateOrders makes the same check when an order is sent. A configuration is
+    published before it is ordered, so its release would stay on the chain if the contract refused the order.
 
     Raises:
         RefusedError: the spec does not list the product.

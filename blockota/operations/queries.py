@@ -1,7 +1,7 @@
 """Queries of the operations room in the cloud's database.
 
-Each query uses an index, so its time depends on the number of rows that it selects, not on the size of the table. The
-connection of each function comes from `CloudDatabase.reading`.
+Each query uses an index, so its time depends on the number of rows that it selects, not on the size of the table. Each
+function needs a connection from `CloudDatabase.reading`.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ class Room:
 
     @property
     def troubles(self) -> dict[str, str]:
-        """The reasons why chains cannot be read and why the archive cannot be written, by name."""
+        """Why a chain cannot be read or the archive cannot be written, by the name of the chain or archive."""
         why = self.archive.trouble
         return {**self.state.troubles, **({"archive": why} if why else {})}
 

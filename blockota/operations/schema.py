@@ -2,8 +2,8 @@
 
 `blockota.operations.writing` writes the tables, and `blockota.operations.queries` reads the tables.
 
-The database stores the data of validators' requests. Warnings, receipts and other data that the operations room can
-read again from chains and logs are in the room's own archive.
+The database stores the data of validators' requests. The operations room has its own archive for data that it can read
+again from chains and logs, such as warnings and receipts.
 
 ===========  =========================================================================================
 request      the exact bytes of gateways' signed requests, as evidence of the readings

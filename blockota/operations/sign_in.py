@@ -144,7 +144,7 @@ class SignIns:
             raise _refused(f"the account {text.account} did not sign the text")
 
     def give_ticket(self, text: SignInText, signature: bytes, *, now: int) -> str:
-        """Return the secret of a one-time address, which opens one session. Each accepted text yields one address.
+        """Return the secret of a one-time address, which opens one session. A text is accepted for one address only.
 
         Raises:
             AccessRefusedError: the text was used before.

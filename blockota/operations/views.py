@@ -335,7 +335,7 @@ class LogPlace:
     skip: int = 0
 
     def after(self, lines: Sequence[LogLine]) -> LogPlace:
-        """Return the place after some lines that were read from this place."""
+        """Return the place that follows `lines`, which were read from this place."""
         if not lines:
             return self
         last = lines[-1].time
@@ -373,9 +373,9 @@ def log_lines(archive: RoomArchive, place: LogPlace, *, limit: int, kind: str = 
 
 
 def folded(lines: Sequence[LogLine]) -> list[LogLine]:
-    """Merge adjacent lines with the same event about several devices into one line each.
+    """Merge adjacent lines about the same event of several devices into one line.
 
-    The registration or the update of a fleet would otherwise hide all other lines.
+    Otherwise, the registration or the update of a fleet would hide all other lines.
     """
     found = list[LogLine]()
     for line in lines:

@@ -1,6 +1,7 @@
 """Makes the deltas of a draft.
 
-A delta is a patch from an older release's image; it is kept only if it is smaller than the image.
+A delta is a patch from an older release's image to the new image. A delta is kept only if it is smaller than the new
+image.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from blockota.model.release import Release
 def with_patches(draft: Draft, contract: BlockOTAContract, *, read_image: Callable[[Release], bytes]) -> Draft:
     """Make a patch from the image of each version in `draft.delta_from`.
 
-    A patch that is not smaller than the image is left out.
+    A patch that is not smaller than the new image is left out.
 
     Args:
         draft: the draft with its image.

@@ -97,8 +97,8 @@ def propose_to_itself(contract: OwnedContract, make: Callable[[SafeState], bytes
 def propose_rejection(contract: OwnedContract, *, reason: Reason, rejected: Proposal | None = None) -> Proposal:
     """Make a proposal of an empty transaction, which rejects another proposal.
 
-    The execution of the empty transaction prevents every other transaction with the same nonce. The nonce is that of
-    `rejected`, or the nonce in `reason` if `rejected` is None.
+    The execution of the empty transaction prevents every other transaction with the same nonce. The empty transaction
+    has the nonce of `rejected`, or the nonce in `reason` if `rejected` is None.
 
     Raises:
         ProposalError: the nonce is used already, or the rejected proposal is for another chain or Safe.

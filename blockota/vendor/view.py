@@ -99,7 +99,7 @@ def read_view(desk: Desk, calls: Iterable[KnownCall] = (), *, confirmations: int
 def _with_answers(view: ChainView, calls: Sequence[KnownCall], chain: Chain) -> ChainView:
     """Add the records that red flags of calls to registries need.
 
-    Some records are read in a later round, because other records identify them.
+    A record whose address or number depends on another record is read in a later round.
     """
     while questions := list(dict.fromkeys(one for call in calls for one in open_questions(call, view))):
         asked = [(one.address, one.calldata) for one in questions]
