@@ -42,7 +42,7 @@ class SafeState:
     version: str
 
     def __post_init__(self) -> None:
-        """Refuse a malformed `version`, because the version is displayed, and any contract can claim to be a Safe."""
+        """Refuse a malformed `version`: it is displayed, and any contract can return any text as its version."""
         if not _SAFE_VERSION.fullmatch(self.version):
             raise ValueError(f"version is {self.version!r:.40}, which is not the version of a Safe")
 
@@ -52,7 +52,7 @@ class SafeState:
         return (*self.owners, f"{self.threshold} of these {len(self.owners)} must sign")
 
     def obstacle(self, contract_owners: Collection[str]) -> str:
-        """Return why this program cannot sign and execute proposals of the Safe; empty if it can sign and execute them.
+        """Return why this program does not support the Safe; empty if the program supports the Safe.
 
         Args:
             contract_owners: addresses of the owners that are contracts. A contract has no key.
@@ -69,7 +69,7 @@ class SafeState:
         return ""
 
     def missing_before(self, nonce: int, queued: Collection[int]) -> int | None:
-        """Return the first nonce before `nonce` that is neither used nor `queued`; None if there is none."""
+        """Return the lowest unused nonce below `nonce` that is not `queued`; None if all these nonces are queued."""
         return next((earlier for earlier in range(self.nonce, nonce) if earlier not in queued), None)
 
     def as_fields(self) -> dict[str, Any]:
@@ -110,14 +110,15 @@ class ChainView:
         replication: address of the contract FirmwareReplication, checksummed; None if none is configured.
         newest: for each product, its newest release that is not revoked.
         agreements: the agreements with brokers that the proposals accept, decline or terminate.
-        shallow: numbers of the agreements in blocks that are too new. A reorganisation can replace these agreements.
+        shallow: numbers of the agreements in unconfirmed blocks, which a reorganisation can replace.
         contract_owners: addresses of the Safe's owners that are contracts.
         registries: addresses of the other contracts that the Safe owns, checksummed, by the contract's name.
         answers: the results of the getters that the red flags need, by address and calldata. A failed call has the
             result None.
         source: name of the chain view file; empty if the view was read from a node.
         configured_safe: address of the Safe in the signer's settings; empty if the settings name none.
-        queued: the names of the proposal files in the same folder that come before the reviewed proposal, by nonce.
+        queued: a dict from nonce to file name, for the proposals in the same folder that must be executed before the
+            reviewed proposal.
         rivals: the names of the proposal files in the same folder with the same nonce as the reviewed proposal.
     """
 
@@ -163,7 +164,7 @@ class ChainView:
         return next((agreement for agreement in self.agreements if agreement.number == number), None)
 
     def first_before(self, nonce: int) -> str:
-        """Return the name of the next proposal to execute if it comes before `nonce`; otherwise, an empty text."""
+        """Return the name of the Safe's next proposal if its nonce is below `nonce`; otherwise, an empty text."""
         following = self.safe.nonce
         return self.queued.get(following, f"the proposal with nonce {following}") if following < nonce else ""
 

@@ -124,15 +124,15 @@ class KnownCall:
 
     @property
     def contract(self) -> str:
-        """Name of the called contract.
-
-        If several contracts have the function, the name of the first.
-        """
+        """Name of the called contract; the first of `contracts` if several contracts have the function."""
         return self.contracts[0]
 
     @property
     def items(self) -> list[dict[str, Any]]:
-        """The arguments of each action: the elements of the list that the call takes, or all arguments."""
+        """One dict of arguments for each action.
+
+        A call with a list has one action for each element; any other call is a single action.
+        """
         return self.arguments[_LISTS[self.name]] if self.name in _LISTS else [self.arguments]
 
     @property

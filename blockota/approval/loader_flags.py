@@ -1,8 +1,8 @@
 """Finds red flags in the signature and the security counter of MCUboot images. Pure.
 
 A device refuses an image whose security counter is lower than that of an image it has run. If the newest release is
-revoked, devices return to the newest active release before it, unless this release is below the product's floor. A
-device cannot return to the older release if the counter rose between the two releases.
+revoked, devices return to the newest active release before it, unless that older release is below the product's floor.
+A device cannot return to the older release if the counter rose between the two releases.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def loader_flags(
     Args:
         name: product and version of the release.
         facts: the facts of its image.
-        manifest: the manifest of the release; None if it has none, or if it was not found.
-        since: the version of the preceding release, whose counter is `facts.before`; None if there is none.
+        manifest: the manifest of the release; None if the release has no manifest, or if the manifest was not found.
+        since: the version of the preceding release, whose counter is `facts.before`; None without a preceding release.
         floor: the minimum version of the product.
     """
     is_mcuboot = manifest is not None and manifest.container is Container.MCUBOOT
@@ -45,7 +45,7 @@ def loader_flags(
 
 
 def _find_change(counter: int, before: int | None, *, since: Version | None, floor: Version | None) -> str:
-    """Return how a counter differs unusually from the previous release's counter; empty if it does not."""
+    """Describe an unusual change from the previous release's counter; empty if the change is usual."""
     if since is None:
         return ""
     if before is None:

@@ -73,7 +73,7 @@ class Proposal(SafeTransaction):
 
     @property
     def releases(self) -> list[dict[str, Any]]:
-        """The releases as arguments of ``publish``; empty if the proposal calls another function."""
+        """The releases that the proposal publishes, as arguments of ``publish``; empty without a release."""
         return list(self.call.arguments["releases"]) if self.call and self.call.name == "publish" else []
 
     @property

@@ -54,10 +54,11 @@ def red_flags(
         view: the state of the chain.
         signer: address of the owner who is about to sign; None to omit the check of the signer.
         now: current time, in Unix seconds.
-        is_pinned: whether the signer's settings name the contract; if False, only the chain view names the contract.
+        is_pinned: whether a node or the signer's settings name the Safe's contracts; if False, only a chain view file
+            names these contracts.
 
     Raises:
-        ProposalError: the chain or the Safe of the proposal differs from that of the chain view.
+        ProposalError: the proposal is for another chain or another Safe than the chain view.
     """
     check_place(proposal, view)
     found = [*_of_transaction(proposal, view), *_of_time(proposal, view, now=now)]
@@ -95,8 +96,8 @@ def signature_flags(signatures: Iterable[Signature]) -> list[RedFlag]:
 def address_flag(name: str, load_address: int, *, linked_for: int, accepted: str) -> RedFlag:
     """Flag a program that was linked for an address other than its load address.
 
-    The clause `accepted` states whether the publisher's manifest accepts the difference. Without acceptance, no
-    bench installs the release.
+    `accepted` is the part of the message about whether the publisher's manifest accepts the difference. Without
+    acceptance, no bench installs the release.
     """
     addresses = f"0x{linked_for:08x}, and would be written at 0x{load_address:08x}"
     return RedFlag(Word.ADDRESS, f"the image of {name} seems to be linked for {addresses}; {accepted}")
@@ -111,7 +112,7 @@ def check_place(proposal: Proposal, view: ChainView) -> None:
     """Refuse a proposal for another chain or Safe than the chain view. An owner cannot override this refusal.
 
     Raises:
-        ProposalError: the chain or the Safe of the proposal differs from that of the chain view.
+        ProposalError: the proposal is for another chain or another Safe than the chain view.
     """
     if proposal.chain_id != view.chain_id:
         raise ProposalError(
@@ -306,7 +307,7 @@ def _of_pairing(arguments: Mapping[str, Any], view: ChainView) -> Iterator[RedFl
 def _of_agreement(name: str, arguments: Mapping[str, Any], *, view: ChainView) -> Iterator[RedFlag]:
     """Flag a decision that the agreement's present status does not allow.
 
-    The broker could change the status later.
+    After the review, the broker can still withdraw the agreement.
     """
     number, wanted = arguments["id"], _STATUS_BEFORE.get(name)
     agreement = view.agreement(number)

@@ -1,7 +1,7 @@
 """Finds red flags in calls to Producers, IdentityRegistry and DeviceRegistry. Pure.
 
-The flags depend on records of these contracts (`blockota.approval.registry_records`), and on the contracts that a call
-names.
+The flags depend on records of these contracts (`blockota.approval.registry_records`), and on the contracts of a
+producer that a call admits.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def registry_flags(call: KnownCall | None, view: ChainView) -> list[RedFlag]:
 
 
 def open_questions(call: KnownCall | None, view: ChainView) -> list[Question]:
-    """Return the questions of a call that the chain view does not answer.
+    """Return the questions about a call to which the chain view has no answer.
 
     The answer to a question can lead to further questions.
     """

@@ -60,7 +60,7 @@ class SafeTransaction:
 
     @property
     def is_rejection(self) -> bool:
-        """Whether the transaction only uses up its nonce."""
+        """Whether the transaction is a rejection: an empty call of the Safe to itself, which only uses up the nonce."""
         has_more = self.data or self.value or self.operation != CALL
         return self.to == self.safe and not has_more and self._rest() == (CALL, 0, 0, 0, ZERO_ADDRESS, ZERO_ADDRESS)
 
@@ -86,7 +86,7 @@ class SafeTransaction:
 
     @property
     def eth_sign_signable(self) -> SignableMessage:
-        """The hash as a personal message (EIP-191 version 0x45). A Safe accepts its signature if v is 31 or 32."""
+        """The hash as a personal message (EIP-191 version 0x45), whose signature a Safe accepts if v is 31 or 32."""
         from eth_account.messages import encode_defunct
 
         return encode_defunct(self.safe_tx_hash)

@@ -5,8 +5,8 @@ An owner signs two messages: the Safe transaction, and the text message with rea
 message. Without a signature of the text message, reason, proposer and expiry can be changed later. A signature of the
 transaction alone therefore counts only if the executor accepts an unsigned text (`waive_text`).
 
-The rules for v come from ``checkNSignatures`` in ``Safe.sol`` (Safe smart account 1.5). ECDSA signatures with v of 27
-or 28 sign the EIP-712 message. Signatures with v of 31 or 32 sign the message's hash with ``eth_sign``.
+The rules for v come from ``checkNSignatures`` in ``Safe.sol`` (Safe smart account 1.5). If v is 27 or 28, the owner
+signed the EIP-712 message. If v is 31 or 32, the owner signed the message's hash with ``eth_sign``.
 """
 
 from __future__ import annotations
@@ -284,7 +284,7 @@ def _unsupported(signature: bytes) -> str:
 
 
 def _recover_safe(proposal: Proposal, signature: bytes) -> str:
-    """Return the signer of the Safe transaction, by the rules of ``checkNSignatures``; empty if it is invalid."""
+    """Return who signed the Safe transaction, by the rules of ``checkNSignatures``; empty for an invalid signature."""
     if len(signature) != _SIZE:
         return ""
     if signature[-1] in _ETH_SIGN:

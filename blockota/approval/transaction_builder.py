@@ -92,7 +92,8 @@ def checksum(fields: Mapping[str, Any]) -> str:
     """Compute the value of ``meta.checksum`` over all fields except the name and the checksum itself.
 
     Returns:
-        ``0x`` and the keccak-256 in hex of the fields, serialised like ``serializeJSONObject`` of ``checksum.ts``.
+        The keccak-256 of the fields in hex, with the prefix ``0x``. The fields are serialised like in the function
+        ``serializeJSONObject`` of ``checksum.ts``.
     """
     meta = {key: value for key, value in fields["meta"].items() if key != "checksum"}
     serialized = _serialized({**fields, "meta": {**meta, "name": None}})
