@@ -203,7 +203,7 @@ class BlockOTAContract(OwnedContract):
         return self._send(account, "pause")
 
     def find_poor(self, owners: Sequence[str]) -> tuple[int, dict[str, int]]:
-        """Find the owners of the vendor's Safe whose balance is too low to pay for a pause.
+        """Find the owners of the vendor's Safe who cannot pay for a pause from their balance.
 
         Returns:
             The maximum cost of a pause at the current fees, and the balance of each owner that has less; all amounts in

@@ -94,7 +94,7 @@ class Contract:
         return self._ask_many(function, [arguments], block=block)[0]
 
     def _ask_many(self, function: str, arguments: Iterable[Sequence[Any]], *, block: int | None = None) -> list[Any]:
-        """Call one function with several arguments at one block, in few requests."""
+        """Call one function once for each element of `arguments`, at one block and in few requests."""
         return self._ask_all([(function, one) for one in arguments], block=block)
 
     def _ask_all(self, calls: Sequence[tuple[str, Sequence[Any]]], *, block: int | None = None) -> list[Any]:
@@ -135,7 +135,7 @@ class OwnedContract(Contract):
 
 
 def registry_at(chain: Chain, setting: str, address: str) -> OwnedContract:
-    """Return a registry contract of `REGISTRIES` with the functions of `OwnedContract` only."""
+    """Return a binding of a contract of `REGISTRIES` that has only the functions of `OwnedContract`."""
     names = {"NAME": REGISTRIES[setting], "SETTING": setting}
     registry: OwnedContract = type("Registry", (OwnedContract,), names)(chain, address)
     return registry

@@ -275,7 +275,7 @@ class DevicesContract(OwnedContract):
     def change(self, account: BaseAccount, function: str, *arguments: Any) -> Receipt:
         """Send `transfer`, `ban` or `unban`, as a registrant or an Administrator.
 
-        `change_arguments` returns the arguments.
+        The arguments of the function come from `change_arguments`.
         """
         return self._send(account, function, *arguments)
 

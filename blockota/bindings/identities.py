@@ -1,4 +1,4 @@
-"""The contract IdentityRegistry: read identities as values, ban as an Administrator, and encode its arguments."""
+"""The contract IdentityRegistry: read and ban identities, and encode the arguments of enrolments and rotations."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def rehearse(chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature
 
 @contextmanager
 def _refusals_of_proposals() -> Iterator[None]:
-    """Raise a revert as a ContractRefusalError. An error without a remedy gets the remedy to reject the proposal."""
+    """Raise a revert as a ContractRefusalError. If the error lacks a remedy, add the remedy to reject the proposal."""
     try:
         with refusals_in_words():
             yield

@@ -108,9 +108,9 @@ class UpdateLedgerContract(Contract):
         return found
 
     def suspected_size(self, keeper: UUID, device: int, release: bytes) -> int:
-        """Return a log's size at its newest suspicion for a device and a release; 0 if it was never suspected for them.
+        """Return the size of a log at its newest suspicion about a device and a release; 0 without such a suspicion.
 
-        If the log is not suspended, an Administrator has decided on all log entries below the returned size.
+        If the log is not suspended now, an Administrator has already decided on the entries below this size.
         """
         return int(self._ask("suspectedSize", keeper.bytes, device, release))
 
@@ -167,7 +167,7 @@ class UpdateLedgerContract(Contract):
         return self._send(account, "anchorInstalls", growth.size, growth.root, list(growth.proof), installs)
 
     def suspect(self, account: BaseAccount, keeper: UUID, first: ProvenEntry, second: ProvenEntry) -> Receipt:
-        """Suspend a log with two install entries of one device and one release as evidence.
+        """Suspend a log; the evidence is two of its install entries for one device and one release.
 
         Any account may do this.
 
@@ -180,6 +180,6 @@ class UpdateLedgerContract(Contract):
         """Let a suspended log grow again, or retire it permanently, as an Administrator.
 
         Raises:
-            ContractRefusalError: the account may not decide, or the log is not suspended for this suspicion.
+            ContractRefusalError: the account may not decide, or the log is not suspended because of `suspicion`.
         """
         return self._send(account, "decide", keeper.bytes, suspicion.device, suspicion.release, resume)
