@@ -40,7 +40,7 @@ _MAX_ROOTS = 23
 
 @dataclass(frozen=True)
 class CarIndex:
-    """The places of the blocks of a CARv1 in a file.
+    """The positions of the blocks in a file that is a CARv1.
 
     Attributes:
         roots: the roots in the header.
@@ -198,7 +198,7 @@ class _Reader:
         return header
 
     def section(self) -> int | None:
-        """Read the length of the next section, a CID and a block; None at the end of the stream."""
+        """Read the length of the next section, which has a CID and a block; None at the end of the stream."""
         length = self._length()
         if length is not None and not _CID_SIZE <= length <= _CID_SIZE + MAX_BLOCK_SIZE:
             raise self._refused(f"a section of {length} bytes is shorter than a CID, or larger than any block")

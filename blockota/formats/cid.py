@@ -1,8 +1,8 @@
 """Content addresses (CIDs), and the UnixFS DAG of a file.
 
 The DAG follows the profile ``unixfs-v1-2025`` (IPIP-499), which uses CIDv1, SHA2-256, raw leaves of 1 MiB, and a
-balanced tree of inner nodes with at most 1024 links. A file of at most 1 MiB is one raw block, and its SHA-256 is the
-digest in its CID.
+balanced tree of inner nodes with at most 1024 links. A file of at most 1 MiB is a single raw block, so the
+digest in the file's CID is the SHA-256 of the file.
 
 The reader accepts only the canonical form of the profile: an inner block must equal the output of `dag` for its links.
 
@@ -197,7 +197,8 @@ def read_file(root: CID, fetch: Callable[[CID], bytes]) -> Iterator[bytes]:
 def walk(root: CID, fetch: Callable[[CID], bytes]) -> Iterator[Block]:
     """Yield all blocks of a file, depth first from the root. Each block is verified before it is yielded.
 
-    A block is fetched and yielded once for each link to it. The file consists of the raw blocks, in this order.
+    A block with several links to it is fetched and yielded once for each link. The raw blocks, in the order in which
+    they are yielded, are the bytes of the file.
 
     Args:
         root: the file's content address.

@@ -323,7 +323,7 @@ def replays(things: Iterable[ThingTransaction]) -> dict[bytes, str]:
     """Find things that IOTRegistry accepts, although the registrant may have signed only a different thing.
 
     Returns:
-        Why the signature of each found thing is not unique, by the nonce of the thing.
+        A dict from the nonce of each found thing to the reason why the thing's signature is not unique.
     """
     by_text: Mapping[str, list[ThingTransaction]] = defaultdict(list)
     for thing in things:

@@ -77,7 +77,7 @@ def integer_of(payload: bytes, content_format: int | None, resource: int) -> int
 def instances_of(links: bytes) -> frozenset[tuple[int, int]]:
     """Return the pairs ⟨object, instance⟩ in the links of a registration, such as ``</1>;ver=1.1,</3/0>,</5/0>``.
 
-    Links that do not name an instance are left out. These are other paths, and objects without an instance.
+    Links to other paths, and links to objects without an instance, are left out.
 
     Raises:
         ValueError: the bytes are not links as RFC 6690 defines them.

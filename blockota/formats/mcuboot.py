@@ -65,7 +65,7 @@ class McubootHeader:
         return self.size + self.image_size + self.protected_size
 
     def trouble(self, size: int) -> str:
-        """Return why the program after the header cannot be examined; empty if it can.
+        """Return why the program after the header cannot be examined; empty if the program can be examined.
 
         Args:
             size: size of the whole image, in bytes.
@@ -102,8 +102,8 @@ def program_offset(head: bytes) -> int:
 def image_digest(image: bytes) -> bytes:
     """Return the digest by which MCUboot and MCUmgr name an image: the hash of header, program and protected TLVs.
 
-    The caller must have proven the image. In an encrypted image, the hash covers the decrypted program, so it is not
-    recomputed here.
+    The caller must already have checked the SHA-256 of the image, because the hash of an encrypted image is not checked
+    here: it covers the decrypted program.
 
     Raises:
         ImageError: the image is not a complete MCUboot image, or its hash is wrong.
@@ -168,7 +168,7 @@ def read_items(image: bytes) -> McubootItems:
     The hash of an encrypted image is not checked, because it is the hash of the decrypted program.
 
     Raises:
-        ImageError: the image is not a complete MCUboot image, a TLV that only one meaning can have is repeated, or the
+        ImageError: the image is not a complete MCUboot image, has several hashes or several security counters, or its
             hash is wrong.
     """
     header = read_header(image)
@@ -207,7 +207,7 @@ def write_list(items: Iterable[tuple[int, bytes]]) -> bytes:
 
 
 def _read_list(image: bytes, at: int, magic: int) -> tuple[tuple[tuple[int, bytes], ...], int]:
-    """Return the TLVs of the list at an offset, and the offset of its end."""
+    """Return the TLVs of the list that begins at an offset, and the offset at which the list ends."""
     if len(image) < at + _HEAD.size:
         raise _no_digest("no hash follows its program")
     incomplete = _no_digest("the TLVs after its program are not complete")

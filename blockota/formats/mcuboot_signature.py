@@ -1,4 +1,6 @@
-"""The ECDSA signature of an MCUboot image: verifies it, and adds one that a token made (MCUboot, docs/design.md). Pure.
+"""Verifies the ECDSA signature of an MCUboot image, and adds the signature of a hardware token to an image. Pure.
+
+Source: MCUboot, docs/design.md.
 
 imgtool signs the hash of header, program and protected TLVs with a key on P-256. Two unprotected TLVs follow the hash:
 the key, or its SHA-256, and the signature in DER.
@@ -41,7 +43,7 @@ def signing_key(items: McubootItems) -> bytes | None:
 
 
 def find_signature_fault(image: bytes, key: PublicKey) -> str:
-    """Return why an image is not signed by a P-256 key; empty if it is.
+    """Return why an image is not signed by a P-256 key; empty if the key signed the image.
 
     If the image is encrypted and names the key, the reason is `ENCRYPTED`.
     """
@@ -107,7 +109,7 @@ def with_signature(image: bytes, key: PublicKey, signature: bytes) -> bytes:
 
 
 def _find_kind_fault(items: McubootItems) -> str:
-    """Return why an image does not have one signature on P-256; empty if it has."""
+    """Return why an image does not have exactly one signature, on P-256; empty if it has such a signature."""
     signatures = [kind for kind, _ in items.unprotected if kind == ECDSA_SIGNATURE or kind in _OTHER_SIGNATURES]
     if not signatures:
         return "it is not signed"

@@ -21,7 +21,7 @@ from blockota.errors import UsageError
 class KeyKind(enum.Enum):
     """The kind of a key.
 
-    The numbers of the first three kinds are those of the contract. X25519, the kind of a tunnel key, has no number in
+    P256, ED25519 and RSA have the numbers that the contract uses. X25519, the kind of a tunnel key, has no number in
     the contract.
     """
 
@@ -141,7 +141,7 @@ def _check_point(data: bytes) -> None:
 
 
 def _check_rsa(der: bytes) -> None:
-    """Compare the DER bytes around the modulus.
+    """Check the DER bytes before and after the modulus, which only depend on the length of the key.
 
     The highest and the lowest bit of the modulus must be set. The contract IdentityRegistry makes the same checks.
     """

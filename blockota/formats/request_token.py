@@ -71,7 +71,7 @@ def read_token(text: str) -> RequestToken:
 
 
 def load_library() -> None:
-    """Load the library that checks signatures, so that a service without it ends when it starts.
+    """Load joserfc, the library that checks signatures, so that a service without the library fails at its start.
 
     Raises:
         ModuleNotFoundError: joserfc is not installed.
@@ -113,7 +113,7 @@ def load_verifier() -> None:
 
 @lru_cache(maxsize=4096)
 def _imported(key: PublicKey) -> Any:
-    """Return a key in the form of joserfc. Reading a key takes as long as checking a signature."""
+    """Return a key in the form of joserfc. Cached, because reading a key takes as long as checking a signature."""
     from joserfc.jwk import JWKRegistry  # noqa: PLC0415
 
     return JWKRegistry.import_key(key.pem, _JWK_KINDS[key.kind])

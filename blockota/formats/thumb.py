@@ -1,9 +1,10 @@
 """Recognises where functions begin in Thumb code, and reads its constants (ARMv7-M Architecture Reference Manual).
 
-The code is not decoded. An offset is taken for the start of a function if the instruction before it ends a function,
-and the instruction at it is one with which handlers typically begin. This test finds two functions in three, and almost
-every handler: handlers have no parameters, so they begin with fewer kinds of instructions. By chance, the test also
-succeeds at one place in a hundred in random bytes, and at one place in thirty in other code.
+The code is not decoded. An offset is taken for the start of a function if the instruction before the offset ends a
+function, and the instruction at the offset is typical for the first instruction of a handler. This test finds two
+functions in three, and almost every handler: handlers have no parameters, so they begin with fewer kinds of
+instructions. By chance, the test also succeeds at one offset in a hundred in random bytes, and at one offset in thirty
+in code where no function begins.
 """
 
 from __future__ import annotations

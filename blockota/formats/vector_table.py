@@ -4,18 +4,20 @@ A program runs only at the address that it was linked for. A raw image does not 
 (ARMv7-M Architecture Reference Manual, B1.5.3) contains the addresses of the program's handlers. Let L be the load
 address, at which the image would be written. Three signs show that the program was linked for a higher address B:
 
-1. All addresses in the program are at or above B, and none is between L and B. The addresses are those of the handlers,
-   the words of the image, and the constants of ``movw`` and ``movt`` pairs.
-2. If the image is at L, no functions begin at the addresses of the handlers. (A program that is linked for L can have
+1. No address that the program uses is between L and B. The program uses the addresses of its handlers, the words of the
+   image that can be addresses, and the constants of ``movw`` and ``movt`` pairs.
+2. If the image is at L, functions begin at fewer than half of the handlers. (A program that is linked for L can have
    its handlers far after its vector table, but they are functions.)
 3. If the image is at B, it is not blank at the address of the reset handler. (A program that is linked for L can have a
    gap between its vector table and its code.)
 
-B is at least L. B is at most the lowest address that the program uses, minus the size of the vector table. B is certain
-only if exactly one address in this range makes functions begin at the handlers.
+B is at least L. B is at most the lowest address that the program uses, and at most the address of the lowest handler
+minus the size of the vector table. B is certain only if exactly one address in this range is possible. An address is
+possible if functions begin at nearly all handlers when the image is at this address.
 
-A program may be linked for an address below L or beyond the flash. Its handlers are then outside the range from L to
-the end of the flash. This is evidence if most handlers are outside, or if no functions begin at the other handlers.
+A program may be linked for an address below L or beyond the flash. Handlers of this program are then outside the range
+from L to the end of the flash. The load address is therefore wrong if most handlers are outside this range, or if some
+handlers are outside and functions begin at fewer than half of the handlers from L upwards.
 """
 
 from __future__ import annotations
@@ -71,8 +73,9 @@ class _Program:
         table_size: size of the vector table, in bytes.
         reset: address of the reset handler.
         handlers: addresses of all handlers at or above the load address, each once, in ascending order.
-        outside: addresses of handlers of exceptions below the load address or beyond the flash, in ascending order.
-        is_outside: whether most handlers of exceptions are `outside`.
+        outside: addresses of exception handlers that are below the load address or beyond the flash, in ascending
+            order.
+        is_outside: whether most exception handlers are `outside`.
     """
 
     image: bytes
@@ -86,7 +89,7 @@ class _Program:
 
     @property
     def highest(self) -> int:
-        """The highest address at which the image can be, because its vector table must end before the first handler."""
+        """The highest possible address of the image: its vector table must end before the first handler."""
         return self.handlers[0] - self.table_size - self.offset
 
     def fits(self, address: int) -> bool:
@@ -96,7 +99,7 @@ class _Program:
         return inside and self.image[at : at + _WORD] not in _BLANK
 
     def has_functions(self, address: int) -> int:
-        """Count the handlers at which a function begins, if the image is at an address; 0 if fewer than half."""
+        """Count the handlers that are functions if the image is at an address; 0 if fewer than half are functions."""
         found = sum(begins_function(self.image, handler - address) for handler in self.handlers)
         return found if 2 * found >= len(self.handlers) else 0
 
