@@ -23,7 +23,7 @@ _SIGNED_SIZE = len(_PREFIX) + _FIELDS.size
 
 
 class BootEventKind(IntEnum):
-    """The kind of an event, `event_kind` of device/agent/events.h."""
+    """The kind of an event, with the numbers of `event_kind` in device/agent/events.h."""
 
     STARTED = 1
     REFUSED = 2
@@ -31,7 +31,7 @@ class BootEventKind(IntEnum):
 
 
 class BootFlags(IntFlag):
-    """The detail of `STARTED`, `boot_flags` of device/loader/boot_report.h."""
+    """The flags in the detail of a `STARTED` event, as in `boot_flags` of device/loader/boot_report.h."""
 
     TRIAL = 1
     ROLLED_BACK = 2

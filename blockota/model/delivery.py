@@ -14,7 +14,7 @@ Stage          Meaning
 ``settled``    the device runs its target, or has no target
 ``offered``    the target is offered, and the device has not begun to fetch the image
 ``transfer``   the device fetches the image, or has the image and does not run it yet
-``trial``      the device runs the image, or states that it installed it, and has not confirmed it
+``trial``      the device runs the image or claims an installation, but has not confirmed the image
 ``postponed``  the device has postponed the update to `Delivery.wake`
 ``paused``     a try has failed, and the next try begins at `Delivery.wake`
 ``stopped``    no tries are left, or the device rolled back: nothing is offered until an operator retries
@@ -40,7 +40,7 @@ NO_REASON = "the device gives no reason"
 
 
 class Stage(StrEnum):
-    """The stage of a delivery. The table in this module's docstring explains the stages."""
+    """The stage of a delivery. The module's docstring describes the stages."""
 
     SETTLED = "settled"
     OFFERED = "offered"
@@ -66,7 +66,7 @@ class Target:
     order: int | None = None
 
     def is_same_release(self, other: Target | None) -> bool:
-        """Whether another target has the same release and image, possibly by another order."""
+        """Whether another target has the same release and the same image. The orders of the targets can differ."""
         return other is not None and (self.release, self.image) == (other.release, other.image)
 
 
@@ -154,11 +154,11 @@ class Delivery:
         return int.from_bytes(hashlib.sha256(named).digest()) % ((1 << _JOB_BITS) - 1) + 1
 
     def ended_by(self, job: int, reason: str) -> bool:
-        """Whether the last try was already ended by an answer of the device, so that the answer is a repetition.
+        """Whether an answer about a failed try is a repetition, because the same answer already ended the last try.
 
         Args:
-            job: number of the try.
-            reason: the reason for the failure of the try.
+            job: number of the try in the answer.
+            reason: the reason for the failure in the answer.
         """
         is_over = self.stage in (Stage.PAUSED, Stage.STOPPED) and self.reason == (reason or NO_REASON)
         return is_over and job == replace(self, attempt=self.attempt - 1).job
@@ -271,8 +271,10 @@ class EntryFacts:
         kind: the kind of the entry.
         release: the release that the entry is about; None if no release has the image.
         image: SHA-256 of the image.
-        previous: SHA-256 of the image that the device ran before; None except in entries about a running image.
-        level: the evidence level. An entry about a running image has one; a signed postponement has level A.
+        previous: SHA-256 of the image that the device ran before its running image; None if this image is not known, or
+            if the entry is not about a running image.
+        level: the evidence level of an entry about a running image, a device's event or a signed postponement; None for
+            all other entries.
         order: number of the order.
         counter: the device's counter.
         statement: the device's signed statement.

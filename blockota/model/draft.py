@@ -122,7 +122,7 @@ class Draft:
 
     @property
     def left_out(self) -> tuple[Version, ...]:
-        """The versions in `delta_from` without a patch, because their patches are not smaller than the image."""
+        """The versions in `delta_from` that have no patch, because a patch would not be smaller than the image."""
         made = {patch.delta.base_version for patch in self.patches}
         return tuple(version for version in self.delta_from if version not in made)
 

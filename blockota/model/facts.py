@@ -86,11 +86,12 @@ class BoardAnswer:
         readout_protected: whether the bootloader refuses to read the flash.
         write_protected: protected ranges of the flash; None if the chip does not report them.
         installed: the version of the product in the range; None if the range does not contain the product.
-        other: the release of another product in the range; None if the range does not contain one.
+        other: the release of another product in the range; None if the range does not contain a release of another
+            product.
         holds_unknown: whether the range is not blank, and contains neither a release nor a half-written image.
         half_written: whether the range contains the remains of an interrupted run. In this case, the contents match the
-            board's journal, or the first words are erased and every other byte is erased or equals the image.
-        lost: erased ranges beside a half-written image whose former contents are not in any journal.
+            board's journal, or the first words are erased and each byte after them is erased or equals the image.
+        lost: erased ranges beside a half-written image. The former contents of these ranges are not in any journal.
         interrupted: the interrupted run in the board's journal; None if there is none.
         is_revoked: whether `installed` is revoked.
     """
@@ -165,7 +166,7 @@ class Consent:
     Attributes:
         allow_downgrade: replace a newer version. A version below the floor is still refused.
         replace_unknown: replace contents that are not a release of any product.
-        replace_product: name of another product that may be replaced; None if no other product may be.
+        replace_product: name of another product that may be replaced; None to allow no replacement.
         configuration: the image is data without a vector table; ignored for an image at the start of the flash.
 
     Examples:

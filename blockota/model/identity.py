@@ -86,7 +86,7 @@ class Keys:
 class Enrolment:
     """An identity to be enrolled.
 
-    `Identity` explains the attributes.
+    The docstring of `Identity` describes the attributes.
     """
 
     uuid: UUID
@@ -193,7 +193,7 @@ class Identity:
 
 
 def obstacle_of(own: Identity | None, kind: IdentityKind) -> str:
-    """Return why a service of this kind cannot work with its own identity; empty if it can.
+    """Return why a service cannot use its own identity; empty if the service can use its identity.
 
     Args:
         own: the record of the service's identity; None if the identity is not enrolled.

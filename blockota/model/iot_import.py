@@ -36,7 +36,7 @@ class Known:
 
     Attributes:
         registrants: all registrants.
-        specs: the name of the registrant by the name of the spec.
+        specs: a dict from the name of each registered spec to the name of its registrant.
         nonces: the nonces of those things in the file that are registered.
         aliases: the numbers of registered devices that use an alias in the file, by alias.
     """
@@ -180,7 +180,7 @@ def find_spec(
     """Find a spec to import.
 
     Returns:
-        ⟨name of the spec's registrant, transaction⟩.
+        The name of the spec's registrant, and the transaction that registers the spec.
 
     Raises:
         UsageError: the spec is not in the file, or cannot be imported.

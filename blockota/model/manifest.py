@@ -145,7 +145,8 @@ class Manifest:
         notes: release notes, lines of printable text.
         metadata: ⟨key, value⟩ pairs in ascending order of the keys; a value is one line.
         accepts_load_address: whether the publisher accepted a load address that the image was not linked for.
-        filled: gaps of at least an erase unit in the image file, which were filled with 0xFF, in order.
+        filled: gaps in the image file that were filled with 0xFF, by ascending address. Each of these gaps has at least
+            the size of an erase unit.
         container: the container of the image.
         requires: the requirements of the release on a device.
         deltas: patches from older images to this image, at most one for each older image.
@@ -328,7 +329,7 @@ class Description:
     Attributes:
         address: content address of the manifest; None if the release has no manifest, or if the address is unknown.
         manifest: the manifest; None if the release has no manifest, or if the manifest cannot be shown.
-        trouble: a sentence with the reason why the manifest cannot be shown; empty if it can.
+        trouble: a sentence with the reason why the manifest cannot be shown; empty without such a reason.
     """
 
     address: CID | None = None

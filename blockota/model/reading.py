@@ -10,7 +10,7 @@ The data are ``{"readings": [READING, ...]}`` with 1 to 1,000 readings. A readin
 ``unit``   the unit, such as ``Cel`` (SenML, RFC 8428); optional
 =========  ==============================================================================
 
-Texts have at most 64 printable characters; a text as the value has at most 256.
+Texts have at most 64 printable characters; a text in ``value`` has at most 256.
 """
 
 from __future__ import annotations

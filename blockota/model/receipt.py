@@ -4,16 +4,16 @@ Pure. An entry is one array of exactly 17 items in deterministic CBOR. A gateway
 entry to its log for each installation and each event. An entry about an installation is called a receipt.
 
 ==  ====================  ==================================================================================
- 0  kind                  one byte, `EntryKind`
- 1  device                8 bytes: the number in DeviceRegistry; 0 for a board that is not registered
- 2  release               32 bytes: `ReleaseId.digest` of the items 3 to 6, or zeros
- 3  chain id              number; the items 3 to 6 name the release, and are 0, zeros, "" and 0 without one
- 4  contract              20 bytes: the BlockOTA contract
- 5  product               text
- 6  version               number, packed as in the contract
- 7  image                 32 bytes: SHA-256 of the image; zeros without one
- 8  previous              32 bytes: SHA-256 of the image that the device ran before; or null
- 9  level                 "A", "B" or "C", `EvidenceLevel`; or null
+0   kind                  one byte, `EntryKind`
+1   device                8 bytes: the number in DeviceRegistry; 0 for a board that is not registered
+2   release               32 bytes: `ReleaseId.digest` of the items 3 to 6; zeros without a release
+3   chain id              number of the release's producer chain; 0 without a release
+4   contract              20 bytes: address of the BlockOTA contract; zeros without a release
+5   product               text: name of the product; empty without a release
+6   version               number: the version, packed as in the contract; 0 without a release
+7   image                 32 bytes: SHA-256 of the image; zeros without an image
+8   previous              32 bytes: SHA-256 of the image that the device ran before; or null
+9   level                 "A", "B" or "C", `EvidenceLevel`; or null
 10  counter               number: the device's counter of statements; or null
 11  unique id             1 to 32 bytes that the chip reports; or null
 12  time                  number: Unix time in seconds, of the log's clock
@@ -32,9 +32,9 @@ of the gateway, the counter is the device's, and the image is a SHA-256. The ver
 records the version of each image. A statement about an event has the type ``application/blockota-event`` and the
 payload of `blockota.model.device_event`.
 
-A board with BlockOTA's agent signs `blockota.model.boot_event` instead. Such an event is the statement in its own
-entry, and in the entry about the running image. Its counter is the board's number of the event, and it contains the
-MCUboot digest of the image instead of the SHA-256.
+A board with BlockOTA's agent signs `blockota.model.boot_event` instead. Such an event is the item ``signature`` of
+the entry about the event, and of the entry about the running image. The event's counter is the board's number of the
+event, and the event contains the MCUboot digest of the image instead of the SHA-256.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ class DeviceStatement:
 
 @dataclass(frozen=True)
 class LogEntry:
-    """An entry of a log. The table in this module's docstring explains the items.
+    """An entry of a log. The module's docstring describes the items.
 
     The constructor refuses wrong values, so that each `LogEntry` has an encoding that `decode` accepts.
 
@@ -287,7 +287,7 @@ class LogEntry:
             if value is not None and len(value) != _HASH_SIZE:
                 raise ValueError(f"the SHA-256 of the {name} has {len(value)} bytes, not {_HASH_SIZE}")
         if self.image == _NO_HASH or (self.gateway and not self.gateway.int):
-            raise ValueError("zeros stand for an image or gateway that the entry does not have")
+            raise ValueError("the image or the gateway consists of zeros, the encoding of an absent item")
         if self.unique_id is not None and not 0 < len(self.unique_id) <= _MAX_UNIQUE_ID:
             raise ValueError(f"the unique id has {len(self.unique_id)} bytes, not 1 to {_MAX_UNIQUE_ID}")
         if self.source is not None:
@@ -306,7 +306,7 @@ class LogEntry:
         if self.kind is EntryKind.CLAIMED and self.level is not EvidenceLevel.B:
             raise ValueError("an image that is only claimed has the evidence level B")
         if (self.level is EvidenceLevel.A) != (self.signature is not None):
-            raise ValueError("exactly the entries with the evidence level A have a device's signature")
+            raise ValueError("an entry must have a device's signature if its evidence level is A, and only then")
 
     def _check_statement(self, raw: bytes) -> None:
         if not self.device:

@@ -43,8 +43,8 @@ def locate_releases(
         size: the size of the file in bytes.
         bases: returns the possible flash addresses of the file's first byte, under the assumption that the file
             contains the given release.
-        sha256: returns SHA-256 digests for a position and several lengths; each digest covers one of the lengths from
-            the position.
+        sha256: returns the SHA-256 digests of several ranges of the file, given the position at which all ranges begin
+            and the length of each range.
     """
     candidates = {Located(one, one.load_address - base) for one in releases for base in bases(one)}
     candidates = {one for one in candidates if one.offset >= 0 and one.span.stop <= size}

@@ -277,7 +277,8 @@ def judge(
         reading: the registry's record of the sender.
         receiver: the service that received the request.
         now: Unix time.
-        seen: senders and ids of the requests received in the last two `WINDOW`, including requests before a restart.
+        seen: senders and ids of the requests received in the last 2 * `WINDOW` seconds, including requests received
+            before a restart.
     """
     stale = _freshness_fault(request, receiver, now=now, seen=seen)
     fault, detail = next(_faults(request, reading, receiver, now=now, stale=stale), (None, ""))

@@ -2,10 +2,10 @@
 
 `choose` decides in this order:
 
-1. The target is the release of the newest order for the device whose time window is open, if this release may be
-    installed.
-2. If no such order exists, the policy of the group determines the target. `Mode.AUTO` chooses the newest release that
-   may be installed, from the producer of the release that the device runs. `Mode.ORDERED` chooses no release.
+1. Of the orders for the device, only orders with an open time window count. The newest of these orders determines the
+   target, if the release of the order may be installed.
+2. Otherwise, the policy of the group determines the target. `Mode.AUTO` chooses the newest release that may be
+   installed, from the producer of the release that the device runs. `Mode.ORDERED` chooses no release.
 3. The chosen release can be withheld for a time: while the device is banned, while the group or the contract is paused,
    or while the daily window of the group is closed. Withholding a release does not change the number of its failed
    tries.

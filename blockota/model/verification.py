@@ -487,13 +487,13 @@ def _linked_elsewhere(release: Release, linked_for: LinkAddress, described: Desc
         return VerificationError(
             9,
             what,
-            why=f"{why}, and {name}, in which the publisher can accept this, cannot be read: {described.trouble}",
+            why=f"{why}; {name}, which could accept the difference, cannot be read: {described.trouble}",
             remedy="name a source that serves the release with its manifest",
             action=Action.NAME_SOURCE,
         )
     return VerificationError(
         9,
         what,
-        why=f"{why}, and the publisher did not accept this in a manifest",
+        why=f"{why}, and no manifest states that the publisher accepts the difference",
         remedy="ask the vendor to publish the image with the right load address",
     )

@@ -161,7 +161,7 @@ class WarningLimits:
             yield from self._write(found, now)
 
     def _write(self, found: _Open, now: int) -> list[RequestWarning]:
-        """Return the warning with the requests that no entry has counted, if it must be logged now; None otherwise."""
+        """Return the warning with the count of unlogged requests; an empty list if nothing must be logged now."""
         if not found.unwritten or not self._is_over(found, now):
             return []
         is_others = found.warning.address == _OTHERS

@@ -197,12 +197,12 @@ ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
     (
         9,
         with_image(MOVED),
-        ("linked for another address", "at 0x08002000", "did not accept this in a manifest", "Ask the vendor"),
+        ("linked for another address", "at 0x08002000", "no manifest states that", "Ask the vendor"),
     ),
     (
         9,
         replace(with_image(MOVED), description=described(MOVED)),
-        ("linked for another address", "did not accept this in a manifest"),
+        ("linked for another address", "no manifest states that"),
     ),
     (
         9,
