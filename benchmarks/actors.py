@@ -32,7 +32,7 @@ class Node:
     chain: Chain
 
     def send(self, sender: str, data: bytes, to: str | None = None) -> dict[str, Any]:
-        """Send a transaction of a development account, which the node signs itself; return the receipt."""
+        """Let the node sign and send a transaction of a development account; return the receipt."""
         transaction = {"from": sender, "data": f"0x{data.hex()}", "gas": hex(GAS_LIMIT)} | ({"to": to} if to else {})
         request = {"jsonrpc": "2.0", "id": 1, "method": "eth_sendTransactionSync", "params": [transaction]}
         connection = HTTPConnection(urlsplit(self.chain.url).netloc)

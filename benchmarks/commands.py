@@ -1,7 +1,8 @@
 """Measure the gas and the time of commands: ``python -m benchmarks.commands [--quick] [--json]``.
 
-A time is the median duration of several whole processes on this machine. A throughput is relative to that of another
-operation in the same run. ``--quick`` leaves out the make targets. The exit status is 1 if a figure misses its limit.
+A time is the median duration of several whole processes on this machine. A throughput is given relative to the
+throughput of another operation in the same run. ``--quick`` leaves out the make targets. The exit status is 1 if a
+figure misses its limit.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ FLASH_SIZE = 1 << 16
 
 
 def parts(*, quick: bool) -> list[Iterator[Figure]]:
-    """Return the parts of the benchmark, the longest ones last; each part can fail without the others."""
+    """Return the parts of the benchmark, the longest parts last; if a part fails, the other parts still run."""
     found = [gas_figures(), cid_figures(), process_figures()]
     return found if quick else [*found, make_demo(), make_test()]
 

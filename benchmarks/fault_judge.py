@@ -5,8 +5,8 @@ clauses, and each clause must match one rule of `fault_sentences`. A clause that
 each new sentence of the flasher needs a new rule in `fault_sentences`. A rule compares the clause with three things:
 the simulated board's flash at that moment, the bytes that the host has received, and the files of the run.
 
-Values of the identity (product id, version, unique id, list of commands) have no checksum on the line. These values are
-judged only if no line fault has changed bytes from the board so far.
+The board sends its product id, version, unique id and list of commands without a checksum. These values are judged
+only if no line fault has changed bytes from the board so far.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Situation:
         return self.kind in (*_TO_HOST, *_TO_BOARD, "noise_at_open")
 
     def entry(self) -> dict[str, Any] | None:
-        """The journal of the board, as JSON; None if the board has none."""
+        """The journal of the board, as JSON; None if the board has no journal."""
         path = self.folder / "journals" / f"{UNIQUE_ID.hex()}.json"
         return dict(json.loads(path.read_bytes())) if path.exists() else None
 

@@ -58,7 +58,7 @@ class WirelessLink(Link):
         sent: number of bytes received from the board so far.
         frames: number of frames sent to the board so far.
         erases: number of erase commands among the frames.
-        identified: number of bytes sent to the board until it was identified.
+        identified: number of bytes sent to the board until the board was identified.
         heard: all bytes that the host has received.
         has_been_silent: whether a read of the host has timed out.
         addresses: the addresses in the commands Read Memory and Go, each with the command's code.

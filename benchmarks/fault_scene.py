@@ -115,7 +115,7 @@ class Scene:
 
     @property
     def is_update(self) -> bool:
-        """Whether the image to install differs from the installed one."""
+        """Whether the image to install differs from the installed image."""
         return self.old != self.new
 
     def board(self, faults: Faults) -> SimulatedBoard:

@@ -1,6 +1,6 @@
 """A campaign: devices of several faces install releases, while faults are injected and the gateway is killed.
 
-The devices run in this process, and the gateway runs in another one. In each round, the vendor's Safe publishes a
+The devices run in this process, and the gateway runs in another process. In each round, the vendor's Safe publishes a
 release, and each device installs it while a share of the faults is injected. In some rounds, the gateway is killed by
 SIGKILL at a random instant.
 """

@@ -61,7 +61,7 @@ class DdiDevice(FleetDevice):
         return True
 
     async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> bool:
-        """Take the action once. Every try except the last one fails."""
+        """Take the action once. Every try before the last try fails."""
         link, artifact = await self._action(release)
         if fault is Fault.REFUSAL:
             text = self.text(fault)

@@ -1,7 +1,7 @@
 """The diary of the actual events on a device of the fleet; the judge reads the diary, but the gateway does not.
 
 A device computes the SHA-256 of each image that it installs, without the product's code. The device compares this
-SHA-256 with the one that the vendor published on the chain, not with the one that the gateway announced.
+SHA-256 with the SHA-256 that the vendor published on the chain, not with the SHA-256 that the gateway announced.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Diary:
         key: the device's public key on the chain, x and y.
         confirmed: the images that the device ran and confirmed, each with the Unix time of the confirmation.
         reports: the reports of the running image that the gateway acknowledged, each with its evidence level.
-        texts: the events, refusals and postponements that the gateway acknowledged: the kind of the entry, its text,
-            and its index if the gateway named it.
+        texts: the kind, the text and, if known, the log index of each event, refusal and postponement that the gateway
+            acknowledged.
         faults: the injected faults.
         unverified: the number of served or installed images whose SHA-256 differs from the SHA-256 on the chain.
         given_up: the images that the device refused.
@@ -133,7 +133,7 @@ class FleetDevice(ABC):
         self._texts = 0
 
     async def live(self) -> None:  # noqa: B027 - a face without a connection does nothing
-        """Keep the connection open, if the protocol has one."""
+        """Keep the connection open, if the protocol uses a connection."""
 
     @abstractmethod
     async def begin(self) -> None:

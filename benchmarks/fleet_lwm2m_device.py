@@ -101,7 +101,7 @@ class ConstrainedDevice(FleetDevice):
         return True
 
     async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> bool:
-        """Try once to get a release. Every try except the last one fails."""
+        """Try once to get a release. Every try before the last try fails."""
         if fault in _NETWORK:
             name = {Fault.LOST_DATAGRAM: "lost", Fault.DOUBLED_DATAGRAM: "doubled", Fault.SPOILED_DATAGRAM: "spoiled"}
             setattr(self._relay, name[fault], self.draw.randrange(1, 4))

@@ -139,7 +139,7 @@ class MqttDevice(FleetDevice):
         self.note_report(release.sha256, EvidenceLevel.A)
 
     async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> bool:
-        """Take the job once. Every try except the last one fails."""
+        """Take the job once. Every try before the last try fails."""
         job, document = await self._next_job(release)
         if fault in (Fault.REFUSAL, Fault.POSTPONEMENT):
             await (self._refuse if fault is Fault.REFUSAL else self._postpone)(job, document)

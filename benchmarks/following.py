@@ -42,7 +42,7 @@ def figures() -> Iterator[Figure]:
 
 
 def read(follower: Follower, contract: str, *, first_block: int | None = None) -> None:
-    """Read the chain as a gateway does: the events since a given block, or by default only those of new blocks."""
+    """Read the events since `first_block`, or by default the events of new blocks, as a gateway does."""
     position = follower.advance()
     follower.events(contract, first_block=position.block.number + 1 if first_block is None else first_block)
     follower.check()

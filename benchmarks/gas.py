@@ -113,7 +113,7 @@ def unmeasured(costs: Iterable[Cost]) -> list[str]:
 
 
 def figures(costs: Iterable[Cost]) -> dict[str, int]:
-    """Return the gas by the key of the figure, sorted by key."""
+    """Return the gas of each figure by the figure's key, sorted by the keys."""
     return {cost.key: cost.gas for cost in sorted(costs, key=lambda cost: cost.key)}
 
 

@@ -1,4 +1,4 @@
-"""The calls of DeviceRegistry that `gas` measures, with a number of devices before them."""
+"""The calls of DeviceRegistry that `gas` measures, after a number of devices were registered."""
 
 from __future__ import annotations
 

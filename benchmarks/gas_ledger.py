@@ -87,7 +87,7 @@ def _installations(contract: Deployed, keeper: Direct, number: int) -> Costs:
 
 
 def _evidence(contract: Deployed, keeper: Direct, administrator: Direct, site: bytes) -> Costs:
-    """Measure the evidence of two adjacent entries in a log of 1,024 entries, whose other hashes are made up."""
+    """Measure the evidence of two adjacent entries in a log of 1,024 entries; all other hashes are made up."""
     release = digest("release", 1)
     entries = [
         bytes.fromhex("910048") + (256).to_bytes(8) + b"\x58\x20" + release + bytes(200) + bytes([n]) for n in (0, 1)

@@ -1,4 +1,4 @@
-"""The calls of Producers and IdentityRegistry that `gas` measures, each with a number of records before it."""
+"""The calls of Producers and IdentityRegistry that `gas` measures, after a number of records were stored."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def cut_one_board(loader: bytes, seed: int) -> tuple[str, int]:
     """Repeatedly cut the power of a board with a loader and a requested image.
 
     Returns:
-        A description of the fault, empty if there is none, and the number of torn pages.
+        A description of the fault (empty without a fault), and the number of torn pages.
     """
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
     digest = digest_of(NEW)
@@ -101,7 +101,7 @@ def on_qemu_with_deltas(seed: int) -> Iterator[Figure]:
 
 
 def cut_one_delta(seed: int) -> str:
-    """Repeatedly cut the power of a board that applies a patch; return the fault, empty if there is none."""
+    """Repeatedly cut the power of a board that applies a patch; return the fault, or an empty text."""
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
     _, patch = make_patch(OLD, NEW)
     sha, base = hashlib.sha256(NEW).digest(), hashlib.sha256(OLD).digest()

@@ -1,7 +1,7 @@
 """The compared servers, each in its own process: our repository, and Debian's nginx with the plain files.
 
 ``python -m benchmarks.servers FOLDER`` starts our repository, which serves the images in the folder's store. The file
-``sizes.json`` in the folder lists the images that may be served; in production, the chain determines them.
+``sizes.json`` in the folder lists the images that may be served; in production, the chain determines these images.
 """
 
 from __future__ import annotations
