@@ -120,7 +120,7 @@ class Assembly:
         return replace(facts, manifest=manifest, image=image)
 
     def _deltas(self, facts: ReleaseFacts, manifest: Manifest) -> Iterator[DeltaOffer]:
-        """Yield the deltas that produce the release's image; yield none if the library for deltas is not installed."""
+        """Yield the deltas that produce the release's image, if the library for deltas is installed."""
         for delta in manifest.deltas if can_apply() else ():
             try:
                 if found := self.catalogue.prove_delta(facts.release, delta):

@@ -304,7 +304,7 @@ def _require_delta(raw: bytes, delta: Delta) -> None:
 
 
 def _content(path: Path, container: Container) -> bytes:
-    """Return the bytes of an image that the checks of its container read."""
+    """Return the part of an image that is needed for the checks of the image's container."""
     is_whole = container in (Container.STM32, Container.MCUBOOT)
     with path.open("rb") as file:
         return file.read(MAX_IMAGE_SIZE if is_whole else SWU_HEAD_SIZE)

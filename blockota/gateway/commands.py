@@ -83,7 +83,7 @@ class CommandDesk:
         self._file.close()
 
     def learn(self, facts: SiteFacts) -> None:
-        """Replace the chain facts by those of the newest reading."""
+        """Replace the chain facts by the facts of the newest reading."""
         self._facts = facts
 
     def add_listener(self, wake: Callable[[], object]) -> Callable[[], None]:

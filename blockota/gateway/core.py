@@ -356,7 +356,7 @@ class Core:
         return slot is not None and await self._retry(None, number, slot.name)
 
     async def warn(self, number: int | None, reason: str) -> None:
-        """Log a warning, such as about a refused message. One reason is logged at most once a minute for each device.
+        """Log a warning, such as a refusal of a message. One reason is logged at most once a minute for each device.
 
         Args:
             number: number of the device; None if it is unknown.

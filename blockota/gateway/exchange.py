@@ -94,7 +94,7 @@ class Report:
         image: SHA-256 of the running image.
         product: product of the image; None for the firmware.
         version: version that the device states. It must match the image.
-        is_confirmed: whether the device has confirmed the image, so that it does not roll back by itself.
+        is_confirmed: whether the device has confirmed the image, and will not roll back by itself.
         level: evidence level: B if the device reports the image, C if the face has read the flash. The core raises the
             level to A for a signed statement.
         statement: the device's signed statement, `blockota.formats.cose` or `blockota.model.boot_event`.

@@ -4,7 +4,7 @@
 after this return, so a gateway that is killed loses no confirmed reading. Readings that arrive during a transaction are
 written together in the next transaction. If writing fails, no reading is confirmed, and the transaction is repeated.
 
-Each validator has a share of the outbox, so that a validator that is out of reach for days does not stop the others.
+Each validator has a share of the outbox, so a validator that is out of reach for days does not fill the whole outbox.
 When a share is full, new readings are stored for the other validators only. New readings are refused when all shares
 are full.
 """

@@ -34,7 +34,7 @@ def reconcile(state: GatewayState, log: TileLog) -> int:
         raise RefusedError(
             f"the log in {log.folder} is older than the gateway's state",
             why=f"it has {size:,} entries, but the state records {known:,}",
-            remedy="restore the newest copy of the log; if there is none, the city retires the gateway's identity",
+            remedy="restore the newest copy of the log; without a copy, the city must retire the gateway's identity",
         )
     waiting = {entry: sequence for sequence, entry in state.outbox()}
     new = list(enumerate(log.entries(known), known))

@@ -114,7 +114,7 @@ class StateChanges:
         deliveries: the new states, by device and slot.
         devices: the new records of devices.
         entries: entries for the log, in order.
-        event: device, number and digest of the event in the last entry; None if there is no event.
+        event: device, number and digest of the event in the last entry; None if that entry is not such an event.
         banned: devices whose credentials are removed.
         retries: numbers of the operators' requests that were processed.
     """
@@ -190,7 +190,7 @@ class GatewayState:
         return {device: DeviceRecord(*values) for device, *values in rows}
 
     def event(self, device: int, counter: int) -> LoggedEvent | None:
-        """Return an event by the device's own number; None if there is no such event."""
+        """Return an event by the device's own number; None if no such event is stored."""
         statement = "SELECT digest, sequence, position FROM events WHERE device = ? AND counter = ?"
         rows = self._rows(statement, (device, counter))
         return LoggedEvent(*rows[0]) if rows else None

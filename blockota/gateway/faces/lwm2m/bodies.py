@@ -43,7 +43,7 @@ class BlockBodies:
         """Take the block of a request.
 
         Returns:
-            The whole body if the block was its last; None if more blocks must follow.
+            The whole body if the block was the last block; None if more blocks must follow.
 
         Raises:
             WrongBlockError: the block is not the next block of the body, is malformed, or makes the body too long. The

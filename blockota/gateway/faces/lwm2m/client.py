@@ -75,7 +75,7 @@ class DeviceClient:
     async def read(self, path: Path, *, accept: int = TEXT) -> DeviceAnswer | None:
         """Read a resource.
 
-        Returns None if the device answers with an error, such as for a resource that it does not have.
+        Returns None if the device answers with an error, for example because it does not have the resource.
 
         Raises:
             NoAnswerError: the device does not answer.

@@ -219,7 +219,7 @@ class DeviceSession:
         return found
 
     async def _read(self, path: Path, decode: Callable[..., Any], *, accept: int = TEXT) -> Any:
-        """Read a resource; None if the device does not have it.
+        """Read a resource; return None if the device does not have the resource.
 
         Raises:
             NoAnswerError: the device does not answer.

@@ -283,7 +283,7 @@ class SmpVisit:
         return EventState.LOGGED
 
     async def _report_signed(self, events: Sequence[ReportedEvent], slots: BoardSlots) -> None:
-        """Report the running image with the newest event in which the board signed it, if there is such an event."""
+        """Find the newest event in which the board signed the running image, and report the image with this event."""
         active = slots.active
         for one in reversed(events):
             if one.statement and one.event.shows_running_image and one.event.digest == active.digest:
@@ -302,10 +302,10 @@ class SmpVisit:
         return await asyncio.to_thread(self.digests.file_of, digest)
 
     async def _report(self, slots: BoardSlots, statement: bytes | None = None) -> None:
-        """Report the running image, with a signed event as the statement if there is one.
+        """Report the running image; `statement` is a signed event about this image.
 
         If the image is unknown or its pages failed the check, the first 32 bytes of the board's digest are reported
-        instead, which are not the SHA-256 of any file.
+        instead of the image's SHA-256. These bytes are not the SHA-256 of any file.
         """
         active = slots.active
         known = None if self.notes.wrong_pages else await self._file_of(active.digest)
@@ -392,7 +392,7 @@ class SmpVisit:
             raise
 
     async def _fill(self, offer: DeviceOffer, image: bytes, slots: BoardSlots, agent: BoardAgent | None) -> None:
-        """Send a patch for the running image, or the whole image if there is no patch or the patch fails."""
+        """Send a patch for the running image; send the whole image if no patch exists or the patch fails."""
         base = await self._file_of(slots.active.digest)
         if agent and (delta := self._delta(offer, base)):
             patch = await asyncio.to_thread(delta.path.read_bytes)
