@@ -179,7 +179,7 @@ def test_a_wrong_value_is_refused_in_one_sentence(path: tuple[str | int, ...]) -
 @settings(max_examples=150, deadline=None)
 @given(path=st.sampled_from(PLACES), value=json_values)
 def test_another_value_is_refused_or_read_as_it_stands(path: tuple[str | int, ...], value: Any) -> None:
-    """Reading a chain view converts no value: an accepted file is written back unchanged."""
+    """A chain view file with any replaced value is refused, or is read and written back unchanged."""
     raw = changed(path, value)
     try:
         found = ChainView.from_json(raw)
@@ -190,7 +190,7 @@ def test_another_value_is_refused_or_read_as_it_stands(path: tuple[str | int, ..
 
 @pytest.mark.parametrize("path", PLACES, ids=lambda path: ".".join(map(str, path)))
 def test_a_missing_field_is_refused(path: tuple[str | int, ...]) -> None:
-    """A chain view file without one of its fields is refused, but a shorter list is accepted."""
+    """A chain view file is refused if a field is missing, and accepted if an entry of a list is missing."""
     root = json.loads(RAW)
     target = root
     for key in path[:-1]:
@@ -288,7 +288,7 @@ def test_levels_are_counted_as_json_counts_them(raw: bytes, good: bool) -> None:
 
 
 def test_a_number_without_end_is_refused_in_words() -> None:
-    """A number of 10,000 digits is refused without Python's advice; the largest number of a contract is accepted."""
+    """The largest uint256 is accepted in JSON; a number of 10,000 digits is refused with BlockOTA's own error."""
     with pytest.raises(ProposalError, match="a number has 10,000 digits"):
         load_object(b'{"value": ' + b"1" * 10_000 + b"}")
     assert load_object(b'{"value": %d}' % (2**256 - 1)) == {"value": 2**256 - 1}

@@ -1,4 +1,4 @@
-"""Red flags of images for a loader: a security counter that keeps devices from the image, and a wrong signature."""
+"""Red flags of images for a boot loader: changed security counters, and missing or wrong signatures."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_an_image_with_the_same_counter_is_usual() -> None:
     ],
 )
 def test_a_changed_counter(before: int | None, floor: Version | None, what: str) -> None:
-    """A release may raise the security counter if the floor excludes the previous release. A counter may never fall."""
+    """A falling security counter raises a flag; so does a rise, unless the floor excludes the previous release."""
     flags = found(replace(FACTS, before=before), floor=floor)
     assert [word for word, _ in flags] == [Word.COUNTER] * bool(what)
     assert all(what in text for _, text in flags)
@@ -67,7 +67,7 @@ def test_an_unknown_counter_does_not_matter_to_an_image_without_one() -> None:
 
 
 def test_the_manifest_states_the_counter_of_the_image() -> None:
-    """A manifest that states another security counter than its image raises a flag."""
+    """A flag is raised if the security counter in the manifest differs from the counter in the image."""
     ((word, what),) = found(FACTS, replace(MANIFEST, security_counter=1))
     assert word is Word.COUNTER
     assert what == "the manifest of acme-sensor 1.1.0 states the security counter 1, and its image has 2"

@@ -106,7 +106,7 @@ def at(root: Any, path: tuple[Any, ...]) -> Any:
 
 @st.composite
 def alike(draw: st.DrawFn, value: Any) -> Any:
-    """Return another value of the same type, as a forger would choose it."""
+    """Return a changed value: an integer for an integer, an address or similar text for a text, any JSON otherwise."""
     if isinstance(value, int):
         return draw(st.integers(0, (1 << 64) - 1) | st.sampled_from([value + 1, max(value - 1, 0)]))
     if isinstance(value, str) and value:

@@ -129,7 +129,7 @@ def test_a_file_is_read_back(proposal: Proposal) -> None:
 @settings(max_examples=200, deadline=None)
 @given(name=st.sampled_from(sorted(fields_of(PROPOSAL))), value=json_values)
 def test_a_changed_field_is_refused_or_names_another_file(name: str, value: Any) -> None:
-    """A proposal file with a changed field is refused, or has another digest, which no signature covers."""
+    """A proposal file with a changed field is refused, or has a new digest, which existing signatures do not cover."""
     try:
         found = read(fields_of(PROPOSAL) | {name: value})
     except ProposalError:

@@ -254,7 +254,7 @@ UNSUPPORTED_SAFES = {
 
 @pytest.mark.parametrize("view", UNSUPPORTED_SAFES.values(), ids=UNSUPPORTED_SAFES)
 def test_a_safe_that_cannot_be_operated_is_flagged(view: ChainView) -> None:
-    """A Safe with an old version, or with fewer keys than must sign, raises a red flag."""
+    """A Safe raises a red flag if its version is too old, or if too many owners are contracts, which cannot sign."""
     assert flags(proposal_with(), view) == ["safe"]
     assert flags(proposal_with(), replace(VIEW, contract_owners=OWNERS[2:])) == []
 
@@ -354,7 +354,7 @@ def test_agreements_need_a_replication_contract() -> None:
 
 
 def test_a_floor_that_only_a_postponed_release_meets_is_flagged() -> None:
-    """A floor (minimum version) above all active releases raises a red flag, even if a postponed release reaches it."""
+    """A floor (minimum version) that a postponed release meets, but no active release, raises a red flag."""
     later = replace(NEWEST, version=Version(2, 0, 0), active_from=NOW + 60, previous=Version(1, 0, 0))
     floor = proposal_with(data=vendor_call("setMinimumVersion", product_key(PRODUCT.name), later.version.packed))
     assert flags(floor, replace(VIEW, newest=(later,))) == ["floor"]
@@ -448,7 +448,7 @@ def test_the_guide_lists_every_word() -> None:
 def test_a_view_that_is_older_than_the_proposal_is_outdated_and_nothing_worse() -> None:
     """If a chain view older than the proposal lacks a product or nonce, the only flag is that the view is outdated.
 
-    A used nonce still raises the flag for a used nonce, even if the chain view is older than the proposal.
+    A proposal whose nonce is already used raises the flag ``nonce``, even if the chain view is older than the proposal.
     """
     older = replace(VIEW, source="view.json", block_time=NOW - 60)
     later = {

@@ -72,9 +72,9 @@ def calling(contract: str, function: str, *arguments: Any, **changes: Any) -> Pr
 
 
 def answering(proposal: Proposal, changes: Mapping[Question, Any] | None = None) -> ChainView:
-    """Return the view with the answers to all contract reads that a call needs: `ANSWERS`, except for `changes`.
+    """Return the view with the answers to all contract reads that a call needs.
 
-    The value None stands for a contract read that failed.
+    An answer is taken from `changes`, or else from `ANSWERS`. The value None stands for a contract read that failed.
     """
     view = VIEW
     while missing := open_questions(proposal.call, view):
@@ -376,7 +376,7 @@ def test_kinds_have_the_names_of_the_registry() -> None:
 
 
 def test_records_that_are_missing_are_flagged() -> None:
-    """A missing record that a flag needs raises a flag; the value of one record can require further records."""
+    """A record that was not read raises the flag ``unread``; a record that was read can require further records."""
     assert words(rotation, VIEW) == ["keys", "unread"]
     assert words(rotation, replace(VIEW, source="view.json", block_time=NOW - 1)) == ["old", "keys"]
     call = admitting().call
@@ -388,7 +388,7 @@ def test_records_that_are_missing_are_flagged() -> None:
 def test_a_view_with_records_is_read_back() -> None:
     """A chain view file with registries and records is read back as written.
 
-    A record that cannot be decoded removes no flag.
+    If the record of an identity cannot be decoded, a change of the identity's keys is still flagged.
     """
     view = answering(rotation, {WHO: IDENTITY})
     assert ChainView.from_json(view.to_json()) == view

@@ -204,7 +204,7 @@ def test_a_method_without_calldata_is_refused() -> None:
 
 @pytest.mark.parametrize("operation", [1, "1", True, None, []], ids=repr)
 def test_a_delegatecall_is_not_made_a_call(operation: Any) -> None:
-    """A transaction with an `operation` other than 0 is refused, so that no delegatecall becomes a call."""
+    """A transaction whose `operation` is not 0 is refused, because the import would turn a delegatecall into a call."""
     assert "has the operation" in refusal(with_transaction(operation=operation))
     assert from_builder(with_transaction(operation=0)).data == PROPOSAL.data
 

@@ -41,7 +41,7 @@ def notes() -> list[str]:
 
 @pytest.fixture
 def wallet(tmp_path: Path, notes: list[str]) -> Wallet:
-    """Return a factory of accounts with a simulated device; the mood None means an unplugged device."""
+    """Return a factory of accounts with a simulated device, which is unplugged if `mood` is None."""
 
     def make(mood: str | None = "willing", **habits: Any) -> ApeAccount:
         device, file = tmp_path / "usb", tmp_path / "pocket.json"

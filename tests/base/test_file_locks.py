@@ -138,6 +138,6 @@ def test_an_error_in_the_block_releases_the_lock(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_an_operating_system_error(tmp_path: Path) -> None:
-    """A lock file in a missing folder is an OSError, which callers translate."""
+    """Locking a file in a missing folder raises FileNotFoundError, which callers translate."""
     with pytest.raises(FileNotFoundError), exclusive_lock(tmp_path / "missing" / "lock"):
         pass

@@ -94,7 +94,7 @@ def test_a_durable_file_has_durable_folders(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_two_results_appear_together_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a command is interrupted after the second file was written, both files are removed."""
+    """If writing the second of two result files is interrupted, both files are removed."""
     first, second = tmp_path / "first", tmp_path / "second"
     synced: list[int] = []
 

@@ -185,7 +185,7 @@ def test_a_key_is_read_from_a_variable(secret: str, monkeypatch: pytest.MonkeyPa
     "secret", [SECRET[:-1], SECRET + "00", SECRET.replace("f", "z"), "", "00" * 32, "ff" * 32, "a b", "é" * 32]
 )
 def test_garbage_in_a_variable_is_never_shown(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error about an environment variable never contains its value, which may be almost a key."""
+    """An error about an environment variable does not contain the value, which may be a mistyped private key."""
     monkeypatch.setenv(VARIABLE, secret)
     with pytest.raises(UsageError, match=f"env:{VARIABLE} is not a private key") as refused:
         opened(f"env:{VARIABLE}")
@@ -276,9 +276,9 @@ def test_any_uri_is_an_account_or_an_error(uri: str) -> None:
 
 
 def test_a_key_is_checked_before_it_is_needed(keystore: Callable[..., str], tmp_path: Path) -> None:
-    """The check accepts the URI of an existing keystore, and refuses a missing or invalid keystore.
+    """`check_key` accepts a well-formed key URI, and refuses a malformed URI and a missing or invalid keystore.
 
-    The check does not require an environment variable that only the service has.
+    `check_key` accepts the name of an environment variable that is not set, because only the service may have it.
     """
     for uri in (keystore(), "dev:3", f"env:{VARIABLE}", "ape:owner", "pkcs11:token=a"):
         check_key(uri)

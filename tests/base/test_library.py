@@ -36,7 +36,7 @@ def test_all_names_of_the_library_are_offered_and_loaded_late() -> None:
 
 
 def test_the_library_needs_neither_web3_nor_a_terminal() -> None:
-    """The library imports neither web3 and Ape, which only tests and scripts need, nor the command line's packages."""
+    """The library imports none of web3, Ape, click and rich; only tests, scripts and the command line need them."""
     script = "import sys, blockota.library; print(*{name.partition('.')[0] for name in sys.modules})"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not {"web3", "ape", "click", "rich"} & set(run.stdout.split())

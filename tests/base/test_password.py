@@ -105,7 +105,7 @@ def test_a_descriptor_that_is_not_open_is_reported(pipe: Pipe) -> None:
 
 
 def test_a_descriptor_of_this_process_is_not_read() -> None:
-    """A descriptor that the caller did not open is refused: it can be a socket of this process, which never ends."""
+    """A descriptor that this process opened itself is refused, because reading such a descriptor may never end."""
     reader, writer = os.pipe()
     os.close(writer)
     with pytest.raises(UsageError, match="the caller did not open it"):
@@ -167,7 +167,7 @@ def terminal() -> Iterator[tuple[int, int]]:
     ids=["once", "twice", "until both agree"],
 )
 def test_the_terminal_is_asked_without_echo(typed: list[str], *, is_new: bool) -> None:
-    """A password typed on the terminal is not echoed, its prompt is not on stdout, and a new one is typed twice."""
+    """A typed password is not echoed, a new password is typed twice, and the prompts are not written to stdout."""
     asking = f"ask_password('Password of a.json: ', is_new={is_new})"
     code = f"from blockota.cli.keys import ask_password; print(len({asking}))"
     with terminal() as (ours, theirs):

@@ -106,7 +106,7 @@ def test_a_variable_goes_before_the_file(write: Write) -> None:
 
 
 def test_the_variable_of_the_safe_counts_beside_a_configured_contract(write: Write, tmp_path: Path) -> None:
-    """BLOCKOTA_SAFE overrides the Safe's address; the deployment's Safe does not apply to a configured contract."""
+    """If a contract is configured, the deployment file's Safe is not used; BLOCKOTA_SAFE always sets the Safe."""
     LOCAL.write(tmp_path)
     write(f'[networks.both]\nurl = "http://x"\nchain_id = 5\ncontract = "{CONTRACT}"\nsafe = "{SAFE}"')
     assert (load().safe, load(SAFE=OTHER).safe) == (SAFE, OTHER)

@@ -74,7 +74,7 @@ def test_an_ignored_signal_stays_ignored(number: signal.Signals) -> None:
 
 
 def test_the_first_signal_is_answered_by_a_sentence(capfd: pytest.CaptureFixture[str]) -> None:
-    """A command that first finishes its step prints a message about the delay at the first signal only."""
+    """Only the first of two signals prints the message that the command will stop after its current step."""
     with stop_on_signals() as stop:
         stop.sentence = "Stopping after the current step."
         for _ in range(2):

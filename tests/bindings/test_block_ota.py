@@ -83,7 +83,7 @@ def test_the_newest_is_the_greatest_that_is_not_revoked(vendor: Vendor, product:
 
 
 def test_a_revoked_release_is_answered_without_its_reason(vendor: Vendor, product: Product) -> None:
-    """If a node refuses the event query for a revocation's reason, it is asked once, and only the reason is missing."""
+    """If a node refuses the query for a revocation's reason, the revoked release is returned without the reason."""
     made = numbered(product, 1)
     vendor.decide(publish_call([made]))
     vendor.decide(revoke_call(product.name, made.version, reason="it burns"))

@@ -129,7 +129,7 @@ def test_a_value_is_sent(vendor: Vendor, proposal: Proposal, cast: Cast) -> None
 
 
 def test_a_delegatecall_runs_as_the_safe(vendor: Vendor, proposal: Proposal) -> None:
-    """A delegatecall is simulated only as an execution of the Safe, because it runs in the Safe's context."""
+    """For a delegatecall, only the Safe's execution is simulated, because a plain call would run in another context."""
     emitter = contract_with(vendor, EMITS_A_FOREIGN_FAILURE)
     foreign = replace(proposal, to=emitter, data=b"", operation=DELEGATECALL)
     assert try_out(vendor, foreign, vendor.cast.owner_a, vendor.cast.owner_b) == Rehearsal(call=False, execution=True)
@@ -149,7 +149,7 @@ def test_a_rejection_takes_the_nonce(vendor: Vendor, proposal: Proposal, product
 
 
 def test_a_rehearsal_changes_nothing(vendor: Vendor, proposal: Proposal, product: Product, cast: Cast) -> None:
-    """A simulation sends nothing, and includes the execution only with enough signatures and the next nonce."""
+    """A simulation sends nothing. The Safe's execution is simulated only with enough signatures for the next nonce."""
     assert try_out(vendor, proposal) == Rehearsal(call=True, execution=False)
     assert try_out(vendor, proposal, cast.owner_a) == Rehearsal(call=True, execution=False)
     ahead = replace(proposal, nonce=proposal.nonce + 1)

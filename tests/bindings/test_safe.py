@@ -93,7 +93,7 @@ def test_a_proposal_for_another_chain_is_not_executed(vendor: Vendor, proposal: 
 
 
 def test_too_few_or_foreign_signatures_cost_nothing(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """Execution with too few or foreign signatures is refused, and later succeeds with valid signatures."""
+    """Too few or foreign signatures are refused; with valid signatures, the same proposal is then executed."""
     with pytest.raises(ProposalError, match="1 of 2 required signatures were found"):
         run(vendor, proposal, cast.owner_a)
     with pytest.raises(ProposalError, match="is not an owner"):

@@ -71,7 +71,7 @@ def test_entries_are_appended_published_and_checked(answer: Any, folder: Path) -
 
 
 def test_wrong_entries_are_not_appended(answer: Any, folder: Path) -> None:
-    """Bytes that are not an entry, an entry of another gateway, and a command without entries are refused."""
+    """`log append` refuses a file that is not an entry of this gateway, an unprintable event, and missing arguments."""
     (folder / "text").write_text("no entry")
     status, found = answer("log", "append", "text", "--event", "x")
     assert (status, found["error"]["what"]) == (2, "text is not a log entry")
@@ -105,7 +105,7 @@ def test_the_public_key_is_printed_and_a_new_one_is_made(answer: Any, folder: Pa
 
 
 def test_witnesses_are_asked_and_reported(answer: Any, folder: Path) -> None:
-    """A witness signs the checkpoint; a silent witness is reported; a witness that saw another history blocks it."""
+    """A checkpoint is published with or without a witness's signature, but not if the witness saw another history."""
     with witness_server(KEY) as server:
         with (folder / "blockota.toml").open("a") as file:
             file.write(f'[log.witnesses]\n"{SIGNER.key}" = "{server.url}"\n')
@@ -142,7 +142,7 @@ def test_fsck_of_another_log_takes_the_key_from_trust(answer: Any, folder: Path)
 def test_the_log_is_anchored(
     answer: Any, folder: Path, anvil: Chain, cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The account of an identity anchors its log: full tiles by default, all published entries with `--all`."""
+    """`log anchor` covers the entries in full tiles by default, and all published entries with `--all`."""
     registry = create(anvil, cast.payer, "IdentityRegistry", cast.payer.address)[0]
     ledger = create(anvil, cast.payer, "UpdateLedger", registry, registry)[0]
     enrolment = enrolment_of(2, account=cast.technician.address)

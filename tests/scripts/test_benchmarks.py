@@ -86,7 +86,7 @@ def test_clients_of_the_plain_file_check_it_as_well(tmp_path: Path) -> None:
 
 
 def test_turns_alternate_and_the_first_does_not_count() -> None:
-    """Two measured operations alternate in order, and the first pair of measurements is discarded."""
+    """The order of two measured operations is reversed after each pair, and the first pair is discarded."""
     done: list[str] = []
 
     def way(name: str, seconds: float) -> float:
@@ -126,7 +126,7 @@ def test_a_figure_that_misses_its_limit_fails_the_run(name: str, capsys: pytest.
 
 @pytest.mark.parametrize(("seconds", "is_met"), [(6.4, True), (6.6, False)])
 def test_flashing_is_compared_with_stm32flash(seconds: float, is_met: bool) -> None:  # noqa: FBT001
-    """The figure of a bench scene is its median share of stm32flash's time; the limit of the first scene is 65 %."""
+    """The figure of a flashing benchmark is the median ratio of our time to stm32flash's; the first limit is 65 %."""
     figure = compared(SCENES[0], [(seconds, 10.0), (1.0, 10.0), (99.0, 10.0)])
     assert figure.value == pytest.approx(10 * seconds)
     assert figure.limit == 65
@@ -135,7 +135,7 @@ def test_flashing_is_compared_with_stm32flash(seconds: float, is_met: bool) -> N
 
 @pytest.mark.parametrize("part", ["stm32f103c8", "stm32f407vg"])
 def test_a_board_with_a_short_image_can_be_flashed(part: str) -> None:
-    """The simulated board of a scene starts with contents shorter than its flash, and returns its whole flash."""
+    """A simulated board that gets contents shorter than its flash has erased bytes after the contents."""
     with board(b"an older image", part=part, is_timed=False) as one:
         assert one.url.startswith("socket://")
         assert one.flash == b"an older image".ljust(PROFILES[part].flash_size, b"\xff")

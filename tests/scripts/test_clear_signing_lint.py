@@ -43,7 +43,7 @@ def test_a_function_that_cannot_be_shown_is_an_error() -> None:
 
 
 def test_a_python_is_tried_before_it_is_used(tmp_path: Path) -> None:
-    """The Python interpreter of the linter is started to read its version, because its file may be a broken link."""
+    """A Python interpreter counts as new enough for the linter only if it starts and its version is at least 3.12."""
     shim = tmp_path / "python3.12"
     shim.write_text("#!/bin/sh\nexit 127\n")
     assert not is_new_enough(str(shim))

@@ -121,10 +121,11 @@ def test_the_first_failure_of_forge_is_found() -> None:
 
 
 def test_every_file_of_tests_runs_on_mutants_of_a_contract() -> None:
-    """Each contract has files of forge's and of Python tests, and no file is left out by its name.
+    """Each contract is tested by forge and by Python, and each test file runs on the mutants of some contract.
 
-    CodeRecord.t.sol and MerkleLog.t.sol have the tested library in their own bytecode, and SignedEvent.t.sol calls only
-    a library of OpenZeppelin. Halmos runs Check*.t.sol.
+    The exceptions are test files that do not call the deployed bytecode of a contract: CodeRecord.t.sol and
+    MerkleLog.t.sol contain the tested library, and SignedEvent.t.sol calls a library of OpenZeppelin. Halmos runs
+    Check*.t.sol.
     """
     folder = CLONE / CONTRACT_TESTS
     python = {path.name for path in folder.glob("test_*.py")} - set(NOT_BY_APE)

@@ -1,4 +1,4 @@
-"""``blockota flash`` writes an image that a command makes for each board, such as its serial number and keys."""
+"""``blockota flash`` writes a separate image for each board, made by a command, with a serial number or keys."""
 
 from __future__ import annotations
 

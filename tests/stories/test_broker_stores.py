@@ -65,7 +65,7 @@ def vendor_url(agreed: Workshop) -> Iterator[str]:
 
 
 def killed_until_done(workshop: Workshop, *options: str) -> int:
-    """Kill rounds, each after more writes of the state file, until a round ends by itself; return the kills."""
+    """Kill each round after more state file writes than before, until a round completes; return the number of kills."""
     # Every round makes the first writes, so a kill before them is always tested.
     for number, count in enumerate(sorted({1, 5, *sampled(range(1, 100), one_in=20), 1000})):
         words = ["-c", _KILLED_AT, str(count), "broker", "sync", *OPTIONS, *options]
@@ -169,7 +169,7 @@ def test_a_repository_that_was_mended_is_asked_when_it_is_forgiven(agreed: Works
 
 
 def test_a_vendor_that_wants_a_token_is_shown_one(agreed: Workshop) -> None:
-    """A broker sends the access token that its settings name for the vendor's repository."""
+    """A broker with the vendor's access token in its settings fetches from a repository that requires the token."""
     token, line = new_token("broker")
     Path("tokens").write_text(line)
     settings = Path("blockota.toml").read_text()

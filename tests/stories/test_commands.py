@@ -57,7 +57,7 @@ def test_the_help_of_a_noun_lists_its_verbs_in_whole_sentences(noun: str, capsys
 
 
 def test_every_command_that_proposes_can_sign() -> None:
-    """Every command that makes a proposal has ``--sign``, or ``--key`` if an account can act without a proposal."""
+    """Every command that makes a proposal has ``--sign`` or ``--key``."""
     options = {words: {option for one in command.params for option in one.opts} for words, command in ALL.items()}
     proposing = {words for words, found in options.items() if "--proposer" in found}
     assert not {words for words in proposing if not options[words] & {"--sign", "--key"}}
@@ -156,6 +156,6 @@ def test_a_mistyped_command_is_answered_with_the_meant_one(
 
 @pytest.mark.parametrize("words", ["--config blockota.toml release list", "release --config blockota.toml list"])
 def test_an_option_before_the_verb_is_answered_with_its_place(words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A verb's option is refused before the verb, and the error shows the right place of the option."""
+    """If an option precedes the command's verb, the error shows that options follow the verb."""
     assert run(words.split()) == 2
     assert re.search(r"Options follow the verb, as in `blockota \w+ VERB --config`\.", capsys.readouterr().err)

@@ -100,7 +100,7 @@ def test_settings_for_this_chain_are_kept_without_a_word(port: str, capsys: pyte
 
 
 def test_settings_for_another_chain_are_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """``dev up`` starts nothing beside a settings file for another chain, and does not print its secrets."""
+    """In a folder with settings for another chain, ``dev up`` starts nothing and hides the secret in the node's URL."""
     Path("blockota.toml").write_text(
         'network = "main"\n[networks.main]\nurl = "https://node.example/v3/secretkey"\nchain_id = 1\n'
     )

@@ -126,7 +126,7 @@ def mistyped(newcomer: Newcomer) -> None:
 
 
 def at_the_port(newcomer: Newcomer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run ``flash`` at ports that are missing, busy or forbidden, and without a bootloader, and check the errors."""
+    """Check the errors of ``flash`` for missing, busy and forbidden ports, and for boards that do not answer."""
     refused(newcomer.types(*FLASH, "--port", "/dev/ttyUSB9"), BOARD, "No such file", "`blockota board ports`")
     refused(newcomer.types(*FLASH, "--port", "ttyUSB0"), BOARD, "ttyUSB0")
     with serve_pty(board(1)) as name:

@@ -76,7 +76,7 @@ def site(workshop: Workshop) -> Workshop:
 
 @contextmanager
 def running(*, policy: str, settings: str = "") -> Iterator[FakeFace]:
-    """Run the gateway of this folder, with an empty store and with further settings before the tables."""
+    """Run the gateway of this folder with an empty store; `settings` is inserted at the start of blockota.toml."""
     path = Path("blockota.toml")
     path.write_text(f'{settings}\n{path.read_text()}\n[gateway.groups.default]\npolicy = "{policy}"\n')
     with click.Context(click.Command("run")):  # names the command in the journal of transactions

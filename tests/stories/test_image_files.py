@@ -70,7 +70,7 @@ def test_an_image_for_another_address_is_published_where_it_belongs(workshop: Wo
 def test_a_publisher_who_insists_is_seen_by_owners_and_benches(workshop: Workshop) -> None:
     """``--accept-load-address`` raises a red flag for owners.
 
-    A bench flashes such an image only with its manifest, which records the option.
+    Without the manifest, which records the option, a bench refuses the image that was linked for another address.
     """
     Path("moved.bin").write_bytes(program(MOVED, after=noise(20_000)))
     ok(publish(workshop, "moved.bin", "--accept-load-address"))
@@ -116,7 +116,10 @@ def test_every_format_gives_the_same_release(workshop: Workshop) -> None:
 
 
 def test_a_file_that_is_almost_a_release_is_named(workshop: Workshop) -> None:
-    """A read-out, and a file with a release's bytes at another address, are refused. The error names the release."""
+    """A file that only resembles a release is refused with an error that names the release.
+
+    The cases are a release with further bytes, and a release at another address.
+    """
     publish_first(workshop)
     old = (IMAGES / "bluepill-1.0.0.bin").read_bytes()
     Path("read.bin").write_bytes(old + b"x" * 440)
@@ -183,7 +186,7 @@ def test_gaps_are_filled_only_on_request(workshop: Workshop) -> None:
 
 
 def test_a_gap_on_a_chip_with_another_erased_byte_says_so(workshop: Workshop) -> None:
-    """On an STM32L0, whose erased byte is 0x00, the error states that 0xFF is not blank, and names EEPROM data."""
+    """For an STM32L0, the error for a gap states that erased bytes are 0x00, and data for the EEPROM are refused."""
     pair(workshop, "acme-valve", chip_id=0x417, region=Region(BASE, 0x1_0000))
     code = program(BASE)
     lines = [linear(BASE), *(hex_record(0, at, code[at : at + 32]) for at in range(0, len(code), 32))]

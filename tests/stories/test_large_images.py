@@ -59,7 +59,7 @@ def test_what_no_board_can_take_is_not_even_fetched(workshop: Workshop) -> None:
 
 
 def test_a_wrong_large_file_is_named_when_signing(workshop: Workshop) -> None:
-    """The error for a wrong image file contains its SHA-256, unless the file is larger than expected or empty."""
+    """The error for a wrong image file contains the file's SHA-256, or states that the file is empty or too large."""
     pair(workshop)
     write_image(Path("large.bin"), 17 * MEBIBYTE)
     words = ("--product", LARGE_PRODUCT.name, "--version", "1.0.0", "--configuration", "-o", "large.json")

@@ -72,7 +72,7 @@ def test_a_broker_counts_its_rounds(workshop: Workshop) -> None:
 
 
 def test_a_broker_without_a_chain_is_degraded(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failed round is counted, and the number of agreements from the previous reading is kept."""
+    """If a broker's chain is unreachable, the metrics count the failed round and keep the last number of agreements."""
     agree(workshop)
     url = f"http://127.0.0.1:{(port := free_port())}"
     with relayed(int(workshop.chain.url.rpartition(":")[2])) as relay:

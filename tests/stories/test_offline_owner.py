@@ -87,7 +87,7 @@ def test_a_pack_is_reviewed_and_signed_without_a_network(workshop: Workshop) -> 
 
 
 def test_packs_are_signed_in_one_visit(workshop: Workshop) -> None:
-    """Of two packs in one folder, the first pack fills the gap before the nonce of the second pack."""
+    """The second of two consecutive proposals can be signed off line if the first pack is in the same folder."""
     for image, version in ((OLD, "1.0.0"), (NEW, "1.1.0")):
         file = propose(workshop, image, version)
         packed = ok(workshop.run("proposal", "pack", str(file)))

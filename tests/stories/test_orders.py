@@ -166,7 +166,7 @@ def test_a_configuration_is_published_by_the_city_and_then_ordered(city: Worksho
 
 
 def test_groups_are_defined_once_and_name_their_devices(city: Workshop) -> None:
-    """A group by list needs device numbers, a group by site a gateway, and a group by model a Spec.
+    """A group is defined by a list of device numbers, by a site with a gateway, or by a model with a registered Spec.
 
     Only one way may be given.
     """
@@ -205,9 +205,9 @@ def test_groups_are_defined_once_and_name_their_devices(city: Workshop) -> None:
 
 
 def test_a_log_with_two_installations_is_suspended_and_decided_on(city: Workshop) -> None:
-    """Evidence suspends a log, but repairs are not evidence.
+    """Two install entries of one device suspend a log; an entry of a reinstallation is not evidence.
 
-    After an administrator's decision, old entries are not evidence.
+    After an Administrator's decision, log entries from before the decision are not evidence.
     """
     known = deployed(city)
     decide(city, "devices", "giveBlocks", GATEWAY.uuid.bytes, 1)
@@ -259,7 +259,7 @@ def entry_of(kind: EntryKind, device: int, *, release: ReleaseId, time: int) -> 
 def anchor(
     ledger: UpdateLedgerContract, log: TileLog, *, release: ReleaseId | None = None, devices: list[int] | None = None
 ) -> None:
-    """Publish the log of the gateway, and anchor it, with the installations of devices."""
+    """Publish and anchor the gateway's log; if a release is given, record its installations on the devices."""
     account = dev_account(GATEWAY.account or 0)
     anchored = ledger.log(GATEWAY.uuid)
     key = VerifierKey("gateway.example", NoteAlgorithm.ED25519, GATEWAY.log_key.public_key().public_bytes_raw())

@@ -136,7 +136,7 @@ def test_what_is_signed_is_shown_in_the_order_in_which_it_matters(workshop: Work
 
 
 def test_the_first_release_and_one_without_its_predecessor_say_so(workshop: Workshop) -> None:
-    """A release without a predecessor to compare can be signed, and the reason is shown."""
+    """A release can be signed if no previous image can be compared; the output states why."""
     file = propose(workshop, OLD, "1.0.0")
     assert "there is no earlier release to compare with" in ok(sign(workshop, file, "dev:1")).out
     workshop.run("proposal", "sign", str(file), "--key", "dev:2", "--yes")
@@ -183,7 +183,7 @@ def test_signing_without_the_image_names_the_remedy(workshop: Workshop) -> None:
 
 
 def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None:
-    """Of two proposals with the same nonce, executing a rejection makes the rejected proposal invalid."""
+    """A rejection takes the rejected proposal's nonce; after the rejection is executed, the proposal is invalid."""
     file = propose(workshop, OLD, "1.0.0")
     refused(workshop.run("proposal", "reject", "-o", "no.json"), USAGE, "FILE", "--nonce")
     refused(workshop.run("proposal", "reject", str(file), "--nonce", "1"), USAGE, "FILE and --nonce are alternatives")

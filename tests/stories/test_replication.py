@@ -55,7 +55,7 @@ def listed(workshop: Workshop, *options: str) -> list[tuple[int, str, str]]:
 
 
 def opened(workshop: Workshop, *options: str) -> list[tuple[int, str]]:
-    """Return the number and status of each listed agreement that is open and does not serve."""
+    """Return the number and status of each open agreement whose broker does not serve the release yet."""
     found = workshop.run("replica", "list", *options, "--json").json["open"]
     return [(agreement["number"], agreement["status"]) for agreement in found]
 

@@ -220,7 +220,7 @@ def test_an_unusable_certificate_is_reported(workshop: Workshop) -> None:
 
 
 def test_reasons_why_clients_are_not_served_are_reported(workshop: Workshop) -> None:
-    """``repository serve`` starts with a warning if no release or no client can be served yet."""
+    """``repository serve`` starts with a warning if no release may be served yet, or if the file of tokens is empty."""
     Path(".blockota/store").mkdir(parents=True)
     Path("tokens").touch()
     broker = workshop.cast.broker.address

@@ -144,7 +144,7 @@ def test_a_proposal_with_a_red_flag_is_not_signed_by_a_ci(workshop: Workshop, ru
 
 
 def test_the_command_signs_for_a_ci(workshop: Workshop) -> None:
-    """The command names the signature file, and a second owner's signature of the pack completes the proposal."""
+    """``release publish --sign`` writes a signature; after a second owner signs the pack, the proposal is executed."""
     key = workshop.cast.owner_a.key.hex()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OWNER_KEY", key)
@@ -160,7 +160,7 @@ def test_the_command_signs_for_a_ci(workshop: Workshop) -> None:
 
 
 def test_a_script_uses_the_settings_for_its_chain(workshop: Workshop) -> None:
-    """A script uses the contract and store of the network in the settings whose chain id is that of Ape's network."""
+    """A script uses the settings of the network with the same chain id as Ape's network, not the default network."""
     other = '[networks.other]\nurl = "http://127.0.0.1:1"\nchain_id = 5\ncontract = "0x' + "1" * 40 + '"\n'
     Path("blockota.toml").write_text(f'network = "other"\nstore = "file:elsewhere"\n{other}')
     words = ("publish", str(OLD), "--product", PRODUCT, "--version", "1.0.0", "-o", str(workshop.folder / "p.json"))

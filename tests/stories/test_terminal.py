@@ -53,7 +53,7 @@ def answering(keys: dict[str, str]) -> Callable[[str], str]:
 
 
 def interrupting(is_time: Callable[[str], bool]) -> Callable[[str], str]:
-    """Return a watcher that presses Ctrl-C once, on a screen for which `is_time` is true."""
+    """Return a watcher that presses Ctrl-C once, as soon as `is_time` returns true for the screen."""
     keys = [CTRL_C]
     return lambda screen: keys.pop() if keys and is_time(screen) else ""
 

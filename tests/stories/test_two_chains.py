@@ -143,7 +143,7 @@ def test_each_safe_decides_on_its_chain(desk: Desk) -> None:
 
 
 def test_the_vendors_contract_is_found_without_a_proposal(desk: Desk) -> None:
-    """Beside registries of other Safes, ``proposal reject`` and ``export-view`` still find the vendor's contracts."""
+    """``proposal reject`` and ``export-view`` find the vendor's contracts among contracts of other Safes."""
     region = ("--oem", "acme", "--chip", "0x410", "--region", "0x08000000:64K")
     desk.done("product", "pair", "acme-fan", *region, "-o", "pair.json")
     desk.done("proposal", "reject", "pair.json", "--reason", "wrong region")
@@ -172,7 +172,7 @@ def test_an_owner_of_the_city_signs_off_line(desk: Desk) -> None:
 def test_a_transaction_of_the_gateway_chain_is_continued(desk: Desk) -> None:
     """A transaction that was signed but not sent is listed with its chain.
 
-    `transaction resume` sends the transaction on this chain.
+    `transaction resume` sends the transaction on the listed chain.
     """
     fees = Fees(10**11, tip=10**9)
     made = SignedTransaction(b"", LOCAL_GATEWAY_CHAIN_ID, 0, gas=50_000, fees=fees, to=SAFE, data=b"")

@@ -46,7 +46,7 @@ def cut_update(loader: str, cuts: Iterable[Cut]) -> tuple[str, int]:
 
     Args:
         loader: the name of the committed loader; ``loader-chip`` asks the secure element.
-        cuts: the first cut during the update, and each further cut during one boot.
+        cuts: the first cut interrupts the update; each further cut interrupts one boot during the recovery.
 
     Returns:
         The fault, or an empty text if there is none; and the number of cuts that happened.

@@ -31,7 +31,7 @@ class EventRing:
         in_answer: the maximum number of events in a response.
         acknowledged: the event numbers that the gateway acknowledged, in order.
         lost: how many of the next acknowledgements are lost.
-        count: returns the number of the next event; None to count in this ring.
+        count: returns the number of the next event; if None, the ring itself counts the events.
     """
 
     number: int = 0
@@ -157,7 +157,7 @@ class AgentDevice(SmpDevice):
         return self.events.waiting[: self.events.in_answer]
 
     def _take_patch(self, body: dict[str, Any]) -> dict[str, Any] | None:
-        """Take a part of a patch. A part at another offset than the next one is answered with the next offset."""
+        """Store the next part of a patch. The answer to a part at a wrong offset is the offset of the next part."""
         self._parts += 1
         if self._parts == self.restarts_at:
             self.start()

@@ -1,4 +1,4 @@
-"""A simulated board with BlockOTA's agent and a secure element: the model of the ATECC608, locked as by its maker.
+"""A simulated board with BlockOTA's agent and a simulated secure element (ATECC608) that its maker has locked.
 
 The chip model has all secrets; it makes signatures, MACs and random numbers, and verifies the gateway's signatures.
 """
@@ -92,7 +92,7 @@ class ChipFlaws:
         signs_other: whether another chip signs the events and sessions.
         macs_other: whether another chip makes the MACs.
         replayed: the response of an earlier session, returned for every later session; empty for none.
-        restarts_at: the upload offset from which the board refuses chunks, because it restarted; 0 for never.
+        restarts_at: the upload offset at which the board restarts and loses its offer; 0 for never.
     """
 
     is_silent: bool = False

@@ -154,7 +154,7 @@ def check_halt_and_resume(vendor: Consortium, spare: Node, needed: Node, *, rest
     """Check that a network works without one of its nodes.
 
     Without two nodes, the network halts, and recovers later. While two nodes are stopped, `execute` gives up, and can
-    be resumed later. The function `restart` starts the needed node, and returns when the network makes blocks again.
+    be resumed later. The function `restart` starts the node `needed`, and returns when the network makes blocks again.
     """
     spare.stop()
     assert vendor.execute(vendor.propose("1.0.0")).status == 0

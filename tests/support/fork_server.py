@@ -198,7 +198,7 @@ def receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 def main() -> None:
-    """Serve on the socket that is stdin, until the descriptor named in the first argument ends."""
+    """Serve on the socket at stdin until the descriptor whose number is the first argument reports the end of file."""
     listener = socket.socket(fileno=os.dup(0))
     if program := ForkServer(listener, int(sys.argv[1])).serve():
         program.enter()

@@ -1,4 +1,4 @@
-"""Runs the gateway's access, its readings and commands, in threads as the gateway service does."""
+"""Runs the gateway's exchange of readings and commands with validators, in threads as the gateway service does."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def p256_key(number: int) -> PublicKey:
 
 
 def keys_of(number: int, *, account: str | None = None) -> Keys:
-    """Return keys for all purposes. Without an `account` argument, the enrolled account belongs to no key."""
+    """Return keys for all purposes. Without `account`, the account is an address whose private key is unknown."""
     word = hashlib.sha256(b"identity %d" % number).digest
     other = to_checksum_address("0x" + word()[:20].hex())
     log_key = hashlib.sha256(b"log %d" % number).digest()

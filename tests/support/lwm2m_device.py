@@ -107,7 +107,7 @@ class Lwm2mDevice(ObservableResource, PathCapable):
             return await self._context.request(message).response
 
     async def ask(self, message: Message) -> Message:
-        """Send one CoAP message with unchanged block options."""
+        """Send one CoAP message; aiocoap does not split or assemble blocks."""
         async with asyncio.timeout(10):
             return await self._context.request(message, handle_blockwise=False).response
 

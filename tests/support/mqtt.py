@@ -61,7 +61,7 @@ class FakeBroker:
     async def connect(self, name: str) -> AsyncIterator[FakeConnection]:
         """Connect a client."""
         if not name and not self.admits_strangers:
-            raise MessagingError("the broker refuses the connection", why="it has no name")
+            raise MessagingError("the broker refuses the connection", why="the client has no name")
         client = self.clients[name] = FakeConnection(self, name)
         try:
             yield client

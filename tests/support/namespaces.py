@@ -86,8 +86,8 @@ class Lan:
     def introduce(self) -> None:
         """Write the Ethernet addresses of all hosts into the neighbour table of each host.
 
-        The kernel keeps at most 1,024 neighbours (gc_thresh3) in all namespaces together, and drops packets above it.
-        Permanent entries do not count towards the limit of neighbours.
+        The kernel keeps at most 1,024 neighbours (gc_thresh3) in all namespaces together, and drops packets to further
+        neighbours. Permanent entries do not count towards the limit of neighbours.
         """
         lines = [
             f"neighbour replace {one.address} lladdr {one.link_address} dev eth0 nud permanent\n" for one in self.hosts

@@ -1,8 +1,8 @@
 """Run a ``blockota`` command as on a system without the modules of POSIX.
 
-``python -m tests.support.other_system PLATFORM WORD…`` runs ``blockota WORD…``. Libraries are imported before the
-modules are removed, because the libraries' code for Windows cannot run here. After the libraries, the modules in
-`MISSING` cannot be imported, and ``sys.platform`` is PLATFORM.
+``python -m tests.support.other_system PLATFORM WORD…`` runs ``blockota WORD…``. The libraries in `LIBRARIES`
+are imported first and unchanged, because their code for Windows cannot run here. The modules in `MISSING` then cannot
+be imported, and ``sys.platform`` is PLATFORM.
 """
 
 from __future__ import annotations

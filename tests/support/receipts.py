@@ -91,7 +91,7 @@ class MemoryLog:
         return ProofFile(proof.entry, index, proof.path, proof.checkpoint.encode().decode(), anchor)
 
     def keys(self, **devices: bytes) -> TrustedKeys:
-        """Return the keys of the log and its witnesses, and of devices as in ``device300=key``."""
+        """Return the keys of the log, its witnesses and devices; the argument ``device300`` is device 300's key."""
         keys = {int(name.removeprefix("device")): key for name, key in devices.items()}
         witnesses = tuple(witness.key for witness in self.witnesses)
         return TrustedKeys((self.signer.key,), witnesses, len(witnesses), keys)

@@ -43,7 +43,7 @@ class RunningReceiver:
     def keep(self, requests: Sequence[SignedRequest]) -> list[Outcome]:
         """Carry out requests."""
         if self.is_broken:
-            raise StoreError("the disk is full", why="a test says so")
+            raise StoreError("the disk is full", why="the test simulates this failure")
         self.kept += requests
         return [{}] * len(requests)
 

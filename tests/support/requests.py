@@ -92,7 +92,7 @@ def request(algorithm: str = "ES256", **changed: Any) -> bytes:
 
 
 def published_request(*, fresh: bool = True, method: str = "submit", **changed: Any) -> bytes:
-    """Return a request in the form of the published system.
+    """Return a request in the format of the published system, whose signature is a field of the JSON-RPC parameters.
 
     The members in `changed` are replaced after the request was signed.
     """

@@ -111,7 +111,7 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
             use: the function.
             board: options of the board.
             kind: the class of the board.
-            facts: keyword arguments. The face gets ``identity_key`` and ``settings``; `facts_of` gets the others.
+            facts: ``identity_key`` and ``settings`` of the face, and keyword arguments of `facts_of`.
         """
         given: dict[str, Any] = {"device": known_device(NUMBER, face="smp"), "images": (OLD, NEW), **(facts or {})}
         identity_key, settings = given.pop("identity_key", f"env:{KEY_VARIABLE}"), given.pop("settings", {})

@@ -1,4 +1,4 @@
-"""A program that GCC linked is detected at a wrong address, and accepted at its own address."""
+"""The link address is found in programs that GCC compiled, so a wrong load address is reported."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def body() -> str:
 @pytest.mark.parametrize("level", ["-Os", "-O2", "-O0"])
 @pytest.mark.parametrize("shape", ["start first", "start last", "constants first"])
 def test_a_compiled_program_shows_its_address(tmp_path: Path, core: str, level: str, shape: str) -> None:
-    """A program is accepted at the address for which it was linked, and is detected at any other address."""
+    """A program is accepted at the address for which it was linked, and reported at any other address."""
     (tmp_path / "start.c").write_text(START)
     (tmp_path / "main.c").write_text(body())
     order = ["main.c", "start.c"] if shape == "start last" else ["start.c", "main.c"]

@@ -63,14 +63,14 @@ class CityLedger:
         self.desk_command("proposal", "execute", file, "--key", "env:PAYER")
 
     def city(self) -> City:
-        """Return the contracts of the city, for decisions of its Safe without files."""
+        """Return the contracts of the city, so that its Safe can decide without proposal files."""
         chain = Chain(self.networks.city_urls[0], chain_id=CHAIN_ID)
         return City(chain, self.networks.city, Cast(*(dev_account(number) for number in range(7))))
 
     def enrol(self, members: Sequence[Member]) -> None:
-        """Enrol all members: the first members with the commands of docs/city.md, the others together by the library.
+        """Enrol the first members with the commands of docs/city.md, and all further members with one call of the Safe.
 
-        A proposal with more than `MOST_ITEMS` identities is a red flag, and each proposal takes three seconds.
+        Commands for all members would be slow: a proposal takes three seconds, and may contain `MOST_ITEMS` identities.
         """
         listed = [_listed(member.enrolment) for member in members[:MOST_ITEMS]]
         (self.desk / "members.json").write_text(json.dumps({"identities": listed}))

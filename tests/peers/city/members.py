@@ -68,7 +68,7 @@ class Member:
 
     @property
     def interface(self) -> str:
-        """The name of the tunnel's interface; as wireguard-go's sockets are outside the namespaces, names differ."""
+        """The unique name of the tunnel's interface; wireguard-go keeps the sockets of all namespaces in one folder."""
         return f"{self.host.namespace}w"
 
     @property

@@ -44,7 +44,7 @@ class Services:
 
     Attributes:
         world: the city.
-        devices: the number of each site's device, by the member number of the site's gateway.
+        devices: the numbers of the devices, by the number of the gateway; each site has one device.
         hosts: the hosts of the devices, by the number of the gateway.
         running: the running services, by member number, each with the function that stops it.
         things: the processes of the sensors and of the actuator, by the number of the gateway.
@@ -57,7 +57,7 @@ class Services:
     things: dict[int, forks.Process] = field(default_factory=dict)
 
     def register_devices(self) -> None:
-        """Admit a registrant, give each gateway numbers, and register a device for each."""
+        """Admit a registrant, give device numbers to each gateway, and register one device for each gateway."""
         city, account = self.world.ledger.city(), dev_account(REGISTRANT)
         key = derive_private_key(int.from_bytes(account.key), SECP256K1()).public_key()
         compressed = key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)

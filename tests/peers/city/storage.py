@@ -47,7 +47,7 @@ class CloudStorage:
         self._connection.close()
 
     def write_place(self, cloud: Member) -> str:
-        """Write the URL, which has a password, into a file of the cloud, and return the value of its setting."""
+        """Write the database URL with its password into a file of the cloud, and return the setting for the file."""
         file = cloud.folder / _FILE
         file.touch(0o600)
         file.write_text(f"{self._pair.url}\n")

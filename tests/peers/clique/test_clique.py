@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 
 
 def grows(sealer: Sealer, *, by: int = 3) -> None:
-    """Wait until a sealer has `by` more blocks."""
+    """Wait until the chain of a sealer has grown by `by` blocks."""
     target = sealer.head + by
     eventually(lambda: sealer.head >= target, what=f"block {target}")
 
@@ -38,7 +38,7 @@ def test_an_account_without_coin_is_refused(consortium: CliqueConsortium) -> Non
 
 
 def test_the_network_goes_on_without_one_sealer_and_halts_without_two(consortium: CliqueConsortium) -> None:
-    """With two of three sealers stopped, `execute` gives up, and `transaction resume` confirms it later."""
+    """With two of three sealers stopped, `execute` gives up; `transaction resume` confirms the transaction later."""
     first, second, third = consortium.network.sealers
 
     def restart() -> None:

@@ -16,7 +16,7 @@ CUTS = 6
 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_an_agent_survives_power_cuts(loader: str) -> None:
-    """After a cut during a delta or trial, and one during recovery, the board runs an image and can be updated."""
+    """After a power cut in an update, with or without a second cut in the recovery, the board can be updated again."""
     draw = random.Random(f"{SEED} {loader}")  # noqa: S311 - a draw that can be repeated
     whole, made = operations(loader)
     for limits in [(whole,), (made,), (whole, made)] * (CUTS // 3):

@@ -32,7 +32,7 @@ DETOOLS = Path(sys.executable).parent / "detools"
 
 
 def test_the_smallest_patch_is_taken() -> None:
-    """For moved code, heatshrink is smaller; for one changed byte, crle is smaller. Both produce the image."""
+    """The smallest patch is made with heatshrink if code moved, and with crle if one byte changed."""
     assert (FORMAT, len(PATCH)) == ("heatshrink", 223)
     assert apply_patch(OLD, PATCH, compression=FORMAT, limit=len(NEW)) == NEW
     large = noise(20_000)
@@ -101,7 +101,7 @@ def updated(running: bytes, patch: Path, delta: dict[str, Any]) -> tuple[bytes, 
 
 
 def test_a_device_with_linux_applies_a_published_delta(workshop: Workshop) -> None:
-    """The manifest describes the delta, and the store has it.
+    """The manifest of a release describes the delta, and the store contains the delta.
 
     ``detools apply_patch`` makes the new image from the base image.
     """
@@ -123,7 +123,7 @@ def test_a_device_with_linux_applies_a_published_delta(workshop: Workshop) -> No
 
 
 def test_a_delta_that_is_not_smaller_is_left_out(workshop: Workshop) -> None:
-    """The release is published with only the whole image, and the command reports this."""
+    """A delta that is not smaller than the image is left out of the release, and the command reports this."""
     workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
     Path("data.bin").write_bytes(noise(4000))
     words = ("--product", PRODUCT, "--version", "1.1.0", "-o", "new.json", "--load-address", "0x08004000")

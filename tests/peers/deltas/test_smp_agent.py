@@ -95,7 +95,7 @@ def test_a_patch_that_the_board_does_not_take(serve: Callable[..., None], tmp_pa
 
 
 def test_an_interrupted_patch(serve: Callable[..., None], tmp_path: Path) -> None:
-    """After a lost answer, the patch continues; after a restart of the board, the patch starts from its beginning."""
+    """After a lost answer, the gateway sends the rest of the patch; after a board restart, the whole patch."""
 
     async def use(site: Site) -> None:
         board = await updated(site)

@@ -101,7 +101,7 @@ def test_a_damaged_delta_is_refused(board: QemuBoard, client: AgentClient) -> No
 
 
 def test_a_delta_of_many_parts_is_interrupted(board: QemuBoard, client: AgentClient, tmp_path: Path) -> None:
-    """After a repeated first part, the patch continues; after a power cut, the patch must be sent from its start."""
+    """Repeating the first part does not discard received data; after a power cut, the patch is sent from its start."""
     noise = random.Random(3).randbytes(5_000)  # noqa: S311 - incompressible bytes
     image = agent(tmp_path, ImageSignature(version="1.2.0"), appendix=noise)
     _, patch = make_patch(OLD, image)
@@ -118,7 +118,7 @@ def test_a_delta_of_many_parts_is_interrupted(board: QemuBoard, client: AgentCli
 
 
 def test_events_wait_until_they_are_acknowledged(client: AgentClient) -> None:
-    """Starts and the confirmation are entries with the running digest; the confirmation is the device's receipt."""
+    """The board records starts and confirmations with the image's digest until the gateway acknowledges the events."""
     client.send_delta(OLD, PATCH, NEW)
     start_trial(client, NEW)
     client.ask(GROUP_IMAGE, 0, body={"confirm": True})

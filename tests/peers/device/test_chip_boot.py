@@ -92,7 +92,7 @@ def test_a_changed_running_image_is_not_started(chip_device: ChipDevice, images:
 def test_a_defective_chip_does_not_stop_the_device(
     chip_device: ChipDevice, images: dict[str, bytes], faults: ChipFaults, flags: int
 ) -> None:
-    """The device still runs its image, but does not report that a signature was checked."""
+    """With an absent or defective secure element, the device runs its image, and reports no checked signature."""
     assert chip_device.boot() == Running(CHECKED)
     chip_device.element.faults = faults
     assert chip_device.boot() == Running(flags)

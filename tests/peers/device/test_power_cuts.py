@@ -26,7 +26,7 @@ def test_a_cut_in_any_operation_leaves_a_device(
 
 
 def test_cuts_during_the_recovery_leave_a_device(device: HostDevice, images: dict[str, bytes]) -> None:
-    """After one to three more cuts at random operations during recovery, the device also runs a published image."""
+    """After a power cut and up to three cuts during recovery, the device runs an allowed image and can be updated."""
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")  # noqa: T201 - shown when the test fails
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated

@@ -57,7 +57,7 @@ def run_example(folder: Path, *, page: str, end: str, replaced: dict[str, str]) 
         folder: the folder in which they are run.
         page: the page in docs/.
         end: the heading that follows the example.
-        replaced: the page's addresses and commands, and their replacements with free ports.
+        replaced: replacements for addresses and commands on the page, so that the example uses free ports.
     """
     section = (ROOT / "docs" / page).read_text("utf-8").partition(START)[2].partition(end)[0]
     script = "\n".join(line[4:] for line in section.splitlines() if line.startswith("    "))

@@ -1,6 +1,6 @@
 """The DDI face and goosebit give a device the same links, hashes, ranges and statuses. SWUpdate installs from both.
 
-Beside hawkBit's documentation, goosebit is the second reference for DDI.
+The references for DDI are hawkBit's documentation and goosebit.
 """
 
 from __future__ import annotations
@@ -82,10 +82,10 @@ class Walk:
     """The answers that a device received during one update.
 
     Attributes:
-        polls: the answers to polls before the attributes were sent, after that, and after the reported success.
+        polls: three poll answers: before the device sends its attributes, with the update, and after its success.
         deployment: the action.
         part: status and Content-Range of the answer to a request for a range.
-        statuses: by the feedback's words, the class of the HTTP status (2 or 4).
+        statuses: the class of the HTTP status (2 or 4), by the feedback's execution and result.
     """
 
     polls: list[dict[str, Any]]

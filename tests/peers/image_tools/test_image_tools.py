@@ -32,7 +32,7 @@ def test_s_records_of_objcopy(tmp_path: Path, options: tuple[str, ...]) -> None:
 
 
 def test_s_records_of_srec_cat(tmp_path: Path) -> None:
-    """The S-records that srec_cat writes are read at the address of its offset, with its gaps."""
+    """S-records from srec_cat are read with the load address and the gap that srec_cat's options requested."""
     made = tmp_path / "app.srec"
     words = (RAW, "-binary", "-crop", 0, 0x400, 0x800, 0xC00, "-offset", BASE)
     run("srec_cat", *words, "-o", made, "-motorola", "-line-length", 70)

@@ -59,7 +59,7 @@ class Kind:
     Attributes:
         config: settings that differ from those of the profile ``test``.
         profile: the name of another profile to apply.
-        before: a shell command that runs in the node's folder before the daemon, with private mounts.
+        before: a shell command that runs in the node's folder before the daemon; its mounts are private to the node.
         is_online: whether the node connects to other nodes, on loopback.
     """
 

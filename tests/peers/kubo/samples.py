@@ -1,4 +1,4 @@
-"""Sample files with trees of one block to two levels of links, with and without repeated blocks."""
+"""Sample files for a Kubo node: pseudo-random files of one to five blocks, and an image with repeated blocks."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ WHOLE = 1 << 26
 
 @pytest.fixture(scope="module")
 def odd_node(kubo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A Kubo node whose import settings give different DAGs."""
+    """A Kubo node whose import settings produce other DAGs than BlockOTA."""
     with running_node(kubo, tmp_path_factory.mktemp("odd"), kind=Kind(config=ODD_IMPORT)) as node:
         yield node
 
@@ -77,7 +77,7 @@ def test_the_profile_gives_our_address(profiled_node: Node, shape: str) -> None:
 
 
 def test_defaults_give_another_address(node: Node) -> None:
-    """Without a profile, ``ipfs add`` computes another CID; ``--cid-version=1`` computes another one above 256 KiB."""
+    """Without a profile, ``ipfs add`` computes our CID only with ``--cid-version=1``, and only up to 256 KiB."""
     small, large = content("small", 256 << 10), content("large", (256 << 10) + 1)
     assert node.ipfs("add", "-Q", data=small).startswith("Qm")
     assert node.ipfs("add", "-Q", "--cid-version=1", data=small).strip() == str(cid_of(io.BytesIO(small)))

@@ -102,7 +102,7 @@ def test_a_pipe_can_be_put(node: Node) -> None:
 
 
 def test_a_corrupt_block_is_not_replaced_from_a_pipe(node: Node) -> None:
-    """A pipe cannot be read again, so the corrupt block is removed, and the error requests the file a second time."""
+    """A corrupt block of a file from a pipe is removed, and the error requests that the file be stored again."""
     data = content("decays before a pipe", CHUNK_SIZE + 5)
     cid = node.store.put(io.BytesIO(data))
     decay(node, next(dag(io.BytesIO(data))))
@@ -231,7 +231,7 @@ def test_proxies_are_not_asked(node: Node, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_path_of_a_file_is_not_sent(node: Node, tmp_path: Path) -> None:
-    """A file with a name on disk can be stored and found under its CID."""
+    """An opened file on disk can be stored, and is found under its CID."""
     path = tmp_path / "thermo.bin"
     path.write_bytes(content("named", CHUNK_SIZE + 3))
     with path.open("rb") as file:

@@ -27,7 +27,7 @@ async def taken(connection: BrokerConnection, count: int) -> list[Message]:
 
 
 def test_a_held_message_is_delivered_again(tmp_path: Path) -> None:
-    """If a client ends before it acknowledges a message, it receives the message again, but no acknowledged one."""
+    """After a reconnection, a client receives again only the messages that it has not acknowledged."""
 
     async def main() -> None:
         async with mosquitto(tmp_path, 256) as broker, broker.connect(256) as device:

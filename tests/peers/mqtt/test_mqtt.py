@@ -98,7 +98,7 @@ def test_the_sdk_of_aws_takes_a_job_and_a_configuration(tmp_path: Path) -> None:
 
 
 def test_the_broker_keeps_devices_apart(tmp_path: Path) -> None:
-    """A device cannot receive another device's notice or send in its name, and needs its own password."""
+    """A device cannot sign in, receive notices or report results as another device."""
 
     async def main() -> None:
         log: list[bytes] = []

@@ -124,7 +124,7 @@ async def take_job(site: SiteBroker, password: str, image: bytes) -> None:
 
 
 def test_a_device_signs_in_with_the_password_that_was_issued(site: Workshop) -> None:
-    """The issued password works immediately; an older, a wrong, another device's and a revoked password do not."""
+    """The newest password of a device works immediately; all other passwords and revoked passwords are refused."""
     with broker() as reached, ExitStack() as stack:
         gateway = GatewayProcess(site.folder, stack)
         gateway.start()

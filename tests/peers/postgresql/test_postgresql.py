@@ -76,7 +76,7 @@ def test_tables_of_another_program_are_refused(servers: PostgresPair, tmp_path: 
 def test_a_refused_connection_is_one_sentence(
     servers: PostgresPair, tmp_path: Path, changed: tuple[str, str], sentence: str
 ) -> None:
-    """The error names the servers, the reason and the remedy, and no password."""
+    """The error for a refused connection names the servers, the reason and the remedy, but not the password."""
     url = f"{servers.url}?target_session_attrs=any".replace(*changed)
     with CloudDatabase.at(url, folder=tmp_path) as database, pytest.raises(StoreError) as caught:
         database.check()

@@ -42,7 +42,7 @@ def checked(program: Path, raw: bytes, folder: Path) -> dict[str, Any] | None:
 
 
 def test_other_libraries_read_the_same(program: Path, tmp_path: Path) -> None:
-    """Go's libraries read the same entry, checkpoint, signatures and contract bytes 0 to 44 in a receipt as we do."""
+    """Go's libraries and BlockOTA read the same entry, checkpoint and signatures in a receipt."""
     assert checked(program, RAW, tmp_path) == {
         "index": 99,
         "size": 100,

@@ -84,7 +84,7 @@ def test_the_locks_check_the_checksum(library: Library) -> None:
 def test_a_slot_is_locked(provisioned: Library) -> None:
     """The library locks the slot of the device's key, and reads that this slot is locked.
 
-    Another slot cannot be locked.
+    The slot of the MAC key cannot be locked.
     """
     assert provisioned.get("atcab_is_slot_locked", DEVICE_KEY, [1]) == b"\0"
     provisioned.get("atcab_lock_data_slot", DEVICE_KEY)
@@ -204,7 +204,7 @@ def test_mac_over_temp_key(provisioned: Library) -> None:
 
 
 def validation(key: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey) -> tuple[bytes, bytes]:
-    """Return the other data and the signature with which the chip validates a key in the gateway's slot."""
+    """Return the parameter ``OtherData`` and the signature of a Verify command that validates a new gateway key."""
     head = bytes((0x40, 0x10)) + GATEWAY_KEY.to_bytes(2, "little")
     temp_key = sha256(SECRET, head, SERIAL[8:9], SERIAL[0:2], bytes(25), xy(key.public_key()))
     other = bytes((0, AUTHORITY_KEY, 0, 0x0B, 0x10, 0x12, 0x00, GATEWAY_KEY | 0x50, 0, 0)) + bytes(4 + 2) + b"\1\0\0"

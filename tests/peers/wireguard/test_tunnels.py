@@ -172,7 +172,7 @@ def test_the_tunnels_close_when_the_program_stops(tunnels: TunnelCity) -> None:
 
 
 def reach_by_force(end: End, other: End, way: End) -> None:
-    """Let a tunnel end send packets for another one to a validator; a gateway's operator can configure this."""
+    """Make a gateway send its packets for another gateway to a validator, as the gateway's operator could configure."""
     rows = [line.split() for line in end.host.run("wg", "show", end.interface, "allowed-ips").splitlines()]
     key = next(row[0] for row in rows if f"{way.address}/32" in row)
     allowed = f"{way.address}/32,{other.address}/32"
@@ -181,7 +181,7 @@ def reach_by_force(end: End, other: End, way: End) -> None:
 
 
 def test_no_gateway_reaches_another_through_a_validator(tunnels: TunnelCity) -> None:
-    """A validator that forwards packets drops those between tunnels, even after another program removed its rules."""
+    """A validator drops packets between tunnels, and restores its firewall rules after another program removed them."""
     validator, (first, second) = tunnels.validators[0], tunnels.gateways
     for gateway, other in ((first, second), (second, first)):
         gateway.comes_to_reach(validator)
@@ -233,7 +233,7 @@ def test_a_lost_interface_and_a_second_process(tunnels: TunnelCity) -> None:
 
 
 def test_a_network_card_does_not_become_a_tunnel(tunnels: TunnelCity) -> None:
-    """The settings name the interface of the host's network: it keeps its address, and gets no rules."""
+    """If the settings name the host's network card as the tunnel, `vpn sync` fails and leaves the card unchanged."""
     gateway = tunnels.gateways[0]
     settings = gateway.folder / "card.toml"
     settings.write_text((gateway.folder / "blockota.toml").read_text().replace(gateway.interface, "eth0"))
