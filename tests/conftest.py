@@ -94,7 +94,7 @@ def cast() -> Cast:
 
 @pytest.fixture(scope="session")
 def anvil() -> Iterator[Chain]:
-    """A real anvil chain for each test worker; all tests of a worker share the chain, but not products."""
+    """A real anvil chain for each test worker; the tests of a worker share this chain, and use separate products."""
     with running_anvil() as chain:
         yield chain
 

@@ -139,7 +139,7 @@ def test_without_a_url_nothing_is_announced() -> None:
 
 
 def test_a_manifest_is_kept_beside_the_image() -> None:
-    """A manifest is fetched with its image, up to the maximum size, because its size is not recorded."""
+    """An image's manifest is fetched up to a maximum size, because the chain does not record the manifest's size."""
     found = steps(replace(AGREED, claim=replace(CLAIM, manifest=MANIFEST)))
     wanted = [step.file for step in found if isinstance(step, Fetch)]
     assert [(file.cid, file.size, file.sha256) for file in wanted] == [

@@ -68,7 +68,7 @@ def test_a_move_is_advised_only_without_a_key() -> None:
 
 @pytest.mark.parametrize("confirmations", [0, 12])
 def test_advice_without_agreements_names_block_and_confirmations(confirmations: int) -> None:
-    """If a broker has no agreement, the advice names its address, the block and the confirmations."""
+    """If a broker has no agreement, the advice contains the broker's address, the block and the confirmations."""
     [advice] = advised(Facts(NOW, (), block=7), confirmations=confirmations)
     assert advice.startswith("0xb has no open agreement with this vendor as of block 7")
     assert ("12" in advice) == bool(confirmations)

@@ -322,7 +322,7 @@ def fill() -> None:
     ],
 )
 def test_an_unusable_file_is_refused(make: Callable[[], None], error: type[BlockOTAError], text: str) -> None:
-    """A damaged file, a folder, and a file of another program or a newer version each have their own error."""
+    """Damaged files, folders, and files of other programs or newer versions are refused, each with a specific error."""
     make()
     with pytest.raises(error, match=text):
         open_store()

@@ -204,7 +204,7 @@ def newest_after(stuck: Desk, first: SignedTransaction) -> SignedTransaction:
 
 
 def test_the_same_command_under_a_higher_ceiling_offers_more(stuck: Desk, pool: ThreadPoolExecutor) -> None:
-    """If a command is repeated with a higher maximum fee, its transaction is replaced, and one of the two is mined."""
+    """If a command is repeated with a higher maximum fee, its transaction is replaced, and one of both is mined."""
     first = stuck.entries[0].newest
     sent = pool.submit(stuck.outbox(max_fee=1000 * GWEI).send, stuck.payer, b"stuck", to=SAFE)
     second = newest_after(stuck, first)

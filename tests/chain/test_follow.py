@@ -1,4 +1,4 @@
-"""Tests of the follower, which reads the events of confirmed blocks once, also after reorganisations."""
+"""Tests of the follower, which reads each event of confirmed blocks once, even if the chain is reorganised."""
 
 from __future__ import annotations
 

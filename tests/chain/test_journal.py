@@ -101,7 +101,7 @@ class Deceiver(LocalAccount):
 
 
 def test_a_key_that_signs_something_else_is_refused() -> None:
-    """A signed transaction that differs from the requested one is refused before it is sent."""
+    """A signed transaction that differs from the requested transaction is refused before it is sent."""
     with pytest.raises(RefusedError, match="the key did not sign the requested transaction"):
         WANTED.signed_by(Deceiver(ACCOUNT._key_obj, Account()))  # noqa: SLF001 - eth-account has no public copy
 

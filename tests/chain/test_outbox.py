@@ -198,7 +198,7 @@ def test_a_mined_transaction_whose_receipt_lags_is_not_called_replaced(
 
 
 def test_a_node_without_old_state_cannot_tell_which_transaction_has_the_nonce(desk: Desk) -> None:
-    """If a node lacks old state, the state of a transaction with a used nonce is unknown, and `forget` refuses it."""
+    """If a node lacks old data, a transaction whose nonce is used has the state UNKNOWN, and `forget` refuses it."""
     Journal(desk.sending.journal, 1337).write(SentTransaction((desk.signed(),), "", 5))
     desk.chain.submit(desk.signed(data=b"something else").raw)
     desk.mine()
