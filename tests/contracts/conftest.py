@@ -106,7 +106,7 @@ def contracts() -> Contracts:
 
 @pytest.fixture(scope="session")
 def cast() -> list[TestAccountAPI]:
-    """The test accounts: three owners of the Safe, a broker, a technician, an attacker and one more."""
+    """The test accounts: three owners of the Safe, a broker, a technician, an attacker and one more account."""
     everybody = [ape.accounts.test_accounts[number] for number in range(7)]
     # Otherwise Ape derives all keys again for each address lookup, which takes half of the time of these tests.
     ape.config.test.number_of_accounts = 0

@@ -52,7 +52,7 @@ def test_the_bytecode_should_be_made_from_the_present_sources(analysed: Analysis
 
 
 def ipfs_digest(content: bytes) -> bytes:
-    """Return the SHA-256 of a file's IPFS block, a UnixFS message inside a dag-pb node, as the compiler computes it."""
+    """Return the SHA-256 that the compiler computes for a file: the digest of the file's IPFS block (dag-pb)."""
     assert len(content) <= 1 << 18, "the compiler would split the content into several blocks"
     length = varint(len(content))
     file = b"\x08\x02\x12" + length + content + b"\x18" + length

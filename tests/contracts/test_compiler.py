@@ -35,7 +35,7 @@ def sources(tmp_path: Path) -> Path:
 
 
 def install(compilers: Path, *, clone: Path = CLONE) -> subprocess.CompletedProcess[str]:
-    """Run a clone's compiler installer without network access; the compiler is installed into a folder."""
+    """Run the installer of the repository `clone` without network access; it installs the compiler into `compilers`."""
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     environment = os.environ | proxies | {"SOLCX_BINARY_PATH": str(compilers)}
     command = [sys.executable, "scripts/install_compiler.py"]

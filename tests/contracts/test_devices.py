@@ -92,7 +92,7 @@ def devices(registry: Registry, owner_a: TestAccountAPI) -> ContractInstance:
 def test_when_a_registrant_is_admitted_it_should_be_recorded_and_emitted(
     city: City, vendor: AccountAPI, owner_b: TestAccountAPI
 ) -> None:
-    """A registrant is recorded with name and account; its record in IOTRegistry's format contains its key."""
+    """A registrant is recorded with name and account; the record in IOTRegistry's format contains the key."""
     key = public_key(owner_b)
     receipt = city.devices.admitRegistrant(ACME, key, owner_b.address, sender=vendor)
     (event,) = receipt.decode_logs(city.devices.RegistrantAdmitted)
@@ -174,7 +174,7 @@ def test_when_a_registrant_lists_a_product_it_should_be_allowed_until_it_is_ende
 def test_when_blocks_are_given_they_should_be_those_of_the_site(city: City, vendor: AccountAPI) -> None:
     """A site has the blocks of device numbers that the Safe assigned to its gateway.
 
-    A gateway that replaces another gateway receives all its blocks.
+    A gateway that replaces another gateway receives all blocks of the replaced gateway.
     """
     receipt = city.devices.giveBlocks(GATEWAY.bytes, 3, sender=vendor)
     (event,) = receipt.decode_logs(city.devices.BlocksGiven)
@@ -196,7 +196,7 @@ def test_when_blocks_are_given_they_should_be_those_of_the_site(city: City, vend
 def test_when_a_site_is_replaced_it_should_keep_its_devices(
     city: City, devices: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """The successor of a gateway receives its blocks and its devices."""
+    """The successor of a gateway receives the blocks and the devices of this gateway."""
     heir = UUIDS[9].bytes
     city.identities.enrol(enrolment_argument(enrolment_of(9)), sender=vendor)
     receipt = devices.replaceSite(GATEWAY.bytes, heir, sender=vendor)

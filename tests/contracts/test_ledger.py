@@ -23,7 +23,7 @@ FIRST_DEVICE, OTHERS_DEVICE = 256, 768
 
 
 def installs(*devices: int, release: ReleaseId = RELEASE) -> dict[str, object]:
-    """Return the argument of `anchorInstalls` for devices in one 256-bit word."""
+    """Return the argument of `anchorInstalls` for devices whose bits are in the same 256-bit word."""
     return {
         "chain": release.chain_id,
         "blockOta": release.contract,

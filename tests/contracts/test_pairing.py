@@ -18,7 +18,7 @@ FIRST = 1 << 48 | 1 << 24
 def test_when_a_product_is_paired_it_should_be_recorded_and_emitted(
     empty: ContractInstance, vendor: AccountAPI, product: bytes, oem: bytes
 ) -> None:
-    """Pairing a product stores every field in its record and emits them in an event."""
+    """Pairing a product stores all its fields in a record, and emits the fields in an event."""
     receipt = empty.pairOem(product, oem, 0x0410, FLASH_START, FLASH_SIZE, sender=vendor)
     (event,) = receipt.decode_logs(empty.OemPaired)
     (listed,) = empty.products(0, 10)
