@@ -1,4 +1,4 @@
-"""Another board replaces the first one at the port in the middle of a flash run."""
+"""Another board replaces the first board at the port in the middle of a flash run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUESTIONS = {b"\x7f", b"\x00\xff", b"\x02\xfd", b"\x11\xee", b"\x1f\xff\xf7\xe0\
 
 
 class Bed(RunningLink):
-    """A link whose board can be replaced by another one during the test.
+    """A link whose board can be replaced by another board during the test.
 
     Attributes:
         second: the replacement board.
@@ -98,7 +98,7 @@ def assert_identified_only(bed: Bed) -> None:
 
 
 def completes(bed: Bed, board: SimulatedBoard, folder: Path) -> None:
-    """Assert that a run with the first board, which is connected again, completes from its journal."""
+    """Connect the first board again, and assert that a new run completes from the board's journal."""
     assert [*folder.iterdir()]
     bed.put_back(board)
     assert isinstance([*cleared(bed, folder).flash()][-1], Finished)
@@ -138,7 +138,7 @@ def test_another_board_while_contents_are_read_is_reported(tmp_path: Path) -> No
 
 
 def test_a_board_of_another_family_is_asked_no_more(tmp_path: Path) -> None:
-    """If the replacement board has another product id, no identity block is read, because its address differs."""
+    """If the replacement has another product id, its identity block, which is at another address, is not read."""
     board, second = boards(SimulatedBoard(PROFILES["stm32f103c6"], unique_id=FIRST))
     bed = Bed(board, second)
     bed.swap_at = 2

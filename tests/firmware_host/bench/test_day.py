@@ -101,7 +101,7 @@ def test_other_days_do_not_count() -> None:
     ],
 )
 def test_a_day_is_a_local_day_with_its_offset(day: date, offset: str, hours: int) -> None:
-    """A day lasts from one local midnight to the next, even if the clock is changed; its UTC offset is shown."""
+    """A day lasts from one local midnight to the next, even if the clock is changed; the day's UTC offset is shown."""
     found = Day.of(day, ZoneInfo("Europe/Vienna"))
     assert found.offset == offset
     assert found.end.timestamp() - found.begin.timestamp() == hours * HOUR

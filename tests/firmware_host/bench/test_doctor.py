@@ -45,7 +45,7 @@ IDENTITY = BoardIdentity(
 
 
 def trial(first: bytes = b"", second: bytes = b"", *, unasked: bytes = b"", line: BoardLine = USB) -> Trial:
-    """Return a connection attempt, by default one without an answer."""
+    """Return a connection attempt, by default without an answer."""
     return Trial(line, unasked, first, second)
 
 
@@ -76,7 +76,7 @@ def hindrance(seen: Observations) -> Finding:
     ids=range(14),
 )
 def test_answers_are_classified(first: bytes, second: bytes, reply: Reply) -> None:
-    """An answer is classified as a fresh bootloader, a synchronised one, an echo, silence, or other bytes."""
+    """An answer is classified as a fresh or synchronised bootloader, an echo, silence, or other bytes."""
     assert trial(first, second).reply is reply
 
 

@@ -1,4 +1,4 @@
-"""The command that makes a board's own image runs with limits, and its output is never part of a message."""
+"""The command that makes a board's own image runs with limits, and its stdout is never shown."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_failure_is_refused_without_the_output(words: Sequence[str], says: str
     ids=["silent", "closed", "child"],
 )
 def test_a_command_that_does_not_end_is_refused(program: str) -> None:
-    """A command that exceeds its time limit, or leaves a process with open stdout, is ended and refused."""
+    """If a command runs too long, or leaves a process with open stdout, the command is ended with an error."""
     with pytest.raises(RefusedError, match=r"takes too long: .* within 0\.3 s; nothing was erased"):
         run(program, seconds=0.3)
 

@@ -18,7 +18,7 @@ RECORD = ImageRecord(BOARD, "acme-keys", bytes(32), 48, ImageState.MADE, "acme-t
 
 
 def test_a_record_comes_back(tmp_path: Path) -> None:
-    """A written record is found only by its board and product."""
+    """A record is found again only for the same board and the same product."""
     records = BoardImages(tmp_path / "records")
     records.write(RECORD)
     assert records.find(BOARD, "acme-keys") == RECORD

@@ -33,7 +33,7 @@ EXCHANGES: dict[str, Exchange] = {
 
 
 def beginnings() -> Iterator[tuple[str, bytes]]:
-    """Yield the bytes of every exchange, truncated after each byte except the last one."""
+    """Yield every incomplete beginning of every exchange: its first byte, its first two bytes, and so on."""
     for name, exchange in EXCHANGES.items():
         sent = b""
         for frame in exchange.frames:

@@ -135,7 +135,7 @@ def test_write_protection_is_read(product_id: int, kib: int, options: bytes, pro
 def test_a_chip_is_found_by_its_part_number(name: str, ids: set[int]) -> None:
     """A part number selects all rows of the chip table that fit the part.
 
-    A row's full name selects one row, and an unknown name selects none.
+    A row's full name selects this row, and an unknown name selects no row.
     """
     assert {row.product_id for row in chips_named(name)} == ids
 

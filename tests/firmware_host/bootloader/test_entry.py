@@ -180,7 +180,7 @@ def test_a_protected_board_and_an_unknown_chip_are_tried_by_their_product_id() -
 
 
 def test_a_speed_that_the_adapter_does_not_support_is_skipped() -> None:
-    """A speed that the USB adapter does not support is skipped for the next lower one."""
+    """If the USB adapter does not support a speed, the next lower speed is tried."""
 
     class SlowAdapter(SteeredLink):
         """An adapter that supports at most 300,000 baud."""

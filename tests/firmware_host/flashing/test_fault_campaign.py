@@ -375,7 +375,7 @@ def test_bytes_beside_the_image_are_not_reported_if_their_page_stays(tmp_path: P
 
 @pytest.mark.parametrize("kind", ["lose_received", "lose_sent", "insert_received", "insert_sent"])
 def test_a_fault_affects_one_byte(kind: str) -> None:
-    """A line fault affects only the byte with the fault's number."""
+    """A line fault with number n affects only byte n."""
     link = WirelessLink(SCENES[SOME].board(Faults()), Mishaps(**{kind: 2}, value=0))
     link.write(b"\x7f")
     link.write(b"\x02")

@@ -124,7 +124,7 @@ def test_every_chip_changes_only_what_differs(profile: BoardProfile) -> None:
 @pytest.mark.parametrize("first_page", [0, 256], ids=["counted on", "with a gap"])
 @pytest.mark.parametrize("name", ["stm32g0b1re", "stm32l476rg"])
 def test_both_numberings_of_a_second_bank_are_right(name: str, first_page: int) -> None:
-    """Pages of the second bank are erased with each of the boot ROM's two page numberings; no other page changes."""
+    """The right pages of the second bank are erased, whichever of the two page numberings the boot ROM uses."""
     profile = replace(PROFILES[name], flash_size=512 * KIB, second_bank_page=first_page)
     row = replace(chip(profile.product_id), flash_limit=512 * KIB)
     old = OLD * 8

@@ -240,7 +240,7 @@ def test_a_half_erased_only_page_is_explained_by_its_old_bytes(found: bytes, is_
 
 
 def test_the_error_about_a_journal_does_not_print_its_bytes(tmp_path: Path) -> None:
-    """The error about an invalid journal names the address of invalid bytes, and prints none of them."""
+    """The error about an invalid journal contains the address of the invalid bytes, but not the bytes."""
     written(tmp_path, preserved=[{"address": BASE, "data": "ab" * 500 + "c"}])
     with pytest.raises(RefusedError, match="data of the bytes at 0x08000000 is not hex text") as refused:
         find(tmp_path, BOARD)
@@ -282,7 +282,7 @@ DAMAGED = [
 
 @pytest.mark.parametrize("found", DAMAGED, ids=["a stray byte", "a lost byte", "fed bytes"])
 def test_a_block_that_the_line_damaged_is_restored(found: bytes) -> None:
-    """Bytes beside the image are restored if the frame of one of their blocks was changed on the line."""
+    """Bytes beside the image are restored if a line fault changed one of their blocks while it was written."""
     assert restored(found) == KEPT
 
 

@@ -13,7 +13,7 @@ from tests.firmware_host.scripted_board import KIB, chip
 
 
 def test_only_the_units_of_the_image_are_erased() -> None:
-    """Only pages that contain a part of the image are erased, and the other bytes of its last page are preserved."""
+    """Only pages that contain a part of the image are erased, and the other bytes of the last page are preserved."""
     found = planned(code(2 * KIB + 1, at=BASE + 4 * KIB))
     assert [unit.number for unit in found.units] == [4, 5, 6]
     assert found.beside == (range(BASE + 6 * KIB + 1, BASE + 7 * KIB),)

@@ -43,7 +43,7 @@ class RefusingLink(WatchedLink):
     _command = b""
 
     def write(self, data: bytes, /) -> None:
-        """Send a frame to the board; a page list is changed first."""
+        """Send a frame to the board; flip a bit of the checksum of a page list."""
         is_list = self._command in ERASES and data != ERASES[self._command]
         self._command = data
         if is_list and self.refusals:

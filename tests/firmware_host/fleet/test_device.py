@@ -82,7 +82,7 @@ def images(sent: list[Any]) -> list[str]:
 
 
 def test_a_device_installs_an_image_after_its_restart() -> None:
-    """The device reports its old image, downloads the new one, and reports the new one after the restart."""
+    """The device reports its old image, downloads the new image, and reports the new image after the restart."""
     with serving(IMAGE) as (url, sent):
         device = SimulatedDevice(url, FleetMember(256, "token", OLD))
         assert 0 < device.visit() <= 3723
@@ -111,7 +111,7 @@ def test_a_device_refuses_another_image() -> None:
     ],
 )
 def test_exceptions_behave_as_they_are_described(conduct: Conduct, outcome: tuple[str, str], image: str) -> None:
-    """Each kind of injected exception makes the first try end as expected; the device then runs the expected image."""
+    """With each kind of misbehaviour, the device's first try has the expected result, and leaves the expected image."""
     with serving(IMAGE) as (url, sent):
         device = SimulatedDevice(url, FleetMember(256, "token", OLD, conduct))
         device.visit()

@@ -19,7 +19,7 @@ DATA = bytes(range(1, 251)) * 4
 
 
 class ProbedBoard(SimulatedBoard):
-    """A board that records the output of its application, because a tool may discard the output at its end."""
+    """A board that records the output of its application, because a tool may discard the output when the tool ends."""
 
     sent = b""
 

@@ -50,7 +50,7 @@ def test_power_fails_before_a_half_word(number: int, kept: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_power_fails_within_a_half_word(seed: int) -> None:
-    """With `power_cut_in_program` a half-word is partly programmed, and the following ones stay erased."""
+    """With `power_cut_in_program` a half-word is partly programmed, and the following half-words stay erased."""
     board = ready(Faults(power_cut_in_program=2, seed=seed))
     assert board.feed(writing(FLASH, b"ab\x00\x00efgh")) == ACK * 2
     half = int.from_bytes(board.flash[2:4])

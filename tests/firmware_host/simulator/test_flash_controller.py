@@ -170,7 +170,7 @@ def test_power_that_fails_during_an_erase_leaves_a_torn_page() -> None:
 
 @pytest.mark.parametrize(("torn", "expected"), [(1, bytes(1024)), (2, b"\xff" * 1024), (3, b"\xff" * 512 + bytes(512))])
 def test_the_fault_torn_says_what_remains(torn: int, expected: bytes) -> None:
-    """An operation that a planned power cut interrupts leaves its cells in the state that `torn` specifies."""
+    """After a planned power cut during an operation, the affected flash cells have the state that `torn` specifies."""
     chip = Silicon(
         STM32F103C8,
         bytes(STM32F103C8.flash_size),

@@ -71,7 +71,7 @@ def test_reads_go_on_and_the_word_address_0_begins_again(bench: Bench) -> None:
 
 
 def test_a_second_wake_is_ignored(bench: Bench) -> None:
-    """A chip that is awake ignores a further wake condition, and its answer can still be read."""
+    """A chip that is awake ignores a further wake condition; the answer to the last command can still be read."""
     element = bench.woken()
     element.write(COMMAND, INFO)
     bench.now += 0.01

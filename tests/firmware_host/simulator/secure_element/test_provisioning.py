@@ -47,7 +47,7 @@ def made() -> tuple[SecureElement, ProvisionedDevice]:
 
 
 def test_the_four_duties(made: tuple[SecureElement, ProvisionedDevice]) -> None:
-    """The chip signs with its key, verifies gateway and image, stores the digest, answers challenges and counts."""
+    """The chip signs, verifies signatures of gateway and image, stores a digest, answers a challenge, and counts."""
     element, device = made
     assert device.serial == SERIAL
     element.execute(0x16, 0x43, 0, DIGEST)

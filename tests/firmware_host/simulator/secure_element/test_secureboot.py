@@ -56,7 +56,7 @@ def boot(chip: SecureElement, mode: int, digest: bytes, signature: bytes = b"") 
 
 
 def test_the_digest_is_kept() -> None:
-    """FullCopy stores a signed digest, and FullStore compares a digest with the stored one.
+    """FullCopy stores a signed digest, and FullStore compares a digest with the stored digest.
 
     No other command changes the stored digest.
     """
@@ -190,7 +190,7 @@ def test_protected_wires_need_the_configuration() -> None:
 
 @pytest.mark.parametrize(("share", "kept"), [(0.0, OLD), (0.5, None), (1.0, NEW)])
 def test_the_power_fails_while_a_digest_is_kept(share: float, kept: bytes | None) -> None:
-    """After a power cut within 80 ms, the chip has the old digest, the new one, or a corrupt one that fits no image."""
+    """After a power cut within 80 ms, the chip has the old digest, the new digest, or a value that fits no image."""
     bench = Bench()
     chip = chip_with(KEEP_DIGEST, bench=bench)
     boot(chip, COPY, OLD, signed(VENDOR, OLD))
@@ -212,7 +212,7 @@ def test_the_power_fails_while_a_digest_is_kept(share: float, kept: bytes | None
     ("cut_after", "share", "found"), [(0.024, 0.5, 0xFFFF), (0.024, 1.0, 0x10000), (0.026, 0.5, 0x10000)]
 )
 def test_a_counter_is_never_torn(cut_after: float, share: float, found: int) -> None:
-    """A power cut within the command Counter's 25 ms leaves the old or the new value; a later one changes nothing."""
+    """A power cut within the 25 ms of the command Counter leaves the old or new value, a later cut the new value."""
     bench = Bench()
     chip = chip_with(KEEP_DIGEST, bench=bench)
     chip.memory.counters[0] = 0xFFFF

@@ -91,7 +91,7 @@ def test_the_configuration_zone_is_written_until_it_is_locked(new: SecureElement
 
 
 def test_user_extra_is_written_once_after_the_lock(new: SecureElement) -> None:
-    """UpdateExtra writes the bytes 84 and 85. After the lock, it writes a byte only while the byte is zero."""
+    """UpdateExtra writes the bytes 84 and 85. After the lock, UpdateExtra writes a byte only while the byte is zero."""
     new.execute(EXTRA, 0, 7)
     configure(new)
     assert refused(lambda: new.execute(EXTRA, 0, 8)) == FORBIDDEN
@@ -182,7 +182,7 @@ def test_secret_slots_are_written_in_blocks(new: SecureElement) -> None:
 
 
 def test_encrypted_transfers_are_refused(new: SecureElement) -> None:
-    """The model has no encrypted reads and writes. It refuses them like a chip whose rules forbid them."""
+    """The model has no encrypted reads and writes. The model refuses them like a chip whose rules forbid them."""
     configure(new, s3=(0x43C0 | 5, 0x001C))  # encrypted with the key in slot 3
     new.execute(LOCK, DATA_LOCK)
     assert refused(lambda: new.execute(WRITE, 0xC2, data(3), bytes(64))) == FORBIDDEN
