@@ -65,7 +65,7 @@ GOOD = dfuse(target((BASE, b"code")))
     ],
 )
 def test_damaged_files_are_refused(content: bytes, why: str) -> None:
-    """A damaged or truncated DfuSe file, and one with option bytes, are refused with the reason."""
+    """DfuSe files that are damaged, truncated or contain option bytes are refused with the reason."""
     with pytest.raises(ImageError, match=why):
         read_image(content)
 
