@@ -297,7 +297,7 @@ def test_a_numbered_event_is_logged_once(tmp_path: Path, new: ReleaseFacts) -> N
 
 
 def test_events_of_a_device_with_a_key_are_signed(tmp_path: Path, new: ReleaseFacts) -> None:
-    """A signed event has level A, an unsigned event level B; forged and mismatching ones are refused."""
+    """A signed event has level A, and an unsigned event level B; forged and mismatching events are refused."""
     thing = SigningDevice()
     smoke = thing.event(ThingEvent(4, "smoke", 1))
 

@@ -42,14 +42,14 @@ class Killer:
         self._at, self.count = at, 0
 
     def __call__(self) -> None:
-        """Pass a point, or raise the exception if it is the chosen one or a later one."""
+        """Pass a point, or raise the exception if the point is the chosen point or a later point."""
         self.count += 1
         if self.count > self._at:
             raise KilledError
 
 
 class KilledDisk(LogDisk):
-    """A log's disk with a point before and after each write."""
+    """A log's disk that passes a point, at which the process can be killed, before and after each write."""
 
     def __init__(self, folder: Path, killer: Killer) -> None:
         super().__init__(folder)

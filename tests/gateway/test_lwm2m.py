@@ -104,7 +104,7 @@ def test_an_image_is_pushed_to_a_device_that_cannot_pull(play: Play, why: str) -
 
 
 def test_a_device_that_takes_no_large_body_pulls(play: Play) -> None:
-    """If the device answers a push with 4.13, it is told to pull the image."""
+    """If the device answers a push with 4.13, the face has the device pull the image."""
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         device.values["5/0/9"], device.most = b"1", 128
@@ -162,7 +162,7 @@ def test_nothing_is_executed_before_its_time(play: Play) -> None:
 
 
 def test_a_withdrawn_image_is_not_installed(play: Play) -> None:
-    """If an offer is withdrawn after the download, the device is told to drop the image."""
+    """If an offer is withdrawn after the download, the face has the device drop the image."""
 
     async def story(core: DeliveringCore, face: Lwm2mFace, device: Lwm2mDevice) -> None:
         core.not_before = core.now + 100

@@ -44,7 +44,7 @@ def test_a_repeated_failure_is_acknowledged_once_more(tmp_path: Path, reason: st
 def test_a_repeated_postponement_is_logged_once(tmp_path: Path) -> None:
     """A postponement that a device repeats is logged once.
 
-    After the postponement has ended, a repeated request for it is refused.
+    After the postponement has ended, a repeated request for the same postponement is refused.
     """
 
     async def use(gateway: GatewayCore) -> None:

@@ -1,4 +1,4 @@
-"""Records are read at one block, a ban takes effect at the next one, and without the node no new sender is accepted."""
+"""Records are read at one block, a ban takes effect at the next block, and new senders are refused without the node."""
 
 from __future__ import annotations
 

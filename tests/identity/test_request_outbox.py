@@ -79,7 +79,7 @@ def test_a_request_keeps_its_name_and_its_items_until_it_is_delivered(
 
 
 def test_a_request_that_is_refused_for_good_lets_the_next_one_pass(tmp_path: Path) -> None:
-    """A request that the receiver cannot carry out is recorded as refused with the reason, and the next one is sent."""
+    """A request that the receiver cannot carry out is recorded as refused with the reason; the next request is sent."""
     route = ScriptedRoute(IMPOSSIBLE, DONE)
     with RequestOutbox(tmp_path / "outbox.sqlite") as outbox:
         outbox.put(RECEIVER, "command", [{"id": 1}, {"id": 2}])

@@ -160,7 +160,7 @@ EARLY_FAULTS = (Faults(lost_ack=25), Faults(flip_sent=40), Faults(unplug_after_s
 @pytest.mark.sampled
 @pytest.mark.parametrize("faults", sampled(LATE_FAULTS, one_in=4))
 def test_after_each_fault_of_the_line_the_board_runs_what_the_log_states(tmp_path: Path, faults: Faults) -> None:
-    """After a fault behind the first erased page, the previous release is flashed, and no false receipt is logged."""
+    """If a fault follows the first page erase, the previous release is flashed, and no false receipt is logged."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=faults)
     entries = serve(tmp_path, board, lambda entries, _: len(entries) == 3)
     assert kinds(entries) == [
@@ -174,7 +174,7 @@ def test_after_each_fault_of_the_line_the_board_runs_what_the_log_states(tmp_pat
 @pytest.mark.sampled
 @pytest.mark.parametrize("faults", sampled(EARLY_FAULTS, one_in=4))
 def test_a_fault_before_anything_is_erased_costs_no_try(tmp_path: Path, faults: Faults) -> None:
-    """After a fault before the first erased page, the face visits the board again and installs the release."""
+    """If a fault precedes the first page erase, the face visits the board again and installs the release."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=faults)
     entries = serve(tmp_path, board, lambda entries, _: len(entries) == 2)
     assert kinds(entries) == [(EntryKind.INSTALL, sha256(OLD)), (EntryKind.INSTALL, sha256(NEW))]

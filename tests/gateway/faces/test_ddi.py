@@ -335,7 +335,7 @@ def test_a_body_of_1_gib_is_refused_at_its_beginning(tmp_path: Path) -> None:
 
 
 def test_failures_and_refusals_are_told_apart(tmp_path: Path) -> None:
-    """A failed try is logged with the device's text; a rejected try is final; an ended action answers 410."""
+    """A failed try is logged with the device's text, a rejected try is final, and an ended action has status 410."""
     core, offer = FakeCore(), device_offer(tmp_path, IMAGE)
     core.now_offered[256] = [offer]
 
@@ -357,7 +357,7 @@ def test_failures_and_refusals_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_withdrawn_action_is_cancelled(tmp_path: Path) -> None:
-    """A device that opened a withdrawn action must cancel this action before the next one is offered."""
+    """A device that opened a withdrawn action must cancel this action before the next action is offered."""
     core = FakeCore()
     core.now_offered[256] = [device_offer(tmp_path, IMAGE)]
 

@@ -203,7 +203,7 @@ def test_a_command_is_sent_and_answered(site: Site) -> None:
 
 
 def test_a_device_of_another_face_gets_no_command_by_mqtt(site: Site) -> None:
-    """Commands to a device go to the face at which it registered last, and to MQTT after it deregistered."""
+    """Commands are sent by the face at which a device is registered, and by MQTT after the device has deregistered."""
     desks = desks_of(site)
     desks.commands.set_face(256, "lwm2m")
     desks.commands.keep([command_request(), command_request(thing=257, id="c-2")])

@@ -36,7 +36,7 @@ def board_of(site: Site) -> AgentDevice:
 
 
 def test_the_events_of_an_update_are_logged(serve: Callable[..., None]) -> None:
-    """Start, start on trial and confirmation are logged with the board's event numbers, and acknowledged to it."""
+    """A start, a start on trial and a confirmation are logged with the board's event numbers, and are acknowledged."""
 
     async def use(site: Site) -> None:
         board = board_of(site)

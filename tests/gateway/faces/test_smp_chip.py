@@ -78,7 +78,7 @@ def test_events_and_receipts_are_signed(serve: Serve) -> None:
 
 
 def test_a_high_s_is_normalised(serve: Serve) -> None:
-    """A signature with a high s is logged with the low s, with which it verifies."""
+    """A signature with a high s is converted to the low s before it is logged, and still verifies."""
 
     async def use(site: Site) -> None:
         await settled(site)
