@@ -58,7 +58,7 @@ class StubAnchor(LogAnchor):
         self.results, self.calls = list(results), list[int]()
 
     def size(self) -> int:
-        """Return that nothing is anchored."""
+        """Return 0, because nothing is anchored."""
         return 0
 
     def waiting_since(self, anchored: int) -> int | None:

@@ -129,9 +129,9 @@ def test_a_quorum_of_witnesses_is_required() -> None:
 
 
 def test_a_log_cannot_have_entries_of_another_gateway() -> None:
-    """If the UUID at the end of a log's origin equals the gateway in the entries, the keeper is reported.
+    """If a log's origin ends in a UUID, a proof is refused unless its entry names the gateway with this UUID.
 
-    For another origin, no keeper is reported.
+    For an origin without a UUID, the result states that the origin does not contain the gateway.
     """
     entries = [ENTRY.encode(), install(gateway=None).encode()]
     foreign = MemoryLog(entries, origin=f"city.example/gateway/{GATEWAY.hex[::-1]}")

@@ -137,7 +137,7 @@ def test_an_event_leads_to_its_stage(name: str) -> None:
 
 
 def test_only_a_confirmed_report_makes_a_receipt() -> None:
-    """Progress, claims and an unconfirmed report make no entry of a running image. A confirmed report makes one."""
+    """Only a confirmed report makes an installation entry; progress, a success and an unconfirmed report do not."""
     before = steps(*OFFER, Offered(), Progress(5), Outcome(succeeded=True), runs(NEW, is_confirmed=False))
     assert [str(one.kind) for one in before.entries] == ["claimed"]  # of the old image
     [entry] = steps(runs(NEW, EvidenceLevel.C), start=before.delivery).entries
@@ -282,7 +282,7 @@ def test_a_device_that_leaves_a_release_without_tries_gets_it_only_by_an_operato
 
 
 def test_an_order_for_a_running_release_starts_with_new_tries() -> None:
-    """An order for a release that the device already runs starts with new tries, even if all were used up."""
+    """An order for the release that the device runs resets the count of its tries, even if all tries were used up."""
     policy = DeliveryPolicy(pauses=())
     events = (Planned(NEW), Outcome(succeeded=False), runs(NEW), Planned(target("1.1.0", 7)))
     delivery = steps(*events, policy=policy).delivery

@@ -85,7 +85,7 @@ def test_a_request_of_a_foreign_library_is_accepted_once(algorithm: str) -> None
 
 
 def test_our_own_tokens_are_accepted() -> None:
-    """`make_token` produces tokens of the same form from a key object that can only sign."""
+    """A token of `make_token`, which receives only a function that signs, is accepted."""
     key = private_key("Ed25519").raw_value
     signed = make_token(claims(), algorithm="Ed25519", key_id=str(SENDER), sign=key.sign)  # type: ignore[union-attr,arg-type]
     assert verdict(request_of(signed), identity("Ed25519")) == RequestVerdict()

@@ -215,7 +215,7 @@ def test_a_record_that_the_cloud_does_not_have_yet_is_waited_for(
 def test_a_bad_request_is_refused_and_its_neighbours_are_stored(
     run: CloudRun, signers: dict[str, RequestSigner], submit: Callable[..., str], name: str
 ) -> None:
-    """One invalid request of three is refused with a warning about the validator; the two valid ones are stored."""
+    """One invalid request of three is refused with a warning about the validator; the two valid requests are stored."""
     make, why = BAD[name]
     bad, good = make(submit, signers), [submit(1000.0), submit(1001.0)]
     answer = run.post(store(signers["validator"], good[0], bad, good[1]))

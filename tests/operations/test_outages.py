@@ -70,7 +70,7 @@ def get(url: str, path: str = "/") -> str:
 
 
 def chain_events(url: str) -> str:
-    """Return the events of contracts in the exported log, without the entries of the room's own, append-only log."""
+    """Return the exported events of contracts, without the entries of the operations room's own log."""
     return "\n".join(line for line in get(url, "/log/export.csv").splitlines() if line.split(",")[1:2] == ["chain"])
 
 

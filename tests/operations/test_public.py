@@ -1,4 +1,4 @@
-"""A room with --public: no route shows a serial number, an account, or an address of a network or service."""
+"""With --public, no page of the operations room shows serial numbers, accounts, or addresses of any kind."""
 
 from __future__ import annotations
 

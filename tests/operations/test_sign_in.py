@@ -99,7 +99,7 @@ def test_a_text_is_accepted_once_and_within_five_minutes(sign_ins: SignIns) -> N
 
 
 def test_no_text_is_accepted_after_a_restart(sign_ins: SignIns, tmp_path: Path) -> None:
-    """A sign-in text is refused after a restart of the room, because the room's log may show its signature."""
+    """A sign-in text is refused after a restart of the room, because the signature may be public in the room's log."""
     texts = [sign_ins.challenge(OPERATOR.address, now=NOW) for _ in range(2)]
     sign_ins.give_ticket(texts[0], sign_text(texts[0], OPERATOR), now=NOW)
     with RoomArchive.open(tmp_path / "room.sqlite") as archive:
@@ -129,7 +129,7 @@ def test_a_changed_text_is_refused(sign_ins: SignIns, changes: dict[str, object]
 
 
 def test_another_key_and_broken_signatures_are_refused(sign_ins: SignIns) -> None:
-    """Signatures of another account and malformed ones are refused, and the sign-in text can still be used."""
+    """Malformed signatures and those of another account are refused, and the sign-in text can still be used."""
     text = sign_ins.challenge(OPERATOR.address, now=NOW)
     for wrong in (sign_text(text, STRANGER), b"", b"\0" * 65, b"\xff" * 65, b"x" * 64):
         with pytest.raises(AccessRefusedError, match="did not sign"):
@@ -224,7 +224,7 @@ def test_the_command_signs_nothing_for_another_room(scene: RoomScene, url: str) 
 
 @pytest.mark.parametrize("ticket", ["", "a\x1b]0;owned\x07", "../../x", "a\nb", "a" * 101])
 def test_the_command_prints_no_strange_address(monkeypatch: pytest.MonkeyPatch, ticket: str) -> None:
-    """The command refuses a one-time address that is not one path of the page, such as one with control characters."""
+    """The command refuses a one-time address that is not a path of the page, or that has control characters."""
     asked: dict[str, object] = {"nonce": "a" * 64, "issuedAt": int(time.time())}
     answers: Iterator[dict[str, object]] = iter([asked, {"address": f"{URL}/sign-in/{ticket}"}])
 
@@ -304,7 +304,7 @@ def test_a_prepared_order_is_sent_by_the_key_of_the_operator(scene: RoomScene, u
 
 
 def test_a_release_of_the_second_producer_chain_is_ordered(scene: RoomScene) -> None:
-    """While the first of two producer chains is out of reach, a release of the second one can be ordered.
+    """While the first of two producer chains is out of reach, a release of the second chain can be ordered.
 
     The page also shows the command for the order.
     """

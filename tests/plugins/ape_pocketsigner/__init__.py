@@ -1,9 +1,9 @@
 """An Ape plugin for a simulated hardware wallet; a JSON file is the device, and its ``mood`` selects the behaviour.
 
 The JSON file exists while the simulated device is plugged in. Like ape-ledger and ape-trezor, the package registers an
-account type and a container. It stores ⟨address, derivation path⟩ of each account in its data folder. The plugin prints
-prompts on stdout. If nothing was signed, the plugin returns None or raises. The plugin also reproduces known defects of
-such plugins.
+account type and a container. The package stores ⟨address, derivation path⟩ of each account in its data folder. The
+plugin prints prompts on stdout. If nothing was signed, the plugin returns None or raises. The plugin also reproduces
+known defects of such plugins.
 """
 
 from __future__ import annotations
