@@ -247,7 +247,7 @@ def test_the_request_names_the_file(repository: Running, name: str, expected: st
 
 
 def test_a_missing_file_is_not_cached_by_a_proxy(repository: Running) -> None:
-    """Only-if-cached is answered with status 412 for an unpublished file, and is ignored for a served file."""
+    """With `Cache-Control: only-if-cached`, an unpublished file gets status 412, and a published file is served."""
     headers = {"Cache-Control": "only-if-cached"}
     assert repository.get(raw(SECRET_ROOT), headers=headers).status_code == 412
     assert repository.get(raw(SMALL_ROOT), headers=headers).status_code == 200

@@ -32,7 +32,7 @@ def blocks(store: LocalStore) -> int:
 
 
 def test_an_unpinned_file_is_removed_but_for_what_others_need(store: LocalStore) -> None:
-    """Removing a file keeps the leaf that it shares with another file, and removes its other blocks."""
+    """Removing a file removes its blocks, except a leaf that the file shares with another file."""
     old, new = put(store, OLD), put(store, NEW)
     store.unpin(old)
     assert collect(store, [old], keep=()) == 2

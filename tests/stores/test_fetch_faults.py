@@ -166,7 +166,7 @@ def test_odd_but_honest_sources_are_used(vice: Vice, *, has_car: bool) -> None:
 
 @pytest.mark.parametrize("honest_place", [0, 4])
 def test_four_of_five_bad_at_once(honest_place: int) -> None:
-    """One honest source suffices beside four bad ones: wrong blocks, a stall, a loopback redirect and a truncation."""
+    """One honest source suffices beside four bad sources: wrong blocks, a stall, a loopback redirect, a truncation."""
     names = ["lies in the middle", "stalls", "another machine's loopback", "truncates"]
     with ExitStack() as stack:
         gateways = [stack.enter_context(serving(BLOCKS, BAD[name][0])) for name in names]

@@ -180,7 +180,7 @@ def test_a_pipe_in_place_of_a_block_is_not_waited_for(store: LocalStore, *, has_
 
 
 def test_a_folder_in_place_of_a_block_is_reported(store: LocalStore) -> None:
-    """A folder in place of a block file is an error when the file is stored or read."""
+    """A folder in place of a block file causes an error when the file is stored or read."""
     cid = cid_of(io.BytesIO(b"hello"))
     path_of(store, cid).mkdir(parents=True)
     assert not store.has(cid)

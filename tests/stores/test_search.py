@@ -349,7 +349,7 @@ def test_a_node_that_does_not_run_is_reported(serve: Serve) -> None:
 
 
 def test_an_image_whose_blocks_do_not_match_its_hash_is_left_to_check_four(search: Search, serve: Serve) -> None:
-    """If the DAG root and the SHA-256 of a record disagree, the search returns the file with the DAG root."""
+    """If a record's DAG root and SHA-256 belong to different files, the search returns the file of the DAG root."""
     root, blocks = blocks_of(IMAGE[::-1])
     assert search(release_of(IMAGE, dag_root=root.digest), asked(serve(blocks=blocks))) == IMAGE[::-1]
 

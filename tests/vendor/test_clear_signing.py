@@ -379,7 +379,7 @@ def read_back(contract: str, function: str, shown: Shown) -> list[Any]:
     enums = descriptor(contract)["metadata"].get("enums", {})
 
     def read(parameter: dict[str, Any], scope: str) -> Any:
-        """Read one parameter from the remaining lines."""
+        """Read one parameter from the screen lines that were not read yet."""
         kind, place = parameter["type"], scope + parameter["name"]
         if kind == "tuple[]":
             elements = []

@@ -104,7 +104,7 @@ def test_an_owner_is_replaced(vendor: Vendor, place: int) -> None:
 
 
 def test_owners_are_changed_one_proposal_after_the_other(vendor: Vendor) -> None:
-    """A change of owners is refused while another one waits, because the first change alters the Safe's owner list."""
+    """A change of owners is refused while another change waits, because that change alters the Safe's owner list."""
 
     def propose_threshold(threshold: int, reason: Reason) -> Proposal:
         return propose_to_itself(vendor.contract, lambda safe: threshold_call(safe, threshold), reason=reason)

@@ -67,7 +67,7 @@ def pack_bytes(store: LocalStore, proposal: Proposal = PROPOSAL, view: ChainView
 
 
 def joined(*files: bytes, proposal: Proposal = SMALL, view: ChainView = VIEW, more: Iterable[Block] = ()) -> bytes:
-    """Join a proposal, a chain view and other files into a CARv1, which need not be a pack."""
+    """Join a proposal, a chain view and other files into a CARv1, which may be an invalid pack."""
     heads = [Block(CID.of(RAW, raw), raw) for raw in (proposal.to_json(), view.to_json())]
     blocks = [block for content in files for block in dag(io.BytesIO(content))]
     return b"".join(join_car([head.cid for head in heads], [*heads, *blocks, *more]))

@@ -82,7 +82,7 @@ def test_a_nonce_may_be_chosen(vendor: Vendor, product: Product) -> None:
 
 
 def test_a_proposal_is_queued_behind_those_that_wait(vendor: Vendor, product: Product) -> None:
-    """By default, a proposal has the nonce after those of the waiting, unexpired proposals of the same Safe."""
+    """By default, a proposal's nonce follows the highest nonce of the waiting, unexpired proposals of the same Safe."""
     call = pair_call(product)
     first = propose(vendor.contract, call, reason=REASON)
     others = {

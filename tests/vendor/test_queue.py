@@ -66,7 +66,7 @@ def test_a_listed_rejection_competes_with_an_expired_proposal(tmp_path: Path) ->
 
 
 def test_the_nonce_of_a_queued_proposal_is_not_a_red_flag() -> None:
-    """A nonce above the next one raises a red flag unless proposals in the same folder have every nonce before it."""
+    """A nonce above the Safe's next nonce raises a red flag unless the folder has proposals for all nonces between."""
     filled = replace(VIEW, queued={7: "a.json", 8: "b.json"})
     assert red_flags(LATER, filled, signer=None, now=NOW) == []
     (flag,) = red_flags(LATER, replace(VIEW, queued={7: "a.json"}), signer=None, now=NOW)
