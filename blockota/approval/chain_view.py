@@ -100,7 +100,7 @@ class SafeState:
 
 @dataclass(frozen=True)
 class ChainView:
-    """The part of the chain's state at one block that a signer needs.
+    """The part of the chain's state that a signer needs, at one block.
 
     Attributes:
         chain_id: chain id (EIP-155).
@@ -112,9 +112,9 @@ class ChainView:
         agreements: the agreements with brokers that the proposals accept, decline or terminate.
         shallow: numbers of the agreements in unconfirmed blocks, which a reorganisation can replace.
         contract_owners: addresses of the Safe's owners that are contracts.
-        registries: addresses of the other contracts that the Safe owns, checksummed, by the contract's name.
-        answers: the results of the getters that the red flags need, by address and calldata. A failed call has the
-            result None.
+        registries: a dict from name to checksummed address, for the other contracts that the Safe owns.
+        answers: a dict from ⟨address, calldata⟩ to result, for the getters that the red flags need. A failed call has
+            the result None.
         source: name of the chain view file; empty if the view was read from a node.
         configured_safe: address of the Safe in the signer's settings; empty if the settings name none.
         queued: a dict from nonce to file name, for the proposals in the same folder that must be executed before the
@@ -143,7 +143,7 @@ class ChainView:
 
     @property
     def contracts(self) -> dict[str, str]:
-        """Addresses of the contracts that the Safe may call, by their names; the Safe may also call itself."""
+        """A dict from name to address, for the Safe and for each other contract that the Safe may call."""
         known = {"BlockOTA": self.contract, "FirmwareReplication": self.replication, SAFE: self.safe.address}
         return {name: place for name, place in (known | dict(self.registries)).items() if place}
 

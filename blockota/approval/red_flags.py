@@ -96,7 +96,7 @@ def signature_flags(signatures: Iterable[Signature]) -> list[RedFlag]:
 def address_flag(name: str, load_address: int, *, linked_for: int, accepted: str) -> RedFlag:
     """Flag a program that was linked for an address other than its load address.
 
-    `accepted` is the part of the message about whether the publisher's manifest accepts the difference. Without
+    `accepted` is the part of the message that states whether the publisher's manifest accepts the difference. Without
     acceptance, no bench installs the release.
     """
     addresses = f"0x{linked_for:08x}, and would be written at 0x{load_address:08x}"
@@ -183,7 +183,7 @@ def _blame_age(flags: list[RedFlag], proposal: Proposal, view: ChainView) -> lis
 
 
 def _of_nonce(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
-    """Flag a used nonce, and a nonce whose predecessor has no proposal in the folder."""
+    """Flag a used nonce, and a nonce that must wait for an earlier nonce without a proposal in the folder."""
     nonces = f"the proposal has nonce {proposal.nonce}, and the Safe's next nonce is {view.safe.nonce}"
     if proposal.nonce < view.safe.nonce:
         yield RedFlag(Word.NONCE, f"{nonces}: this or another proposal was executed already")

@@ -92,7 +92,7 @@ def checksum(fields: Mapping[str, Any]) -> str:
     """Compute the value of ``meta.checksum`` over all fields except the name and the checksum itself.
 
     Returns:
-        The keccak-256 of the fields in hex, with the prefix ``0x``. The fields are serialised like in the function
+        The keccak-256 of the fields in hex, with the prefix ``0x``. The fields are serialised as in the function
         ``serializeJSONObject`` of ``checksum.ts``.
     """
     meta = {key: value for key, value in fields["meta"].items() if key != "checksum"}

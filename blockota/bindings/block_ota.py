@@ -1,4 +1,4 @@
-"""The BlockOTA contract: read products and releases as values, and encode its functions as calldata."""
+"""The BlockOTA contract: read products and releases as values, and encode calls of its functions as calldata."""
 
 from __future__ import annotations
 
@@ -206,8 +206,8 @@ class BlockOTAContract(OwnedContract):
         """Find the owners of the vendor's Safe who cannot pay for a pause from their balance.
 
         Returns:
-            The maximum cost of a pause at the current fees, and the balance of each owner that has less; all amounts in
-            wei.
+            The maximum cost of a pause at the current fees, and the balance of each owner whose balance is lower than
+            this cost. All amounts are in wei.
 
         Raises:
             RefusedError: the contract is already paused, or the fees exceed the limit.

@@ -135,7 +135,7 @@ class OwnedContract(Contract):
 
 
 def registry_at(chain: Chain, setting: str, address: str) -> OwnedContract:
-    """Return a binding of a contract of `REGISTRIES` that has only the functions of `OwnedContract`."""
+    """Return a binding with only the functions of `OwnedContract`, for a contract of `REGISTRIES`."""
     names = {"NAME": REGISTRIES[setting], "SETTING": setting}
     registry: OwnedContract = type("Registry", (OwnedContract,), names)(chain, address)
     return registry

@@ -32,7 +32,7 @@ class TreeGrowth:
 
     Attributes:
         size: number of entries.
-        root: root of the Merkle tree of these entries, 32 bytes.
+        root: root of the Merkle tree of the first `size` entries, 32 bytes.
         proof: consistency proof from the anchored tree (RFC 9162, 2.1.4); empty for the first anchor.
     """
 
@@ -47,7 +47,7 @@ class AnchorEvent:
 
     Attributes:
         block: number of the block.
-        head: size and root of the log.
+        head: size and root of the log at this anchor.
     """
 
     block: int

@@ -61,8 +61,8 @@ def largest_block(cid: CID, *, size: int) -> int:
 
     Args:
         cid: the block's CID. Its codec distinguishes leaves from inner blocks.
-        size: the file's size in bytes. For a leaf with a known parent, `size` is the leaf's size as the parent states
-            it.
+        size: the file's size in bytes. For a leaf with a known parent, `size` is the size that the parent
+            states for the leaf.
     """
     return min(size if cid.codec == RAW else overhead(size), MAX_BLOCK_SIZE)
 

@@ -320,7 +320,7 @@ def uncompressed(public_key: bytes) -> bytes:
 
 
 def replays(things: Iterable[ThingTransaction]) -> dict[bytes, str]:
-    """Find things that IOTRegistry accepts, although the registrant may have signed only a different thing.
+    """Find things with one signed text, so that the registrant may have signed only one of these things.
 
     Returns:
         A dict from the nonce of each found thing to the reason why the thing's signature is not unique.

@@ -2,8 +2,8 @@
 
 Source: MCUboot, docs/design.md.
 
-imgtool signs the hash of header, program and protected TLVs with a key on P-256. Two unprotected TLVs follow the hash:
-the key, or its SHA-256, and the signature in DER.
+imgtool signs the hash of header, program and protected TLVs with a key on P-256. Two unprotected TLVs follow the hash.
+The first contains the key or the SHA-256 of the key; the second contains the signature in DER.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def find_signature_fault(image: bytes, key: PublicKey) -> str:
 
 
 def digest_to_sign(image: bytes) -> bytes:
-    """Return the digest of an unsigned image, over which the signature is computed.
+    """Return the digest that the signature of a still unsigned image must cover.
 
     Args:
         image: an image of imgtool that is neither signed nor padded to its slot.
@@ -109,7 +109,7 @@ def with_signature(image: bytes, key: PublicKey, signature: bytes) -> bytes:
 
 
 def _find_kind_fault(items: McubootItems) -> str:
-    """Return why an image does not have exactly one signature, on P-256; empty if it has such a signature."""
+    """Return why an image does not have exactly one P-256 signature; empty if the image has exactly one."""
     signatures = [kind for kind, _ in items.unprotected if kind == ECDSA_SIGNATURE or kind in _OTHER_SIGNATURES]
     if not signatures:
         return "it is not signed"
@@ -131,6 +131,6 @@ def _is_signed(items: McubootItems, key: PublicKey) -> bool:
 
 
 def _unpadded(signature: bytes) -> bytes:
-    """Return a signature without the zeros with which `imgtool --pad-sig` makes the length fixed."""
+    """Return a signature without the zeros that `imgtool --pad-sig` appends to reach a fixed length."""
     size = _SEQUENCE_HEAD + signature[1] if len(signature) >= _SEQUENCE_HEAD else 0
     return signature[:size] if not any(signature[size:]) else signature

@@ -80,7 +80,7 @@ def load_library() -> None:
 
 
 def is_signed_by(token: RequestToken, key: PublicKey) -> bool:
-    """Return whether a token is signed by a key, with an algorithm of the kind of the key."""
+    """Return whether a key signed a token, with an algorithm that is accepted for this kind of key."""
     return _is_signed(token.text, token.algorithm, token.key_id, key)
 
 
@@ -113,7 +113,7 @@ def load_verifier() -> None:
 
 @lru_cache(maxsize=4096)
 def _imported(key: PublicKey) -> Any:
-    """Return a key in the form of joserfc. Cached, because reading a key takes as long as checking a signature."""
+    """Return a key in the form of joserfc. The result is cached: reading a key is as slow as checking a signature."""
     from joserfc.jwk import JWKRegistry  # noqa: PLC0415
 
     return JWKRegistry.import_key(key.pem, _JWK_KINDS[key.kind])

@@ -166,7 +166,7 @@ class Consent:
     Attributes:
         allow_downgrade: replace a newer version. A version below the floor is still refused.
         replace_unknown: replace contents that are not a release of any product.
-        replace_product: name of another product that may be replaced; None to allow no replacement.
+        replace_product: name of the other product that the release may replace; None refuses all other products.
         configuration: the image is data without a vector table; ignored for an image at the start of the flash.
 
     Examples:

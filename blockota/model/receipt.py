@@ -18,7 +18,7 @@ entry to its log for each installation and each event. An entry about an install
 11  unique id             1 to 32 bytes that the chip reports; or null
 12  time                  number: Unix time in seconds, of the log's clock
 13  gateway               16 bytes: UUID of the log's identity; zeros for a log without an enrolled identity
-14  source                text: the source of the image; in an event, postponement, refusal or warning, its text
+14  source                text: the source of the image, or the text of an event, postponement, refusal or warning
 15  order                 number of the order that was carried out; or null
 16  signature             the device's statement: `blockota.formats.cose`, or `blockota.model.boot_event`; or null
 ==  ====================  ==================================================================================
@@ -104,7 +104,7 @@ class EntryKind(IntEnum):
 
 
 class EvidenceLevel(StrEnum):
-    """The level of evidence, by the source of the information about the running image."""
+    """The level of evidence, which depends on how the running image was determined."""
 
     A = "A"
     """The device signed the statement about its image."""
@@ -316,7 +316,7 @@ class LogEntry:
             return
         signed = SignedStatement.decode(raw)
         if signed.type != self.kind.statement:
-            raise ValueError(f"a device signs no {signed.type!r:.40} for an entry of the kind {self.kind}")
+            raise ValueError(f"an entry of the kind {self.kind} cannot have a statement of type {signed.type!r:.40}")
         if self.kind is EntryKind.EVENT:
             event = DeviceEvent.of_payload(signed.payload)
             if (event.seq, printable(event.text)) != (self.counter, self.source):
@@ -330,7 +330,7 @@ class LogEntry:
         if event.number != self.counter or (self.kind is EntryKind.EVENT and event.text != self.source):
             raise ValueError("the device signed another event")
         if self.kind is not EntryKind.EVENT and (self.kind.statement != RUNS or not event.shows_running_image):
-            raise ValueError(f"the device signed an event that is not about an entry of the kind {self.kind}")
+            raise ValueError(f"an entry of the kind {self.kind} cannot have this signed event")
 
 
 @dataclass(frozen=True)
