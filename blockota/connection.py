@@ -31,7 +31,7 @@ class Connection:
     Args:
         settings: the settings.
         purpose: the command that sends transactions, recorded in the journal.
-        note: called with a sentence for each state in which a transaction waits.
+        note: called with a sentence for each state of a pending transaction.
 
     Attributes:
         settings: the settings.

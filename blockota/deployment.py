@@ -42,7 +42,8 @@ class Deployment:
         block_number: the block in which the first contract was created.
         registries: addresses of the deployed contracts, by the names of their settings
             (`blockota.settings.REGISTRIES`).
-        safes: addresses of the Safes that own the contracts in `registries`, by ``consortium`` and ``city``.
+        safes: addresses of the Safes that own the contracts in `registries`, by ``consortium``, ``city`` and
+            ``configurations``.
     """
 
     chain_id: int
@@ -114,8 +115,8 @@ def settings_text(networks: Mapping[str, tuple[str, Deployment]], *, comment: st
     ``<name>-configurations``, the commands for products and releases use the city's BlockOTA.
 
     Args:
-        networks: URL and deployment of each network by its name. The first is the network of the producer chain, and
-            the last is the network of the gateway chain.
+        networks: URL and deployment of each network by its name. The first network belongs to the producer chain, and
+            the last network belongs to the gateway chain.
         comment: the first line of the file.
     """
     names = list(networks)

@@ -202,7 +202,7 @@ class BlockOTAError(Exception):
         super().__init__(self.with_remedy(self.remedy))
 
     def with_remedy(self, remedy: str) -> str:
-        """Return the error's text, with a remedy in the words of the caller; an empty remedy is omitted."""
+        """Return the error's text with the given remedy instead of its own remedy; an empty remedy is omitted."""
         text = f"{self.what}: {self.why}" if self.why else self.what
         text += "" if text.endswith((".", "?", "!")) else "."  # a text of another program can be a whole sentence
         return f"{text} {remedy[:1].upper()}{remedy[1:]}." if remedy else text

@@ -80,7 +80,9 @@ class Stop:
 
 @contextmanager
 def stop_on_signals(*, interrupt_at: int | None = None) -> Iterator[Stop]:
-    """Turn signals that stop a command into requests to stop. Only the main thread may call this; calls may be nested.
+    """Turn signals that stop a command into requests to stop.
+
+    Only the main thread may call this function; calls may be nested.
 
     A signal that is ignored before the call stays ignored. This is so for SIGHUP under ``nohup``. After SIGHUP, outputs
     that were terminals are redirected to /dev/null, so that writing to them does not fail while the command stops.
@@ -90,8 +92,8 @@ def stop_on_signals(*, interrupt_at: int | None = None) -> Iterator[Stop]:
 
     Args:
         interrupt_at: the number of the first signal, counted from 1, that raises KeyboardInterrupt in the main thread;
-            later signals raise it too. Commands that may be interrupted anywhere pass 1, and commands that finish a
-            step first pass 2. If `interrupt_at` is None, no signal raises KeyboardInterrupt.
+            later signals raise it too. Pass 1 for a command that may be interrupted anywhere, and 2 for a command that
+            finishes its step first. If `interrupt_at` is None, no signal raises KeyboardInterrupt.
 
     Yields:
         The stop request, which records the received signals.

@@ -106,7 +106,8 @@ class SqliteFile:
         path: the file. It is created if it does not exist.
         mark: the kind of the file.
         tables: the statements that create its tables.
-        is_owner: whether to become the file's only owner. If False, the file is opened without the owner's lock.
+        is_owner: whether to become the file's only owner. If `is_owner` is False, the file is opened without the
+            owner's lock.
 
     Raises:
         RefusedError: another process uses the file, or the file is of another kind.

@@ -190,8 +190,8 @@ def ban(
 
     With --key of an Administrator, the ban takes effect immediately; with -o, a proposal is written.
 
-    A banned identity can neither anchor a log, nor order, nor ban. Only the Safe can lift a ban or ban an
-    Administrator. An Administrator can ban at most 10 identities within an hour.
+    A banned identity can neither anchor a log, nor order updates, nor ban identities. Only the Safe can lift a ban or
+    ban an Administrator. An Administrator can ban at most 10 identities within an hour.
 
     \b
     Example:  blockota identity ban 0f8fad5b-d9cb-469f-a165-70867728950e \\

@@ -156,7 +156,7 @@ def suspect(
         raise UsageError(
             "evidence needs two entries",
             why="a single entry proves nothing against a log",
-            remedy="name two indices, or no index to search the log for evidence",
+            remedy="name two indices, or omit both to search the log for evidence",
         )
     contract, published = session.gateway.open(UpdateLedgerContract), TileLog(folder).published
     anchored = _known_log(contract, keeper)

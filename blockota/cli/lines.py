@@ -27,7 +27,7 @@ _Value = TypeVar("_Value")
 
 
 def baud(value: Any) -> int:
-    """Parse a speed such as ``115200``; ``auto``, the highest speed that the board understands, becomes 0."""
+    """Parse a speed such as ``115200``; the word ``auto`` (the highest speed that the board understands) becomes 0."""
     if value in ("auto", FASTEST):
         return FASTEST
     if not (str(value).isdecimal() and _SLOWEST <= int(value) <= _FASTEST):

@@ -107,7 +107,7 @@ def duration(value: Any) -> int:
 
 
 def duration_between(least: int, most: int = _LONGEST) -> click.ParamType:
-    """Return the parameter type of a duration between two limits, given in seconds."""
+    """Return the parameter type of a duration between two limits; the limits are in seconds."""
 
     def limited(value: Any) -> int:
         found = duration(value)

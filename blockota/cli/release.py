@@ -435,7 +435,7 @@ def _manifest_address(made: Release) -> str | None:
 def _revocation(session: Session, found: Release) -> Revocation | None:
     """Return the time and reason of a revocation.
 
-    If they cannot be read, print a note with the cause and return None.
+    If the revocation cannot be read, print a note with the cause and return None.
     """
     try:
         if revocation := session.contract.revocation(found):

@@ -190,8 +190,8 @@ def check(
 ) -> None:
     """Request random blocks from the announced replicas.
 
-    A replica lies if it serves wrong bytes. The exit status is 0 if all replicas serve, 3 if any replica lies, and 5 if
-    replicas only fail to answer.
+    A replica lies if it serves wrong bytes. The exit status is 0 if all replicas serve, and 3 if a replica lies. If no
+    replica lies but a replica does not serve, the exit status is 5.
 
     \b
     Example:  blockota replica check --product acme-thermo2 --version 1.4.0

@@ -333,7 +333,7 @@ class Network:
 
         Args:
             proposal: the proposal.
-            images: files of images that the proposal publishes; other images are searched for as by `fetch`.
+            images: files of images that the proposal publishes; other images are read from the store or the sources.
 
         Returns:
             The red flags, which are unusual properties of the proposal. ``what`` describes the property, and ``word``
@@ -369,7 +369,7 @@ class Network:
             key: the owner's key, as ``keystore:FILE``, ``ape:ALIAS``, ``env:NAME`` or, on a local chain, ``dev:N``; or
                 an account of eth-account.
             password: the password of a keystore.
-            images: files of images that the proposal publishes; other images are searched for as by `fetch`.
+            images: files of images that the proposal publishes; other images are read from the store or the sources.
             accept: the words of red flags that the owner has judged.
 
         Raises:

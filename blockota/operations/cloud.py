@@ -2,7 +2,7 @@
 
 A validator sends a request with the method ``store`` and the data ``{"requests": [TEXT, ...]}``. Each TEXT is a
 `submit` request that a gateway signed and the validator accepted. The `Receiver` verifies the `store` request.
-`CloudStore` then verifies each `submit` request in its data:
+`CloudStore` then verifies each `submit` request in the data of the `store` request:
 
 1. The request is well-formed, has the method `submit` and readings, and is addressed to the validator or to no
    identity.
@@ -183,7 +183,7 @@ def _texts(data: Mapping[str, Any]) -> list[str]:
 def _outcome(passed: Sequence[AcceptedRequest], refused: Sequence[str]) -> Outcome:
     if refused:
         why = f"{len(refused)} of {len(passed) + len(refused)} requests, {refused[0]}"
-        return RefusedError("the cloud stored the other requests, and refused", why=why)
+        return RefusedError("the cloud refused some requests, and stored the others", why=why)
     return {"stored": len(passed)}
 
 

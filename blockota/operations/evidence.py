@@ -103,7 +103,9 @@ def _prove(room: Room, keeper: UUID, number: int, raw: bytes) -> tuple[EntryProo
     follower = room.log_follower(keeper)
     if follower is None:
         raise RefusedError(
-            f"the log of {keeper} is not followed", why="the settings of the room do not name it", remedy="name it"
+            f"the log of {keeper} is not followed",
+            why="the settings of the room do not name it",
+            remedy="add the log to [operations.logs]",
         )
     proof = follower.reader.prove_inclusion(number)
     # The checkpoint and the entry are read again from the log, and may be others than those that were verified.

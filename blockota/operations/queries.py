@@ -92,7 +92,7 @@ def latest_values(connection: Connection, thing: str) -> list[StoredReading]:
 
 
 def things(connection: Connection, *, after: str = "", limit: int = PAGE) -> list[StoredReading]:
-    """Return the newest reading of each quantity of the devices on one page, ordered by device and quantity.
+    """Return the newest reading of each quantity for the devices of one page, ordered by device and quantity.
 
     Args:
         connection: the connection.

@@ -96,9 +96,10 @@ class SignedIn:
 
 
 class SignIns:
-    """Manages sign-in texts, one-time addresses and sessions. The archive stores only hashes of their secrets.
+    """Manages sign-in texts, one-time addresses and sessions.
 
-    The key of the texts' MAC is only in memory, so the room rejects every text from before its last restart.
+    The archive stores only hashes of the secrets of addresses and sessions. The key of the texts' MAC is only in
+    memory, so the room rejects every text from before its last restart.
 
     Args:
         archive: the archive.

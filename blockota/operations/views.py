@@ -211,7 +211,7 @@ class DeviceQuery:
 def find_devices(
     state: RoomState, archive: RoomArchive, query: DeviceQuery, *, with_serials: bool
 ) -> tuple[list[DeviceRow], int]:
-    """Return one page of the devices that match the filters, and the number of all that match.
+    """Return one page of the devices that match the filters, and the total number of matching devices.
 
     Args:
         state: the readings.

@@ -74,7 +74,7 @@ def probe_replicas(vendor: VendorReading | None, connection: Connection) -> tupl
     """Probe the announced replicas of a producer chain, as ``blockota replica check`` does.
 
     Args:
-        vendor: the newest reading of the chain; None before the first one.
+        vendor: the newest reading of the chain; None before the first reading.
         connection: the connection to the chain.
     """
     if vendor is None:
@@ -98,7 +98,7 @@ def look_at_tunnels(interface: str, city: CityReading | None) -> tuple[TunnelSta
 
     Args:
         interface: name of the network interface.
-        city: the newest reading of the gateway chain; None before the first one.
+        city: the newest reading of the gateway chain; None before the first reading.
 
     Raises:
         UsageError: the interface does not exist, or WireGuard is not installed.

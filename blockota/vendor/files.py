@@ -75,7 +75,7 @@ def read_signatures(path: Path, *, proposal: Proposal | None = None) -> list[Sig
 
     Args:
         path: the signature file.
-        proposal: the signed proposal. If None, signature files of other tools are refused.
+        proposal: the signed proposal. If `proposal` is None, signature files of other tools are refused.
     """
     raw = read_input(path, limit=MAX_FILE_SIZE)
     with naming_file(path):

@@ -40,7 +40,8 @@ class Review:
     Attributes:
         view: the state of the chain; None if it is not known.
         images: results of the image checks, one for each release that the proposal publishes.
-        is_pinned: whether the signer's settings name the contract. If false, only the chain view names the contract.
+        is_pinned: whether the signer's settings name the contract. If `is_pinned` is false, only the chain view names
+            the contract.
     """
 
     proposal: Proposal

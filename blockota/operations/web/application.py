@@ -164,7 +164,7 @@ class _Headers:
 
 
 class _VisitorMiddleware:
-    """Identifies the visitor. It reads no chain for requests without a cookie, or for static files and live events."""
+    """Identifies the visitor. The chain is not read without a cookie, for static files, or for live events."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
