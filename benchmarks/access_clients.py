@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 CONNECTIONS, RATE, WARM_UP = 40, 1000, 1000
-"""The number of connections, of requests in a second, and of requests at the begin that are not counted."""
+"""The number of connections, of requests in a second, and of requests at the beginning that are not counted."""
 
 
 async def send(url: str, authority: str, requests: Sequence[bytes]) -> list[float]:

@@ -23,8 +23,8 @@ from tests.support.board_agent import SECTORS, SESSION, BoardAgent
 from tests.support.host_device import digest_of, hashed_size
 
 PAGE, PAGES, ASKED, CHECKS, SHARE = 1024, 64, 8, 35, 0.99
-"""Bytes of a page; the pages of an image of which one is spoiled, and those of one check; the checks after which it
-must be found, and the probability of this."""
+"""The size of a page in bytes; the number of pages of an image, one of which is spoiled; the number of pages that one
+check asks for; the number of checks within which the spoiled page is found, and the least probability of this."""
 DRAWN, BOARDS, SLACK = 20_000, 40, 0.002
 LARGEST = 27_776
 """Bytes that the digest of an image of 28 KiB covers, as in `benchmarks.power`."""

@@ -33,7 +33,7 @@ _TO_BOARD = ("flip_received", "insert_received", "lose_received")
 _RESUMING = (Action.RESUME_FLASH, Action.RESUME_FLASH_WITHOUT_STUB)
 _CLEARED = 9
 _QUOTED = re.compile(r"\b(?:[0-9a-f]{2} ?){17,}\b")
-"""More than 16 bytes in hexadecimal; an error may print as much of a flash."""
+"""More than 16 bytes in hexadecimal. An error may print at most 16 bytes of a flash."""
 _NOT_CONTENTS = re.compile("SHA-256|began with")
 Rule = Callable[..., bool]
 """Whether a clause is true; the parameters are the judge and the groups of the pattern."""

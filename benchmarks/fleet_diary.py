@@ -31,7 +31,7 @@ class Fault(StrEnum):
     SPOILED_DATAGRAM = "datagrams are spoiled"
     SPOILED_MESSAGE = "a message is spoiled"
     DUPLICATE = "a message is sent twice"
-    # What a device cannot or does not want to do.
+    # Failures and refusals of a device.
     SPOILED_IMAGE = "the image is spoiled on its way to the device"
     REFUSAL = "the device refuses the release"
     POSTPONEMENT = "the device postpones the release"

@@ -29,7 +29,7 @@ RSA_2048 = (
     + b"\xff" * 64
     + bytes.fromhex("0203010001")
 )
-"""An RSA key with any odd modulus of 2,048 bits."""
+"""An RSA key whose modulus is an arbitrary odd number of 2,048 bits."""
 
 
 def registries(number: int, way: str) -> Iterator[Cost]:

@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 
 _SMALLEST_PAGE = 2048
 _SMALLEST_PAGES = {0x451: 16 * 1024}
-"""Size in bytes of the smallest pages, for chips whose option bytes select the page size (RM0410, RM0440, RM0432)."""
+"""Size in bytes of the smallest pages of chips whose option bytes select the page size: in general (RM0440, RM0432),
+and by product id for those with larger pages (RM0410)."""
 
 
 def view_of(connection: Connection, proposals: Sequence[Proposal], *, safe: str = "") -> ChainView:

@@ -365,7 +365,7 @@ def _read(path: Path) -> dict[str, Any]:
     return file
 
 
-# A value in the wrong form may be a URL with a secret, so that these errors do not contain it.
+# A value in the wrong form may be a URL with a secret, so these errors do not contain the value.
 
 
 def _table(where: str, found: object) -> dict[str, Any]:

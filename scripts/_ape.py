@@ -42,7 +42,7 @@ def connect(provider: Any, *, purpose: str, contract: str | None = None, store: 
         )
     settings = load_settings(None, network=None, environment=os.environ, node=(url, provider.chain_id))
     if contract and contract.lower() != (settings.contract or "").lower():
-        # The settings' other addresses belong to their contract.
+        # The other addresses in the settings belong to the configured contract.
         settings = replace(settings, contract=contract, replication=None, safe=None)
     return Connection(replace(settings, store=store or settings.store), purpose=purpose)
 

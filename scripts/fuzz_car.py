@@ -24,7 +24,7 @@ SECONDS = 60
 FOLDER = Path(".build") / "fuzz"
 TREE = balanced([b"vector table", b"\xff\xff", b"code", b"\xff\xff", b"data"], width=3)
 MADE_UP_SIZE = 1 << 12
-"""The maximum size of the unknown file, in bytes."""
+"""The maximum size, in bytes, of the unknown file: the file whose root block is the fuzzer's input."""
 
 
 def main() -> None:

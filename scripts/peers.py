@@ -106,7 +106,8 @@ ORACLE = CLONE / ".build" / "oracle" / "bin" / "python"
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/go/bin")
 """Folders of daemons and of Go's installer; a user's PATH may lack them."""
 POSTGRESQL = Path("/usr/lib/postgresql")
-"""Debian's folder of PostgreSQL's programs, by version. In PATH are wrappers that need one of Debian's own clusters."""
+"""Debian's folder of PostgreSQL's programs, by version. The programs in PATH are wrappers that need a
+cluster made by Debian's tools."""
 USAGE = 2
 
 

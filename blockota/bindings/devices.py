@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
 _BLOCKS_ASKED = 16
-"""The number of blocks of device numbers in one request. With this number, the answer has at most some megabytes."""
+"""The number of blocks of device numbers in one request. With this number, the answer has at most a few megabytes."""
 _DOMAIN_NAME = "BlockOTA DeviceRegistry"
 _DOMAIN_TYPE = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 _RECORDS: Mapping[str, Callable[[bytes], RegistrantRecord | SpecRecord | ThingRecord]] = {

@@ -18,7 +18,7 @@ from blockota.formats.cid import CID
 _WINDOW = 3600.0
 """Seconds within which wrong blocks of different files are counted together."""
 _ADDRESSES = 3
-"""The number of files with wrong blocks after which the broker does not request any file."""
+"""The number of files with wrong blocks after which the broker does not request any file from the source."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 60.0, 3600.0
 
 

@@ -45,7 +45,7 @@ _UNSUPPORTED = re.compile(r"invalid opcode|NotActivated|OpcodeNotFound|BadInstru
 _DELEGATION = bytes.fromhex("ef0100")
 """The start of the code of an account that delegates to a contract (EIP-7702). The account can send transactions."""
 _TIME_BITS = 40
-"""The maximum bits of a block's time, which is a uint40 of the contracts."""
+"""The maximum number of bits of a block's time, which the contracts store as a uint40."""
 _MARKET: tuple[Question, ...] = (
     ("eth_getBlockByNumber", ("latest", False)),
     ("eth_gasPrice", ()),

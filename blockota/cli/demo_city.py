@@ -35,9 +35,11 @@ LEAST, MOST = 20, 10_000
 _GATEWAY = ("blockota", "gateway", "run", "--events", "gateway.jsonl")
 _FILE = "fleet.jsonl"
 _BLOCK, _TICK, _ANSWER = 256, 0.5, 10
-"""The devices of a block of numbers, seconds between two looks at the page's numbers, and seconds for an answer."""
+"""The number of device numbers in a block, seconds between two readings of the page's metrics, and the time limit for
+an answer in seconds."""
 _POLLS = 50
-"""The polls of all devices together in a second. It keeps the processor's load the same for any number of devices."""
+"""The polls of all devices together in a second. A fixed rate keeps the processor's load the same for any number of
+devices."""
 _EXCEPTIONS = {
     Conduct.FLAKY: 20,
     Conduct.REFUSING: 8,

@@ -146,7 +146,7 @@ def _follow(session: Session, update: Callable[[], None], tunnels: TunnelSync, s
                 if error.what != failure:
                     session.warn(f"{error.what}: {error.why}")
                 failure, state.trouble = error.what, f"{error.what}: {error.why}"
-            # After the update, because a look at rules and interface takes longer than the removal of a banned peer.
+            # After the update, because checking rules and interface takes longer than removing a banned peer.
             tunnels.repair(now=int(time.time()))
     finally:
         signal.close()

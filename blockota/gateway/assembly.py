@@ -158,7 +158,7 @@ class Assembly:
             base = WantedFile(component, releases[delta.base]) if delta.base in releases else None
             # The image of a revoked release is not served any more.
             if base and (base.release.status is Status.ACTIVE or self.catalogue.has(base)):
-                # A device is offered an image as soon as the image is found: the small delta is searched before it.
+                # The small delta is searched before the image, because a found image is offered immediately.
                 files = (WantedFile(component, release, delta=delta), base)
                 self.kept |= {one.sha256 for one in files}
                 missing = [one for one in files if not self.catalogue.has(one) and one not in self.wanted]

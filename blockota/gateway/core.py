@@ -237,7 +237,7 @@ class Core:
         work, delivery, judge = FleetWork(self._time()), self._fleet.delivery(number, slot.name), self._judge(device)
         try:
             if judge.is_repeated(report, slot, delivery):
-                await self._finish(work, always=True)  # the first message may not be written yet
+                await self._finish(work, always=True)  # the record of the first message may not be on disk yet
                 return True
             judged = judge.report(report, slot, delivery)
         except RefusedError as error:
@@ -288,7 +288,7 @@ class Core:
         slots = self._fleet.plan.slots(device) if device else ()
         if succeeded or not any(self._fleet.delivery(number, name).ended_by(job, words) for name in slots):
             return False
-        await self._finish(FleetWork(self._time()), always=True)  # the first message may not be written yet
+        await self._finish(FleetWork(self._time()), always=True)  # the first message's record may not be on disk yet
         return True
 
     async def postponed(
@@ -312,7 +312,7 @@ class Core:
         if slot is None or delivery.offer is None:
             return delivery.stage is Stage.POSTPONED  # a repeated message
         if statement is not None and statement_digest(statement) == self._fleet.record(number).last:
-            return delivery.stage is Stage.POSTPONED  # repeated, and its time may have passed
+            return delivery.stage is Stage.POSTPONED  # a repeated statement, whose time may have passed
         work, counter = FleetWork(self._time()), None
         if statement is not None:
             try:

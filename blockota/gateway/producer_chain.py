@@ -169,7 +169,7 @@ class ProducerChain:
                 found |= self._read_contract(address, names, at=at, is_suspended=followed[address].is_suspended)
             except UnreachableError:
                 raise
-            except BlockOTAError as error:  # a Spec can list a contract that is none: the others are read on
+            except BlockOTAError as error:  # a Spec can list an address that is not a BlockOTA; read the others
                 faults[address] = f"{error.what}: {error.why}"
 
         # (4) The confirmed block is still on the chain.

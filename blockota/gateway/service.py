@@ -115,7 +115,8 @@ class GatewayService:
         core = Core(parts.settings.identity, self._state, clock=parts.clock)
         for face in parts.faces:
             core.add_face(face)
-        # A device is known from the start, if an earlier run has read it: an answer that it is not would end its tries.
+        # Devices that an earlier run has read are known from the start. If the gateway answered that it does not know a
+        # device, the device would stop trying.
         if assembly := await asyncio.to_thread(parts.following.assemble):
             await self._take(core, assembly)
         access = parts.access

@@ -158,7 +158,7 @@ class GatewayState:
                 self._database = _opened(path)
                 stack.callback(close_idle, self._database, self._lock)
                 _prepare(self._database, path)
-                # The loop reads by a connection of its own, which does not wait while a transaction is flushed.
+                # The event loop reads through its own connection, which does not wait while a transaction is flushed.
                 self._reader = _opened(path)
                 stack.callback(self._reader.close)
                 self._thread = ThreadPoolExecutor(1, thread_name_prefix="gateway-state")

@@ -33,8 +33,8 @@ from blockota.settings_table import parse_toml
 _MAX_SETTINGS, _MAX_PEM = 1 << 16, 1 << 14
 _SIGNERS = frozenset({"gateway", "validator"})
 """The kinds of services that sign requests or documents with the key of their identity. The others sign their log with
-its own key, and transactions with their account. The registry wants a public key of them too, but its private part
-would be a secret without a use, so it is not kept."""
+its own key, and transactions with their account. The registry requires a public key of their identity too. Its private
+key is not kept, because nothing would use it."""
 _HINTS = {
     "validator": """
 # [validator.cloud]                  # where readings are kept; see docs/access.md

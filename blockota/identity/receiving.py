@@ -187,7 +187,7 @@ class RequestReceiver:
                 first = taken.get((case.request.sender, case.request.name)) if case.request else None
                 if case.fault is Fault.SEEN and first and first.fault is Fault.FAILED:
                     case.refuse(Fault.FAILED, first.detail)
-            # (3) Names and warnings. A request that failed may come again, so that its name is not remembered.
+            # (3) Names and warnings. A request that failed may come again, so its name is not remembered.
             entries = [entry for case in cases for entry in self._warn(case, now)]
             names = [name for name, case in taken.items() if case.fault is not Fault.FAILED]
             try:

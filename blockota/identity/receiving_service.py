@@ -168,8 +168,8 @@ class ReceivingService(ABC):
         self._receiver = RequestReceiver(setup.receiver, parts, keep=self._keep)
         self._recorder = LogRecorder(setup.log, lines, clock=self._clock, owns=lambda _: False)
         self._threads, self._looked = ServiceThreads(lines, stop), threading.Event()
-        # A kind of service sets those of the following that it needs: further tasks of the event loop, what wakes its
-        # threads at the stop, and what interrupts the keeping of requests that does not end in time.
+        # Hooks that a subclass sets if it needs them: further tasks of the event loop; a call that wakes the threads at
+        # the stop; and a call that interrupts `_keep` if it does not end in time.
         self._more_tasks: Callable[[RequestIntake], Iterable[Coroutine[Any, Any, None]]] = lambda _: ()
         self._wake: Callable[[], None] = lambda: None
         self._interrupt: Callable[[], None] = lambda: None

@@ -55,8 +55,8 @@ STATE_NAME, CLOUD_NAME, COMMANDS_NAME = "requests.sqlite", "to-cloud.sqlite", "c
 _MOST_SHOWN, _MAX_PASSWORD = 1000, 1 << 12
 _LIMIT = re.compile(r"\d{1,9}", re.ASCII)
 _SWITCH = 0.0005
-"""Seconds after which a busy thread lets another one run. Each check of a signature and each write gives up the
-interpreter, and would otherwise wait for 5 ms to go on while the event loop is busy."""
+"""Seconds after which a busy thread lets another one run. Each check of a signature and each write releases the
+interpreter lock. With Python's default, it would wait 5 ms to get the lock back while the event loop is busy."""
 
 
 @dataclass(frozen=True)

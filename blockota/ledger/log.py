@@ -204,8 +204,8 @@ class TileLog:
             self._integrate(batches, edge)
             head = edge.head()
 
-        # A witness may take long, and entries are appended meanwhile. Tiles and batches are on the disk before it sees
-        # the tree: it will never sign another tree of this size.
+        # The lock is released, because a witness may take long and entries are appended meanwhile. Tiles and batches
+        # are on the disk before a witness sees the tree, because it never signs another tree of this size.
         is_same = before is not None and Checkpoint.parse(before.text).head == head
         note = before if before and is_same and before.is_signed_by(signer.key) else None
         note = note or Checkpoint(signer.key.name, head).signed(signer)

@@ -22,8 +22,8 @@ from blockota.line_log import LineLog, sentence
 from blockota.model.receipt import LogEntry
 
 BATCH = 256
-"""The number of entries that are appended at once. The log recognises the same number of entries that it already has.
-"""
+"""The largest number of entries that are appended at once. The log recognises repeats among as many of its newest
+entries."""
 _AGAIN = 60
 """Seconds until the next try while the gateway chain is out of reach."""
 

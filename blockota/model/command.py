@@ -28,7 +28,7 @@ from blockota.model.reading import MAX_NAME, SensorReading
 MAX_ARGUMENTS, MAX_REASON = 2048, 200
 """The largest size of the arguments in bytes, and the largest number of characters of a reason."""
 OUTCOME = "command:"
-"""The begin of the name of the reading that reports a command's outcome. The id follows. A device cannot use it."""
+"""The beginning of the name of the reading that reports a command's outcome. The id follows. A device cannot use it."""
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,48}", re.ASCII)
 _THING = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _LATEST = 1 << 40

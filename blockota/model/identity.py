@@ -306,7 +306,7 @@ def virtual_ip_of(address: str) -> IPv4Address:
         found = IPv4Address(address)
     except AddressValueError:
         found = IPv4Address(0)
-    # An address belongs to its identity for good, so that an error cannot be corrected after the enrolment.
+    # An address belongs to its identity for ever, so an error cannot be corrected after the enrolment.
     is_special = found.is_loopback or found.is_multicast or found.is_link_local or found.is_reserved
     if is_special or not int(found):
         why = "it is not the IPv4 address of a host, such as 10.64.0.7"

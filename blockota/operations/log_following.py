@@ -116,7 +116,7 @@ class LogFollower:
             ContentError: the first line of the checkpoint is not a valid key name.
         """
         if not keys:
-            # The log contradicts nothing: its keeper has not been enrolled yet, or without a log key.
+            # This is not a contradiction in the log: its keeper is not enrolled yet, or was enrolled without a log key.
             raise UsageError(
                 f"the registry has no log key of {self.keeper}",
                 why="the identity is not enrolled, or has no log key",

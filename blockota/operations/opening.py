@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 ARCHIVE_NAME = "operations.sqlite"
 """The file of the archive, in the folder of the room."""
 _MAX_CONNECTIONS, _KEEP_ALIVE, _GRACE, _STALL = 400, 20, 2, 15.0
-"""The number of connections, and seconds: for which an idle one is kept, for which a stop waits for answers, and after
-which a client that neither sends its request nor reads the answer is dropped."""
+"""The maximum number of connections. Then three times in seconds: an idle connection is kept this long; a stop waits
+this long for answers; a client that neither sends its request nor reads the answer is dropped after this time."""
 
 
 @dataclass(frozen=True)

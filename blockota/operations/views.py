@@ -288,7 +288,7 @@ def find_entries(archive: RoomArchive, query: EntryQuery) -> list[ArchivedEntry]
     if query.keeper:
         clauses, values = [*clauses, "keeper = ?"], [*values, query.keeper.bytes]
     if query.order is not None:
-        # SQLite would take the index over the kinds, and sort all entries of the order.
+        # Without INDEXED BY, SQLite would use the index on the kinds, and sort all entries of the order.
         table = "entry INDEXED BY report_of_order"
         clauses, values = [*clauses, f"update_order = ? AND kind >= {int(EntryKind.EVENT)}"], [*values, query.order]
     order = "number DESC" if query.keeper and not query.kinds else "time DESC, number DESC"

@@ -22,7 +22,7 @@ from blockota.ledger.recording import LogStatus
 METRICS = "/metrics"
 """The path of the page."""
 METRICS_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-"""The media type of the page. Prometheus and its relatives read this format since 2014."""
+"""The media type of the page. Prometheus and compatible programs have read this format since 2014."""
 Values = Mapping[str, float] | Mapping[tuple[str, ...], float]
 """The values of a metric with labels, by the label or by all labels."""
 Metrics = Iterable[Metric]

@@ -58,7 +58,8 @@ class MonitorSite(PlainSite):
         if request.path == METRICS:
             return fresh(self._page.text(), METRICS_TYPE)
         if request.path == HEALTH:
-            # A monitor restarts a service whose answer is an error, and that helps against no trouble of the service.
+            # The answer is never an error, because a monitor would restart the service, and a restart does not solve
+            # any of the problems that the status reports.
             return fresh(json.dumps(self._status().as_fields(), indent=2).encode() + b"\n", "application/json")
         return text_response(HTTPStatus.NOT_FOUND, "Only /health and /metrics are served.")
 

@@ -98,7 +98,7 @@ class Review:
                 continue
             product, version = product_name(release["product"]), Version.unpack(release["version"]) or Version(0, 0, 0)
             facts, since, known = image.loader, image.since, view.product(product)
-            # The release before it can be in the same proposal.
+            # The previous release can be in the same proposal.
             if product in earlier:
                 since, before = earlier[product]
                 facts = replace(facts, before=before)

@@ -401,7 +401,8 @@ class BoardImageJob:
         try:
             finished = finish(carry_out(planned, self.cleared.board.bootloader, contents=contents), self._show)
         except BoardError as error:
-            # The cause has neither the state of the flash, which speaks of a program, nor an own remedy.
+            # The new error quotes the cause: the caught error describes the flash as if the image were a program, and
+            # its remedy does not apply.
             raise self._interrupted(error) from None
 
         self.progress(ChecksPassed((prove_written(image, finished.sha256, method=finished.method),)))

@@ -48,7 +48,7 @@ class ImageCommand:
         try:
             words = tuple(shlex.split(text, posix=os.name == "posix"))
         except ValueError as error:
-            # An argument may be secret, so that the command is not printed.
+            # An argument may be secret, so the command is not printed.
             raise UsageError(
                 "the command that makes the board's own image cannot be split into words",
                 why=str(error).lower(),

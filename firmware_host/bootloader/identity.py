@@ -71,7 +71,8 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
     span = _identity_span(chip)
     data = bootloader.read_unless_protected(span.start, len(span))
     if data is None:
-        # Noise in a command is answered alike: end a half command by connecting again, and let the next answer decide.
+        # Noise in a command causes the same answer as protection. Connect again, which ends a half-received command,
+        # and let the next answer decide.
         bootloader.connect()
         bootloader.target(chip)
         data = bootloader.read_unless_protected(span.start, len(span))

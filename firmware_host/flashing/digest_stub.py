@@ -36,8 +36,9 @@ MAX_GROUPS, MAX_LENGTHS, MAX_USARTS = 3, 8, 3
 """The maximum numbers of three things in one run: groups of pages, lengths, and USARTs on which the program reports its
 end."""
 PARAMETERS = struct.Struct("<9I2I9I9I")
-"""The parameters after the code: the groups of pages; nonce, start; the ends and 0; the address of the watchdog, four
-offsets in a USART, addresses of USARTs and 0. A CRC-32 of code and parameters follows."""
+"""The parameters after the code: the groups of pages; nonce, start; the ends and 0; the address of the watchdog; for a
+USART, the offset of CR1, its bit UE, and the offsets of status and data; the addresses of USARTs and 0. A CRC-32 of
+code and parameters follows."""
 DONE = b"\x5a"
 """The byte that the program sends before its reset, on the USARTs that the bootloader has left on."""
 

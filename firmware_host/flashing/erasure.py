@@ -108,7 +108,7 @@ def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], fla
 
         done = 0
         for unit in units:
-            # The boot ROM may number the pages of the second bank otherwise; the first number then erased nothing.
+            # The boot ROM may number the pages of the second bank differently; the first number then erased nothing.
             if unit.other_number is not None and is_used(bootloader, chip, unit=unit):
                 bootloader.erase_pages([unit.other_number])
             for chunk in chunks(unit.span):

@@ -19,7 +19,8 @@ from firmware_host.bootloader.an3155 import MAX_BLOCK
 from firmware_host.bootloader.chips import Chip, EraseUnit
 
 LOOK_SECONDS = 0.5
-"""The time in seconds in which the chip shows that the rest of its flash is erased."""
+"""Seconds to verify on the chip that the rest of its flash is erased. A mass erase that needs this check must save more
+time."""
 VECTOR_WORDS = 8
 """The size in bytes of the initial stack pointer and the reset vector (ARMv7-M, B1.5.3)."""
 

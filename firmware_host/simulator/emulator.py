@@ -201,7 +201,8 @@ class EmulatedApplication:
         if self.peripherals.reset_requested and self._core_waits:
             self._flash_controller.busy = 0.0  # the core waited before it asked for the reset
         self.seconds_left = left / clock_hz
-        # Within a step the core ran ahead of the flash controller: what it sent since then leaves it when it goes on.
+        # Within a step, the core may run ahead of the flash controller. Bytes that it sent meanwhile leave the chip
+        # when the controller is ready and the core continues.
         return b"" if self._core_waits and self._flash_controller.busy > 0 else self.take_sent()
 
     def take_sent(self) -> bytes:

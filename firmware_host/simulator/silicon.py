@@ -22,7 +22,7 @@ READOUT_OPEN = 0xA5
 WRITE_PROTECTION = 8
 PROTECTION_BITS = 32
 HIDDEN_SIZE = 16
-"""The number of option bytes that are kept where the ROM cannot read them."""
+"""The number of option bytes in the model of a chip whose ROM cannot read the option bytes."""
 ERASED = 0xFF
 LEVEL_0, LEVEL_2 = 0xAA, 0xCC
 """RDP values of the other families; any other value means level 1. Level 2 is permanent and disables the boot ROM."""

@@ -239,7 +239,8 @@ class DdiFace:
             await core.warn(None, "a client of ddi has an id that is not the number of a device")
             raise refused
         number = int(name)
-        if next(iter(core.numbers()), None) is None:  # a device cannot be told from a stranger before the first reading
+        # Before the first reading of the devices, a known device cannot be distinguished from an unknown one.
+        if next(iter(core.numbers()), None) is None:
             raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, "the gateway has not read its devices yet")
         try:
             core.authenticate(self.name, number, token if kind in _TOKENS else "")
@@ -284,7 +285,7 @@ class DdiFace:
             is_known = action in (known.begun, core.state(number).job)
             if is_known and feedback.is_success and action == known.begun:
                 await core.warn(number, _WITHDRAWN)
-            elif is_known and feedback.is_over:  # it can end a trial, or repeat a message, else it is too late
+            elif is_known and feedback.is_over:  # the failure ends a trial, repeats a message, or is too late
                 is_known = await self._failed(core, number, action, feedback)
             # A device may also refuse to cancel an action, and go on with it.
             is_repeated = known.ended == action and known.feedback in (feedback, None)
@@ -310,8 +311,8 @@ class DdiFace:
         product = offer.component.product if offer.is_configuration else None
         if core.state(number, product).stage not in _FETCHED:
             raise ValueError("the device reports a success, but did not fetch the image")
-        # One call, so that a gateway that is killed has recorded all of the message or nothing: a device whose success
-        # proves what it runs, or one that names its image itself, later.
+        # A single call, so that a killed gateway has recorded the whole message or nothing. The success counts as a
+        # report of the image, unless the device reports its image itself: then the report follows later.
         if self._actions.device(number).names_image and not offer.is_configuration:
             await core.outcome(number, offer.job, succeeded=True)
         else:

@@ -349,7 +349,7 @@ class _Session:
             return None
         device = self._core.device(topic.thing)
         if device is None:
-            # Before the first reading of the devices none is a stranger. The device repeats its request.
+            # Before the first reading of the devices, a device does not count as unknown. It repeats its request.
             has_read = next(self._core.numbers(), None) is not None
             if has_read and str(topic.thing) != PROBE:
                 await self._core.warn(None, f"a message in the name of device {topic.thing}, which is not of this site")

@@ -141,7 +141,7 @@ class JobDesk:
         statement = update.receipt
         until = update.number("postponedUntil")
         if update.status is JobStatus.SUCCEEDED:
-            # One call alone: a gateway that is killed between two would not recognise the repeated update.
+            # A single call: a gateway that is killed between two calls would not recognise the repeated update.
             report = _report(update, product, statement)
             claim = self.core.reported(thing, report) if report else self.core.outcome(thing, job, succeeded=True)
             is_taken = await claim

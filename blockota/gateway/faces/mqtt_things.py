@@ -67,7 +67,7 @@ class ThingMessages:
             known = self._core.device(thing)
             what = f"{error.what}: {error.why}"
             await self._core.warn(thing if known else None, what)
-            # No answer to a flood, which would double it, or to a device that is not served.
+            # A flood is not answered, because the answers would double it, and neither is a device that is not served.
             is_answered = not isinstance(error, LimitReachedError | AccessRefusedError)
             if topic.kind is RequestKind.READING and is_answered:
                 payload = json.dumps({"message": error.why}).encode()

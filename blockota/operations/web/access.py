@@ -99,7 +99,8 @@ def check_origin(request: Request) -> None:
         AccessRefusedError: the request does not come from a page of this room.
     """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    # Under the referrer policy of the pages, a browser sends `Origin: null` with a form, so its other header decides.
+    # Under the referrer policy of the pages, a browser sends `Origin: null` with a form, so Sec-Fetch-Site decides if
+    # the browser sends it.
     is_ours = site in _SAME_ORIGIN if site is not None else origin in (None, settings_of(request).url)
     if not is_ours:
         raise _refused("another site made it")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 WAKE_ANSWER = bytes.fromhex("04113343")
-"""What the chip answers after it woke: a packet with the status 0x11."""
+"""The chip's answer after it woke: a packet with the status 0x11."""
 MIN_PACKET, MAX_PACKET = 7, 155
 """The lengths of command packets in bytes, from the count byte to the checksum."""
 _POLYNOMIAL = 0x8005

@@ -26,7 +26,7 @@ CONFIG, OTP, DATA = 0, 1, 2
 """Numbers of the zones in Read and Write."""
 _WORD, _BLOCK = 4, 32
 _UNSEEDED = b"\xff\xff\x00\x00" * 8
-"""What a chip whose configuration zone is unlocked gives out instead of random numbers."""
+"""The constant output, in place of random numbers, of a chip whose configuration zone is unlocked."""
 _NUM_IN, _LATCH = 20, 4
 _FIRST_WRITABLE, _NEVER_WRITTEN = 16, range(84, 88)
 

@@ -22,7 +22,8 @@ JSON = 50
 LARGEST_VALUE = 1024
 """The maximum size in bytes of a value that is read."""
 _IDS_PER_SECOND, _LAST_ID = 160, 0xFFFF
-"""The ids of 247 seconds are fewer than the 65,536 message ids, so that ids do not repeat within this time."""
+"""The rate at which the first message id rises, in ids per second, and the last id. In 247 seconds, the id rises by
+less than 65,536, so it does not repeat within this time."""
 _LONGEST_EXCHANGE = 93
 """Seconds after which an answer is no longer expected: MAX_TRANSMIT_WAIT in RFC 7252, section 4.8.2."""
 

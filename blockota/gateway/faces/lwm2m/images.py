@@ -54,7 +54,7 @@ class ImageBlocks:
         descriptor, size = file
         wanted = request.opt.block2
         number, exponent = (wanted.block_number, wanted.size_exponent) if wanted else (0, _LARGEST_BLOCK)
-        # A client must not set the flag "more" in a request, but RFC 7959, section 2.2, wants it ignored.
+        # A client must not set the flag "more" in a request, but a server ignores it (RFC 7959, section 2.2).
         length = 1 << (min(exponent, _LARGEST_BLOCK) + 4)
         offset = number * length
         if exponent > _LARGEST_BLOCK or offset >= max(size, 1):

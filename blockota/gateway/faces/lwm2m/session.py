@@ -156,7 +156,7 @@ class DeviceSession:
             await self._core.warn(self._number, f"the device's answer is refused: {error}")
         except RefusedError as error:
             self._context.log("lwm2m", "refused", device=self._number, why=str(error))
-        # What is read while a device restarts may not fit together.
+        # Values that were read while a device restarted may belong to different images.
         return self._settings.trial if self._core.state(self._number).stage is Stage.TRIAL else None
 
     def _is_awake(self) -> bool:
@@ -167,7 +167,7 @@ class DeviceSession:
 
     async def _proceed(self) -> float | None:
         is_anew, self._is_anew = self._is_anew, False
-        # A device on trial may end its update, and run another version, without a word.
+        # A device on trial may end its update, and run another version, without a message.
         is_on_trial = self._core.state(self._number).stage is Stage.TRIAL
         await self._look(_ALL if is_anew or is_on_trial else _CHANGING)
         if self._is_new and STATE[:2] in self._registration.instances:

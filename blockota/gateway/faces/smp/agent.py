@@ -26,7 +26,7 @@ _IDENTITY, _PATCH, _EVENTS, _SECTORS, _SESSION, _OFFER = range(6)
 _NONCE_SIZE, _SERIAL_SIZE = 32, 9
 _AUTHENTICATED = "authenticated"
 _SECONDS = 5.0
-"""Seconds for an answer with up to eight signatures, each of which takes the secure element 0.1 seconds."""
+"""Seconds for an answer with up to four signatures, each of which takes the secure element 0.1 seconds."""
 
 
 class _AgentError(smp_error.ErrorV1):
