@@ -65,7 +65,7 @@ class Signed:
         return self.vendor.chain.call(self.vendor.safe, proposal.execution_call(joined), sender=MALLORY)
 
     def relabelled(self, proposal: Proposal) -> list[Signature]:
-        """Return the signatures with their hashes replaced by those of another proposal."""
+        """Return copies of the signatures that name another proposal's hashes."""
         return [replace(one, proposal=proposal.digest, safe_tx_hash=proposal.safe_tx_hash) for one in self.signatures]
 
 
@@ -157,7 +157,7 @@ def test_a_file_with_other_bytes_is_not_executed(signed: Signed, place: int, new
 def test_other_calldata_under_a_matching_intent_is_not_executed(
     signed: Signed, place: int, new: bytes, gone: int
 ) -> None:
-    """Changed calldata is refused even if the file's description was changed as well: no signature covers it."""
+    """Changed calldata with a matching description is refused, because no signature covers the new calldata."""
     data = signed.proposal.data
     place %= len(data)
     changed = replace(signed.proposal, data=data[:place] + new + data[place + gone :])
@@ -237,7 +237,7 @@ def test_a_spoiled_signature_file_is_not_executed(signed: Signed, place: int, ne
 
 
 def test_signatures_are_good_on_one_chain(signed: Signed) -> None:
-    """The signatures are refused by a Safe with the same address on another chain."""
+    """A Safe at the same address on another chain refuses the signatures."""
     chain = signed.vendor.chain
     rpc(chain, "anvil_setChainId", OTHER_CHAIN)
     try:

@@ -422,7 +422,7 @@ def test_version_0_is_flagged() -> None:
     ],
 )
 def test_another_chain_or_safe_is_refused(changes: dict[str, Any], why: str) -> None:
-    """A proposal for another chain or Safe than the chain view's is refused, not only flagged."""
+    """A proposal that names another chain or Safe than the chain view is refused, not only flagged."""
     with pytest.raises(ProposalError, match=why):
         red_flags(proposal_with(**changes), VIEW, signer=None, now=NOW)
 

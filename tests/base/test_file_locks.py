@@ -115,7 +115,7 @@ def test_shared_locks_exclude_an_exclusive_one(tmp_path: Path) -> None:
 
 
 def test_a_refused_lock_keeps_nothing(tmp_path: Path) -> None:
-    """If an exclusive lock is refused, the files that were already locked for it are released."""
+    """A refused exclusive lock leaves none of its lock files locked."""
     path = tmp_path / "lock"
     with ExitStack() as stack:
         first, second = (stack.enter_context(ExitStack()) for _ in range(2))

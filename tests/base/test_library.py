@@ -62,7 +62,7 @@ def types_in(annotation: object) -> Iterator[type]:
 
 
 def test_programs_need_no_private_name() -> None:
-    """All types of parameters and results, and all errors that the docstrings name, are names of the library."""
+    """The library exports every type of its parameters and results, and every error that its docstrings name."""
     offered = {getattr(library, name) for name in library.__all__} | OPTIONAL
     for function in public_functions():
         hints = get_type_hints(function, localns={"BaseAccount": BaseAccount}).values()

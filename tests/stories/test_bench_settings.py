@@ -124,7 +124,7 @@ def test_the_settings_are_read_from_the_named_file(bench: Bench) -> None:
 
 
 def test_the_remedy_of_a_wrong_setting_overrides_it(bench: Bench) -> None:
-    """If a setting causes an error, the option that the error names overrides the setting."""
+    """If a setting causes an error, the error names the option that overrides the setting."""
     with serve_tcp(SimulatedBoard()) as url:
         for setting, remedy, words in (
             ('mode = "echo"', "(--mode plain, or --mode LIST without echo)", ("--mode", "plain")),

@@ -35,7 +35,7 @@ ALL = dict(commands(cli))
 def test_every_command_has_a_screen_of_help_with_an_example(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The help of each command has at most 40 lines and an example."""
+    """The help of each command has an example, and at most 40 lines."""
     assert run([*words, "--help"]) == 0
     text = capsys.readouterr().out
     assert f"Example:  blockota {' '.join(words)}" in text

@@ -219,7 +219,7 @@ def is_erased(one: SimulatedBoard) -> bool:
 @pytest.mark.usefixtures("published")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_repeated_control_c_reports_the_state(slow: tuple[SimulatedBoard, str], number: signal.Signals) -> None:
-    """Repeated stop signals end ``flash`` with status 130, the board's state, a remedy and a log line."""
+    """After repeated stop signals, ``flash`` exits with 130, and reports and logs the state of the board."""
     one, url = slow
     with running(*WORDS, "--port", url, "--no-stub") as work:
         wait_until(lambda: is_erased(one))

@@ -171,7 +171,7 @@ def test_a_release_that_was_revoked_since_is_not_completed(published: Workshop) 
 
 
 def test_bytes_of_a_revoked_release_s_journal_are_not_dropped_silently(published: Workshop) -> None:
-    """A release that would lose bytes preserved in the journal is refused until the journal is moved away."""
+    """Another release is refused while a journal contains bytes that only the interrupted run would restore."""
     with serve_tcp(cut := holding_old(power_cut_in_program=20_000)) as url:
         interrupted_flash(published, url)
         published.decide(revoke_call(PRODUCT, Version(1, 2, 0), reason="it overheats"))

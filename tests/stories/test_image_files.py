@@ -240,7 +240,7 @@ def test_option_bytes_are_named_with_their_remedy(workshop: Workshop) -> None:
 
 
 def test_an_mcuboot_image_is_flashed_into_its_slot(workshop: Workshop) -> None:
-    """A signed MCUboot image is published for its slot; check 9 reads the vector table after its header."""
+    """A signed MCUboot image is published for its slot; check 9 reads the vector table after the image's header."""
     slot = Region(BASE + 0x4000, 0x8000)
     pair(workshop, "acme-slot", region=slot)
     Path("signed.bin").write_bytes(signed(program(slot.start + 0x200, after=noise(4000))))
@@ -274,7 +274,7 @@ OUTSIDE = {
 
 
 def test_a_product_is_paired_with_a_chip_and_a_part_of_its_flash(workshop: Workshop) -> None:
-    """``product pair`` accepts only whole erase units inside the largest flash of a chip, and names of one chip."""
+    """``product pair`` accepts only whole erase units inside a chip's flash, and a chip name that has one chip id."""
     words = ("product", "pair", "acme-new", "--oem", "acme", "--chip", "0x410", "-o", "pair.json")
     for region, why in OUTSIDE.values():
         refused(workshop.run(*words, "--region", region), REFUSED, why)

@@ -61,7 +61,7 @@ def test_an_existing_file_is_not_overwritten(folder: Path, capsys: pytest.Captur
 
 @pytest.fixture
 def quick_encryption(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skip the deliberately slow encryption in tests of the other steps."""
+    """Skip the deliberately slow encryption in tests that do not need the keystore."""
     monkeypatch.setattr(Account, "encrypt", lambda *_: {})
 
 

@@ -41,7 +41,7 @@ def port(tmp_path: Path) -> Iterator[int]:
 
 
 def test_the_first_release_takes_nine_commands(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From an empty folder to an executed release, a pack goes to the owner at home, and one signature comes back."""
+    """The commands for a first release succeed; only a pack goes to the owner at home, and only a signature returns."""
     desk, home = tmp_path / "desk", tmp_path / "home"
     desk.mkdir()
     home.mkdir()

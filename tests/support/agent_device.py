@@ -142,7 +142,7 @@ class AgentDevice(SmpDevice):
         return {}
 
     def _hash_pages(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Answer a check of pages that contain bytes of the image file; bytes after the file are not specified."""
+        """Return the digest of flash pages, of which each must contain bytes of the image file."""
         flash = bytearray(self.slots[0])
         count = -(-len(flash) // PAGE_SIZE)
         if len(body["nonce"]) != 32 or not 1 <= len(body["sectors"]) <= 8 or max(body["sectors"]) >= count:

@@ -130,7 +130,7 @@ class BoardAgent:
         return self.clock() - began
 
     def seconds_to_image(self) -> float:
-        """Reset the board, and return the seconds until the loader starts an image, at which it changes VTOR."""
+        """Reset the board, and return the seconds until the loader starts an image, shown by the change of VTOR."""
         self.board.reset()
         began = self.clock()
         assert self.board.application

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 def inherit(descriptor: int) -> None:
-    """Mark a descriptor of this process as one that the caller opened."""
+    """Mark a file descriptor of this process as opened by the caller."""
     os.set_inheritable(descriptor, True)  # noqa: FBT003 - os defines the parameter
 
 

@@ -88,7 +88,7 @@ class ForkedProgram:
 class ForkServer:
     """Fork programs until the descriptor `life` reports the end of file.
 
-    The end of `life` means that the tests have ended.
+    `life` reports the end of file when the tests have ended.
     """
 
     def __init__(self, listener: socket.socket, life: int) -> None:

@@ -35,7 +35,7 @@ class Machine:
     Args:
         folder: a folder for the flash file.
         flash: the initial content of the flash.
-        debugger: QEMU's debugger connection, by which the test starts the program; None to start the program itself.
+        debugger: QEMU's debugger connection, by which the test starts the program; if None, the program starts at once.
 
     Attributes:
         line: the test's end of the serial line.

@@ -293,7 +293,7 @@ class SmpDevice:
         return self._states()
 
     def _write(self, body: dict[str, Any]) -> dict[str, Any] | None:
-        """Write a chunk of an upload. A response with another offset requests the chunk at this offset."""
+        """Write a chunk of an upload. The response contains the offset of the chunk that the board expects next."""
         offset, data = body["off"], body["data"]
         if self.faults.refused or not data or body.get("image", 0) != 0:
             raise ValueError(self.faults.refused or INVALID)

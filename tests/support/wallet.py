@@ -96,7 +96,7 @@ def values_at(path: str, scope: Any) -> list[Any]:
 
 
 def sliced(number: int, part: str) -> int:
-    """Return a range of bytes of a number's ABI word as a number.
+    """Return some bytes of the ABI encoding of a number, converted to a number.
 
     `part` selects the bytes, as in ``[-8:-6]`` or ``[-3:]``.
     """

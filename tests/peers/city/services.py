@@ -93,7 +93,7 @@ class Services:
         read_object(self.running[member.number][0])
 
     def prepare_sites(self) -> None:
-        """Start a broker at each site, and add a host for its device, which only a cable to the gateway connects."""
+        """Start a broker at each site, and add a host for the device, connected only by a cable to the gateway."""
         for gateway in self.world.sites:
             self._start_broker(gateway)
             self.hosts[gateway.number] = self.world.network.add_behind(gateway.host, (_BROKER_ADDRESS, _THING_ADDRESS))

@@ -34,7 +34,7 @@ class Bench:
     Attributes:
         workshop: runs commands; its folder is the vendor's.
         folder: the broker's folder.
-        running: stops the repositories at the end.
+        running: the exit stack that stops the repositories.
         places: maps each address in docs/broker.md to the real address.
     """
 

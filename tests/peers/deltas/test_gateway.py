@@ -1,4 +1,4 @@
-"""A gateway applies each delta before it offers it. If there is no valid delta, devices get the whole image."""
+"""A gateway applies each delta before offering the delta. Without a valid delta, devices get the whole image."""
 
 from __future__ import annotations
 

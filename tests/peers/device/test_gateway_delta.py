@@ -72,7 +72,7 @@ def test_a_patch_makes_the_image(tmp_path: Path) -> None:
     ids=["wrong base", "damaged"],
 )
 def test_the_image_follows_a_refused_patch(tmp_path: Path, running: bytes, patch: bytes, reason: str) -> None:
-    """If a patch is damaged, or slot 0 has another signature than the patch's base, the board gets the whole image."""
+    """If the patch is damaged, or the running image is not the patch's base, the board gets the whole image."""
     assert digest_of(running) == digest_of(OLD)
     _, flash, [line] = updated(tmp_path, running, patch)
     assert flash[SLOT_0:].startswith(NEW)

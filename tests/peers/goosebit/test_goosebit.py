@@ -82,7 +82,7 @@ class Walk:
     """The answers that a device received during one update.
 
     Attributes:
-        polls: three poll answers: before the device sends its attributes, with the update, and after its success.
+        polls: the poll answers before the attributes were sent, with the update, and after the success.
         deployment: the action.
         part: status and Content-Range of the answer to a request for a range.
         statuses: the class of the HTTP status (2 or 4), by the feedback's execution and result.

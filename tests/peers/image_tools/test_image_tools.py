@@ -64,7 +64,7 @@ def test_dfuse_files_of_dfuse_pack(tmp_path: Path) -> None:
 
 
 def test_dfu_suffix_accepts_the_files_of_the_tests(tmp_path: Path) -> None:
-    """dfu-suffix computes the same checksum as the DfuSe files in BlockOTA's own tests."""
+    """dfu-suffix accepts the checksum of the DfuSe files that BlockOTA's tests make."""
     (tmp_path / "app.dfu").write_bytes(dfuse(target((BASE, b"code"))))
     run("dfu-suffix", "--check", tmp_path / "app.dfu")
 

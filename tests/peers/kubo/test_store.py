@@ -52,7 +52,7 @@ def test_repeated_blocks_come_back(node: Node) -> None:
 
 @pytest.mark.parametrize("place", [0, 1, -1], ids=["first", "second", "root"])
 def test_a_corrupt_block_is_replaced(node: Node, place: int) -> None:
-    """A block of a file that decayed on the node's disk is replaced when the file is stored again."""
+    """If a block decayed on the node's disk, storing the file again replaces the block."""
     data = content(f"decays at {place}", 2 * CHUNK_SIZE + 5)
     cid = node.store.put(io.BytesIO(data))
     block = list(dag(io.BytesIO(data)))[place]
