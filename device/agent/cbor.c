@@ -22,7 +22,7 @@ static const uint8_t *read_item(const uint8_t *at, const uint8_t *end, struct cb
 bool cbor_is_flat_map(const uint8_t *bytes, uint32_t size) {
   struct cbor_item item;
   const uint8_t *end = bytes + size, *at = read_item(bytes, end, &item);
-  /* Each item has one byte at least, so that a larger number is wrong. */
+  /* Each item has at least one byte, so a larger number of items is wrong. */
   if (!at || item.type != CBOR_MAP || item.value > size) return false;
   for (uint32_t left = 2 * item.value; left; left--) {
     at = read_item(at, end, &item);

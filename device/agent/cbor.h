@@ -22,7 +22,7 @@ bool cbor_is_flat_map(const uint8_t *bytes, uint32_t size);
 /* Find the value of a key with this type in a map that cbor_is_flat_map accepted. False without one. */
 bool cbor_find(const uint8_t *map, const char *key, enum cbor_type type, struct cbor_item *item);
 
-/* What is written so far, and the end of the memory; bytes beyond the end are dropped, and `is_full` is set. */
+/* The place of the next byte, and the end of the memory; bytes beyond the end are dropped, and `is_full` is set. */
 struct cbor_writer {
   uint8_t *at, *end;
   bool is_full;
@@ -39,7 +39,7 @@ void cbor_put_string(struct cbor_writer *writer, enum cbor_type type, const uint
 #define FIELD_SIGNATURE "\5" /* const uint8_t *, 64 bytes */
 #define FIELD_LAST "\6"   /* no value: the caller writes it afterwards */
 
-/* Write a map. `fields` is the names of the fields with their types: "off" FIELD_NUMBER "match" FIELD_BOOL. */
+/* Write a map. `fields` lists the names of the fields with their types: "off" FIELD_NUMBER "match" FIELD_BOOL. */
 void cbor_put_map(struct cbor_writer *writer, const char *fields, ...);
 
 #endif

@@ -98,7 +98,7 @@ static bool take_content(uint8_t byte) {
     patch.part = PART_DIFF_SIZE;
     return true;
   }
-  /* The first number is the size of data that only patches with another format of data have. */
+  /* The first number is the size of a part about the format of the data. It must be 0: this part is not read. */
   if (is_negative || number > (patch.part == PART_SIZES ? 0 : patch.size - patch.to)) return false;
   patch.left = number;
   patch.part++;

@@ -8,7 +8,7 @@
 #include "sha256.h"
 #include "state.h"
 
-/* A signature takes the chip a tenth of a second, and more entries with signatures would not fit into a frame. */
+/* A signature takes the chip a tenth of a second, so few are made for one answer. A frame has space for six. */
 enum { EVENTS_IN_ANSWER = 8, SIGNED_IN_ANSWER = 4, SECTORS_IN_REQUEST = 8 };
 
 /* Sign the fields of an entry as a contract checks them: numbers of fixed length, big endian. */
@@ -51,7 +51,7 @@ enum smp_error device_acknowledge(struct smp_exchange *exchange) {
   return SMP_OK;
 }
 
-/* Prove what pages of slot 0 contain: their digest after the gateway's nonce, so that none can be computed before. */
+/* Prove the contents of pages of slot 0: the digest covers the gateway's nonce, so it cannot be computed before. */
 enum smp_error device_sectors(struct smp_exchange *exchange) {
   struct sha256 state;
   struct cbor_item sectors;

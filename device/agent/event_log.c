@@ -23,7 +23,7 @@ static const struct event *entry_at(uint32_t index) {
   return event->check == crc32((const uint8_t *)event, CHECKED_SIZE) ? event : 0;
 }
 
-/* Find the entry with the highest number. Return its index, or -1 if there is none. */
+/* Find the entry with the highest number. Return its index, or UINT32_MAX if there is none. */
 static uint32_t find_newest(uint32_t *number) {
   uint32_t newest = UINT32_MAX;
   *number = 0;

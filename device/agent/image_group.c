@@ -21,7 +21,7 @@ enum smp_error image_fault(struct image *image) {
   return SMP_OK;
 }
 
-/* Write a number of up to five digits, without a division, which a Cortex-M0 has not. */
+/* Write a number of up to five digits, without a division, because a Cortex-M0 cannot divide. */
 static char *write_number(char *at, uint32_t number) {
   static const uint16_t UNITS[] = {10000, 1000, 100, 10, 1};
   char *start = at;
@@ -107,7 +107,7 @@ enum smp_error image_set_state(struct smp_exchange *exchange) {
 static enum smp_error begin_upload(struct smp_exchange *exchange, const struct cbor_item *data) {
   uint32_t size = smp_number(exchange, "len", 0);
   const uint8_t *sha256 = smp_digest(exchange, "sha");
-  /* Clients number the slot here, others the pair of slots; both mean slot 1. */
+  /* Some clients give the number of the slot here, others that of the pair of slots; both mean slot 1. */
   if (smp_number(exchange, "image", 0) > 1) return SMP_INVALID;
   if (size > SLOT_SIZE) return SMP_LARGER_THAN_SLOT;
 

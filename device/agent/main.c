@@ -18,11 +18,11 @@ _Noreturn void image_run(void) {
 #ifdef AGENT_CRASHES /* a faulty release, for tests */
   *(volatile uint32_t *)1 = 0;
 #endif
-  /* Another loader has another table. During a trial it counts the boots, and rolls this image back. */
+  /* Another loader has another table. During a trial, the loader counts the boots, and rolls this image back. */
   if (loader_functions.magic != LOADER_FUNCTIONS_MAGIC) port_reset();
   event_add(EVENT_STARTED, (uint8_t)LAST_BOOT->flags);
   if (LAST_BOOT->flags & BOOT_REQUEST_REFUSED) event_add(EVENT_REFUSED, (uint8_t)LAST_BOOT->refusal);
-  /* It ends what noise or the program before left of a line, and shows that the receiver is on. */
+  /* The new line ends a line that noise or the previous program began, and shows that the receiver is on. */
   port_send('\n');
   while (!must_reset) {
     int byte = port_receive();

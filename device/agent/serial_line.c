@@ -63,7 +63,7 @@ static void take_digit(uint8_t byte) {
 static uint32_t close_frame(void) {
   uint32_t length = (uint32_t)frame[0] << 8 | frame[1], crc = 0;
   if (!in.is_open || in.size < 2 || in.digits || in.size < length + 2) return 0;
-  /* The check of a packet that is followed by its check is zero. */
+  /* The CRC over a packet followed by its CRC is zero. */
   for (uint32_t i = 2; i < in.size; i++) crc = crc16(crc, frame[i]);
   bool is_right = length > 2 && in.size == length + 2 && in.size <= FRAME_SIZE && !crc;
   open_frame(false);

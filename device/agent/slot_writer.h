@@ -39,7 +39,8 @@ bool slot_erase(void);
 /* Find the upload that a reset interrupted, if no file is being written. The slot must be free. */
 void slot_restore(void);
 
-/* Forget the file, and spoil its record, which lies in the slot if the file has at most `size` bytes. */
+/* Forget the file, and spoil its record. `size` is the size of the file: a file that needs the slot's last page has no
+ * record. */
 void slot_close(uint32_t size);
 
 /* Forget the file, and spoil the header of its image, so that what was written of it cannot be requested. */

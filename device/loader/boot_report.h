@@ -1,4 +1,5 @@
-/* What the loader hands to the image, in the last bytes of RAM (BOOT_REPORT of map.h); neither program uses them else. */
+/* The report of the loader to the image, in the last bytes of RAM (BOOT_REPORT of map.h). Neither program uses these
+ * bytes for anything else. */
 #ifndef BLOCKOTA_BOOT_REPORT_H
 #define BLOCKOTA_BOOT_REPORT_H
 

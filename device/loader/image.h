@@ -9,7 +9,7 @@
 
 struct image {
   uint32_t slot;             /* address of the header */
-  uint32_t load_address;     /* where the program was linked to start, with `imgtool --rom-fixed`; else 0 */
+  uint32_t load_address;     /* the slot that the program was linked for, with `imgtool --rom-fixed`; else 0 */
   uint32_t header_size;      /* with its padding; the vector table follows */
   uint32_t hashed_size;      /* header, program and protected TLVs */
   uint32_t total_size;       /* with all TLVs */

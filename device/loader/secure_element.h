@@ -6,7 +6,7 @@
 
 enum verdict {
   CHIP_ABSENT,   /* no secure element answered: the loader proves integrity only */
-  CHIP_UNUSED,   /* it answered, but checked no signature: it is not locked, or has no key for images */
+  CHIP_UNUSED,   /* it answered, but checks no images: it is not locked, has other rules, or never accepted one */
   CHIP_SILENT,   /* it answered first, and then not at all or wrongly: an image that ran may run, no successor may */
   CHIP_ACCEPTED, /* it verified digest and signature */
   CHIP_REFUSED,  /* it refused them, or the image has no signature */

@@ -8,7 +8,7 @@
  *   bytes 36 to ...  marks, one word each: 0xFFFFFFFF clear, any other value set
  *
  * A mark is set after the work that it stands for is done, so a mark that a power failure left half written counts as
- * set. A request whose check is wrong is no request: the slots are then untouched, or the cycle had ended. */
+ * set. A request whose check is wrong does not count: the slots are then untouched, or the cycle had ended. */
 #ifndef BLOCKOTA_STATE_H
 #define BLOCKOTA_STATE_H
 

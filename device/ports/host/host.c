@@ -12,7 +12,7 @@
 
 enum outcome { OUTCOME_RETURNED, OUTCOME_REFUSED, OUTCOME_STARTED, OUTCOME_RESET, OUTCOME_POWER_CUT };
 
-/* What cells contain whose operation was cut off. */
+/* The content of cells after an operation on them was cut off. */
 enum torn {
   TORN_BEFORE,  /* the operation did not begin */
   TORN_SOME,    /* some bits have changed, chosen by the seed */

@@ -21,7 +21,7 @@
 #define BOOT_REPORT 0x20003FF0u
 
 #define BOARD_NAME "microbit"
-/* The number that the maker of the chip gave it. */
+/* The unique id of the chip, which its maker assigned. */
 #define DEVICE_ID 0x10000060u
 #define DEVICE_ID_SIZE 8u
 

@@ -1,4 +1,5 @@
-/* The serial line of the micro:bit at 115200 baud with 8 data bits and no parity, which its interface chip shows as a port on USB. */
+/* The serial line of the micro:bit at 115200 baud with 8 data bits and no parity. The interface chip of the board shows
+ * it as a port on USB. */
 #include "port.h"
 #include "registers.h"
 

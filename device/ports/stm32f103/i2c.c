@@ -41,7 +41,7 @@ static bool comes(uint32_t flag) {
 
 static bool end(bool result) {
   I2C1_CR1 |= CR1_STOP;
-  I2C1_SR1 = 0; /* clears the refusal, the other flags only follow the line */
+  I2C1_SR1 = 0; /* clears the refusal; the other flags follow the line */
   return result;
 }
 
@@ -65,7 +65,7 @@ void bus_wake(void) {
   I2C1_CCR = HALF_PERIOD;
   I2C1_TRISE = CLOCK_MHZ + 1;
   I2C1_CR1 = CR1_ENABLED;
-  /* Nine bits of 10 microseconds, of which eight are zero: long enough for the chip. Nobody acknowledges the address. */
+  /* Nine bits of 10 microseconds, of which eight are zero: long enough for the chip. No device acknowledges. */
   begin(0);
   end(true);
 }

@@ -22,7 +22,7 @@
 #define BOOT_REPORT 0x20004FF0u
 
 #define BOARD_NAME "stm32f103"
-/* The number that the maker of the chip gave it. */
+/* The unique id of the chip, which its maker assigned. */
 #define DEVICE_ID 0x1FFFF7E8u
 #define DEVICE_ID_SIZE 12u
 
