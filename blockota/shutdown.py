@@ -18,6 +18,8 @@ from typing import Any
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 _SIGNALS = tuple(number for number in signal.Signals if number.name in _NAMES)
 _OUTPUTS = (1, 2)
+_SIGNAL_SECONDS = 0.5
+"""Seconds of one wait for a signal: Windows handles signals only between two waits."""
 # Without a file of its own, as epoll has: a service must not end because its clients use up all open files.
 _SELECTOR = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
@@ -67,6 +69,11 @@ class Stop:
             selector.register(self._receiver, selectors.EVENT_READ)
             selector.select(seconds)
         return self.is_asked
+
+    def wait_until_asked(self) -> None:
+        """Wait until a stop is requested."""
+        while not self.wait(_SIGNAL_SECONDS):
+            pass
 
     def pause(self, seconds: float) -> None:
         """Wait for at most `seconds`, and raise KeyboardInterrupt if a stop was requested.

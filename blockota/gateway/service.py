@@ -121,7 +121,7 @@ class GatewayService:
             await self._take(core, assembly)
         access = parts.access
         starts = [asyncio.Event() for _ in (*parts.faces, *((access,) if access else ()))]
-        stopped = asyncio.create_task(asyncio.to_thread(self._wait_for_stop))
+        stopped = asyncio.create_task(asyncio.to_thread(self._stop.wait_until_asked))
         tasks = [
             asyncio.create_task(self._run_face(face, core, start))
             for face, start in zip(parts.faces, starts, strict=False)
@@ -176,10 +176,6 @@ class GatewayService:
         site = GatewaySite(parts.log.log, lambda: self._status(core), lambda: self._plans(core), host=host)
         listening = Listening(host, port, stop_seconds=1)
         await serve_until(self._stop, site, listening, log=lambda _: None, on_ready=on_ready)
-
-    def _wait_for_stop(self) -> None:
-        while not self._stop.wait(_TICK):
-            pass
 
     def _start_threads(self, core: Core) -> list[threading.Thread]:
         bodies: dict[str, Callable[[], None]] = {

@@ -215,7 +215,7 @@ class ReceivingService(ABC):
 
     async def _serve(self, workers: Mapping[str, Callable[[], object]], on_ready: Callable[[str], None]) -> None:
         intake = RequestIntake(self._receiver)
-        stopped = asyncio.create_task(asyncio.to_thread(self._wait_for_stop))
+        stopped = asyncio.create_task(asyncio.to_thread(self._stop.wait_until_asked))
         tasks = list[asyncio.Task[None]]()
         try:
             for name, work in workers.items():
@@ -248,10 +248,6 @@ class ReceivingService(ABC):
             place = Listening(*settings.listen, stop_seconds=1)
             yield serve_until(self._stop, site, place, log=lambda _: None, on_ready=lambda _: None)
         yield from self._more_tasks(intake)
-
-    def _wait_for_stop(self) -> None:
-        while not self._stop.wait(1.0):
-            pass
 
     def _look(self) -> None:
         try:

@@ -105,7 +105,7 @@ def run_room(setup: RoomSetup, lines: LineLog, stop: Stop, *, on_ready: Callable
                 serving = asyncio.create_task(server.serve([socket]))
                 tasks = background_tasks(room, room_log, setup.account, lines)
                 tasks.append(asyncio.create_task(server.drop_stalled(setup.stall_seconds)))
-                stopped = asyncio.create_task(asyncio.to_thread(_wait, stop))
+                stopped = asyncio.create_task(asyncio.to_thread(stop.wait_until_asked))
                 on_ready(settings.url)
                 await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
                 server.should_exit = True
@@ -116,11 +116,6 @@ def run_room(setup: RoomSetup, lines: LineLog, stop: Stop, *, on_ready: Callable
                 await serving
 
             asyncio.run(serve())
-
-
-def _wait(stop: Stop) -> None:
-    while not stop.wait(1.0):
-        pass
 
 
 def _room_log(setup: RoomSetup) -> RoomLog | None:

@@ -218,8 +218,7 @@ class _Server:
         scheme = "https" if context else "http"
         host = f"[{self._listening.host}]" if ":" in self._listening.host else self._listening.host
         on_ready(f"{scheme}://{host}:{listener.getsockname()[1]}")
-        while not await asyncio.to_thread(stop.wait, 1.0):
-            pass
+        await asyncio.to_thread(stop.wait_until_asked)
 
         # In Python 3.11, a connection that is accepted just before the server closes is neither served nor closed.
         # Therefore, stop accepting first, and let the event loop process the accepted connections.

@@ -18,9 +18,8 @@ from blockota.errors import BlockOTAError, UsageError
 from blockota.shutdown import Stop, stop_on_signals
 from firmware_host.fleet.device import FleetMember, SimulatedDevice
 
-_WORKERS, _RATE, _TICK = 9, 100, 0.2
-"""The number of threads, of which one waits for a signal, the number of first polls in a second, and the seconds of one
-wait for a signal."""
+_WORKERS, _RATE = 9, 100
+"""The number of threads, of which one waits for a signal, and the number of first polls in a second."""
 
 
 async def run(devices: Sequence[SimulatedDevice], stop: Stop) -> None:
@@ -28,8 +27,9 @@ async def run(devices: Sequence[SimulatedDevice], stop: Stop) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_WORKERS))
     draw = random.Random(len(devices))  # noqa: S311 - a simulation
     lives = [asyncio.create_task(_live(one, draw.uniform(0, len(devices) / _RATE))) for one in devices]
-    ended = asyncio.create_task(_stopped(stop))
+    ended = asyncio.create_task(asyncio.to_thread(stop.wait_until_asked))
     done, _ = await asyncio.wait([ended, *lives], return_when=asyncio.FIRST_COMPLETED)
+    stop.ask()  # ends the waiting thread if a device has failed
     for task in lives:
         task.cancel()
     for task in done:
@@ -40,11 +40,6 @@ async def _live(device: SimulatedDevice, pause: float) -> None:
     while True:
         await asyncio.sleep(pause)
         pause = await asyncio.to_thread(device.visit)
-
-
-async def _stopped(stop: Stop) -> None:
-    while not await asyncio.to_thread(stop.wait, _TICK):
-        pass
 
 
 def main(words: Sequence[str]) -> int:

@@ -25,8 +25,6 @@ from firmware_host.simulator.profiles import PROFILES, STM32F103C8, BoardProfile
 from firmware_host.simulator.server import WIRINGS, serve_pty, serve_rfc2217, serve_tcp
 
 PROGRAM = "python -m firmware_host.simulator"
-SIGNAL_SECONDS = 0.5
-"""Seconds of one wait for a signal: Windows handles signals only between two waits."""
 RATES = ("9600", "57600", "115200", "230400", "256000", "460800")
 RATE_OF_THE_LINE = "line"
 MAX_LATENCY = 1000.0
@@ -87,8 +85,7 @@ def simulate(arguments: Sequence[str] | None, announce: Callable[[str], None], *
 
     with stop_on_signals() as stop, server as url:
         announce(url)
-        while not stop.wait(SIGNAL_SECONDS):
-            pass
+        stop.wait_until_asked()
 
 
 def _require_possible(options: argparse.Namespace) -> None:

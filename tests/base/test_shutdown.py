@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -114,11 +114,13 @@ def test_nested_calls() -> None:
     assert (outer.requests, inner.requests) == ([], [signal.SIGTERM] * 3)
 
 
-def test_a_waiting_main_thread_is_woken() -> None:
+@pytest.mark.parametrize("wait", [lambda stop: stop.wait(LONG), Stop.wait_until_asked])
+def test_a_waiting_main_thread_is_woken(wait: Callable[[Stop], object]) -> None:
     """A signal wakes the main thread while it waits for a request to stop."""
     with stop_on_signals() as stop:
         threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
-        assert stop.wait(LONG)
+        wait(stop)
+        assert stop.is_asked
 
 
 def test_every_waiting_thread_is_woken() -> None:
