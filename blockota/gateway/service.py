@@ -22,7 +22,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-import traceback
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -30,18 +29,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from blockota.chain.wake import BlockSignal
-from blockota.errors import BlockOTAError, UnreachableError, UsageError
+from blockota.errors import UnreachableError, UsageError
 from blockota.gateway.access import ENTRIES, WARNINGS, GatewayAccess, LimitedOutbox
 from blockota.gateway.assembly import Assembly
 from blockota.gateway.core import Clock, Core, Face
 from blockota.gateway.facts import SiteFacts
-from blockota.gateway.following import FileFinder, Following, SearchStoppedError
+from blockota.gateway.following import FileFinder, Following
 from blockota.gateway.monitoring import DevicePlan, GatewaySite, GatewayStatus
 from blockota.gateway.settings import GatewaySettings
 from blockota.gateway.state import GatewayState
 from blockota.ledger.recording import LogParts, LogRecorder
 from blockota.line_log import LineLog, sentence
 from blockota.repository.server import Listening, serve_until
+from blockota.service_threads import ServiceThreads, described
 from blockota.shutdown import Stop
 
 _TICK, _FACE_PAUSE, _OUTBOX_PAUSE, _PUBLISH_PAUSE = 1.0, 10.0, 0.1, 2.0
@@ -89,6 +89,7 @@ class GatewayService:
 
     def __init__(self, parts: GatewayParts, state: GatewayState, lines: LineLog, stop: Stop) -> None:
         self._parts, self._state, self._lines, self._stop = parts, state, lines, stop
+        self._threads = ServiceThreads(lines, stop)
         self._facts = SiteFacts()
         self._assembly: Assembly | None = None
         self._changed, self._wanted = threading.Event(), threading.Event()
@@ -128,11 +129,10 @@ class GatewayService:
         ]
         if access:
             tasks.append(asyncio.create_task(self._serve_commands(access, starts[-1])))
-        threads: list[threading.Thread] = []
         try:
             # The gateway is ready when all its faces and its command port are.
             if not await _ended_before(_all_set(starts), [stopped, *tasks]):
-                threads += self._start_threads(core)
+                self._start_threads(core)
                 tasks += [asyncio.create_task(self._tick(core)), asyncio.create_task(self._show_state(core, on_ready))]
                 await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
@@ -147,9 +147,7 @@ class GatewayService:
             for task in tasks:
                 task.cancel()
             await asyncio.wait([stopped, *tasks], timeout=_FACES_END)
-            end = time.monotonic() + _THREADS_END
-            for thread in threads:
-                await asyncio.to_thread(thread.join, max(end - time.monotonic(), 0))
+            await asyncio.to_thread(self._threads.join, _THREADS_END)
             parts.following.save(is_last=True)
 
     async def _serve_commands(self, access: GatewayAccess, started: asyncio.Event) -> None:
@@ -177,7 +175,7 @@ class GatewayService:
         listening = Listening(host, port, stop_seconds=1)
         await serve_until(self._stop, site, listening, log=lambda _: None, on_ready=on_ready)
 
-    def _start_threads(self, core: Core) -> list[threading.Thread]:
+    def _start_threads(self, core: Core) -> None:
         bodies: dict[str, Callable[[], None]] = {
             "follower": lambda: self._follow(core),
             "finder": self._find,
@@ -188,27 +186,8 @@ class GatewayService:
             bodies[f"waiter {number}"] = lambda signal=signal: self._await_blocks(signal)  # type: ignore[misc]
         if access := self._parts.access:
             bodies |= access.threads(self._stop)
-        # Daemon threads: a name lookup cannot be interrupted, and must not keep the process.
-        threads = [
-            threading.Thread(target=self._guarded, args=(name, body), name=name, daemon=True)
-            for name, body in bodies.items()
-        ]
-        for thread in threads:
-            thread.start()
-        return threads
-
-    def _guarded(self, name: str, body: Callable[[], None]) -> None:
-        """Repeat the body of a thread until `stop` is requested. An error is written to the line log."""
-        while not self._stop.is_asked:
-            try:
-                body()
-                self._lines.state(name, "")
-            except SearchStoppedError:
-                return
-            except Exception as error:  # noqa: BLE001 - a gateway goes on
-                if not self._stop.is_asked:  # at the end, a thread may meet files that are closed
-                    self._lines.state(name, _described(error))
-                self._stop.wait(_FACE_PAUSE)
+        for name, body in bodies.items():
+            self._threads.start(name, body)
 
     def _await_blocks(self, signal: BlockSignal) -> None:
         signal.wait(self._stop)
@@ -295,7 +274,7 @@ class GatewayService:
             except Exception as error:
                 if not started.is_set() and isinstance(error, UsageError):
                     raise
-                self._lines.state(face.name, _described(error))
+                self._lines.state(face.name, described(error))
             started.set()
             await asyncio.sleep(_FACE_PAUSE)
 
@@ -340,11 +319,6 @@ async def _ended_before(first: Coroutine[Any, Any, None], others: Sequence[async
     await asyncio.wait([awaited, *others], return_when=asyncio.FIRST_COMPLETED)
     awaited.cancel()
     return any(one.done() for one in others)
-
-
-def _described(error: Exception) -> str:
-    """Return the text of an error, with the traceback if the error is a defect."""
-    return sentence(error) if isinstance(error, BlockOTAError) else "".join(traceback.format_exception(error))
 
 
 async def _as_coroutine(call: Callable[[], object]) -> None:
