@@ -3,16 +3,58 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
-from blockota.repository.connection import queued_bytes
+from blockota.repository.connection import MAX_HEADER_SIZE, queued_bytes
+from blockota.repository.server import Listening, listen, tls_context, url_of
 
 
-class AsgiServer(uvicorn.Server):
+async def serve_application(app: ASGIApp, place: Listening, *, on_ready: Callable[[str], None]) -> None:
+    """Serve an application until the task is cancelled.
+
+    Args:
+        app: the application.
+        place: the address and the limits. `clients` limits the connections.
+        on_ready: called with the URL of the server when the server listens.
+
+    Raises:
+        UsageError: the address, the certificate or its key cannot be used.
+    """
+    context = tls_context(place)
+    config = uvicorn.Config(
+        app,
+        ssl_context_factory=(lambda *_: context) if context else None,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=place.clients,
+        timeout_keep_alive=int(place.limits.idle_seconds),
+        timeout_graceful_shutdown=place.stop_seconds,
+        h11_max_incomplete_event_size=MAX_HEADER_SIZE,
+    )
+    with listen(place) as listener:
+        server = _AsgiServer(config)
+        serving = asyncio.create_task(server.serve([listener]))
+        dropping = asyncio.create_task(server.drop_stalled(place.limits.stall_seconds))
+        on_ready(url_of(place, listener))
+        try:
+            await asyncio.shield(serving)
+        finally:
+            dropping.cancel()
+            server.should_exit = True
+            await asyncio.wait([serving])
+
+
+class _AsgiServer(uvicorn.Server):
     """A server without signal handlers, which closes connections that make no progress."""
 
     @contextmanager

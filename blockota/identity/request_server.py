@@ -8,27 +8,24 @@ methods.
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from blockota.identity.asgi_server import AsgiServer
+from blockota.identity.asgi_server import serve_application
 from blockota.identity.intake import BusyError, RequestIntake
 from blockota.identity.sending import PATH
 from blockota.model.request import MAX_SIZE
-from blockota.repository.server import Listening, listen, tls_context
+from blockota.repository.connection import ConnectionLimits
+from blockota.repository.server import Listening
 
-_MAX_CONNECTIONS, _MAX_HEADERS, _KEEP_ALIVE, _STALL, _BODY_TIME = 2000, 1 << 14, 75, 30.0, 20.0
+_MAX_CONNECTIONS, _KEEP_ALIVE, _STALL, _BODY_TIME = 2000, 75, 30.0, 20.0
 _JSON = "application/json"
 _MOST_READ = 1 << 22
 """Bytes of a body after which the connection is closed."""
@@ -75,41 +72,17 @@ class RequestServer:
         Raises:
             UsageError: the address or the certificate cannot be used.
         """
-        place = Listening(self._port.host, self._port.port, self._port.certificate, self._port.key)
-        context = tls_context(place)
-        with listen(place) as listener:
-            server = AsgiServer(self._configuration(context))
-            serving = asyncio.create_task(server.serve([listener]))
-            dropping = asyncio.create_task(server.drop_stalled(_STALL))
-            on_ready(self._url(listener))
-            try:
-                await asyncio.shield(serving)
-            finally:
-                server.should_exit = server.force_exit = True
-                dropping.cancel()
-                with suppress(Exception):
-                    await serving
-
-    def _configuration(self, context: ssl.SSLContext | None) -> uvicorn.Config:
-        return uvicorn.Config(
-            self._app,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            ssl_context_factory=(lambda *_: context) if context else None,
-            http="h11",
-            ws="none",
-            limit_concurrency=_MAX_CONNECTIONS,
-            timeout_keep_alive=_KEEP_ALIVE,
-            h11_max_incomplete_event_size=_MAX_HEADERS,
-            timeout_graceful_shutdown=1,
+        port = self._port
+        place = Listening(
+            port.host,
+            port.port,
+            port.certificate,
+            port.key,
+            clients=_MAX_CONNECTIONS,
+            stop_seconds=1,
+            limits=ConnectionLimits(_STALL, _KEEP_ALIVE, _STALL),
         )
-
-    def _url(self, listener: socket.socket) -> str:
-        host, port = listener.getsockname()[:2]
-        scheme = "https" if self._port.certificate else "http"
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        await serve_application(self._app, place, on_ready=on_ready)
 
     async def _receive(self, request: Request) -> Response:
         try:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import uvicorn
-
 from blockota.connection import Connection
 from blockota.formats.notes import NoteSigner
-from blockota.identity.asgi_server import AsgiServer
+from blockota.identity.asgi_server import serve_application
 from blockota.ledger.log import TileLog
 from blockota.ledger.log_settings import LogSettings
 from blockota.ledger.witnesses import Witness, ask_witnesses
@@ -23,7 +22,8 @@ from blockota.operations.room_log import RoomLog
 from blockota.operations.settings import OperationsSettings
 from blockota.operations.sign_in import SignIns
 from blockota.operations.web.application import make_application
-from blockota.repository.server import Listening, listen
+from blockota.repository.connection import ConnectionLimits
+from blockota.repository.server import Listening
 from blockota.shutdown import Stop
 
 if TYPE_CHECKING:
@@ -81,39 +81,27 @@ def run_room(setup: RoomSetup, lines: LineLog, stop: Stop, *, on_ready: Callable
         room_log = _room_log(setup)
         sign_ins = SignIns(archive, settings.url, setup.city.settings.chain_id) if room_log else None
         host, port = settings.listen
-        with listen(Listening(host, port)) as socket, room.running():
+        limits = ConnectionLimits(setup.stall_seconds, _KEEP_ALIVE, setup.stall_seconds)
+        place = Listening(host, port, clients=_MAX_CONNECTIONS, stop_seconds=_GRACE, limits=limits)
+        with room.running():
             application, events = make_application(
                 room, room_log=room_log, sign_ins=sign_ins, is_public=setup.is_public
             )
-            config = uvicorn.Config(
-                application,
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                limit_concurrency=_MAX_CONNECTIONS,
-                timeout_keep_alive=_KEEP_ALIVE,
-                timeout_graceful_shutdown=_GRACE,
-            )
-            server = AsgiServer(config)
 
             async def serve() -> None:
                 events.start()
-                serving = asyncio.create_task(server.serve([socket]))
                 tasks = background_tasks(room, room_log, setup.account, lines)
-                tasks.append(asyncio.create_task(server.drop_stalled(setup.stall_seconds)))
+                serving = asyncio.create_task(
+                    serve_application(application, place, on_ready=lambda _: on_ready(settings.url))
+                )
                 stopped = asyncio.create_task(asyncio.to_thread(stop.wait_until_asked))
-                on_ready(settings.url)
                 await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
-                server.should_exit = True
                 stop.ask()
                 events.close()
-                for task in tasks:
+                for task in (serving, *tasks):
                     task.cancel()
-                await serving
+                with suppress(asyncio.CancelledError):
+                    await serving
 
             asyncio.run(serve())
 

@@ -137,6 +137,13 @@ def listen(listening: Listening) -> Iterator[socket.socket]:
         yield listener
 
 
+def url_of(listening: Listening, listener: socket.socket) -> str:
+    """Return the URL of a server that listens."""
+    scheme = "https" if listening.certificate else "http"
+    host = f"[{listening.host}]" if ":" in listening.host else listening.host
+    return f"{scheme}://{host}:{listener.getsockname()[1]}"
+
+
 def listen_error(host: str, port: int, error: OSError | OverflowError) -> UsageError:
     """Return the error for an address on which a server cannot listen."""
     number = getattr(error, "errno", None) or 0
@@ -215,9 +222,7 @@ class _Server:
 
         server = await asyncio.start_server(accept, sock=listener, ssl=context, ssl_handshake_timeout=handshake_seconds)
         refreshing = [asyncio.create_task(self._keep_fresh(each)) for each in self._site.refreshes()]
-        scheme = "https" if context else "http"
-        host = f"[{self._listening.host}]" if ":" in self._listening.host else self._listening.host
-        on_ready(f"{scheme}://{host}:{listener.getsockname()[1]}")
+        on_ready(url_of(self._listening, listener))
         await asyncio.to_thread(stop.wait_until_asked)
 
         # In Python 3.11, a connection that is accepted just before the server closes is neither served nor closed.

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -40,14 +40,15 @@ from blockota.gateway.faces.ddi_documents import (
 )
 from blockota.gateway.faces.ddi_state import STATE_NAME, ActionStore
 from blockota.gateway.faces.image_response import ImageResponse
-from blockota.identity.asgi_server import AsgiServer
+from blockota.identity.asgi_server import serve_application
 from blockota.model.delivery import Stage
-from blockota.repository.server import Listening, listen, tls_context
+from blockota.repository.connection import ConnectionLimits
+from blockota.repository.server import Listening
 from blockota.settings_table import SettingsTable
 
 _MAX_BODY, _BODY_TIME = 1 << 16, 30
 """The largest body of a request in bytes, and the number of seconds within which the body must arrive."""
-_MAX_CONNECTIONS, _MAX_HEADERS, _KEEP_ALIVE, _STALL = 2000, 1 << 14, 75, 60
+_MAX_CONNECTIONS, _KEEP_ALIVE, _STALL = 2000, 75, 60
 _WITHDRAWN = "the device reports the success of a withdrawn update; its attributes show what it runs"
 _INTRODUCTION = 3600
 """Seconds after which a device is asked for its attributes again, even if it ended no action in the meantime."""
@@ -149,35 +150,22 @@ class DdiFace:
         Raises:
             UsageError: the face cannot listen, or its certificate cannot be used.
         """
-        settings = self._settings
-        place = Listening(settings.host, settings.port, settings.certificate, settings.key)
-        context = tls_context(place)
-        config = uvicorn.Config(
-            self.application(core),
-            ssl_context_factory=(lambda *_: context) if context else None,
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=_MAX_CONNECTIONS,
-            timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=2,
-            h11_max_incomplete_event_size=_MAX_HEADERS,
+        settings, limits = self._settings, ConnectionLimits(self._stall_seconds, _KEEP_ALIVE, self._stall_seconds)
+        place = Listening(
+            settings.host,
+            settings.port,
+            settings.certificate,
+            settings.key,
+            clients=_MAX_CONNECTIONS,
+            stop_seconds=2,
+            limits=limits,
         )
-        with listen(place) as socket:
-            self._port = socket.getsockname()[1]
+
+        def note_port(url: str) -> None:
+            self._port = urlsplit(url).port or settings.port
             on_ready()
-            server = AsgiServer(config)
-            serving = asyncio.ensure_future(server.serve([socket]))
-            dropping = asyncio.create_task(server.drop_stalled(self._stall_seconds))
-            try:
-                await asyncio.shield(serving)
-            finally:
-                dropping.cancel()
-                server.should_exit = True
-                await asyncio.wait([serving])
+
+        await serve_application(self.application(core), place, on_ready=note_port)
 
     def application(self, core: Core) -> Starlette:
         """Return the routes."""
