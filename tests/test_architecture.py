@@ -138,7 +138,7 @@ def test_decisions_are_pure() -> None:
 
 
 def test_function_bodies_are_short() -> None:
-    """Function bodies have at most a maximum length, and their 90th percentile is below a lower limit."""
+    """No function body exceeds the maximum length, and the 90th percentile of the lengths is below a lower limit."""
     lengths = sorted(body_length(function) for _, function in functions(modules()))
     assert lengths[int(len(lengths) * 0.9)] <= BODY_P90
     assert not [f"{where} {body_length(f)}" for where, f in functions(modules()) if body_length(f) > BODY_MAX]

@@ -89,7 +89,7 @@ def test_only_what_is_good_is_wanted(
 
 
 def test_an_agreement_ends_in_the_second_that_it_names() -> None:
-    """An agreement ends in the second of its expiry, as in the contract."""
+    """An agreement is invalid from the second of its expiry on, as in the contract."""
     assert steps(AGREED, time=AGREEMENT.expires_at - 1)
     assert not steps(AGREED, time=AGREEMENT.expires_at)
 

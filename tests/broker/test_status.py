@@ -51,7 +51,7 @@ def test_every_state_has_its_advice(state: AgreementState) -> None:
 
 
 def test_an_announcement_that_is_due_is_advised_only_without_a_key() -> None:
-    """A missing announcement is advised only if the broker has no key to send it."""
+    """The operator is advised to announce a URL only if the broker has no key for announcements."""
     facts = Facts(NOW, (CASES[AgreementState.UNANNOUNCED][0],))
     assert advised(facts, url=URL) == []
     assert f"`blockota replica announce 1 {URL} --key URI`" in advised(facts, url=URL, has_key=False)[0]

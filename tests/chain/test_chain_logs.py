@@ -87,7 +87,7 @@ def test_a_receipt_has_the_same_events(vendor: Vendor) -> None:
 
 @pytest.mark.parametrize("status", [200, 400, 413])
 def test_a_node_that_limits_the_range_is_asked_in_parts(anvil: Chain, paired: BlockOTAContract, status: int) -> None:
-    """If a node limits event queries to two blocks, all events are found, for each HTTP status of a refusal."""
+    """If a node limits event queries to two blocks, all events are found, whichever HTTP status a refusal has."""
     with stingy(anvil, span=2, status=status) as url:
         assert pairings(Chain(url), paired) == pairings(anvil, paired)
         with pytest.raises(ChainError, match=url):

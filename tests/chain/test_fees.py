@@ -77,7 +77,7 @@ def test_without_a_limit_only_usual_prices_are_paid(base_fee: int, tip: int, usu
 
 @given(prices, prices)
 def test_without_a_limit_a_gas_price_is_compared_with_the_usual_one(price: int, usual: int) -> None:
-    """Without `max_fee_gwei`, a gas price above 1 gwei and 10 times the median gas price is refused."""
+    """Without `max_fee_gwei`, a gas price above both 1 gwei and 10 times the median gas price is refused."""
     market = Market(None, price, usual_price=usual)
     if price > max(GWEI, 10 * usual):
         with pytest.raises(RefusedError, match=r"the gas price is \S+ gwei, the median of the last blocks is"):
@@ -204,7 +204,7 @@ def newest_after(stuck: Desk, first: SignedTransaction) -> SignedTransaction:
 
 
 def test_the_same_command_under_a_higher_ceiling_offers_more(stuck: Desk, pool: ThreadPoolExecutor) -> None:
-    """If a command is repeated with a higher maximum fee, its transaction is replaced, and one of both is mined."""
+    """If a command is repeated with a higher maximum fee, a replacement of its transaction is sent and mined."""
     first = stuck.entries[0].newest
     sent = pool.submit(stuck.outbox(max_fee=1000 * GWEI).send, stuck.payer, b"stuck", to=SAFE)
     second = newest_after(stuck, first)

@@ -83,7 +83,7 @@ def test_the_missing_amount_suffices(anvil: Chain) -> None:
     ids=["geth, a little", "geth, nothing", "a Safe, a little"],
 )
 def test_a_node_that_estimates_only_what_can_be_paid(desk: Desk, answer: str) -> None:
-    """Geth refuses an estimate with fees for a poor account; the cost comes from an estimate without fees."""
+    """Geth refuses to estimate a poor account's transaction with fees, so the cost is estimated without fees."""
 
     def refuse(body: bytes) -> tuple[int, bytes]:
         if method_of(body) == "eth_estimateGas" and b"maxFeePerGas" in body:
@@ -115,7 +115,7 @@ def test_amounts_that_nearly_suffice_never_look_equal() -> None:
     ],
 )
 def test_a_node_that_rejects_for_lack_of_funds_is_not_blamed(desk: Desk, code: int, answer: str) -> None:
-    """If the coin is spent between check and submission, the node's rejection becomes the error about the balance."""
+    """If the coin is spent between check and submission, the node's rejection is reported as a lack of balance."""
 
     def spend_then_reject(body: bytes) -> tuple[int, bytes]:
         if method_of(body) != "eth_sendRawTransaction":

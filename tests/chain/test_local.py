@@ -95,7 +95,7 @@ def test_a_damaged_state_is_reported_and_the_previous_one_restored(local: LocalC
 
 
 def test_a_killed_chain_is_started_again(local: LocalChain) -> None:
-    """A killed chain starts again: the process id of a process that ended does not count as a running chain."""
+    """A killed chain starts again, because the id of a process that has ended does not count as a running chain."""
     local.start()
     process = local.pid
     assert process is not None
@@ -111,7 +111,7 @@ def test_a_killed_chain_is_started_again(local: LocalChain) -> None:
     ids=["empty", "word", "zero", "negative", "huge", "ours"],
 )
 def test_a_process_number_of_something_else_is_not_believed(local: LocalChain, text: str) -> None:
-    """If the file anvil.pid contains an invalid process id, or that of another program, the chain is not running."""
+    """If anvil.pid contains an invalid process id, or the id of another program, the chain counts as not running."""
     local.folder.mkdir(parents=True)
     (local.folder / "anvil.pid").write_text(text)
     assert local.pid is None

@@ -22,7 +22,7 @@ SUBSCRIBED = json.dumps({"jsonrpc": "2.0", "id": 1, "result": "0x1"})
 
 @contextmanager
 def websocket_node(answer: Callable[[ServerConnection], None]) -> Iterator[str]:
-    """Run a WebSocket server that answers each connection with a function; yield its URL, with http:// for ws://."""
+    """Run a WebSocket server that answers each connection with a function; yield its URL with the scheme http."""
     with serve_websocket(answer, "127.0.0.1", 0) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
