@@ -264,7 +264,7 @@ def test_when_an_administrator_is_banned_it_should_ban_nothing(
 ) -> None:
     """Only the Safe can ban Administrators.
 
-    Accounts without an identity, gateways and banned Administrators cannot ban.
+    Gateways, banned Administrators and accounts without an identity cannot ban.
     """
     with ape.reverts(enrolled.AdministratorProtected, uuid=ADMIN):
         enrolled.ban(ADMIN, REASON, sender=technician)

@@ -70,7 +70,7 @@ def test_when_the_log_does_not_continue_it_should_refuse(city: City) -> None:
 
 
 def test_when_the_caller_keeps_no_log_it_should_refuse(city: City, owner_a: AccountAPI) -> None:
-    """An account without an identity, the account of an Operator and that of an Administrator cannot anchor."""
+    """Operators, Administrators and accounts without an identity cannot anchor."""
     for account, kind in ((owner_a, 0), (city.accounts[2], 6), (city.accounts[1], 3)):
         with ape.reverts(city.ledger.NotALogKeeper, caller=account.address, kind=kind, active=kind != 0):
             city.ledger.anchor(*LOG.growth(0, 3), sender=account)

@@ -106,7 +106,7 @@ def test_when_the_order_is_wrong_it_should_refuse(orders: ContractInstance, oper
 def test_when_the_caller_is_not_an_operator_it_should_refuse(
     city: City, orders: ContractInstance, owner_a: AccountAPI
 ) -> None:
-    """An account without an identity, a gateway and an Administrator can neither order nor define groups."""
+    """Gateways, Administrators and accounts without an identity can neither order nor define groups."""
     for account, kind in ((owner_a, 0), (city.accounts[0], 2), (city.accounts[1], 3)):
         with ape.reverts(orders.NotAnOperator, caller=account.address, kind=kind, active=kind != 0):
             orders.order(*terms(), VERSION, 0, DEADLINE, sender=account)

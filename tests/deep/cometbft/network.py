@@ -52,7 +52,7 @@ class Validator(Node):
         self.run("init", self.folder.name, "--chain-id", CHAIN)
 
     def configure(self, peers: list[str]) -> None:
-        """Write the settings for a network on one machine that makes one block per second."""
+        """Write the settings for a network that runs on one machine and makes one block per second."""
         path = self.folder / "config" / "config.toml"
         text = path.read_text()
         changes = {
