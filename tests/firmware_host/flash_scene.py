@@ -137,7 +137,7 @@ def proven(image: FirmwareImage, *, version: Version = VERSION) -> ProvenRelease
 
 
 def known(*releases: Release, others: Sequence[Release] = ()) -> KnownReleases:
-    """Return the record of a chain that contains these releases."""
+    """Return the known releases of a product, and those of other products, as a chain records them."""
     return KnownReleases(releases, lambda: others)
 
 

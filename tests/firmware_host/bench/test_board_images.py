@@ -49,7 +49,7 @@ FAULTS = [
 
 @dataclass
 class Maker:
-    """A bench whose command prints the board's own image; the program runs in this process.
+    """A bench that runs in the process of the test; its command prints a fixed image for the board.
 
     Attributes:
         folder: the folder of the journals and records.

@@ -117,7 +117,7 @@ def test_the_program_is_written_again_when_the_ram_has_lost_it() -> None:
 
 
 def test_the_end_byte_ends_the_wait() -> None:
-    """The wait ends at the program's end byte, after the predicted time and the chip's reset."""
+    """If the end byte arrives, the host waits only for the predicted time and for the chip's reset."""
     bench = Bench()
     bench.link.waited = 0.0
     bench.stub.run(FLASH, [64 * KIB])

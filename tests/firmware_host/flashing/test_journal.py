@@ -150,7 +150,7 @@ def test_with_its_first_words_only_the_first_page_may_be_odd(
 
 
 def test_an_odd_first_page_before_blank_ones_is_not_explained() -> None:
-    """An unknown first page followed by blank pages does not match an interrupted run: it may be a short program."""
+    """An unknown first page followed by blank pages does not match an interrupted run, as in a short program."""
     units = tuple(replace(unit, before=BLANK) for unit in CHANGES.units)
     assert not entry(replace(CHANGES, units=units)).explains(found(ODD, *[BLANK] * 3), is_sealed=True)
 

@@ -26,7 +26,7 @@ def published(vendor: Vendor, product: Product) -> list[Release]:
 
 
 def digests_of(flash: bytes) -> Callable[[int, Sequence[int]], list[bytes]]:
-    """Return a function that computes digests of a flash in place of a board."""
+    """Return a function that computes digests of the given flash contents, as a board does."""
 
     def digests(address: int, lengths: Sequence[int]) -> list[bytes]:
         start = address - FLASH.start

@@ -130,7 +130,7 @@ def test_a_garbled_digest_is_asked_for_again() -> None:
 
 
 def cleared(link: RunningLink, *, proof: Proof = Proof.STUB) -> ClearedBoard:
-    """Return a board with an older release that has passed checks 6 to 9."""
+    """Return a board that contains an older release, after checks 6 to 9."""
     before = proven(code(6 * KIB, seed=5), version=Version(1, 0, 0)).release
     return bench_on(link).examine(proven(IMAGE), known=known(before), proof=proof).clear(Consent())
 

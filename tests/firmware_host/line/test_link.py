@@ -107,7 +107,7 @@ def test_the_address_of_a_serial_server_is_corrected(url: str, words: str) -> No
 
 
 def test_a_busy_port_is_not_shared() -> None:
-    """A port that another program uses is refused, because each program would receive some answers for the other."""
+    """A port that another program uses is refused, because each program would receive a part of the answers."""
     with (
         pty_pair() as (link, _),
         pytest.raises(LinkError, match=r"busy, .* uses it\. Close the other program") as refusal,

@@ -40,7 +40,7 @@ def asked(port: rfc2217.Serial, data: bytes, *, length: int = 1) -> bytes:
 def answered(port: rfc2217.Serial, data: bytes) -> bytes:
     """Send bytes, and return the board's whole answer.
 
-    Setting the rate waits for the server's confirmation, which arrives after the answer to the bytes sent before.
+    Setting the rate waits for the server's confirmation, which arrives after the answer to all earlier bytes.
     """
     port.write(data)
     port.baudrate = port.baudrate
