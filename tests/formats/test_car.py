@@ -208,7 +208,7 @@ def peak_memory(act: Callable[[], object]) -> int:
 
 
 def blank_image(chunks: int) -> tuple[CID, dict[CID, bytes]]:
-    """Return the root and the blocks of a file of 2 MiB leaves, of which every second one is blank."""
+    """Return the root and the blocks of a file with leaves of 2 MiB; every second leaf is blank."""
     blank = leaf(b"\xff" * MAX_BLOCK_SIZE)
     leaves = [
         leaf(number.to_bytes(4, "big") * (MAX_BLOCK_SIZE // 4)) if number % 2 else blank for number in range(chunks)

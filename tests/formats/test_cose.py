@@ -61,7 +61,7 @@ def test_other_forms_are_refused(items: object, why: str) -> None:
 
 
 def test_the_second_form_of_a_signature_is_refused() -> None:
-    """The high s of a valid signature is refused, although ECDSA would accept it."""
+    """A valid signature with a high s is refused, although ECDSA accepts it."""
     high = (ORDER - int.from_bytes(SIGNATURE[32:])).to_bytes(32)
     twin = SignedStatement(RUNS, b"payload", SIGNATURE[:32] + high)
     assert twin.is_signed_by(DEVICE.key)  # the rule is in `decode`

@@ -22,5 +22,5 @@ def test_the_first_name_is_read_from_the_header() -> None:
     [b"", b"070702", ARCHIVE[:124], b"070707" + ARCHIVE[6:], ARCHIVE[:20] + b"g" + ARCHIVE[21:], b"\x7fELF" * 64],
 )
 def test_other_bytes_have_no_first_name(head: bytes) -> None:
-    """A truncated header, another cpio format, and any other file have no first name."""
+    """No first name is found in a truncated header, in another cpio format, or in any other file."""
     assert first_name(head) is None

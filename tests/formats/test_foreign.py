@@ -129,6 +129,6 @@ def test_other_bytes_stay_raw(name: str) -> None:
 
 @given(st.binary(min_size=1, max_size=400))
 def test_recognition_never_fails(content: bytes) -> None:
-    """Arbitrary bytes after the first bytes of any known format are recognised or not, without an exception."""
+    """If a file has the first bytes of a known format, followed by arbitrary bytes, no exception is raised."""
     for start in (b"", b"{", b'{"', b"<html", b"\xff\xfe", b"\xef\xbb\xbf", b":\0", b"MZ", b"# \n:"):
         find_foreign(start + content)

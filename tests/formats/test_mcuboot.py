@@ -38,7 +38,7 @@ def test_the_program_follows_the_header() -> None:
     ],
 )
 def test_a_header_without_a_program_is_explained(image: bytes, why: str) -> None:
-    """For an encrypted, compressed or incomplete program, reading the header returns the reason."""
+    """The header of an encrypted, compressed or incomplete program states why the program cannot be read."""
     header = read_header(image)
     assert header is not None
     trouble = header.trouble(len(image))
