@@ -155,7 +155,7 @@ def test_the_devices_must_be_known_first(desks: ThingDesks) -> None:
 
 
 def test_answers_that_do_not_fit_are_refused(desks: ThingDesks) -> None:
-    """An answer is refused from another device, for an unsent command, or if it contradicts an earlier answer."""
+    """An answer is refused if it is from another device, for an unsent command, or contradicts an earlier answer."""
     desks.commands.keep([command_request()])
     for thing, name in ((256, "c-1"), (256, "c-9"), (257, "c-1")):
         with pytest.raises(RefusedError) as caught:

@@ -46,7 +46,7 @@ class Reader:
         city: the city.
         folder: the folder with the gateway's files.
         store: the store with all images.
-        confirmations: the number of blocks that follow a confirmed block.
+        confirmations: the number of later blocks after which a block counts as confirmed.
     """
 
     city: City
@@ -168,7 +168,7 @@ def test_a_release_is_kept_before_it_can_be_offered(city: City, reader: Reader, 
 
 
 def test_a_revoked_release_stays_known_and_is_not_kept(city: City, reader: Reader) -> None:
-    """A revoked release stays listed without its image; the image of an unconfirmed release is fetched early."""
+    """A revoked release stays listed without an image; a release's image is fetched before the release is confirmed."""
     city.publish("2.0.0", code(710), reader.store)
     city.publish("2.1.0", code(720), reader.store)
     reader.read()

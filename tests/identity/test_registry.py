@@ -210,7 +210,7 @@ def test_a_node_that_hangs_is_not_waited_for(
 
 
 def test_a_node_that_lags_behind_is_not_followed() -> None:
-    """If the node's newest block goes backwards, the reading is refused: a slower node lacks the newest bans.
+    """If the node's newest block goes backwards, the reading is refused, because a slower node lacks new bans.
 
     A new chain is followed.
     """

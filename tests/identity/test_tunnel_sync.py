@@ -143,7 +143,7 @@ def test_the_interface_starts_closed_and_gets_the_peers(host: Host) -> None:
 def test_a_ban_is_carried_out_before_everything_else(host: Host) -> None:
     """A banned gateway is removed from the peers; after the ban is lifted, the gateway is added again.
 
-    A ban removes or adds no other peer.
+    A ban does not change the other peers.
     """
     host.update()
     host.city.decide("identities", "ban", UUIDS[21].bytes, ban_reason("stolen"))
@@ -215,7 +215,7 @@ def test_a_chain_out_of_reach_closes_the_tunnels_after_a_while(host: Host) -> No
 
 
 def test_the_peers_of_a_killed_process_are_removed_first(host: Host) -> None:
-    """At start, an existing interface loses its peers; after the registry is read, they are added again."""
+    """At start, an existing interface loses its peers; after the registry is read, the peers are added again."""
     host.sync.start_closed()
     assert host.interface.done == []
     host.interface.is_there = True
@@ -256,7 +256,7 @@ def test_an_interface_that_was_removed_is_made_again(host: Host) -> None:
 
 
 def test_an_endpoint_that_cannot_be_resolved_does_not_harm_the_others(host: Host) -> None:
-    """A peer whose host name cannot be resolved is added without an endpoint, which is added when the name resolves.
+    """A peer whose host name cannot be resolved is added without an endpoint, and gets one when the name resolves.
 
     An endpoint that cannot be resolved does not affect the other peers.
     """

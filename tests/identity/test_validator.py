@@ -253,7 +253,7 @@ def test_a_ban_counts_at_the_next_block(city: City, tmp_path: Path) -> None:
 def test_a_validator_reports_what_is_wrong_with_its_own_record(
     city: City, tmp_path: Path, identity: UUID, why: str
 ) -> None:
-    """A validator reports if its own identity is not enrolled or of another kind: its requests would be refused."""
+    """A validator reports if its identity is not enrolled or not a validator, because its requests would be refused."""
     config = write_validator(city, tmp_path)
     config.write_text(config.read_text().replace(f'identity = "{VALIDATOR}"', f'identity = "{identity}"'))
     with running_validator(city, config) as run:

@@ -182,7 +182,7 @@ def test_an_attack_is_refused_with_its_code(run: ValidatorRun, sender: ForeignSe
 def test_a_reading_from_the_far_future_is_refused(run: ValidatorRun, sender: ForeignSender) -> None:
     """A reading 700 seconds in the future is refused, because it would remain its device's newest reading.
 
-    A reading 400 seconds in the future is accepted: the device's clock may be a few minutes fast.
+    A reading 400 seconds in the future is accepted, because the device's clock may be fast.
     """
     refused = post(run, sender.request(data=data(7, at=time.time() + 700)))["error"]
     assert (refused["code"], "seconds in the future" in refused["data"]["detail"]) == (-32000, True)
@@ -311,7 +311,7 @@ def test_the_published_form_needs_time_nonce_and_receiver(run: ValidatorRun) -> 
 
 
 def published(sender: ForeignSender, covered: Mapping[str, Any]) -> bytes:
-    """Return a request in the form of the published system, signed by hand."""
+    """Return a request in the form of SF2C-BC's clients, signed by hand."""
     text = json.dumps(covered, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     signature = base64.b64encode(sender.sign(text)).decode()
     params = {**covered, "digest": sha256(text).hexdigest(), "signature": signature}

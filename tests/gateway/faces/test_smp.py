@@ -218,7 +218,7 @@ def test_an_unknown_program_with_a_known_version(serve: Callable[..., None]) -> 
 
 
 def test_an_image_on_trial_that_is_not_offered_is_not_confirmed(serve: Callable[..., None]) -> None:
-    """An image on trial that the face did not install is not confirmed."""
+    """The face confirms an image on trial only if the face itself installed the image."""
 
     async def use(site: Site) -> None:
         site.board.slots, site.board.is_confirmed = [FOREIGN, OLD], False
