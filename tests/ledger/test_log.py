@@ -182,7 +182,7 @@ def test_entries_are_appended_while_a_witness_is_asked(tmp_path: Path) -> None:
 
 
 def test_a_tree_that_a_witness_refuses_is_not_published(tmp_path: Path) -> None:
-    """A witness's refusal leaves the published checkpoint unchanged, and the appended entries in the log."""
+    """If a witness refuses, the published checkpoint does not change, and the appended entries remain in the log."""
     log = published(tmp_path, 3)
     before = log.published.note()
 
@@ -365,7 +365,7 @@ def test_a_damaged_log_is_not_signed(tmp_path: Path, spoil: Callable[[Path], Non
 
 
 def test_a_log_without_its_checkpoint_does_not_begin_again(tmp_path: Path) -> None:
-    """A log that has lost its checkpoint is refused: as a new log, it would get a second history."""
+    """A log that has lost its checkpoint is refused, because as a new log it would get a second history."""
     log = published(tmp_path, 5)
     (tmp_path / "checkpoint").unlink()
     with pytest.raises(ContentError, match="neither a checkpoint"):

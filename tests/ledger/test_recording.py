@@ -141,7 +141,7 @@ def test_the_status_has_what_waits_for_an_anchor(tmp_path: Path) -> None:
 
 
 def test_an_anchor_is_tried_again(tmp_path: Path) -> None:
-    """After an unreachable chain, anchoring is repeated after a minute; after a refusal, after a period.
+    """If the chain is unreachable, anchoring is repeated after a minute; if an anchor is refused, after a period.
 
     A clock that is set back delays no anchor.
     """

@@ -178,7 +178,7 @@ def test_kinds_of_receipts() -> None:
 
 
 def test_tries_end_after_the_pauses_of_the_policy() -> None:
-    """After each failed try, the delivery waits for the next pause of the policy.
+    """After each failed try, the delivery waits as long as the policy's next pause lasts.
 
     After the last failed try, only a retry by an operator continues the delivery.
     """
@@ -244,7 +244,7 @@ def test_postponements_are_limited_in_number_and_time() -> None:
 def test_a_late_or_stuck_device_is_logged() -> None:
     """An offer that the device does not accept in time is logged once.
 
-    A transfer without new bytes, and a trial, end by their timeouts.
+    A transfer without new bytes ends by its timeout, and so does a trial.
     """
     late = steps((5000, Timeout()), (6000, Timeout()), start=AT[Stage.OFFERED])
     assert [one.kind for one in late.entries] == [EntryKind.EVENT]

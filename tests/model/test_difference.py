@@ -63,7 +63,7 @@ def test_a_part_of_flash_is_the_image_and_erased_bytes_around_it(image: Placed, 
 
 
 def test_nothing_differs_between_equal_images() -> None:
-    """The comparison of equal images is printed as no difference, with both sizes."""
+    """Equal images are printed as "nothing differs", with both sizes."""
     image = Placed(b"\x01" * 1500, START)
     assert str(compare(image, image)) == "nothing differs, 1,500 → 1,500 bytes"
 

@@ -134,7 +134,7 @@ def test_filled_gaps_are_recorded() -> None:
 
 
 def test_an_mcuboot_image_is_a_program_at_its_slot() -> None:
-    """The vector table of an MCUboot image follows its header; an image for the boot address is refused."""
+    """The vector table of an MCUboot image follows its header; at the chip's boot address, the image is refused."""
     slot = 0x0800_4000
     draft = Draft(PRODUCT.name, VERSION, signed(program(slot + 0x200)), load_address=slot)
     check_kind(draft, draft_release(draft, PRODUCT))
@@ -179,7 +179,7 @@ def test_an_image_for_another_device_has_its_container(container: Container) -> 
 
 
 def test_another_file_than_the_container_says_is_refused() -> None:
-    """A .swu declared as an MCUboot image is refused with the right container, and vice versa."""
+    """A .swu declared as an MCUboot image is refused, and the error names the right container; and vice versa."""
     for container, other in ((Container.MCUBOOT, Container.SWU), (Container.SWU, Container.MCUBOOT)):
         draft = Draft(HUB.name, VERSION, IMAGES[other], container=container)
         with pytest.raises(ImageError, match=f"not a file for the container {container}: .*container {other} for this"):

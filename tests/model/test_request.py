@@ -263,7 +263,7 @@ def test_an_address_of_another_identity_is_refused() -> None:
 
 
 def test_the_published_form_is_accepted_with_its_time() -> None:
-    """A request in the published form with time, nonce and receiver is judged like a token."""
+    """A request in the published form (of SF2C-BC) with time, nonce and receiver is judged like a token."""
     record = identity("RS256")
     assert verdict(published_request(), record) == RequestVerdict()
     assert verdict(published_request(), record, now=NOW + WINDOW + 1).fault is Fault.NOT_FRESH
@@ -272,7 +272,7 @@ def test_the_published_form_is_accepted_with_its_time() -> None:
 
 
 def test_the_published_form_without_time_needs_the_consent_of_the_operator() -> None:
-    """A published form without time and nonce can be replayed, and is refused by default.
+    """A request in the published form without time and nonce can be replayed, and is refused by default.
 
     Refusing a form that can be replayed is never evidence against the sender.
     """
@@ -313,7 +313,7 @@ def test_a_foreign_signature_of_the_published_form_is_refused() -> None:
 
 
 def test_reasons_name_the_kind() -> None:
-    """The reasons in warnings are worded as in the published system."""
+    """The reasons in warnings have the words of SF2C-BC."""
     assert Fault.WRONG_KEY.reason() == "Public key verification failed"
     assert Fault.BANNED.reason(IdentityKind.GATEWAY) == "Gateway is banned"
     assert Fault.BANNED.code == -32002

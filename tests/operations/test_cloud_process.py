@@ -149,7 +149,7 @@ def test_readings_reach_the_cloud_through_a_validator(city: City, tmp_path: Path
 
 @pytest.mark.parametrize("package", ["sqlalchemy", "joserfc"])
 def test_a_missing_extra_is_named(city: City, tmp_path: Path, package: str) -> None:
-    """Without a library of the extra, the command exits with status 2 and names the extra."""
+    """If a library of an extra is not installed, the command exits with status 2 and names the extra."""
     write_cloud(city, tmp_path)
     program = f"import sys; sys.modules[{package!r}] = None; from blockota.cli.main import main; main()"
     words = ["cloud", "run"]

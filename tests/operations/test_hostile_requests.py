@@ -104,7 +104,7 @@ def test_a_text_that_looks_like_an_identifier_stops_no_page(scene: RoomScene, ur
 
 
 def test_a_dismissal_names_all_warnings_in_the_log(scene: RoomScene, url: str) -> None:
-    """With a reason of 500 characters, the entries still name each warning; a refused dismissal writes no entry."""
+    """If a dismissal's reason has 500 characters, the entries name each warning; a refused dismissal has no entry."""
     numbers = [scene.gateway.state(EntryKind.WARNING, f"warning {one}", time=int(time.time())) for one in range(60)]
     scene.gateway.publish()
     named = [f"{GATEWAY.uuid}/{one}" for one in numbers]
@@ -125,7 +125,7 @@ def test_a_dismissal_names_all_warnings_in_the_log(scene: RoomScene, url: str) -
 
 
 def test_a_damaged_archive_is_a_sentence_for_signed_in_persons_too(scene: RoomScene) -> None:
-    """A session cookie whose table was deleted is answered with status 503 and a reason."""
+    """If the table of sessions was deleted, a request with a session cookie gets status 503 and a reason."""
     setup = another_room(scene, "gone")
     with running_room(setup) as url:
         eventually(lambda: "2 followed" in requests.get(url, timeout=DEADLINE).text, what="the logs")

@@ -68,7 +68,7 @@ def test_a_growing_log_is_read_step_by_step(tmp_path: Path, archive: RoomArchive
 
 
 def test_a_log_need_not_keep_its_earlier_partial_tiles(tmp_path: Path, archive: RoomArchive) -> None:
-    """A log without the partial tiles of its earlier sizes is verified: C2SP tlog-tiles permits their removal."""
+    """A log without the partial tiles of its earlier sizes is verified, because C2SP permits their removal."""
     assert not follow(write(tmp_path / "log", 0, 44), archive).trouble
     log = write(tmp_path / "log", 44, 144)
     for path in [*(tmp_path / "log").rglob("*.p/44")]:

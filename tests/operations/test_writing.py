@@ -57,7 +57,7 @@ def test_requests_are_written_once(database: CloudDatabase) -> None:
 
 
 def test_a_transaction_that_fails_writes_nothing(database: CloudDatabase) -> None:
-    """If the block of a transaction raises an exception, none of its changes is stored."""
+    """If the `with` block of a transaction raises an exception, none of the changes is stored."""
 
     def fail() -> None:
         with database.writing() as connection:
