@@ -133,7 +133,7 @@ def test_connections_end_before_open_files_do(
 
 
 def test_no_more_open_files_is_a_line_of_the_log(tmp_path: Path) -> None:
-    """If clients that do not begin TLS use up all open files, the access log records it and service continues."""
+    """If clients that do not begin TLS use up all open files, the access log records this and service continues."""
     with running(tmp_path, tls=True, clients=30, open_files=(160, 160)) as repository:
         idle = [socket.create_connection(("127.0.0.1", repository.port)) for _ in range(300)]
         eventually(lambda: any(line.get("part") == "server" for line in repository.lines))

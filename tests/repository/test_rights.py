@@ -156,7 +156,7 @@ def test_tokens_are_kept_as_hashes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", ["plant-8", None], ids=["mistake", "gone"])
 def test_a_broken_token_file_refuses_all_clients(tmp_path: Path, broken: str | None) -> None:
-    """An invalid token file is tolerated at the first reload; from the second on, all tokens are refused."""
+    """An invalid token file is tolerated at the first reload; from the second reload on, all tokens are refused."""
     path, (token, line) = tmp_path / "tokens", new_token("plant-7")
     path.write_text(line)
     tokens = Tokens(path)

@@ -51,7 +51,7 @@ def forbidden(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def small_files_only() -> Iterator[None]:
-    """Limit the size of files that this process may write to half a chunk."""
+    """Limit each file that this process may write to the size of half a chunk."""
     limit, ceiling = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (CHUNK_SIZE // 2, ceiling))
     yield

@@ -106,7 +106,7 @@ def test_the_car_of_a_slow_source_is_left_for_single_blocks(serve: Serve) -> Non
 
 @pytest.mark.parametrize(("cid", "limit"), [(SMALL_ROOT, len(SMALL)), (ROOT, 1 << 18)], ids=["one block", "a root"])
 def test_no_block_may_be_larger_than_the_file_allows(cid: CID, limit: int, serve: Serve) -> None:
-    """A block that is announced as larger than the file allows is refused, for a single block and for a root."""
+    """A block is refused if its announced size is above the limit: the file's size, or 256 KiB for a root."""
 
     def vice(handler: Handler, data: bytes) -> None:
         del data

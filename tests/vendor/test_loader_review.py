@@ -115,7 +115,7 @@ def test_another_container_hides_nothing(shelf: Shelf) -> None:
 
 
 def test_a_false_manifest_is_found(shelf: Shelf) -> None:
-    """A manifest with a lower counter than its image is flagged, because later releases are compared with it."""
+    """A manifest with a lower counter than its image is flagged, because later releases are checked against it."""
     release = shelf.add(0, 3)
     manifest = Manifest(
         *(SENSOR.name, release.version, release.sha256, release.size), container=Container.MCUBOOT, security_counter=1
