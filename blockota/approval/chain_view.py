@@ -106,8 +106,8 @@ class ChainView:
         chain_id: chain id (EIP-155).
         block_hash: hash of the block, 32 bytes.
         block_time: time of the block, in Unix seconds.
-        contract: address of the Safe's contract BlockOTA, checksummed; None if the Safe owns none.
-        replication: address of the contract FirmwareReplication, checksummed; None if none is configured.
+        contract: address of the Safe's contract BlockOTA, checksummed; None if the Safe does not own a BlockOTA.
+        replication: address of the contract FirmwareReplication, checksummed; None without a configured address.
         newest: for each product, its newest release that is not revoked.
         agreements: the agreements with brokers that the proposals accept, decline or terminate.
         shallow: numbers of the agreements in unconfirmed blocks, which a reorganisation can replace.
@@ -116,7 +116,7 @@ class ChainView:
         answers: a dict from ⟨address, calldata⟩ to result, for the getters that the red flags need. A failed call has
             the result None.
         source: name of the chain view file; empty if the view was read from a node.
-        configured_safe: address of the Safe in the signer's settings; empty if the settings name none.
+        configured_safe: address of the Safe in the signer's settings; empty if the settings do not name a Safe.
         queued: a dict from nonce to file name, for the proposals in the same folder that must be executed before the
             reviewed proposal.
         rivals: the names of the proposal files in the same folder with the same nonce as the reviewed proposal.
@@ -156,7 +156,7 @@ class ChainView:
         return next((product for product in self.products if product.name == name), None)
 
     def newest_of(self, name: str) -> Release | None:
-        """Return the newest release of a product; None if the view does not contain one."""
+        """Return the newest release of a product; None if the view does not contain a release of the product."""
         return next((release for release in self.newest if release.product == name), None)
 
     def agreement(self, number: int) -> Agreement | None:

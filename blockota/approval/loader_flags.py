@@ -1,8 +1,8 @@
 """Finds red flags in the signature and the security counter of MCUboot images. Pure.
 
-A device refuses an image whose security counter is lower than that of an image it has run. If the newest release is
-revoked, devices return to the newest active release before it, unless that older release is below the product's floor.
-A device cannot return to the older release if the counter rose between the two releases.
+A device refuses an image whose security counter is lower than the counter of an image that the device has run. If the
+newest release is revoked, devices return to the newest active release before it, unless that older release is below the
+product's floor. A device cannot return to the older release if the counter rose between the two releases.
 """
 
 from __future__ import annotations

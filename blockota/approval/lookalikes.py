@@ -13,7 +13,7 @@ _DIGIT = re.compile(r"\d")
 
 
 def find_lookalike(name: str, others: list[str]) -> str:
-    """Return the first of `others` that can be mistaken for `name`; empty if there is none.
+    """Return the first of `others` that can be mistaken for `name`; empty without such a name.
 
     Two names resemble each other if they consist of confusable characters (``l`` and ``1``, ``rn`` and ``m``), or if
     they are one character apart. Names that differ only in their digits do not resemble each other, because models of

@@ -30,7 +30,7 @@ _KEYS = {"account": "its account", "key": "its key", "logKey": "the key of its l
 def registry_flags(call: KnownCall | None, view: ChainView) -> list[RedFlag]:
     """Return the red flags of a call to a registry.
 
-    A call to another contract has no such flags.
+    The list is empty for a call to any other contract.
     """
     flags, missing = _examine(call, view)
     if missing:

@@ -66,7 +66,7 @@ class BlockOTAContract(OwnedContract):
         return cls._create(chain, account, owner)
 
     def latest(self, product: str, *, block: int | None = None) -> Release | None:
-        """Return a product's release with the greatest version that is not revoked; None if the product has none."""
+        """Return the unrevoked release of a product with the greatest version; None without an unrevoked release."""
         return _release(self._ask("latest", product_key(product), block=block))
 
     def release(self, product: str, version: Version, *, block: int | None = None) -> Release | None:

@@ -1,4 +1,4 @@
-"""The FirmwareReplication contract: read agreements as values, and encode or send its functions."""
+"""The FirmwareReplication contract: read agreements as values, and encode or send calls of its functions."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class SignedStatement:
         headers = cbor.decode(protected)
         kind = headers.get(_TYPE) if isinstance(headers, dict) else None
         if not isinstance(kind, str) or headers != {_ALGORITHM: _ES256, _TYPE: kind}:
-            raise ValueError("its protected headers are not the algorithm ES256 and a type")
+            raise ValueError("its protected headers do not consist of the algorithm ES256 and a type")
         require_low_s(signature)
         return cls(kind, payload, signature)
 

@@ -2,7 +2,7 @@
 
 A delta is a sequential patch of detools, which turns an older image into a newer one. A device reads a patch once from
 its beginning, and needs little memory. A patch is not trusted: the caller compares the result with the SHA-256 of the
-wanted image. detools is in the optional extra ``delta``, because pip compiles it during the installation.
+wanted image. The library detools is in the optional extra ``delta``, because pip compiles it during the installation.
 """
 
 from __future__ import annotations

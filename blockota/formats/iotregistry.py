@@ -80,7 +80,8 @@ class ThingTransaction:
     Attributes:
         nonce: id of the thing.
         aliases: names of the thing.
-        registrant: the registrant's key as lower-case hexadecimal text; in older versions, its name.
+        registrant: the registrant's key as lower-case hexadecimal text; in older versions of IOTRegistry, the
+            registrant's name.
         signature: the registrant's signature.
         data: a text, usually JSON that satisfies the spec.
         spec: name of the spec.
@@ -117,7 +118,8 @@ class SpecTransaction:
 
     Attributes:
         name: name of the spec.
-        registrant: the registrant's key as lower-case hexadecimal text; in older versions, its name.
+        registrant: the registrant's key as lower-case hexadecimal text; in older versions of IOTRegistry, the
+            registrant's name.
         signature: the registrant's signature.
         data: a text, usually a JSON schema.
     """

@@ -150,7 +150,7 @@ class McubootItems:
 
     @property
     def digest(self) -> tuple[str, bytes]:
-        """The name of the hash function, as hashlib has it, and the hash."""
+        """The name of the hash function in hashlib, and the hash."""
         return next((HASHES[kind], value) for kind, value in self.unprotected if kind in HASHES)
 
     @property

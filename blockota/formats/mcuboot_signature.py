@@ -36,7 +36,7 @@ def key_hash(key: PublicKey) -> bytes:
 
 
 def signing_key(items: McubootItems) -> bytes | None:
-    """Return the SHA-256 of the key that an image names; None if it names no key or several."""
+    """Return the SHA-256 of the key that an image names; None if the image does not name exactly one key."""
     named = [value for kind, value in items.unprotected if kind == KEY_HASH]
     named += [hashlib.sha256(value).digest() for kind, value in items.unprotected if kind == PUBLIC_KEY]
     return named[0] if len(named) == 1 else None
@@ -91,7 +91,7 @@ def digest_to_sign(image: bytes) -> bytes:
 
 
 def with_signature(image: bytes, key: PublicKey, signature: bytes) -> bytes:
-    """Return an image with a signature, as imgtool makes it.
+    """Return an image with a signature, in the form that imgtool writes.
 
     Args:
         image: an image that `digest_to_sign` accepts.

@@ -43,7 +43,7 @@ def require_low_s(signature: bytes) -> None:
         raise ValueError(f"its signature has {len(signature)} bytes, an ES256 signature has {SIGNATURE_SIZE}")
     r, s = _numbers(signature)
     if not 0 < r < ORDER or not 0 < s <= _HALF:
-        raise ValueError("its signature does not have r and s in range with a low s")
+        raise ValueError("its signature must have r and s in range, and a low s")
 
 
 def is_p256_signature(key: bytes, content: bytes, signature: bytes) -> bool:

@@ -97,7 +97,7 @@ def parse_uf2(content: bytes) -> tuple[tuple[int, bytes], ...]:
 
 
 def family_of(content: bytes) -> str:
-    """Return the family of chips that a UF2 file names, such as ``STM32F4``; empty if the file names none."""
+    """Return the family of chips that a UF2 file names, such as ``STM32F4``; empty without a known family id."""
     if len(content) < _BLOCK_SIZE:
         return ""
     return FAMILIES.get(_parse_block(0, content[:_BLOCK_SIZE]).family, "")

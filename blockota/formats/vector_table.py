@@ -141,7 +141,7 @@ def find_link_address(image: bytes, load_address: int, *, flash_end: int = FLASH
 def _read_program(image: bytes, load_address: int, flash_end: int) -> _Program | None:
     """Read the vector table of an image.
 
-    Returns None if the image has none.
+    Returns None if the image has no vector table.
     """
     header = read_header(image)
     if header and header.trouble(len(image)):

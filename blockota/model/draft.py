@@ -84,7 +84,7 @@ class Draft:
         filled: the gaps that were filled.
         notes: release notes, lines of text.
         metadata: keys and values, in any order.
-        image_key: the key that signs the images of the product; None if the settings name none.
+        image_key: the key that signs the images of the product; None if the settings do not name a key.
         least_counter: the security counter of the product's newest release, which is the minimum for later releases.
 
     Examples:

@@ -92,7 +92,7 @@ class BoardAnswer:
         half_written: whether the range contains the remains of an interrupted run. In this case, the contents match the
             board's journal, or the first words are erased and each byte after them is erased or equals the image.
         lost: erased ranges beside a half-written image. The former contents of these ranges are not in any journal.
-        interrupted: the interrupted run in the board's journal; None if there is none.
+        interrupted: the interrupted run in the board's journal; None without an interrupted run.
         is_revoked: whether `installed` is revoked.
     """
 

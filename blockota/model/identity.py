@@ -212,8 +212,8 @@ class Producer:
 
     Attributes:
         name: name of the producer.
-        block_ota: address of its BlockOTA.
-        replication: address of its FirmwareReplication; None if the producer has no such contract.
+        block_ota: address of the producer's contract BlockOTA.
+        replication: address of the producer's contract FirmwareReplication; None if the producer has no such contract.
         suspended: whether the consortium has suspended the producer.
         since: Unix time of the admission.
     """

@@ -36,7 +36,7 @@ _PROOF = re.compile(
 class Anchor:
     """The anchor of the entry on the gateway chain.
 
-    The file does not name the contract, because the reader of the file must know which contract to trust.
+    The file does not name the contract, because a reader must know from another source which contract to trust.
 
     Attributes:
         chain_id: the id of the gateway chain.

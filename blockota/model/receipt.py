@@ -24,7 +24,7 @@ entry to its log for each installation and each event. An entry about an install
 ==  ====================  ==================================================================================
 
 The first 45 bytes have fixed positions, so that the contract UpdateLedger can read them without a CBOR decoder. These
-bytes are 0x91, the kind, 0x48 and the device number, 0x58 0x20 and the release.
+bytes are 0x91, the kind, 0x48, the device number, 0x58 0x20, and the release.
 
 A device signs a statement of the type ``application/blockota-runs``, or ``application/blockota-postpones`` for a
 postponement. The payload is the array ``[nonce, counter, image]`` in deterministic CBOR. The nonce is 16 random bytes

@@ -36,7 +36,7 @@ def locate_releases(
 ) -> list[Located]:
     """Find the releases whose images are in a file, in the order of their positions.
 
-    If images overlap, only the longest image is returned. Several releases can have one image.
+    If images overlap, only the longest image is returned. Several releases can have the same image.
 
     Args:
         releases: the candidates.

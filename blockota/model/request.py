@@ -116,7 +116,7 @@ class RequestFaultError(RefusedError):
     """A request that cannot be read.
 
     Attributes:
-        fault: why the receiver refuses it.
+        fault: why the receiver refuses the request.
     """
 
     def __init__(self, fault: Fault, why: str) -> None:

@@ -37,7 +37,7 @@ class ReleaseFile:
 
 @dataclass(frozen=True)
 class Claim:
-    """A release, and the agreement under which it may be served.
+    """A release, and the agreement under which the release may be served.
 
     Attributes:
         release: the release.

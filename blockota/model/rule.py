@@ -1,8 +1,8 @@
 """The rules of a validator, by which readings cause commands to devices behind other gateways. Pure.
 
 A rule has a condition: a reading of one thing, a comparison with a number, and a duration. The rule fires once when the
-condition has been true for the duration, by the times of the readings. The rule fires again only after the condition
-was false and `Rule.pause` has passed.
+condition has been true for the duration, measured by the times of the readings. The rule fires again only after the
+condition was false and `Rule.pause` has passed.
 
 `check_rules` refuses rules that form a circle, because it cannot be determined in advance whether the circle ends. In a
 circle, the command of a rule changes readings that cause the same command again, directly or by other rules.
@@ -200,7 +200,7 @@ def check_rules(rules: Sequence[Rule], commands: Iterable[str]) -> None:
         commands: the names of the commands that rules may use.
 
     Raises:
-        UsageError: the rules form a circle, a command is not listed, or two rules have one name.
+        UsageError: the rules form a circle, a command is not listed, or two rules have the same name.
     """
     listed = sorted(set(commands))
     names = [rule.name for rule in rules]

@@ -282,7 +282,7 @@ class _Choosing:
         return next(product.withheld for product in self.products if product.component == component)
 
     def _installed(self, product: ProductFacts) -> Candidate | None:
-        """Return the release of a product that the device runs; None if it runs no release of the product."""
+        """Return the release of a product that the device runs; None if the device runs no release of the product."""
         return self.running[1] if self.running and self.running[0] is product else None
 
     def _only_product(self) -> ProductFacts | None:
