@@ -73,7 +73,7 @@ class Proposal(SafeTransaction):
 
     @property
     def releases(self) -> list[dict[str, Any]]:
-        """The releases that the proposal publishes, as arguments of ``publish``; empty without a release."""
+        """The releases that the proposal publishes, as arguments of ``publish``; empty for other proposals."""
         return list(self.call.arguments["releases"]) if self.call and self.call.name == "publish" else []
 
     @property

@@ -39,7 +39,7 @@ class SafeTransaction:
         safe_tx_gas: gas limit of the call if `gas_price` is not 0; otherwise the call gets all remaining gas. If
             `safe_tx_gas` or `gas_price` is not 0, a failed call uses up the nonce. If both are 0, a failed call
             reverts the whole transaction.
-        base_gas: gas for work outside the call, which is also refunded.
+        base_gas: gas for work outside the call; the Safe also refunds this gas.
         gas_price: amount of wei or tokens that the Safe refunds to the executor per unit of gas; 0 means no refund.
         gas_token: address of the token in which the refund is paid; `ZERO_ADDRESS` means ether.
         refund_receiver: address that receives the refund; `ZERO_ADDRESS` means the executor.

@@ -126,7 +126,7 @@ def make_token(claims: Mapping[str, Any], *, algorithm: str, key_id: str, sign: 
         claims: the document.
         algorithm: the algorithm of `sign`.
         key_id: the UUID of the signer.
-        sign: signs with the key of the signer, which may be in a hardware token.
+        sign: signs with the key of the signer; the key may be in a hardware token.
     """
     header = {"alg": algorithm, "kid": key_id}
     signed = ".".join(base64url(json.dumps(part, separators=(",", ":")).encode()) for part in (header, claims))

@@ -7,9 +7,9 @@ address, at which the image would be written. Three signs show that the program 
 1. No address that the program uses is between L and B. The program uses the addresses of its handlers, the words of the
    image that can be addresses, and the constants of ``movw`` and ``movt`` pairs.
 2. If the image is at L, functions begin at fewer than half of the handlers. (A program that is linked for L can have
-   its handlers far after its vector table, but they are functions.)
-3. If the image is at B, it is not blank at the address of the reset handler. (A program that is linked for L can have a
-   gap between its vector table and its code.)
+   its handlers far after its vector table, but its handlers are functions.)
+3. If the image is at B, the image contains the reset handler, which is not blank. (A program that is linked for L can
+   have a gap between its vector table and its code.)
 
 B is at least L. B is at most the lowest address that the program uses, and at most the address of the lowest handler
 minus the size of the vector table. B is certain only if exactly one address in this range is possible. An address is

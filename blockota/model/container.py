@@ -102,7 +102,7 @@ def checks_for(container: Container, face: str) -> Mapping[int, Means]:
         face: ``bench``, or the name of a gateway's face.
 
     Returns:
-        The source of data for each check, by the number of the check; empty if the face cannot install the container.
+        A dict from the number of each check to the source of its data; empty if the face cannot install the container.
 
     Examples:
         >>> sorted(checks_for(Container.OPAQUE, "mqtt"))

@@ -1,7 +1,7 @@
 """The event of a device, such as an alarm, and the statement that the device signs about it. Pure.
 
 A device that has a key signs the payload ``[seq, previous, kind, severity, time, body]`` in deterministic CBOR, as a
-statement of the type `EVENT_TYPE` (`blockota.formats.cose`). `blockota.messaging.topics` explains the values.
+statement of the type `EVENT_TYPE` (`blockota.formats.cose`). `blockota.messaging.topics` describes the values.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ MAX_PROGRAM = 1 << 26
 
 
 class ImageFile(Protocol):
-    """An image in a file, which is read in parts because it may be too large for memory."""
+    """An image that is read from its file in parts, because the image may be too large for memory."""
 
     def open(self) -> BinaryIO:
         """Open the image. The caller closes the stream."""
@@ -85,7 +85,7 @@ class Draft:
         notes: release notes, lines of text.
         metadata: keys and values, in any order.
         image_key: the key that signs the images of the product; None if the settings do not name a key.
-        least_counter: the security counter of the product's newest release, which is the minimum for later releases.
+        least_counter: the security counter of the product's newest release; later releases need at least this counter.
 
     Examples:
         >>> draft = Draft("acme-thermo2", Version(1, 4, 0), notes="Saves power.", metadata={"commit": "4f2a91c"})

@@ -194,7 +194,7 @@ class Passed:
 
 
 def proof_words(method: str) -> str:
-    """Return the description of a proof method, which results and logs record as ``stub`` or ``read-back``."""
+    """Return the description of the proof method that results and logs record as ``stub`` or ``read-back``."""
     return "hashed on the chip" if method == "stub" else method
 
 

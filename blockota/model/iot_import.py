@@ -38,7 +38,7 @@ class Known:
         registrants: all registrants.
         specs: a dict from the name of each registered spec to the name of its registrant.
         nonces: the nonces of those things in the file that are registered.
-        aliases: the numbers of registered devices that use an alias in the file, by alias.
+        aliases: a dict from alias to device number, for the aliases in the file that a registered device uses.
     """
 
     registrants: Sequence[Registrant]

@@ -199,7 +199,7 @@ class Receiver:
 
     Attributes:
         uuid: its identity.
-        methods: the kinds of identities that may call each method, by the name of the method.
+        methods: a dict from the name of each method to the kinds of identities that may call the method.
         max_age: the largest age in seconds of the block at which an identity was read.
         accepts_replayable: whether requests in the published form without time, nonce and receiver are accepted.
         max_size: the size of the largest request, in bytes.
