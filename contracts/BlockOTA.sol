@@ -226,7 +226,8 @@ contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
         );
     }
 
-    /// @dev Requires a paired product, a version above `head` and the floor, and an image that is not recorded yet.
+    /// @dev Requires a paired product, a version above `head` and not below the floor, and an image whose digest is not
+    /// zero and not recorded yet.
     function _requireNew(Release memory item, Product storage target) private view {
         (bytes32 product, uint64 version) = (item.product, item.version);
         uint256 word = target.facts[item.sha256];

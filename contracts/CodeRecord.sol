@@ -2,7 +2,7 @@
 pragma solidity 0.8.28;
 
 /// @title Data that are written once, as the code of a contract
-/// @notice A byte costs 200 gas as code, and 691 gas as a word of storage. Each record costs another 32,000 gas.
+/// @notice A byte costs 200 gas in code, and 691 gas in a new word of storage. Each record costs another 32,000 gas.
 /// @dev The code begins with STOP, so a call of the contract does nothing.
 library CodeRecord {
     /// @dev Instructions that return the bytes after them as the code: PUSH1 11, MSIZE, DUP2, CODESIZE, SUB, DUP1,

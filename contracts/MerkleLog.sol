@@ -4,7 +4,7 @@ pragma solidity 0.8.28;
 /// @title Proofs of append-only logs
 /// @notice Verifies the proofs of RFC 9162 (Certificate Transparency 2.0) about Merkle trees of RFC 6962 with SHA-256.
 /// @dev OpenZeppelin's MerkleProof sorts each pair of hashes, and therefore proves neither a position nor growth.
-/// SHA-256 is the precompiled contract 2, which is called with 65 bytes beyond the free memory.
+/// SHA-256 is the precompiled contract 2. Its input of 65 bytes is written to free memory that is not allocated.
 library MerkleLog {
     /// @notice SHA-256 did not answer: the call ran out of gas, or the chain has no such precompiled contract.
     error Sha256Failed();

@@ -161,7 +161,7 @@ contract UpdateLedger is IUpdateLedger {
         for (uint256 i = 0; i < words.length; ++i) {
             Word storage word = map[_item(words, i)];
             (uint256 before, uint256 added) = (word.bits, _item(bits, i));
-            // Not a `require`, which would compute the number of the error for every word.
+            // Not a `require`, which would compute the error's device number for every word, even without an error.
             if (before & added != 0) revert AlreadyInstalled(release, _firstOf(words[i], before & added));
             word.bits = before | added;
         }

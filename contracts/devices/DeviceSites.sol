@@ -9,8 +9,8 @@ import {IIdentityRegistry} from "../interfaces/IIdentityRegistry.sol";
 /// @title Sites and their blocks of device numbers
 /// @notice See `IDeviceSites`, which is the specification.
 abstract contract DeviceSites is IDeviceSites, Ownable2Step {
-    /// @dev `next` to `end - 1` are the numbers of the range in use that are free. `opened` ranges of the site were in
-    /// use.
+    /// @dev The free numbers of the range in use are `next` to `end - 1`. `opened` is the number of the site's ranges
+    /// that are or were in use.
     struct SiteEntry {
         uint32 index;
         uint32 opened;

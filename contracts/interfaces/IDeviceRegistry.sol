@@ -19,7 +19,7 @@ interface IDeviceRegistry is IDeviceRegistrants, IDeviceSites {
         City
     }
 
-    /// @notice What a registrant, signs to register a device.
+    /// @notice The data that a registrant signs to register a device.
     /// @param registrant Name of the registrant.
     /// @param nonce IOTRegistry's id of the thing, 1 to 64 bytes.
     /// @param aliases Names of the device, 1 to 16 of at most 128 visible ASCII characters. The first is
@@ -48,7 +48,8 @@ interface IDeviceRegistry is IDeviceRegistrants, IDeviceSites {
         bytes signature;
     }
 
-    /// @notice A device as returned by the getters. For a device of a batch, `nonce` and `record` are empty.
+    /// @notice A device as returned by the getters. For a device of a batch, `since` is the time of the registration,
+    /// `fromBlock` is 0, and `key`, `nonce`, `signature` and `record` are empty.
     /// @param number Number of the device; 0 if it does not exist.
     /// @param registrant Name of the present registrant.
     /// @param specHash keccak256 of the name of its spec.
@@ -133,7 +134,8 @@ interface IDeviceRegistry is IDeviceRegistrants, IDeviceSites {
     /// @notice A device was transferred to another registrant.
     event DeviceTransferred(uint64 indexed number, bytes32 indexed from, bytes32 indexed to);
 
-    /// @notice A device was banned. `administrator` is the UUID of an Administrator who did it, else 0.
+    /// @notice A device was banned. `administrator` is the UUID of the Administrator that banned it; 0 if the owner or
+    /// the registrant did.
     event DeviceBanned(uint64 indexed number, Ban party, bytes16 administrator, bytes32 reason);
 
     /// @notice The ban of a device ended.
@@ -243,7 +245,8 @@ interface IDeviceRegistry is IDeviceRegistrants, IDeviceSites {
 
     /// @notice Ends the ban of a device. The registrant cannot end a ban of the city.
     /// @param number Number of the device.
-    /// @dev Emits `DeviceUnbanned`. Callers and errors are those of `ban`, with `DeviceNotBanned`.
+    /// @dev Emits `DeviceUnbanned`. Callers and errors are those of `ban`, with `DeviceNotBanned` in place of
+    /// `DeviceAlreadyBanned`.
     function unban(uint64 number) external;
 
     /// @notice The registry of identities.

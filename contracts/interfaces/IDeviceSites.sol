@@ -10,7 +10,7 @@ interface IDeviceSites {
     /// @notice A site as returned by the getters.
     /// @param uuid UUID of the gateway; 0 if the site has no blocks.
     /// @param given Quantity of numbers that the Safe gave to the site.
-    /// @param left Quantity of numbers that are not used yet.
+    /// @param left Quantity of numbers that new devices can still get. Numbers that a batch skipped are not counted.
     struct Site {
         bytes16 uuid;
         uint64 given;
@@ -50,7 +50,7 @@ interface IDeviceSites {
     /// @dev Emits `SiteReplaced`. Only the owner may call it. Reverts with `SiteUnknown`, `SiteKnown` or `NotAGateway`.
     function replaceSite(bytes16 from, bytes16 to) external;
 
-    /// @notice Whether all given blocks belong to a site.
+    /// @notice Returns whether each of the blocks belongs to a site.
     /// @param site UUID of the site.
     /// @param words Blocks: each is the number of a device divided by 256.
     /// @return answer True if each block belongs to the site. False for a site without blocks.

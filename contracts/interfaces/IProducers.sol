@@ -31,7 +31,7 @@ interface IProducers {
     /// @notice The suspension of a producer ended.
     event ProducerRestored(bytes32 indexed name);
 
-    /// @notice The name is empty, longer than 31 characters, or or has characters that are not visible ASCII.
+    /// @notice The name is empty, longer than 31 characters, or has characters that are not visible ASCII.
     error ProducerNameInvalid(bytes32 name);
 
     /// @notice A producer has this name.

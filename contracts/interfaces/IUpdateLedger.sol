@@ -10,9 +10,9 @@ import {IIdentityRegistry} from "./IIdentityRegistry.sol";
 /// entry is proven by an inclusion proof to any anchored root. The contract does not store entries.
 /// @dev A log belongs to a UUID, not to an account or a key: after a rotation of keys, the same log continues. An
 /// identity that is banned or retired cannot anchor; its log stays as it was anchored last. A gateway that loses its
-/// log gets a new UUID, whose first entry names the last anchor of the old one. Times are Unix seconds and versions are
-/// packed semver, as in `IBlockOTA`. Getters do not revert for unknown keys: they return an empty record (state `None`)
-/// or false.
+/// log gets a new UUID, and the first entry of its new log names the last anchor of the lost log. Times are Unix
+/// seconds and versions are packed semver, as in `IBlockOTA`. Getters do not revert for unknown keys: they return an
+/// empty record (state `None`) or false.
 interface IUpdateLedger {
     /// @notice State of a log. A growing log is suspended by evidence (`suspect`). An Administrator's decision makes a
     /// suspended log grow again or retires it, which is final.

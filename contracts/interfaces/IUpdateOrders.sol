@@ -111,7 +111,7 @@ interface IUpdateOrders {
     /// @notice The deadline is not later than the time of the block.
     error DeadlineInPast(uint40 deadline, uint256 blockTime);
 
-    /// @notice The window ends before it begins.
+    /// @notice The window does not begin before the deadline.
     error WindowEmpty(uint40 notBefore, uint40 deadline);
 
     /// @notice The group already has an open order for this product.
