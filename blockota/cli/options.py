@@ -175,7 +175,8 @@ def write_proposed(
     open_signer = partial(unattended_signer, connection, sign, reason=reason) if sign else None
     written = write_proposal(path, lambda: make(reason), open_signer=open_signer)
     safe = read_safe(connection.chain, written.proposal.safe)
-    queue = read_queue(path.parent)  # read again: in a shared folder, another person may have proposed meanwhile
+    # The folder is read again: in a shared folder, another person may have proposed meanwhile.
+    queue = read_queue(path.parent, without=path)
     place = find_place(written.proposal, queue, nonce=safe.nonce, now=reason.now)
     for warning in _warnings_of(written.proposal, place, safe=safe):
         note(warning)

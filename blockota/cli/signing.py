@@ -192,7 +192,7 @@ def with_neighbours(view: ChainView, file: Path, proposal: Proposal, *, now: int
     from blockota.vendor.pack import read_packs_beside
     from blockota.vendor.queue import read_queue, with_queue
 
-    queue = (read_packs_beside(file) if is_pack(file) else {}) | read_queue(file.parent)
+    queue = (read_packs_beside(file) if is_pack(file) else {}) | read_queue(file.parent, without=file)
     return with_queue(view, proposal, queue, now=now)
 
 

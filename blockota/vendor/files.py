@@ -142,8 +142,8 @@ def check_view(view: ChainView, settings: Settings) -> None:
             )
 
 
-def read_folder(folder: Path) -> ProposalFolder:
-    """Read the proposals among the files of a folder.
+def read_folder(folder: Path, *, without: Path | None = None) -> ProposalFolder:
+    """Read the proposals among the files of a folder, without the file `without`, which is open already.
 
     Raises:
         UsageError: the folder does not exist.
@@ -153,7 +153,7 @@ def read_folder(folder: Path) -> ProposalFolder:
         raise UsageError(f"{folder} is not a folder", why=why, remedy="name a folder")
     found = ProposalFolder({}, {})
     for path in sorted(folder.glob("*.json")):
-        if _PROPOSAL_MARK not in _head(path):
+        if path == without or _PROPOSAL_MARK not in _head(path):
             continue
         try:
             found.proposals[path] = read_proposal(path)

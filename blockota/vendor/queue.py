@@ -170,10 +170,13 @@ def check_next(proposal: Proposal, view: ChainView) -> None:
         )
 
 
-def read_queue(folder: Path) -> dict[str, Proposal]:
-    """Return the readable proposals of a folder by file name; none if the folder does not exist."""
+def read_queue(folder: Path, *, without: Path | None = None) -> dict[str, Proposal]:
+    """Return the readable proposals of a folder by file name; none if the folder does not exist.
+
+    The file `without` is left out: it is the proposal whose place is wanted, and was decoded already.
+    """
     try:
-        found = read_folder(folder).proposals
+        found = read_folder(folder, without=without).proposals
     except UsageError:
         return {}
     return {path.name: proposal for path, proposal in found.items()}

@@ -117,13 +117,14 @@ def test_a_proposal_of_the_same_or_a_newer_version_is_named() -> None:
 
 
 def test_a_folder_is_read_as_a_queue(tmp_path: Path) -> None:
-    """The queue contains the readable proposals of the folder."""
+    """The queue contains the readable proposals of the folder, without the proposal that is open already."""
     assert read_queue(tmp_path / "missing") == {}
     rival = proposal_with(data=publish_call([release_of(code(65))]))
     for name, one in (("a", proposal_with()), ("rival", rival)):
         (tmp_path / f"{name}.json").write_bytes(one.to_json())
     (tmp_path / "broken.json").write_text('{"format": "blockota-proposal-1"}')
     assert read_queue(tmp_path) == {"a.json": proposal_with(), "rival.json": rival}
+    assert read_queue(tmp_path, without=tmp_path / "a.json") == {"rival.json": rival}
 
 
 @pytest.mark.parametrize(
