@@ -12,7 +12,7 @@ from blockota.broker.state import BrokerState
 from blockota.chain import Receipt
 from blockota.chain.follow import Follower
 from blockota.errors import Action, RefusedError, UsageError
-from blockota.model.agreement import Agreement, AgreementStatus
+from blockota.model.agreement import Agreement
 from blockota.model.release import Version
 from blockota.model.rights import Claim
 from blockota.stores.search import MAX_URL, announced
@@ -21,8 +21,6 @@ from blockota.url_secrets import shown_url
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
-
-_OVER = frozenset({AgreementStatus.DECLINED, AgreementStatus.WITHDRAWN, AgreementStatus.TERMINATED})
 
 
 def offer(
@@ -137,8 +135,8 @@ class AgreementReader:
         return Facts(reading.block_time, agreements, reading.block, is_reorganised=reading.reorganised_from is not None)
 
     def _facts(self, reading: Reading, *, url: str) -> Iterator[AgreementFacts]:
-        open_ones = [(one, one.agreement) for one in reading.claims if one.agreement]
-        open_ones = [(claim, agreement) for claim, agreement in open_ones if agreement.status not in _OVER]
+        claims = [(one, one.agreement) for one in reading.claims if one.agreement]
+        open_ones = [(claim, agreement) for claim, agreement in claims if not agreement.status.is_final]
         # An announcement that was just sent is visible only at the newest block.
         newest = self._replication.agreements_of(agreement.number for _, agreement in open_ones)
         for claim, agreement in open_ones:

@@ -17,8 +17,7 @@ from dataclasses import dataclass, field, replace
 from blockota.broker.offences import Offence, skipped_until
 from blockota.formats.cid import CID
 from blockota.model.agreement import Agreement, AgreementStatus
-from blockota.model.release import Status
-from blockota.model.rights import Claim, DeltaReader, ReleaseFile
+from blockota.model.rights import Claim, DeltaReader, Obstacle, ReleaseFile
 from blockota.stores.source import base_url
 
 
@@ -157,7 +156,7 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
         sources: the URLs of the vendor's repositories.
         url: the URL at which the broker serves, as returned by `stores.source.base_url`; empty to announce nothing.
     """
-    good = [one for one in facts.agreements if one.claim.is_good(facts.time)]
+    good = [one for one in facts.agreements if one.claim.obstacle(facts.time) is None]
     # Several releases can have the same file. The first release gives the file its label.
     wanted: dict[CID, ReleaseFile] = {}
     for file in (file for one in good for file in one.claim.files()):
@@ -204,9 +203,10 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
 def _why_unwanted(file: ReleaseFile, facts: Facts) -> str:
     """Return why no agreement covers a file. The facts contain no ended agreements except expired ones."""
     for one in _covering(file, facts.agreements):
-        if one.claim.release.status is not Status.ACTIVE:
+        obstacle = one.claim.obstacle(facts.time)
+        if obstacle is Obstacle.REVOKED:
             return "the vendor revoked the release"
-        if facts.time >= one.newest.expires_at:
+        if obstacle is Obstacle.EXPIRED:
             return f"agreement {one.newest.number} has expired"
     return "no accepted agreement covers it any more"
 
@@ -235,12 +235,13 @@ class AgreementState(enum.StrEnum):
 
 def state_of(one: AgreementFacts, time: int) -> AgreementState:
     """Return the state of an agreement at `time`, a Unix time in seconds on the chain."""
-    claim = one.claim
-    if claim.is_good(time):
-        return AgreementState.ANNOUNCED if one.newest.uri else AgreementState.UNANNOUNCED
-    if claim.release.status is not Status.ACTIVE:
-        return AgreementState.REVOKED
-    if time >= one.newest.expires_at:
-        return AgreementState.EXPIRED
-    is_accepted = one.newest.status is AgreementStatus.ACCEPTED
-    return AgreementState.UNCONFIRMED if is_accepted else AgreementState.PROPOSED
+    match one.claim.obstacle(time):
+        case None:
+            return AgreementState.ANNOUNCED if one.newest.uri else AgreementState.UNANNOUNCED
+        case Obstacle.REVOKED:
+            return AgreementState.REVOKED
+        case Obstacle.EXPIRED:
+            return AgreementState.EXPIRED
+        case Obstacle.NOT_ACCEPTED:
+            is_accepted = one.newest.status is AgreementStatus.ACCEPTED
+            return AgreementState.UNCONFIRMED if is_accepted else AgreementState.PROPOSED

@@ -251,8 +251,8 @@ def _require_both(product: str | None, version: Version | None) -> None:
 
 def _status(agreement: Agreement, time: int) -> str:
     """Return the status to display: an open offer or an accepted agreement past its expiry is shown as expired."""
-    ended = agreement.status not in (AgreementStatus.PROPOSED, AgreementStatus.ACCEPTED)
-    return str(agreement.status) if ended or agreement.is_open(time) else "expired"
+    status = agreement.status
+    return "expired" if agreement.has_expired(time) and not status.is_final else str(status)
 
 
 def _failure_of(probes: Sequence[Probe]) -> BlockOTAError | None:

@@ -20,6 +20,11 @@ class AgreementStatus(enum.Enum):
     WITHDRAWN = 4
     TERMINATED = 5
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the agreement was declined, withdrawn or terminated."""
+        return self not in (AgreementStatus.PROPOSED, AgreementStatus.ACCEPTED)
+
     def __str__(self) -> str:
         """The name of the status, in lower case."""
         return self.name.lower()
@@ -50,14 +55,22 @@ class Agreement:
 
     def is_open(self, time: int) -> bool:
         """Whether the agreement is proposed or accepted, and not expired at `time`, a chain time in Unix seconds."""
-        return self.status in (AgreementStatus.PROPOSED, AgreementStatus.ACCEPTED) and time < self.expires_at
+        return not self.status.is_final and not self.has_expired(time)
+
+    def has_expired(self, time: int) -> bool:
+        """Whether the agreement is expired at `time`. As in the contract, it expires at the second `expires_at`."""
+        return time >= self.expires_at
+
+    def is_in_force(self, time: int) -> bool:
+        """Whether the agreement is accepted, and not expired at `time`, a chain time in Unix seconds."""
+        return self.status is AgreementStatus.ACCEPTED and not self.has_expired(time)
 
     def serves(self, time: int) -> bool:
         """Whether the agreement is accepted, announced and not expired at `time`, a chain time in Unix seconds.
 
         The contract's own check also requires that the release is not revoked.
         """
-        return self.status is AgreementStatus.ACCEPTED and bool(self.uri) and time < self.expires_at
+        return self.is_in_force(time) and bool(self.uri)
 
     def as_fields(self) -> dict[str, Any]:
         """The JSON object of an agreement, as in ``replica list --json`` and in exported chain views."""

@@ -6,6 +6,7 @@ stores and serves the files of an active release while it has an accepted, unexp
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -35,6 +36,14 @@ class ReleaseFile:
     label: str = field(compare=False)
 
 
+class Obstacle(enum.Enum):
+    """The reason why a release must not be served."""
+
+    REVOKED = enum.auto()
+    EXPIRED = enum.auto()
+    NOT_ACCEPTED = enum.auto()
+
+
 @dataclass(frozen=True)
 class Claim:
     """A release, and the agreement under which the release may be served.
@@ -51,12 +60,13 @@ class Claim:
     agreement: Agreement | None = None
     deltas: tuple[Delta, ...] = ()
 
-    def is_good(self, time: int) -> bool:
-        """Whether the release may be served at `time`, a block's timestamp in Unix seconds."""
-        agreement = self.agreement
-        # As in the contract, an agreement has expired at the second `expires_at`.
-        is_agreed = agreement is None or (agreement.status is AgreementStatus.ACCEPTED and time < agreement.expires_at)
-        return is_agreed and self.release.status is Status.ACTIVE
+    def obstacle(self, time: int) -> Obstacle | None:
+        """Return why the release must not be served at `time`, a block's timestamp in Unix seconds; None if it may."""
+        if self.release.status is not Status.ACTIVE:
+            return Obstacle.REVOKED
+        if self.agreement is None or self.agreement.is_in_force(time):
+            return None
+        return Obstacle.EXPIRED if self.agreement.has_expired(time) else Obstacle.NOT_ACCEPTED
 
     @property
     def was_good(self) -> bool:
@@ -139,7 +149,7 @@ def rights_at(time: int, claims: Iterable[Claim]) -> Rights:
     A file needs at least one valid claim.
     """
     known = list(claims)
-    good = [claim for claim in known if claim.is_good(time)]
+    good = [claim for claim in known if claim.obstacle(time) is None]
 
     roots: dict[CID, int] = {}
     for file in (file for claim in good for file in claim.files()):
