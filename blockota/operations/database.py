@@ -5,9 +5,10 @@ durable commit depend on the kind of database:
 
 SQLite       The write-ahead log is flushed at each commit (``synchronous = FULL``). After a commit, the open file must
              still be at its path: a commit to a deleted or replaced file succeeds, but its changes are lost.
-PostgreSQL   If the server's setting ``synchronous_commit`` is ``off`` or ``local``, the connection sets it to ``on``. A
-             server that stops waiting for its standby commits with a warning, so `CloudDatabase.writing` raises an
-             error after such a warning. The URL can name several servers; the server that is not a standby is used.
+PostgreSQL   If the server's setting ``synchronous_commit`` is ``off``, ``local`` or ``remote_write``, the connection
+             sets it to ``on``, so that a commit waits until the standby has flushed it to disk. A server that stops
+             waiting for its standby commits with a warning, so `CloudDatabase.writing` raises an error after such a
+             warning. The URL can name several servers; the server that is not a standby is used.
 
 Alembic's table stores the version of the tables.
 """

@@ -57,6 +57,11 @@ _TROUBLES = {
 """Reason and remedy by the first two characters of SQLSTATE; an empty reason stands for the server's own words. A
 connection that fails has no SQLSTATE."""
 _WARNING = "WARNING"
+_DURABLE = frozenset({"on", "remote_apply"})
+"""The values of ``synchronous_commit`` with which a commit waits until the synchronous standby has flushed it to disk.
+
+With ``remote_write``, the standby has only passed the commit to its operating system (PostgreSQL 15, section 20.5.1).
+"""
 
 
 def opened(url: str, folder: Path) -> PostgresServer:
@@ -163,9 +168,8 @@ class PostgresServer:
         import psycopg  # noqa: PLC0415 - takes 0.2 s to load, and SQLite does without it
 
         connection = psycopg.connect(self._url, **self._options)  # type: ignore[arg-type]
-        # Any stronger setting of the server stays, such as remote_apply.
         row = connection.execute("SHOW synchronous_commit").fetchone()
-        if row and row[0] in {"off", "local"}:
+        if row and row[0] not in _DURABLE:
             connection.execute("SET synchronous_commit = on")
         connection.commit()
         return connection
