@@ -120,7 +120,7 @@ class UpdateLedgerContract(Contract):
         return dict(zip(devices, answers, strict=True))
 
     def installed_devices(self, release: ReleaseId, *, blocks: int, block: int | None = None) -> list[int]:
-        """Return the numbers of all devices that are recorded to run a release, in ascending order.
+        """Return the numbers of all devices with a recorded installation of a release, in ascending order.
 
         Args:
             release: the release.
