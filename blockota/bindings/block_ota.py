@@ -273,8 +273,7 @@ class BlockOTAContract(OwnedContract):
             ChainError: a reorganisation replaced the block while it was read.
         """
         # (1) Choose the block.
-        newest = self.chain.head()
-        head = self.chain.head(max(newest.number - confirmations, 0)) if confirmations else newest
+        newest, head = self.chain.heads(confirmations)
         # (2) Read everything at the block's number.
         at = head.number
         active = self._newest_active(product, head)
@@ -297,11 +296,8 @@ class BlockOTAContract(OwnedContract):
             newest=active.version if active else None,
             revocation=revocation,
         )
-        # (3) Check the block's hash. The reads named only the block's number, and another block may have it by now.
-        if self.chain.head(at).hash != head.hash:
-            raise ChainError(
-                "the chain was reorganised while it was read", remedy="try again, or require more confirmations"
-            )
+        # (3) Check that the block was not replaced meanwhile.
+        self.chain.check_unchanged(head)
         return answer
 
 

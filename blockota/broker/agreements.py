@@ -71,8 +71,8 @@ def find_deep_agreement(contract: ReplicationContract, number: int, *, confirmat
     Raises:
         RefusedError: the agreement does not exist, or a reorganisation can still give its number to another proposal.
     """
-    found, head = find_agreement(contract, number), contract.chain.head().number
-    if contract.shallow([found], block=max(head - confirmations, 0)):
+    found, head = find_agreement(contract, number), contract.chain.head()
+    if contract.shallow([found], block=head.last_confirmed(confirmations)):
         raise RefusedError(
             f"agreement {number} is not confirmed yet",
             why=f"fewer than {confirmations} blocks follow its proposal, and a reorganisation can replace the proposal",

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from blockota.chain.event_store import EventStore
-from blockota.chain.node import Node
+from blockota.chain.node import Node, reorganised
 from blockota.chain.records import BlockHead, Log
 from blockota.errors import ChainError
 
@@ -85,16 +85,14 @@ class Follower:
                 precedes `first_block`.
         """
         # (1) The newest confirmed block.
-        newest = self._node.head()
-        number = newest.number - self._confirmations
-        if number < self._first_block:
+        newest, block = self._node.heads(self._confirmations)
+        if newest.number < self._first_block + self._confirmations:
             raise ChainError(
                 "the contract is not confirmed yet",
                 why=f"the contract's first block is {self._first_block}, the newest block is {newest.number},"
                 f" and {self._confirmations} blocks must follow a confirmed block",
                 remedy="wait for more blocks, or correct first_block in blockota.toml",
             )
-        block = self._node.head(number) if self._confirmations else newest
 
         # (2) Delete the blocks that a reorganisation replaced, so that step 3 compares with blocks of the chain only.
         known = self._store.blocks()
@@ -148,9 +146,9 @@ class Follower:
                 are void.
         """
         block = self._reached().block
-        if self._node.head(block.number).hash != block.hash:
+        if not self._node.has_block(block.number, block.hash):
             self._store.drop(max((number for number in self._store.blocks() if number < block.number), default=-1) + 1)
-            raise _reorganised()
+            raise reorganised()
 
     def acknowledge(self) -> None:
         """Record that the caller has discarded everything that the last reorganisation replaced."""
@@ -181,8 +179,8 @@ class Follower:
     def _request(self, contracts: Sequence[str], first: int, last: int) -> list[Log]:
         """Request the events of a range of blocks, and adapt the length of the next range."""
         found = self._checked_events(contracts, first, last)
-        if found and self._node.head(found[-1].block_number).hash != found[-1].block_hash:
-            raise _reorganised()
+        if found and not self._node.has_block(found[-1].block_number, found[-1].block_hash):
+            raise reorganised()
         if len(found) > _MANY_EVENTS:
             self._range = max(self._range // 2, 1)
         elif len(found) < _FEW_EVENTS:
@@ -211,7 +209,9 @@ class Follower:
         """Find the first block that may have been replaced: the block after the newest known block on the chain."""
 
         def is_on_chain(number: int) -> bool:
-            return (block if number == block.number else self._node.head(number)).hash == known[number]
+            return (
+                block.hash == known[number] if number == block.number else self._node.has_block(number, known[number])
+            )
 
         numbers = [number for number in known if number <= block.number]
         if not numbers or is_on_chain(numbers[-1]):
@@ -219,7 +219,3 @@ class Follower:
         # Ancestors of a block on the chain are on the chain too, so replaced blocks come after all others.
         kept = bisect_right(numbers, False, key=lambda number: not is_on_chain(number))  # noqa: FBT003
         return numbers[kept - 1] + 1 if kept else 0
-
-
-def _reorganised() -> ChainError:
-    return ChainError("the chain was reorganised while it was read", remedy="try again")

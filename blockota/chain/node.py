@@ -102,6 +102,30 @@ class Node:
                 data(block["hash"], size=HASH_SIZE),
             )
 
+    def heads(self, confirmations: int) -> tuple[BlockHead, BlockHead]:
+        """Return the newest block, and the newest block that `confirmations` blocks follow.
+
+        Raises:
+            ChainError: the node is out of reach.
+        """
+        newest = self.head()
+        return newest, self.head(newest.last_confirmed(confirmations)) if confirmations else newest
+
+    def has_block(self, number: int, block_hash: bytes) -> bool:
+        """Whether the block with a given number has a given hash; False after a reorganisation replaced the block."""
+        return self.head(number).hash == block_hash
+
+    def check_unchanged(self, block: BlockHead) -> None:
+        """Verify that a block is still on the chain, after contracts were read at its number.
+
+        A read names only the block's number, and after a reorganisation another block has this number.
+
+        Raises:
+            ChainError: the node is out of reach, or the block was replaced. Values that were read are void.
+        """
+        if not self.has_block(block.number, block.hash):
+            raise reorganised()
+
     def mine(self) -> None:
         """Make a development node produce a block with the current time."""
         with self._translated():
@@ -429,6 +453,11 @@ class Node:
             ) from error
         except (ValueError, TypeError, LookupError) as error:
             raise self._endpoint.unreadable(error) from error
+
+
+def reorganised() -> ChainError:
+    """Return the error for values that were read while a reorganisation replaced their block."""
+    return ChainError("the chain was reorganised while it was read", remedy="try again")
 
 
 def _tag(block: int | None) -> str:

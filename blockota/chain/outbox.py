@@ -265,7 +265,7 @@ class Chain(Node):
         if depth < wanted:
             return Situation(TransactionState.CONFIRMING, where, head, receipt)
         # A node may still answer with the receipt of a block that a reorganisation has removed.
-        if wanted and self.head(receipt.block_number).hash != receipt.block_hash:
+        if wanted and not self.has_block(receipt.block_number, receipt.block_hash):
             return Situation(TransactionState.CONFIRMING, f"{where}, and that block was replaced", head, receipt)
         return Situation(
             TransactionState.CONFIRMED if receipt.succeeded else TransactionState.REVERTED, where, head, receipt

@@ -24,6 +24,10 @@ class BlockHead:
     time: int
     hash: bytes
 
+    def last_confirmed(self, confirmations: int) -> int:
+        """Return the number of the newest block that `confirmations` blocks follow, if this is the newest block."""
+        return max(self.number - confirmations, 0)
+
 
 class Log(NamedTuple):
     """One event of a transaction.

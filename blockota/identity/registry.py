@@ -6,7 +6,8 @@ too old. If a record was never read, `IdentityReader.reading` raises an error.
 
 Records are read from unconfirmed blocks, so that a ban takes effect immediately. If a reorganisation removes a record,
 the next reading shows the change. Records are not read from a node that lags behind the newest known block, such as one
-of several nodes behind a load balancer, because the node might not have a recent ban.
+of several nodes behind a load balancer, because the node might not have a recent ban. `blockota.chain.follow` compares
+hashes of confirmed blocks for this; here, only the newest block is known, and its time decides in one request.
 
 If the node accepts a query but never answers, `reading` fails after `PATIENCE` seconds.
 """

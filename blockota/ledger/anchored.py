@@ -99,7 +99,7 @@ def check_anchor(
         raise _not_anchored(f"the file names chain {anchor.chain_id}, and the gateway chain is {ledger.chain.chain_id}")
 
     # (1) The contract's event is in the block, and the block is confirmed.
-    confirmed = ledger.chain.head().number - confirmations
+    confirmed = ledger.chain.head().last_confirmed(confirmations)
     if anchor.block > confirmed:
         raise _not_anchored(f"block {anchor.block} is not confirmed; the newest confirmed block is {confirmed}")
     events = ledger.anchors(keeper, from_block=anchor.block, to_block=anchor.block)

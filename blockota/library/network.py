@@ -462,7 +462,7 @@ class Network:
         return flash_board(self._connection, line, wanted, consent=consent or Consent(), operator=operator)
 
     def _confirmed_block(self) -> int:
-        return max(self._connection.chain.head().number - self.settings.confirmations, 0)
+        return self._connection.chain.head().last_confirmed(self.settings.confirmations)
 
     def _review(self, proposal: Proposal, images: Sequence[str | Path]) -> Review:
         connection, files = self._connection, [Path(image) for image in _several(images)]

@@ -13,7 +13,6 @@ from blockota.bindings.contract import OwnedContract, registry_at
 from blockota.bindings.replication import ReplicationContract
 from blockota.bindings.safe import read_safe
 from blockota.chain import Chain
-from blockota.errors import ChainError
 from blockota.ethereum import to_checksum_address
 from blockota.model.agreement import Agreement
 from blockota.model.release import Product, Release
@@ -71,7 +70,7 @@ def read_view(desk: Desk, calls: Iterable[KnownCall] = (), *, confirmations: int
         about = sorted({terms["id"] for call in calls for terms in call.agreements})
         agreements = tuple(replication.agreements_of(about, block=head.number).values())
         # If an agreement was different at an earlier block, a reorganisation can bring the earlier agreement back.
-        shallow = replication.shallow(agreements, block=max(head.number - confirmations, 0))
+        shallow = replication.shallow(agreements, block=head.last_confirmed(confirmations))
     owner = desk.safe or (contract.owner(block=head.number) if contract else "")
     safe = read_safe(chain, owner, block=head.number)
     view = ChainView(
@@ -90,9 +89,7 @@ def read_view(desk: Desk, calls: Iterable[KnownCall] = (), *, confirmations: int
         registries={name: to_checksum_address(address) for name, address in desk.registries.items()},
     )
     view = _with_answers(view, calls, chain)
-    # A node answers by block number. Only an unchanged hash shows that all answers are for the same block.
-    if chain.head(head.number).hash != head.hash:
-        raise ChainError("the chain was reorganised during the reads", remedy="try again")
+    chain.check_unchanged(head)
     return view
 
 

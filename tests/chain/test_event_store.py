@@ -75,10 +75,10 @@ def test_a_restarted_follower_asks_only_for_blocks_that_it_has_not_read() -> Non
             follower.advance()
             assert letters(follower) == blocks
             assert letters(follower, first_block=3) == blocks[3:]
-            node.heads = 0
+            node.block_requests = 0
             follower.advance()
             letters(follower)
-            assert node.heads == 1
+            assert node.block_requests == 1
     assert node.asked == [(0, 3), (4, 5)]
 
 

@@ -24,7 +24,7 @@ class ScriptedNode(Node):
         has_logs: whether the node returns events.
         is_careless: whether the node also returns events of earlier blocks.
         asked: the block ranges whose events were requested.
-        heads: the number of requests for blocks.
+        block_requests: the number of requests for blocks.
     """
 
     blocks: str
@@ -32,12 +32,12 @@ class ScriptedNode(Node):
     has_logs: bool = True
     is_careless: bool = False
     asked: list[tuple[int, int]] = field(default_factory=list)
-    heads: int = 0
+    block_requests: int = 0
     place: str = "http://scripted"
 
     def head(self, number: int | None = None) -> BlockHead:
         """Return a block; its hash depends on all earlier blocks, as on a real chain."""
-        self.heads += 1
+        self.block_requests += 1
         if number is None:
             number = len(self.blocks[: self.visible]) - 1
         return BlockHead(number, 1000 + number, self.blocks[: number + 1].encode())
