@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from blockota.approval.intent import CONTRACTS
 from blockota.approval.proposal import Proposal
 from blockota.bindings.block_ota import BlockOTAContract
 from blockota.bindings.replication import ReplicationContract
+from blockota.bindings.safe import executed_hashes
 from blockota.chain import Chain
 from blockota.connection import Connection
 from blockota.errors import Action, ChainError, ProposalError, RefusedError, StoreError, shortened
@@ -36,7 +38,7 @@ from blockota.vendor.files import read_image_key
 from blockota.vendor.images import ImageInputs
 from blockota.vendor.propose import Reason
 from blockota.vendor.queue import with_queue
-from blockota.vendor.review import Review, review_proposal
+from blockota.vendor.review import Review, review_to_sign
 from blockota.vendor.unattended import UnattendedSigner
 from blockota.vendor.view import Desk, read_view
 from firmware_host.bootloader.chips import FLASH_BASE, Chip, find_chip
@@ -163,26 +165,51 @@ def _owners_of(chain: Chain, registries: Mapping[str, str]) -> dict[str, str]:
     return owners
 
 
-def review_on(
-    connection: Connection, proposal: Proposal, inputs: ImageInputs | None = None, *, view: ChainView
-) -> Review:
-    """Review a proposal before an owner signs it.
+def executed_on(connection: Connection, view: ChainView) -> frozenset[bytes]:
+    """Return the safeTxHash of every transaction that the Safe of a view has executed."""
+    return executed_hashes(connection.chain, view.safe.address, from_block=connection.settings.first_block)
 
-    The review checks the proposal's chain and Safe, and hashes the images of the proposal's releases.
+
+def queued_view(connection: Connection, proposal: Proposal, queue: Mapping[str, Proposal], *, now: int) -> ChainView:
+    """Read the chain view for the review of a proposal, with the proposal's place in a queue.
+
+    Raises:
+        ProposalError, ChainError: the errors of `view_of`.
+    """
+    return with_queue(view_of(connection, [proposal]), proposal, queue, now=now)
+
+
+def inputs_of(connection: Connection, images: Sequence[Path] = ()) -> ImageInputs:
+    """Return where a review finds images: the given files, the store and the configured sources."""
+    sources, keys = connection.image_sources(), connection.settings.image_keys
+    return ImageInputs(lambda: connection.store, sources=sources, images=images, image_keys=keys)
+
+
+def review_on(
+    connection: Connection,
+    proposal: Proposal,
+    queue: Mapping[str, Proposal],
+    *,
+    now: int,
+    images: Sequence[Path] = (),
+) -> Review:
+    """Review a proposal on a connection before an owner signs it (`review_to_sign`).
 
     Args:
         connection: the connection to the chain.
         proposal: the proposal.
-        inputs: where the images are; None means the store and the configured sources.
-        view: the state of the chain, for example from `view_of`.
+        queue: the other proposals of the Safe, by name.
+        now: the current time, in Unix seconds.
+        images: files of images that the proposal publishes; other images are read from the store or the sources.
 
     Raises:
-        ProposalError: the proposal is for another chain or Safe, or an image differs from the image in the calldata.
+        ProposalError: the proposal is for another chain or Safe, can no longer be executed, or an image differs from
+            the image in the calldata.
         BlockOTAError: an image cannot be checked.
     """
-    places = inputs or ImageInputs(lambda: connection.store, sources=connection.image_sources())
-    places = replace(places, image_keys=connection.settings.image_keys)
-    return review_proposal(proposal, view, places, is_pinned=True, is_required=True)
+    view = queued_view(connection, proposal, queue, now=now)
+    read_executed = partial(executed_on, connection, view)
+    return review_to_sign(proposal, view, inputs_of(connection, images), now=now, read_executed=read_executed)
 
 
 def unattended_signer(
@@ -190,11 +217,7 @@ def unattended_signer(
 ) -> UnattendedSigner:
     """Open an owner's key for the connection's chain, and return a signer that works without a person."""
     account = open_key(connection.settings.chain_id)
-
-    def review(proposal: Proposal) -> Review:
-        view = with_queue(view_of(connection, [proposal]), proposal, reason.queued, now=reason.now)
-        return review_on(connection, proposal, view=view)
-
+    review = partial(review_on, connection, queue=reason.queued, now=reason.now)
     return UnattendedSigner(account, review, reason.now)
 
 

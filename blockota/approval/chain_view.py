@@ -116,6 +116,8 @@ class ChainView:
         answers: a dict from ⟨address, calldata⟩ to result, for the getters that the red flags need. A failed call has
             the result None.
         source: name of the chain view file; empty if the view was read from a node.
+        is_pinned: whether a node or the signer's settings name the Safe's contracts; if False, only the chain view file
+            names these contracts.
         configured_safe: address of the Safe in the signer's settings; empty if the settings do not name a Safe.
         queued: a dict from nonce to file name, for the proposals in the same folder that must be executed before the
             reviewed proposal.
@@ -137,6 +139,7 @@ class ChainView:
     registries: Mapping[str, str] = field(default_factory=dict)
     answers: Mapping[tuple[str, bytes], bytes | None] = field(default_factory=dict)
     source: str = field(default="", compare=False)
+    is_pinned: bool = field(default=True, compare=False)
     configured_safe: str = field(default="", compare=False)
     queued: Mapping[int, str] = field(default_factory=dict, compare=False)
     rivals: tuple[str, ...] = field(default=(), compare=False)

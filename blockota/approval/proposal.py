@@ -32,6 +32,8 @@ _FORMAT = "blockota-proposal-1"
 TEXT_DOMAIN_NAME = "BlockOTA proposal"
 TEXT_TYPE = "ProposalText(bytes32 safeTxHash,string reason,string proposer,uint256 expiresAt,bytes32 fileDigest)"
 """Type of the text message (``encodeType`` in EIP-712). With this message, owners sign reason, proposer and expiry."""
+_HEADLINE = ("product", "version", "owner", "oldOwner", "newOwner", "called", "name", "kind", "uuid", "site", "number")
+"""The labels of an action whose values are in the headline of its proposal."""
 _TEXT_DOMAIN = keccak(text="EIP712Domain(string name,uint256 chainId,address verifyingContract)")
 
 
@@ -65,6 +67,15 @@ class Proposal(SafeTransaction):
     def intent(self) -> list[dict[str, str]]:
         """The transaction in words, as one dict of labels and values for each action."""
         return describe(self, self.call)
+
+    @property
+    def headline(self) -> str:
+        """The effect of the transaction in a few words."""
+        first, *others = self.intent
+        action = re.split("[:,]", first["action"])[0]
+        about = " ".join(first[label] for label in _HEADLINE if label in first)
+        more = f" and {len(others)} more" if others else ""
+        return f"{action}: {about}{more}" if about else f"{action}{more}"
 
     @property
     def is_known(self) -> bool:

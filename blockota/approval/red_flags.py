@@ -44,9 +44,7 @@ _MULTI_SEND = encode_signature_call("multiSend(bytes)", b"")[:SELECTOR_SIZE]
 _DECIDED = {"accept": "accepted", "acceptAll": "accepted", "decline": "declined", "terminate": "terminated"}
 
 
-def red_flags(
-    proposal: Proposal, view: ChainView, *, signer: str | None, now: int, is_pinned: bool = True
-) -> list[RedFlag]:
+def red_flags(proposal: Proposal, view: ChainView, *, signer: str | None, now: int) -> list[RedFlag]:
     """Find the red flags of a proposal.
 
     Args:
@@ -54,15 +52,13 @@ def red_flags(
         view: the state of the chain.
         signer: address of the owner who is about to sign; None to omit the check of the signer.
         now: current time, in Unix seconds.
-        is_pinned: whether a node or the signer's settings name the Safe's contracts; if False, only a chain view file
-            names these contracts.
 
     Raises:
         ProposalError: the proposal is for another chain or another Safe than the chain view.
     """
     check_place(proposal, view)
     found = [*_of_transaction(proposal, view), *_of_time(proposal, view, now=now)]
-    if not is_pinned:
+    if not view.is_pinned:
         only = f"your settings do not name the contract, so {view.source} cannot be checked"
         found.append(RedFlag(Word.UNCONFIGURED, f"{only}: copy the vendor's blockota.toml to this folder"))
     if signer is not None and signer not in view.safe.owners:

@@ -34,10 +34,8 @@ from blockota.cli.signing import (
     flag_fields,
     image_inputs,
     image_options,
-    is_pinned,
     open_view,
     opened_proposal,
-    read_executed,
     require_pending,
     sign,
     signature_option,
@@ -85,7 +83,7 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
     \b
     Example:  blockota proposal list proposals/
     """
-    from blockota.desk import views_of
+    from blockota.desk import executed_on, views_of
     from blockota.vendor.queue import ProposalState, list_proposals, settle_past
 
     found = read_folder(folder)
@@ -99,7 +97,8 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
         listed = list_proposals(found, views, now=int(time.time()), note=session.note)
         # Only the events on the chain distinguish executed from replaced proposals, so a node is needed.
         if view is None and any(one.state is ProposalState.PAST for one in listed):
-            listed = settle_past(listed, {one for chain in views for one in read_executed(session, chain)})
+            executed = (executed_on(session.connection_to(chain.chain_id), chain) for chain in views)
+            listed = settle_past(listed, frozenset[bytes]().union(*executed))
         then = after_listing(listed) if listed else ""
     else:
         then = after_finding_packs([path for path in sorted(folder.glob("*.pack")) if is_pack(path)])
@@ -175,8 +174,7 @@ def show(
             # A proposal can be shown without a node; the reason why red flags are missing is printed.
             chain, trouble = None, str(error)
         inputs = image_inputs(session, image, previous, source, open_store=open_store)
-        pinned = chain is None or is_pinned(session, chain)
-        review = review_proposal(found, chain, inputs, is_pinned=pinned, is_required=False)
+        review = review_proposal(found, chain, inputs, is_required=False)
     collected = collect_signatures(file, found, named=signatures, note=session.note)
     signers = {one.signer: signature_status(found, one, view=chain) for one in collected}
     flags = review.red_flags(signer=None, now=now)

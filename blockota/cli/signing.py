@@ -14,7 +14,7 @@ import click
 from blockota.approval.chain_view import ChainView
 from blockota.approval.flags import RedFlag, Word
 from blockota.approval.proposal import Proposal
-from blockota.approval.red_flags import check_place, signature_flags
+from blockota.approval.red_flags import signature_flags
 from blockota.approval.signature import accept, to_json, waive_text
 from blockota.approval.signature import sign as sign_proposal
 from blockota.cli.display import progress_bar
@@ -85,13 +85,14 @@ def sign(
     Example:  blockota proposal sign 1.4.0.json --key keystore:alice.json
               blockota proposal sign 1.4.0.pack --key ape:alice
     """
-    from blockota.vendor.review import hash_fields, review_proposal
+    from blockota.vendor.review import hash_fields, review_to_sign
     from blockota.vendor.screen import screen_of
     from blockota.vendor.unattended import signature_path
 
     now = int(time.time())
     with opened_proposal(session, file, view=view) as (proposal, read_view, open_store):
-        # 1. The state of the proposal. If it can no longer be executed, no password is asked for.
+        # 1. The state of the proposal, which the review checks again. If it can no longer be executed, no password is
+        # asked for.
         chain = with_neighbours(read_view(), file, proposal, now=now)
         require_pending(session, proposal, chain, now=now)
 
@@ -104,8 +105,7 @@ def sign(
 
         # 3. The review: the decoded calldata, the chain's state, and images that are hashed on this machine.
         inputs = image_inputs(session, image, previous, source, open_store=open_store)
-        pinned = is_pinned(session, chain)
-        review = review_proposal(proposal, chain, inputs, is_pinned=pinned, is_required=True)
+        review = review_to_sign(proposal, chain, inputs, now=now, read_executed=executed_reader(session, chain))
     flags = review.red_flags(signer=account.address, now=now) or []
     if session.as_json:
         show_flags(session.err, flags)
@@ -157,7 +157,7 @@ def execute(
     """
     from blockota.bindings.safe import execute as execute_proposal
     from blockota.vendor.queue import check_next
-    from blockota.vendor.review import Review, headline
+    from blockota.vendor.review import Review
 
     # 1. The state of the proposal. If its execution was already sent, it is continued in any state.
     proposal, now = read_proposal(file), int(time.time())
@@ -178,7 +178,7 @@ def execute(
 
     # 3. The execution.
     if not session.as_json:
-        session.print(readable(headline(proposal)))
+        session.print(readable(proposal.headline))
     show_flags(session.err, [flag for flag in flags if flag.word not in {Word.NONCE, Word.EXPIRED}])
     receipt = execute_proposal(chain, proposal, signatures=signed, account=account, now=now)
     transaction = "0x" + receipt.transaction.hex()
@@ -204,18 +204,17 @@ def require_pending(session: Session, proposal: Proposal, view: ChainView, *, no
     """
     from blockota.vendor.queue import check_pending
 
-    check_place(proposal, view)
-    # Only the events on the chain distinguish executed from replaced proposals, so a node is needed.
-    read = None if view.source else functools.partial(read_executed, session, view)
-    check_pending(proposal, view, now=now, read_executed=read)
+    check_pending(proposal, view, now=now, read_executed=executed_reader(session, view))
 
 
-def read_executed(session: Session, view: ChainView) -> frozenset[bytes]:
-    """Return the safeTxHash of every transaction that the Safe of a view has executed."""
-    from blockota.bindings.safe import executed_hashes
+def executed_reader(session: Session, view: ChainView) -> Callable[[], frozenset[bytes]] | None:
+    """Return a function that reads which transactions a Safe has executed; None if the view was read from a file.
 
-    connection = session.connection_to(view.chain_id)
-    return executed_hashes(connection.chain, view.safe.address, from_block=connection.settings.first_block)
+    Only the events on the chain distinguish executed from replaced proposals, so a node is needed.
+    """
+    from blockota.desk import executed_on
+
+    return None if view.source else functools.partial(executed_on, session.connection_to(view.chain_id), view)
 
 
 def _signed_already(path: Path, signer: str) -> UsageError:
@@ -266,8 +265,8 @@ def opened_proposal(
         with progress_bar(session, "Checking", total=file.stat().st_size) as progress:
             pack = opened.enter_context(open_pack(file, on_progress=progress))
         settings = session.connection_to(pack.proposal.chain_id).settings
-        check_view(pack.view, settings)
-        yield pack.proposal, lambda: read_view_file(view, settings) if view else pack.view, lambda: pack
+        packed = check_view(pack.view, settings)
+        yield pack.proposal, lambda: read_view_file(view, settings) if view else packed, lambda: pack
 
 
 def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | None) -> ChainView:
@@ -282,12 +281,6 @@ def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | N
 
     connection = session.connection_to(proposals[0].chain_id) if proposals else session.connection
     return view_of(connection, proposals) if path is None else read_view_file(path, connection.settings)
-
-
-def is_pinned(session: Session, view: ChainView) -> bool:
-    """Return whether the settings name the contracts of a view; True for a view that was read from a node."""
-    settings = session.connection_to(view.chain_id).settings
-    return not view.source or settings.contract is not None or bool(settings.registries)
 
 
 def image_inputs(

@@ -17,7 +17,7 @@ from blockota.bindings import safe
 from blockota.bindings.block_ota import ContractEvent
 from blockota.chain import Receipt
 from blockota.connection import Connection
-from blockota.desk import complete_draft, review_on, view_of
+from blockota.desk import complete_draft, inputs_of, queued_view, review_on
 from blockota.library.bench import flash_board
 from blockota.library.proposals import open_key
 from blockota.library.reading import fetch_image, follow_events, verify_image
@@ -34,11 +34,9 @@ from blockota.settings import (
     require_address,
 )
 from blockota.stores.store import Store
-from blockota.vendor.images import ImageInputs
 from blockota.vendor.propose import Reason
 from blockota.vendor.publish import propose_releases, propose_revocation
-from blockota.vendor.queue import with_queue
-from blockota.vendor.review import Review
+from blockota.vendor.review import review_proposal
 from blockota.vendor.unattended import sign_review
 from firmware_host.bench.result import BoardResult
 from firmware_host.bootloader.entry import BoardLine
@@ -348,7 +346,9 @@ class Network:
             >>> [str(flag.word) for flag in network.red_flags(proposal)]  # it was executed
             ['nonce']
         """
-        return self._review(proposal, images).red_flags(signer=None, now=int(time.time())) or []
+        connection, now = self._connection, int(time.time())
+        view, inputs = queued_view(connection, proposal, self._queue, now=now), inputs_of(connection, _paths(images))
+        return review_proposal(proposal, view, inputs, is_required=True).red_flags(signer=None, now=now) or []
 
     def sign(
         self,
@@ -373,8 +373,8 @@ class Network:
             accept: the words of red flags that the owner has judged.
 
         Raises:
-            RefusedError: the proposal has a red flag that is not accepted, an image is not the image in the calldata,
-                or the password is wrong.
+            RefusedError: the proposal can no longer be executed or has a red flag that is not accepted, an image is not
+                the image in the calldata, or the password is wrong.
             UsageError: the key cannot be read.
             UnreachableError: the node is out of reach, or an image was not found.
 
@@ -383,8 +383,9 @@ class Network:
             >>> network.sign(proposal, "dev:3").signer
             '0x90F79bf6EB2c4f870365E785982E1f101E93b906'
         """
-        account = open_key(self._connection, key, password=password)
-        return sign_review(self._review(proposal, images), account, now=int(time.time()), accepted=_several(accept))
+        account, now = open_key(self._connection, key, password=password), int(time.time())
+        review = review_on(self._connection, proposal, self._queue, now=now, images=_paths(images))
+        return sign_review(review, account, now=now, accepted=_several(accept))
 
     def execute(
         self,
@@ -464,12 +465,6 @@ class Network:
     def _confirmed_block(self) -> int:
         return self._connection.chain.head().last_confirmed(self.settings.confirmations)
 
-    def _review(self, proposal: Proposal, images: Sequence[str | Path]) -> Review:
-        connection, files = self._connection, [Path(image) for image in _several(images)]
-        inputs = ImageInputs(lambda: connection.store, sources=connection.image_sources(), images=files)
-        view = with_queue(view_of(connection, [proposal]), proposal, self._queue, now=int(time.time()))
-        return review_on(connection, proposal, inputs, view=view)
-
     def _reason(self, text: str, proposer: str, nonce: int | None) -> Reason:
         return Reason(
             one_line(text), int(time.time()), _WEEK, nonce=nonce, proposer=one_line(proposer), queued=self._queue
@@ -487,6 +482,10 @@ def _parsed(version: Version | str) -> Version: ...
 def _parsed(version: Version | str | None) -> Version | None: ...
 def _parsed(version: Version | str | None) -> Version | None:
     return Version.parse(version) if isinstance(version, str) else version
+
+
+def _paths(images: Sequence[str | Path]) -> list[Path]:
+    return [Path(image) for image in _several(images)]
 
 
 def _several(values: Collection[_Value]) -> list[_Value]:

@@ -100,20 +100,22 @@ def read_view_file(path: Path, settings: Settings) -> ChainView:
     raw = read_input(path, limit=MAX_FILE_SIZE)
     with naming_file(path):
         view = replace(ChainView.from_json(raw), source=path.name)
-    check_view(view, settings)
-    return view
+    return check_view(view, settings)
 
 
-def check_view(view: ChainView, settings: Settings) -> None:
+def check_view(view: ChainView, settings: Settings) -> ChainView:
     """Compare an untrusted chain view with the contracts and the Safe in the settings.
 
     Addresses that the settings do not contain are not compared.
+
+    Returns:
+        The view; if the settings name no contract, it is marked as not pinned.
 
     Raises:
         ProposalError: the chain, contract or Safe of the view differs from the settings.
     """
     if settings.contract is None and not settings.registries:
-        return
+        return replace(view, is_pinned=False)
     named = {"BlockOTA": view.contract, **view.registries}
     found = {name: place for name, place in named.items() if place}
     for name, place in found.items() or [("no contract", "")]:
@@ -129,7 +131,7 @@ def check_view(view: ChainView, settings: Settings) -> None:
             )
     # Replication contract and Safe are those of the configured BlockOTA.
     if settings.contract and (view.contract or "").lower() != settings.contract.lower():
-        return
+        return view
     for what, place, wanted in (
         ("replication contract", view.replication or "", settings.replication),
         ("Safe", view.safe.address, settings.safe),
@@ -140,6 +142,7 @@ def check_view(view: ChainView, settings: Settings) -> None:
                 why=f"the view names {place or 'none'}, but the settings name {wanted}",
                 remedy="ask the person who exported the view; if the vendor has a new address, correct the settings",
             )
+    return view
 
 
 def read_folder(folder: Path, *, without: Path | None = None) -> ProposalFolder:

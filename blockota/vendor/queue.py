@@ -10,9 +10,9 @@ from typing import Any
 
 from blockota.approval.chain_view import ChainView
 from blockota.approval.proposal import Proposal
+from blockota.approval.red_flags import check_place
 from blockota.errors import Action, ProposalError, UsageError
 from blockota.vendor.files import ProposalFolder, collect_signatures, read_folder
-from blockota.vendor.review import headline
 
 
 class ProposalState(StrEnum):
@@ -54,7 +54,7 @@ class ListedProposal:
             "file": self.file.name,
             "safe": self.proposal.safe,
             "nonce": self.proposal.nonce,
-            "what": headline(self.proposal),
+            "what": self.proposal.headline,
             "signed": f"{len(self.signers)} of {self.threshold}",
             "signers": list(self.signers),
             "state": str(self.state),
@@ -130,8 +130,10 @@ def check_pending(
             nonce is used. None if no node is available.
 
     Raises:
-        ProposalError: the proposal was executed, replaced by another transaction, or has expired.
+        ProposalError: the proposal is for another chain or Safe, was executed, was replaced by another transaction, or
+            has expired.
     """
+    check_place(proposal, view)
     state = _state(proposal, view, now=now)
     if state is ProposalState.PAST:
         if read_executed is None:

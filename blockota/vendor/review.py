@@ -3,21 +3,22 @@
 An owner's machine takes these steps before a signature:
 
 1. The proposal's intent equals its decoded calldata (`Proposal.from_json`).
-2. Chain and Safe of the proposal equal those of the chain view (`check_place`).
+2. Chain and Safe of the proposal equal those of the chain view, and the proposal can still be executed
+   (`check_pending`).
 3. Each image is found and hashed, and has the SHA-256, size and content address in the calldata (`check_images`).
 4. The owner sees the decoded calldata, the changes since the newest release, and the hashes to compare with a wallet
    (`blockota.vendor.screen`).
 5. The owner types the word of each red flag (`Review.red_flags`), and confirms the signature.
 
-The key is opened before the images are read, because a red flag depends on the signer. A wrong key or password is
-therefore also reported before the owner reads the screen.
+`review_to_sign` runs steps 2 and 3, for a person and for a script. The command line also runs step 2 before it opens
+the key, so that no password is asked for a proposal that cannot be executed. It opens the key before step 3, so that a
+wrong password is reported before the images are read.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +32,7 @@ from blockota.errors import ProposalError
 from blockota.model.container import find_misfit
 from blockota.model.release import Version, product_name
 from blockota.vendor.images import CheckedImage, ImageInputs, UncheckedImage, check_images
+from blockota.vendor.queue import check_pending
 
 
 @dataclass(frozen=True)
@@ -40,20 +42,17 @@ class Review:
     Attributes:
         view: the state of the chain; None if it is not known.
         images: results of the image checks, one for each release that the proposal publishes.
-        is_pinned: whether the signer's settings name the contract. If `is_pinned` is false, only the chain view names
-            the contract.
     """
 
     proposal: Proposal
     view: ChainView | None
     images: tuple[CheckedImage | UncheckedImage, ...] = ()
-    is_pinned: bool = True
 
     def red_flags(self, *, signer: str | None, now: int) -> list[RedFlag] | None:
         """Return the red flags of the proposal and its images; None if the state of the chain is not known."""
         if self.view is None:
             return None
-        flags = red_flags(self.proposal, self.view, signer=signer, now=now, is_pinned=self.is_pinned)
+        flags = red_flags(self.proposal, self.view, signer=signer, now=now)
         return [
             *flags,
             *self._container_flags(self.view),
@@ -124,13 +123,37 @@ class Review:
         return flags
 
 
-def review_proposal(
-    proposal: Proposal, view: ChainView | None, inputs: ImageInputs, *, is_pinned: bool, is_required: bool
+def review_to_sign(
+    proposal: Proposal,
+    view: ChainView,
+    inputs: ImageInputs,
+    *,
+    now: int,
+    read_executed: Callable[[], Collection[bytes]] | None,
 ) -> Review:
-    """Check chain, Safe and images of a proposal (steps 2 and 3 in the module's docstring).
+    """Review a proposal for an owner who is about to sign it (steps 2 and 3 in the module's docstring).
 
-    A `view` of None means that the state of the chain is not known. With `is_required`, which is set before a
-    signature, an image that cannot be checked is an error.
+    Args:
+        proposal: the proposal.
+        view: the state of the chain, with the place of the proposal in its queue (`with_queue`).
+        inputs: where the images are.
+        now: the current time, in Unix seconds.
+        read_executed: as for `check_pending`.
+
+    Raises:
+        ProposalError: the proposal is for another chain or Safe, can no longer be executed, or an image is not the
+            image in the calldata.
+        VerificationError, StoreError, UsageError, ImageError: an image cannot be checked (`check_images`).
+    """
+    check_pending(proposal, view, now=now, read_executed=read_executed)
+    return review_proposal(proposal, view, inputs, is_required=True)
+
+
+def review_proposal(proposal: Proposal, view: ChainView | None, inputs: ImageInputs, *, is_required: bool) -> Review:
+    """Check chain, Safe and images of a proposal, which may have been executed.
+
+    A `view` of None means that the state of the chain is not known. With `is_required`, an image that cannot be checked
+    is an error.
 
     Raises:
         ProposalError: the proposal is for another chain or Safe, or an image is not the image in the calldata.
@@ -138,18 +161,7 @@ def review_proposal(
     """
     if view is not None:
         check_place(proposal, view)
-    images = check_images(proposal, view, inputs, is_required=is_required)
-    return Review(proposal, view, images, is_pinned)
-
-
-def headline(proposal: Proposal) -> str:
-    """Return the effect of a proposal in a few words."""
-    groups = proposal.intent
-    action = re.split("[:,]", groups[0]["action"])[0]
-    labels = ("product", "version", "owner", "oldOwner", "newOwner", "called", "name", "kind", "uuid", "site", "number")
-    about = " ".join(groups[0][label] for label in labels if label in groups[0])
-    more = f" and {len(groups) - 1} more" if len(groups) > 1 else ""
-    return f"{action}: {about}{more}" if about else f"{action}{more}"
+    return Review(proposal, view, check_images(proposal, view, inputs, is_required=is_required))
 
 
 def signature_status(proposal: Proposal, signature: Signature, *, view: ChainView | None) -> str:

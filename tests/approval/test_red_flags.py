@@ -363,7 +363,7 @@ def test_a_floor_that_only_a_postponed_release_meets_is_flagged() -> None:
 
 def test_a_contract_that_is_not_in_the_settings_is_flagged() -> None:
     """A red flag is raised if only the chain view names the contract, and the signer's settings do not."""
-    found = red_flags(proposal_with(), replace(VIEW, source="view.json"), signer=None, now=NOW, is_pinned=False)
+    found = red_flags(proposal_with(), replace(VIEW, source="view.json", is_pinned=False), signer=None, now=NOW)
     only = "your settings do not name the contract, so view.json cannot be checked"
     assert found == [RedFlag(Word.UNCONFIGURED, f"{only}: copy the vendor's blockota.toml to this folder")]
 

@@ -119,6 +119,9 @@ def test_programs_get_errors_of_one_tree(workshop: Workshop) -> None:
         with pytest.raises(blockota.RefusedError, match="red flag nonce"):  # a part of a word accepts nothing
             network.sign(proposal, "dev:1", accept="nonces")
         assert network.sign(proposal, "dev:1", accept="nonce").signer == workshop.cast.owner_a.address
+        executed, _ = blockota.load_proposal("1.1.0.json")
+        with pytest.raises(blockota.RefusedError, match="was executed already"):  # as by the command
+            network.sign(executed, "dev:1", accept=["nonce"])
         Path("owner.json").write_text(json.dumps(workshop.cast.owner_c.encrypt(SECRET, kdf="pbkdf2", iterations=2)))
         signed = network.sign(proposal, "keystore:owner.json", password=SECRET, accept=["nonce"])
         assert signed.signer == workshop.cast.owner_c.address

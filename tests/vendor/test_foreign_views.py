@@ -33,7 +33,7 @@ def check(view: ChainView, named: Mapping[str, str], tmp_path: Path) -> None:
     """Compare a chain view with settings that contain the given contracts."""
     file = tmp_path / "blockota.toml"
     file.write_text("[networks.local]\n" + "".join(f'{key} = "{value}"\n' for key, value in named.items()))
-    check_view(view, load_settings(file, network=None, environment={}))
+    assert check_view(view, load_settings(file, network=None, environment={})).is_pinned == bool(named)
 
 
 GOOD: Mapping[str, tuple[ChainView, dict[str, str]]] = {

@@ -51,7 +51,7 @@ class Shelf:
         view = replace(VIEW, products=(replace(SENSOR, minimum_version=floor),), newest=tuple(newest))
         inputs = ImageInputs(lambda: self.store, image_keys={SENSOR.name: self.key})
         proposal = proposal_with(data=publish_call(list(releases)))
-        return review_proposal(proposal, view, inputs, is_pinned=True, is_required=True)
+        return review_proposal(proposal, view, inputs, is_required=True)
 
 
 @pytest.fixture
@@ -138,6 +138,6 @@ def test_an_image_for_no_loader_has_no_facts(shelf: Shelf) -> None:
     inputs = ImageInputs(lambda: shelf.store)
     view = replace(VIEW, products=(SENSOR,))
     proposal = proposal_with(data=publish_call([release]))
-    (image,) = review_proposal(proposal, view, inputs, is_pinned=True, is_required=True).images
+    (image,) = review_proposal(proposal, view, inputs, is_required=True).images
     assert isinstance(image, CheckedImage)
     assert image.loader is None

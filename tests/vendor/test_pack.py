@@ -75,7 +75,7 @@ def joined(*files: bytes, proposal: Proposal = SMALL, view: ChainView = VIEW, mo
 
 def review_of(pack: Pack) -> Review:
     """Review the proposal of a pack, as before signing, with no input but the pack."""
-    return review_proposal(pack.proposal, pack.view, ImageInputs(lambda: pack), is_pinned=True, is_required=True)
+    return review_proposal(pack.proposal, pack.view, ImageInputs(lambda: pack), is_required=True)
 
 
 def test_a_pack_is_reviewed_like_its_files(store: LocalStore, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_pack_is_reviewed_like_its_files(store: LocalStore, tmp_path: Path) ->
     assert image.description.manifest == MANIFEST
     assert image.fields["difference"]["new_size"] == len(NEW)
     inputs = ImageInputs(lambda: store)
-    (same,) = review_proposal(PROPOSAL, PACKED_VIEW, inputs, is_pinned=True, is_required=True).images
+    (same,) = review_proposal(PROPOSAL, PACKED_VIEW, inputs, is_required=True).images
     assert image.fields == same.fields | {"source": "1.1.0.pack"}
 
 

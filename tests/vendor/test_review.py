@@ -55,13 +55,13 @@ def test_another_chain_is_refused_before_images_are_read(tmp_path: Path) -> None
     """A proposal for another chain is refused before the image file or the store is opened."""
     inputs = ImageInputs(no_store, images=[tmp_path / "missing.bin"])
     with pytest.raises(ProposalError, match="for another chain"):
-        review_proposal(OTHER_CHAIN, VIEW, inputs, is_pinned=True, is_required=False)
+        review_proposal(OTHER_CHAIN, VIEW, inputs, is_required=False)
 
 
 def test_a_given_image_needs_no_store(tmp_path: Path) -> None:
     """An owner who gives the image as a file needs no store."""
     inputs = ImageInputs(no_store, images=[image_file(tmp_path)])
-    review = review_proposal(proposal_with(), VIEW, inputs, is_pinned=True, is_required=True)
+    review = review_proposal(proposal_with(), VIEW, inputs, is_required=True)
     (image,) = review.images
     assert isinstance(image, CheckedImage)
     assert (image.size, image.since) == (64, None)
@@ -72,8 +72,8 @@ def test_an_image_that_is_not_found_is_an_error_only_if_it_is_required() -> None
     """A missing image is an error if the image is required, as for `sign`, and otherwise only reported."""
     inputs = ImageInputs(no_store)
     with pytest.raises(StoreError, match=r"the image of acme-thermo2 1\.1\.0 cannot be checked"):
-        review_proposal(proposal_with(), VIEW, inputs, is_pinned=True, is_required=True)
-    (image,) = review_proposal(proposal_with(), VIEW, inputs, is_pinned=True, is_required=False).images
+        review_proposal(proposal_with(), VIEW, inputs, is_required=True)
+    (image,) = review_proposal(proposal_with(), VIEW, inputs, is_required=False).images
     assert isinstance(image, UncheckedImage)
     assert "the store was opened" in image.trouble
 
@@ -94,8 +94,8 @@ def test_the_calldata_is_decoded_once() -> None:
 
 def test_an_unpinned_contract_is_a_red_flag() -> None:
     """A red flag is raised if the chain view contains the contract, but the settings do not."""
-    view = replace(VIEW, source="view.json")
-    flags = Review(proposal_with(), view, is_pinned=False).red_flags(signer=None, now=NOW) or []
+    view = replace(VIEW, source="view.json", is_pinned=False)
+    flags = Review(proposal_with(), view).red_flags(signer=None, now=NOW) or []
     assert [flag.word for flag in flags] == ["unconfigured"]
 
 
@@ -105,7 +105,7 @@ def test_an_image_for_another_address_is_a_red_flag(tmp_path: Path) -> None:
     (tmp_path / "moved.bin").write_bytes(content)
     proposal = proposal_with(data=publish_call([release_of(content)]))
     inputs = ImageInputs(no_store, images=[tmp_path / "moved.bin"])
-    review = review_proposal(proposal, VIEW, inputs, is_pinned=True, is_required=True)
+    review = review_proposal(proposal, VIEW, inputs, is_required=True)
     (flag,) = review.red_flags(signer=OWNERS[0], now=NOW) or []
     assert flag.word is Word.ADDRESS
     assert "seems to be linked for 0x08002000, and would be written at 0x08000000" in flag.what
@@ -126,7 +126,7 @@ def test_a_container_that_does_not_fit_is_a_red_flag(tmp_path: Path) -> None:
     view = replace(VIEW, products=(PRODUCT, hub))
 
     def flags(view: ChainView, inputs: ImageInputs) -> list[tuple[Word, str]]:
-        review = review_proposal(proposal, view, inputs, is_pinned=True, is_required=True)
+        review = review_proposal(proposal, view, inputs, is_required=True)
         assert [rows.get("container") for rows in screen_of(review, now=NOW).changes] in ([("swu",)], [None])
         return [(flag.word, flag.what) for flag in review.red_flags(signer=OWNERS[0], now=NOW) or []]
 
@@ -152,7 +152,7 @@ def test_what_the_publisher_accepted_is_shown(tmp_path: Path) -> None:
     for file in (manifest.to_json(), content):
         store.put(io.BytesIO(file))
     proposal = proposal_with(data=publish_call([release]))
-    review = review_proposal(proposal, VIEW, ImageInputs(lambda: store), is_pinned=True, is_required=True)
+    review = review_proposal(proposal, VIEW, ImageInputs(lambda: store), is_required=True)
     (rows,) = screen_of(review, now=NOW).changes
     assert rows["filled"] == (str(gap), "with 0xFF: gaps in the file, erased on every board")
     assert "accepted by the publisher" in str(rows["load address"])
@@ -160,7 +160,7 @@ def test_what_the_publisher_accepted_is_shown(tmp_path: Path) -> None:
     assert flag.what.endswith("; the publisher accepted this")
     (tmp_path / "moved.bin").write_bytes(content)
     elsewhere = ImageInputs(no_store, images=[tmp_path / "moved.bin"])
-    review_elsewhere = review_proposal(proposal, VIEW, elsewhere, is_pinned=True, is_required=True)
+    review_elsewhere = review_proposal(proposal, VIEW, elsewhere, is_required=True)
     (flag,) = review_elsewhere.red_flags(signer=OWNERS[0], now=NOW) or []
     assert flag.what.endswith("; the manifest, in which the publisher may have accepted this, was not found")
     shown = review.images[0].fields["manifest"]
