@@ -1,1 +1,1 @@
-"""The services of enrolled identities: signed requests, validators, and tunnels from the registry."""
+"""Signed requests between enrolled identities, the validator, and tunnels between the hosts of identities."""

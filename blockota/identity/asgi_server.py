@@ -80,9 +80,10 @@ class _AsgiServer(uvicorn.Server):
 
 
 def _progress_of(connection: Any) -> tuple[object, ...] | None:
-    """Return values that change when a request is received or answered, or when the client reads.
+    """Return a snapshot of a connection; if the client makes no progress, the next snapshot is equal.
 
-    The result is None if the client has sent its request and has read the whole answer so far.
+    Returns None if the client waits for the server: the request was received, and all bytes of the unfinished answer
+    were sent.
     """
     cycle, queued = connection.cycle, queued_bytes(connection.transport)
     is_answered = cycle is not None and cycle.response_complete

@@ -1,4 +1,4 @@
-"""The P-256 key of a service's identity, which signs requests, and a gateway's documents for devices.
+"""The P-256 key of an identity, with which a service signs requests, and a gateway signs documents for devices.
 
 A key is named by a URI:
 

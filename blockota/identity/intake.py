@@ -2,7 +2,7 @@
 
 While a thread processes one batch and flushes it to the disk, further requests wait for the next batch. A thousand
 requests in a second therefore need far fewer flushes. Requests are parsed, and most signatures are checked, in the
-event loop. A separate thread would wait for the interpreter's lock at each signature while the loop is busy.
+event loop. In another thread, each check of a signature would wait for Python's global interpreter lock.
 """
 
 from __future__ import annotations

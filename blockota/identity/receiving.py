@@ -17,8 +17,8 @@ The steps for one request, or for several at once:
 4. The answers are returned.
 
 If a receiver is killed before step 3, the sender receives no answer, and repeats the request under the same id. `Keep`
-may therefore be called twice for one id, and must have its effect only once. The fault `SEEN` as the answer to a
-repeated request means that the first request was accepted, because no answer is sent before step 3 is complete.
+may therefore be called twice for one id, and must have its effect only once. If the answer to a repeated request is the
+fault `SEEN`, the first request was accepted and recorded, because every answer is sent after step 3.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ class ReceivingService(ABC):
         """Return the present state."""
 
     def _workers(self) -> dict[str, Callable[[], object]]:
-        """Return the functions that threads repeat, by the name of the thread."""
+        """Return the function that each thread repeats, by the name of the thread."""
         return {"registry": self._look, "log": self._append, "publisher": self._publish}
 
     def _routes(self) -> Sequence[WebRoute]:
@@ -202,7 +202,7 @@ class ReceivingService(ABC):
         return ()
 
     def _common(self) -> dict[str, Any]:
-        """Return the arguments for the fields of `ReceivingStatus`."""
+        """Return the values of the fields of `ReceivingStatus`."""
         head, counts = self.registry.head, self._receiver.counts
         return {
             "block": head.number if head else 0,

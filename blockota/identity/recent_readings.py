@@ -51,7 +51,8 @@ class RecentReadings:
     def add(self, gateway: UUID, readings: Iterable[SensorReading]) -> None:
         """Add the readings of a gateway.
 
-        If there are too many series, the series without a new reading for the longest time are dropped.
+        The readings of one quantity of one device form a series. If too many series are stored, the series that has
+        received no reading for the longest time is dropped.
         """
         now = self._clock()
         with self._lock:

@@ -2,12 +2,12 @@
 
 A record is valid for the block at which it was read, and is read again after the next block. If the node does not
 answer, the last records are still used; `blockota.model.request.judge` refuses all requests when the records' block is
-too old. If a record was never read, `IdentityReader.reading` raises an error.
+too old. `IdentityReader.reading` raises an error if the node does not answer and the record is not in memory.
 
 Records are read from unconfirmed blocks, so that a ban takes effect immediately. If a reorganisation removes a record,
-the next reading shows the change. Records are not read from a node that lags behind the newest known block, such as one
-of several nodes behind a load balancer, because the node might not have a recent ban. `blockota.chain.follow` compares
-hashes of confirmed blocks for this; here, only the newest block is known, and its time decides in one request.
+the next reading shows the change. A node that lags behind the newest known block is refused, because the node might
+not have a recent ban. Behind a load balancer, one of several nodes can lag. `blockota.chain.follow` detects such a node
+by the hashes of confirmed blocks. This module reads only the newest block, and compares its number and time instead.
 
 If the node accepts a query but never answers, `reading` fails after `PATIENCE` seconds.
 """
@@ -84,8 +84,7 @@ class IdentityReader:
 
         Args:
             sender: the UUID that the request names.
-            address: the network address of the client; any other text if the request did not arrive from a network
-                address.
+            address: the IP address of the client, or another text, such as ``MQTT``, if the address is unknown.
 
         Raises:
             ChainError: the record is not known, and the node does not answer.
@@ -179,7 +178,7 @@ class IdentityReader:
     def _read_owners(self, head: BlockHead) -> None:
         """Read the virtual IPs of new identities.
 
-        For many identities, the reading takes seconds, during which `look` does not hold the lock.
+        If many identities are new, this method takes seconds, so `look` calls this method without locking the reader.
         """
         if self._owners_block == head.hash:
             return

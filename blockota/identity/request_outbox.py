@@ -1,10 +1,10 @@
 """An outbox on the disk for requests that must not be lost: each request is stored until its receiver has accepted it.
 
 `RequestOutbox.put` returns when its items are on the disk. `RequestCourier` sends the requests in order, one request at
-a time for each receiver. One request can contain several items, as the list `member` of its data. After the first try,
-the items and the id of a request do not change, and its signature is renewed for each try. A receiver that has already
-accepted a request answers that it has seen the id. No item is therefore lost when an answer is lost or the sender is
-killed.
+a time for each receiver. One request can contain several items: a list in the member `member` of the request's data.
+After the first try, the items and the id of a request do not change, and its signature is renewed for each try. A
+receiver that has already accepted a request answers that it has seen the id. No item is therefore lost when an answer
+is lost or the sender is killed.
 
 A request that its receiver refuses permanently is set aside with the reason, and the next request is sent. After any
 other refusal, the request is repeated, because the reason may end: an identity is enrolled, a ban is lifted, or a clock
@@ -238,7 +238,8 @@ class RequestCourier:
             stop: ends the courier.
             report: called after each try with the reason for the failure; empty after a success.
             refused: called with the reason when a request was refused permanently.
-            pauses: seconds before the next try, after each failure in a row. The last value repeats.
+            pauses: seconds to wait after the first, the second and each further consecutive failure. The last value
+                repeats.
         """
         self._refused = refused
         failures = 0

@@ -91,7 +91,7 @@ def open_signer(identity: UUID, uri: str, *, environment: Mapping[str, str]) -> 
 
     Args:
         identity: the UUID.
-        uri: the URI of the key, in a form that `blockota.identity.identity_key` explains.
+        uri: the URI of the key; `blockota.identity.identity_key` lists the forms.
         environment: the environment variables for ``env:NAME``.
 
     Raises:

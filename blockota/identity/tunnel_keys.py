@@ -48,7 +48,7 @@ def read_private_key(path: Path) -> str:
     except (UnicodeDecodeError, binascii.Error):
         is_key = False
     if not is_key:
-        raise UsageError(f"{path} has no tunnel key", why="32 bytes in base64, as by `wg genkey`, are required")
+        raise UsageError(f"{path} has no tunnel key", why="a key has 32 bytes in base64, as `wg genkey` prints it")
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         why, remedy = "other users can read it", f"run chmod 600 {path}, and make a new key if others had access"
         raise RefusedError(f"the tunnel key {path} is not secret", why=why, remedy=remedy)

@@ -34,7 +34,7 @@ class TunnelSettings:
     """An end of the tunnels.
 
     Attributes:
-        identity: UUID of this end in the registry.
+        identity: UUID of this host's identity in the registry.
         key_file: the file with this end's private X25519 key in base64, as ``wg genkey`` prints it.
         interface: name of the network interface.
         listen_port: the UDP port; None to let WireGuard choose the port.

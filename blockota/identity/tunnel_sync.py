@@ -125,7 +125,7 @@ def check_age(block_time: int, settings: TunnelSettings, *, now: int) -> None:
 def follow_alone(settings: TunnelSettings) -> Iterator[None]:
     """Lock the settings, so that no second process follows the registry while the ``with`` block runs.
 
-    At its end, a second process would remove all peers, without the first process noticing.
+    Of two processes for the same interface, the process that ends first would remove the peers of the other process.
 
     Raises:
         RefusedError: another process follows the registry for these settings.
@@ -322,7 +322,7 @@ class TunnelSync:
 
 
 def _needs_records(events: Iterable[DecodedEvent], own: UUID) -> bool:
-    """Whether events change peers in another way than by a ban, or ban this end, which closes all of its tunnels."""
+    """Whether the records must be read again: yes, unless all events are bans of identities other than `own`."""
     return any(event.name != "IdentityBanned" or UUID(bytes=event.arguments["uuid"]) == own for event in events)
 
 

@@ -1,8 +1,8 @@
 """Derives the peers of an identity from the registry, and renders the configuration of WireGuard and nftables. Pure.
 
 Every identity has a direct tunnel to each identity with which it may communicate; there is no hub. An identity has
-tunnels only if the registry has its tunnel key and virtual IP, and if it is neither banned nor retired. The output for
-equal records is equal.
+tunnels only if the registry has its tunnel key and virtual IP, and if it is neither banned nor retired. The same
+records always produce the same output.
 
 WireGuard accepts a packet from a peer only if the packet's source is the peer's virtual IP, so a source address inside
 the tunnels identifies its sender. The rules of nftables allow only the ports of `Ports`, each for the kinds of
@@ -131,7 +131,7 @@ def render_interface(private_key: str, listen_port: int | None, *, address: IPv4
 
 
 def render_rules(interface: str, kind: IdentityKind, ports: Ports, peers: Iterable[Peer]) -> str:
-    """Return the rules of nftables for an interface, which allow its ports and answers, and forbid forwarding.
+    """Return nftables rules for an interface that accept its ports and replies to this host, and forbid forwarding.
 
     Loading the rules again replaces the former rules of the interface. The rules do not affect other interfaces.
 

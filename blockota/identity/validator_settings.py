@@ -77,7 +77,8 @@ class ValidatorSettings:
         listen: host and port at which ``/health``, ``/metrics`` and the log are served; None to serve nothing.
         anchor_seconds: seconds between two anchors of the log.
         max_age: the largest age in seconds of the block at which an identity was read.
-        accepts_replayable: whether requests in the published form without time, nonce and receiver are accepted.
+        accepts_replayable: whether requests without time, nonce and receiver are accepted, although a recorded request
+            of this older form can be sent again.
         keep_readings: seconds for which readings are stored in memory.
         cloud: the cloud to which all requests are forwarded; None if no cloud is configured.
         gateways: URLs at which gateways receive commands, by UUID; commands to other gateways are sent to their virtual
