@@ -204,7 +204,7 @@ class Worker:
     Attributes:
         source: the source.
         limits: the limits of the source.
-        is_only: whether this source is the only active source, so that it is asked for a CAR.
+        is_only: whether this source is the only active source; only such a source is asked for a CAR.
         size: size in bytes of the valid blocks that the source served.
         blocks: number of the valid blocks that the source served.
         seconds: time during which a request to the source was pending.

@@ -154,7 +154,7 @@ class FetchPlan:
         """Store a block that matches its CID at the destination. Returns whether the block was still needed.
 
         Raises:
-            ContentError: the DAG cannot be that of a file of this size.
+            ContentError: the block's size or links are impossible in the DAG of a file of this size.
             BlockOTAError: the destination cannot store the block.
         """
         with self.changed:

@@ -140,7 +140,7 @@ class ReadOnlyStore(ABC):
 
     @abstractmethod
     def _read_only(self, *_: object) -> UsageError:
-        """Return the error, which names the read-only store."""
+        """Return the error for an attempt to store or pin a file; the error names the read-only store."""
 
 
 class GatewayStore(ReadOnlyStore):

@@ -122,8 +122,8 @@ class ResponseBudget:
     def allow(self, size: int) -> None:
         """Allow the bytes of a body, and a tenth more for the framing of chunks.
 
-        One further read is allowed, so that a body that is too large exceeds the body limit first. The error of the
-        body limit is clearer.
+        One more read is allowed, so that a body that is too large fails the check of the body's size before this limit.
+        The error of the check of the body's size is clearer than the error of this limit.
         """
         self._allowed += size + size // 10 + READ_SIZE
 

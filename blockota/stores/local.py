@@ -220,7 +220,7 @@ def collect(store: LocalStore, dropped: Iterable[CID], *, keep: Iterable[CID]) -
 
 
 def _reachable(roots: Iterable[CID], store: LocalStore) -> dict[CID, None]:
-    """Return the CIDs of all blocks of files by depth, except the blocks below a missing or corrupt block."""
+    """Return the CIDs of the files' blocks, level by level; blocks below a missing or corrupt block are omitted."""
     found = dict.fromkeys(roots)
     level = list(found)
     while level:

@@ -357,7 +357,7 @@ class _Search:
         )
 
     def _copy(self, parts: Iterator[bytes]) -> None:
-        """Write the file from a store, but at most the number of bytes in the record."""
+        """Write the file from a store; refuse a file that is larger than the size in the record."""
         self._truncate()
         size = 0
         for part in parts:
@@ -399,7 +399,7 @@ def _refused(url: str, why: str) -> SourceReport:
 
 
 def _as_check_4(error: StoreError | ContentError) -> StoreError | VerificationError:
-    """Convert the error for wrong bytes in the store into a `VerificationError`; return others unchanged."""
+    """Convert a `ContentError` of the store into a `VerificationError`; return a `StoreError` unchanged."""
     if isinstance(error, StoreError):
         return error
     return VerificationError(

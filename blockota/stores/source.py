@@ -90,7 +90,7 @@ class Source:
         url: ``https://host[:port][/path]`` or ``http://…``, the part before ``/ipfs/…``.
         token: a bearer token, sent to this source only, over TLS or to this machine.
         tls: the accepted certificate authorities; by default, the certificate authorities of the system.
-        public_only: whether the client connects to public addresses only, as for URLs announced on a public chain.
+        public_only: whether the client connects to public addresses only; True for URLs announced on a public chain.
 
     Raises:
         UsageError: the URL does not begin with http or https, has no host, has a user, a query or a fragment, or the
@@ -135,7 +135,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Credentials:
-    """References to the bearer tokens of sources. A token is read when its source is to be asked.
+    """References to the bearer tokens of sources. A token is read when `source` is called for its URL.
 
     A token belongs to one source. Scheme, host, port and path identify the source.
 

@@ -69,7 +69,7 @@ def read_whole(store: Store, cid: CID, *, size: int) -> bytes:
     for part in store.open(cid):
         data += part
         if len(data) > size:
-            raise ContentError(f"the file {cid} is too large", why=f"the file has more than the {size} bytes expected")
+            raise ContentError(f"the file {cid} is too large", why=f"the file has more than {size} bytes")
     return bytes(data)
 
 
@@ -78,7 +78,7 @@ def open_store(url: str, *, credentials: Credentials = NO_CREDENTIALS) -> Store:
 
     Args:
         url: ``file:FOLDER``, ``kubo:http://HOST:PORT`` for a Kubo node's RPC API, or ``https://HOST`` for a gateway.
-        credentials: the bearer tokens of gateways; `Network.store` uses the tokens of the settings.
+        credentials: the bearer tokens of gateways. The tokens in the settings file are not read: use `Network.store`.
 
     Raises:
         UsageError: the URL has another form, or the gateway's token cannot be read.
