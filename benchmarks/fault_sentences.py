@@ -128,7 +128,7 @@ _PATTERNS: Sequence[tuple[str, Rule]] = (
     ("the program that hashes the flash was not started", rule.line_fault),
     ("its first bytes, read back from the chip's RAM, differ from the bytes that were sent", rule.line_fault),
     ("the board did not return the digest of its flash", rule.fault_on_the_way),
-    (r"\w{16} was read from its RAM in place of \w{16}, the mark of this run's results", rule.fault_on_the_way),
+    (r"its RAM contains \w{16} instead of \w{16}, which marks the results of this run", rule.fault_on_the_way),
     # Checks that failed
     ("check 6 failed, the board has unknown contents", rule.unknown),
     ("the flash is neither blank nor a release of any product of this contract", rule.unknown),

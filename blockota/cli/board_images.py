@@ -114,7 +114,7 @@ def _require_whole(own: OwnImage, product: str | None) -> None:
         )
     if own.product and not own.command:
         raise UsageError(
-            f"no command makes the image of {own.product}",
+            f"the command that makes the image of {own.product} is missing",
             why="the image of a single board is not a published release, so a command of yours must make it",
             remedy="give the command",
             action=Action.NAME_IMAGE_COMMAND,

@@ -2,7 +2,7 @@
 
 The board's image is written first, so that the new program never starts without this image. These are the steps:
 
-1. Prove that the image lies in pages of its own (checks 7 and 8), which the program does not use.
+1. Prove that the image lies in pages that the program does not use (checks 7 and 8).
 2. Find out whether an earlier run has written an image. If the flash still contains the image that the board's record
    names, this image stays.
 3. Otherwise, run the command (check 5). If this process still has the image bytes of an interrupted run, those bytes
@@ -127,7 +127,7 @@ class BoardImages:
 
     Attributes:
         may_make_new: whether the operator requested a new image for each board that already had an image.
-        may_replace: whether the operator allowed the replacement of unknown contents, which no record explains.
+        may_replace: whether the operator allowed the replacement of contents that are not in any record.
         made: the images that are not proven yet, by unique id and product.
         given: the boards, by unique id and product, whose image this process has proven.
         turn: a lock that prevents the command from running for two boards at the same time.
@@ -154,7 +154,7 @@ class BoardImages:
             return ImageRecord.from_fields(fields, unique_id=unique_id, product=product)
         except (KeyError, TypeError, ValueError, BlockOTAError) as error:
             raise RefusedError(
-                f"the record {path} cannot be read, so whether the board has an image of {product} is unknown",
+                f"the record {path} cannot be read, so the state of the board's image of {product} is unknown",
                 why=f"{strict_json.fault(error)}; nothing was changed",
                 remedy="move the record to another folder; the command then makes a new image for this board",
             ) from error
@@ -189,7 +189,7 @@ class BoardImages:
             ) from error
 
     def complete(self, unique_id: str, program: Release) -> None:
-        """Record that a program is proven on a board, which completes the runs with this program."""
+        """Record that the board's runs with this program are complete, because the program is proven."""
         with suppress(RefusedError):  # a failure is harmless: the next run proves both again
             for record in self._all(unique_id):
                 is_of_run = (record.program, record.version) == (program.product, program.version)
@@ -297,7 +297,7 @@ class BoardImageJob:
             if not may_replace and not chip.is_blank(contents.read(common(unit.span, region))):
                 raise RefusedError(
                     "the place of the board's own image is not blank",
-                    why=f"{self.product.region} contains bytes that no record of this bench explains; nothing was "
+                    why=f"{self.product.region} contains bytes that are not in any record of this bench; nothing was "
                     "changed",
                     remedy="check that the right board is connected, then consent to replacing its contents",
                     action=Action.REPLACE_UNKNOWN,
@@ -313,7 +313,7 @@ class BoardImageJob:
         )
 
     def _is_cut_off(self, record: ImageRecord, contents: FlashContents) -> bool:
-        """Whether an interrupted run left old bytes after its image.
+        """Whether bytes of an older image remain after the image of an interrupted run.
 
         Only an interrupted run is checked, because after a complete run the program may write to these addresses.
         """
@@ -355,15 +355,15 @@ class BoardImageJob:
                 f"the image that was made for this board is lost ({record.product})",
                 why=f"the flash does not contain the {record.size:,} bytes with SHA-256 {record.sha256.hex()} that an "
                 "earlier run made, and no copy of them is stored; nothing was changed",
-                remedy="withdraw the lost serial number or key where the command issued it, then consent to a new "
-                "image",
+                remedy="revoke the serial number or key that the command issued for the lost image, then consent to a "
+                "new image",
                 action=Action.NEW_BOARD_IMAGE,
             )
         self._require_blank(place, contents, may_replace=images.may_replace or images.may_make_new)
         command = images.command
         if command is None:
             raise UsageError(
-                f"no command makes the image of {self.product.name} for this board",
+                f"the command that makes the image of {self.product.name} for this board is missing",
                 why="the run needs a new image; nothing was changed",
                 remedy="give the command",
                 action=Action.NAME_IMAGE_COMMAND,

@@ -244,7 +244,7 @@ def _session(seen: Observations, last: Trial) -> Iterator[Finding]:
 
 
 def _difference(line: BoardLine, given: BoardLine) -> str:
-    """Return the finding's identifier for a board that answers only with settings other than the given settings."""
+    """Return the wrong setting: ``parity``, ``rs485``, ``echo`` or ``wiring``. The board answers with `line`."""
     if line.mode.parity is not given.mode.parity:
         return "parity"
     if (line.mode.rs485, line.mode.invert_rs485) != (given.mode.rs485, given.mode.invert_rs485):

@@ -143,7 +143,7 @@ class Bench:
         if self.images.may_make_new and not image:
             raise UsageError(
                 "no new image can be made for this board",
-                why=f"its interrupted run of {run_product} {run_version} has no incomplete image of its own; "
+                why=f"the interrupted run of {run_product} {run_version} left no incomplete image of the board's own; "
                 "nothing was changed",
                 remedy="resume without asking for a new image",
             )
@@ -321,7 +321,7 @@ def require_interrupted_runs(journals: Path, images: BoardImages) -> None:
 
 
 def _with_line(error: BlockOTAError, line: BoardLine) -> BlockOTAError:
-    """Add the line to the error's values if the error's action needs the line."""
+    """Add the serial line to the values of an error whose action is to resume the run."""
     if error.action in _RESUMING:
         error.values["line"] = line
     return error

@@ -162,9 +162,9 @@ def read_log(path: Path) -> Iterator[Line]:
 def confirmed_lines(path: Path) -> tuple[list[Line], ContentError | None]:
     """Read the confirmed lines of a bench log, even if the log is damaged.
 
-    A line is confirmed by its hash in the next line, or by being at the end of an undamaged log. The last line before a
-    damaged line is therefore not confirmed, because this last line may itself have been changed. The error of
-    `read_log` is returned with the lines.
+    A line is confirmed if the next line contains its hash, or if the line is the last line of an undamaged log. The
+    last line before a damaged line is therefore not confirmed, because this last line may itself have been changed. The
+    error of `read_log` is returned with the lines.
     """
     found: list[Line] = []
     try:

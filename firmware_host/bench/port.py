@@ -83,7 +83,7 @@ class Started:
 class BoardPort:
     """One open port of the bench.
 
-    `stop` ends waits, and ends work between two bootloader commands.
+    A request to `stop` interrupts waits immediately, and other work after the current bootloader command.
     """
 
     def __init__(self, link: Link, line: BoardLine, *, stop: Stop | None = None) -> None:
@@ -110,7 +110,7 @@ class BoardPort:
         """Send 0x7F once, and return the kind of the answer.
 
         With `reset`, reset the board first if the wiring allows it. `is_stuck` has the same meaning as for `connect`.
-        If `is_stuck` is set while the operator resets the board, one of 20 resets must be repeated.
+        If the operator resets the board during polls with `is_stuck`, about one reset in 20 fails and must be repeated.
         """
         self._usual_speed()
         is_reset = reset and not self.line.wiring.is_by_hand

@@ -168,7 +168,7 @@ def held_releases(lines: Iterable[_Numbered]) -> list[Sighting]:
     1. If the line has a proven release (`after`), that release is listed.
     2. If the line has no proven release, the release found before the work (`before`) is listed, because the board may
        still have that release.
-    3. If the board had a release of another product, a proven release replaces the entry of that product.
+    3. If the proven release replaced a release of another product, the entry of the other product is removed.
     4. If the flash was found blank, unknown or half written, and no release is proven, the product's entry is removed.
 
     A line with neither `before` nor `after`, such as the line of a board that stopped answering, changes nothing.

@@ -199,7 +199,7 @@ class Counters:
     def fields(self) -> dict[str, int]:
         """The counters as JSON.
 
-        All results of a board together decide whether it counts as good, bad or repeated.
+        A board counts as good or bad by its newest result, and as repeated if it has several results.
         """
         runs = self._runs.values()
         good = sum(results[-1] for results in runs)
@@ -237,8 +237,8 @@ def _outcome(*runs: Finished) -> str:
 def combined_error(results: Sequence[BoardResult]) -> BlockOTAError | None:
     """Return one error for the results of a run; None if no board failed.
 
-    The error of a single board is returned unchanged. With several boards, the error counts the failures and has the
-    worst exit status.
+    The error of a single board is returned unchanged. With several boards, the error counts the failed boards, and
+    has the most severe of their exit statuses.
     """
     if len(results) == 1:
         return results[0].error

@@ -65,7 +65,7 @@ class BoardSession:
         """Determine what is installed at the addresses of a release, without changing the flash.
 
         Raises:
-            RefusedError: check 7 failed because the chip is not supported, or the journal cannot be read.
+            RefusedError: the chip is not supported (check 7), or the journal cannot be read.
         """
         contents = FlashContents(self.bootloader)
         entry = journal.entry() if journal else None
@@ -119,7 +119,7 @@ class BoardSession:
     ) -> BoardAnswer:
         """Return the facts about the board that checks 6 to 9 need.
 
-        `Examination.clear` passes the results of the examination.
+        `Examination.clear` calls this method with the results of the examination.
         """
         identity = self.identity
         return BoardAnswer(

@@ -156,7 +156,7 @@ class PortWatch:
         return reply
 
     def _forgive(self) -> None:
-        """Allow another attempt on the last board if it failed, because the board has been removed since then."""
+        """Allow another attempt on the last board if its flashing failed, because the board was removed since then."""
         if self._results and self._results[-1].error:
             self._is_settled = False
 

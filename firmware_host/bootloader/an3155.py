@@ -167,7 +167,8 @@ def parse_capabilities(payload: bytes) -> Capabilities:
 def parse_product_id(payload: bytes) -> int:
     """Decode the answer to Get ID.
 
-    The answer has two bytes, or one byte from bootloader 2.0. Further bytes, which some devices send, are ignored.
+    The answer has two bytes, or one byte if the bootloader has version 2.0. Further bytes, which some devices send, are
+    ignored.
     """
     return int.from_bytes(payload[:2], "big")
 

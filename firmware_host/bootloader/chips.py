@@ -38,8 +38,9 @@ flash."""
 class EraseUnit:
     """An erase unit: a page or sector, the smallest part of the flash that can be erased.
 
-    `number` is the unit's number in the erase commands. `other_number` is the unit's number in the flash controller's
-    count of the second bank, which some boot ROMs use; None if this number equals `number`.
+    `number` is the unit's number in the erase commands. The flash controllers of some chips number the pages of the
+    second bank differently, and some boot ROMs use those numbers: `other_number` is the flash controller's number, or
+    None if that number equals `number`.
     """
 
     number: int
@@ -87,7 +88,8 @@ class Chip:
         bootloader_ram: the addresses of the RAM that the bootloader can read and write; empty without such RAM.
         option_bytes: the addresses of the option bytes; empty if they cannot be read by address.
         protected_bytes: the bytes of flash that one write-protection bit covers; 0 if unknown.
-        second_bank_page: as in the chip table; 0 if the boot ROM and the flash controller number the pages alike.
+        second_bank_page: the flash controller's number of the second bank's first page; 0 if the controller numbers the
+            pages of all banks without a gap.
         second_bank: the address of the second bank on every part; 0 if it begins where the first bank ends.
         parts: a regular expression that matches the parts' names after ``STM32``; empty if it is not known.
     """

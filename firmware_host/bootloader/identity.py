@@ -160,7 +160,7 @@ def _read_mark(bootloader: Bootloader, chip: Chip) -> BoardMark:
 
 
 def _identity_span(chip: Chip) -> range:
-    """The addresses of flash size and unique id; for a chip without them, system memory with the same read access."""
+    """The addresses of flash size and unique id; for a chip without these registers, a part of its system memory."""
     return chip.identity.span if chip.identity else chip.system_memory[:_SHORT_READ]
 
 

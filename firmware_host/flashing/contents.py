@@ -183,7 +183,7 @@ class OnChip(FlashContents):
     def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:
         """Prove the flash.
 
-        Long spans are hashed on the chip and short spans are read; unless `proof` is STUB, all spans are read.
+        If `proof` is STUB, long spans are hashed on the chip and short spans are read; otherwise, all spans are read.
         """
         done = 0
         # The seal is proven separately. The rest of an image is read if the whole image would be read.

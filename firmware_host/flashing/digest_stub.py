@@ -66,7 +66,7 @@ class Program:
         once: the number of instructions of a run that hashes nothing. A run also takes `per_length` instructions for
             each digest, `per_block` for each 64 bytes, `per_page` for each page's CRC-32, and `per_word` for each word
             of a page.
-        reports_faults: whether the program marks its results after reading memory that does not exist.
+        reports_faults: whether the program reports that it read an address without memory.
     """
 
     file: str
@@ -236,7 +236,7 @@ class DigestStub:
         return self._results(job, nonce)  # (5)
 
     def is_alone(self) -> bool:
-        """Whether only erased cells lie beyond the reported flash, up to the size of the largest chip.
+        """Whether the flash beyond the reported size, up to the size of the largest chip, is erased or does not exist.
 
         Chips that report less flash than they have are common. A mass erase also erases the unreported flash. Reading
         memory that does not exist causes a fault, which only the program for ARMv7-M reports. On other cores, nothing
@@ -315,7 +315,7 @@ class DigestStub:
         if found != expected:
             raise BoardProtocolError(
                 "the board did not return the digest of its flash",
-                why=f"{found.hex()} was read from its RAM in place of {expected.hex()}, the mark of this run's results",
+                why=f"its RAM contains {found.hex()} instead of {expected.hex()}, which marks the results of this run",
                 remedy=f"run the command again; if it fails again, {_READ_INSTEAD}",
                 action=Action.FLASH_WITHOUT_STUB,
             )

@@ -93,7 +93,7 @@ def refused_erase(error: CommandRefusedError, chip: Chip) -> EraseRefusedError:
 
 
 def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], flash_size: int) -> Iterator[int]:
-    """Erase pages; if `units` are all pages, by a mass erase if the chip has this command.
+    """Erase pages. If `units` contains all pages and the chip has a mass erase, use the mass erase.
 
     Yields the number of bytes that were read back and found erased so far.
     """

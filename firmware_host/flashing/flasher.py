@@ -285,7 +285,7 @@ class _Flashing:
             raise
 
     def _read_damaged(self) -> None:
-        """Read damaged bytes beside the image for the journal; a resumed run must not take them for newer data."""
+        """Find bytes beside the image that are wrong after a failed proof, so that the journal can record the bytes."""
         found = [Preserved(span.start, read_twice(self._bootloader, span)) for span in self._read]
         self._damaged = tuple(one for one in found if one.data != self._wanted[one.span])
 
@@ -426,7 +426,7 @@ class _Flashing:
             yield Checked(proof - len(seal) + done, proof)
 
     def _needs_proof(self, span: range) -> list[range]:
-        """The parts of the bytes beside the image that need a proof: all bytes; if all are blank, the written blocks.
+        """The parts of `span`, beside the image, that need a proof: the whole span, or a blank span's written blocks.
 
         Blank bytes are omitted, because reading these bytes can take as long as reading the image.
         """

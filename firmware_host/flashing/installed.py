@@ -59,7 +59,7 @@ def find_installed(
     2. a release of the product;
     3. a part of the image, with erased first words;
     4. a release of another product;
-    5. a state that the board's journal explains.
+    5. a state that an interruption of the run in the board's journal can have left.
 
     The journal is checked last because it can be outdated. Contents that have the digest of a release always count as
     this release.
@@ -161,7 +161,7 @@ def _is_half_written(plan: FlashPlan, contents: FlashContents) -> bool:
 
 
 def _is_explained(plan: FlashPlan, contents: FlashContents, entry: JournalEntry) -> bool:
-    """Whether the journal explains the contents, or the contents are the journal's release without its first words."""
+    """Whether an interruption of the run in the journal can have left these contents of the flash."""
     units = []
     for unit in plan.units:
         found = contents.checksum(unit)

@@ -103,9 +103,9 @@ class JournalEntry:
         After a mass erase, the first page is blank and the other pages may have any contents.
 
         If the first words are not erased (`is_sealed`), the run was changing at most the first page. All other pages
-        then have their old contents, or all other pages have their new contents. A first page with neither its old nor
-        its new contents is explained only if a later page contains data. Without this rule, any program in the first
-        page would match.
+        then have their old contents, or all other pages have their new contents. If the first page has neither its old
+        nor its new contents, the result is True only if a later page contains data. Without this rule, any program in
+        the first page would match.
         """
         changes = {change.address: change for change in self.changes.units}
         if not self.changes.units or self.changes.units[0].address != units[0].unit.address:
@@ -125,8 +125,9 @@ class JournalEntry:
 
         An erase changes bits only towards the erased state, `blank`. Every bit that is still programmed in a half
         erased page was therefore programmed before. Each programmed bit must also be programmed in the sample of the
-        old contents, or in the release's own bytes (`wanted`, which is empty for another image). Contents equal to the
-        sample or to the release's own bytes are not accepted, because another program can have the same vector table.
+        old contents, or in `wanted`, the release's own bytes. If another image is to be flashed, `wanted` is empty.
+        Contents equal to the sample or to the release's own bytes are not accepted, because another program can have
+        the same vector table.
         """
         sample = self.changes.sample
         if sample is None:
@@ -289,9 +290,9 @@ def boards(folder: Path) -> list[str]:
 def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> Restore:
     """Find the journal's bytes that must be written back.
 
-    The flash is only read. Bytes are written back in three cases. The flash is still completely or partly erased at
-    their addresses, noise has changed the frame of one block, or the proof of these bytes failed. Newer bytes in the
-    flash are kept.
+    The flash is only read. Bytes are written back in three cases: the flash at their addresses is still
+    completely or partly erased, noise changed the frame that wrote one block, or an earlier proof of these bytes
+    failed. Newer bytes in the flash are kept.
 
     Raises:
         RefusedError: some of the bytes to write back lie outside the pages of the plan.
@@ -364,7 +365,7 @@ def _preserved(fields: dict[str, Any]) -> Preserved:
 
 
 def _is_unfinished(kept: Preserved, found: bytes, *, blank: int) -> bool:
-    """Whether the found bytes can come from a run that was interrupted before the proof of the kept bytes."""
+    """Whether a run that was interrupted before it proved the bytes `kept` can have left the bytes `found`."""
     odd = []
     for block in chunks(range(kept.address - kept.address % MAX_BLOCK, kept.span.stop)):
         part = common(block, kept.span)
@@ -377,7 +378,7 @@ def _is_unfinished(kept: Preserved, found: bytes, *, blank: int) -> bool:
 def _is_damaged(whole: bytes, found: bytes, *, blank: int) -> bool:
     """Whether a block was written from a corrupted frame whose checksum was valid by chance.
 
-    After a stray or lost byte, the frame continues with the original bytes, shifted by one place, or with `FEED`.
+    If noise adds or removes a byte, the rest of the block is the original bytes shifted by one place, or `FEED`.
     """
     first = next(at for at, (byte, there) in enumerate(zip(whole, found, strict=True)) if byte != there)
     rest = found[first:]

@@ -155,8 +155,8 @@ class PortLink(Link):
         heard = echo[at : at + _SHOWN].hex(" ") or "nothing"
         raise LinkError(
             f"the echo on {self.name} differs from the bytes that were sent",
-            why=f"byte {at + 1} of {len(sent)} and the next were sent as {sent[at : at + _SHOWN].hex(' ')} and came "
-            f"back as {heard}; another device sent at the same time, or the line is disturbed",
+            why=f"from byte {at + 1} of {len(sent)} on, the frame was sent as {sent[at : at + _SHOWN].hex(' ')} and "
+            f"came back as {heard}; another device sent at the same time, or the line is disturbed",
             remedy="let only one device send at a time, check ground and termination, reset the board, and run the "
             "command again",
         )

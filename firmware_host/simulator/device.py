@@ -113,7 +113,7 @@ class SimulatedBoard:
         self.reset()
 
     def reset(self) -> None:
-        """Reset the board by hand, and restore the power; the ROM has finished its start-up at the next byte."""
+        """Reset the board by hand, and restore the power; the ROM can receive the next byte without a delay."""
         self._time.arrive()
         self.powered, self._in_reset = True, False
         self._boot(self._time.moment)

@@ -46,7 +46,7 @@ class FlashController:
         return {SR: status, CR: self._control, AR: self._address}.get(register, 0)
 
     def write(self, register: int, value: int) -> range:
-        """Write a register; return the addresses of changed cells whose old contents the emulator may have translated.
+        """Write a register; return the addresses of changed cells, whose code the emulator must translate again.
 
         Raises:
             FlashBusError: the key is wrong; the controller is then locked until a reset (section 2.3.2).

@@ -1,8 +1,8 @@
 """I2C1 of an STM32F103 as a master (RM0008 section 26), with a secure element as the only other device on the bus.
 
-A transfer takes no simulated time, because the driver polls, and the chip's execution times are much longer than the
-transmission of a byte. Like the real controller, the model does nothing if it has no clock, if its pins are not
-configured, or if it is switched off.
+A transfer takes no simulated time. This is harmless, because the driver polls the registers, and a byte takes much less
+time on the bus than a command takes in the chip. Like the real controller, the model does nothing if it has no clock,
+if its pins are not configured, or if it is switched off.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class I2cMaster:
 
     Args:
         element: the chip on the bus.
-        register: returns the value of another register.
+        register: returns the value of a register outside I2C1.
     """
 
     def __init__(self, element: SecureElement, register: Callable[[int], int]) -> None:

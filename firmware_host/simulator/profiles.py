@@ -142,7 +142,7 @@ class BoardProfile:
 
 
 def _profile(row: Mapping[str, Any], family: Mapping[str, Any], behaviour: Mapping[str, Any]) -> BoardProfile:
-    """Build the profile of a part from its row and family in the chip table, and from its family's behaviour."""
+    """Build a part's profile from its row and its family in ``chips.toml``, and the values in ``families.toml``."""
     table, rest = {**family, **row}, dict(behaviour)
     flash_size, layout = row["part_flash_kib"] * K, rest.pop("layout", row["erase_units"])
     # Without a mass erase, the removal of readout protection is assumed to go page by page.

@@ -26,7 +26,7 @@ FIRST_SPECIAL, WHOLE_FLASH, SPECIAL_BANKS = 0xFFF0, 0xFFFF, {0xFFFE: 1, 0xFFFD: 
 
 @dataclass(frozen=True)
 class Leave:
-    """The end of the ROM: a jump to the vector table at `jump`, or a reset if `jump` is None."""
+    """How the ROM stops running: by a jump to the vector table at `jump`, or by a reset if `jump` is None."""
 
     jump: int | None = None
 
@@ -157,7 +157,7 @@ class Rom:
         if count != complement ^ 0xFF:
             raise RefusalError("the count's complement is wrong")
         if address in self._profile.factory and count + 1 < self._profile.factory_read:
-            raise RefusalError(f"a read of {count + 1} factory bytes, at least {self._profile.factory_read} are needed")
+            raise RefusalError(f"{count + 1} factory bytes cannot be read; the minimum is {self._profile.factory_read}")
         self._line.ack()
         self._line.pending += self._silicon.read(address, count + 1)
         logger.debug("read %d bytes at %#010x", count + 1, address)

@@ -148,7 +148,7 @@ class Flash:
         return bytes(self.cells[addresses.start - start : addresses.stop - start])
 
     def interrupt(self, addresses: range, before: bytes) -> None:
-        """Change cells as if their last operation had been interrupted; `before` is their contents before it."""
+        """Change cells as if their last operation had been interrupted; `before` has the cells' earlier contents."""
         first = addresses.start - self._profile.flash_start
         torn = self._supply.interrupted(before, self.read(addresses), operation=f"{self.operations}")
         self.cells[first : first + len(torn)] = torn
@@ -358,7 +358,7 @@ class Silicon:
 
 
 def _cells(contents: bytes | Path, profile: BoardProfile) -> Cells:
-    """Return the cells: in memory with initial contents, or of a file, which is created if it does not exist."""
+    """Return the cells: in memory, from initial contents; or in a file, which is created if it does not exist."""
     if isinstance(contents, bytes):
         return bytearray(contents + _rest(len(contents), profile))
     try:

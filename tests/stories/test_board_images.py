@@ -287,7 +287,7 @@ def test_a_new_image_of_a_run_without_own_images_is_refused(paired: Workshop) ->
         before = one.flash
         resumed = paired.run("flash", "--resume", "--port", url, *MAKING, "--new-board-image")
     assert (resumed.status, one.flash == before, calls()) == (2, True, 0), resumed.err
-    assert "has no incomplete image of its own" in resumed.err
+    assert "left no incomplete image of the board's own" in resumed.err
 
 
 def test_an_image_that_was_cut_off_is_lost(paired: Workshop) -> None:

@@ -27,7 +27,7 @@ class TempKey:
 
     Attributes:
         value: 32 or 64 bytes.
-        is_input: the flag SourceFlag: the value came from outside, without random numbers of the chip.
+        is_input: the flag SourceFlag: the value came from the host, and contains no random number of the chip.
         slot: the slot of the key from which the value was computed.
         has_genkey: the flag GenKeyData: GenKey computed the value from the public key of `slot`.
     """

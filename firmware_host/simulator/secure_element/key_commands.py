@@ -65,7 +65,7 @@ def _put_digest(core: ChipCore, slot: int, public: bytes, parameters: bytes) -> 
 
 
 def sign(core: ChipCore, command: ChipCommand) -> bytes:
-    """Sign an external digest (bit 7 of the mode), or the chip's own statement about the key in TempKey."""
+    """Sign an external digest (bit 7 of the mode), or the chip's statement about the key whose digest TempKey has."""
     parse(not command.data and not command.mode & 0x1E)
     slot = command.param2
     rules = core.usable(slot)
@@ -160,7 +160,7 @@ def secureboot(core: ChipCore, command: ChipCommand) -> bytes:
 
     Mode 5 checks a signature in the command, mode 6 checks a stored value, and mode 7 checks a signature and then
     stores a value. With bit 6 of the mode, further calls are refused until the power is switched off. With bit 7, the
-    digest is encrypted and the answer is a MAC, with the IO protection key and a nonce in TempKey.
+    digest is encrypted and the answer is a MAC; encryption and MAC use the IO protection key and a nonce in TempKey.
     """
     kind = command.mode & 7
     parse(kind in {_FULL, _FULL_STORE, _FULL_COPY} and not command.mode & 0x38 and command.param2 == 0)

@@ -49,7 +49,7 @@ class SlotRules:
 
     @property
     def pub_info(self) -> bool:
-        """Return PubInfo: GenKey can compute a private key's public key; a public key must be validated before use."""
+        """Return PubInfo: whether GenKey outputs a private key's public key, or a public key needs a validation."""
         return bool(self.key_config & 2)
 
     @property
@@ -104,7 +104,7 @@ class SlotRules:
 
     @property
     def write_mode(self) -> int:
-        """Return WriteConfig: 0 and 1 allow plain writes, which with 1 invalidate a public key; 2 to 15 forbid them."""
+        """Return WriteConfig: 0 allows plain writes; 1 too, but they invalidate a public key; 2 to 15 forbid them."""
         return self.slot_config >> 12
 
     @property
@@ -191,7 +191,7 @@ class ElementMemory:
         """
         if len(image) != IMAGE_SIZE:
             raise UsageError(
-                f"the image of a secure element has {IMAGE_SIZE} bytes, this one has {len(image)}",
+                f"the image of the secure element has {len(image)} bytes instead of {IMAGE_SIZE}",
                 remedy="use a file that the model saved",
             )
         memory = cls()

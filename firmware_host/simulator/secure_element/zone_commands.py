@@ -116,7 +116,7 @@ def _write_config(core: ChipCore, start: int, data: bytes) -> None:
 def _write_slot(core: ChipCore, slot: int, start: int, data: bytes) -> None:
     """Write to a slot that does not have a private key; after the data zone is locked, only if WriteConfig allows it.
 
-    Before the data zone is locked, and to secret slots, only blocks of 32 bytes can be written.
+    A write must have 32 bytes if the data zone is not locked yet, or if the slot is secret.
     """
     memory, rules = core.memory, core.memory.rules(slot)
     require(memory.is_config_locked and not memory.is_slot_locked(slot) and not rules.is_private)

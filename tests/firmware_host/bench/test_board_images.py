@@ -221,7 +221,7 @@ def test_a_request_to_stop_before_the_command_changes_nothing(maker: Maker) -> N
 
 
 def test_a_run_without_a_command_is_refused(maker: Maker) -> None:
-    """If a board needs its own image and no command makes the image, the board is refused."""
+    """If a board needs its own image and the command for the image is missing, the board is refused."""
     images = replace(maker.images(), command=None)
-    with pytest.raises(BlockOTAError, match="no command makes the image of acme-keys"):
+    with pytest.raises(BlockOTAError, match="the command that makes the image of acme-keys for this board is missing"):
         maker.flash(SimulatedBoard(), images)
