@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -17,10 +17,9 @@ from blockota.cli.session import Session, VerbGroup, with_session_offline
 from blockota.errors import Action, ContentError, RefusedError, UsageError, plain
 from blockota.files import refuse_overwriting, write_result
 from blockota.model.facts import proof_words
-
-if TYPE_CHECKING:
-    from firmware_host.bench.log import Line
-    from firmware_host.bench.reports import Day, Tally
+from firmware_host.bench.log import Line, confirmed_lines, read_log
+from firmware_host.bench.log_folder import open_bench_log
+from firmware_host.bench.reports import Day, Tally, csv_of, tallies
 
 LOG_OPTION = click.option(
     "--log",
@@ -85,8 +84,6 @@ def show_log(session: Session, path: Path | None, wanted: str | None) -> None:
         UsageError: the log cannot be read.
         ContentError: the log does not verify.
     """
-    from firmware_host.bench.log import read_log
-
     path = path or _default_log(session)
     lines = list(read_log(path))  # every line is verified, even if it is not shown
     shown = _of_board(lines, wanted)
@@ -122,7 +119,6 @@ def _of_board(lines: Sequence[Line], wanted: str | None) -> list[Line]:
 
 
 def _lines_to_export(session: Session, path: Path, *, confirmed_part: bool) -> list[Line]:
-    from firmware_host.bench.log import confirmed_lines
 
     lines, error = confirmed_lines(path)
     if error is None:
@@ -149,7 +145,6 @@ def _lines_to_export(session: Session, path: Path, *, confirmed_part: bool) -> l
 
 
 def _export(session: Session, lines: Sequence[Line], wanted: str | None, output: str, *, force: bool) -> None:
-    from firmware_host.bench.reports import csv_of
 
     shown = _of_board(lines, wanted)
     content = csv_of(shown)
@@ -187,9 +182,6 @@ def summary(session: Session, /, logs: tuple[Path, ...], wanted: str | None) -> 
     \b
     Example:  blockota bench summary --date 2026-11-28
     """
-    from firmware_host.bench.log import read_log
-    from firmware_host.bench.reports import Day, tallies
-
     day = Day.of(_date(wanted))
     found = [(str(path), line) for path in logs or bench_logs(session) for line in read_log(path)]
     unique = {line.sha256: (path, line.number, line.entry()) for path, line in reversed(found)}
@@ -227,8 +219,6 @@ def key(session: Session, /, path: Path | None) -> None:
     \b
     Example:  blockota bench key
     """
-    from firmware_host.bench.log_folder import open_bench_log
-
     log = open_bench_log(session.config, environment=os.environ, folder=path)
     log.check()
     fields = {"folder": str(log.folder), "origin": log.key.name, "key": str(log.key)}

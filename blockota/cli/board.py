@@ -20,12 +20,16 @@ from blockota.cli.session import Session, VerbGroup, with_session_offline
 from blockota.errors import BoardError, RefusedError
 from blockota.files import refuse_overwriting, result_files
 from blockota.model.release import Version
+from firmware_host.bench.doctor import findings, observe
+from firmware_host.bench.log import read_log
+from firmware_host.bench.reports import held_releases
 from firmware_host.bootloader.chips import FLASH_BASE, Chip
 from firmware_host.bootloader.chips import chips as supported_chips
 from firmware_host.bootloader.entry import BoardLine
 from firmware_host.flashing.erasure import flash_of
 from firmware_host.flashing.plan import chunks
 from firmware_host.line.port_names import find_ports
+from firmware_host.simulator.__main__ import simulate as serve
 
 _KIB = 1024
 
@@ -117,8 +121,6 @@ def doctor(session: Session, /, line: BoardLine) -> None:
     \b
     Example:  blockota board doctor --port /dev/ttyUSB0
     """
-    from firmware_host.bench.doctor import findings, observe
-
     session.note("Examining the line; this takes some seconds, half a minute if nothing answers.")
     found = findings(observe(line))
     worst = next((finding for finding in found if finding.hinders), None)
@@ -167,8 +169,6 @@ def simulate(session: Session, /, options: tuple[str, ...]) -> None:
               blockota board simulate --rfc2217 3116 --wiring dtr-rts
               blockota board simulate --json -- --readout-protected
     """
-    from firmware_host.simulator.__main__ import simulate as serve
-
     try:
         program = "blockota board simulate --"
         serve(options, lambda url: session.result({"url": url}, lambda: click.echo(url)), program=program)
@@ -223,9 +223,6 @@ def list_boards(session: Session, /, logs: tuple[Path, ...], product: str | None
     Example:  blockota board list --product acme-thermo2 --version 1.2.0 \\
                   bench-1 bench-2
     """
-    from firmware_host.bench.log import read_log
-    from firmware_host.bench.reports import held_releases
-
     found = logs or bench_logs(session)
     lines = [(str(path), line.number, line.entry()) for path in found for line in read_log(path)]
     shown = [one for one in held_releases(lines) if product in (None, one.product) and version in (None, one.version)]

@@ -6,16 +6,13 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from blockota.errors import Action, UsageError
-from blockota.settings import BOARD_IMAGES_NAME
-
-if TYPE_CHECKING:
-    from blockota.settings import BenchSettings
-    from firmware_host.bench.board_images import BoardImages
+from blockota.settings import BOARD_IMAGES_NAME, BenchSettings
+from firmware_host.bench.board_images import BoardImages
+from firmware_host.bench.image_command import ImageCommand
 
 
 @dataclass(frozen=True)
@@ -74,9 +71,6 @@ class OwnImage:
         Raises:
             UsageError: the command cannot be run.
         """
-        from firmware_host.bench.board_images import BoardImages
-        from firmware_host.bench.image_command import ImageCommand
-
         command = ImageCommand.parse(self.command) if self.command else None
         return BoardImages(state / BOARD_IMAGES_NAME, command, may_make_new=self.may_make_new, may_replace=may_replace)
 

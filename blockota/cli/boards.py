@@ -16,6 +16,7 @@ import click
 from blockota.cli.session import Session
 from blockota.errors import RefusedError
 from blockota.settings import BENCH_FOLDER, JOURNALS_NAME, OLD_BENCH_LOG_NAME, STATE_FOLDER, settings_folder
+from firmware_host.bench.log_folder import bench_log_folder
 from firmware_host.bench.port import open_port
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.entry import FASTEST, BoardLine
@@ -44,8 +45,6 @@ def parse_pages(value: Any) -> tuple[int, ...]:
 
 def bench_logs(session: Session) -> list[Path]:
     """Return the paths of the bench's logs: the log file of an earlier version, if it exists, and the current log."""
-    from firmware_host.bench.log_folder import bench_log_folder
-
     state = settings_folder(session.config, environment=os.environ) / STATE_FOLDER / BENCH_FOLDER
     new, old = bench_log_folder(session.config, environment=os.environ), state / OLD_BENCH_LOG_NAME
     return [path for path in (old, new) if path.exists()] or [new]

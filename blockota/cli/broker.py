@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from blockota.bindings.serving_rights import RightsReader
+from blockota.broker.agreements import AgreementReader, check_uri
+from blockota.broker.copies import Copies
+from blockota.broker.monitoring import BrokerWatch
 from blockota.broker.plan import AgreementFacts, AgreementState, Facts, state_of
+from blockota.broker.state import BrokerState
+from blockota.broker.sync import BrokerSync, Done, failure_of
+from blockota.chain.follow import Follower
 from blockota.cli.display import counting_bar
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.listening import metrics_option
@@ -24,12 +31,8 @@ from blockota.shutdown import Stop, stop_on_signals
 from blockota.stores.source import base_url
 from blockota.url_secrets import shown_url
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # eth-account takes 0.2 s to load
     from eth_account.signers.base import BaseAccount
-
-    from blockota.broker.agreements import AgreementReader
-    from blockota.broker.state import BrokerState
-    from blockota.broker.sync import BrokerSync, Done
 
 _STATE = "broker.sqlite"
 _FILE = click.Path(path_type=Path)
@@ -86,11 +89,6 @@ def sync(
                   --announce https://broker.example --every 1m \\
                   --key keystore:broker.json
     """
-    from blockota.broker.agreements import check_uri
-    from blockota.broker.copies import Copies
-    from blockota.broker.state import BrokerState
-    from blockota.broker.sync import BrokerSync
-
     if once and every:
         raise UsageError("--once and --every exclude each other", remedy="pass one of them")
     if metrics and not every:
@@ -152,9 +150,6 @@ def _address(account: BaseAccount | None, named: str | None) -> str:
 
 
 def _reader(session: Session, state: BrokerState, *, address: str) -> AgreementReader:
-    from blockota.bindings.serving_rights import RightsReader
-    from blockota.broker.agreements import AgreementReader
-    from blockota.chain.follow import Follower
 
     settings = session.settings
     follower = Follower(
@@ -177,7 +172,6 @@ class _Rounds:
     """
 
     def __init__(self, session: Session, work: BrokerSync, *, broker: str, stop: Stop, is_endless: bool) -> None:
-        from blockota.broker.monitoring import BrokerWatch
 
         self.watch = BrokerWatch()
         self._session, self._work, self._broker = session, work, broker
@@ -192,8 +186,6 @@ class _Rounds:
             RefusedError: a response is malformed, or a step was refused.
             KeyboardInterrupt: a signal stopped the round before its last step.
         """
-        from blockota.broker.sync import failure_of
-
         steps: list[Done] = []
         failure: BlockOTAError | None = None
         self._stop.sentence = "" if self._session.as_json else _STOPPING

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
+from blockota.approval.chain_view import SafeState
+from blockota.bindings.block_ota import pause_call, resume_call
+from blockota.bindings.safe import read_safe
+from blockota.chain.transaction import coins
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.next_steps import after_pausing
 from blockota.cli.options import ProposalOptions, may_propose_options, proposing_options, save_proposal
 from blockota.cli.proposal_text import show_part
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import ChainError, RefusedError, UsageError
-
-if TYPE_CHECKING:
-    from blockota.approval.chain_view import SafeState
+from blockota.vendor.propose import propose
 
 
 @click.group(cls=VerbGroup)
@@ -30,8 +30,6 @@ def show(session: Session, /) -> None:
     \b
     Example:  blockota contract show
     """
-    from blockota.bindings.safe import read_safe
-
     owner, paused = session.contract.owner_and_paused()
     safe = read_safe(session.chain, owner)
     fields = {
@@ -54,8 +52,6 @@ def show(session: Session, /) -> None:
 
 def _warn_of_poor_owners(session: Session, safe: SafeState) -> list[str] | None:
     """Return the owners that cannot pay for an emergency pause (None if unknown), and print a warning for each."""
-    from blockota.chain.transaction import coins
-
     try:
         cost, poor = session.contract.find_poor(safe.owners)
     except RefusedError as error:
@@ -86,9 +82,6 @@ def pause(session: Session, /, key: str, password_fd: int | None, proposing: Pro
     \b
     Example:  blockota contract pause --key keystore:alice.json
     """
-    from blockota.bindings.block_ota import pause_call
-    from blockota.vendor.propose import propose
-
     # One owner is enough to pause, because an incident cannot wait for a quorum. Resuming takes the threshold.
     if bool(key) == bool(proposing):
         raise UsageError(
@@ -117,7 +110,4 @@ def resume(session: Session, /, proposing: ProposalOptions) -> None:
     \b
     Example:  blockota contract resume --reason "1.4.1 is sound" -o resume.json
     """
-    from blockota.bindings.block_ota import resume_call
-    from blockota.vendor.propose import propose
-
     save_proposal(session, lambda reason: propose(session.contract, resume_call(), reason=reason), proposing)

@@ -20,6 +20,7 @@ from blockota.cli.demo_walk import DemoWalk, demo_environment
 from blockota.cli.parameters import NumberRange
 from blockota.cli.session import Session, with_session
 from blockota.errors import UsageError
+from blockota.formats.cid import cid_of
 from blockota.shutdown import stop_on_signals
 
 _IMAGES = Path("examples/bluepill/images")
@@ -125,8 +126,6 @@ def _flash(walk: DemoWalk, port: str, *options: str, expect: int = 0) -> None:
 
 def _tamper(store: Path, copy: Path, *, image: Path) -> None:
     """Copy a store, and change one byte of an image in the copy."""
-    from blockota.formats.cid import cid_of
-
     shutil.copytree(store, copy)
     with image.open("rb") as stream:
         name = str(cid_of(stream))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blockota.chain.local import LocalChain, free_port
 from blockota.cli.layout import print_sentence
 from blockota.cli.session import Session
 from blockota.errors import BlockOTAError
@@ -54,7 +55,6 @@ class DemoWalk:
     """Runs commands in the folder of the demonstration, prints them with their results, and records their output."""
 
     def __init__(self, session: Session, folder: Path, *, is_verbose: bool) -> None:
-        from blockota.chain.local import free_port
 
         self.session, self.folder, self.port, self.is_verbose = session, folder, free_port(), is_verbose
         self.steps: list[dict[str, Any]] = []
@@ -156,8 +156,6 @@ class DemoWalk:
 
     def stop_chain(self) -> None:
         """Stop the local chain of the demonstration."""
-        from blockota.chain.local import LocalChain
-
         LocalChain(self.folder / ".blockota", self.port).stop()
 
     def say(self, line: str, *, mark: str = "", style: str = "") -> None:

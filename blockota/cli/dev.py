@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
 
+from blockota.chain import Chain
+from blockota.chain.local import LocalChain
 from blockota.cli.parameters import NumberRange
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.deployment import GATEWAY_FOLDER, LOCAL_CHAIN_ID, LOCAL_GATEWAY_CHAIN_ID, Deployment, settings_text
 from blockota.errors import Action, RefusedError
 from blockota.files import write_result
+from blockota.keys import dev_account
 from blockota.settings import FILE_NAME, STATE_FOLDER, load_settings
 from blockota.url_secrets import shown_url
-
-if TYPE_CHECKING:
-    from blockota.chain import Chain
-    from blockota.chain.local import LocalChain
+from blockota.vendor.example import PRODUCT, set_up, write_keys
 
 FOLDER = Path(STATE_FOLDER)
 PORT = 8545
@@ -106,8 +105,6 @@ def status(session: Session, /, port: int | None) -> None:
     \b
     Example:  blockota dev status
     """
-    from blockota.chain import Chain
-
     local, *others = _local_chains(port)
     if local.pid is None:
         was_started = local.last_port(FOLDER) is not None
@@ -152,8 +149,6 @@ def _local_chains(port: int | None, *, two_chains: bool = False) -> list[LocalCh
     Raises:
         RefusedError: this folder was set up with a single chain.
     """
-    from blockota.chain.local import LocalChain
-
     folder, port = FOLDER / GATEWAY_FOLDER, port or LocalChain.last_port(FOLDER) or PORT
     chains = [LocalChain(FOLDER, port)]
     if two_chains and not folder.exists() and Deployment.path(Path(), LOCAL_CHAIN_ID).exists():
@@ -202,8 +197,6 @@ def _deployed(chain: Chain) -> Deployment | None:
 
 
 def _set_up(session: Session, chains: Sequence[Chain]) -> list[Deployment]:
-    from blockota.keys import dev_account
-    from blockota.vendor.example import set_up, write_keys
 
     session.note("Deploying the Safes and the contracts, pairing a product, enrolling identities ...")
     made = set_up(chains[0], chains[-1], dev_account(_PAYER))[: len(chains)]
@@ -230,6 +223,5 @@ def _write_settings(session: Session, chains: Sequence[LocalChain], deployments:
 
 
 def _product() -> str:
-    from blockota.vendor.example import PRODUCT
 
     return PRODUCT.name

@@ -7,12 +7,13 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import click
 from click.types import FuncParamType
 
+from blockota.bindings.devices import change_arguments, import_call
 from blockota.cli.device_parties import FILE, REGISTRANT_KEY, devices_contract, read_text, registrant, site, spec
 from blockota.cli.identity import UUID_TYPE
 from blockota.cli.keys import key_option, open_key
@@ -27,11 +28,11 @@ from blockota.cli.options import (
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import UsageError, shortened
 from blockota.files import read_input
+from blockota.formats.public_key import PublicKey
 from blockota.model.device import Device, device_key, read_batch, registration_of, split_name
+from blockota.model.iot_import import MOST_THINGS, find_spec, plan_things, read_transactions, things_of
 from blockota.model.release import show_time
-
-if TYPE_CHECKING:
-    from blockota.formats.public_key import PublicKey
+from blockota.vendor.propose import propose
 
 _Found = TypeVar("_Found")
 _MAX_NUMBER, _NONCE_SIZE, _MAX_FILE_SIZE = (1 << 64) - 1, 16, 1 << 26
@@ -194,10 +195,6 @@ def import_(
     Example:  blockota device import things.jsonl \\
                   --site 0f8fad5b-d9cb-469f-a165-70867728950e -o import.json
     """
-    from blockota.bindings.devices import import_call
-    from blockota.model.iot_import import MOST_THINGS, find_spec, plan_things, read_transactions, things_of
-    from blockota.vendor.propose import propose
-
     if (gateway is None) == (model is None):
         raise UsageError(
             "--site and --spec are alternatives",
@@ -380,7 +377,6 @@ def list_(session: Session, /, gateway: UUID | None, model: str | None) -> None:
 
 
 def _change(session: Session, name: int | str, function: str, done: str, how: _How, **arguments: str) -> None:
-    from blockota.bindings.devices import change_arguments
 
     contract = devices_contract(session)
     found = contract.known_device(name)

@@ -7,12 +7,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import click
 from click.types import FuncParamType
 
+from blockota.bindings.block_ota import BlockOTAContract
+from blockota.bindings.devices import DevicesContract
 from blockota.cli.identity import UUID_TYPE
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.options import ProposalOptions, proposing_options, save_call
@@ -23,9 +25,6 @@ from blockota.files import read_input
 from blockota.formats.iotregistry import compressed
 from blockota.model.device import SpecUpdate, account_of
 from blockota.model.release import product_key, show_time
-
-if TYPE_CHECKING:
-    from blockota.bindings.devices import DevicesContract
 
 FILE = click.Path(path_type=Path)
 REGISTRANT_KEY = key_option("The registrant's")
@@ -287,8 +286,6 @@ def list_sites(session: Session) -> None:
 
 def devices_contract(session: Session) -> DevicesContract:
     """Return the contract DeviceRegistry of the gateway chain."""
-    from blockota.bindings.devices import DevicesContract
-
     return session.gateway.open(DevicesContract)
 
 
@@ -315,7 +312,6 @@ def _name(name: str) -> bytes:
 
 
 def _change_list(session: Session, entry: _Entry, *, allowed: bool) -> None:
-    from blockota.bindings.block_ota import BlockOTAContract
 
     chain_id, block_ota = entry.chain_id or session.settings.chain_id, entry.contract
     update = SpecUpdate(chain_id, block_ota or session.connection.contract_address, entry.product, allowed=allowed)

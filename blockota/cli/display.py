@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
+
+from rich.constrain import Constrain
+from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, TextColumn, TransferSpeedColumn
 
 from blockota.cli.session import Session
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, ProgressColumn
-
-    from blockota.model.release import Release
+from blockota.model.release import Release
+from blockota.stores.search import SearchObserver, find_image
 
 _PART_SIZE = 1 << 20
 _ECHO = len("^C^C^C^C")
@@ -26,8 +26,6 @@ def search_image(session: Session, release: Release, *, named: Sequence[str], in
         VerificationError: check 4 failed, because every image that was found differs from the release.
         StoreError: no source serves the image.
     """
-    from blockota.stores.search import SearchObserver, find_image
-
     stages = session.connection.image_sources(named).stages(release)
     with progress_bar(session, "Fetching", total=release.size) as bar:
         find_image(release, session.store, stages=stages, into=into, observer=SearchObserver(session.note, bar))
@@ -50,8 +48,6 @@ def progress_bar(session: Session, what: str, *, total: int | None) -> Iterator[
 
     The progress bar disappears at the end. Without a terminal or with ``--json``, no progress bar is shown.
     """
-    from rich.progress import TransferSpeedColumn
-
     with bars_of(session, TransferSpeedColumn()) as bars:
         task = bars.add_task(what, total=total)
         yield lambda done: bars.update(task, completed=done)
@@ -84,8 +80,6 @@ def bars_of(session: Session, last: ProgressColumn) -> Progress:
     Printed lines appear above the bars, which disappear at the end. No bar is shown with ``--json``, without a
     terminal, on a dumb terminal, or with NO_COLOR.
     """
-    from rich.constrain import Constrain
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
     class Bars(Progress):
         def get_renderables(self) -> Iterator[Constrain]:

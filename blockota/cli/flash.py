@@ -6,25 +6,31 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from blockota.bindings.devices import DevicesContract
 from blockota.cli.board_images import OwnImage, board_image_options
 from blockota.cli.boards import JOURNALS
+from blockota.cli.flash_display import FlashDisplay, finish
 from blockota.cli.lines import lines_options
 from blockota.cli.options import source_option
 from blockota.cli.parameters import VERSION
 from blockota.cli.session import Session, with_session
+from blockota.desk import describe
 from blockota.errors import Action, UsageError
 from blockota.files import make_folder
+from blockota.model.facts import Consent
+from blockota.model.manifest import Description
+from blockota.model.release import Release, Version
 from blockota.shutdown import stop_on_signals
-
-if TYPE_CHECKING:
-    from blockota.model.manifest import Description
-    from blockota.model.release import Release, Version
-    from firmware_host.bench.result import BoardResult
-    from firmware_host.bootloader.entry import BoardLine
+from firmware_host.bench.job import Bench, require_interrupted_runs
+from firmware_host.bench.log_folder import login_name, open_bench_log
+from firmware_host.bench.offers import ImageSource, Offers
+from firmware_host.bench.result import BoardResult
+from firmware_host.bench.watch import PortWatch, at_all_ports
+from firmware_host.bootloader.entry import BoardLine
+from firmware_host.flashing.contents import Proof
 
 
 @click.command()
@@ -75,14 +81,6 @@ def flash(
     \b
     Example:  blockota flash --product acme-thermo2 --port /dev/ttyUSB0
     """
-    from blockota.cli.flash_display import FlashDisplay, finish
-    from blockota.model.facts import Consent
-    from firmware_host.bench.job import Bench, require_interrupted_runs
-    from firmware_host.bench.log_folder import login_name, open_bench_log
-    from firmware_host.bench.offers import ImageSource, Offers
-    from firmware_host.bench.watch import PortWatch, at_all_ports
-    from firmware_host.flashing.contents import Proof
-
     product = product or (None if resume else session.bench.product)  # a journal names the product of its run
     _require_consistent(lines, product, watch=watch, resume=resume)
     own = own.completed(session.bench, product, resume=resume)
@@ -141,13 +139,11 @@ def _find_device(session: Session, unique_id: str) -> int:
     alias = session.bench.device_alias
     if alias is None:
         return 0
-    from blockota.bindings.devices import DevicesContract
 
     return session.gateway.open(DevicesContract).number_of(f"{alias}/{unique_id}") or 0
 
 
 def _describe(session: Session, source: Sequence[str], release: Release) -> Description:
-    from blockota.desk import describe  # the vendor's side of the library, which few runs need
 
     return describe(session.connection, release, source)
 

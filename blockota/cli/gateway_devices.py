@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from blockota.cli.session import Session
+from blockota.gateway.monitoring import DevicePlan
+from blockota.ledger.log import TileLog
+from blockota.ledger.log_settings import load_log
 from blockota.model.delivery import Delivery, Stage
+from blockota.model.receipt import LogEntry
 from blockota.model.release import show_time
-
-if TYPE_CHECKING:
-    from blockota.gateway.monitoring import DevicePlan
-    from blockota.model.receipt import LogEntry
 
 _SHOWN, _LONGEST_TEXT = 20, 240
 """The number of entries in the table of a device, and the characters of a text in it. ``--json`` has the whole text."""
@@ -129,10 +129,6 @@ def delivery_fields(
 
 def _history(session: Session, number: int) -> list[tuple[int, LogEntry]]:
     """Return the entries of a device, oldest first, with their indices."""
-    from blockota.ledger.log import TileLog
-    from blockota.ledger.log_settings import load_log
-    from blockota.model.receipt import LogEntry
-
     log = TileLog(load_log(session.config, environment=os.environ).folder)
     of_device = number.to_bytes(8)
     return [(index, LogEntry.decode(raw)) for index, raw in enumerate(log.entries()) if raw[3:11] == of_device]

@@ -7,12 +7,13 @@ import hashlib
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import click
 from click.types import FuncParamType
 
+from blockota.bindings.identities import IdentitiesContract, enrolment_argument, key_arguments
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.options import ProposalDetails, ProposalOptions, may_propose_options, proposing_options, save_call
 from blockota.cli.parameters import address as read_address
@@ -20,10 +21,7 @@ from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import UsageError
 from blockota.model.identity import Enrolment, Identity, IdentityKind, Keys, ban_reason, identity_kind, virtual_ip_of
 from blockota.model.release import show_time
-
-if TYPE_CHECKING:
-    from blockota.bindings.identities import IdentitiesContract
-    from blockota.vendor.enrolment import KeyNames
+from blockota.vendor.enrolment import KeyNames, read_enrolments
 
 _FILE = click.Path(path_type=Path)
 
@@ -75,7 +73,6 @@ def key_options(command: Callable[..., None]) -> Callable[..., None]:
         tunnel_key: str | None,
         **kwargs: object,
     ) -> None:
-        from blockota.vendor.enrolment import KeyNames
 
         command(*args, keys=KeyNames(public_key, account, log_key, tunnel_key), **kwargs)
 
@@ -112,9 +109,6 @@ def enrol(
                   --log-key log.pub -o enrol.json \\
                   --account 0x90F79bf6EB2c4f870365E785982E1f101E93b906
     """
-    from blockota.bindings.identities import enrolment_argument
-    from blockota.vendor.enrolment import read_enrolments
-
     if listed is not None:
         if any((kind, name, virtual_ip, keys.key, keys.account, keys.log_key, keys.tunnel_key)):
             raise UsageError(
@@ -157,8 +151,6 @@ def rotate(session: Session, /, name: UUID, keys: KeyNames, proposing: ProposalO
     Example:  blockota identity rotate 0f8fad5b-d9cb-469f-a165-70867728950e \\
                   --public-key new.pem -o rotate.json
     """
-    from blockota.bindings.identities import key_arguments
-
     contract = _contract(session)
     before = contract.known_identity(name).keys
     after = keys.read(before)
@@ -323,6 +315,5 @@ def _key_rows(keys: Keys) -> dict[str, object]:
 
 
 def _contract(session: Session) -> IdentitiesContract:
-    from blockota.bindings.identities import IdentitiesContract
 
     return session.gateway.open(IdentitiesContract)

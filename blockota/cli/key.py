@@ -14,6 +14,11 @@ from blockota.cli.session import Session, VerbGroup, with_session_offline
 from blockota.deployment import LOCAL_CHAIN_ID
 from blockota.errors import UsageError
 from blockota.files import check_new_file, home_path, read_input, write_result
+from blockota.formats.iotregistry import compressed
+from blockota.formats.mcuboot_signature import digest_to_sign, key_hash, with_signature
+from blockota.formats.public_key import KeyKind, PublicKey
+from blockota.keys import create_keystore, open_token_key, public_key_of
+from blockota.model.draft import MAX_PROGRAM
 
 
 def _keystore_path(value: str) -> Path:
@@ -41,8 +46,6 @@ def new(session: Session, /, file: Path, password_fd: int | None) -> None:
     \b
     Example:  blockota key new alice.json
     """
-    from blockota.keys import create_keystore
-
     ask = functools.partial(ask_password, is_new=True) if password_fd is None else password_source(password_fd)
     address = create_keystore(file, ask_password=ask)
     uri = f"keystore:{file}"
@@ -91,10 +94,6 @@ def public(session: Session, /, uri: str, output: Path | None, password_fd: int 
               blockota key public -o log.pem \\
                   'pkcs11:token=gateway;object=log?module-path=/lib/p11.so'
     """
-    from blockota.formats.iotregistry import compressed
-    from blockota.formats.public_key import KeyKind, PublicKey
-    from blockota.keys import open_token_key, public_key_of
-
     curve, text = "secp256k1", ""
     if uri.startswith("pkcs11:"):
         found = open_token_key(uri, environment=os.environ, ask_pin=password_source(password_fd))
@@ -129,11 +128,6 @@ def sign_image(session: Session, /, image: Path, *, key: str, output: Path, pass
     Example:  blockota key sign-image unsigned.bin -o signed.bin \\
                   --key 'pkcs11:token=acme;object=image?module-path=/lib/p11.so'
     """
-    from blockota.formats.mcuboot_signature import digest_to_sign, key_hash, with_signature
-    from blockota.formats.public_key import KeyKind, PublicKey
-    from blockota.keys import open_token_key
-    from blockota.model.draft import MAX_PROGRAM
-
     if not key.startswith("pkcs11:"):
         raise UsageError(
             "the key cannot sign an image here",

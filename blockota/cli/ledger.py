@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import click
 
+from blockota.bindings.devices import DevicesContract
+from blockota.bindings.identities import IdentitiesContract
+from blockota.bindings.producers import ProducersContract
+from blockota.bindings.update_ledger import ProvenEntry, UpdateLedgerContract
 from blockota.cli.device import DEVICE_NAME
 from blockota.cli.identity import UUID_TYPE
 from blockota.cli.keys import key_option, open_key
@@ -16,12 +19,12 @@ from blockota.cli.parameters import VERSION, NumberRange
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import Action, RefusedError, UsageError, shortened
 from blockota.formats.tlog import TreeHead
+from blockota.ledger.evidence import find_evidence, proven_entry
+from blockota.ledger.log import TileLog
 from blockota.model.anchored_log import AnchoredLog, LogState
 from blockota.model.receipt import ReleaseId
 from blockota.model.release import Version, show_time
-
-if TYPE_CHECKING:
-    from blockota.bindings.update_ledger import ProvenEntry, UpdateLedgerContract
+from blockota.operations.ordering import releases_of
 
 _FOLDER = click.Path(path_type=Path)
 _INDEX = NumberRange(0, (1 << 64) - 1)
@@ -46,9 +49,6 @@ def show(session: Session, /, keeper: UUID | None) -> None:
     \b
     Example:  blockota ledger show 0f8fad5b-d9cb-469f-a165-70867728950e
     """
-    from blockota.bindings.identities import IdentitiesContract
-    from blockota.bindings.update_ledger import UpdateLedgerContract
-
     contract, identities = session.gateway.open(UpdateLedgerContract), session.gateway.open(IdentitiesContract)
     if keeper is None:
         found = [(one, contract.log(one.uuid)) for one in identities.identities()]
@@ -96,11 +96,6 @@ def installed(
     Example:  blockota ledger installed --product acme-thermo2 --version 1.4.0 \\
                   acme/thermo2/0001
     """
-    from blockota.bindings.devices import DevicesContract
-    from blockota.bindings.producers import ProducersContract
-    from blockota.bindings.update_ledger import UpdateLedgerContract
-    from blockota.operations.ordering import releases_of
-
     if producer is None:
         contract = session.contract
     else:  # the settings of a city may lack the contract of a vendor
@@ -148,10 +143,6 @@ def suspect(
     Example:  blockota ledger suspect 0f8fad5b-d9cb-469f-a165-70867728950e \\
                   --log gateway-log --key keystore:auditor.json
     """
-    from blockota.bindings.update_ledger import UpdateLedgerContract
-    from blockota.ledger.evidence import find_evidence, proven_entry
-    from blockota.ledger.log import TileLog
-
     if len(indices) not in (0, 2):
         raise UsageError(
             "evidence needs two entries",
@@ -197,8 +188,6 @@ def decide(
     Example:  blockota ledger decide 0f8fad5b-d9cb-469f-a165-70867728950e \\
                   --device 300 --resume --key keystore:administrator.json
     """
-    from blockota.bindings.update_ledger import UpdateLedgerContract
-
     if resume is None:
         raise UsageError("no decision is given", remedy="choose one: resume or retire", action=Action.DECIDE_ON_LOG)
     contract = session.gateway.open(UpdateLedgerContract)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from blockota.bindings.devices import DevicesContract
+from blockota.bindings.identities import IdentitiesContract
+from blockota.bindings.update_ledger import UpdateLedgerContract
 from blockota.cli.parameters import NumberRange
 from blockota.cli.session import Session, with_session
-
-if TYPE_CHECKING:
-    from blockota.ledger.anchored import CheckedAnchor
-    from blockota.ledger.trust import TrustedKeys
-    from blockota.ledger.verify import VerifiedEntry
-    from blockota.model.proof_file import ProofFile
+from blockota.files import read_input, refuse_overwriting, write_result
+from blockota.ledger.anchored import CheckedAnchor, check_anchor, check_device_key, find_anchor
+from blockota.ledger.log import TileLog
+from blockota.ledger.log_settings import load_log
+from blockota.ledger.trust import TrustedKeys, load_trust
+from blockota.ledger.verify import VerifiedEntry, verify_proof
+from blockota.model.proof_file import MAX_PROOF_FILE_SIZE, ProofFile
+from blockota.model.receipt import LogEntry
+from blockota.model.release import show_time
 
 
 @click.command()
@@ -35,11 +40,6 @@ def verify(session: Session, /, file: Path, trust: Path | None, *, asks_chain: b
     \b
     Example:  blockota log verify RECEIPT.json --trust trust.toml
     """
-    from blockota.files import read_input
-    from blockota.ledger.trust import load_trust
-    from blockota.ledger.verify import verify_proof
-    from blockota.model.proof_file import MAX_PROOF_FILE_SIZE, ProofFile
-
     keys = load_trust(trust or session.config, environment=os.environ)
     proof = ProofFile.from_json(read_input(file, limit=MAX_PROOF_FILE_SIZE))
     found = verify_proof(proof, keys)
@@ -83,20 +83,11 @@ def receipt(
     \b
     Example:  blockota log receipt 4321 -o RECEIPT.json
     """
-    from blockota.files import refuse_overwriting, write_result
-    from blockota.ledger.log import TileLog
-    from blockota.ledger.log_settings import load_log
-    from blockota.model.proof_file import ProofFile
-    from blockota.model.receipt import LogEntry
-
     refuse_overwriting(output, None, force=force)
     reader = TileLog(folder or load_log(session.config, environment=os.environ).folder).published
     proof = reader.prove_inclusion(index)
     entry, anchor = LogEntry.decode(proof.entry), None
     if asks_chain and entry.gateway:
-        from blockota.bindings.update_ledger import UpdateLedgerContract
-        from blockota.ledger.anchored import find_anchor
-
         anchor = find_anchor(reader, proof, entry.gateway, session.gateway.open(UpdateLedgerContract))
     file = ProofFile(proof.entry, index, proof.path, proof.checkpoint.encode().decode(), anchor)
     write_result(output, file.to_json())
@@ -111,9 +102,6 @@ def counted_entries(count: int) -> str:
 
 
 def _check_anchor(session: Session, found: VerifiedEntry, proof: ProofFile) -> CheckedAnchor:
-    from blockota.bindings.identities import IdentitiesContract
-    from blockota.bindings.update_ledger import UpdateLedgerContract
-    from blockota.ledger.anchored import check_anchor
 
     chain = session.gateway
     contracts = chain.open(UpdateLedgerContract), chain.open(IdentitiesContract)
@@ -121,15 +109,12 @@ def _check_anchor(session: Session, found: VerifiedEntry, proof: ProofFile) -> C
 
 
 def _check_device(session: Session, found: VerifiedEntry, keys: TrustedKeys) -> str:
-    from blockota.bindings.devices import DevicesContract
-    from blockota.ledger.anchored import check_device_key
 
     device = found.entry.device
     return check_device_key(device, keys.devices[device], session.gateway.open(DevicesContract).versions(device))
 
 
 def _anchor_row(proof: ProofFile, anchored: CheckedAnchor | None) -> str:
-    from blockota.model.release import show_time
 
     if anchored:
         keeper = f"{anchored.keeper.kind} {anchored.keeper.uuid}"
@@ -141,7 +126,6 @@ def _anchor_row(proof: ProofFile, anchored: CheckedAnchor | None) -> str:
 
 
 def _rows(found: VerifiedEntry, *, trusted: int, quorum: int) -> dict[str, object]:
-    from blockota.model.release import show_time
 
     entry, evidence, rows = found.entry, found.evidence, dict[str, object]()
     rows["entry"] = f"{entry.kind}, index {found.index:,} of the log {found.log_key.name}"

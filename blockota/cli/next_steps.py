@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from blockota.approval.chain_view import ChainView
+from blockota.approval.proposal import Proposal
 from blockota.errors import shortened
 from blockota.model.release import Version, product_name
+from blockota.vendor.files import is_beside
+from blockota.vendor.queue import ListedProposal, ProposalState
 
-if TYPE_CHECKING:
-    from blockota.approval.chain_view import ChainView
-    from blockota.approval.proposal import Proposal
+if TYPE_CHECKING:  # the package would delay every command
     from blockota.broker.sync import Done
-    from blockota.vendor.queue import ListedProposal
 
 _AFTER_EXECUTION = {
     "pairOem": "`blockota release publish IMAGE --product {product} --version VERSION -o FILE` proposes a release",
@@ -102,8 +103,6 @@ def after_finding_packs(packs: Sequence[Path]) -> str:
 
 def after_listing(listed: Sequence[ListedProposal]) -> str:
     """Return the next step for a folder's proposals, in order of execution; empty if no proposal is pending."""
-    from blockota.vendor.queue import ProposalState
-
     first = listed[0]
     if first.state is ProposalState.LATER:
         waits = f"Nonce {first.next_nonce} must be executed first, and no pending proposal here takes it"
@@ -127,8 +126,6 @@ def after_signing(file: Path, signature: Path, proposal: Proposal, *, signed: in
 
     A signature that was made off line must be sent back to the proposer.
     """
-    from blockota.vendor.files import is_beside
-
     if view.source:
         return f"{signed} of {view.safe.threshold} signed here. Send {signature} back to the sender of {file}"
     if not is_beside(signature, file):

@@ -8,27 +8,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from blockota.approval.chain_view import SafeState
 from blockota.approval.intent import CONTRACTS, one_line
+from blockota.approval.proposal import Proposal
+from blockota.bindings.contract import OwnedContract
+from blockota.bindings.safe import read_safe
 from blockota.cli.keys import OpenSigner, sign_option
 from blockota.cli.next_steps import after_proposing
 from blockota.cli.parameters import NONCE, VALIDITY
 from blockota.cli.session import Session
+from blockota.connection import Connection
+from blockota.desk import unattended_signer
 from blockota.errors import shortened
 from blockota.settings import GATEWAY_REGISTRIES, REGISTRIES
-
-if TYPE_CHECKING:
-    from blockota.approval.chain_view import SafeState
-    from blockota.approval.proposal import Proposal
-    from blockota.bindings.contract import OwnedContract
-    from blockota.connection import Connection
-    from blockota.vendor.propose import Reason
-    from blockota.vendor.queue import QueuePlace
-    from blockota.vendor.unattended import WrittenProposal
-
+from blockota.vendor.propose import Reason, propose_call
+from blockota.vendor.queue import QueuePlace, find_place, read_queue
+from blockota.vendor.unattended import WrittenProposal, write_proposal
 
 _URGENT = frozenset({"pause", "resume", "revoke"})
 """Calls that should not wait for others: while the contract is paused, a release before a resumption cannot succeed."""
@@ -56,9 +55,6 @@ class ProposalOptions:
         Raises:
             ProposalError: the text of the reason or of the proposer cannot be shown safely.
         """
-        from blockota.vendor.propose import Reason
-        from blockota.vendor.queue import read_queue
-
         return Reason(
             one_line(self.reason),
             int(time.time()),
@@ -139,8 +135,6 @@ def save_call(
     details: ProposalDetails | None = None,
 ) -> None:
     """Propose to call a function of a registry, and write the proposal file (`save_proposal`)."""
-    from blockota.vendor.propose import propose_call
-
     save_proposal(
         session,
         lambda reason: propose_call(contract, function, *arguments, reason=reason),
@@ -166,11 +160,6 @@ def write_proposed(
         UsageError: the file exists or cannot be written.
         ProposalError: the proposal has a red flag, so a person must sign it.
     """
-    from blockota.bindings.safe import read_safe
-    from blockota.desk import unattended_signer
-    from blockota.vendor.queue import find_place, read_queue
-    from blockota.vendor.unattended import write_proposal
-
     path, sign, reason = proposing.output, proposing.sign, proposing.as_reason()
     open_signer = partial(unattended_signer, connection, sign, reason=reason) if sign else None
     written = write_proposal(path, lambda: make(reason), open_signer=open_signer)

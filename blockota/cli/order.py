@@ -6,26 +6,39 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import click
 
+from blockota.approval.proposal import Proposal
+from blockota.bindings.block_ota import BlockOTAContract
+from blockota.bindings.devices import DevicesContract
+from blockota.bindings.identities import IdentitiesContract
+from blockota.bindings.orders import OrdersContract
+from blockota.bindings.producers import ProducersContract
 from blockota.cli.identity import UUID_TYPE
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.options import ProposalOptions, may_propose_options, save_proposal
 from blockota.cli.parameters import TIME, VERSION, NumberRange
 from blockota.cli.session import Session, VerbGroup, with_session
+from blockota.desk import complete_draft
 from blockota.errors import Action, RefusedError, UsageError
 from blockota.files import read_input
 from blockota.model.draft import Draft
 from blockota.model.order import DEFAULT_DEADLINE, Group, GroupKind, Order, OrderStatus, read_devices
 from blockota.model.release import Version, show_time
-
-if TYPE_CHECKING:
-    from blockota.approval.proposal import Proposal
-    from blockota.bindings.block_ota import BlockOTAContract
-    from blockota.vendor.propose import Reason
+from blockota.operations.ordering import (
+    is_published,
+    model_group,
+    orderable_release,
+    releases_of,
+    require_allowed,
+    require_operator,
+    site_group,
+)
+from blockota.vendor.propose import Reason
+from blockota.vendor.publish import propose_releases
 
 _FILE = click.Path(path_type=Path)
 _NUMBER = NumberRange(1, (1 << 64) - 1)
@@ -85,9 +98,6 @@ def update(session: Session, /, producer: str | None, ordering: OrderOptions) ->
                   --product acme-thermo2 --version 1.4.0 \\
                   --key keystore:operator.json
     """
-    from blockota.bindings.producers import ProducersContract
-    from blockota.operations.ordering import releases_of
-
     if producer is None:
         contract = session.contract
     else:  # the settings of a city may lack the contract of a vendor
@@ -111,10 +121,6 @@ def configure(session: Session, /, image: Path, ordering: OrderOptions, proposin
                   --product acme-thermo2-cfg --version 1.0.3 -o cfg-1.0.3.json \\
                   --key keystore:operator.json
     """
-    from blockota.bindings.block_ota import BlockOTAContract
-    from blockota.desk import complete_draft
-    from blockota.operations.ordering import is_published
-
     city = BlockOTAContract(session.chain, session.connection.owned("configurations").address)
     draft = complete_draft(
         session.connection, Draft(ordering.product, ordering.version, configuration=True), image, contract=city
@@ -137,8 +143,6 @@ def cancel(session: Session, /, number: int, key: str, password_fd: int | None) 
     \b
     Example:  blockota order cancel 12 --key keystore:operator.json
     """
-    from blockota.bindings.orders import OrdersContract
-
     orders = session.gateway.open(OrdersContract)
     account = open_key(session.gateway.settings.chain_id, key, password_fd)
     orders.cancel(account, orders.known_order(number))
@@ -173,8 +177,6 @@ def group(
     Example:  blockota order group thermo2-berlin --model thermo2 \\
                   --key keystore:operator.json
     """
-    from blockota.bindings.orders import OrdersContract
-
     orders = session.gateway.open(OrdersContract)
     if given := [value for value in (model, site, listed) if value is not None]:
         if len(given) > 1:
@@ -206,8 +208,6 @@ def list_(session: Session, /, name: str | None, *, everything: bool) -> None:
     \b
     Example:  blockota order list --group thermo2-berlin
     """
-    from blockota.bindings.orders import OrdersContract
-
     orders = session.gateway.open(OrdersContract).orders()
     found = [one for one in orders if name in (None, one.group) and (everything or one.status is OrderStatus.OPEN)]
     columns = ("NUMBER", "GROUP", "RELEASE", "STATUS", "WINDOW", "OPERATOR")
@@ -226,8 +226,6 @@ def show(session: Session, /, number: int) -> None:
     \b
     Example:  blockota order show 12
     """
-    from blockota.bindings.orders import OrdersContract
-
     orders = session.gateway.open(OrdersContract)
     found = orders.known_order(number)
     of_group = orders.known_group(found.group)
@@ -237,10 +235,6 @@ def show(session: Session, /, number: int) -> None:
 
 def _send_order(session: Session, contract: BlockOTAContract, ordering: OrderOptions) -> None:
     """Check a release, and send the order of the release for a group."""
-    from blockota.bindings.orders import OrdersContract
-    from blockota.bindings.producers import ProducersContract
-    from blockota.operations.ordering import orderable_release
-
     producers, orders = session.connection.open(ProducersContract), session.gateway.open(OrdersContract)
     found = orderable_release(
         producers,
@@ -268,12 +262,6 @@ def _propose_configuration(
     ordering: OrderOptions,
 ) -> None:
     """Write the proposal to publish a configuration, unless the file exists or the later order would be refused."""
-    from blockota.bindings.devices import DevicesContract
-    from blockota.bindings.identities import IdentitiesContract
-    from blockota.bindings.orders import OrdersContract
-    from blockota.operations.ordering import require_allowed, require_operator
-    from blockota.vendor.publish import propose_releases
-
     if proposing is None:
         raise UsageError(
             f"{draft.product} {draft.version} is not published",
@@ -302,9 +290,6 @@ def _propose_configuration(
 
 
 def _group_of(session: Session, name: str, *, model: str | None, site: UUID | None, listed: Path | None) -> Group:
-    from blockota.bindings.devices import DevicesContract
-    from blockota.bindings.identities import IdentitiesContract
-    from blockota.operations.ordering import model_group, site_group
 
     if model is not None:
         return model_group(session.gateway.open(DevicesContract), name, model)
@@ -328,7 +313,6 @@ def _rows_of_order(found: Order) -> dict[str, object]:
 
 
 def _rows_of_group(session: Session, found: Group) -> dict[str, object]:
-    from blockota.bindings.devices import DevicesContract
 
     devices = f"of the site {found.site}" if found.site else f"of the list with the root {found.value.hex()}"
     if found.kind is GroupKind.MODEL:

@@ -13,6 +13,7 @@ from blockota.cli.signing import FILE, image_inputs, image_options, open_view, r
 from blockota.errors import shortened
 from blockota.files import result_file
 from blockota.vendor.files import PACK_MARK, read_proposal, refuse_to_replace
+from blockota.vendor.pack import write_pack
 
 
 @click.command()
@@ -37,8 +38,6 @@ def pack(
     Example:  blockota proposal pack 1.4.0.json
               blockota proposal sign 1.4.0.pack --key keystore:bob.json
     """
-    from blockota.vendor.pack import write_pack
-
     proposal = read_proposal(file)
     path = output or file.with_suffix(".pack")
     refuse_to_replace(path, PACK_MARK)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
+from blockota.approval.proposal import Proposal
 from blockota.approval.registry_flags import registry_flags
+from blockota.bindings.producers import ProducersContract
 from blockota.cli.options import ProposalOptions, proposing_options, save_call, save_proposal
 from blockota.cli.parameters import ADDRESS
 from blockota.cli.session import Session, VerbGroup, with_session
+from blockota.desk import view_of
 from blockota.ethereum import ZERO_ADDRESS
 from blockota.model.release import product_key, show_time
-
-if TYPE_CHECKING:
-    from blockota.approval.proposal import Proposal
-    from blockota.vendor.propose import Reason
+from blockota.vendor.propose import Reason, propose_call
 
 
 @click.group(cls=VerbGroup)
@@ -42,10 +40,6 @@ def admit(session: Session, /, name: str, block_ota: str, replication: str | Non
     Example:  blockota producer admit acme -o admit.json \\
                   --contract 0x5FbDB2315678afecb367f032d93F642f64180aa3
     """
-    from blockota.bindings.producers import ProducersContract
-    from blockota.desk import view_of
-    from blockota.vendor.propose import propose_call
-
     contract = session.connection.open(ProducersContract)
 
     def propose(reason: Reason) -> Proposal:
@@ -94,8 +88,6 @@ def list_(session: Session) -> None:
     \b
     Example:  blockota producer list
     """
-    from blockota.bindings.producers import ProducersContract
-
     found = session.connection.open(ProducersContract).producers()
     columns = ("PRODUCER", "STATUS", "SINCE", "CONTRACT", "REPLICATION")
     rows = [
@@ -107,7 +99,6 @@ def list_(session: Session) -> None:
 
 
 def _propose(session: Session, function: str, name: str, proposing: ProposalOptions) -> None:
-    from blockota.bindings.producers import ProducersContract
 
     contract = session.connection.open(ProducersContract)
     save_call(session, contract, function, product_key(name), proposing=proposing)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from blockota.approval.proposal import Proposal
+from blockota.bindings.block_ota import unpair_call
 from blockota.cli.options import ProposalDetails, ProposalOptions, proposing_options, save_proposal
 from blockota.cli.parameters import REGION, VERSION, number
 from blockota.cli.session import Session, VerbGroup, with_session
+from blockota.desk import require_pairing
 from blockota.model.release import Product, Region, Version, show_chip, show_time
+from blockota.vendor.propose import Reason, propose
+from blockota.vendor.publish import find_floor, propose_floor, propose_pairing
 from firmware_host.bootloader.chips import chips_named, find_chip
-
-if TYPE_CHECKING:
-    from blockota.approval.proposal import Proposal
-    from blockota.vendor.propose import Reason
 
 MAX_CHIP_ID = 0xFFFF
 
@@ -71,9 +72,6 @@ def pair(
               blockota product pair acme-hub --oem acme --chip 0 --region 0:64M \\
                   -o pair-hub.json
     """
-    from blockota.desk import require_pairing
-    from blockota.vendor.publish import propose_pairing
-
     if chip > MAX_CHIP_ID:  # the contract records 16 bits
         raise click.BadParameter(f"0x{chip:x} is not a chip id: it has more than 16 bits", param_hint="--chip")
     wanted = Product(name, oem, chip, region, minimum_version=None, paired=True)
@@ -96,9 +94,6 @@ def unpair(session: Session, /, name: str, proposing: ProposalOptions) -> None:
     Example:  blockota product unpair acme-thermo2 --reason "out of production" \\
                   -o unpair.json
     """
-    from blockota.bindings.block_ota import unpair_call
-    from blockota.vendor.propose import propose
-
     save_proposal(session, lambda reason: propose(session.contract, unpair_call(name), reason=reason), proposing)
 
 
@@ -119,8 +114,6 @@ def floor(session: Session, /, name: str, version: Version, *, above_newest: boo
     Example:  blockota product floor acme-thermo2 1.4.0 \\
                   --reason "1.3 leaks keys" -o floor.json
     """
-    from blockota.vendor.publish import find_floor, propose_floor
-
     wanted = find_floor(session.contract, name, version=version)
 
     def propose(reason: Reason) -> Proposal:

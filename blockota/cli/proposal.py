@@ -6,14 +6,16 @@ import functools
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from blockota.approval.proposal import Proposal
 from blockota.approval.red_flags import check_place
 from blockota.approval.signature import merge as merge_signatures
 from blockota.approval.signature import to_json, waive_text
 from blockota.approval.transaction_builder import to_builder
+from blockota.bindings.safe import rehearse
 from blockota.cli.layout import print_sentence
 from blockota.cli.next_steps import (
     after_finding_packs,
@@ -43,6 +45,7 @@ from blockota.cli.signing import (
     view_option,
     with_neighbours,
 )
+from blockota.desk import executed_on, find_desk, views_of
 from blockota.errors import BlockOTAError, UsageError, shortened
 from blockota.files import check_new_file, write_result
 from blockota.model.release import show_time
@@ -56,11 +59,10 @@ from blockota.vendor.files import (
     read_signatures,
     refuse_to_replace,
 )
-
-if TYPE_CHECKING:
-    from blockota.approval.proposal import Proposal
-    from blockota.vendor.propose import Reason
-    from blockota.vendor.queue import ListedProposal
+from blockota.vendor.propose import Reason, propose_built, propose_rejection
+from blockota.vendor.queue import ListedProposal, ProposalState, list_proposals, settle_past
+from blockota.vendor.review import Review, review_proposal, signature_status
+from blockota.vendor.screen import screen_of, view_rows
 
 
 @click.group(cls=VerbGroup)
@@ -83,9 +85,6 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
     \b
     Example:  blockota proposal list proposals/
     """
-    from blockota.desk import executed_on, views_of
-    from blockota.vendor.queue import ProposalState, list_proposals, settle_past
-
     found = read_folder(folder)
     listed: list[ListedProposal] = []
     if found.proposals:
@@ -160,9 +159,6 @@ def show(
     Example:  blockota proposal show 1.4.0.json
               blockota proposal show 1.4.0.pack
     """
-    from blockota.vendor.review import review_proposal, signature_status
-    from blockota.vendor.screen import screen_of
-
     now = int(time.time())
     with opened_proposal(session, file, view=view) as (found, read_view, open_store):
         try:
@@ -235,9 +231,6 @@ def reject(session: Session, /, file: Path | None, of: str, proposing: ProposalO
     Example:  blockota proposal reject 1.4.0.json --reason "wrong image"
               blockota proposal reject --nonce 7 --reason "wrong image"
     """
-    from blockota.desk import find_desk
-    from blockota.vendor.propose import propose_rejection
-
     if (file is None) == (proposing.nonce is None):
         raise UsageError(
             "FILE and --nonce are alternatives",
@@ -270,9 +263,6 @@ def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...], *, u
     \b
     Example:  blockota proposal simulate 1.4.0.json
     """
-    from blockota.bindings.safe import rehearse
-    from blockota.vendor.review import Review
-
     found, now = read_proposal(file), int(time.time())
     view = with_neighbours(open_view(session, [found], path=None), file, found, now=now)
     require_pending(session, found, view, now=now)  # a later nonce can still be simulated as a call
@@ -339,8 +329,6 @@ def export_view(session: Session, /, proposals: tuple[Path, ...], output: Path) 
     \b
     Example:  blockota proposal export-view 1.4.0.json -o view.json
     """
-    from blockota.vendor.screen import view_rows
-
     refuse_to_replace(output, VIEW_MARK)
     view = open_view(session, [read_proposal(path) for path in proposals], path=None)
     write_result(output, view.to_json())
@@ -381,8 +369,6 @@ def import_(session: Session, /, file: Path, of: str, proposing: ProposalOptions
     \b
     Example:  blockota proposal import transaction-builder.json -o imported.json
     """
-    from blockota.vendor.propose import propose_built
-
     found = read_builder(file)
     connection, contract = session.owned(of)
     save_proposal(

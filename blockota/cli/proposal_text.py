@@ -8,20 +8,16 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
+from rich.console import Console
 
+from blockota.approval.flags import RedFlag
 from blockota.cli.layout import print_sentence
 from blockota.cli.session import Session
 from blockota.errors import RefusedError, UsageError, plain
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from blockota.approval.flags import RedFlag
-    from blockota.model.manifest import Description
-    from blockota.vendor.screen import Rows, Screen
+from blockota.model.manifest import Description
+from blockota.vendor.screen import Rows, Screen
 
 _LONGEST = 400
 """Maximum length of a value, in characters: a longer one could push important lines off the screen."""

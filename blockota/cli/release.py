@@ -7,16 +7,18 @@ import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from blockota.approval.proposal import Proposal
 from blockota.cli.display import counting_bar, parts_of, search_image
 from blockota.cli.options import ProposalDetails, ProposalOptions, proposing_options, save_proposal, source_option
 from blockota.cli.parameters import CONTAINER, ENTRY, NUMBER, TIME, VERSION
 from blockota.cli.proposal_text import show_description
 from blockota.cli.release_verify import verify
 from blockota.cli.session import Session, VerbGroup, with_session
+from blockota.desk import complete_draft, find_higher_revoked
 from blockota.errors import Action, ChainError, RefusedError, UsageError
 from blockota.files import refuse_overwriting, result_files
 from blockota.formats.cid import CID, RAW
@@ -25,10 +27,10 @@ from blockota.model.draft import Draft, draft_manifest
 from blockota.model.manifest import Manifest, Requirements
 from blockota.model.release import Release, Revocation, Status, Version, show_chip, show_time
 from blockota.model.verification import prove_record
-
-if TYPE_CHECKING:
-    from blockota.approval.proposal import Proposal
-    from blockota.vendor.propose import Reason
+from blockota.vendor.description import find_description, require_manifest
+from blockota.vendor.drafting import read_notes
+from blockota.vendor.propose import Reason
+from blockota.vendor.publish import propose_releases, propose_revocation
 
 _FILE = click.Path(path_type=Path)
 _ALSO, _ALSO_WORDS = (_FILE, str, VERSION), "IMAGE PRODUCT VERSION"
@@ -86,8 +88,6 @@ class DraftOptions:
             UsageError: the notes cannot be read.
             RefusedError: the notes or the metadata cannot be published.
         """
-        from blockota.vendor.drafting import read_notes
-
         return Draft(
             self.product,
             self.version,
@@ -156,9 +156,6 @@ def publish(
     Example:  blockota release publish build/app.bin --product acme-thermo2 \\
                   --version 1.4.0 -o 1.4.0.json
     """
-    from blockota.desk import complete_draft
-    from blockota.vendor.publish import propose_releases
-
     first = drafting.as_draft()
     wanted = [(image, first)]
     for others, is_data in ((also, False), (also_configuration, True)):
@@ -226,7 +223,6 @@ def revoke(session: Session, /, product: str, version: Version, proposing: Propo
     Example:  blockota release revoke --product acme-thermo2 --version 1.4.0 \\
                   --reason "reboots" -o revoke.json
     """
-    from blockota.vendor.publish import propose_revocation
 
     def propose(reason: Reason) -> Proposal:
         return propose_revocation(session.contract, product, version=version, reason=reason)
@@ -279,8 +275,6 @@ def show(
     Example:  blockota release show acme-thermo2
               blockota release show acme-thermo2 1.4.0
     """
-    from blockota.vendor.description import find_description
-
     if (name and product) or (number and version):
         raise UsageError(
             "the release is given twice",
@@ -353,8 +347,6 @@ def fetch(
     \b
     Example:  blockota release fetch --product acme-thermo2 -o thermo2.bin
     """
-    from blockota.vendor.description import require_manifest
-
     refuse_overwriting(output, manifest, force=force)
     settings = session.settings
     answer = session.contract.answer(product, version, confirmations=settings.confirmations)
@@ -392,8 +384,6 @@ def _as_published(made: Release, manifest: Manifest | None) -> dict[str, Any]:
 
 def _note_refusing_devices(session: Session, drafts: Sequence[Draft]) -> None:
     """Print a note for each revoked release whose devices would refuse a draft with a lower security counter."""
-    from blockota.desk import find_higher_revoked
-
     for draft in drafts:
         for version, counter in find_higher_revoked(session.connection, draft).items():
             ran = f"Devices that ran {draft.product} {version}, which is revoked, would refuse {draft.version}"

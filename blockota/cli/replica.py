@@ -5,10 +5,13 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
 
+from blockota.approval.proposal import Proposal
+from blockota.bindings.replication import decision_call
+from blockota.broker import agreements as broker
+from blockota.broker.agreements import find_agreement, find_deep_agreement, offer
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.next_steps import after_offering
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
@@ -17,11 +20,9 @@ from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import Action, BlockOTAError, ContentError, StoreError, UsageError, shortened
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Status, Version, show_time
-
-if TYPE_CHECKING:
-    from blockota.approval.proposal import Proposal
-    from blockota.stores.probe import Probe
-    from blockota.vendor.propose import Reason
+from blockota.stores.probe import Challenge, Probe, ProbeStatus, probe_all
+from blockota.vendor.propose import Reason
+from blockota.vendor.propose import propose as propose_to_safe
 
 _STATUSES = {"gone": "does not serve"}
 """The terminal's words for results that keep an older name in the JSON result."""
@@ -53,8 +54,6 @@ def propose(
     Example:  blockota replica propose --product acme-thermo2 --version 1.4.0 \\
                   --key keystore:broker.json
     """
-    from blockota.broker.agreements import offer
-
     expires_at = session.chain.head().time + expires_in
     account = open_key(session.settings.chain_id, key, password_fd)
     made = offer(session.replication, account, product=product, version=version, expires_at=expires_at)
@@ -115,8 +114,6 @@ def announce(session: Session, /, number: int, uri: str, key: str, password_fd: 
     Example:  blockota replica announce 3 https://broker.example/ipfs \\
                   --key keystore:broker.json
     """
-    from blockota.broker import agreements as broker
-
     account = open_key(session.settings.chain_id, key, password_fd)
     agreement = broker.find_agreement(session.replication, number)
     broker.announce(session.replication, account, agreement=agreement, uri=uri)
@@ -135,8 +132,6 @@ def withdraw(session: Session, /, number: int, key: str, password_fd: int | None
     \b
     Example:  blockota replica withdraw 3 --key keystore:broker.json
     """
-    from blockota.broker.agreements import find_agreement
-
     account = open_key(session.settings.chain_id, key, password_fd)
     session.replication.withdraw(account, find_agreement(session.replication, number))
     fields = find_agreement(session.replication, number).as_fields()
@@ -196,8 +191,6 @@ def check(
     \b
     Example:  blockota replica check --product acme-thermo2 --version 1.4.0
     """
-    from blockota.stores.probe import Challenge, probe_all
-
     _require_both(product, version)
     now, listed = _find_agreements(session, (product, version) if product and version else None)
     found = [one for one in listed if one.serves(now)]
@@ -260,8 +253,6 @@ def _failure_of(probes: Sequence[Probe]) -> BlockOTAError | None:
 
     Replicas with wrong bytes take precedence over absent replicas.
     """
-    from blockota.stores.probe import ProbeStatus
-
     wrong = [one.agreement.uri for one in probes if one.status is ProbeStatus.LIES]
     absent = [one.agreement.uri for one in probes if one.status in (ProbeStatus.GONE, ProbeStatus.UNUSABLE)]
     if wrong:
@@ -281,9 +272,6 @@ def _failure_of(probes: Sequence[Probe]) -> BlockOTAError | None:
 
 
 def _decide(session: Session, decision: str, proposing: ProposalOptions, *numbers: int) -> None:
-    from blockota.bindings.replication import decision_call
-    from blockota.broker.agreements import find_deep_agreement
-    from blockota.vendor.propose import propose as propose_to_safe
 
     replication = session.replication
     depth = session.settings.confirmations

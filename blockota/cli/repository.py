@@ -5,22 +5,27 @@ from __future__ import annotations
 import itertools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.text import Text
 
+from blockota.bindings.serving_rights import RightsReader
+from blockota.chain.follow import Follower
 from blockota.cli.listening import listening_options, metrics_option
 from blockota.cli.parameters import ADDRESS, DURATION, INTERVAL
 from blockota.cli.services import shown_state
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import UsageError
-
-if TYPE_CHECKING:
-    from blockota.repository.blocks import BlockStore
-    from blockota.repository.catalogue import Catalogue
-    from blockota.repository.server import Listening
-    from blockota.repository.tokens import Tokens
+from blockota.repository.access_log import open_log
+from blockota.repository.blocks import BlockStore
+from blockota.repository.catalogue import Catalogue, check_reach
+from blockota.repository.release_site import ReleaseSite
+from blockota.repository.server import Listening
+from blockota.repository.server import serve as serve_site
+from blockota.repository.serving_status import RepositoryStatus, ServedCounts
+from blockota.repository.tokens import Tokens, new_token
+from blockota.stores.local import LocalStore
+from blockota.stores.store import open_store
 
 _STORES = ("file:", "kubo:", "http:", "https:")
 _FILE = click.Path(path_type=Path)
@@ -80,15 +85,6 @@ def serve(
               blockota repository serve kubo:http://127.0.0.1:5001 --as broker \\
                   --broker 0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65
     """
-    from blockota.bindings.serving_rights import RightsReader
-    from blockota.chain.follow import Follower
-    from blockota.repository.access_log import open_log
-    from blockota.repository.catalogue import Catalogue
-    from blockota.repository.release_site import ReleaseSite
-    from blockota.repository.server import serve
-    from blockota.repository.serving_status import RepositoryStatus, ServedCounts
-    from blockota.repository.tokens import Tokens
-
     tokens = Tokens(tokens_path) if tokens_path else None
     log = open_log(access_log)
     if (role == "broker") != (broker is not None):
@@ -119,7 +115,7 @@ def serve(
     status = RepositoryStatus(catalogue, tokens, counts)
     _note_what_is_missing(session, catalogue, tokens=tokens, broker=broker)
     with shown_state(session, metrics, "repository", lambda: status) as state_url:
-        serve(ReleaseSite(catalogue, tokens), listening, log=log, on_ready=show, count=counts.count)
+        serve_site(ReleaseSite(catalogue, tokens), listening, log=log, on_ready=show, count=counts.count)
 
 
 @repository.command()
@@ -133,8 +129,6 @@ def token(session: Session, /, name: str) -> None:
     \b
     Example:  blockota repository token plant-7
     """
-    from blockota.repository.tokens import new_token
-
     secret, line = new_token(name)
 
     def show() -> None:
@@ -160,10 +154,6 @@ def _note_what_is_missing(session: Session, catalogue: Catalogue, *, tokens: Tok
 
 
 def _store(session: Session, source: str | None, *, is_broker: bool) -> BlockStore:
-    from blockota.repository.blocks import BlockStore
-    from blockota.repository.catalogue import check_reach
-    from blockota.stores.local import LocalStore
-    from blockota.stores.store import open_store
 
     url = source if source and source.startswith(_STORES) else f"file:{source}"
     store = session.store if source is None else open_store(url)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import click
 
+from blockota.approval.chain_view import SafeState
+from blockota.bindings.safe import read_safe
 from blockota.cli.options import ProposalOptions, of_option, proposing_options, save_proposal
 from blockota.cli.parameters import ADDRESS, NumberRange
 from blockota.cli.proposal_text import show_part
 from blockota.cli.session import Session, VerbGroup, with_session
-
-if TYPE_CHECKING:
-    from blockota.approval.chain_view import SafeState
+from blockota.vendor.propose import add_call, propose_to_itself, remove_call, replace_call, threshold_call
 
 _THRESHOLD = NumberRange(1, 256)
 
@@ -36,8 +35,6 @@ def owners(session: Session, /, of: str) -> None:
     Example:  blockota safe owners
               blockota safe owners --of identities
     """
-    from blockota.bindings.safe import read_safe
-
     connection, contract = session.owned(of)
     state = read_safe(connection.chain, contract.owner())
     fields = {"safe": state.address, **state.as_fields()}
@@ -63,8 +60,6 @@ def add(session: Session, /, owner: str, threshold: int | None, of: str, proposi
     Example:  blockota safe add 0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65 \\
                   --reason "Dora joins" -o add.json
     """
-    from blockota.vendor.propose import add_call
-
     _propose(session, lambda state: add_call(state, owner, threshold=threshold), of, proposing)
 
 
@@ -81,8 +76,6 @@ def remove(session: Session, /, owner: str, threshold: int | None, of: str, prop
     Example:  blockota safe remove 0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65 \\
                   --reason "lost key" -o remove.json
     """
-    from blockota.vendor.propose import remove_call
-
     _propose(session, lambda state: remove_call(state, owner, threshold=threshold), of, proposing)
 
 
@@ -102,8 +95,6 @@ def replace_(session: Session, /, old: str, new: str, of: str, proposing: Propos
                   0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65 \\
                   --reason "Ann lost her key" -o replace.json
     """
-    from blockota.vendor.propose import replace_call
-
     _propose(session, lambda state: replace_call(state, old, new), of, proposing)
 
 
@@ -121,13 +112,10 @@ def threshold(session: Session, /, number: int, of: str, proposing: ProposalOpti
     Example:  blockota safe threshold 3 --reason "we are five now" \\
                   -o threshold.json
     """
-    from blockota.vendor.propose import threshold_call
-
     _propose(session, lambda state: threshold_call(state, number), of, proposing)
 
 
 def _propose(session: Session, call: Callable[[SafeState], bytes], of: str, proposing: ProposalOptions) -> None:
-    from blockota.vendor.propose import propose_to_itself
 
     connection, contract = session.owned(of)
     save_proposal(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -17,19 +17,24 @@ from blockota.approval.proposal import Proposal
 from blockota.approval.red_flags import signature_flags
 from blockota.approval.signature import accept, to_json, waive_text
 from blockota.approval.signature import sign as sign_proposal
+from blockota.bindings.safe import execute as execute_proposal
 from blockota.cli.display import progress_bar
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.next_steps import after_execution, after_signing
 from blockota.cli.options import source_option
 from blockota.cli.proposal_text import confirm_flags, confirm_signature, readable, show_flags, show_screen
 from blockota.cli.session import Session, with_session
+from blockota.desk import executed_on, view_of
 from blockota.errors import Action, ChainError, UsageError
 from blockota.files import check_new_file, write_result
+from blockota.stores.store import Store
 from blockota.vendor.files import check_view, collect_signatures, is_pack, read_proposal, read_view_file
-
-if TYPE_CHECKING:
-    from blockota.stores.store import Store
-    from blockota.vendor.images import ImageInputs
+from blockota.vendor.images import ImageInputs, ImageObserver
+from blockota.vendor.pack import open_pack, read_packs_beside
+from blockota.vendor.queue import check_next, check_pending, read_queue, with_queue
+from blockota.vendor.review import Review, hash_fields, review_to_sign
+from blockota.vendor.screen import screen_of
+from blockota.vendor.unattended import signature_path
 
 FILE = click.Path(path_type=Path)
 view_option = click.option("--view", type=FILE, help="Chain view to use instead of asking a node; needs no network.")
@@ -85,10 +90,6 @@ def sign(
     Example:  blockota proposal sign 1.4.0.json --key keystore:alice.json
               blockota proposal sign 1.4.0.pack --key ape:alice
     """
-    from blockota.vendor.review import hash_fields, review_to_sign
-    from blockota.vendor.screen import screen_of
-    from blockota.vendor.unattended import signature_path
-
     now = int(time.time())
     with opened_proposal(session, file, view=view) as (proposal, read_view, open_store):
         # 1. The state of the proposal, which the review checks again. If it can no longer be executed, no password is
@@ -155,10 +156,6 @@ def execute(
     \b
     Example:  blockota proposal execute 1.4.0.json --key env:PAYER_KEY
     """
-    from blockota.bindings.safe import execute as execute_proposal
-    from blockota.vendor.queue import check_next
-    from blockota.vendor.review import Review
-
     # 1. The state of the proposal. If its execution was already sent, it is continued in any state.
     proposal, now = read_proposal(file), int(time.time())
     view = with_neighbours(open_view(session, [proposal], path=None), file, proposal, now=now)
@@ -189,9 +186,6 @@ def execute(
 
 def with_neighbours(view: ChainView, file: Path, proposal: Proposal, *, now: int) -> ChainView:
     """Add the other proposals in the folder of `file` to the queue of a chain view."""
-    from blockota.vendor.pack import read_packs_beside
-    from blockota.vendor.queue import read_queue, with_queue
-
     queue = (read_packs_beside(file) if is_pack(file) else {}) | read_queue(file.parent, without=file)
     return with_queue(view, proposal, queue, now=now)
 
@@ -202,8 +196,6 @@ def require_pending(session: Session, proposal: Proposal, view: ChainView, *, no
     Raises:
         ProposalError: the proposal can no longer be executed, or is for another chain or Safe.
     """
-    from blockota.vendor.queue import check_pending
-
     check_pending(proposal, view, now=now, read_executed=executed_reader(session, view))
 
 
@@ -212,8 +204,6 @@ def executed_reader(session: Session, view: ChainView) -> Callable[[], frozenset
 
     Only the events on the chain distinguish executed from replaced proposals, so a node is needed.
     """
-    from blockota.desk import executed_on
-
     return None if view.source else functools.partial(executed_on, session.connection_to(view.chain_id), view)
 
 
@@ -259,7 +249,6 @@ def opened_proposal(
 
         yield proposal, read_view, lambda: session.store
         return
-    from blockota.vendor.pack import open_pack
 
     with ExitStack() as opened:
         with progress_bar(session, "Checking", total=file.stat().st_size) as progress:
@@ -277,8 +266,6 @@ def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | N
     Raises:
         ProposalError: the chain or contract of the chain view differs from the settings.
     """
-    from blockota.desk import view_of
-
     connection = session.connection_to(proposals[0].chain_id) if proposals else session.connection
     return view_of(connection, proposals) if path is None else read_view_file(path, connection.settings)
 
@@ -292,7 +279,6 @@ def image_inputs(
     open_store: Callable[[], Store],
 ) -> ImageInputs:
     """Return where a proposal's images are found, from the values of ``--image``, ``--previous`` and ``--source``."""
-    from blockota.vendor.images import ImageInputs, ImageObserver
 
     class _TerminalObserver(ImageObserver):
         """Prints notes and progress bars on the terminal."""

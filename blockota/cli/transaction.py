@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
+from blockota.chain import Chain
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.model.release import show_time
-
-if TYPE_CHECKING:
-    from blockota.chain import Chain
 
 _HASH = click.argument("transaction", metavar="HASH")
 

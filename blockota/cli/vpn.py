@@ -7,21 +7,24 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from blockota.bindings.identities import IdentitiesContract
+from blockota.chain.follow import Follower
+from blockota.chain.wake import BlockSignal
 from blockota.cli.listening import metrics_option
 from blockota.cli.services import shown_state
 from blockota.cli.session import Session, VerbGroup, with_session, with_session_offline
 from blockota.errors import ChainError, UsageError
+from blockota.identity.tunnel_keys import create_key, read_private_key
+from blockota.identity.tunnel_monitoring import TunnelWatch
+from blockota.identity.tunnel_settings import TunnelSettings, load_tunnels
+from blockota.identity.tunnel_sync import TunnelSync, TunnelView, check_age, follow_alone, join_states, read_tunnels
+from blockota.identity.tunnels import render_interface, render_peers
+from blockota.identity.wireguard import WireGuard
 from blockota.model.release import show_time
-
-if TYPE_CHECKING:
-    from blockota.identity.tunnel_monitoring import TunnelWatch
-    from blockota.identity.tunnel_settings import TunnelSettings
-    from blockota.identity.tunnel_sync import TunnelSync, TunnelView
-    from blockota.shutdown import Stop
+from blockota.shutdown import Stop, stop_on_signals
 
 _PAUSE = 0.5
 """Seconds between two looks at the chain, if its node does not announce blocks: a ban takes effect within a second."""
@@ -46,8 +49,6 @@ def key(session: Session, /, file: Path) -> None:
     \b
     Example:  blockota vpn key vpn.key
     """
-    from blockota.identity.tunnel_keys import create_key
-
     public = create_key(file)
 
     def show() -> None:
@@ -72,14 +73,6 @@ def sync(session: Session, /, *, watch: bool, printed: bool, metrics: tuple[str,
     \b
     Example:  blockota vpn sync --watch
     """
-    from blockota.bindings.identities import IdentitiesContract
-    from blockota.identity.tunnel_keys import read_private_key
-    from blockota.identity.tunnel_monitoring import TunnelWatch
-    from blockota.identity.tunnel_sync import TunnelSync, check_age, follow_alone, read_tunnels
-    from blockota.identity.tunnels import render_interface, render_peers
-    from blockota.identity.wireguard import WireGuard
-    from blockota.shutdown import stop_on_signals
-
     if metrics and not watch:
         raise UsageError("--metrics needs --watch", why="a single synchronization ends before its metrics can be read")
     settings = _settings(session)
@@ -113,9 +106,6 @@ def sync(session: Session, /, *, watch: bool, printed: bool, metrics: tuple[str,
 
 def _sync_once(session: Session, settings: TunnelSettings, tunnels: TunnelSync) -> Callable[[], None]:
     """Read the registry, print the number of peers, and return a function that reads the registry again."""
-    from blockota.bindings.identities import IdentitiesContract
-    from blockota.chain.follow import Follower
-
     contract = session.gateway.open(IdentitiesContract)
     follower = Follower(contract.chain, first_block=contract.first_block)
 
@@ -131,8 +121,6 @@ def _sync_once(session: Session, settings: TunnelSettings, tunnels: TunnelSync) 
 
 def _follow(session: Session, update: Callable[[], None], tunnels: TunnelSync, state: TunnelWatch, stop: Stop) -> None:
     """Keep the tunnels synchronized with the registry until a stop is requested."""
-    from blockota.chain.wake import BlockSignal
-
     signal, failure = BlockSignal(session.gateway.settings.url, pause=_PAUSE), ""
     try:
         while not stop.is_asked:
@@ -160,10 +148,6 @@ def status(session: Session, /) -> None:
     \b
     Example:  blockota vpn status
     """
-    from blockota.bindings.identities import IdentitiesContract
-    from blockota.identity.tunnel_sync import join_states
-    from blockota.identity.wireguard import WireGuard
-
     settings = _settings(session)
     contract = session.gateway.open(IdentitiesContract)
     records = list(contract.identities())
@@ -202,7 +186,6 @@ def status(session: Session, /) -> None:
 
 
 def _settings(session: Session) -> TunnelSettings:
-    from blockota.identity.tunnel_settings import load_tunnels
 
     return load_tunnels(session.config, environment=os.environ)
 
