@@ -90,7 +90,7 @@ class Follower:
             raise ChainError(
                 "the contract is not confirmed yet",
                 why=f"the contract's first block is {self._first_block}, the newest block is {newest.number},"
-                f" and {self._confirmations} blocks must follow a confirmed block",
+                f" and a block is confirmed when {self._confirmations} blocks follow it",
                 remedy="wait for more blocks, or correct first_block in blockota.toml",
             )
 
@@ -206,7 +206,10 @@ class Follower:
         return self._position
 
     def _detect_reorganisation(self, block: BlockHead, known: Mapping[int, bytes]) -> int | None:
-        """Find the first block that may have been replaced: the block after the newest known block on the chain."""
+        """Return the first block that may have been replaced; None if no known block was replaced.
+
+        This block follows the newest known block that is still on the chain.
+        """
 
         def is_on_chain(number: int) -> bool:
             return (

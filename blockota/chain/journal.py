@@ -57,7 +57,7 @@ class SentTransaction:
         return self.newest.sender
 
     def matches(self, data: bytes, *, to: str | None) -> bool:
-        """Whether the transaction sends the calldata to the contract `to`; None stands for a contract creation."""
+        """Whether the transaction sends `data` to the contract `to`, or creates a contract if `to` is None."""
         return self.newest.data == data and (self.newest.to or "").lower() == (to or "").lower()
 
     def with_attempt(self, attempt: SignedTransaction) -> SentTransaction:

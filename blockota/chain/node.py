@@ -228,7 +228,7 @@ class Node:
         return self._logs(wanted, first, last=middle) + self._logs(wanted, middle + 1, last=last)
 
     def market(self) -> Market:
-        """Read the current price of gas, and also the usual price if the current price is not low."""
+        """Read the current gas price; if the gas price is not low, also read the usual price of the last blocks."""
         with self._translated():
             return self._market(*self._endpoint.request_each(_MARKET))
 
@@ -255,7 +255,10 @@ class Node:
             )
 
     def _market(self, block: Any, gas_price: Any, tip: Any) -> Market:
-        """Return the price of gas from the answers to `_MARKET`. A chain without EIP-1559 may refuse some requests."""
+        """Return the gas price from the node's answers to the requests in `_MARKET`.
+
+        A chain without EIP-1559 may refuse some of these requests.
+        """
         base_fee = fields(required(block)).get("baseFeePerGas")
         if base_fee is None:  # a chain without EIP-1559
             price = Market(None, quantity(required(gas_price)))
@@ -274,7 +277,7 @@ class Node:
 
         Args:
             sender: the account.
-            block: the last block to count; None means the newest block.
+            block: the last block whose transactions are counted; None means the newest block.
             with_pending: whether to include the node's pending transactions.
         """
         tag = "pending" if with_pending else _tag(block)

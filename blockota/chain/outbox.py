@@ -197,7 +197,7 @@ class Chain(Node):
         with self._journal.locked(self._journal.find(transaction).sender, timeout=self._sending.timeout):
             entry = self._journal.find(transaction)  # again under the lock: another process may have changed it
             if account and account.address != entry.sender:
-                raise UsageError(f"the key does not belong to {entry.sender}", why=f"it belongs to {account.address}")
+                raise UsageError(f"the key does not belong to {entry.sender}", why=f"its account is {account.address}")
             if account and self.locate(entry).receipt is None:
                 entry = self._raise(entry, account)
             return self._finish(entry)

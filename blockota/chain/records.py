@@ -81,7 +81,7 @@ class TransactionCall:
     """A transaction as its sender signed it.
 
     Attributes:
-        sender: the account that sent it.
+        sender: the account that sent the transaction.
         to: the called contract; None if the transaction creates a contract.
         data: the calldata.
     """

@@ -154,12 +154,12 @@ class RpcEndpoint:
             RpcError: the node refused the request, or does not have the block.
             ChainError: the node is out of reach, or the server is not an Ethereum node.
         """
-        name, tag = ("no block", "latest") if number is None else (f"no block {number}", hex(number))
+        name, tag = ("a block", "latest") if number is None else (f"block {number}", hex(number))
 
         def ask() -> Any:
             block = required(self._ask("eth_getBlockByNumber", (tag, with_transactions)))
             if block is None:
-                raise RpcError(None, f"block not found, the node has {name} yet")
+                raise RpcError(None, f"block not found: the node does not have {name} yet")
             return block
 
         return self._with_patience(ask)
@@ -259,7 +259,7 @@ class RpcEndpoint:
             raise self.unreadable(error) from error
 
     def _content(self, response: urllib3.BaseHTTPResponse) -> bytes:
-        """Read the body of a response, with limits for its size and its total time, which the HTTP client lacks."""
+        """Read the body of a response. urllib3 limits neither size nor total time, so this function limits both."""
         content, end = bytearray(), min(time.monotonic() + _WHOLE_TIMEOUT, _END.get())
         while part := response.read1(_PART):
             content += part
@@ -416,6 +416,9 @@ def _attempt(ask: Callable[[], Any]) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """Format a value for an error. The value is not truncated, because a truncated secret could not be hidden."""
+    """Format a value for an error; a long value is replaced by its length.
+
+    A truncated value could contain a part of a secret, which `PrivateUrl.hide_in` would not find.
+    """
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"an answer of {len(text)} characters"

@@ -43,7 +43,7 @@ class Fees:
     """The fees that a transaction offers for a unit of gas.
 
     Attributes:
-        limit: the maximum fee in total; the gas price on a chain without EIP-1559.
+        limit: the maximum fee, including the tip; the gas price on a chain without EIP-1559.
         tip: the part of the limit that may go to the block's producer; None on a chain without EIP-1559.
     """
 
@@ -90,8 +90,8 @@ class Market:
         """Choose fees that suffice for six full blocks in a row, but never exceed the ceiling.
 
         Args:
-            ceiling: the user's maximum fee in total. With None, the price is compared with the usual price, so that a
-                node cannot demand an arbitrary fee.
+            ceiling: the user's maximum fee for a unit of gas, including the tip. With None, the price is compared with
+                the usual price, so that a node cannot demand an arbitrary fee.
 
         Raises:
             RefusedError: the price exceeds the ceiling, or, without a ceiling, is far above the usual price.
@@ -172,8 +172,8 @@ def check_cost(gas: int, fees: Fees, *, most: int) -> None:
     if cost > most:
         raise RefusedError(
             "the transaction can cost more than your limit; nothing was sent",
-            why=f"{gas:,} units of gas at up to {gwei(fees.limit)} gwei are {coins(cost)} of the chain's coin, and "
-            f"max_cost is {coins(most)}",
+            why=f"{gas:,} units of gas at up to {gwei(fees.limit)} gwei can cost {coins(cost)} of the chain's "
+            f"coin, and max_cost is {coins(most)}",
             remedy="wait until fees fall, or set a higher max_cost in blockota.toml (or BLOCKOTA_MAX_COST)",
         )
 

@@ -110,7 +110,7 @@ def test_a_node_that_asks_for_a_fortune_is_refused(anvil: Chain, cast: Cast) -> 
 
 def test_a_transaction_may_cost_what_the_settings_allow(anvil: Chain, cast: Cast) -> None:
     """A transaction is refused if its gas limit times its maximum fee exceeds `max_cost`."""
-    with pytest.raises(RefusedError, match=r"units of gas at up to \S+ gwei are .* of the chain's coin, and max_cost"):
+    with pytest.raises(RefusedError, match=r"units of gas at up to \S+ gwei can cost .* coin, and max_cost"):
         Chain(anvil.url, sending=Sending(max_cost=10)).send(cast.broker, b"", to=SAFE)
 
 
@@ -220,7 +220,7 @@ def test_a_transaction_is_resumed_by_its_first_hash(stuck: Desk, pool: ThreadPoo
     first = stuck.entries[0].newest
     name = f"0x{first.hash.hex()}"
     stranger = Account.create()
-    with pytest.raises(UsageError, match=f"the key does not belong to {stuck.payer.address}: it belongs to 0x"):
+    with pytest.raises(UsageError, match=f"the key does not belong to {stuck.payer.address}: its account is 0x"):
         stuck.outbox(max_fee=1000 * GWEI).resume(name, account=stranger)
     resumed = pool.submit(stuck.outbox(max_fee=1000 * GWEI).resume, name, account=stuck.payer)
     second = newest_after(stuck, first)
