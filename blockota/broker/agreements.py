@@ -105,7 +105,7 @@ class AgreementReader:
     Args:
         reader: reads the broker's claims at a confirmed block.
         replication: the contract with the agreements.
-        follower: the follower of `reader`, created with the blocks that `state` records.
+        follower: follows the chain for `reader`, and stores its blocks in `state`.
         state: the state file, which records confirmed blocks and manifests.
     """
 

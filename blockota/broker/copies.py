@@ -46,7 +46,7 @@ class Copies:
     def is_pinned(self, cid: CID) -> bool:
         """Whether a file is pinned.
 
-        The result is always False for a Kubo node, which does not record the owner of a pin.
+        With a Kubo node, the result is always False, because the node does not record which program pinned a file.
         """
         # With a Kubo node, no file is pinned in the staging folder.
         return cid in self.staging.pins()

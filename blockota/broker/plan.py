@@ -55,7 +55,7 @@ class Facts:
 
     Attributes:
         time: the block's time in Unix seconds.
-        agreements: the broker's agreements that have not ended, sorted by number.
+        agreements: the broker's proposed and accepted agreements, including expired agreements, sorted by number.
         block: the block's number.
         is_reorganised: whether blocks were replaced since the last reading.
     """
@@ -136,7 +136,7 @@ class Announce:
 
 @dataclass(frozen=True)
 class Withhold:
-    """Do not serve a file with valid blocks that is not the recorded image."""
+    """Do not serve a file: its blocks are valid, but its content is not the recorded image."""
 
     file: ReleaseFile
 
@@ -201,7 +201,7 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
 
 
 def _why_unwanted(file: ReleaseFile, facts: Facts) -> str:
-    """Return why no agreement covers a file. The facts contain no ended agreements except expired ones."""
+    """Return why no agreement covers a file; declined, withdrawn and terminated agreements are not in `facts`."""
     for one in _covering(file, facts.agreements):
         obstacle = one.claim.obstacle(facts.time)
         if obstacle is Obstacle.REVOKED:

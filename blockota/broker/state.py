@@ -133,7 +133,7 @@ class BrokerState:
         self._write("INSERT OR REPLACE INTO announcements VALUES (?, ?, ?, ?)", (number, url, transaction, block))
 
     def put_offence(self, offence: Offence, *, why: str) -> None:
-        """Record that a source served a wrong block, and delete records that are more than a day older."""
+        """Record that a source served a wrong block, and delete records that are a day older than the new record."""
         row = (offence.url, str(offence.cid), offence.time, why)
         self._write("INSERT INTO offences VALUES (?, ?, ?, ?)", row)
         self._write("DELETE FROM offences WHERE time < ?", (offence.time - _REMEMBERED,))

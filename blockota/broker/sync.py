@@ -58,7 +58,7 @@ class Done:
 
     Attributes:
         verb: the completed action, such as ``fetched``; for a failed step, the attempted action.
-        subject: the object of the action.
+        subject: the file or source to which the action applies.
         detail: further information.
         error: the reason of a failure; None if the step succeeded.
     """
@@ -88,10 +88,11 @@ class BrokerSync:
         account: the account that signs announcements; None to report due announcements without sending them.
         allow_private: whether an announced URL may lead into a private network.
         credentials: the tokens of repositories.
-        limits: the limits beyond which a source is not used any more.
+        limits: the time and size limits of the requests to a source.
         verify_every: seconds after which a copy is verified again.
         must_stop: returns whether the round must end after the current step.
-        progress: shows the fetch of an image, and yields a function that takes the number of bytes added.
+        progress: shows the progress of a fetch; yields a function, which is called with the number of bytes that were
+            just added to the image.
         facts: the chain facts of the last round, updated with its announcements.
         left: the number of steps that the last round did not begin.
     """

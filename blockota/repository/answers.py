@@ -78,7 +78,7 @@ def text_response(status: int, sentence: str, headers: Mapping[str, str] | None 
 
 
 def car_blocks(blocks: tuple[TreeBlock, ...], wanted: Wanted) -> list[TreeBlock]:
-    """Select the blocks of the requested CAR, in the order of sending, from all blocks below its root."""
+    """Return the blocks of the requested CAR in the order of sending; `blocks` are its root and all blocks below it."""
     if wanted.scope == "block":
         return [blocks[0]]
     if wanted.span:

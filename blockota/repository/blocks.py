@@ -35,7 +35,7 @@ class BlockStore(Protocol):
 
 @runtime_checkable
 class FileStore(Protocol):
-    """A store in which each block is a file. A slow client then occupies an open file instead of a block in memory."""
+    """A store with a file for each block, so that a slow client occupies an open file, but not memory for a block."""
 
     def open_block(self, cid: CID) -> FileIO:
         """Open the unverified file of a block. The caller closes the file."""

@@ -45,7 +45,7 @@ class ServedFiles:
         return subtree(self.trees[place[0]], place[1]) if place else None
 
     def within(self, rights: Rights) -> ServedFiles:
-        """Return the subset of the files that other rights allow to serve, without reading the store."""
+        """Return the subset of the files that may be served under `rights`, without reading the store."""
         trees = {root: tree for root, tree in self.trees.items() if root in rights.roots}
         missing = {root: why for root, why in self.missing.items() if root in rights.roots}
         return ServedFiles(rights, trees, missing, _places(trees))

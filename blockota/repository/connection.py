@@ -202,7 +202,7 @@ def _request(event: h11.Request, peer: str) -> HttpRequest:
     fields = event.headers.raw_items()
     size = len(event.target) + sum(len(name) + len(value) + 4 for name, value in fields)
     if size > MAX_HEADER_SIZE or len(fields) > MAX_HEADERS or event.http_version not in _VERSIONS:
-        raise h11.RemoteProtocolError("the request is too large, or has another version of HTTP")
+        raise h11.RemoteProtocolError("the request is too large, or its HTTP version is not supported")
     headers: dict[str, str] = {}
     for name, value in event.headers:
         # RFC 9110 section 5.3: fields of the same name form one list.

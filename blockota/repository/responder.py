@@ -104,7 +104,7 @@ class Responder:
 
         Raises:
             RefusedRequestError: with status 503 if the chain or the store is out of reach, 410 if the right to serve
-                the block has ended, and otherwise 404 or 412.
+                the block has ended, and otherwise 404, or 412 if the request has ``only-if-cached``.
         """
         catalogue = self._catalogue
         if not catalogue.is_open:

@@ -1,7 +1,7 @@
 """The HTTP server of a repository or a log: its socket and TLS, its connections, and its shutdown.
 
 The server is built on asyncio and h11, because no common server has public settings for all required limits. The limits
-are the time for headers, the number of headers, and the time in which a client does not read.
+are the time for headers, the number of headers, and the time for which a client may stop reading.
 """
 
 from __future__ import annotations
@@ -347,7 +347,7 @@ def _connection_limit(clients: int, *, log: Callable[[str], None]) -> int:
 
 
 class _FailureLog:
-    """Logs failures inside the event loop, such as a failure to accept a connection, each kind once a minute."""
+    """Logs failures in the event loop, such as a failure to accept a connection; each kind at most once a minute."""
 
     def __init__(self, log: Callable[[str], None]) -> None:
         self._log = log

@@ -39,7 +39,7 @@ class RepositoryStatus:
     """The state of a repository.
 
     Args:
-        catalogue: the files that it serves.
+        catalogue: the files that the repository serves.
         tokens: the accepted tokens; None if every client is served.
         counts: counts the requests.
     """
