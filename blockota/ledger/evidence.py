@@ -1,7 +1,7 @@
 """Search an anchored log for evidence against its keeper: two installations of one release on one device.
 
-A device gets a release only once. A repair is an entry of kind reinstall, so two honest installations never look like
-evidence. To suspend a log, the contract UpdateLedger needs two install entries of one device and one release, with
+A device gets a release only once, and a repair is recorded by a reinstall entry. An honest log therefore never has two
+install entries of one device and one release. To suspend a log, the contract UpdateLedger needs two such entries, with
 their inclusion proofs.
 """
 
@@ -79,5 +79,5 @@ def _not_anchored(log: LogReader, why: str) -> RefusedError:
     return RefusedError(
         f"the log {log.name} is not the anchored log",
         why=why,
-        remedy="name the log that the keeper anchored; if the keeper also publishes this log, keep both as evidence",
+        remedy="name the log that the keeper anchored; if the keeper publishes both logs, keep them as evidence",
     )

@@ -17,7 +17,7 @@ class CheckedLog:
 
     Attributes:
         origin: the log's origin.
-        head: size and root of its tree.
+        head: size and root of the log's tree.
         tiles: the number of tiles of hashes that were compared.
         signer: the key that signed the checkpoint; None if no key was given.
     """

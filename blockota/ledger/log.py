@@ -2,7 +2,7 @@
 
 An entry passes through the same stages as in Tessera:
 
-1. `TileLog.append` writes the entries to one new file in ``pending/``, which fixes the index of each entry.
+1. `TileLog.append` assigns an index to each entry, and writes the entries to one new file in ``pending/``.
 2. `TileLog.publish` integrates the entries: it writes the entry bundles and the tiles of the larger tree.
 3. `TileLog.publish` then signs a checkpoint of the larger tree, asks witnesses to sign the checkpoint, and writes the
    file ``checkpoint``. Meanwhile, further entries can be appended.
@@ -233,8 +233,8 @@ class TileLog:
     def _remove_superfluous(self, head: TreeHead, *, since: int) -> None:
         """Remove the files that a checkpoint made superfluous.
 
-        The files in ``pending/`` are removed last, because a writer repeats this step while a superfluous file exists
-        there.
+        The files in ``pending/`` are removed last: if a writer is stopped before this step is complete, the next call
+        of `publish` finds the superfluous tiles by these files.
         """
         for tile in tiles_of(head.size, since=since):
             if tile.width == TILE_WIDTH:
@@ -278,9 +278,9 @@ class TileLog:
             self._disk.write(tile.path, join_entries(waiting[begin : begin + tile.width]))
 
     def _newest(self, count: int, *, before: int) -> list[bytes]:
-        """Return the newest entries of a log of `before` entries.
+        """Return the last entries before the index `before`, at most `count`.
 
-        The entries of the last call are kept in memory.
+        `append` keeps its newest entries in memory, so that the next call does not read them again.
         """
         stop, tail = self._tail
         count = min(count, before)

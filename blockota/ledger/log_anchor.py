@@ -29,13 +29,17 @@ _COUNTED = (EvidenceLevel.A, EvidenceLevel.C)
 
 
 def due_multiple(*, now: int, period: int, tried_at: int, waiting_since: int | None) -> int | None:
-    """Return the multiple of entries at which to anchor the log now; None if no anchor is due.
+    """Decide whether the log must be anchored now, and at which sizes.
 
     Args:
         now: Unix time.
         period: seconds between two anchors.
         tried_at: Unix time of the last attempt to anchor.
         waiting_since: Unix time of the oldest entry that is not anchored; None if all entries are anchored.
+
+    Returns:
+        None if no anchor is due; otherwise, the number of which the anchored size must be a multiple: `EVERY`, or 1 to
+        anchor all entries.
     """
     if waiting_since is None or now - tried_at < period:
         return None

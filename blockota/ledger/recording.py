@@ -1,9 +1,9 @@
 """Keep the log of a service.
 
 Entries are taken from the outbox in the service's database, appended to the log, published and anchored. An entry is
-put into the outbox in the same transaction as the change of state that the entry records. An entry is removed from the
-outbox after the entry was appended to the log. If the process is killed between these two steps, it sends the entry to
-the log again. The log does not store an entry twice, and returns the index of the stored entry.
+put into the outbox in the same database transaction as the change of state that the entry records. An entry is removed
+from the outbox after the entry was appended to the log. If the process is killed before the removal, the next process
+appends the entry again. The log does not store an entry twice, and returns the index of the stored entry.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class LogRecorder:
 
     Args:
         parts: the log.
-        lines: receives failures and recoveries.
+        lines: the operating log, which records failures and recoveries.
         clock: the service's clock.
         owns: whether a device belongs to the gateway's site; always False for services other than gateways.
     """

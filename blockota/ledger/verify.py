@@ -43,7 +43,7 @@ class Cosigned:
 
 @dataclass(frozen=True)
 class VerifiedEntry:
-    """An entry of a log whose proof is valid.
+    """A log entry with a valid proof.
 
     Attributes:
         entry: the entry.

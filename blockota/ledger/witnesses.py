@@ -126,7 +126,7 @@ def _size_in(witness: Witness, answer: bytes) -> int:
     text = answer.decode("ascii", "replace").removesuffix("\n")
     if not _SIZE.fullmatch(text):
         raise StoreError(
-            f"{witness.key.name} does not sign", why="its answer does not have the size of the tree that it has seen"
+            f"{witness.key.name} does not sign", why="its answer does not contain the size of its newest tree"
         )
     return int(text)
 

@@ -149,13 +149,13 @@ async def keep_connected(
     note: Callable[[MessagingError], None],
     pauses: tuple[float, ...] = PAUSES,
 ) -> NoReturn:
-    """Connect, serve the connection until it is lost, and reconnect, until the task is cancelled.
+    """Connect, and reconnect after each loss of the connection, until the task is cancelled.
 
     Args:
         connect: opens a connection.
         serve: uses the connection, and returns only after the connection is lost.
         note: called with the reason whenever the connection is lost or cannot be opened.
-        pauses: seconds to wait before connecting again, after each failure in a row. The last value repeats.
+        pauses: seconds to wait after the first failure in a row, after the second, and so on. The last value repeats.
     """
     failures = 0
     while True:

@@ -1,9 +1,9 @@
 """The files of a mosquitto broker: settings, access rules, passwords and certificates.
 
 The rules isolate the devices from each other. A device signs in with its number as the user name, and may send and
-receive only its own messages. The same rule applies to the gateway's probe, which signs in as device 0. The gateway
-reads and writes the topics of all devices. A management system reads the log entries of the gateway and the notices of
-the operations room.
+receive only its own messages. The gateway's probe signs in as device 0, and may use only the topics of device 0. The
+gateway reads and writes the topics of all devices. A management system reads the log entries of the gateway and the
+notices of the operations room.
 
 ==================  ==============================================================================
 File                Content
@@ -13,8 +13,9 @@ rules               the access rules; ``%u`` is the user name
 passwords           hashes of the passwords (PBKDF2 with SHA-512), one line a user
 authority.pem       the certificate of the authority, which devices trust; ``authority.key`` is its private key
 server.pem          the broker's certificate; ``server.key`` is its private key
-gateway.secret the password of the gateway; ``0.secret`` is the probe's, and ``operations.secret`` the management
-system's
+gateway.secret      the password of the gateway
+0.secret            the password of the gateway's probe
+operations.secret   the password of the operations room
 ==================  ==============================================================================
 """
 

@@ -187,7 +187,7 @@ def _check_size(payload: bytes) -> None:
 
 @dataclass(frozen=True)
 class ThingEvent(DeviceEvent):
-    """A device's message with an event. The table in this module's docstring explains the attributes."""
+    """A device's message with an event. The table in this module's docstring describes the attributes."""
 
     signature: bytes | None = None
 

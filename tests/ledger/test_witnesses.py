@@ -63,8 +63,8 @@ def test_a_fork_is_refused(tmp_path: Path, server: WitnessServer, size: int) -> 
     ("answer", "words"),
     [
         ((500, "sorry"), "status 500"),
-        ((409, "many\n"), "size of the tree that it has seen"),
-        ((409, "9" * 5000), "size of the tree that it has seen"),
+        ((409, "many\n"), "size of its newest tree"),
+        ((409, "9" * 5000), "size of its newest tree"),
         ((200, "— witness.example/w1 AAAAAAAA\n"), "valid signature"),
         ((200, str(SIGNER.key)), "valid signature"),
         ((200, "x" * 20_000), "20000 bytes"),
