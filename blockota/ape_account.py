@@ -156,7 +156,7 @@ class ApeAccount(BaseAccount):
 
 
 def open_ape_account(alias: str, *, note: Callable[[str], None]) -> ApeAccount:
-    """Return the plugin account with an alias. The device is not contacted yet.
+    """Return the account of an Ape plugin by its alias. The device is not contacted yet.
 
     Args:
         alias: the account's name in Ape.

@@ -141,9 +141,7 @@ class Connection:
         return kind(self.chain, address, first_block=self.settings.first_block)
 
     def owned(self, setting: str) -> OwnedContract:
-        """Return a contract that a Safe owns.
-
-        The setting is ``contract`` or one of `REGISTRIES`.
+        """Return a contract that a Safe owns, by the name of its setting: ``contract`` or one of `REGISTRIES`.
 
         Raises:
             UsageError: the settings do not name the contract.

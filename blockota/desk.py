@@ -83,7 +83,8 @@ def views_of(
     """Read a chain view for each Safe that has a proposal and owns a configured contract.
 
     Args:
-        connection_to: returns the connection for a chain id, or any connection if the chain is not configured.
+        connection_to: returns the connection to the chain with an id; if no such chain is configured, the connection to
+            another chain.
         proposals: the proposals.
 
     Returns:
@@ -112,8 +113,8 @@ def find_desk(connection: Connection, safe: str = "", target: str = "") -> Desk:
 
     Args:
         connection: the connection to the chain.
-        safe: address of the Safe; empty for the owner of the configured BlockOTA, or of the first registry if there is
-            no BlockOTA.
+        safe: address of the Safe. If empty, the Safe is the owner of the configured BlockOTA; without a BlockOTA, the
+            owner of the first registry.
         target: address that a proposal calls. If the Safe owns a second BlockOTA contract for the city's
             configurations, the address selects one of the two contracts.
 
@@ -239,7 +240,7 @@ def complete_draft(
 ) -> Draft:
     """Add an image file and the memory of the product's chip to a draft, and make the draft's delta patches.
 
-    A configuration for a device that is not an STM32 is opaque.
+    For a device that is not an STM32, the container of a configuration is ``opaque``.
 
     Args:
         connection: the connection to the chain, with the store and the sources of older images.
@@ -250,7 +251,8 @@ def complete_draft(
     Raises:
         UsageError: the file does not exist, the file contradicts the draft, or the library for deltas is not installed.
         RefusedError: the product is not paired, its chip is not supported, or the file is not an image.
-        StoreError: the image of an older release, or the manifest of the newest release of MCUboot, was not found.
+        StoreError: the image of an older release was not found; or the image is for MCUboot, and the manifest of the
+            product's newest active release was not found.
     """
     contract = contract or connection.contract
     draft = replace(
@@ -277,7 +279,7 @@ def find_higher_revoked(connection: Connection, draft: Draft) -> dict[Version, i
     Only releases newer than the newest active release are compared. A release whose manifest is not found is left out.
 
     Returns:
-        The security counters of the found releases, by version. Each is higher than the draft's security counter.
+        The security counters of the found releases, by version. All counters are higher than the draft's counter.
     """
     counter, contract, higher = draft.security_counter, connection.contract, dict[Version, int]()
     if counter is None:
@@ -307,7 +309,7 @@ def _newest_counter(connection: Connection, contract: BlockOTAContract, product:
     if described.trouble:
         raise StoreError(
             f"the security counter of {product} {newest.version} is not known",
-            why=f"it is in the manifest, which was not found: {described.trouble}",
+            why=f"the counter is in the manifest, which was not found: {described.trouble}",
             remedy="name a source that has the manifest, or the store from which it was published",
             action=Action.NAME_VENDOR_SOURCE,
         )
@@ -366,7 +368,7 @@ def require_pairing(product: Product) -> None:
 
 
 def require_flash_region(region: Region, chip: Chip) -> None:
-    """Refuse a region that does not fit the chip, because check 7 would refuse the product's releases on every bench.
+    """Refuse a region that does not fit the chip, because every bench would refuse the product's releases (check 7).
 
     A region must consist of whole erase units, so that flashing one product never erases bytes of another product.
 

@@ -1,13 +1,14 @@
 """The tree of all errors of BlockOTA.
 
-Each number is the `exit_status` of a command that fails with the error::
+A command that fails with an error ends with the exit status in this tree. An error without an exit status has the exit
+status of its parent::
 
     BlockOTAError               1  a defect of ours
     ├── UsageError              2  an argument, setting or file is not valid
     ├── RefusedError            3  a check failed, nothing was changed
     │   ├── ImageError             a file is not a firmware image for this target
     │   ├── ContentError           bytes do not match their content address
-    │   │   └── HashMismatchError  a block's bytes do not have the hash in its address
+    │   │   └── HashMismatchError  a block's bytes do not match its content address
     │   ├── ProposalError          a proposal or its signatures cannot be used
     │   ├── AccessRefusedError     a device, or its credentials, are not accepted by a gateway
     │   ├── LimitReachedError      a device sends more than a gateway accepts in a minute
@@ -41,9 +42,9 @@ _LISTED = 3
 class Action(Enum):
     """A remedy that a command or an option carries out.
 
-    `blockota.cli.remedies` names the command or option. The library does not name options. An error's `remedy` uses the
-    words of the domain, and its `action` selects the option that the command line adds. A comment in parentheses after
-    a member, such as ``(hash)``, names the value that the member's option needs.
+    The library does not name commands and options: `blockota.cli.remedies` appends the command or option of an error's
+    `action` to the error's `remedy`. If an option needs a value, the comment after its member names the value in
+    parentheses, such as ``(hash)``.
     """
 
     # Images, stores and sources
@@ -247,7 +248,7 @@ class ContentError(RefusedError):
 
 
 class HashMismatchError(ContentError):
-    """A block's bytes do not have the hash in its address."""
+    """The hash of a block's bytes is not the hash in the block's content address."""
 
 
 class ProposalError(RefusedError):

@@ -283,7 +283,7 @@ def _ape_key(alias: str, ask_password: Callable[[str], str], *, note: Callable[[
     except ImportError as error:
         raise UsageError(
             f"ape:{alias} cannot be opened",
-            why=f"there is no keystore {keyfile}, and Ape, which opens hardware wallets, cannot be imported "
+            why=f"the keystore {keyfile} does not exist, and Ape, which opens hardware wallets, cannot be imported "
             f"({error.msg})",
             remedy="correct the alias, or install Ape with `pip install eth-ape`, and then the device's plugin",
         ) from error

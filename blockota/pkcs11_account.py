@@ -1,7 +1,7 @@
 """An account whose key is in a PKCS #11 token, with the interface of eth-account.
 
-A token returns only r and s of a signature. Two public keys match r and s, and the recovery id selects one of them. The
-account tries both to find the recovery id.
+A token returns only r and s of a signature. Two public keys match r and s, and the recovery id selects one of these
+keys. The account computes the public key of each recovery id, and uses the recovery id of its own key.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class TokenAccount(BaseAccount):
                 continue
             if found.to_bytes() == self.key.public_key:
                 return r, s, parity
-        raise AssertionError("a verified signature has a recovery id")
+        raise AssertionError("no recovery id matches the verified signature")
 
 
 def _word(number: int) -> bytes:

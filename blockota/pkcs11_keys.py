@@ -317,7 +317,7 @@ def _find_key_pair(session: pkcs11.Session, name: KeyName) -> tuple[Any, Any]:
         raise UsageError(
             f"the public key of {name.key} cannot be found",
             why=f"{name.token} has {len(public)} public keys with the id of the private key",
-            remedy="store the public key beside the private key, with the same id",
+            remedy="store one public key in the token, with the id of the private key",
         )
     return private[0], public[0]
 

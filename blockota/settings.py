@@ -106,7 +106,7 @@ class Settings:
         gateways: the URLs of gateways, asked for images that neither the vendor nor its brokers serve.
         tokens: the place of each source's bearer token, ``env:NAME`` or ``file:PATH``, by the source's URL.
         max_cost: the maximum cost of a transaction, in wei.
-        file: the settings file that was read; None if there was none.
+        file: the settings file that was read; None if no file was read.
         registries: addresses of the configured contracts among `REGISTRIES`, by setting.
         image_keys: the file with the public key that signs the images of a product, by the product's name.
 
@@ -136,7 +136,7 @@ class Settings:
 
     @property
     def bench(self) -> Path:
-        """The folder of the bench, beside the folder of the transaction journal."""
+        """The folder of the bench, which is in the same parent folder as the transaction journal."""
         return self.transactions.with_name(BENCH_FOLDER)
 
 
@@ -156,8 +156,8 @@ class BenchSettings:
         mode: the words of the line's mode, separated by commas.
         start: the name of the method that starts the program.
         operator: the operator's name in the bench log.
-        board_product: the product of the second image of each board, which a command makes for this board alone.
-        board_image: the command that makes the second image.
+        board_product: the product of a board's second image, which is made for this board alone.
+        board_image: the command that makes the second image of a board.
         log: the folder of the bench log.
         identity: the UUID of the enrolled technician who keeps the bench log.
         device_alias: the first part of the alias under which a board is registered. A slash and the board's unique id
@@ -287,7 +287,7 @@ def settings_folder(config: Path | None, *, environment: Mapping[str, str]) -> P
 def load_table(config: Path | None, name: str, *, known: set[str], environment: Mapping[str, str]) -> dict[str, Any]:
     """Read one table of the settings file, such as ``[trust]``.
 
-    Returns an empty table if the file has none.
+    Returns an empty table if the file does not contain the table.
 
     Args:
         config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
@@ -464,7 +464,7 @@ def _tokens(environment: Mapping[str, str], table: object, *, folder: Path) -> d
 def _not_a_reference(where: str, shape: str) -> UsageError:
     return UsageError(
         f"the setting {where} cannot be used",
-        why=f"the required form is {shape}: the settings never contain a token itself",
+        why=f"the required form is {shape}, because the settings never contain a token itself",
         remedy="keep the token in an environment variable or a file, and set the name of that variable or file",
     )
 

@@ -239,7 +239,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def whole(text: str) -> int:
     """Read a whole number of a JSON text, as the argument `parse_int` of `json.loads`.
 
-    Python's own error for a number of thousands of digits names a function of Python.
+    Without this limit, Python's error for a number of thousands of digits would name a function of Python.
 
     Raises:
         ValueError: the number has more than 100 digits.

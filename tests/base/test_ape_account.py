@@ -210,7 +210,7 @@ def test_a_missing_ape_is_reported(home: Path) -> None:
     """The error for a missing Ape package names the command that installs it."""
     output = opened_elsewhere(home, "ape:pocket", before="sys.modules['ape'] = None")
     assert "ape:pocket cannot be opened: " in output
-    assert "there is no keystore" in output
+    assert "does not exist, and Ape" in output
     assert "`pip install eth-ape`" in output
 
 
