@@ -56,7 +56,8 @@ class Step:
 
     Attributes:
         title: the step's name in messages.
-        stamps: names of the stamp files; the step is up to date if one is current, and writes the first one.
+        stamps: names of the stamp files. If any stamp file is current, the step is up to date. When the step is run, it
+            writes the first stamp file.
         sources: for each stamp, a tuple of the files whose change makes the stamp outdated.
         product: a path that exists after the step.
         commands: the commands of the step, in order.

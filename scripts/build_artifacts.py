@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def write(artifacts: dict[str, str], clone: Path, *, only_check: bool) -> int:
-    """Write the artifacts that differ from those in a clone; with `only_check`, print their names instead.
+    """Write each artifact that differs from its file in a clone; with `only_check`, print the names of these files.
 
     Returns:
         The exit status, which is 1 if `only_check` is true and an artifact differs.

@@ -1,9 +1,9 @@
 """Build the programs of ``device/`` reproducibly into ``device/images``: ``make device``.
 
 A program is compiled by Debian's gcc-arm-none-eabi. Images for slot 0 are then signed by ``imgtool`` (`make peers`
-installs it) with keys that exist for tests only. Because an ECDSA signature by imgtool would differ in each run, this
-script computes a deterministic one (RFC 6979), and imgtool stores it in the image. With ``--check`` nothing is written,
-and the exit status is 1 if a committed file differs.
+installs it) with keys that exist for tests only. An ECDSA signature by imgtool would differ in each run. This script
+therefore computes a deterministic signature (RFC 6979), and imgtool stores this signature in the image. With
+``--check`` nothing is written, and the exit status is 1 if a committed file differs.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class DeviceProgram:
 
 
 def _test_image(signature: ImageSignature, *macros: str) -> DeviceProgram:
-    """Return a program that prints the version of its signature."""
+    """Return a test image that prints its version."""
     return DeviceProgram(
         port="stm32f103",
         sources=(*TEST_IMAGE, *STM32F103_IMAGE, "ports/stm32f103/flash.c", "loader/memory.c"),
@@ -203,7 +203,10 @@ def build(name: str) -> bytes:
 
 
 def compile_program(program: DeviceProgram, target: Path) -> None:
-    """Compile and link a program, and write its bytes to `target`; the ELF file is beside it, with suffix ``.elf``."""
+    """Compile and link a program, and write its bytes to `target`.
+
+    The ELF file gets the name of `target` with the suffix ``.elf``.
+    """
     elf, port = target.with_suffix(".elf"), DEVICE / "ports" / program.port
     _run(
         *(f"{TOOLS}gcc", f"-mcpu={CORES[program.port]}", "-mthumb", *C_FLAGS, "-nostdlib"),
@@ -217,7 +220,7 @@ def compile_program(program: DeviceProgram, target: Path) -> None:
 
 
 def sign(raw: Path, port: str, signature: ImageSignature) -> bytes:
-    """Return a program with header, digest and signature, as imgtool makes them."""
+    """Add a header, a digest and a signature to a program with imgtool, and return the image."""
     vector, fixed, public, image = (raw.with_suffix(suffix) for suffix in (".vector", ".sig", ".pem", ".signed"))
     address, size = SLOTS[port]
     command = [

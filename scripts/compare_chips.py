@@ -2,8 +2,8 @@
 
 ``python -m scripts.compare_chips --stm32flash FOLDER --stm32loader FILE --probe-rs FOLDER`` reads `dev_table.c` of
 stm32flash's source package, `devices.py` of stm32loader, and the folder `targets` of the crate probe-rs. The script
-writes ``firmware_host/chips.md``. It exits with 1 if `EXPLAINED` lacks a difference, or contains one that no longer
-exists. Only facts are read from these files: ids, sizes and addresses.
+writes ``firmware_host/chips.md``. The exit status is 1 if `EXPLAINED` does not contain a difference, or contains a
+difference that no longer exists. Only facts are read from these files: ids, sizes and addresses.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def stm32flash_rows(text: str) -> dict[int, Row]:
 
 
 def stm32loader_rows(text: str) -> dict[int, Row]:
-    """Return the rows of `devices.py`, merged by product id; the free RAM is that which all merged rows share."""
+    """Return the rows of `devices.py`, merged by product id; the free RAM is the intersection of the merged ranges."""
     rows: dict[int, Row] = {}
     for call in ast.walk(ast.parse(text)):
         if not (isinstance(call, ast.Call) and ast.unparse(call.func) == "DeviceInfo"):
@@ -259,7 +259,7 @@ def shown(value: object, field: str) -> str:
 
 
 def _padded(mine: tuple[int, ...] | None, theirs: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """Return our first unit sizes, as many as the other table lists; sizes that our chip lacks do not differ."""
+    """Return our unit sizes, cut to the length of `theirs`; return `theirs` if it begins with our unit sizes."""
     if mine is None or theirs is None:
         return None
     first = mine[: len(theirs)]

@@ -1,8 +1,8 @@
 """Deploy the contracts of a vendor, the consortium or a city, owned by a Safe: ``ape run deploy --network NETWORK``.
 
 The script writes ``deployments/<chain id>.json`` and, if it does not exist, ``blockota.toml``, the settings file that
-the contracts' owner copies to others. On a local chain without ``--safe``, the script sets up the example of ``blockota
-dev up``.
+the contracts' owner copies to others. On a local chain without ``--safe``, the script sets up the same example as
+``blockota dev up``.
 """
 
 from __future__ import annotations
@@ -87,6 +87,8 @@ def _known(folder: Path, chain_id: int, part: str, *, is_local: bool) -> Deploym
         return known
     if known.contract if part == VENDOR else PARTS[part].keys() & known.registries.keys():
         raise UsageError(
-            f"{path} already exists", why=f"the file names the contracts of the {part}", remedy="move it away first"
+            f"{path} already exists",
+            why=f"the file names the contracts of the {part}",
+            remedy="move the file away first",
         )
     return known

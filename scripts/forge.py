@@ -1,7 +1,7 @@
 """Run Foundry's forge on the contracts: ``.venv/bin/python scripts/forge.py test --match-contract BlockOTA``.
 
 The script runs the binary of the npm package directly, without the npm wrapper, which starts Node. Forge uses the
-compiler that ape-config.yaml names, as py-solc-x installed it. Forge has its own home folder, so that settings of the
+compiler that ape-config.yaml names and py-solc-x has installed. Forge has its own home folder, so that settings of the
 user have no effect.
 """
 

@@ -2,8 +2,8 @@
 
 Each input is read as the CAR of a known file: the reader must refuse it or return exactly this file. Each input is
 also read as the root block of an unknown file: the reader must refuse it or return a file. An exception other than
-ContentError, a run of more than ten seconds, and more than 512 MB of memory are defects. The fuzzer writes an input
-that reveals a defect to .build/fuzz.
+ContentError, a run of more than ten seconds, and more than 512 MB of memory are defects. If an input reveals a defect,
+the fuzzer writes the input to .build/fuzz.
 
 The script has its own venv (requirements-fuzz.lock), because BlockOTA itself does not need Atheris.
 """
@@ -53,7 +53,7 @@ def try_input(data: bytes) -> None:
     """Read one input as the CAR of the known file, and as the root block of an unknown file."""
     found = unpacked(data, TREE.root, size=len(TREE.data))
     if found is not None and found != TREE.data:
-        raise AssertionError("the reader returned a file that differs from the known one")
+        raise AssertionError("the reader returned a file that differs from the known file")
     root = CID.of(DAG_PB, data)
     known = b"".join(section(cid, block) for cid, block in TREE.blocks.items())
     for rest in (known, b""):

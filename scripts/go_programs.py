@@ -99,7 +99,7 @@ def check_go() -> None:
 
 
 def compile_program(command: list[str], source: Path, *, count: int) -> None:
-    """Run the compiler, which lists each package that it compiles, and show their number; `count` is its maximum."""
+    """Run the compiler, and show how many of at most `count` packages it has compiled."""
     with subprocess.Popen(command, cwd=source, stderr=subprocess.PIPE, text=True) as process:
         lines = list(counted(process.stderr or (), count))
     if process.returncode:

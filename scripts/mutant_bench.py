@@ -30,12 +30,14 @@ Tables = SimpleQueue[Forge | Ape]
 def compile_mutants(
     layout: Layout, contract: str, mutants: Sequence[tuple[str, Mutant]], *, jobs: int
 ) -> Iterator[Variant]:
-    """Compile mutants of a contract without the optimizer and the IR, which are slow; yield the mutants that compile.
+    """Compile mutants of a contract, and yield the mutants that compile.
+
+    The optimizer and the IR are not used, because they are slow.
 
     Args:
         layout: the folder with the sources.
         contract: the name of the contract.
-        mutants: the name of the changed file, and the change.
+        mutants: for each mutant, the name of the changed file, and the change.
         jobs: the number of processes.
     """
     sources = {file: text.encode() for file, text in layout.sources().items()}
@@ -99,7 +101,7 @@ def run_killer(
 ) -> Iterator[tuple[Variant, str]]:
     """Run one test suite on variants of a contract; yield each with the test that failed, "" if all passed.
 
-    `folder` contains a copy of the repository, ``tree``, and gets another copy for each job.
+    `folder` contains a copy of the repository, ``tree``. For each job, another copy is made in `folder`.
 
     Raises:
         RuntimeError: the suite fails on an unchanged contract, or passes on a broken one.

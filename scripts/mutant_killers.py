@@ -1,7 +1,8 @@
-"""The test suites that run on mutants, each in a copy of the repository: forge's tests, then the Python tests by Ape.
+"""The test suites that run on mutants: the tests of forge, then the Python tests of the contracts.
 
-Both suites deploy the bytecode that the package ships. In the copy, the mutant's bytecode replaces the package's
-bytecode. The package and the tests are therefore not compiled again, and a run of forge takes one to two seconds.
+Each test suite runs in a copy of the repository, and deploys the bytecode that the package ships. In the copy, the
+mutant's bytecode replaces the package's bytecode. The package and the tests are therefore not compiled again, and a run
+of forge takes one to two seconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Make every change of `mutation` in the contracts, and check that the tests fail: ``make mutants``.
+"""Make each change of `mutation` in a copy of the contracts, and check that the tests fail: ``make mutants``.
 
 Forge's tests and the Python tests (`mutant_killers`) run on each mutant until a test fails. A mutant on which all
 tests pass is compiled with the settings of the deployment, and left out if its bytecode equals the contract's. Every
@@ -44,7 +44,8 @@ class Fate:
         contract: name of the contract.
         file: the changed file.
         mutant: the change.
-        killer: "forge" or "Ape", whose test failed; "solc" if the mutant does not compile; empty for a survivor.
+        killer: the test suite that failed, "forge" or "Ape"; "solc" if the mutant does not compile; empty for a
+            survivor.
         test: the first test that failed.
         same: whether the mutant's deployed bytecode equals the contract's.
     """
@@ -107,7 +108,7 @@ def all_mutants(layout: Layout) -> list[Fate]:
 
 
 def drawn_of(fates: Sequence[Fate], count: int) -> list[Fate]:
-    """Return a sample of each contract's mutants, in their order; all if there are fewer."""
+    """Return a sample of `count` mutants of each contract, in their order; all mutants of a contract with fewer."""
     drawn: list[Fate] = []
     for contract in dict.fromkeys(fate.contract for fate in fates):
         own = [fate for fate in fates if fate.contract == contract]

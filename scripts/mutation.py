@@ -46,7 +46,7 @@ class Mutant:
         start: byte offset of the replaced text.
         original: the replaced text.
         replacement: the new text.
-        occurrence: number among equal changes in one place, from 1.
+        occurrence: the number of the change among equal changes in the same place, counted from 1.
     """
 
     place: str
@@ -93,7 +93,7 @@ class Context:
 
 
 def mutants_of(source: bytes, tree: Node, *, enums: dict[str, tuple[str, ...]]) -> list[Mutant]:
-    """Return all mutants of the contracts in a file, in the order of the file; every mutant has another name."""
+    """Return all mutants of the contracts in a file, in the order of the file; the names of the mutants are unique."""
     context = Context(source, enums)
     found: list[Mutant] = []
     alike: dict[str, int] = {}

@@ -36,5 +36,5 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def site_name(path: str) -> str:
-    """Return the name on the site of a page of the repository, given by its path from the root or from docs/."""
+    """Return a page's name on the site; `path` is relative to the repository's root or to docs/."""
     return PAGES.get(path, path.removeprefix("docs/"))

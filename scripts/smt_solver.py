@@ -1,4 +1,4 @@
-"""Decide a formula with Yices, and with Z3 unless Yices proved it unsatisfiable.
+"""Decide a formula with Yices; unless Yices proves the formula unsatisfiable, decide the formula with Z3.
 
 Halmos runs this script for each path of a check.
 
