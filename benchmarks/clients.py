@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks.figure import ROOT, plain_digest
 from blockota.errors import BlockOTAError, ContentError
 from blockota.formats.cid import CID
-from blockota.stores.fetch import FileDestination, fetch
+from blockota.stores.fetch import FileDestination, FileFetch
 from blockota.stores.http import HttpClient
 from blockota.stores.source import Limits, Source
 
@@ -103,7 +103,7 @@ def visit(task: Task, path: Path, *, begin: float) -> Outcome:
             take_plain(task, path)
         else:
             with path.open("w+b") as file:
-                fetch(CID.parse(task.cid), [Source(task.url)], size=task.size, into=FileDestination(file))
+                FileFetch(CID.parse(task.cid), [Source(task.url)], size=task.size, into=FileDestination(file)).run()
     except BlockOTAError as error:
         return Outcome(refusals=[str(error)])
     return Outcome(times=[time.monotonic() - begin])

@@ -35,7 +35,7 @@ from benchmarks.figure import (
 from benchmarks.servers import Image, filled, kubo_program, nginx, nginx_program, repository
 from blockota.formats.cid import CID
 from blockota.model.release import Product, Region, Version
-from blockota.stores.fetch import FileDestination, fetch
+from blockota.stores.fetch import FileDestination, FileFetch
 from blockota.stores.local import LocalStore
 from blockota.stores.source import Source
 from tests.conftest import ROOT
@@ -132,7 +132,7 @@ def fetched(image: Image, url: str, *, into: Path) -> float:
 
     def work() -> None:
         with into.open("w+b") as file:
-            fetch(image.cid, [Source(url)], size=image.size, into=FileDestination(file))
+            FileFetch(image.cid, [Source(url)], size=image.size, into=FileDestination(file)).run()
 
     return seconds_of(work)
 

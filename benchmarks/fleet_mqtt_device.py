@@ -21,13 +21,14 @@ from benchmarks.fleet_diary import DeviceStart, Fault, FleetDevice, FleetRelease
 from benchmarks.fleet_http import HttpClient
 from blockota.errors import MessagingError
 from blockota.formats import cbor
-from blockota.formats.jws import base64url, from_base64url, verify_token
+from blockota.formats.jws import base64url, from_base64url
 from blockota.gateway.faces.mqtt_documents import DOCUMENT_KIND
 from blockota.messaging.client import BrokerAccount, BrokerConnection, Message, connected
 from blockota.messaging.topics import ThingEvent, event_answers
 from blockota.model.receipt import POSTPONES, EntryKind, EvidenceLevel
 from blockota.vendor.example import PRODUCT
 from tests.support.receipts import SigningDevice
+from tests.support.tokens import verify_token
 
 _ANSWER, _NOTICE, _FLOOD = 10, 3, 5
 _TOPICS = ("$aws/things/{}/jobs/#", "$aws/things/{}/shadow/#", "blockota/v1/things/{}/events/ack")

@@ -24,7 +24,7 @@ from benchmarks.gas_devices import devices
 from benchmarks.gas_ledger import ledger
 from benchmarks.gas_registries import registries
 from benchmarks.gas_scenarios import CREATION, Cost, own_contracts, reconstruction
-from blockota.formats.abi import interface
+from blockota.formats.abi import artifact
 from scripts.compilation import CONTRACTS, laid_out
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,8 +108,10 @@ def run(job: Job) -> list[Cost]:
 def unmeasured(costs: Iterable[Cost]) -> list[str]:
     """Return the functions of our contracts for which no gas was measured."""
     seen = {(cost.contract, cost.function.split(",")[0]) for cost in costs}
-    every = [(name, function) for name in CONTRACTS for function in sorted(interface(name).functions - NEVER.keys())]
-    return [f"{name}.{function}" for name, function in every if (name, function) not in seen]
+    every = {
+        (name, entry["name"]) for name in CONTRACTS for entry in artifact(name)["abi"] if entry["type"] == "function"
+    }
+    return [f"{name}.{function}" for name, function in sorted(every - seen) if function not in NEVER]
 
 
 def figures(costs: Iterable[Cost]) -> dict[str, int]:

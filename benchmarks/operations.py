@@ -21,6 +21,7 @@ from blockota.operations import queries
 from blockota.operations.database import CloudDatabase
 from blockota.operations.schema import ALL_GATEWAYS, MINUTE
 from blockota.operations.writing import AcceptedRequest, write_requests
+from tests.support.stored_readings import latest_values, newest_readings, things
 
 THINGS, GATEWAYS, READINGS_OF_A_REQUEST = 1000, 100, 10
 REQUESTS, QUICK_REQUESTS = 100_000, 10_000
@@ -50,9 +51,9 @@ def figures(requests: int) -> Iterator[Figure]:
         where = f"with {rows:,} readings of {THINGS:,} devices"
         thing, gateway, until = "517", gateway_of(17), START + 60 * MINUTES
         reads: dict[str, tuple[Callable[[Connection], object], float]] = {
-            "newest 50 readings of a device": (lambda c: queries.newest_readings(c, thing), NEWEST_LIMIT),
-            "newest value of each quantity of a device": (lambda c: queries.latest_values(c, thing), PAGE_LIMIT),
-            "50 devices with their newest values": (lambda c: queries.things(c, after="5"), PAGE_LIMIT),
+            "newest 50 readings of a device": (lambda c: newest_readings(c, thing), NEWEST_LIMIT),
+            "newest value of each quantity of a device": (lambda c: latest_values(c, thing), PAGE_LIMIT),
+            "50 devices with their newest values": (lambda c: things(c, after="5"), PAGE_LIMIT),
             "newest 50 requests of a gateway": (lambda c: queries.requests_of(c, gateway), PAGE_LIMIT),
             "a request as evidence": (lambda c: queries.request(c, requests // 2), PAGE_LIMIT),
             "minutes of a day, all gateways": (lambda c: queries.minutes(c, until - 86_400, until), PAGE_LIMIT),
@@ -72,7 +73,7 @@ def figures(requests: int) -> Iterator[Figure]:
 def cold_figures(folder: Path, database: CloudDatabase) -> Iterator[Figure]:
     """Open the database file again, and yield the milliseconds of the first query."""
     with CloudDatabase.at("sqlite:///cloud.db", folder=folder) as opened:
-        value = milliseconds(opened, lambda connection: queries.newest_readings(connection, "518"))
+        value = milliseconds(opened, lambda connection: newest_readings(connection, "518"))
     yield Figure("newest 50 readings of a device, in a file that is opened for it", value, "ms", PAGE_LIMIT)
     del database
 

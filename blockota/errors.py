@@ -158,7 +158,6 @@ class Action(Enum):
     OPEN_TUNNELS = auto()
     # The gateway
     INIT_GATEWAY = auto()
-    INIT_OPERATIONS = auto()
     RUN_GATEWAY = auto()
     SHOW_GATEWAY_DEVICE = auto()
     # The cloud

@@ -117,7 +117,6 @@ OPTIONS: dict[Action, str] = {
     Action.INIT_GATEWAY: "`blockota gateway init`",
     Action.INIT_CLOUD: "`blockota cloud init`",
     Action.RUN_CLOUD: "`blockota cloud run`",
-    Action.INIT_OPERATIONS: "`blockota operations init`",
     Action.RUN_GATEWAY: "`blockota gateway run`",
     Action.SHOW_GATEWAY_DEVICE: "`blockota gateway device {device}`",
     Action.INIT_VALIDATOR: "`blockota validator init`",

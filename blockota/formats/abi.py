@@ -320,11 +320,6 @@ class Interface:
         values = _decode_whole([*indexed.values()], b"".join(topics[1:])) + _decode_whole([*others.values()], data)
         return Decoded(entry.name, dict(zip([*indexed, *others], values, strict=True)))
 
-    @property
-    def functions(self) -> frozenset[str]:
-        """Names of all functions."""
-        return frozenset(self._functions)
-
 
 class _Entry:
     """One entry of a JSON ABI. The types of the entry are parsed when they are first used."""

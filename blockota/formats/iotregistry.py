@@ -170,10 +170,6 @@ class ThingRecord:
         aliases = tuple(_text(one) for one in fields.get(1, []))
         return cls(aliases, *(_text(_only(fields, number)) for number in (2, 3, 4)))
 
-    def encode(self) -> bytes:
-        """Return the protobuf message Thing."""
-        return _message({1: self.aliases, 2: self.registrant, 3: self.data, 4: self.spec})
-
     def query(self) -> str:
         """Return IOTRegistry's answer to the query ``thing``."""
         fields = {
@@ -207,10 +203,6 @@ class SpecRecord:
         fields = _read(raw, known=range(1, 3))
         return cls(_text(_only(fields, 1)), _text(_only(fields, 2)))
 
-    def encode(self) -> bytes:
-        """Return the protobuf message Spec."""
-        return _message({1: self.data, 2: self.registrant})
-
     def query(self) -> str:
         """Return IOTRegistry's answer to the query ``spec``."""
         fields = {"RegistrantPubkey": self.registrant, "Data": self.data}
@@ -239,18 +231,9 @@ class RegistrantRecord:
         fields = _read(raw, known=(1, 3))
         return cls(_text(_only(fields, 1)), _only(fields, 3))
 
-    def encode(self) -> bytes:
-        """Return the protobuf message Registrant."""
-        return _message({1: self.name, 3: self.public_key})
-
     def query(self) -> str:
         """Return IOTRegistry's answer to the query ``owner``."""
         return _go_json({"RegistrantName": self.name, "Pubkey": self.public_key.hex()})
-
-
-def alias_record(nonce: bytes) -> bytes:
-    """Return the protobuf message Alias, the record under the key ``Alias:<alias>``."""
-    return _message({1: nonce})
 
 
 def read_transaction(function: str, raw: bytes) -> Transaction:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 from blockota.errors import Action
 
-K = 1024
-
 
 @dataclass(frozen=True)
 class Memory:

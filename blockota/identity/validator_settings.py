@@ -26,8 +26,6 @@ _RULE = (
 )
 _MAX_RULES_FILE, _MAX_ANCHOR_MINUTES = 1 << 20, 1440
 RULES_NAME = "validator.toml"
-COMMAND_PORT = 8471
-"""The port at which gateways receive commands."""
 
 
 @dataclass(frozen=True)

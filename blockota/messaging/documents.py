@@ -46,8 +46,6 @@ class JobStatus(StrEnum):
 class RejectCode(StrEnum):
     """The reason codes of rejected requests about jobs."""
 
-    INVALID_TOPIC = "InvalidTopic"
-    INVALID_JSON = "InvalidJson"
     INVALID_REQUEST = "InvalidRequest"
     INVALID_TRANSITION = "InvalidStateTransition"
     NOT_FOUND = "ResourceNotFound"

@@ -95,20 +95,13 @@ class DeviceCommand:
             raise ValueError("the command's deadline is not a Unix time in whole seconds")
         return cls(int(thing), data["id"], name, arguments, deadline)
 
-    def as_data(self) -> dict[str, Any]:
-        """Return the data of the request."""
-        return {"thing": self.thing, **self._members()}
-
     def message(self) -> bytes:
         """Return the message to the device."""
-        return _json(self._members())
+        return _json({"id": self.id, "name": self.name, "arguments": self.arguments, "deadline": self.deadline})
 
     def outcome(self, state: CommandState, time: int) -> SensorReading:
         """Return the reading by which the gateway reports the command's outcome to validators."""
         return SensorReading(str(self.thing), time, f"{OUTCOME}{self.id}", str(state))
-
-    def _members(self) -> dict[str, Any]:
-        return {"id": self.id, "name": self.name, "arguments": self.arguments, "deadline": self.deadline}
 
 
 @dataclass(frozen=True)

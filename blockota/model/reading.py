@@ -16,7 +16,7 @@ Texts have at most 64 printable characters; a text in ``value`` has at most 256.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -97,11 +97,6 @@ def readings_in(data: Mapping[str, Any]) -> tuple[SensorReading, ...]:
         except ValueError as error:
             raise RefusedError(f"reading {index} of the request cannot be used", why=str(error)) from error
     return tuple(found)
-
-
-def reading_data(readings: Sequence[SensorReading]) -> dict[str, Any]:
-    """Return the data of a `submit` request that contains the given readings."""
-    return {"readings": [one.as_fields() for one in readings]}
 
 
 def _is_number(value: object) -> bool:

@@ -9,28 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, func, select
 
-from blockota.model.reading import SensorReading
-from blockota.operations.schema import ALL_GATEWAYS, BATCH, LATEST, MINUTE, READING, REQUEST
+from blockota.operations.schema import ALL_GATEWAYS, BATCH, MINUTE, REQUEST
 
 PAGE = 50
 """The number of rows of a page."""
-
-
-@dataclass(frozen=True)
-class StoredReading:
-    """A reading in the database.
-
-    Attributes:
-        reading: the reading.
-        gateway: the gateway that signed the reading.
-        request: the number of the request with the reading.
-    """
-
-    reading: SensorReading
-    gateway: UUID
-    request: int
 
 
 @dataclass(frozen=True)
@@ -69,41 +53,6 @@ class MinuteCount:
     start: int
     requests: int
     readings: int
-
-
-def newest_readings(connection: Connection, thing: str, *, limit: int = PAGE) -> list[StoredReading]:
-    """Return the newest readings of a device, the newest first.
-
-    Args:
-        connection: the connection.
-        thing: the name of the device in its readings.
-        limit: the largest number of readings.
-    """
-    rows = connection.execute(
-        select(READING).where(READING.c.thing == thing).order_by(READING.c.time.desc()).limit(limit)
-    )
-    return [_reading(row) for row in rows]
-
-
-def latest_values(connection: Connection, thing: str) -> list[StoredReading]:
-    """Return the newest reading of each quantity of a device, ordered by the name of the quantity."""
-    rows = connection.execute(select(LATEST).where(LATEST.c.thing == thing).order_by(LATEST.c.name).limit(1000))
-    return [_reading(row) for row in rows]
-
-
-def things(connection: Connection, *, after: str = "", limit: int = PAGE) -> list[StoredReading]:
-    """Return the newest reading of each quantity for the devices of one page, ordered by device and quantity.
-
-    Args:
-        connection: the connection.
-        after: the last device of the previous page; empty for the first page.
-        limit: the largest number of devices.
-    """
-    names = select(LATEST.c.thing).where(LATEST.c.thing > after).distinct().order_by(LATEST.c.thing).limit(limit)
-    rows = connection.execute(
-        select(LATEST).where(LATEST.c.thing.in_(names.scalar_subquery())).order_by(LATEST.c.thing, LATEST.c.name)
-    )
-    return [_reading(row) for row in rows]
 
 
 def request(connection: Connection, number: int) -> StoredRequest | None:
@@ -157,10 +106,3 @@ def gateway_counts(connection: Connection, since: int, until: int) -> dict[UUID,
 def last_batches(connection: Connection) -> dict[UUID, int]:
     """Return the Unix time of the last transaction of each cloud service."""
     return {row.cloud: row.time for row in connection.execute(select(BATCH.c.cloud, BATCH.c.time))}
-
-
-def _reading(row: Row[tuple[object, ...]]) -> StoredReading:
-    value: float | str | bool = row.value if row.text is None else row.text
-    if row.text is not None and row.value is not None:
-        value = bool(row.value)
-    return StoredReading(SensorReading(row.thing, row.time, row.name, value, row.unit), row.gateway, row.request)

@@ -11,7 +11,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from blockota.errors import Action, UsageError
 from blockota.settings import STATE_FOLDER, load_table, settings_folder
 from blockota.settings_table import SettingsTable
 
@@ -124,22 +123,6 @@ def load_operations(config: Path | None, *, environment: Mapping[str, str]) -> O
         broker=_broker(table.table("broker")),
         beside=folder,
     )
-
-
-def require_identity(settings: OperationsSettings) -> UUID:
-    """Return the identity of the room.
-
-    Raises:
-        UsageError: the settings name no identity.
-    """
-    if settings.identity is None:
-        raise UsageError(
-            "the operations room has no identity",
-            why="[operations] has no identity, and without an identity the room has no log for the actions of persons",
-            remedy="set up the room",
-            action=Action.INIT_OPERATIONS,
-        )
-    return settings.identity
 
 
 def _broker(table: SettingsTable | None) -> NoticeBroker | None:

@@ -56,35 +56,16 @@ class UnservedError(StoreError):
     """All sources have failed, and blocks of the file are missing."""
 
 
-def fetch(
-    cid: CID,
-    sources: Sequence[Source],
-    *,
-    size: int,
-    into: Destination,
-    on_progress: Callable[[int], object] = lambda _: None,
-) -> FetchReport:
-    """Fetch a file with the default limits. Each block is verified before it is stored.
-
-    To fetch with other limits, use `FileFetch`.
+class FileFetch:
+    """A fetch of one file. Each block is verified before it is stored. `report` can also be called after a failure.
 
     Args:
         cid: the file's content address.
         sources: the sources, the preferred ones first.
         size: the file's exact size in bytes.
         into: a `FileDestination` or `StoreDestination`.
-        on_progress: called with the number of bytes that were just added to the file.
-
-    Raises:
-        UnservedError: no source is left, and the file is incomplete. The error lists the verdict on every source.
-        StoreError: the destination cannot store the file.
-        ContentError: the blocks match their CIDs, but do not form a file of this size.
+        limits: the limits; None for the default limits.
     """
-    return FileFetch(cid, sources, size=size, into=into).run(on_progress)
-
-
-class FileFetch:
-    """A fetch of one file, with the arguments of `fetch`. `report` can also be called after a failure."""
 
     def __init__(
         self, cid: CID, sources: Sequence[Source], *, size: int, into: Destination, limits: Limits | None = None

@@ -20,7 +20,6 @@ from blockota.approval.registry_records import Question
 from blockota.approval.safe_transaction import DELEGATECALL
 from blockota.ethereum import ZERO_ADDRESS
 from blockota.formats.abi import artifact, interface
-from blockota.formats.iotregistry import ThingRecord
 from blockota.formats.public_key import KeyKind
 from blockota.keys import dev_account
 from blockota.model.identity import IdentityKind
@@ -142,7 +141,7 @@ DEVICE = {
     "key": b"",
     "nonce": b"\x0a",
     "signature": b"",
-    "record": ThingRecord(("acme/thermo2/17",), "02", "", "acme/thermo2").encode(),
+    "record": b'\n\x0facme/thermo2/17\x12\x0202"\x0cacme/thermo2',
 }
 ANSWERS: Mapping[str, Any] = {
     "producers": [],

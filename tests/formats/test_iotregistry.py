@@ -25,7 +25,6 @@ from blockota.formats.iotregistry import (
     ThingRecord,
     ThingTransaction,
     Transaction,
-    alias_record,
     is_signed,
     read_transaction,
     replays,
@@ -50,7 +49,7 @@ def message(name: str, vector: dict[str, Any]) -> bytes:
 
 @by_vector
 def test_records_should_be_those_of_go(vector: dict[str, Any]) -> None:
-    """Records, query results and aliases are encoded as by the Go program, and records are read back."""
+    """Records of the Go program are read, and the results of queries are encoded as by the Go program."""
     key, aliases = vector["Key"], tuple(vector["Aliases"] or ())
     thing = ThingRecord(aliases, key, vector["ThingData"], vector["SpecName"])
     spec = SpecRecord(vector["SpecData"], key)
@@ -58,8 +57,6 @@ def test_records_should_be_those_of_go(vector: dict[str, Any]) -> None:
     assert thing == ThingRecord.decode(message("Thing", vector))
     assert spec == SpecRecord.decode(message("Spec", vector))
     assert registrant == RegistrantRecord.decode(message("Registrant", vector))
-    written = [thing.encode(), spec.encode(), registrant.encode(), alias_record(bytes.fromhex(vector["Nonce"]))]
-    assert written == [message(name, vector) for name in ("Thing", "Spec", "Registrant", "Alias")]
     assert thing.query() == vector["ThingAnswer"]
     assert spec.query() == vector["SpecAnswer"]
     assert registrant.query() == vector["OwnerAnswer"]

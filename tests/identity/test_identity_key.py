@@ -9,8 +9,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, SECP256R1, d
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from blockota.errors import BlockOTAError
-from blockota.formats.jws import sign_token, verify_token
+from blockota.formats.jws import sign_token
 from blockota.identity.identity_key import open_identity_key
+from tests.support.tokens import verify_token
 
 SECRET = 7
 

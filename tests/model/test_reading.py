@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from blockota.errors import RefusedError
-from blockota.model.reading import MAX_READINGS, SensorReading, reading_data, readings_in
+from blockota.model.reading import MAX_READINGS, SensorReading, readings_in
 
 READING = {"thing": "256", "time": 1_800_000_000, "name": "temperature", "value": 21.5, "unit": "Cel"}
 
@@ -20,7 +20,7 @@ def test_readings_return_from_their_json() -> None:
         SensorReading("acme/door", 0, "open", value=True),
         SensorReading("257", 7, "state", "Störung"),
     )
-    assert readings_in(json.loads(json.dumps(reading_data(readings)))) == readings
+    assert readings_in({"readings": json.loads(json.dumps([one.as_fields() for one in readings]))}) == readings
 
 
 def test_a_number_names_a_device_as_its_digits_do() -> None:

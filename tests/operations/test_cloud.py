@@ -22,6 +22,7 @@ from tests.conftest import running_anvil
 from tests.support.city import City
 from tests.support.clouds import CLOUD, GATEWAY, VALIDATOR, CloudRun, running_cloud, signer_of, write_cloud
 from tests.support.foreign_requests import ForeignSender
+from tests.support.stored_readings import StoredReading, newest_readings
 from tests.support.validators import HOST
 from tests.support.waiting import eventually
 
@@ -80,10 +81,10 @@ def store(signer: RequestSigner, *texts: str, name: str = "", data: Any = None) 
     return signer.request(parcel, receiver=CLOUD, now=int(time.time()))
 
 
-def stored(run: CloudRun, thing: str = "256") -> list[queries.StoredReading]:
+def stored(run: CloudRun, thing: str = "256") -> list[StoredReading]:
     """Return the newest readings of a device in the database of a cloud."""
     with CloudDatabase.at("sqlite:///cloud.db", folder=run.folder) as database, database.reading() as connection:
-        return queries.newest_readings(connection, thing, limit=1000)
+        return newest_readings(connection, thing, limit=1000)
 
 
 def raws(run: CloudRun) -> set[bytes]:

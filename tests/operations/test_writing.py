@@ -17,6 +17,7 @@ from blockota.operations.database import CloudDatabase
 from blockota.operations.writing import AcceptedRequest, write_requests
 from tests.support.cloud import CLOUD, GATEWAY, START, VALIDATOR, accepted
 from tests.support.identities import UUIDS
+from tests.support.stored_readings import latest_values, newest_readings, things
 
 URL = "sqlite:///cloud.db"
 KILLS = 2
@@ -53,7 +54,7 @@ def test_requests_are_written_once(database: CloudDatabase) -> None:
     assert write(database) == 0
     with database.reading() as connection:
         assert queries.minutes(connection, 0, START + 60) == [queries.MinuteCount(START, 3, 3)]
-        assert len(queries.newest_readings(connection, "256")) == 3
+        assert len(newest_readings(connection, "256")) == 3
 
 
 def test_a_transaction_that_fails_writes_nothing(database: CloudDatabase) -> None:
@@ -100,11 +101,11 @@ def test_values_return_as_they_were_measured(database: CloudDatabase) -> None:
         late = AcceptedRequest(b"two", UUIDS[9], VALIDATOR, 5, (SensorReading("acme/1", 8, "state", "late"),))
         write_requests(connection, [late], cloud=CLOUD, now=START)
     with database.reading() as connection:
-        found = [one.reading for one in queries.newest_readings(connection, "acme/1", limit=4)]
+        found = [one.reading for one in newest_readings(connection, "acme/1", limit=4)]
         assert found == [readings[1], readings[2], readings[0], readings[3]]
-        newest = queries.latest_values(connection, "acme/1")
+        newest = latest_values(connection, "acme/1")
         assert [one.reading for one in newest] == [readings[1], readings[3], readings[0]]
-        assert queries.things(connection) == newest
+        assert things(connection) == newest
         evidence = queries.request(connection, newest[0].request)
         assert evidence
         assert (evidence.raw, evidence.time, evidence.gateway, evidence.validator) == (
@@ -128,7 +129,7 @@ def test_pages_follow_each_other(database: CloudDatabase) -> None:
             before = numbers[-1]
         assert numbers == list(range(120, 0, -1))
         names, after = list[str](), ""
-        while found := queries.things(connection, after=after):
+        while found := things(connection, after=after):
             names += [one.reading.thing for one in found]
             after = names[-1]
         assert names == [f"{n:03}" for n in range(120)]

@@ -9,7 +9,7 @@ import pytest
 
 from blockota.formats.car import MAX_BLOCK_SIZE, read_car
 from blockota.formats.cid import CHUNK_SIZE, CID, DAG_PB, RAW
-from blockota.stores.fetch import FileDestination, fetch
+from blockota.stores.fetch import FileDestination, FileFetch
 from blockota.stores.source import Source
 from tests.support.car_samples import block_addresses
 from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT, SMALL, SMALL_ROOT
@@ -163,7 +163,7 @@ def test_a_leaf_is_a_car_too(repository: Running) -> None:
 def test_our_own_fetch_gets_the_image(repository: Running, tmp_path: Path) -> None:
     """The client in `blockota.stores` downloads an image from a repository."""
     with (tmp_path / "image").open("w+b") as file:
-        fetch(ROOT, [Source(repository.url)], size=len(IMAGE), into=FileDestination(file))
+        FileFetch(ROOT, [Source(repository.url)], size=len(IMAGE), into=FileDestination(file)).run()
     assert (tmp_path / "image").read_bytes() == IMAGE
 
 

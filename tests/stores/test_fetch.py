@@ -11,7 +11,7 @@ import pytest
 
 from blockota.errors import ContentError, StoreError
 from blockota.formats.cid import CHUNK_SIZE, CID
-from blockota.stores.fetch import FetchReport, FileDestination, FileFetch, StoreDestination, fetch
+from blockota.stores.fetch import FetchReport, FileDestination, FileFetch, StoreDestination
 from blockota.stores.local import LocalStore
 from blockota.stores.source import Source, Verdict
 from tests.support.fetch_samples import BLOCKS, IMAGE, LIMITS, ROOT, SMALL, SMALL_BLOCKS, SMALL_ROOT, blocks_of
@@ -109,7 +109,7 @@ def test_a_fetch_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
     spoilt.write_bytes(b"spoilt")
     file, progress = io.BytesIO(), list[int]()
     with serving(BLOCKS) as gateway, FileDestination(file, store=store) as into:
-        fetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=into, on_progress=progress.append)
+        FileFetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=into).run(progress.append)
     assert file.getvalue() == IMAGE
     assert sorted(gateway.asked) == sorted(f"/ipfs/{cid}?format=raw" for cid in (leaves[0], *leaves[2:]))
     assert sum(progress) == len(IMAGE)
@@ -122,14 +122,14 @@ def test_what_is_there_needs_no_source(tmp_path: Path) -> None:
     store.put(io.BytesIO(IMAGE))
     file = io.BytesIO()
     with FileDestination(file, store=store) as into:
-        assert fetch(ROOT, [], size=len(IMAGE), into=into).sources == ()
+        assert FileFetch(ROOT, [], size=len(IMAGE), into=into).run().sources == ()
     assert file.getvalue() == IMAGE
 
 
 def test_without_a_source_nothing_comes() -> None:
     """A fetch without sources raises a `StoreError` with the reason."""
     with pytest.raises(StoreError, match="no source to ask"):
-        fetch(ROOT, [], size=len(IMAGE), into=FileDestination(io.BytesIO()))
+        FileFetch(ROOT, [], size=len(IMAGE), into=FileDestination(io.BytesIO())).run()
 
 
 @pytest.mark.parametrize("size", [len(IMAGE) - 1, len(IMAGE) + 1, 0])
@@ -144,7 +144,7 @@ def test_a_source_named_twice_is_asked_once() -> None:
     """A URL with a trailing slash and the same URL without it count as one source."""
     with serving(BLOCKS) as gateway:
         sources = [Source(gateway.url), Source(gateway.url + "/")]
-        report = fetch(ROOT, sources, size=len(IMAGE), into=FileDestination(io.BytesIO()))
+        report = FileFetch(ROOT, sources, size=len(IMAGE), into=FileDestination(io.BytesIO())).run()
     assert len(report.sources) == 1
 
 
@@ -155,7 +155,7 @@ def test_an_error_of_the_caller_ends_the_fetch() -> None:
         raise KeyboardInterrupt
 
     with serving(BLOCKS) as gateway, pytest.raises(KeyboardInterrupt):
-        fetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=FileDestination(io.BytesIO()), on_progress=interrupt)
+        FileFetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=FileDestination(io.BytesIO())).run(interrupt)
 
 
 def test_a_full_disk_is_a_sentence() -> None:

@@ -70,8 +70,6 @@ _WINDOW, _MAX_IN_WINDOW = 10, 60
 exceeds the maximum is not answered until the next window.
 """
 _AT_WORK, _FEED_PAUSE = 512, 1.0
-_NOTIFIED = 32
-"""The number of devices whose notices are published in one batch, so that a device need not wait for all notices."""
 _CHANGING = ("nonce", "delta", "order", "notBefore", "deadline")
 """The fields that can change in the document of a job."""
 _SHADOW_KINDS = (RequestKind.SHADOW_GET, RequestKind.SHADOW_UPDATE)

@@ -16,7 +16,7 @@ import pytest
 from blockota.errors import RefusedError
 from blockota.formats import cbor
 from blockota.formats.cose import SignedStatement
-from blockota.formats.jws import base64url, verify_token
+from blockota.formats.jws import base64url
 from blockota.gateway.core import Report
 from blockota.gateway.face import FaceContext
 from blockota.gateway.faces.mqtt import BrokerAccess, MqttFace
@@ -37,6 +37,7 @@ from tests.support.gateway import (
 )
 from tests.support.mqtt import FakeBroker, FakeThing, thing, while_running
 from tests.support.thing_desks import ThingDesks
+from tests.support.tokens import verify_token
 
 SITE = UUID(int=7)
 KEY = open_identity_key("env:KEY", environment={"KEY": f"{7:064x}"})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import requests
 
-from blockota.stores.fetch import FileDestination, fetch
+from blockota.stores.fetch import FileDestination, FileFetch
 from blockota.stores.source import Source
 from tests.peers.kubo.node import Node, running_node
 from tests.support.car_samples import block_addresses
@@ -24,7 +24,7 @@ def test_a_repository_serves_from_kubo(node: Node, tmp_path: Path) -> None:
     secret = node.store.put(io.BytesIO(SECRET))
     with running(tmp_path, store=f"kubo:{node.store.url}") as repository:
         with (tmp_path / "image").open("w+b") as file:
-            fetch(ROOT, [Source(repository.url)], size=len(IMAGE), into=FileDestination(file))
+            FileFetch(ROOT, [Source(repository.url)], size=len(IMAGE), into=FileDestination(file)).run()
         assert (tmp_path / "image").read_bytes() == IMAGE
         assert repository.get(f"/ipfs/{SMALL_ROOT}?format=raw").content == SMALL
         assert repository.get(f"/ipfs/{secret}?format=raw").status_code == 404

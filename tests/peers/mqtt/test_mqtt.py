@@ -13,7 +13,6 @@ import pytest
 
 from blockota.errors import MessagingError, RefusedError
 from blockota.formats import cbor
-from blockota.formats.jws import verify_token
 from blockota.gateway.faces.mqtt_documents import DOCUMENT_KIND
 from blockota.identity.identity_key import open_identity_key
 from blockota.messaging.topics import ThingEvent, notify_next, site_events
@@ -30,6 +29,7 @@ from tests.support.gateway import (
     site_facts,
 )
 from tests.support.receipts import GATEWAY
+from tests.support.tokens import verify_token
 
 CONFIGURATION = replace(COMPONENT, product="acme-thermo2-cfg")
 TOPIC = site_events(GATEWAY)

@@ -15,7 +15,6 @@ import pytest
 
 from blockota.chain.local import free_port
 from blockota.errors import MessagingError
-from blockota.formats.jws import verify_token
 from blockota.gateway.faces.mqtt_documents import DOCUMENT_KIND
 from blockota.ledger.log import TileLog
 from blockota.messaging.client import BrokerAccount, connected
@@ -28,6 +27,7 @@ from tests.stories.test_gateway import OLD, found_site
 from tests.stories.test_gateway_process import GatewayProcess
 from tests.stories.test_orders import GATEWAY, GATEWAY_KEY
 from tests.support.mqtt import FakeThing
+from tests.support.tokens import verify_token
 from tests.support.waiting import eventually
 
 FILES = Path("gateway/mqtt")

@@ -16,7 +16,7 @@ import requests
 
 from blockota.chain.local import free_port
 from blockota.repository.tokens import new_token
-from blockota.stores.fetch import FileDestination, fetch
+from blockota.stores.fetch import FileDestination, FileFetch
 from blockota.stores.source import Source, Verdict
 from scripts.peers import find_program
 from tests.support.fetch_samples import IMAGE, ROOT, SMALL, SMALL_ROOT
@@ -103,7 +103,7 @@ def test_an_image_is_fetched_through_a_proxy(site: Site) -> None:
     direct = Source(site.repository.url, token=site.token)
     for sources in ([source], [source, direct]):
         file = io.BytesIO()
-        report = fetch(ROOT, sources, size=len(IMAGE), into=FileDestination(file))
+        report = FileFetch(ROOT, sources, size=len(IMAGE), into=FileDestination(file)).run()
         assert file.getvalue() == IMAGE
         assert not report.bad
         assert report.sources[0].verdict is Verdict.SERVED
