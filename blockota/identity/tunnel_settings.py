@@ -35,7 +35,7 @@ class TunnelSettings:
 
     Attributes:
         identity: UUID of this host's identity in the registry.
-        key_file: the file with this end's private X25519 key in base64, as ``wg genkey`` prints it.
+        key_file: the file with this host's private X25519 key in base64, as ``wg genkey`` prints it.
         interface: name of the network interface.
         listen_port: the UDP port; None to let WireGuard choose the port.
         max_age: seconds for which the last list of peers is used if the chain is out of reach.

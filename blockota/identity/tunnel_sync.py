@@ -11,7 +11,8 @@ chain does not interrupt the tunnels. After this time, all peers are removed, be
 peers are also removed when the program ends.
 
 Other programs on the host can remove the interface or the rules; for example, a restart of Debian's nftables.service
-flushes all rules. `TunnelSync.repair` restores them without reading the chain.
+flushes all rules. `TunnelSync.repair` loads the rules again without reading the chain. The next call of
+`TunnelSync.update` creates a removed interface again.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def check_age(block_time: int, settings: TunnelSettings, *, now: int) -> None:
 def follow_alone(settings: TunnelSettings) -> Iterator[None]:
     """Lock the settings, so that no second process follows the registry while the ``with`` block runs.
 
-    Of two processes for the same interface, the process that ends first would remove the peers of the other process.
+    If two processes used the same interface, the process that ends first would remove the peers of the other process.
 
     Raises:
         RefusedError: another process follows the registry for these settings.

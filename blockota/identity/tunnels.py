@@ -131,7 +131,7 @@ def render_interface(private_key: str, listen_port: int | None, *, address: IPv4
 
 
 def render_rules(interface: str, kind: IdentityKind, ports: Ports, peers: Iterable[Peer]) -> str:
-    """Return nftables rules for an interface that accept its ports and replies to this host, and forbid forwarding.
+    """Return the nftables rules of an interface: accept its open ports and replies, and drop forwarded packets.
 
     Loading the rules again replaces the former rules of the interface. The rules do not affect other interfaces.
 

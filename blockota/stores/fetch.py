@@ -224,7 +224,7 @@ class Worker:
         """Abort the request.
 
         If the source served nothing, the source gets the verdict of its last failure. A source without a failure gets
-        the verdict `LATE` if the request has been pending for more than `duplicate_after` seconds.
+        the verdict `LATE` if its current request has been pending for more than `duplicate_after` seconds.
         """
         since = self.asked_since
         if self.verdict == Verdict.UNUSED and self.failure is not None:

@@ -79,7 +79,7 @@ class FetchPlan:
 
     @property
     def is_untouched(self) -> bool:
-        """Whether the root block has neither arrived nor been stored by an earlier fetch."""
+        """Whether the root block is missing: neither received nor stored by an earlier fetch."""
         return self.root in self._needed
 
     def take_kept(self) -> None:

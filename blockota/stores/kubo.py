@@ -84,7 +84,7 @@ class KuboApi:
         Args:
             command: the command, such as ``block/get``.
             query: the options of the command.
-            doing: the operation for error messages, such as ``store the file``.
+            doing: what the command does, for error messages; for example, ``store the file``.
 
         Raises:
             NotInStoreError: the node does not have a block.

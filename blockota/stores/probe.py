@@ -131,7 +131,7 @@ class _Walk:
         self.asked, self.count = release.cid, 0
 
     def descend(self, client: TrustlessClient) -> None:
-        """Walk to the leaf of a random byte of the image, so that larger leaves are proportionally more likely."""
+        """Walk to the leaf that contains a random byte of the image; a larger leaf is therefore more likely."""
         size = self._release.size
         self.asked, offset = self._release.cid, self._randbelow(size)
         for _ in range(_MAX_DEPTH):

@@ -209,7 +209,7 @@ def find_small_file(cid: CID, store: Store, *, stages: Sequence[SearchStage], si
         what: the name of the file, for errors.
 
     Raises:
-        ContentError: the store has wrong bytes under the content address, and there are no sources.
+        ContentError: the store has wrong bytes under the content address, and the stages do not have a source.
         StoreError: neither the store nor a source serves the file.
     """
     try:
