@@ -256,7 +256,7 @@ class _OldLog:
             yield missing
 
     def _missing(self, last: Line | None, rest: bytes) -> Line | None:
-        """Return the line that is only in the head file; None if there is no such line.
+        """Return the line that is only in the head file; None if the log has the last line of the head file.
 
         Earlier versions wrote the head file before the log. If a crash or a full disk prevented the write to the log,
         only the head file has the line. The text `rest` is the incomplete line at the end of the log.

@@ -69,7 +69,7 @@ def bench_log_folder(config: Path | None, *, environment: Mapping[str, str]) -> 
 
 
 def open_bench_log(config: Path | None, *, environment: Mapping[str, str], folder: Path | None = None) -> BenchLog:
-    """Open the bench log and its signing key, in `folder` or else in the folder that the settings name.
+    """Open the bench log and its signing key; if `folder` is None, the settings name the folder of the log.
 
     Raises:
         UsageError: the settings or the key cannot be read.

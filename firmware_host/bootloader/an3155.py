@@ -140,7 +140,7 @@ def erase(command: Command, pages: Sequence[int]) -> Exchange:
 
 
 def erase_all(command: Command) -> Exchange:
-    """Return the exchange that erases the whole flash by the global or mass erase of an erase command."""
+    """Return the exchange that erases the whole flash: a global erase (Erase) or a mass erase (Extended Erase)."""
     return _exchange(command, with_complement(0xFF) if command is Command.ERASE else with_checksum(b"\xff\xff"))
 
 

@@ -213,7 +213,7 @@ class BoardMark:
 
 
 def find_chip(product_id: int) -> Chip | None:
-    """Return the chip table's row with this product id; None if there is no such row."""
+    """Return the chip table's row with this product id; None if the table does not have the product id."""
     return next((chip for chip in chips() if chip.product_id == product_id), None)
 
 

@@ -203,7 +203,7 @@ class Bootloader:
     def _erase_command(self) -> Command:
         """The erase command of the bootloader.
 
-        A bootloader has one of the two commands, never both (AN3155 table 2).
+        A bootloader has either Erase or Extended Erase, never both commands (AN3155 table 2).
         """
         has_extended = Command.EXTENDED_ERASE in self.capabilities.commands
         return Command.EXTENDED_ERASE if has_extended else Command.ERASE

@@ -27,8 +27,8 @@ class BoardIdentity:
     Unknown values are None.
 
     Attributes:
-        chip: the chip's row in the chip table. For an unknown chip, all following values are unknown, because no
-            address is guessed.
+        chip: the chip's row in the chip table. For an unknown chip, all following values are unknown, because
+            their addresses are unknown.
         readout_protected: whether readout protection is on. With readout protection, all following values are unknown.
         unique_id: the chip's 96-bit unique id in hexadecimal, in memory order.
     """

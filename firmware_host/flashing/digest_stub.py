@@ -165,8 +165,8 @@ class _Job:
 class DigestStub:
     """The digest program on one board, written to the board's RAM once per session.
 
-    The bootloader must be connected, with its target set, and is connected again after each run. While `wait` runs, no
-    byte may be sent to the board.
+    The caller must connect the bootloader and set its target. After each run, this class connects the bootloader again.
+    While `wait` runs, no byte may be sent to the board.
     """
 
     def __init__(

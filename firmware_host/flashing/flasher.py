@@ -304,10 +304,10 @@ class _Flashing:
             self._journal.begin(Changes(units, planned.at_once, kept, self._damaged, self._sample()))
 
     def _sample(self) -> Preserved | None:
-        """Return old bytes of the image's erase unit, if the image has only one unit.
+        """Return the first old bytes at the image's addresses, if the image has only one erase unit.
 
-        After an interrupted erase, these bytes identify the erased contents. For an image with several units, the units
-        that were not erased identify the contents.
+        After an interrupted erase, these bytes identify the old contents. For an image with several units, the units
+        that are not erased yet identify the old contents.
         """
         if len(self._plan.units) > 1 or self._repeated:
             return None

@@ -106,7 +106,7 @@ def held_release(
 def find_releases(
     releases: Iterable[Release], *, sha256: Callable[[int, Sequence[int]], Sequence[bytes]]
 ) -> tuple[Release, ...]:
-    """Find all releases that a flash contains at addresses that do not overlap.
+    """Find the releases in a flash. If several releases overlap, only the newest of these releases is returned.
 
     The arguments are those of `held_release`.
     """

@@ -394,5 +394,5 @@ def _is_damaged(whole: bytes, found: bytes, *, blank: int) -> bool:
 
 
 def is_erased(kept: Preserved, found: bytes, *, blank: int) -> bool:
-    """Whether the flash is erased or partly written: each bit programmed in it is also programmed in the kept bytes."""
+    """Whether the flash is erased or partly written: every programmed bit is also programmed in the bytes `kept`."""
     return all((there ^ blank) & ~(byte ^ blank) == 0 for byte, there in zip(kept.data, found, strict=True))

@@ -257,7 +257,7 @@ class Repeated:
 class Part:
     """A number of pages or sectors, and their size in bytes.
 
-    For programmed units, the size is the number of bytes sent.
+    For programmed pages or sectors, the size is the number of bytes that were sent.
     """
 
     units: int = 0

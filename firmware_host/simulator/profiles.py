@@ -1,6 +1,6 @@
 """The chips that can be simulated: one part for each row of ``firmware_host/chips.toml``.
 
-A row contains the memory map. ``families.toml`` beside this file adds how the chips of a family behave, and lists the
+A row contains the memory map. ``families.toml`` beside this file describes the behaviour of each family, and lists the
 values that are assumed. Simulator and client share the facts of the chip table, but no code.
 ``scripts/compare_chips.py`` checks these facts against the tables of other projects.
 """

@@ -195,7 +195,7 @@ class Rom:
     # Sections 3.7 and 3.8: Erase Memory and Extended Erase Memory; a ROM has one of the two
 
     def erase(self) -> Script[None]:
-        """Erase pages given by one-byte numbers, or the whole flash."""
+        """Receive a list of one-byte page numbers, and erase these pages or the whole flash."""
         count = yield
         if count == GLOBAL_ERASE:
             # Section 3.7: if the second byte is not 0x00, the ROM erases nothing, but sends ACK.
@@ -206,7 +206,7 @@ class Rom:
         self._erase_pages(tuple((yield from take_counted(count, "page list"))))
 
     def extended_erase(self) -> Script[None]:
-        """Erase pages given by two-byte numbers, a bank, or the whole flash."""
+        """Receive a list of two-byte page numbers, and erase these pages; or erase a bank or the whole flash."""
         head = yield from take(2)
         count = int.from_bytes(head, "big")
         if count >= FIRST_SPECIAL:

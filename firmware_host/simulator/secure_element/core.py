@@ -140,13 +140,13 @@ class ChipCore:
 
 
 def require(condition: bool) -> None:  # noqa: FBT001
-    """Raise an execution error if a condition is false: the chip cannot execute the command now."""
+    """Raise an execution error, which means that the chip cannot execute the command now, if a condition is false."""
     if not condition:
         raise ChipStatusError(ChipStatus.EXECUTION_ERROR)
 
 
 def parse(condition: bool) -> None:  # noqa: FBT001
-    """Raise a parse error if a condition is false: the command has a wrong length or parameter."""
+    """Raise a parse error, which means that a length or parameter of the command is wrong, if a condition is false."""
     if not condition:
         raise ChipStatusError(ChipStatus.PARSE_ERROR)
 

@@ -49,7 +49,11 @@ class SlotRules:
 
     @property
     def pub_info(self) -> bool:
-        """Return PubInfo: whether GenKey outputs a private key's public key, or a public key needs a validation."""
+        """Return the flag PubInfo.
+
+        For a private key, the flag allows GenKey to output the public key. A public key with this flag must be
+        validated before it is used.
+        """
         return bool(self.key_config & 2)
 
     @property
@@ -69,7 +73,7 @@ class SlotRules:
 
     @property
     def authorizing_slot(self) -> int | None:
-        """Return the slot whose key CheckMac must prove before this slot's key is used; None without this rule."""
+        """Return the slot whose key CheckMac must prove before this slot's key is used; None if no slot is required."""
         return self.key_config >> 8 & 0xF if self.key_config & 0x80 else None
 
     @property
@@ -104,7 +108,10 @@ class SlotRules:
 
     @property
     def write_mode(self) -> int:
-        """Return WriteConfig: 0 allows plain writes; 1 too, but they invalidate a public key; 2 to 15 forbid them."""
+        """Return WriteConfig: 0 and 1 allow writes without encryption, 2 to 15 forbid such writes.
+
+        With 1, a write also invalidates a public key.
+        """
         return self.slot_config >> 12
 
     @property

@@ -92,7 +92,7 @@ def provision(element: SecureElement, keys: ProvisioningKeys) -> ProvisionedDevi
     1. Write the configuration zone, and lock this zone with its checksum: the chip refuses the lock if a byte is wrong.
     2. Generate the device's private key in the chip.
     3. Write the public keys and the MAC key in the clear, so the connection to the chip must be trusted.
-    4. Lock the data zone, without a checksum: the maker cannot compute it, because the zone has the private key.
+    4. Lock the data zone, without a checksum: the maker does not know the private key in the zone.
     5. Lock the slot of the device's key.
     6. Compare the device's public key with the public key of step 2.
 
