@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import click
@@ -22,23 +22,25 @@ from blockota.cli.keys import key_option, open_key
 from blockota.cli.options import ProposalOptions, may_propose_options, save_proposal
 from blockota.cli.parameters import TIME, VERSION, NumberRange
 from blockota.cli.session import Session, VerbGroup, with_session
-from blockota.desk import complete_draft
 from blockota.errors import Action, RefusedError, UsageError
 from blockota.files import read_input
 from blockota.model.draft import Draft
-from blockota.model.order import DEFAULT_DEADLINE, Group, GroupKind, Order, OrderStatus, read_devices
-from blockota.model.release import Version, show_time
+from blockota.model.order import Group, GroupKind, Order, OrderStatus, read_devices
+from blockota.model.release import show_time
 from blockota.operations.ordering import (
-    is_published,
+    WantedOrder,
+    check_configuration,
+    check_order,
+    configurations_of,
     model_group,
-    orderable_release,
     releases_of,
-    require_allowed,
-    require_operator,
     site_group,
 )
 from blockota.vendor.propose import Reason
 from blockota.vendor.publish import propose_releases
+
+if TYPE_CHECKING:  # eth-account takes 0.2 s to load
+    from eth_account.signers.base import BaseAccount
 
 _FILE = click.Path(path_type=Path)
 _NUMBER = NumberRange(1, (1 << 64) - 1)
@@ -46,15 +48,10 @@ _MAX_LIST_SIZE = 1 << 26
 _KEY = key_option("The operator's")
 
 
-@dataclass(frozen=True)
-class OrderOptions:
-    """Option values of a command that orders a release; a deadline of None stands for the default."""
+@dataclass(frozen=True, kw_only=True)
+class OrderOptions(WantedOrder):
+    """Option values of a command that orders a release."""
 
-    group: str
-    product: str
-    version: Version
-    not_before: int
-    deadline: int | None
     key: str
     password_fd: int | None
 
@@ -102,7 +99,7 @@ def update(session: Session, /, producer: str | None, ordering: OrderOptions) ->
         contract = session.contract
     else:  # the settings of a city may lack the contract of a vendor
         contract = releases_of(session.connection.open(ProducersContract), producer)
-    _send_order(session, contract, ordering)
+    _send_order(session, contract, ordering, account=_open(session, ordering))
 
 
 @order.command()
@@ -121,14 +118,13 @@ def configure(session: Session, /, image: Path, ordering: OrderOptions, proposin
                   --product acme-thermo2-cfg --version 1.0.3 -o cfg-1.0.3.json \\
                   --key keystore:operator.json
     """
-    city = BlockOTAContract(session.chain, session.connection.owned("configurations").address)
-    draft = complete_draft(
-        session.connection, Draft(ordering.product, ordering.version, configuration=True), image, contract=city
-    )
-    if is_published(city, draft):
-        _send_order(session, city, ordering)
+    account = _open(session, ordering)
+    draft, is_published = check_configuration(session.gateway, session.connection, ordering, image, account.address)
+    contract = configurations_of(session.connection)
+    if is_published:
+        _send_order(session, contract, ordering, account=account)
     else:
-        _propose_configuration(session, city, draft, proposing, ordering=ordering)
+        _propose_configuration(session, contract, draft, proposing)
 
 
 @order.command()
@@ -233,35 +229,24 @@ def show(session: Session, /, number: int) -> None:
     session.result(as_json, lambda: session.fields({**_rows_of_order(found), **_rows_of_group(session, of_group)}))
 
 
-def _send_order(session: Session, contract: BlockOTAContract, ordering: OrderOptions) -> None:
+def _open(session: Session, ordering: OrderOptions) -> BaseAccount:
+    return open_key(session.gateway.settings.chain_id, ordering.key, ordering.password_fd)
+
+
+def _send_order(session: Session, contract: BlockOTAContract, ordering: OrderOptions, *, account: BaseAccount) -> None:
     """Check a release, and send the order of the release for a group."""
-    producers, orders = session.connection.open(ProducersContract), session.gateway.open(OrdersContract)
-    found = orderable_release(
-        producers,
-        contract,
-        ordering.product,
-        version=ordering.version,
-        confirmations=session.settings.confirmations,
-    )
-    deadline = ordering.deadline
-    if deadline is None:
-        deadline = max(orders.chain.head().time, ordering.not_before) + DEFAULT_DEADLINE
-    account = open_key(session.gateway.settings.chain_id, ordering.key, ordering.password_fd)
-    number, _ = orders.order(account, ordering.group, found, not_before=ordering.not_before, deadline=deadline)
+    release, deadline = check_order(session.gateway, session.connection, contract, ordering, account.address)
+    orders = session.gateway.open(OrdersContract)
+    number, _ = orders.order(account, ordering.group, release, not_before=ordering.not_before, deadline=deadline)
     made = orders.known_order(number)
-    sentence = f"order {number}: the devices of {made.group} get {found} {made.window}"
+    sentence = f"order {number}: the devices of {made.group} get {release} {made.window}"
     session.result(made.as_fields(), lambda: session.done(sentence))
 
 
 def _propose_configuration(
-    session: Session,
-    city: BlockOTAContract,
-    draft: Draft,
-    proposing: ProposalOptions | None,
-    *,
-    ordering: OrderOptions,
+    session: Session, city: BlockOTAContract, draft: Draft, proposing: ProposalOptions | None
 ) -> None:
-    """Write the proposal to publish a configuration, unless the file exists or the later order would be refused."""
+    """Write the proposal to publish a configuration, unless the file exists."""
     if proposing is None:
         raise UsageError(
             f"{draft.product} {draft.version} is not published",
@@ -276,10 +261,6 @@ def _propose_configuration(
             remedy="have it signed and executed, then repeat this command",
             action=Action.SHOW_PROPOSAL,
         )
-    ordered = session.gateway.open(OrdersContract).known_group(ordering.group)
-    require_allowed(session.gateway.open(DevicesContract), ordered, city, draft.product)
-    account = open_key(session.gateway.settings.chain_id, ordering.key, ordering.password_fd)
-    require_operator(session.gateway.open(IdentitiesContract), account.address)
 
     def propose(reason: Reason) -> Proposal:
         return propose_releases(city, [draft], store=session.store, reason=reason)[1]

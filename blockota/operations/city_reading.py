@@ -69,12 +69,15 @@ class CityChain:
         connection: the gateway chain with its contracts.
         follower: follows the chain.
         writer: writes the events of the chain into the archive.
+
+    Attributes:
+        connection: the gateway chain with its contracts.
     """
 
     CONTRACTS = GATEWAY_CONTRACTS
 
     def __init__(self, connection: Connection, follower: Follower, writer: HappeningWriter) -> None:
-        self._follower, self._writer = follower, writer
+        self.connection, self._follower, self._writer = connection, follower, writer
         self.identities = connection.open(IdentitiesContract)
         self.devices = connection.open(DevicesContract)
         self.orders = connection.open(OrdersContract)

@@ -13,16 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blockota.approval.proposal import Proposal
-from blockota.bindings.block_ota import BlockOTAContract
 from blockota.bindings.producers import ProducersContract
 from blockota.connection import Connection
-from blockota.desk import complete_draft
 from blockota.errors import BlockOTAError, UsageError
 from blockota.formats.cid import CHUNK_SIZE
 from blockota.model.draft import Draft
 from blockota.operations.city_reading import CityChain
-from blockota.operations.ordering import admitted_producer, is_published, require_allowed, require_operator
-from blockota.operations.preparing import PROPOSAL_TIME, PreparedCall, WantedOrder, prepare_order
+from blockota.operations.ordering import WantedOrder, admitted_producer, check_configuration, configurations_of
+from blockota.operations.preparing import PROPOSAL_TIME, PreparedCall, prepare_order
 from blockota.vendor.propose import Reason
 from blockota.vendor.publish import propose_releases
 
@@ -37,7 +35,7 @@ class WantedConfiguration:
     """The configuration that a person requests.
 
     Attributes:
-        order: product, version, group and time window; the producer is empty, because the city is the producer.
+        order: product, version, group and time window.
         image: the bytes of the configuration.
         file_name: the name of the configuration's file on the person's computer, for error messages.
         reason: the reason of the proposal.
@@ -81,36 +79,29 @@ def prepare_configuration(
         ChainError: a node is out of reach.
         StoreError: the store cannot be written.
     """
-    # (1) The checks of the order, because the publication would stay on the chain if the order were refused.
-    require_operator(city.identities, account)
-    order = wanted.order
-    contract = BlockOTAContract(vendor.chain, vendor.owned("configurations").address)
-    require_allowed(city.devices, city.orders.known_group(order.group), contract, order.product)
-    producer = admitted_producer(vendor.open(ProducersContract), contract.address)
-
-    # (2) The image, which is published or not.
-    draft = _draft(vendor, contract, wanted)
-    if is_published(contract, draft):
-        call = prepare_order(city, vendor, replace(order, producer=producer.name), account)
+    draft, is_published = _check(city, vendor, wanted, account)
+    contract = configurations_of(vendor)
+    if is_published:
+        producer = admitted_producer(vendor.open(ProducersContract), contract.address)
+        call = prepare_order(city, vendor, wanted.order, producer.name, account)
         return replace(call, words=f"{call.words} as their configuration")
     why = Reason(wanted.reason, now, PROPOSAL_TIME)
     return propose_releases(contract, [draft], store=vendor.store, reason=why)[1]
 
 
-def _draft(vendor: Connection, contract: BlockOTAContract, wanted: WantedConfiguration) -> Draft:
-    """Write the image to a temporary file with the person's file name, and read the draft of the release from it."""
+def _check(city: CityChain, vendor: Connection, wanted: WantedConfiguration, account: str) -> tuple[Draft, bool]:
+    """Write the image to a temporary file with the person's file name, and check the configuration."""
     if not 0 < len(wanted.image) <= MAX_IMAGE:
         raise UsageError(
             "the configuration cannot be used",
             why=f"the file has {len(wanted.image):,} bytes, and the page accepts 1 to {MAX_IMAGE:,}",
             remedy="choose another file, or order a larger file on the command line",
         )
-    draft = Draft(wanted.order.product, wanted.order.version, configuration=True)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / wanted.safe_name
         path.write_bytes(wanted.image)
         try:
-            return complete_draft(vendor, draft, path, contract=contract)
+            return check_configuration(city.connection, vendor, wanted.order, path, account)
         except BlockOTAError as error:
             # The person knows the file by its name, and need not know the folders of this machine.
             what, why = (text.replace(f"{folder}/", "") for text in (error.what, error.why))

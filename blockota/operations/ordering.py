@@ -1,21 +1,48 @@
-"""Checks of an order that the contract UpdateOrders cannot make, because a contract cannot read another chain."""
+"""Checks an operator's order before it is sent, for the command and for the operations page.
+
+The contract UpdateOrders cannot make all of these checks, because a contract cannot read another chain.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 from blockota.bindings.block_ota import BlockOTAContract
 from blockota.bindings.devices import DevicesContract
 from blockota.bindings.identities import IdentitiesContract
+from blockota.bindings.orders import OrdersContract
 from blockota.bindings.producers import ProducersContract
+from blockota.connection import Connection
+from blockota.desk import complete_draft
 from blockota.errors import Action, RefusedError
 from blockota.model.draft import Draft, draft_release
 from blockota.model.facts import Trust
 from blockota.model.identity import IdentityKind, Producer
-from blockota.model.order import Group, GroupKind
+from blockota.model.order import DEFAULT_DEADLINE, Group, GroupKind
 from blockota.model.receipt import ReleaseId
 from blockota.model.release import Version
 from blockota.model.verification import prove_active
+
+
+@dataclass(frozen=True, kw_only=True)
+class WantedOrder:
+    """The order that a person requests.
+
+    Attributes:
+        product: the product.
+        version: the version.
+        group: name of a defined group.
+        not_before: Unix time of the start of the order, before which gateways do not offer the release; 0 for now.
+        deadline: Unix time from which gateways do not offer the release; None for thirty days after the start.
+    """
+
+    product: str
+    version: Version
+    group: str
+    not_before: int = 0
+    deadline: int | None = None
 
 
 def releases_of(producers: ProducersContract, name: str) -> BlockOTAContract:
@@ -28,21 +55,88 @@ def releases_of(producers: ProducersContract, name: str) -> BlockOTAContract:
     return BlockOTAContract(producers.chain, address, first_block=producers.first_block)
 
 
-def orderable_release(
-    producers: ProducersContract, contract: BlockOTAContract, product: str, *, version: Version, confirmations: int
-) -> ReleaseId:
-    """Check that a release may be ordered.
-
-    The producer must be admitted. The release must be confirmed, active and not below the floor.
+def configurations_of(vendor: Connection) -> BlockOTAContract:
+    """Return the city's own BlockOTA contract, which has the releases of its configurations.
 
     Raises:
-        RefusedError: the producer is not admitted, or is suspended.
-        VerificationError: the release is not confirmed or active, is below the floor, or the contract is paused.
+        UsageError: the settings do not name the contract.
     """
-    admitted_producer(producers, contract.address)
-    answer = contract.answer(product, version, confirmations=confirmations)
+    return BlockOTAContract(vendor.chain, vendor.owned("configurations").address)
+
+
+def check_order(
+    city: Connection, vendor: Connection, contract: BlockOTAContract, wanted: WantedOrder, account: str
+) -> tuple[ReleaseId, int]:
+    """Check an operator's order of a release.
+
+    Args:
+        city: the connection to the gateway chain.
+        vendor: the connection to the producer chain.
+        contract: the BlockOTA contract with the release.
+        wanted: the order.
+        account: address of the operator's account.
+
+    Returns:
+        ⟨the release, the deadline of the order⟩.
+
+    Raises:
+        RefusedError: the account may not order, the group is not defined or may not get the product, or the producer is
+            not admitted or is suspended.
+        VerificationError: the release is not confirmed or active, is below the floor, or the contract is paused.
+        ChainError: a node is out of reach.
+    """
+    # (1) The operator, the group, and whether the group may get the product.
+    _check_recipients(city, contract, wanted, account)
+
+    # (2) The release: its producer is admitted, and it is confirmed, active and not below the floor.
+    admitted_producer(vendor.open(ProducersContract), contract.address)
+    confirmations = vendor.settings.confirmations
+    answer = contract.answer(wanted.product, wanted.version, confirmations=confirmations)
     release = prove_active(answer, Trust(answer.chain_id, contract.address, confirmations))
-    return ReleaseId(answer.chain_id, contract.address, release.product, release.version)
+
+    deadline = wanted.deadline
+    if deadline is None:
+        deadline = max(city.chain.head().time, wanted.not_before) + DEFAULT_DEADLINE
+    return ReleaseId(answer.chain_id, contract.address, release.product, release.version), deadline
+
+
+def check_configuration(
+    city: Connection, vendor: Connection, wanted: WantedOrder, image: Path, account: str
+) -> tuple[Draft, bool]:
+    """Check an operator's order of a configuration, which the city publishes first.
+
+    Args:
+        city: the connection to the gateway chain.
+        vendor: the connection to the producer chain with the city's BlockOTA contract.
+        wanted: the order.
+        image: the file of the configuration.
+        account: address of the operator's account.
+
+    Returns:
+        ⟨the draft of the release, whether the release is published⟩.
+
+    Raises:
+        UsageError: the settings do not name the city's BlockOTA contract, or the image cannot be used.
+        RefusedError: the account may not order, the group is not defined or may not get the product, the city is not an
+            admitted producer, or the version has another image.
+        ChainError: a node is out of reach.
+    """
+    # (1) The checks of the order, because the publication would stay on the chain if the order were refused.
+    contract = configurations_of(vendor)
+    _check_recipients(city, contract, wanted, account)
+    admitted_producer(vendor.open(ProducersContract), contract.address)
+
+    # (2) The image, which is published or not.
+    draft = Draft(wanted.product, wanted.version, configuration=True)
+    draft = complete_draft(vendor, draft, image, contract=contract)
+    return draft, _is_published(contract, draft)
+
+
+def _check_recipients(city: Connection, contract: BlockOTAContract, wanted: WantedOrder, account: str) -> None:
+    """Require that the account may order, and that the group exists and may get the product."""
+    require_operator(city.open(IdentitiesContract), account)
+    group = city.open(OrdersContract).known_group(wanted.group)
+    _require_allowed(city.open(DevicesContract), group, contract, wanted.product)
 
 
 def admitted_producer(producers: ProducersContract, address: str) -> Producer:
@@ -69,7 +163,7 @@ def admitted_producer(producers: ProducersContract, address: str) -> Producer:
     return producer
 
 
-def is_published(contract: BlockOTAContract, draft: Draft) -> bool:
+def _is_published(contract: BlockOTAContract, draft: Draft) -> bool:
     """Whether the city's BlockOTA contract has the version of a configuration, with the same image.
 
     Raises:
@@ -89,7 +183,7 @@ def is_published(contract: BlockOTAContract, draft: Draft) -> bool:
     return True
 
 
-def require_allowed(devices: DevicesContract, group: Group, contract: BlockOTAContract, product: str) -> None:
+def _require_allowed(devices: DevicesContract, group: Group, contract: BlockOTAContract, product: str) -> None:
     """Require that the spec of a group's model lists a product.
 
     Groups of other kinds pass. The contract UpdateOrders makes the same check when an order is sent. A configuration is

@@ -19,14 +19,14 @@ from blockota.connection import Connection
 from blockota.errors import UsageError
 from blockota.formats.abi import interface
 from blockota.model.identity import ban_reason
-from blockota.model.order import DEFAULT_DEADLINE, Group
+from blockota.model.order import Group
 from blockota.model.release import Version
 from blockota.operations.city_reading import CityChain
 from blockota.operations.ordering import (
+    WantedOrder,
+    check_order,
     model_group,
-    orderable_release,
     releases_of,
-    require_allowed,
     require_operator,
     site_group,
 )
@@ -61,53 +61,30 @@ class PreparedCall:
         return {"chainId": self.chain_id, "to": self.to, "data": f"0x{self.data.hex()}", "value": "0x0"}
 
 
-@dataclass(frozen=True)
-class WantedOrder:
-    """The order that a person requests.
-
-    Attributes:
-        producer: name of the release's producer.
-        product: the product.
-        version: the version.
-        group: name of a defined group.
-        not_before: Unix time of the start of the order, before which gateways do not offer the release; 0 for now.
-        deadline: Unix time from which gateways do not offer the release; 0 for thirty days after the start.
-    """
-
-    producer: str
-    product: str
-    version: Version
-    group: str
-    not_before: int = 0
-    deadline: int = 0
-
-
-def prepare_order(city: CityChain, vendor: Connection, wanted: WantedOrder, account: str) -> PreparedCall:
+def prepare_order(
+    city: CityChain, vendor: Connection, wanted: WantedOrder, producer: str, account: str
+) -> PreparedCall:
     """Prepare an operator's order.
+
+    Args:
+        city: the gateway chain.
+        vendor: the producer chain with the release.
+        wanted: the order.
+        producer: name of the release's producer.
+        account: address of the operator's account.
 
     Raises:
         RefusedError: the account may not order, the group is not defined, or the release may not be ordered.
         ChainError: a node is out of reach.
     """
-    require_operator(city.identities, account)
-    group = city.orders.known_group(wanted.group)
-    producers = vendor.open(ProducersContract)
-    contract = releases_of(producers, wanted.producer)
-    release = orderable_release(
-        producers,
-        contract,
-        wanted.product,
-        version=wanted.version,
-        confirmations=vendor.settings.confirmations,
-    )
-    require_allowed(city.devices, group, contract, wanted.product)
-    deadline = wanted.deadline or max(city.orders.chain.head().time, wanted.not_before) + DEFAULT_DEADLINE
-    arguments = order_arguments(group.name, release, not_before=wanted.not_before, deadline=deadline)
-    command = ["order", "update", "--producer", wanted.producer, "--group", group.name, "--product", wanted.product]
+    contract = releases_of(vendor.open(ProducersContract), producer)
+    release, deadline = check_order(city.connection, vendor, contract, wanted, account)
+    arguments = order_arguments(wanted.group, release, not_before=wanted.not_before, deadline=deadline)
+    command = ["order", "update", "--producer", producer, "--group", wanted.group, "--product", wanted.product]
     command += ["--version", str(wanted.version)]
     for option, moment in (("--not-before", wanted.not_before), ("--deadline", wanted.deadline)):
         command += [option, datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M+00:00")] if moment else []
-    words = f"The devices of the group {group.name} are to get {release}"
+    words = f"The devices of the group {wanted.group} are to get {release}"
     return _prepared(city.orders, "order", arguments, account=account, shown=(words, command))
 
 

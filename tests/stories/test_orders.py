@@ -99,7 +99,7 @@ def test_an_order_that_no_gateway_would_carry_out_is_refused(city: Workshop) -> 
     refused(city.run(*UPDATE, "9.0.0", *KEY), REFUSED, "does not exist")
     refused(city.run(*UPDATE, "1.0.0", *GATEWAY_KEY), REFUSED, "may not order")
     nowhere = ("order", "update", "--group", "nowhere", "--product", PRODUCT, "--version", "1.0.0")
-    refused(city.run(*nowhere, *KEY), REFUSED, "the group nowhere is not defined")
+    refused(city.run(*nowhere, *KEY), REFUSED, "the group 'nowhere' is not defined")
     refused(city.run(*UPDATE, "1.0.0", "--producer", "bolt", *KEY), REFUSED, "is not a producer")
     assert city.run(*UPDATE, "1.0.0", "--producer", "acme", "--deadline", "+1h", *KEY).status == 0
 

@@ -19,12 +19,11 @@ from starlette.responses import Response
 from blockota.approval.proposal import Proposal
 from blockota.errors import UnreachableError, UsageError
 from blockota.model.receipt import printable
-from blockota.model.release import Version
 from blockota.operations.city_reading import CityChain
 from blockota.operations.configuring import MAX_IMAGE, WantedConfiguration, prepare_configuration
+from blockota.operations.ordering import WantedOrder
 from blockota.operations.preparing import (
     PreparedCall,
-    WantedOrder,
     prepare_ban,
     prepare_group,
     prepare_order,
@@ -107,8 +106,8 @@ def _order(request: Request, city: CityChain, form: Mapping[str, list[str]], acc
         raise UsageError(
             f"the room follows no producer chain {chain!r:.40}", why="the release in the form belongs to this chain"
         )
-    wanted = replace(_window(form), producer=producer, product=product, version=version_of(version))
-    call = prepare_order(city, vendor, wanted, account)
+    wanted = _wanted(form, product, version)
+    call = prepare_order(city, vendor, wanted, producer, account)
     return call if vendor is vendors[0] else replace(call, network=vendor.settings.network)
 
 
@@ -116,8 +115,7 @@ def _configure(request: Request, sent: FileForm) -> Response:
     """Prepare the order of a configuration, or return a proposal file to publish the configuration."""
     visitor = require_role(request, sent.fields, *_ROLES["configuration"])
     city, account = _place_of(request, visitor)
-    product, version = _value(sent.fields, "product"), version_of(_value(sent.fields, "version"))
-    order = replace(_window(sent.fields), product=product, version=version)
+    order = _wanted(sent.fields, _value(sent.fields, "product"), _value(sent.fields, "version"))
     wanted = WantedConfiguration(order, sent.content, sent.file_name, _value(sent.fields, "reason"))
     vendors = room_of(request).connections[1:]
     vendor = next((one for one in vendors if "configurations" in one.settings.registries), vendors[0])
@@ -125,9 +123,9 @@ def _configure(request: Request, sent: FileForm) -> Response:
     if isinstance(made, PreparedCall):
         return _show(request, visitor, "configuration", made)
     digest = hashlib.sha256(sent.content).hexdigest()
-    release = f"{product} {version} with SHA-256 {digest} for {order.group}"
+    release = f"{order.product} {order.version} with SHA-256 {digest} for {order.group}"
     _record(request, visitor, "proposal of a configuration prepared", f"{release}; {_hash_of(made)}")
-    return _file(made, f"{product}-{version}.json")
+    return _file(made, f"{order.product}-{order.version}.json")
 
 
 def _place_of(request: Request, visitor: Visitor) -> tuple[CityChain, str]:
@@ -172,10 +170,15 @@ def _record(request: Request, visitor: Visitor, what: str, details: str) -> None
         log.record(printable(f"{what} for {visitor.role} {visitor.name}, {session}: {details}"))
 
 
-def _window(form: Mapping[str, list[str]]) -> WantedOrder:
-    """Return an order with the group and time window of the form, and without a release."""
-    times = {name: _moment(form, name) for name in ("not_before", "deadline")}
-    return WantedOrder("", "", Version(0, 0, 0), _value(form, "group"), **times)
+def _wanted(form: Mapping[str, list[str]], product: str, version: str) -> WantedOrder:
+    """Return the order of a release for the group and in the time window of a form."""
+    return WantedOrder(
+        product=product,
+        version=version_of(version),
+        group=_value(form, "group"),
+        not_before=_moment(form, "not_before"),
+        deadline=_moment(form, "deadline") or None,
+    )
 
 
 def _command(call: PreparedCall) -> str:
