@@ -83,8 +83,8 @@ def views_of(
     """Read a chain view for each Safe that has a proposal and owns a configured contract.
 
     Args:
-        connection_to: returns the connection to the chain with an id; if no such chain is configured, the connection to
-            another chain.
+        connection_to: returns the connection to the chain with the given id; if this chain is not configured, the
+            connection to another configured chain.
         proposals: the proposals.
 
     Returns:
@@ -204,8 +204,8 @@ def review_on(
         images: files of images that the proposal publishes; other images are read from the store or the sources.
 
     Raises:
-        ProposalError: the proposal is for another chain or Safe, can no longer be executed, or an image differs from
-            the image in the calldata.
+        ProposalError: the proposal is for another chain or Safe, the proposal can no longer be executed, or an image
+            differs from the image in the calldata.
         BlockOTAError: an image cannot be checked.
     """
     view = queued_view(connection, proposal, queue, now=now)

@@ -184,7 +184,7 @@ _FLAGS = {"invert_reset", "invert_boot0"}
 
 
 def default_confirmations(chain_id: int) -> int:
-    """Return the confirmations of a chain if the settings do not give them."""
+    """Return the number of confirmations for a chain whose settings do not contain this number."""
     return 0 if chain_id in LOCAL_CHAINS else DEFAULT_CONFIRMATIONS
 
 

@@ -50,7 +50,7 @@ def compile_mutants(
 
 
 def compile_part(layout: Layout, variants: Sequence[Variant]) -> list[Variant]:
-    """Compile changed sources of a contract in one process; return the variants without errors, with their bytecode.
+    """Compile changed sources of a contract in one process; return the variants that compile, with their bytecode.
 
     The sources of each variant are in a folder of their own, because their imports are relative.
     """

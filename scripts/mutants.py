@@ -108,7 +108,7 @@ def all_mutants(layout: Layout) -> list[Fate]:
 
 
 def drawn_of(fates: Sequence[Fate], count: int) -> list[Fate]:
-    """Return a sample of `count` mutants of each contract, in their order; all mutants of a contract with fewer."""
+    """Return `count` sampled mutants of each contract, in their order, or all mutants if the contract has fewer."""
     drawn: list[Fate] = []
     for contract in dict.fromkeys(fate.contract for fate in fates):
         own = [fate for fate in fates if fate.contract == contract]

@@ -31,7 +31,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Rewrite the links of a page, also to pictures, to the names on the site."""
+    """Replace the targets of a page's links, including links to pictures, by the names on the site."""
     return _LINK.sub(lambda link: f"]({site_name(link[1])}{link[2] or ''})", markdown)
 
 

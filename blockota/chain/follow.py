@@ -208,7 +208,7 @@ class Follower:
     def _detect_reorganisation(self, block: BlockHead, known: Mapping[int, bytes]) -> int | None:
         """Return the first block that may have been replaced; None if no known block was replaced.
 
-        This block follows the newest known block that is still on the chain.
+        The returned block follows the newest known block that is still on the chain.
         """
 
         def is_on_chain(number: int) -> bool:

@@ -103,7 +103,7 @@ class Node:
             )
 
     def heads(self, confirmations: int) -> tuple[BlockHead, BlockHead]:
-        """Return the newest block, and the newest block that `confirmations` blocks follow.
+        """Return the newest block and the newest confirmed block, which is followed by `confirmations` blocks.
 
         Raises:
             ChainError: the node is out of reach.
@@ -121,7 +121,8 @@ class Node:
         A read names only the block's number, and after a reorganisation another block has this number.
 
         Raises:
-            ChainError: the node is out of reach, or the block was replaced. Values that were read are void.
+            ChainError: the node is out of reach, or the block was replaced. The values that were read at the block's
+                number must not be used.
         """
         if not self.has_block(block.number, block.hash):
             raise reorganised()

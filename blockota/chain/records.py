@@ -25,7 +25,7 @@ class BlockHead:
     hash: bytes
 
     def last_confirmed(self, confirmations: int) -> int:
-        """Return the number of the newest block that `confirmations` blocks follow, if this is the newest block."""
+        """Return the number of the newest confirmed block if `self` is the newest block of the chain."""
         return max(self.number - confirmations, 0)
 
 

@@ -114,8 +114,8 @@ def check_anchor(
     if not is_consistent(earlier, later, anchor.proof):
         raise RefusedError(
             "the log contradicts its anchor",
-            why=f"the checkpoint of size {found.head.size} and the anchor of size {anchored.size} belong to different "
-            f"logs: the keeper publishes different logs, or the file is damaged",
+            why=f"the checkpoint of size {found.head.size} is not consistent with the anchor of size {anchored.size}, "
+            "so the keeper publishes different logs, or the file is damaged",
             remedy="keep the receipt as evidence, and report the log to the city",
         )
 

@@ -8,9 +8,9 @@ notices of the operations room.
 ==================  ==============================================================================
 File                Content
 ==================  ==============================================================================
-mosquitto.conf      the broker's settings: TLS, no anonymous clients, one session a user
+mosquitto.conf      the broker's settings: TLS, no anonymous clients, one session for each user
 rules               the access rules; ``%u`` is the user name
-passwords           hashes of the passwords (PBKDF2 with SHA-512), one line a user
+passwords           hashes of the passwords (PBKDF2 with SHA-512), one line for each user
 authority.pem       the certificate of the authority, which devices trust; ``authority.key`` is its private key
 server.pem          the broker's certificate; ``server.key`` is its private key
 gateway.secret      the password of the gateway
