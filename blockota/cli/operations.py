@@ -13,6 +13,7 @@ import click
 
 from blockota.cli.identity import UUID_TYPE
 from blockota.cli.keys import open_key, password_option
+from blockota.cli.room_commands import command_line
 from blockota.cli.services import addresses_from_settings
 from blockota.cli.session import Session, VerbGroup, with_session
 
@@ -170,7 +171,7 @@ def _setup(session: Session, password_fd: int | None, *, is_public: bool) -> Roo
         Connection(load_settings(session.config, network=name, environment=os.environ, role=Role.PRODUCER))
         for name in names
     ]
-    setup = RoomSetup(settings, city, vendors, is_public=is_public)
+    setup = RoomSetup(settings, city, vendors, command_line, is_public=is_public)
     if settings.identity is None:
         session.note("Signing in is disabled: [operations] has no identity.")
         return setup

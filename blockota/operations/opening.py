@@ -17,6 +17,7 @@ from blockota.ledger.witnesses import Witness, ask_witnesses
 from blockota.line_log import LineLog
 from blockota.operations.archive import RoomArchive
 from blockota.operations.background import background_tasks
+from blockota.operations.commands import CommandLine
 from blockota.operations.room import Room
 from blockota.operations.room_log import RoomLog
 from blockota.operations.settings import OperationsSettings
@@ -44,6 +45,7 @@ class RoomSetup:
         settings: the table ``[operations]``.
         city: the connection to the gateway chain.
         vendors: the connections to the producer chains.
+        command_line: returns the text of the commands that the pages show.
         log: the table ``[log]``; None if the room has no identity.
         signer: the key of the log; None if the room has no identity.
         account: the account that anchors the log; None if the log is not anchored.
@@ -54,6 +56,7 @@ class RoomSetup:
     settings: OperationsSettings
     city: Connection
     vendors: Sequence[Connection]
+    command_line: CommandLine
     log: LogSettings | None = None
     signer: NoteSigner | None = None
     account: BaseAccount | None = None
@@ -85,7 +88,7 @@ def run_room(setup: RoomSetup, lines: LineLog, stop: Stop, *, on_ready: Callable
         place = Listening(host, port, clients=_MAX_CONNECTIONS, stop_seconds=_GRACE, limits=limits)
         with room.running():
             application, events = make_application(
-                room, room_log=room_log, sign_ins=sign_ins, is_public=setup.is_public
+                room, setup.command_line, room_log=room_log, sign_ins=sign_ins, is_public=setup.is_public
             )
 
             async def serve() -> None:

@@ -22,6 +22,7 @@ from blockota.model.identity import ban_reason
 from blockota.model.order import Group
 from blockota.model.release import Version
 from blockota.operations.city_reading import CityChain
+from blockota.operations.commands import RoomCommand, Values
 from blockota.operations.ordering import (
     WantedOrder,
     check_order,
@@ -45,7 +46,8 @@ class PreparedCall:
         chain_id: id of the chain.
         to: address of the contract.
         data: the calldata.
-        command: the command that sends the same transaction, without the option for the key.
+        command: the command that sends the same transaction.
+        values: the values of the command, without the key.
         network: name of the producer chain's network; empty for the first network of the room.
     """
 
@@ -53,7 +55,8 @@ class PreparedCall:
     chain_id: int
     to: str
     data: bytes
-    command: Sequence[str]
+    command: RoomCommand
+    values: Values
     network: str = ""
 
     def as_fields(self) -> dict[str, Any]:
@@ -80,12 +83,13 @@ def prepare_order(
     contract = releases_of(vendor.open(ProducersContract), producer)
     release, deadline = check_order(city.connection, vendor, contract, wanted, account)
     arguments = order_arguments(wanted.group, release, not_before=wanted.not_before, deadline=deadline)
-    command = ["order", "update", "--producer", producer, "--group", wanted.group, "--product", wanted.product]
-    command += ["--version", str(wanted.version)]
-    for option, moment in (("--not-before", wanted.not_before), ("--deadline", wanted.deadline)):
-        command += [option, datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M+00:00")] if moment else []
+    values = {"producer": producer, "group": wanted.group, "product": wanted.product, "version": str(wanted.version)}
+    for name, moment in (("not_before", wanted.not_before), ("deadline", wanted.deadline)):
+        if moment:
+            values[name] = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M+00:00")
     words = f"The devices of the group {wanted.group} are to get {release}"
-    return _prepared(city.orders, "order", arguments, account=account, shown=(words, command))
+    shown = words, RoomCommand.ORDER_UPDATE, values
+    return _prepared(city.orders, "order", arguments, account=account, shown=shown)
 
 
 def prepare_group(city: CityChain, name: str, place: str, account: str) -> PreparedCall:
@@ -105,10 +109,9 @@ def prepare_group(city: CityChain, name: str, place: str, account: str) -> Prepa
     require_operator(city.identities, account)
     site = _uuid(place)
     group: Group = site_group(city.identities, name, site) if site else model_group(city.devices, name, place)
-    option = ["--site", str(site)] if site else ["--model", place]
     words = f"The group {name} has all devices of {f'the gateway {site}' if site else f'the model {place}'}"
-    command = ["order", "group", name, *option]
-    return _prepared(city.orders, "defineGroup", group_arguments(group), account=account, shown=(words, command))
+    shown = words, RoomCommand.DEFINE_GROUP, {"name": name, "site" if site else "model": str(site or place)}
+    return _prepared(city.orders, "defineGroup", group_arguments(group), account=account, shown=shown)
 
 
 def prepare_ban(city: CityChain, uuid: UUID, reason: str, account: str) -> PreparedCall:
@@ -121,9 +124,9 @@ def prepare_ban(city: CityChain, uuid: UUID, reason: str, account: str) -> Prepa
     """
     found = city.identities.known_identity(uuid)
     words = f"The {found.kind} {uuid} is banned at once"
-    command = ["identity", "ban", str(uuid), "--cause", reason]
     arguments = (uuid.bytes, ban_reason(reason))
-    return _prepared(city.identities, "ban", arguments, account=account, shown=(words, command))
+    shown = words, RoomCommand.BAN_IDENTITY, {"name": str(uuid), "cause": reason}
+    return _prepared(city.identities, "ban", arguments, account=account, shown=shown)
 
 
 def propose_ban(city: CityChain, uuid: UUID, reason: str, *, now: int) -> Proposal:
@@ -140,13 +143,19 @@ def propose_ban(city: CityChain, uuid: UUID, reason: str, *, now: int) -> Propos
 
 
 def _prepared(
-    contract: Contract, function: str, arguments: Sequence[Any], *, account: str, shown: tuple[str, Sequence[str]]
+    contract: Contract,
+    function: str,
+    arguments: Sequence[Any],
+    *,
+    account: str,
+    shown: tuple[str, RoomCommand, Values],
 ) -> PreparedCall:
     """Encode a call, and simulate it as a transaction of the person's account."""
     data = interface(contract.NAME).encode_call(function, *arguments)
     with refusals_in_words():
         contract.chain.call(contract.address, data, sender=account)
-    return PreparedCall(shown[0], contract.chain.chain_id, contract.address, data, tuple(shown[1]))
+    words, command, values = shown
+    return PreparedCall(words, contract.chain.chain_id, contract.address, data, command, values)
 
 
 def _uuid(text: str) -> UUID | None:

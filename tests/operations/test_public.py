@@ -16,6 +16,7 @@ from blockota.bindings.block_ota import revoke_call
 from blockota.bindings.replication import ReplicationContract, decision_call
 from blockota.chain import Chain
 from blockota.chain.local import free_port
+from blockota.cli.room_commands import command_line
 from blockota.connection import Connection
 from blockota.keys import dev_account
 from blockota.line_log import LineLog
@@ -195,7 +196,7 @@ def test_no_route_of_a_public_room_has_a_planted_secret(scene: RoomScene, room: 
         parts = Room(
             scene.setup.settings, archive, city=scene.setup.city, vendors=scene.setup.vendors, lines=LineLog(print)
         )
-        routes = make_application(parts, room_log=None, sign_ins=None, is_public=True)[0].routes
+        routes = make_application(parts, command_line, room_log=None, sign_ins=None, is_public=True)[0].routes
         assert {one.path for one in routes if isinstance(one, Route | Mount)} == set(paths), "a route is not tested"
     assert len(paths["/transactions/{chain:number}/{block:number}/{hash}"]) > 10
     for path in (one for some in paths.values() for one in some):

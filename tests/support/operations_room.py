@@ -13,6 +13,7 @@ from uuid import UUID
 from blockota.bindings.update_ledger import TreeGrowth
 from blockota.chain import Chain
 from blockota.chain.local import free_port
+from blockota.cli.room_commands import command_line
 from blockota.connection import Connection
 from blockota.errors import BlockOTAError
 from blockota.formats.notes import NoteAlgorithm, NoteSigner, VerifierKey
@@ -169,6 +170,7 @@ def _setup(city: City, folder: Path, *, is_public: bool) -> RoomSetup:
         settings,
         Connection(settings_of(city, folder)),
         [Connection(settings_of(city, folder))],
+        command_line,
         LogSettings(folder / "room-log", None, None, ()),
         signer_of(CLOUD, "operations"),
         dev_account(CLOUD.account or 0),

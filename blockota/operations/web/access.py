@@ -16,10 +16,11 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from blockota.errors import AccessRefusedError, BlockOTAError, UsageError
 from blockota.model.identity import IdentityKind
+from blockota.operations.commands import RoomCommand
 from blockota.operations.room_log import RoomLog
 from blockota.operations.settings import OperationsSettings
 from blockota.operations.sign_in import SESSION_TIME, SignIns
-from blockota.operations.web.pages import room_of
+from blockota.operations.web.pages import command_of, room_of
 from blockota.operations.web.rendering import Visitor, render
 from blockota.strict_json import integer, load_object
 from blockota.strict_json import text as text_field
@@ -138,8 +139,9 @@ def require_role(request: Request, form: Mapping[str, list[str]], *roles: str) -
 
 def sign_in_page(request: Request) -> Response:
     """The page that explains how to sign in. At a one-time address, the page asks the person to confirm the sign-in."""
-    url = Markup.escape(settings_of(request).url)  # shown on public pages too: the command needs it
-    return render(request, "sign_in.html", url=url, ticket=request.path_params.get("ticket", ""))
+    values = {"url": settings_of(request).url, "key": "keystore:operator.json"}
+    command = Markup.escape(command_of(request, RoomCommand.SIGN_IN, values))  # public pages show its URL too
+    return render(request, "sign_in.html", command=command, ticket=request.path_params.get("ticket", ""))
 
 
 async def challenge(request: Request) -> Response:

@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blockota.errors import AccessRefusedError, BlockOTAError, RefusedError, UnreachableError, UsageError
+from blockota.operations.commands import CommandLine
 from blockota.operations.metrics import SERVICE, room_metrics
 from blockota.operations.room import Room
 from blockota.operations.room_log import RoomLog
@@ -73,12 +74,13 @@ register_url_convertor("number", _NumberConvertor())
 
 
 def make_application(
-    room: Room, *, room_log: RoomLog | None, sign_ins: SignIns | None, is_public: bool
+    room: Room, command_line: CommandLine, *, room_log: RoomLog | None, sign_ins: SignIns | None, is_public: bool
 ) -> tuple[Starlette, LiveEvents]:
     """Return the application, and its live events.
 
     Args:
         room: the room.
+        command_line: returns the text of the commands that the pages show.
         room_log: the room's log; None if the room has no identity, which disables signing in.
         sign_ins: sign-in texts and sessions; None without a log.
         is_public: whether pages omit serial numbers, addresses, and texts that persons and services wrote.
@@ -129,7 +131,7 @@ def make_application(
     room.listen(events.tell)
     app.state.metrics = MetricsPage(SERVICE, lambda: room_metrics(room, lambda: events.viewers))
     app.state.room, app.state.live, app.state.is_public = room, events, is_public
-    app.state.room_log, app.state.sign_ins = room_log, sign_ins
+    app.state.room_log, app.state.sign_ins, app.state.command_line = room_log, sign_ins, command_line
     app.state.proofs = BoundedSemaphore(_MAX_PROOFS)
     return app, events
 

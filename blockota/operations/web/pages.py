@@ -19,6 +19,7 @@ from starlette.responses import Response, StreamingResponse
 
 from blockota.errors import UnreachableError
 from blockota.operations import views
+from blockota.operations.commands import CommandLine, RoomCommand, Values
 from blockota.operations.evidence import EntryEvidence, TransactionView, trust_file
 from blockota.operations.public_text import without_addresses
 from blockota.operations.room import Room
@@ -205,7 +206,10 @@ def entry(request: Request) -> Response:
     if is_public(request):
         for name in ("uniqueId", "source", "signature", "text"):
             fields.pop(name, None)
-    return render(request, "entry.html", evidence=evidence, fields=fields)
+    values = {"file": f"receipt-{number}.json", "trust": f"trust-{number}.toml"}
+    offline = command_of(request, RoomCommand.VERIFY_ENTRY, values)
+    online = command_of(request, RoomCommand.VERIFY_ENTRY, {**values, "asks_chain": True})
+    return render(request, "entry.html", evidence=evidence, fields=fields, offline=offline, online=online)
 
 
 def proof_file(request: Request) -> Response:
@@ -334,6 +338,12 @@ def room_of(request: Request) -> Room:
     """Return the room of the application."""
     room: Room = request.app.state.room
     return room
+
+
+def command_of(request: Request, command: RoomCommand, values: Values) -> str:
+    """Return the text of a command, to type in a shell."""
+    command_line: CommandLine = request.app.state.command_line
+    return command_line(command, values)
 
 
 def is_public(request: Request) -> bool:

@@ -32,7 +32,7 @@ from blockota.operations.preparing import (
 )
 from blockota.operations.room_log import RoomLog
 from blockota.operations.web.access import form_of, require_role, require_session
-from blockota.operations.web.pages import missing, room_of
+from blockota.operations.web.pages import command_of, missing, room_of
 from blockota.operations.web.rendering import Visitor, render
 from blockota.operations.web.uploads import FileForm, file_form_of
 
@@ -143,7 +143,8 @@ def _place_of(request: Request, visitor: Visitor) -> tuple[CityChain, str]:
 def _show(request: Request, visitor: Visitor, what: str, call: PreparedCall) -> Response:
     """Record a prepared transaction in the room's log, and show the transaction."""
     _record(request, visitor, f"{what} prepared", f"{call.words}; call {hashlib.sha256(call.data).hexdigest()}")
-    return render(request, "prepared.html", call=call, command=_command(call), transaction=json.dumps(call.as_fields()))
+    command, transaction = _command(request, call), json.dumps(call.as_fields())
+    return render(request, "prepared.html", call=call, command=command, transaction=transaction)
 
 
 def _file(proposal: Proposal, name: str) -> Response:
@@ -181,9 +182,9 @@ def _wanted(form: Mapping[str, list[str]], product: str, version: str) -> Wanted
     )
 
 
-def _command(call: PreparedCall) -> str:
+def _command(request: Request, call: PreparedCall) -> str:
     variable = f"BLOCKOTA_PRODUCER_NETWORK={shlex.quote(call.network)} " if call.network else ""
-    return f"{variable}blockota {shlex.join(call.command)} --key URI"
+    return variable + command_of(request, call.command, {**call.values, "key": "URI"})
 
 
 def _value(form: Mapping[str, list[str]], name: str) -> str:

@@ -14,10 +14,11 @@ from blockota.model.identity import Identity
 from blockota.model.receipt import EntryKind
 from blockota.operations import views
 from blockota.operations.archive import RoomArchive
+from blockota.operations.commands import RoomCommand
 from blockota.operations.queries import PAGE, MinuteCount, requests_of
 from blockota.operations.queries import request as stored
 from blockota.operations.watching import HOUR, MINUTE
-from blockota.operations.web.pages import is_public, missing, number_of, proving, room_of
+from blockota.operations.web.pages import command_of, is_public, missing, number_of, proving, room_of
 from blockota.operations.web.rendering import render
 
 CHART_HEIGHT = 120
@@ -130,6 +131,7 @@ def replicas(request: Request) -> Response:
     return render(
         request,
         "replicas.html",
+        command=command_of(request, RoomCommand.CHECK_REPLICAS, {}),
         agreements=agreements,
         probes=probes,
         look=watcher.last,
