@@ -61,7 +61,7 @@ def figures(entries: int) -> Iterator[Figure]:
     with folder_on_disk() as folder, local_chain() as chain:
         cast = Cast(*(dev_account(number) for number in range(7)))
         scene = make_scene(chain, cast, folder, devices=20)
-        with RoomArchive.open(folder / "room" / ARCHIVE_NAME) as archive:
+        with RoomArchive(folder / "room" / ARCHIVE_NAME) as archive:
             fill(archive, entries)
         where = f"with {entries:,} entries in SQLite"
         with running_room(scene.setup) as url:

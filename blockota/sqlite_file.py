@@ -1,34 +1,49 @@
-"""SQLite files of BlockOTA: durable commits, and the refusal of files that are damaged or belong to other programs."""
+"""SQLite files of BlockOTA: transactions, and the refusal of files that are damaged or belong to other programs."""
 
 from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from blockota.errors import RefusedError, StoreError
+from blockota.errors import Action, RefusedError, StoreError
 from blockota.file_locks import LockHeldError, exclusive_lock
 
+MEMORY = Path(":memory:")
+"""The path of a database that SQLite stores in memory only."""
 _DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
+_LOCK_SECONDS = 0.2
+"""Seconds to wait for the owner's lock, which `is_owned` also takes for an instant."""
 
 
 @dataclass(frozen=True)
 class FileMark:
-    """The mark by which a kind of SQLite file is recognised.
+    """A kind of SQLite file, and the mark by which the kind is recognised.
 
     Attributes:
         application: the ``application_id`` that SQLite stores in files of this kind.
         form: the version of the tables.
         name: the kind in words, such as ``a file of events``.
+        use: the reason of the error if another process owns the file.
+        remedy: the remedy of the error if the file is damaged.
+        action: the option that names another file.
+        old_table: a table that identifies files of versions that wrote no mark; empty if all files have a mark.
+        is_flushed: whether a commit waits until the data are on the disk. If it does not wait, a power failure can lose
+            the commits of the last seconds; SIGKILL loses no commit.
     """
 
     application: int
     form: int
     name: str
+    use: str = "another process runs with this file"
+    remedy: str = "restore the file from a backup, or move it away"
+    action: Action | None = None
+    old_table: str = ""
+    is_flushed: bool = True
 
 
 def file_id(path: Path) -> tuple[int, int]:
@@ -41,52 +56,15 @@ def file_id(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def prepare_file(database: sqlite3.Connection, path: Path, mark: FileMark) -> None:
-    """Make commits durable, and mark a new file.
-
-    An existing file must be undamaged and of the kind `mark`.
-
-    Raises:
-        RefusedError: another program, or a newer version of BlockOTA, wrote the file.
-        sqlite3.Error: the file is damaged or cannot be used; `is_damaged` distinguishes the two cases.
-    """
-
-    def value(statement: str) -> object:
-        return database.execute(statement).fetchone()[0]
-
-    if not value("SELECT count(*) FROM sqlite_master"):
-        database.executescript(f"PRAGMA application_id = {mark.application}; PRAGMA user_version = {mark.form}")
-    application, form = value("PRAGMA application_id"), value("PRAGMA user_version")
-    if (application, form) != (mark.application, mark.form):
-        is_newer = application == mark.application and isinstance(form, int) and form > mark.form
-        raise RefusedError(
-            f"{path} is not {mark.name}",
-            why="a newer version of BlockOTA wrote it" if is_newer else "another program wrote it",
-            remedy="update BlockOTA, or use another file" if is_newer else "use another file",
-        )
-    if (found := value("PRAGMA quick_check(1)")) != "ok":
-        error = sqlite3.DatabaseError(str(found))
-        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise error
-    # WAL and FULL: a commit is one append to the log that is flushed to disk.
-    database.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
-
-
 def is_damaged(error: Exception) -> bool:
     """Whether an SQLite error shows that the file is damaged, or is not an SQLite file."""
     return getattr(error, "sqlite_errorcode", None) in _DAMAGED
 
 
-def close_idle(database: sqlite3.Connection, lock: threading.Lock) -> None:
-    """Close a connection when no thread holds its lock: SQLite crashes if a thread still uses the connection."""
-    with lock:
-        database.close()
-
-
 def is_owned(path: Path) -> bool:
     """Whether a running process has the owner's lock of an SQLite file."""
     try:
-        with exclusive_lock(lock_of(path), timeout=0):
+        with exclusive_lock(_lock_of(path), timeout=0):
             return False
     except LockHeldError:
         return True
@@ -94,37 +72,32 @@ def is_owned(path: Path) -> bool:
         return False
 
 
-def lock_of(path: Path) -> Path:
-    """Return the path of the lock file that the owner of an SQLite file locks."""
-    return path.with_name(f"{path.name}.lock")
-
-
 class SqliteFile:
-    """An SQLite file that one process uses. Several threads may share it, one transaction at a time.
+    """An open SQLite file. Several threads may share it, one transaction at a time.
 
     Args:
-        path: the file. It is created if it does not exist.
+        path: the file, which is created if it does not exist; or `MEMORY`.
         mark: the kind of the file.
         tables: the statements that create its tables.
         is_owner: whether to become the file's only owner. If `is_owner` is False, the file is opened without the
             owner's lock.
 
     Raises:
-        RefusedError: another process uses the file, or the file is of another kind.
-        StoreError: the file cannot be used.
+        RefusedError: another process owns the file, or another program or a newer version of BlockOTA wrote it.
+        StoreError: the file is damaged, or cannot be read or written.
     """
 
     def __init__(self, path: Path, mark: FileMark, tables: str, *, is_owner: bool = True) -> None:
-        self.path, self._mark, self._lock = path, mark, threading.Lock()
-        self._stack = ExitStack()
-        with self._translated():
+        self.path, self._mark, self._lock = path, mark, threading.RLock()
+        with self._translated(), ExitStack() as stack:
             path.parent.mkdir(parents=True, exist_ok=True)
             if is_owner:
-                self._stack.enter_context(exclusive_lock(lock_of(path), timeout=0))
+                stack.enter_context(exclusive_lock(_lock_of(path), timeout=_LOCK_SECONDS))
             self._database = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
-            self._stack.callback(close_idle, self._database, self._lock)
-            prepare_file(self._database, path, mark)
+            stack.callback(self._close_idle)
+            self._prepare()
             self._database.executescript(tables)
+            self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
         """Return the file."""
@@ -135,7 +108,7 @@ class SqliteFile:
         self.close()
 
     def close(self) -> None:
-        """Close the file, and let other processes use it."""
+        """Close the file when no thread uses it, and let other processes own it. Later calls raise StoreError."""
         self._stack.close()
 
     @contextmanager
@@ -143,7 +116,7 @@ class SqliteFile:
         """Commit all changes of the ``with`` block together. If the block fails, no change is committed.
 
         Raises:
-            StoreError: the file cannot be read or written.
+            StoreError: the file is damaged, or cannot be read or written.
         """
         with self._lock, self._translated():
             self._database.execute("BEGIN IMMEDIATE")
@@ -154,20 +127,70 @@ class SqliteFile:
                 raise
             self._database.execute("COMMIT")
 
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Execute one statement outside a transaction, so that its change is committed at once. Returns the rows.
+
+        Raises:
+            StoreError: the file is damaged, or cannot be read or written.
+        """
+        with self._lock, self._translated():
+            return self._database.execute(statement, values).fetchall()
+
+    def damaged(self, why: str) -> StoreError:
+        """Return the error for a file whose content is damaged."""
+        return StoreError(f"{self.path} is damaged", why=why, remedy=self._mark.remedy, action=self._mark.action)
+
+    def _prepare(self) -> None:
+        """Mark a new file, or check that the file is undamaged and has the mark, and set how commits are written."""
+
+        def value(statement: str) -> object:
+            return self._database.execute(statement).fetchone()[0]
+
+        mark, tables = self._mark, {name for (name,) in self._database.execute("SELECT name FROM sqlite_master")}
+        if not tables or (mark.old_table in tables and value("PRAGMA application_id") == 0):
+            script = f"PRAGMA application_id = {mark.application}; PRAGMA user_version = {mark.form}"
+            self._database.executescript(script)
+        application, form = value("PRAGMA application_id"), value("PRAGMA user_version")
+        if (application, form) != (mark.application, mark.form):
+            is_newer = application == mark.application and isinstance(form, int) and form > mark.form
+            raise RefusedError(
+                f"{self.path} is not {mark.name}",
+                why="a newer version of BlockOTA wrote it" if is_newer else "another program wrote it",
+                remedy="update BlockOTA, or use another file" if is_newer else "use another file",
+                action=mark.action,
+            )
+        if (found := value("PRAGMA quick_check(1)")) != "ok":
+            raise self.damaged(str(found))
+        # In WAL mode a commit is one append to the log, which FULL flushes to the disk.
+        mode = "FULL" if mark.is_flushed else "NORMAL"
+        self._database.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = {mode}")
+
+    def _close_idle(self) -> None:
+        # SQLite crashes if a connection is closed while a thread uses it.
+        with self._lock:
+            self._database.close()
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
         except LockHeldError as error:
-            raise RefusedError(
-                f"{self.path} is in use",
-                why="another process runs with this file",
-                remedy="stop the other process, or use another folder",
-            ) from error
+            remedy = "wait until it ends, stop it, or use another file"
+            what = f"{self.path} is in use"
+            raise RefusedError(what, why=self._mark.use, remedy=remedy, action=self._mark.action) from error
         except (sqlite3.Error, OSError) as error:
+            # An IntegrityError: the file has rows that contradict the new rows.
+            if is_damaged(error) or isinstance(error, sqlite3.IntegrityError):
+                raise self.damaged(str(error)) from error
             why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            if is_damaged(error):
-                what, remedy = f"{self.path} is damaged", "restore the file from a backup, or move it away"
-            else:
-                what, remedy = f"{self.path} cannot be read or written", "check the file's folder and the disk"
-            raise StoreError(what, why=why, remedy=remedy) from error
+            raise StoreError(
+                f"{self.path} cannot be read or written",
+                why="it is a folder" if self.path.is_dir() else why,
+                remedy="check the file's folder and the disk, or use another file",
+                action=self._mark.action,
+            ) from error
+
+
+def _lock_of(path: Path) -> Path:
+    """Return the path of the lock file that the owner of an SQLite file locks."""
+    return path.with_name(f"{path.name}.lock")

@@ -6,21 +6,28 @@ announcements, the events of the vendor's contract, the manifests of releases, a
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from blockota.broker.offences import Offence
 from blockota.broker.plan import BrokerMemory, CopyStage
-from blockota.chain.event_store import EventStore
-from blockota.errors import Action, RefusedError, StoreError
+from blockota.chain.event_store import EVENT_TABLES, EventStore
+from blockota.errors import Action, RefusedError
 from blockota.formats.cid import CID
 from blockota.model.rights import ReleaseFile
-from blockota.sqlite_file import is_damaged
+from blockota.sqlite_file import FileMark, SqliteFile
 
-_SCHEMA = """
+_MARK = FileMark(
+    0x424F5442,
+    1,
+    "the state of a broker",
+    use="another round is running",
+    remedy="move the file away, so that all data is read and verified again, or use another state file",
+    action=Action.NAME_STATE_FILE,
+    old_table="identity",
+)
+_TABLES = """
 CREATE TABLE IF NOT EXISTS identity (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS files (
     cid TEXT PRIMARY KEY, size INTEGER NOT NULL, sha256 BLOB, label TEXT NOT NULL, stage TEXT NOT NULL,
@@ -55,22 +62,13 @@ class BrokerState:
 
     def __init__(self, path: Path, identity: Mapping[str, str]) -> None:
         self.path = path
-        with self._translated():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path, timeout=0.2, isolation_level=None)
+        self._file = SqliteFile(path, _MARK, _TABLES + EVENT_TABLES)
         try:
-            with self._translated():
-                # Lock the file while it is open, and flush each write to disk.
-                self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
-                self._database.execute("PRAGMA synchronous = FULL")
-                self._database.execute("BEGIN EXCLUSIVE")
-                self._database.execute("COMMIT")
-                self._database.executescript(_SCHEMA)
             self._check(identity)
-            self.chain = EventStore(self._database, place=f"the state file {path}")
         except BaseException:
-            self._database.close()
+            self._file.close()
             raise
+        self.chain = EventStore(self._file)
 
     def __enter__(self) -> Self:
         """Return the open file."""
@@ -78,21 +76,21 @@ class BrokerState:
 
     def __exit__(self, *_: object) -> None:
         """Close the file, which unlocks it."""
-        self._database.close()
+        self._file.close()
 
     def memory(self) -> BrokerMemory:
         """Read the records of earlier runs, from which the plan is derived."""
         files = {}
-        for cid, size, digest, label, stage in self._rows("SELECT cid, size, sha256, label, stage FROM files"):
+        for cid, size, digest, label, stage in self._file.execute("SELECT cid, size, sha256, label, stage FROM files"):
             address = CID.parse(cid)
             files[address] = ReleaseFile(address, size, digest, label), CopyStage(stage)
-        rows = self._rows("SELECT url, cid, time FROM offences ORDER BY time")
+        rows = self._file.execute("SELECT url, cid, time FROM offences ORDER BY time")
         return BrokerMemory(files, tuple(Offence(url, CID.parse(cid), time) for url, cid, time in rows))
 
     def put(self, file: ReleaseFile, stage: CopyStage) -> None:
         """Record the stage of a file."""
         # An UPDATE keeps the value of is_foreign that `add` recorded; a REPLACE would delete it.
-        self._write(
+        self._file.execute(
             "INSERT INTO files (cid, size, sha256, label, stage) VALUES (?, ?, ?, ?, ?) ON CONFLICT (cid) DO UPDATE "
             "SET size = excluded.size, sha256 = excluded.sha256, label = excluded.label, stage = excluded.stage",
             (str(file.cid), file.size, file.sha256, file.label, stage.value),
@@ -105,60 +103,62 @@ class BrokerState:
             file: the file.
             is_foreign: whether another program has already pinned the file. The pin must then stay.
         """
-        self._write(
+        self._file.execute(
             "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)",
             (str(file.cid), file.size, file.sha256, file.label, CopyStage.WANTED.value, is_foreign),
         )
 
     def is_begun(self, file: ReleaseFile) -> bool:
         """Whether a file is recorded and was not dropped."""
-        known = self._rows("SELECT stage FROM files WHERE cid = ?", (str(file.cid),))
+        known = self._file.execute("SELECT stage FROM files WHERE cid = ?", (str(file.cid),))
         return bool(known) and known != [(CopyStage.DROPPED.value,)]
 
     def is_foreign(self, file: ReleaseFile) -> bool:
         """Whether another program had pinned the file before the broker did."""
-        return self._rows("SELECT is_foreign FROM files WHERE cid = ?", (str(file.cid),)) == [(1,)]
+        return self._file.execute("SELECT is_foreign FROM files WHERE cid = ?", (str(file.cid),)) == [(1,)]
 
     def verified_at(self) -> dict[CID, float]:
         """Return the Unix time at which each copy was last verified. Copies that were never verified are omitted."""
-        rows = self._rows("SELECT cid, time FROM verifications")
+        rows = self._file.execute("SELECT cid, time FROM verifications")
         return {CID.parse(cid): time for cid, time in rows}
 
     def put_verification(self, cid: CID, time: float) -> None:
         """Record that all bytes of a copy were verified."""
-        self._write("INSERT OR REPLACE INTO verifications VALUES (?, ?)", (str(cid), time))
+        self._file.execute("INSERT OR REPLACE INTO verifications VALUES (?, ?)", (str(cid), time))
 
     def put_announcement(self, number: int, url: str, *, transaction: bytes, block: int) -> None:
         """Record an announcement."""
-        self._write("INSERT OR REPLACE INTO announcements VALUES (?, ?, ?, ?)", (number, url, transaction, block))
+        self._file.execute(
+            "INSERT OR REPLACE INTO announcements VALUES (?, ?, ?, ?)", (number, url, transaction, block)
+        )
 
     def put_offence(self, offence: Offence, *, why: str) -> None:
         """Record that a source served a wrong block, and delete records that are a day older than the new record."""
         row = (offence.url, str(offence.cid), offence.time, why)
-        self._write("INSERT INTO offences VALUES (?, ?, ?, ?)", row)
-        self._write("DELETE FROM offences WHERE time < ?", (offence.time - _REMEMBERED,))
+        self._file.execute("INSERT INTO offences VALUES (?, ?, ?, ?)", row)
+        self._file.execute("DELETE FROM offences WHERE time < ?", (offence.time - _REMEMBERED,))
 
     def forgive(self) -> None:
         """Delete the records of wrong blocks of all sources."""
-        self._write("DELETE FROM offences", ())
+        self._file.execute("DELETE FROM offences", ())
 
     def forget_manifests(self) -> None:
         """Delete all manifest addresses, because a reorganisation may have changed them."""
-        self._write("DELETE FROM manifests", ())
+        self._file.execute("DELETE FROM manifests", ())
 
     def manifest(self, release: str) -> CID | None:
         """Return the recorded manifest address of a release; None if the release has no manifest or no record."""
-        rows = self._rows("SELECT cid FROM manifests WHERE release = ?", (release,))
+        rows = self._file.execute("SELECT cid FROM manifests WHERE release = ?", (release,))
         return CID.parse(rows[0][0]) if rows and rows[0][0] else None
 
     def put_manifest(self, release: str, address: CID | None) -> None:
         """Record the manifest address of a release, because a node may later drop the release's event."""
         text = str(address or "")
-        if self._rows("SELECT cid FROM manifests WHERE release = ?", (release,)) != [(text,)]:
-            self._write("INSERT OR REPLACE INTO manifests VALUES (?, ?)", (release, text))
+        if self._file.execute("SELECT cid FROM manifests WHERE release = ?", (release,)) != [(text,)]:
+            self._file.execute("INSERT OR REPLACE INTO manifests VALUES (?, ?)", (release, text))
 
     def _check(self, identity: Mapping[str, str]) -> None:
-        known = dict(self._rows("SELECT key, value FROM identity"))
+        known = dict(self._file.execute("SELECT key, value FROM identity"))
         for key, value in identity.items():
             if known.setdefault(key, value) != value:
                 raise RefusedError(
@@ -167,32 +167,4 @@ class BrokerState:
                     remedy=f"use the former {key}, or another state file",
                     action=Action.NAME_STATE_FILE,
                 )
-            self._write("INSERT OR REPLACE INTO identity VALUES (?, ?)", (key, value))
-
-    def _rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        with self._translated():
-            return self._database.execute(statement, values).fetchall()
-
-    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
-        with self._translated():
-            self._database.execute(statement, values)
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-                raise RefusedError(
-                    "another round is running",
-                    why=f"another process uses the state file {self.path}",
-                    remedy="wait until it ends, or stop the service that runs rounds; then try again",
-                ) from error
-            why, remedy = str(error), "check the file's folder and the disk, or use another state file"
-            if isinstance(error, OSError) or self.path.is_dir():
-                why = (error.strerror if isinstance(error, OSError) else "") or "it is a folder"
-            elif is_damaged(error):
-                why = f"the file is damaged, or belongs to another program: {error}"
-                remedy = "move the file away, so that all data is read and verified again, or use another state file"
-            what = f"the state file {self.path} cannot be used"
-            raise StoreError(what, why=why, remedy=remedy, action=Action.NAME_STATE_FILE) from error
+            self._file.execute("INSERT OR REPLACE INTO identity VALUES (?, ?)", (key, value))

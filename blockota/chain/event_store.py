@@ -7,22 +7,26 @@ committed change, and the next process continues with the first block that is no
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from blockota.chain.records import HASH_SIZE, INDEX_BITS, BlockHead, Log
-from blockota.errors import RefusedError, StoreError
+from blockota.errors import RefusedError
 from blockota.ethereum import to_checksum_address
-from blockota.sqlite_file import FileMark, is_damaged, prepare_file
+from blockota.sqlite_file import MEMORY, FileMark, SqliteFile
 
-_MARK = FileMark(0x424F5441, 1, "a file of events")
+_MARK = FileMark(
+    0x424F5441,
+    1,
+    "a file of events",
+    use="another process follows the chain with this file",
+    remedy="move the file away; the events are then read from the chain again",
+)
 _KNOWN_BLOCKS = 1024
 """The number of blocks whose hashes are kept to detect a reorganisation: the chain's first block and the newest blocks.
 """
-_TABLES = """
+EVENT_TABLES = """
 CREATE TABLE IF NOT EXISTS followed_chain (chain_id INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS followed_blocks (number INTEGER PRIMARY KEY, hash BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS followed_contracts (
@@ -34,26 +38,18 @@ CREATE TABLE IF NOT EXISTS followed_events (
 );
 CREATE TABLE IF NOT EXISTS followed_reorganisations (first_block INTEGER NOT NULL);
 """
-_MOVE_AWAY = "move the file away; the events are then read from the chain again"
+"""The tables of a store. The file of a store may have other tables, too."""
 
 
 class EventStore:
     """The stored events and block hashes of one chain. Only one process at a time can use a file.
 
     Args:
-        database: an open database, which may also have other tables. Its isolation level must be None. With None as the
-            database, the events are stored in memory.
-        place: the name of the database in errors.
+        file: an open file that has the tables `EVENT_TABLES`. With None as the file, the events are stored in memory.
     """
 
-    def __init__(self, database: sqlite3.Connection | None = None, *, place: str = "memory") -> None:
-        # A service may read the chain in another thread than the one that opened the database.
-        self._database = database or sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        self._place = place
-        # SQLite crashes if a connection is closed while another thread uses it.
-        self._lock = threading.RLock()
-        with _translated(self._place):
-            self._database.executescript(_TABLES)
+    def __init__(self, file: SqliteFile | None = None) -> None:
+        self._file = file or SqliteFile(MEMORY, _MARK, EVENT_TABLES, is_owner=False)
 
     @classmethod
     def open(cls, path: Path, *, chain_id: int) -> Self:
@@ -68,16 +64,11 @@ class EventStore:
                 of BlockOTA, or is in use.
             StoreError: the file is damaged, or cannot be read or written.
         """
-        with _translated(str(path)):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            database = sqlite3.connect(path, timeout=0.2, isolation_level=None, check_same_thread=False)
+        store = cls(SqliteFile(path, _MARK, EVENT_TABLES))
         try:
-            with _translated(str(path)):
-                _prepare(database, path)
-            store = cls(database, place=str(path))
             store._belong_to(chain_id)
         except BaseException:
-            database.close()
+            store.__exit__()
             raise
         return store
 
@@ -87,16 +78,15 @@ class EventStore:
 
     def __exit__(self, *_: object) -> None:
         """Close the database. A thread that uses the store later gets a StoreError."""
-        with self._lock:
-            self._database.close()
+        self._file.close()
 
     def blocks(self) -> dict[int, bytes]:
         """Return the hashes of the known blocks by number, in ascending order."""
-        return dict(self._rows("SELECT number, hash FROM followed_blocks ORDER BY number"))
+        return dict(self._file.execute("SELECT number, hash FROM followed_blocks ORDER BY number"))
 
     def put_block(self, block: BlockHead) -> None:
         """Store the hash of a block. The oldest known blocks are deleted, except the chain's first block."""
-        with self._transaction() as database:
+        with self._file.transaction() as database:
             database.execute("INSERT OR REPLACE INTO followed_blocks VALUES (?, ?)", (block.number, block.hash))
             _forget_old_blocks(database)
 
@@ -107,7 +97,7 @@ class EventStore:
             contract: the contract's address.
             first_block: the block from which the contract's events are wanted.
         """
-        found = self._rows(
+        found = self._file.execute(
             "SELECT next_block FROM followed_contracts WHERE address = ? AND first_block <= ?",
             (_raw(contract), first_block),
         )
@@ -118,7 +108,7 @@ class EventStore:
 
         Events of blocks from `first` on that were stored before are replaced.
         """
-        with self._transaction() as database:
+        with self._file.transaction() as database:
             numbers = {one.lower(): _follow(database, one, first=first, last=last) for one in contracts}
             rows = (
                 (
@@ -139,9 +129,9 @@ class EventStore:
     def events(self, contracts: Iterable[str], *, first_block: int = 0) -> Iterator[Log]:
         """Yield the stored events of contracts from a block on, in the order of the chain."""
         wanted = {_raw(one) for one in contracts}
-        numbers = self._rows("SELECT id, address FROM followed_contracts")
+        numbers = self._file.execute("SELECT id, address FROM followed_contracts")
         names = {number: to_checksum_address(address) for number, address in numbers if address in wanted}
-        rows = self._rows(
+        rows = self._file.execute(
             'SELECT position, contract, topics, data, "transaction", block_hash FROM followed_events '  # noqa: S608
             f"WHERE position >= ? AND contract IN ({', '.join('?' * len(names))}) ORDER BY position",
             (first_block << INDEX_BITS, *names),
@@ -153,7 +143,7 @@ class EventStore:
 
     def drop(self, first: int) -> None:
         """Delete a replaced block and all later blocks with their events, and record the reorganisation."""
-        with self._transaction() as database:
+        with self._file.transaction() as database:
             database.execute("DELETE FROM followed_blocks WHERE number >= ?", (first,))
             database.execute("DELETE FROM followed_events WHERE position >= ?", (first << INDEX_BITS,))
             database.execute("UPDATE followed_contracts SET next_block = min(next_block, ?)", (first,))
@@ -161,52 +151,26 @@ class EventStore:
 
     def reorganised_from(self) -> int | None:
         """Return the first block dropped since the last call of `acknowledge`; None if no block was dropped."""
-        first: int | None = self._rows("SELECT min(first_block) FROM followed_reorganisations")[0][0]
+        first: int | None = self._file.execute("SELECT min(first_block) FROM followed_reorganisations")[0][0]
         return first
 
     def acknowledge(self) -> None:
         """Forget the recorded reorganisations."""
         if self.reorganised_from() is not None:
-            with self._transaction() as database:
+            with self._file.transaction() as database:
                 database.execute("DELETE FROM followed_reorganisations")
 
     def _belong_to(self, chain_id: int) -> None:
-        found = self._rows("SELECT chain_id FROM followed_chain")
+        found = self._file.execute("SELECT chain_id FROM followed_chain")
         if not found:
-            with self._transaction() as database:
+            with self._file.transaction() as database:
                 database.execute("INSERT INTO followed_chain VALUES (?)", (chain_id,))
         elif found != [(chain_id,)]:
             raise RefusedError(
-                f"{self._place} belongs to another chain",
+                f"{self._file.path} belongs to another chain",
                 why=f"the file has the events of chain {found[0][0]}, but the node serves chain {chain_id}",
                 remedy="use another file for this chain, or correct the network's url in blockota.toml",
             )
-
-    def _rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        with self._lock, _translated(self._place):
-            return self._database.execute(statement, values).fetchall()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit all changes of the ``with`` block together.
-
-        If the block fails, no change is committed.
-        """
-        with self._lock, _translated(self._place):
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
-
-
-def _prepare(database: sqlite3.Connection, path: Path) -> None:
-    """Lock a file for this process, and check that it is undamaged and was made by BlockOTA."""
-    database.executescript("PRAGMA locking_mode = EXCLUSIVE")
-    prepare_file(database, path, _MARK)
-    database.executescript("BEGIN EXCLUSIVE; COMMIT")
 
 
 def _follow(database: sqlite3.Connection, contract: str, *, first: int, last: int) -> int:
@@ -235,26 +199,3 @@ def _value(database: sqlite3.Connection, statement: str, *values: Any) -> Any:
 
 def _raw(address: str) -> bytes:
     return bytes.fromhex(address[2:])
-
-
-@contextmanager
-def _translated(place: str) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-            raise RefusedError(
-                f"{place} is in use",
-                why="another process follows the chain with this file",
-                remedy="stop the other process, or use another file",
-            ) from error
-        # An IntegrityError: two events have the same place in the chain.
-        if is_damaged(error) or isinstance(error, sqlite3.IntegrityError):
-            raise _damaged(place, str(error)) from error
-        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        remedy = "check the file's folder and the disk, or use another file"
-        raise StoreError(f"the events in {place} cannot be read or written", why=why, remedy=remedy) from error
-
-
-def _damaged(place: str, why: str) -> StoreError:
-    return StoreError(f"the file of events {place} is damaged", why=why, remedy=_MOVE_AWAY)

@@ -129,8 +129,7 @@ class CommandDesk:
         """Return the commands that were not sent and whose deadlines have not passed."""
         now = self._clock()
         statement = f"SELECT {_COLUMNS} FROM command WHERE state = ? AND deadline >= ?"  # noqa: S608 - a constant
-        with self._file.transaction() as database:
-            return [_command(row) for row in database.execute(statement, (CommandState.WAITING, now))]
+        return [_command(row) for row in self._file.execute(statement, (CommandState.WAITING, now))]
 
     def claim(self, command: DeviceCommand) -> bool:
         """Record that a command is sent now. Returns False if the command must not be sent.
@@ -170,17 +169,13 @@ class CommandDesk:
         """
         now = self._clock()
         statement = f"SELECT {_COLUMNS} FROM command WHERE {_OPEN} AND deadline < ?"  # noqa: S608 - a constant
-        with self._file.transaction() as database:
-            over = [_command(row) for row in database.execute(statement, (now,))]
-        for command in over:
+        for command in [_command(row) for row in self._file.execute(statement, (now,))]:
             self._finish(command, CommandState.NO_ANSWER, "")
-        with self._file.transaction() as database:
-            database.execute("DELETE FROM command WHERE deadline < ?", (now - _REMEMBERED,))
+        self._file.execute("DELETE FROM command WHERE deadline < ?", (now - _REMEMBERED,))
 
     def count_open(self) -> int:
         """Return the number of commands without an outcome."""
-        with self._file.transaction() as database:
-            return int(database.execute(f"SELECT count(*) FROM command WHERE {_OPEN}").fetchone()[0])  # noqa: S608
+        return int(self._file.execute(f"SELECT count(*) FROM command WHERE {_OPEN}")[0][0])  # noqa: S608
 
     def _take(self, database: sqlite3.Connection, request: SignedRequest) -> Outcome:
         try:
@@ -228,17 +223,15 @@ class CommandDesk:
 
     def _found(self, thing: int, name: str) -> tuple[DeviceCommand | None, CommandState]:
         statement = f"SELECT {_COLUMNS}, state FROM command WHERE thing = ? AND id = ?"  # noqa: S608 - a constant
-        with self._file.transaction() as database:
-            row = database.execute(statement, (thing, name)).fetchone()
-        return (_command(row[:5]), CommandState(row[5])) if row else (None, CommandState.WAITING)
+        rows = self._file.execute(statement, (thing, name))
+        return (_command(rows[0][:5]), CommandState(rows[0][5])) if rows else (None, CommandState.WAITING)
 
     def _finish(self, command: DeviceCommand, state: CommandState, reason: str) -> None:
         # The outcome is reported before it is recorded: a gateway that is killed in between reports it twice, and never
         # loses it.
         self._readings.put([command.outcome(state, self._clock())])
         statement = "UPDATE command SET state = ?, reason = ? WHERE thing = ? AND id = ?"
-        with self._file.transaction() as database:
-            database.execute(statement, (state, reason, command.thing, command.id))
+        self._file.execute(statement, (state, reason, command.thing, command.id))
 
 
 def _command(row: Sequence[Any]) -> DeviceCommand:

@@ -21,24 +21,27 @@ import hashlib
 import hmac
 import secrets
 import sqlite3
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from blockota.errors import RefusedError, StoreError
-from blockota.file_locks import LockHeldError, exclusive_lock
 from blockota.model.delivery import Delivery
 from blockota.model.delivery_record import decode_delivery, encode_delivery
-from blockota.sqlite_file import FileMark, close_idle, is_damaged, lock_of, prepare_file
+from blockota.sqlite_file import FileMark, SqliteFile
 
 BATCH = 256
 """The largest number of entries that are appended to the log together. `TileLog.append` recognises the same number of
 entries."""
-_MARK = FileMark(0x424F5447, 1, "the state of a gateway")
+_MARK = FileMark(
+    0x424F5447,
+    1,
+    "the state of a gateway",
+    use="another process runs a gateway with this file",
+    remedy="restore the file from a backup; the log and the chains are not affected",
+)
 """The application id in the file's header (the letters BOTG), and the version of the tables."""
 _KEPT_EVENTS = 64
 """The number of a device's events that are recognised when the device repeats them."""
@@ -144,26 +147,20 @@ class GatewayState:
     """
 
     def __init__(self, path: Path, *, is_owner: bool = True, pause: Callable[[], None] = lambda: None) -> None:
-        self._path, self._between = path, pause
+        self._between = pause
         self._waiting: list[tuple[StateChanges, asyncio.Future[range]]] = []
         self._unwritten: list[StateChanges] = []
         self._writing: asyncio.Task[None] | None = None
-        self._lock = threading.Lock()
+        with suppress(OSError):  # SqliteFile reports it
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)  # the secret of the site is for this user alone
         with ExitStack() as stack:
-            with self._translated():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                if is_owner:
-                    stack.enter_context(exclusive_lock(lock_of(path), timeout=0.2))
-                path.touch(mode=0o600)  # the secret of the site is for this user alone
-                self._database = _opened(path)
-                stack.callback(close_idle, self._database, self._lock)
-                _prepare(self._database, path)
-                # The event loop reads through its own connection, which does not wait while a transaction is flushed.
-                self._reader = _opened(path)
-                stack.callback(self._reader.close)
-                self._thread = ThreadPoolExecutor(1, thread_name_prefix="gateway-state")
-                stack.callback(self._thread.shutdown)
-                self._secret, self.time = self._site()
+            self._file = stack.enter_context(SqliteFile(path, _MARK, _TABLES, is_owner=is_owner))
+            # The event loop reads through its own connection, which does not wait while a transaction is flushed.
+            self._reader = stack.enter_context(SqliteFile(path, _MARK, "", is_owner=False))
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="gateway-state")
+            stack.callback(self._thread.shutdown)
+            self._secret, self.time = self._site()
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -178,26 +175,26 @@ class GatewayState:
         """Yield the deliveries of one device or of all devices, each with its device and slot."""
         statement = "SELECT device, slot, state FROM deliveries"
         one = (f"{statement} WHERE device = ?", (device,))
-        for number, slot, state in self._rows(statement) if device is None else self._rows(*one):
+        for number, slot, state in self._reader.execute(statement) if device is None else self._reader.execute(*one):
             try:
                 yield number, slot, decode_delivery(state)
             except ValueError as error:
-                raise self._damaged(f"device {number}: {error}") from error
+                raise self._file.damaged(f"device {number}: {error}") from error
 
     def devices(self) -> dict[int, DeviceRecord]:
         """Return the records of all devices that have sent a report."""
-        rows = self._rows("SELECT device, counter, statements, last, hardware, unique_id FROM devices")
+        rows = self._reader.execute("SELECT device, counter, statements, last, hardware, unique_id FROM devices")
         return {device: DeviceRecord(*values) for device, *values in rows}
 
     def event(self, device: int, counter: int) -> LoggedEvent | None:
         """Return an event by the device's own number; None if no such event is stored."""
         statement = "SELECT digest, sequence, position FROM events WHERE device = ? AND counter = ?"
-        rows = self._rows(statement, (device, counter))
+        rows = self._reader.execute(statement, (device, counter))
         return LoggedEvent(*rows[0]) if rows else None
 
     def is_forgotten(self, device: int, counter: int) -> bool:
         """Whether an event is older than the stored events, so that a repetition would not be recognised."""
-        count, least = self._rows("SELECT count(*), min(counter) FROM events WHERE device = ?", (device,))[0]
+        count, least = self._reader.execute("SELECT count(*), min(counter) FROM events WHERE device = ?", (device,))[0]
         return bool(count >= _KEPT_EVENTS and counter < least)
 
     def nonce(self, device: int, statement: int) -> bytes:
@@ -222,7 +219,7 @@ class GatewayState:
 
     def waiting(self) -> int:
         """Return the number of entries that are not in the log yet."""
-        count: int = self._rows("SELECT count(*) FROM outbox")[0][0]
+        count: int = self._reader.execute("SELECT count(*) FROM outbox")[0][0]
         return count
 
     @property
@@ -235,9 +232,8 @@ class GatewayState:
 
         Only the thread of the log calls this method.
         """
-        with self._lock, self._translated():
-            statement = "SELECT sequence, entry FROM outbox ORDER BY sequence LIMIT ?"
-            return self._database.execute(statement, (min(limit, BATCH),)).fetchall()
+        statement = "SELECT sequence, entry FROM outbox ORDER BY sequence LIMIT ?"
+        return self._file.execute(statement, (min(limit, BATCH),))
 
     def appended(self, positions: Iterable[tuple[int, int]]) -> None:
         """Remove entries that are in the log.
@@ -259,7 +255,7 @@ class GatewayState:
     @property
     def log_size(self) -> int:
         """The size of the log when the last entries were removed from the outbox."""
-        size: int = self._rows("SELECT log_size FROM site")[0][0]
+        size: int = self._reader.execute("SELECT log_size FROM site")[0][0]
         return size
 
     @property
@@ -294,7 +290,7 @@ class GatewayState:
         """Whether a token was issued for a device and a face, and was not revoked."""
         values = (device, face, _TOKEN, hashlib.sha256(token).digest())
         statement = "SELECT 1 FROM credentials WHERE device = ? AND face = ? AND kind = ? AND value = ?"
-        return bool(self._rows(statement, values))
+        return bool(self._reader.execute(statement, values))
 
     def issue_key(self, face: str, device: int) -> bytes:
         """Create a pre-shared key of a device for a face. An earlier key becomes void."""
@@ -307,7 +303,7 @@ class GatewayState:
     def key(self, face: str, device: int) -> bytes | None:
         """Return the pre-shared key of a device for a face; None if no key was issued."""
         statement = "SELECT value FROM credentials WHERE device = ? AND face = ? AND kind = ?"
-        rows = self._rows(statement, (device, face, _KEY))
+        rows = self._reader.execute(statement, (device, face, _KEY))
         return self._derived(f"key {face}", device, rows[0][0].hex())[:_KEY_SIZE] if rows else None
 
     def revoke(self, device: int) -> None:
@@ -317,7 +313,7 @@ class GatewayState:
 
     def pauses(self) -> frozenset[str]:
         """Return the names of the paused groups and the decimal numbers of the paused devices."""
-        return frozenset(subject for (subject,) in self._rows("SELECT subject FROM pauses"))
+        return frozenset(subject for (subject,) in self._reader.execute("SELECT subject FROM pauses"))
 
     def pause(self, subject: str, *, is_paused: bool = True) -> None:
         """Pause or resume a group or a device. A running gateway applies the change."""
@@ -335,7 +331,7 @@ class GatewayState:
 
     def retries(self) -> list[tuple[int, int, str]]:
         """Return the requests for new tries, each as the number of the request, the device and the slot."""
-        return self._rows("SELECT number, device, slot FROM retries ORDER BY number")
+        return self._reader.execute("SELECT number, device, slot FROM retries ORDER BY number")
 
     async def _write_waiting(self) -> None:
         """Write the changes of all waiting callers in one transaction, repeatedly until no caller waits."""
@@ -383,7 +379,7 @@ class GatewayState:
         return sequences
 
     def _site(self) -> tuple[bytes, int]:
-        rows = self._rows("SELECT secret, time FROM site")
+        rows = self._reader.execute("SELECT secret, time FROM site")
         if not rows:
             rows = [(secrets.token_bytes(32), 0)]
             with self._transaction() as database:
@@ -394,57 +390,13 @@ class GatewayState:
     def _derived(self, purpose: str, device: int, detail: str) -> bytes:
         return hmac.digest(self._secret, f"{purpose}/{device}/{detail}".encode(), "sha256")
 
-    def _rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        with self._translated():
-            return self._reader.execute(statement, values).fetchall()
-
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Commit all changes of the ``with`` block in one transaction. If the block fails, no change is committed."""
-        with self._lock, self._translated():
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-                self._between()
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
+        with self._file.transaction() as database:
+            yield database
             self._between()
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except LockHeldError as error:
-            raise RefusedError(
-                f"{self._path} is in use",
-                why="another process runs a gateway with this file",
-                remedy="stop the other gateway, or use another folder",
-            ) from error
-        except (sqlite3.Error, OSError) as error:
-            if is_damaged(error):
-                raise self._damaged(str(error)) from error
-            why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            remedy = "check the file's folder and the disk"
-            raise StoreError(f"the state in {self._path} cannot be read or written", why=why, remedy=remedy) from error
-
-    def _damaged(self, why: str) -> StoreError:
-        return StoreError(
-            f"the gateway's state in {self._path} is damaged",
-            why=why,
-            remedy="restore the file from a backup; the log and the chains are not affected",
-        )
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
-
-
-def _prepare(database: sqlite3.Connection, path: Path) -> None:
-    """Check that a file is undamaged and belongs to BlockOTA, and create its tables."""
-    prepare_file(database, path, _MARK)
-    database.executescript(_TABLES)
+        self._between()
 
 
 def _insert_entries(database: sqlite3.Connection, entries: Sequence[bytes]) -> range:

@@ -170,24 +170,20 @@ class RequestOutbox:
 
     def waiting(self) -> int:
         """Return the number of items that wait for their receivers."""
-        with self._file.transaction() as database:
-            return int(database.execute("SELECT count(*) FROM item").fetchone()[0])
+        return int(self._file.execute("SELECT count(*) FROM item")[0][0])
 
     def waiting_for(self) -> dict[UUID, int]:
         """Return the number of waiting items for each receiver that has waiting items."""
-        with self._file.transaction() as database:
-            rows = database.execute("SELECT receiver, count(*) FROM item GROUP BY receiver").fetchall()
+        rows = self._file.execute("SELECT receiver, count(*) FROM item GROUP BY receiver")
         return {UUID(receiver): count for receiver, count in rows}
 
     def refused(self) -> list[tuple[str, str, int]]:
         """Return the receiver, the reason and the time of each request that was set aside, the newest first."""
-        with self._file.transaction() as database:
-            return database.execute("SELECT receiver, why, time FROM refused ORDER BY number DESC").fetchall()
+        return self._file.execute("SELECT receiver, why, time FROM refused ORDER BY number DESC")
 
     def receivers(self) -> list[UUID]:
         """Return the receivers for which items are waiting."""
-        with self._file.transaction() as database:
-            return [UUID(one) for (one,) in database.execute("SELECT DISTINCT receiver FROM item ORDER BY receiver")]
+        return [UUID(one) for (one,) in self._file.execute("SELECT DISTINCT receiver FROM item ORDER BY receiver")]
 
     def wait(self, seconds: float) -> None:
         """Wait until items are added, or until a number of seconds has passed."""

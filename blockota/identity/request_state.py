@@ -45,9 +45,8 @@ class RequestState:
 
     def __init__(self, path: Path) -> None:
         self._file = SqliteFile(path, _MARK, _TABLES)
-        with self._file.transaction() as database:
-            rows = database.execute("SELECT sender, name, time FROM seen ORDER BY time").fetchall()
-            self._waiting = int(database.execute("SELECT count(*) FROM outbox").fetchone()[0])
+        rows = self._file.execute("SELECT sender, name, time FROM seen ORDER BY time")
+        self._waiting = int(self._file.execute("SELECT count(*) FROM outbox")[0][0])
         self._seen: dict[RequestName, int] = {(UUID(bytes=sender), name): time for sender, name, time in rows}
         """The time of each name, the oldest first."""
 
@@ -101,9 +100,7 @@ class RequestState:
         """Return the oldest entries with their sequence numbers."""
         if not self._waiting:
             return []
-        with self._file.transaction() as database:
-            statement = "SELECT sequence, entry FROM outbox ORDER BY sequence LIMIT ?"
-            return [(sequence, entry) for sequence, entry in database.execute(statement, (limit,))]
+        return self._file.execute("SELECT sequence, entry FROM outbox ORDER BY sequence LIMIT ?", (limit,))
 
     def appended(self, positions: Iterable[tuple[int, int]], /) -> None:
         """Remove entries that were appended to the log, by their sequence numbers."""

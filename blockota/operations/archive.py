@@ -10,7 +10,6 @@ Every function that changes the archive commits before it returns. The threads o
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,14 +17,20 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
 
-from blockota.errors import RefusedError, StoreError
+from blockota.errors import StoreError
 from blockota.formats.tlog import EMPTY_TREE, TreeHead
 from blockota.model.receipt import EntryKind, LogEntry
-from blockota.sqlite_file import FileMark, file_id, is_damaged, prepare_file
+from blockota.sqlite_file import FileMark, SqliteFile, file_id
 
 MAX_NUMBER = (1 << 63) - 1
 """The largest number of SQLite. An entry of a log can name devices and orders with one bit more."""
-_MARK = FileMark(0x424F5452, 1, "an archive of the operations room")
+_MARK = FileMark(
+    0x424F5452,
+    1,
+    "an archive of the operations room",
+    remedy="restore the newest copy; without a copy, move the file away: the room then reads the logs and chains"
+    " again, shows dismissed warnings as open, and ends all sessions",
+)
 _TABLES = """
 CREATE TABLE IF NOT EXISTS entry (
     keeper BLOB NOT NULL, number INTEGER NOT NULL, time INTEGER NOT NULL, kind INTEGER NOT NULL,
@@ -156,34 +161,16 @@ class RoomArchive:
     """The archive.
 
     Args:
-        database: an open database whose isolation level is None.
-        path: its file.
+        path: the file, which is created if it does not exist.
+
+    Raises:
+        RefusedError: another program, or a newer version of BlockOTA, wrote the file.
+        StoreError: the file is damaged, or cannot be read or written.
     """
 
-    def __init__(self, database: sqlite3.Connection, path: Path) -> None:
-        self._database, self._path, self._file = database, path, file_id(path)
-        self._lock = threading.RLock()
-        with self._translated():
-            database.executescript(_TABLES)
-
-    @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open the file, or create it.
-
-        Raises:
-            RefusedError: another program, or a newer version of BlockOTA, wrote the file.
-            StoreError: the file is damaged, or cannot be read or written.
-        """
-        with _translated_of(str(path)):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            database = sqlite3.connect(path, timeout=2.0, isolation_level=None, check_same_thread=False)
-        try:
-            with _translated_of(str(path)):
-                prepare_file(database, path, _MARK)
-            return cls(database, path)
-        except BaseException:
-            database.close()
-            raise
+    def __init__(self, path: Path) -> None:
+        self._file = SqliteFile(path, _MARK, _TABLES, is_owner=False)
+        self._file_id = file_id(path)
 
     def __enter__(self) -> Self:
         """Return the archive."""
@@ -191,8 +178,7 @@ class RoomArchive:
 
     def __exit__(self, *_: object) -> None:
         """Close the database."""
-        with self._lock:
-            self._database.close()
+        self._file.close()
 
     @property
     def trouble(self) -> str:
@@ -201,9 +187,9 @@ class RoomArchive:
         SQLite continues to write to a deleted file. These changes would be lost when the room stops.
         """
         with suppress(OSError):
-            if file_id(self._path) == self._file:
+            if file_id(self._file.path) == self._file_id:
                 return ""
-        return f"{self._path} was deleted or replaced while the room used it"
+        return f"{self._file.path} was deleted or replaced while the room used it"
 
     def check_file(self) -> None:
         """Check that a change would be stored in the file at the path of the archive.
@@ -213,7 +199,7 @@ class RoomArchive:
         """
         if trouble := self.trouble:
             raise StoreError(
-                f"the archive {self._path.name} cannot be written",
+                f"the archive {self._file.path.name} cannot be written",
                 why=trouble,
                 remedy="stop the room, restore the file, and start the room again",
             )
@@ -224,8 +210,7 @@ class RoomArchive:
         Raises:
             StoreError: the file cannot be read.
         """
-        with self._lock, self._translated():
-            return self._database.execute(statement, values).fetchall()
+        return self._file.execute(statement, values)
 
     @contextmanager
     def changing(self) -> Iterator[sqlite3.Connection]:
@@ -235,14 +220,8 @@ class RoomArchive:
             StoreError: the file cannot be written, or was deleted or replaced.
         """
         self.check_file()
-        with self._lock, self._translated():
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
+        with self._file.transaction() as database:
+            yield database
 
     def log_head(self, keeper: UUID) -> TreeHead:
         """Return the size and the root of the tree of the archived entries of a log."""
@@ -305,11 +284,6 @@ class RoomArchive:
         with self.changing() as database:
             database.executemany("DELETE FROM happening WHERE chain = ? AND block >= ? AND contract = ?", rows)
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        with _translated_of(str(self._path)):
-            yield
-
 
 def entry_of(row: Sequence[Any]) -> ArchivedEntry:
     """Convert a row with the columns of `ENTRY_COLUMNS` into an entry."""
@@ -362,24 +336,3 @@ def _add_entry(database: sqlite3.Connection, keeper: UUID, number: int, raw: byt
             "WHERE excluded.time >= time",
             (entry.device, *named, level, int(entry.kind), entry.time, entry.order, keeper.bytes, number),
         )
-
-
-@contextmanager
-def _translated_of(place: str) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        if is_damaged(error):
-            raise StoreError(
-                f"the archive {place} is damaged",
-                why=str(error),
-                remedy="restore the newest copy; without a copy, move the file away: the room then reads the logs and"
-                " chains again, shows dismissed warnings as open, and ends all sessions",
-            ) from error
-        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        if isinstance(error, sqlite3.OperationalError) and "locked" in why:
-            remedy = "close the program that uses the file"
-            raise RefusedError(f"{place} is in use", why=why, remedy=remedy) from error
-        raise StoreError(
-            f"the archive {place} cannot be used", why=why, remedy="check the file's folder and the disk"
-        ) from error

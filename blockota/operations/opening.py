@@ -79,7 +79,7 @@ def run_room(setup: RoomSetup, lines: LineLog, stop: Stop, *, on_ready: Callable
         StoreError: the folder of the room cannot be written.
     """
     settings = setup.settings
-    with RoomArchive.open(settings.folder / ARCHIVE_NAME) as archive:
+    with RoomArchive(settings.folder / ARCHIVE_NAME) as archive:
         room = Room(settings, archive, city=setup.city, vendors=setup.vendors, lines=lines)
         room_log = _room_log(setup)
         sign_ins = SignIns(archive, settings.url, setup.city.settings.chain_id) if room_log else None

@@ -318,7 +318,7 @@ def fill() -> None:
         (senseless, StoreError, "is damaged: file is not a database"),
         (truncated, StoreError, r"is damaged: .*\. Move the file away; the events are then read from the chain again"),
         (overwritten, StoreError, "is damaged"),
-        (folder, StoreError, "the events in events.sqlite cannot be read or written"),
+        (folder, StoreError, "events.sqlite cannot be read or written: it is a folder"),
     ],
 )
 def test_an_unusable_file_is_refused(make: Callable[[], None], error: type[BlockOTAError], text: str) -> None:

@@ -19,7 +19,7 @@ ORDER, RELEASE = "OrderPlaced", "ReleasePublished"
 @pytest.fixture
 def archive(tmp_path: Path) -> Iterator[RoomArchive]:
     """An empty archive."""
-    with RoomArchive.open(tmp_path / "operations.sqlite") as found:
+    with RoomArchive(tmp_path / "operations.sqlite") as found:
         yield found
 
 

@@ -26,7 +26,7 @@ KEYS = (SIGNER.key.key,)
 @pytest.fixture
 def archive(tmp_path: Path) -> Iterator[RoomArchive]:
     """An empty archive."""
-    with RoomArchive.open(tmp_path / "room.sqlite") as found:
+    with RoomArchive(tmp_path / "room.sqlite") as found:
         yield found
 
 
@@ -156,7 +156,7 @@ def test_bytes_that_are_no_entry_are_shown_as_such(tmp_path: Path, archive: Room
 def test_an_archive_of_another_program_is_refused(tmp_path: Path) -> None:
     """A file that another program wrote is refused as the archive."""
     foreign = tmp_path / "foreign.sqlite"
-    with RoomArchive.open(foreign) as archive, archive.changing() as database:
+    with RoomArchive(foreign) as archive, archive.changing() as database:
         database.execute("PRAGMA application_id = 1")
     with pytest.raises(RefusedError, match="another program wrote it"):
-        RoomArchive.open(foreign)
+        RoomArchive(foreign)

@@ -192,7 +192,7 @@ def paths_by_route(scene: RoomScene, room: PublicRoom) -> dict[str, list[str]]:
 def test_no_route_of_a_public_room_has_a_planted_secret(scene: RoomScene, room: PublicRoom) -> None:
     """No route contains a planted serial number, account or address in its answer to a request without a session."""
     paths = paths_by_route(scene, room)
-    with RoomArchive.open(scene.folder / "other.sqlite") as archive:
+    with RoomArchive(scene.folder / "other.sqlite") as archive:
         parts = Room(
             scene.setup.settings, archive, city=scene.setup.city, vendors=scene.setup.vendors, lines=LineLog(print)
         )

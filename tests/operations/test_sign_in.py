@@ -37,7 +37,7 @@ URL, NOW = "http://127.0.0.1:8480", 1_795_000_000
 @pytest.fixture
 def sign_ins(tmp_path: Path) -> Iterator[SignIns]:
     """Return the sign-ins of a room without a server."""
-    with RoomArchive.open(tmp_path / "room.sqlite") as archive:
+    with RoomArchive(tmp_path / "room.sqlite") as archive:
         yield SignIns(archive, URL, 1337)
 
 
@@ -102,7 +102,7 @@ def test_no_text_is_accepted_after_a_restart(sign_ins: SignIns, tmp_path: Path) 
     """A sign-in text is refused after a restart of the room, because the signature may be public in the room's log."""
     texts = [sign_ins.challenge(OPERATOR.address, now=NOW) for _ in range(2)]
     sign_ins.give_ticket(texts[0], sign_text(texts[0], OPERATOR), now=NOW)
-    with RoomArchive.open(tmp_path / "room.sqlite") as archive:
+    with RoomArchive(tmp_path / "room.sqlite") as archive:
         restarted = SignIns(archive, URL, 1337)
         for text in texts:
             with pytest.raises(AccessRefusedError, match="since its last start"):

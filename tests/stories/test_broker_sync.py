@@ -183,7 +183,7 @@ def test_mistakes_are_refused(agreed: Workshop) -> None:
     refused(run("broker", "sync", "--key", "dev:5", *OPTIONS[2:-1]), REFUSED, "another broker")
     with BrokerState(Path("other.sqlite"), {}):
         second = run("broker", "sync", *BROKER, "--state", "other.sqlite")
-        refused(second, REFUSED, "another round is running", "Wait until it ends, or stop the service")
+        refused(second, REFUSED, "another round is running", "Wait until it ends, stop it, or use another file")
 
 
 def test_a_check_names_sources_that_serve_wrong_blocks_or_do_not_answer(agreed: Workshop) -> None:

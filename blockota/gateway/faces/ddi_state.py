@@ -7,15 +7,22 @@ no data are lost by SIGKILL, but the data of the last seconds may be lost by a p
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from blockota.errors import StoreError
 from blockota.gateway.faces.ddi_documents import Feedback
+from blockota.sqlite_file import FileMark, SqliteFile
 
 STATE_NAME = "ddi.sqlite"
-_SCHEMA = """
+_MARK = FileMark(
+    0x424F5444,
+    1,
+    "the state of a DDI face",
+    remedy="move the file away; without it, the gateway cannot cancel updates that it has withdrawn",
+    old_table="device",
+    is_flushed=False,
+)
+_TABLES = """
 CREATE TABLE IF NOT EXISTS device (
     number INTEGER PRIMARY KEY, begun INTEGER, ended INTEGER, execution TEXT, finished TEXT, details TEXT,
     names_image INTEGER NOT NULL
@@ -51,22 +58,16 @@ class ActionStore:
         path: the SQLite file, which is created if necessary.
 
     Raises:
-        StoreError: the file cannot be opened, or is damaged.
+        RefusedError: another program, or a newer version of BlockOTA, wrote the file.
+        StoreError: the file is damaged, or cannot be read or written.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._file = SqliteFile(path, _MARK, _TABLES, is_owner=False)
         self._devices: dict[int, DdiDevice] = {}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Like the core, the face uses the database in one thread, which is not the thread that opened it.
-            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
-            for number, begun, ended, *words, names_image in self._database.execute("SELECT * FROM device"):
-                feedback = Feedback(*words) if words[0] is not None else None
-                self._devices[number] = DdiDevice(begun, ended, feedback, bool(names_image))
-        except (sqlite3.Error, OSError) as error:
-            raise self._unusable(error) from error
+        for number, begun, ended, *words, names_image in self._file.execute("SELECT * FROM device"):
+            feedback = Feedback(*words) if words[0] is not None else None
+            self._devices[number] = DdiDevice(begun, ended, feedback, bool(names_image))
 
     def device(self, number: int) -> DdiDevice:
         """Return the stored data of a device."""
@@ -88,7 +89,7 @@ class ActionStore:
 
     def close(self) -> None:
         """Close the file."""
-        self._database.close()
+        self._file.close()
 
     def _put(self, number: int, device: DdiDevice) -> None:
         """Store the data of a device if the data have changed.
@@ -102,14 +103,4 @@ class ActionStore:
         said = device.feedback
         words = (said.execution, said.finished, said.details) if said else (None, None, None)
         values = (number, device.begun, device.ended, *words, device.names_image)
-        try:
-            self._database.execute("INSERT OR REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?, ?)", values)
-        except sqlite3.Error as error:
-            raise self._unusable(error) from error
-
-    def _unusable(self, error: Exception) -> StoreError:
-        return StoreError(
-            f"the state of the DDI face in {self._path} cannot be used",
-            why=str(error),
-            remedy="check the disk; without the file, the gateway cannot cancel updates that it has withdrawn",
-        )
+        self._file.execute("INSERT OR REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?, ?)", values)

@@ -6,12 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from blockota.errors import StoreError
-from blockota.gateway.faces.ddi import DdiFace, DdiSettings
-from blockota.gateway.faces.ddi_state import STATE_NAME
-from tests.gateway.faces.test_ddi import IMAGE, DdiClient, context, serve
+from tests.gateway.faces.test_ddi import IMAGE, DdiClient, serve
 from tests.support.gateway import FakeCore, device_offer
 
 
@@ -89,10 +84,3 @@ def test_a_success_of_a_withdrawn_update_is_logged(tmp_path: Path) -> None:
     assert [call for call in core.calls if call[0] in ("outcome", "reported")] == []
     [(_, number, text)] = [call for call in core.calls if call[0] == "warn"]
     assert (number, "withdrawn update" in text) == (256, True)
-
-
-def test_a_state_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
-    """If the face's state file is damaged, the constructor of `DdiFace` raises an error that names the state."""
-    (tmp_path / STATE_NAME).write_bytes(b"no database" * 100)
-    with pytest.raises(StoreError, match="the state of the DDI face"):
-        DdiFace(DdiSettings("127.0.0.1", 0), context(tmp_path))
