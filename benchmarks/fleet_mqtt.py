@@ -18,7 +18,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from statistics import median
 
-from blockota.messaging.client import BrokerAccount, BrokerConnection, connected
+from blockota.messaging.accounts import BrokerAccount
+from blockota.messaging.client import BrokerConnection, connected
 from blockota.messaging.topics import notify_next
 from tests.peers.mqtt.site import IDENTITY_KEY, face, mosquitto
 from tests.support.gateway import gateway_core, known_device, release_facts, site_facts

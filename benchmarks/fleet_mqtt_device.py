@@ -23,7 +23,8 @@ from blockota.errors import MessagingError
 from blockota.formats import cbor
 from blockota.formats.jws import base64url, from_base64url
 from blockota.gateway.faces.mqtt_documents import DOCUMENT_KIND
-from blockota.messaging.client import BrokerAccount, BrokerConnection, Message, connected
+from blockota.messaging.accounts import BrokerAccount
+from blockota.messaging.client import BrokerConnection, Message, connected
 from blockota.messaging.topics import ThingEvent, event_answers
 from blockota.model.receipt import POSTPONES, EntryKind, EvidenceLevel
 from blockota.vendor.example import PRODUCT

@@ -28,7 +28,6 @@ from starlette.routing import Route as WebRoute
 
 from blockota.bindings.identities import IdentitiesContract
 from blockota.errors import ChainError
-from blockota.files import read_input
 from blockota.identity.intake import RequestIntake
 from blockota.identity.mqtt_intake import MqttIntake
 from blockota.identity.receiving import Outcome
@@ -42,7 +41,7 @@ from blockota.identity.validator import METHODS, GatewayRoute, Validator, Valida
 from blockota.identity.validator_settings import ValidatorSettings
 from blockota.ledger.recording import LogParts
 from blockota.line_log import LineLog
-from blockota.messaging.client import BrokerAccount, connected
+from blockota.messaging.client import connected
 from blockota.model.identity import IdentityKind
 from blockota.model.request import MAX_STORE_SIZE, Receiver, SignedRequest
 from blockota.model.rule import RuleBook
@@ -52,7 +51,7 @@ from blockota.stores.source import is_this_machine
 
 STATE_NAME, CLOUD_NAME, COMMANDS_NAME = "requests.sqlite", "to-cloud.sqlite", "commands.sqlite"
 """The files in the folder of a validator."""
-_MOST_SHOWN, _MAX_PASSWORD = 1000, 1 << 12
+_MOST_SHOWN = 1000
 _LIMIT = re.compile(r"\d{1,9}", re.ASCII)
 _SWITCH = 0.0005
 """Seconds after which a busy thread lets another one run. Each check of a signature and each write releases the
@@ -160,12 +159,8 @@ class ValidatorService(ReceivingService):
 
     def _mqtt_tasks(self, intake: RequestIntake) -> Iterator[Coroutine[Any, Any, None]]:
         if broker := self._settings.broker:
-            content = read_input(broker.password, limit=_MAX_PASSWORD) if broker.password else b""
-            password = content.decode(errors="replace").strip()
-            account = BrokerAccount(
-                broker.host, broker.port, broker.name, password, broker.authority, is_persistent=bool(broker.name)
-            )
-            yield MqttIntake(self._settings.identity, intake, lambda: connected(account), self._report_mqtt).run()
+            connect = partial(connected, broker.account(is_persistent=bool(broker.name)))
+            yield MqttIntake(self._settings.identity, intake, connect, self._report_mqtt).run()
 
     def _report_mqtt(self, why: str) -> None:
         self._lines.state("mqtt", why)

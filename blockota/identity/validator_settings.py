@@ -12,6 +12,7 @@ from uuid import UUID
 from blockota.errors import Action, UsageError
 from blockota.files import home_path, read_input
 from blockota.identity.request_server import RequestPort
+from blockota.messaging.accounts import BrokerSettings
 from blockota.model.rule import COMPARISONS, Rule, check_rules
 from blockota.settings import STATE_FOLDER, load_table, settings_folder
 from blockota.settings_table import SettingsTable, parse_toml
@@ -40,25 +41,6 @@ class PeerReceiver:
 
     identity: UUID
     url: str
-    authority: Path | None = None
-
-
-@dataclass(frozen=True)
-class BrokerSettings:
-    """The message broker from which a validator receives requests.
-
-    Attributes:
-        host: its name or address.
-        port: its port.
-        name: the user name; empty for no user name.
-        password: the file with the password; None for no password.
-        authority: PEM file of the broker's certificate authority; None to connect without TLS.
-    """
-
-    host: str
-    port: int
-    name: str = ""
-    password: Path | None = None
     authority: Path | None = None
 
 
@@ -142,7 +124,7 @@ def load_validator(config: Path | None, *, environment: Mapping[str, str]) -> Va
         }
         if gateways
         else {},
-        broker=_broker(table.table("mqtt")),
+        broker=BrokerSettings.read(broker, address="broker") if (broker := table.table("mqtt")) else None,
         rules=load_rules(rules) if rules and ("rules" in values or rules.exists()) else (),
     )
 
@@ -221,11 +203,3 @@ def _cloud(table: SettingsTable | None) -> PeerReceiver | None:
     table.known("identity", "url", "authority")
     identity = table.uuid("identity")
     return PeerReceiver(identity, table.required("url", example="https://10.64.0.200:8470"), table.path("authority"))
-
-
-def _broker(table: SettingsTable | None) -> BrokerSettings | None:
-    if table is None:
-        return None
-    table.known("broker", "name", "password", "authority")
-    host, port = table.address("broker", "localhost:8883")
-    return BrokerSettings(host, port, table.text("name") or "", table.path("password"), table.path("authority"))

@@ -28,6 +28,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.reasoncodes import ReasonCode
 
 from blockota.errors import MessagingError, UsageError
+from blockota.messaging.accounts import BrokerAccount
 
 PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds to wait before connecting again, after each failure in a row. The last value repeats."""
@@ -49,31 +50,6 @@ _REFUSALS = {
 }
 """The reasons for which a broker refuses a connection. paho uses the codes of MQTT 5 (section 3.2.2.2) for MQTT 3.1.1
 too."""
-
-
-@dataclass(frozen=True)
-class BrokerAccount:
-    """The address of a broker, and the account with which the client signs in.
-
-    Attributes:
-        host: host name or address of the broker.
-        port: port of the broker.
-        name: the user name, which is also the client identifier; empty for no user name.
-        password: the password.
-        authority: PEM file of the broker's certificate authority; None to connect without TLS.
-        is_persistent: whether the broker stores messages for the client while the client is not connected.
-    """
-
-    host: str
-    port: int
-    name: str = ""
-    password: str = field(default="", repr=False)
-    authority: Path | None = None
-    is_persistent: bool = False
-
-    def __str__(self) -> str:
-        """The address of the broker, as shown in errors."""
-        return f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from blockota.errors import BlockOTAError
-from blockota.files import read_input
 from blockota.line_log import LineLog
-from blockota.messaging.client import BrokerAccount, connected
+from blockota.messaging.client import connected
 from blockota.operations.notices import NoticeOutbox, publish_notices
 from blockota.operations.room import Room
 from blockota.operations.room_log import RoomLog, anchor_log
-from blockota.operations.settings import NoticeBroker
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
 _ANCHOR_PAUSE, _RECORD_PAUSE = 60.0, 0.5
-_MAX_PASSWORD = 1024
 
 
 def background_tasks(
@@ -36,8 +33,7 @@ def background_tasks(
     """
     tasks = []
     if room.settings.broker:
-        account_of_broker = _account(room.settings.broker)
-        connect = partial(connected, account_of_broker)
+        connect = partial(connected, room.settings.broker.account())
         tasks.append(asyncio.create_task(publish_notices(room.outbox, connect, partial(lines.state, "broker"))))
     if room_log:
         record = partial(_record, room.outbox, room_log)
@@ -74,8 +70,3 @@ def _record(outbox: NoticeOutbox, log: RoomLog) -> None:
 def _anchor(room: Room, log: RoomLog, account: BaseAccount) -> None:
     if room.city is not None and len(log.log):
         anchor_log(log, account, room.city.ledger, room.city.identities)
-
-
-def _account(broker: NoticeBroker) -> BrokerAccount:
-    password = read_input(broker.password, limit=_MAX_PASSWORD).decode().strip() if broker.password else ""
-    return BrokerAccount(broker.host, broker.port, broker.name, password, broker.authority)

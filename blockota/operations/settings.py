@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from blockota.messaging.accounts import BROKER, BrokerSettings
 from blockota.settings import STATE_FOLDER, load_table, settings_folder
 from blockota.settings_table import SettingsTable
 
@@ -28,25 +29,6 @@ _KNOWN = {
     "broker",
 }
 _LISTEN = "127.0.0.1:8480"
-
-
-@dataclass(frozen=True)
-class NoticeBroker:
-    """The message broker for the notices: the table ``[operations.broker]``.
-
-    Attributes:
-        host: host name or address.
-        port: its port.
-        name: the user name.
-        password: the file with the password; None without a password.
-        authority: PEM file of the broker's certificate authority; None for a connection without TLS.
-    """
-
-    host: str
-    port: int
-    name: str = ""
-    password: Path | None = None
-    authority: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +59,7 @@ class OperationsSettings:
     networks: tuple[str, ...] = ()
     database: str | None = None
     tunnels: str | None = None
-    broker: NoticeBroker | None = None
+    broker: BrokerSettings | None = None
     beside: Path = Path()
 
     @property
@@ -109,7 +91,9 @@ def load_operations(config: Path | None, *, environment: Mapping[str, str]) -> O
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/") or parts.query:
         raise table.unusable("url", f"{url!r:.80} is not a URL such as https://operations.example")
-    logs = table.table("logs")
+    logs, broker = table.table("logs"), table.table("broker")
+    if broker:
+        broker.required("address", example=BROKER)
     return OperationsSettings(
         folder=table.path("state") or folder / STATE_FOLDER / "operations",
         listen=listen,
@@ -120,18 +104,9 @@ def load_operations(config: Path | None, *, environment: Mapping[str, str]) -> O
         networks=table.texts("networks"),
         database=table.text("database"),
         tunnels=table.text("tunnels"),
-        broker=_broker(table.table("broker")),
+        broker=BrokerSettings.read(broker, address="address") if broker else None,
         beside=folder,
     )
-
-
-def _broker(table: SettingsTable | None) -> NoticeBroker | None:
-    if table is None:
-        return None
-    table.known("address", "name", "password", "authority")
-    table.required("address", example="localhost:8883")
-    host, port = table.address("address", "")
-    return NoticeBroker(host, port, table.text("name") or "", table.path("password"), table.path("authority"))
 
 
 def _host(host: str, port: int) -> str:

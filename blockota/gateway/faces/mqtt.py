@@ -33,8 +33,8 @@ from blockota.gateway.faces.mqtt_shadows import INVALID, ShadowDesk
 from blockota.gateway.faces.mqtt_state import ThingStore
 from blockota.gateway.faces.mqtt_things import ThingMessages
 from blockota.identity.identity_key import open_identity_key
+from blockota.messaging.accounts import BROKER, BrokerAccount
 from blockota.messaging.client import (
-    BrokerAccount,
     BrokerConnection,
     Connect,
     Message,
@@ -61,7 +61,7 @@ from blockota.messaging.topics import (
 )
 from blockota.settings_table import SettingsTable
 
-STATE_NAME, _BROKER = "mqtt.sqlite", "localhost:8883"
+STATE_NAME = "mqtt.sqlite"
 SAVED_AFTER = 60
 """Seconds after which a broker has written a message to its disk: twice the interval in `blockota.messaging.mosquitto`.
 """
@@ -110,11 +110,11 @@ def create(table: SettingsTable, context: FaceContext) -> MqttFace:
 def _addresses(table: SettingsTable) -> deque[tuple[str, int]]:
     """Return the addresses of the broker, or of the nodes of a cluster."""
     if not isinstance(table.values.get("broker"), list):
-        return deque([table.address("broker", _BROKER)])
+        return deque([table.address("broker", BROKER)])
     nodes = [SettingsTable(table.name, {"broker": one}, table.folder) for one in table.texts("broker")]
     if not nodes:
         raise table.unusable("broker", "the list is empty")
-    return deque(node.address("broker", _BROKER) for node in nodes)
+    return deque(node.address("broker", BROKER) for node in nodes)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from blockota.chain.local import free_port
 from blockota.errors import MessagingError
-from blockota.messaging.client import BrokerAccount, BrokerConnection, connected
+from blockota.messaging.accounts import BrokerAccount
+from blockota.messaging.client import BrokerConnection, connected
 from blockota.messaging.mosquitto import GATEWAY, MANAGEMENT, PROBE, BrokerFiles, write_broker_files
 
 NODES = 3

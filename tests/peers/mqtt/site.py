@@ -13,7 +13,8 @@ from typing import Any
 from blockota.chain.local import free_port
 from blockota.gateway.face import FaceContext
 from blockota.gateway.faces.mqtt import MqttFace, create
-from blockota.messaging.client import BrokerAccount, BrokerConnection, connected
+from blockota.messaging.accounts import BrokerAccount
+from blockota.messaging.client import BrokerConnection, connected
 from blockota.messaging.mosquitto import BrokerFiles, write_broker_files
 from blockota.settings_table import SettingsTable
 from scripts.peers import find_program

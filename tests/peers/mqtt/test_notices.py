@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from blockota.chain import Chain
+from blockota.messaging.accounts import BrokerSettings
 from blockota.messaging.mosquitto import MANAGEMENT, OPERATIONS
 from blockota.model.receipt import EntryKind
-from blockota.operations.settings import NoticeBroker
 from blockota.stores.local import LocalStore
 from tests.conftest import Cast
 from tests.peers.mqtt.site import Mosquitto
@@ -27,7 +27,7 @@ def test_notices_arrive_although_the_broker_was_killed(anvil: Chain, cast: Cast,
     """A management system receives a notice of each new release, order, event and warning, even after an outage."""
     scene = make_scene(anvil, cast, tmp_path)
     broker = Mosquitto(tmp_path / "mqtt", [])
-    place = NoticeBroker(
+    place = BrokerSettings(
         "localhost", broker.port, OPERATIONS, broker.files.folder / f"{OPERATIONS}.secret", broker.files.authority
     )
     setup = replace(scene.setup, settings=replace(scene.setup.settings, broker=place))

@@ -17,7 +17,8 @@ from blockota.chain.local import free_port
 from blockota.errors import MessagingError
 from blockota.gateway.faces.mqtt_documents import DOCUMENT_KIND
 from blockota.ledger.log import TileLog
-from blockota.messaging.client import BrokerAccount, connected
+from blockota.messaging.accounts import BrokerAccount
+from blockota.messaging.client import connected
 from blockota.model.receipt import LogEntry
 from scripts.peers import find_program
 from tests.peers.softhsm.test_softhsm import MODULE, OFFICER, PIN, softhsm

@@ -15,7 +15,8 @@ import pytest
 from blockota.bindings.identities import enrolment_argument
 from blockota.chain.local import free_port
 from blockota.formats.public_key import read_pem
-from blockota.messaging.client import BrokerAccount, connected
+from blockota.messaging.accounts import BrokerAccount
+from blockota.messaging.client import connected
 from blockota.messaging.request_topics import answer_topic, request_topic
 from blockota.model.identity import Enrolment, IdentityKind, Keys
 from tests.gateway.conftest import city
