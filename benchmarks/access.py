@@ -59,7 +59,7 @@ def _reading(city: City) -> Figure:
     runs = []
     for _ in range(READS + 1):
         reader = IdentityReader(lambda: contract)
-        reader.look()
+        reader.refresh()
         began = time.perf_counter()
         reader.reading(VALIDATOR, "")
         runs.append(1000 * (time.perf_counter() - began))

@@ -117,7 +117,7 @@ class Judge:
         self.is_cleared = self.is_repeated = self.was_begun = self.is_good = False
         self.at_start = situation.board.flash
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Begin an attempt."""
         self.was_begun |= self.is_cleared
         self.states, self.is_cleared, self.is_repeated = 0, False, False

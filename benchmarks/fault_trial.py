@@ -158,7 +158,7 @@ def attempt(case: Case, *, judge: Judge, spoil: Spoil, resumes: bool = False) ->
     """Flash a board once; with `resumes`, the board is reconnected first, and reset if the case requires it."""
     if resumes:
         judge.situation.link.put_back(reset=case.resets)
-    judge.begin()
+    judge.start()
     # The first run prints as for a single board, the resumed run as for one of several boards.
     observer = _Observer(_JudgedSession(judge), is_one=not resumes)
     try:

@@ -144,7 +144,7 @@ class _Campaign:
     async def run(self) -> CampaignResult:
         """Run all rounds, and compare the log with the devices' diaries."""
         living = [asyncio.create_task(device.live()) for device in self._fleet]
-        await self._gather({device: device.begin() for device in self._fleet}, "its first report")
+        await self._gather({device: device.start() for device in self._fleet}, "its first report")
         shares, began = list(self._shares()), time.monotonic()
         for round_number, release in enumerate(self._releases[1:]):
             confirmed = await self._round(release, shares[round_number], is_killed=round_number < self._plan.kills)

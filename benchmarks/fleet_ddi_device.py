@@ -49,7 +49,7 @@ class DdiDevice(FleetDevice):
             Fault.OTHER_JOB: self._answer_other_job,
         }
 
-    async def begin(self) -> None:
+    async def start(self) -> None:
         """Report the image that the device runs before its first update."""
         await self._report()
 

@@ -136,7 +136,7 @@ class FleetDevice(ABC):
         """Keep the connection open, if the protocol uses a connection."""
 
     @abstractmethod
-    async def begin(self) -> None:
+    async def start(self) -> None:
         """Report the image that the device runs before its first update."""
 
     @abstractmethod

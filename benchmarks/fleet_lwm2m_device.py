@@ -79,7 +79,7 @@ class ConstrainedDevice(FleetDevice):
                     async with asyncio.timeout(5):
                         await device._context.shutdown()
 
-    async def begin(self) -> None:
+    async def start(self) -> None:
         """Report the image that the device runs before its first update."""
         await self._register()
         await self._report()

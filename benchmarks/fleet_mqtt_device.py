@@ -116,7 +116,7 @@ class MqttDevice(FleetDevice):
             self.online.clear()
             await asyncio.sleep(0.2)
 
-    async def begin(self) -> None:
+    async def start(self) -> None:
         """Report the image that the device runs before its first update."""
         await self.report()
 

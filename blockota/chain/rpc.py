@@ -145,7 +145,7 @@ class RpcEndpoint:
             RpcError: the node refused the call.
             ChainError: the node is out of reach, or the server is not an Ethereum node.
         """
-        return required(self._with_patience(lambda: self._ask(method, parameters)))
+        return required(self._with_retries(lambda: self._ask(method, parameters)))
 
     def request_block(self, number: int | None, *, with_transactions: bool) -> Any:
         """Request a block; None means the newest block. While the node does not have the block yet, repeat the request.
@@ -162,7 +162,7 @@ class RpcEndpoint:
                 raise RpcError(None, f"block not found: the node does not have {name} yet")
             return block
 
-        return self._with_patience(ask)
+        return self._with_retries(ask)
 
     def request_many(self, questions: Sequence[Question]) -> list[Any]:
         """Call several methods, in batches (JSON-RPC 2.0, section 6) if the node supports them.
@@ -184,10 +184,10 @@ class RpcEndpoint:
         """
         for start in range(0, len(questions), _BATCH):
             part = questions[start : start + _BATCH]
-            answers = self._with_patience(functools.partial(self._batch, part)) if self._takes_batches else None
+            answers = self._with_retries(functools.partial(self._batch, part)) if self._takes_batches else None
             if answers is None:
                 self._takes_batches = False
-                yield from (self._with_patience(functools.partial(self._ask, *one)) for one in part)
+                yield from (self._with_retries(functools.partial(self._ask, *one)) for one in part)
             else:
                 yield from answers
 
@@ -213,7 +213,7 @@ class RpcEndpoint:
         ordered = [by_number[number] for number in range(len(questions))]
         return [_attempt(functools.partial(_result, answer, self._private)) for answer in ordered]
 
-    def _with_patience(self, ask: Callable[[], Result]) -> Result:
+    def _with_retries(self, ask: Callable[[], Result]) -> Result:
         """Make a request, and repeat it after growing pauses while it fails temporarily."""
         for pause in PAUSES:
             try:

@@ -189,15 +189,15 @@ def summary(session: Session, /, logs: tuple[Path, ...], wanted: str | None) -> 
         session.note(f"{len(found) - len(unique)} lines are repeated in these logs, and count once.")
     parts, total = tallies(unique.values(), day)
     fields = {
-        "date": f"{day.begin:%Y-%m-%d}",
-        "begin": day.begin.isoformat(),
+        "date": f"{day.start:%Y-%m-%d}",
+        "begin": day.start.isoformat(),
         "end": day.end.isoformat(),
         "groups": [_tally_fields(one, day) for one in parts],
         "total": _tally_fields(total, day) if total else None,
     }
 
     def show() -> None:
-        name = f"{day.begin:%Y-%m-%d} ({day.offset})"
+        name = f"{day.start:%Y-%m-%d} ({day.offset})"
         session.table(_ROWS, [_row(one, day) for one in parts], empty=f"The logs have no line of {name}.")
         if total:
             boards = total.good + total.bad

@@ -13,7 +13,7 @@ from blockota.cli.remedies import sentence_of
 from blockota.cli.session import Session, with_session_offline
 from blockota.errors import RefusedError, UnreachableError, UsageError
 from blockota.model.recognition import describe_release, ranked
-from firmware_host.bench.session import BoardSession, FlashLook
+from firmware_host.bench.session import BoardSession, FlashFindings
 from firmware_host.bootloader.an3155 import Command
 from firmware_host.bootloader.entry import BoardLine
 from firmware_host.flashing.journal import FlashJournal
@@ -68,17 +68,17 @@ def _contents(session: Session, board: BoardSession) -> dict[str, Any]:
         with spinner(session, "Looking at the flash"):
             contract = session.contract
             known, now = contract.histories(one.name for one in contract.products()), session.chain.head().time
-            look = board.look(known)
-        if look is None:
+            findings = board.search(known)
+        if findings is None:
             return {"releases": [], "contents": "unknown: this vendor has no release for this chip"}
-        sentence = "; ".join(describe_release(one, known, now=now) for one in look.releases)
-        sentence = sentence or _without_release(session, board, look)
+        sentence = "; ".join(describe_release(one, known, now=now) for one in findings.releases)
+        sentence = sentence or _without_release(session, board, findings)
     except (UsageError, RefusedError, UnreachableError) as error:  # the board is identified all the same
         return {"releases": None, "contents": f"not read: {sentence_of(error)}"}
-    return {"releases": [ranked(one, known, now=now) for one in look.releases], "contents": sentence}
+    return {"releases": [ranked(one, known, now=now) for one in findings.releases], "contents": sentence}
 
 
-def _without_release(session: Session, board: BoardSession, look: FlashLook) -> str:
+def _without_release(session: Session, board: BoardSession, findings: FlashFindings) -> str:
     """Return a sentence that describes a flash in which no release was found."""
     unique_id = board.identity.unique_id
     entry = FlashJournal(session.settings.bench / JOURNALS.name, unique_id).entry() if unique_id else None
@@ -87,9 +87,9 @@ def _without_release(session: Session, board: BoardSession, look: FlashLook) -> 
             f"half written: a run with {entry.product} {entry.version} was interrupted on this board. Complete it "
             "(`blockota flash --resume`)."
         )
-    if look.is_blank:
-        return f"blank: {look.region} is erased"
-    return f"unknown: no release of this vendor is in {look.region}"
+    if findings.is_blank:
+        return f"blank: {findings.region} is erased"
+    return f"unknown: no release of this vendor is in {findings.region}"
 
 
 UNVERIFIED = {

@@ -212,7 +212,7 @@ def import_(
 
     plan = plan_things(transactions, known, site=gateway)
     chosen, later = plan.things[:MOST_THINGS], plan.things[MOST_THINGS:]
-    for one in plan.left_out:
+    for one in plan.omitted:
         if not one.is_done:
             session.warn(f"line {one.line}: {one.what} is left out: {one.why}")
     if plan.ambiguous:
@@ -221,10 +221,10 @@ def import_(
     fields = {
         "things": [thing.aliases[0] for thing, _ in chosen],
         "later": [thing.aliases[0] for thing, _ in later],
-        "leftOut": [{"line": one.line, "thing": one.what, "why": one.why} for one in plan.left_out],
+        "leftOut": [{"line": one.line, "thing": one.what, "why": one.why} for one in plan.omitted],
         "ambiguous": list(plan.ambiguous),
     }
-    rows = {"things": f"{len(chosen)} to import, {len(later)} for a next proposal, {len(plan.left_out)} left out"}
+    rows = {"things": f"{len(chosen)} to import, {len(later)} for a next proposal, {len(plan.omitted)} left out"}
     save_proposal(
         session,
         lambda reason: propose(contract, import_call(chosen), reason=reason),

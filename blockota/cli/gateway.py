@@ -153,7 +153,7 @@ def status(session: Session, /) -> None:
     \b
     Example:  blockota gateway status
     """
-    from blockota.gateway.access import look_at_outbox
+    from blockota.gateway.access import outbox_status
     from blockota.gateway.opening import is_running
     from blockota.ledger.log import TileLog
     from blockota.ledger.log_settings import load_log
@@ -171,7 +171,7 @@ def status(session: Session, /) -> None:
         "published": log.published.head().size,
         "waiting": waiting,
         "paused": paused,
-        "submissions": look_at_outbox(settings),
+        "submissions": outbox_status(settings),
     }
 
     def show() -> None:

@@ -204,7 +204,7 @@ def publish(
     manifests = [manifest for _, manifest in published()]
     if drafting.accept_load_address and not any(one and one.accepts_load_address for one in manifests):
         session.note("--accept-load-address changed nothing: no image seems to be linked for another address.")
-    for missing in drafts[0].left_out:
+    for missing in drafts[0].omitted:
         session.note(f"No delta from {missing} is listed: it would not be smaller than the image.")
     if drafting.fill and not any(one and one.filled for one in manifests):
         session.note("--fill changed nothing: no image has a gap of at least an erase unit.")

@@ -20,7 +20,7 @@ from blockota.errors import ChainError, UsageError
 from blockota.identity.tunnel_keys import create_key, read_private_key
 from blockota.identity.tunnel_monitoring import TunnelWatch
 from blockota.identity.tunnel_settings import TunnelSettings, load_tunnels
-from blockota.identity.tunnel_sync import TunnelSync, TunnelView, check_age, follow_alone, join_states, read_tunnels
+from blockota.identity.tunnel_sync import TunnelSync, TunnelView, check_age, join_states, lock_settings, read_tunnels
 from blockota.identity.tunnels import render_interface, render_peers
 from blockota.identity.wireguard import WireGuard
 from blockota.model.release import show_time
@@ -93,7 +93,7 @@ def sync(session: Session, /, *, watch: bool, printed: bool, metrics: tuple[str,
         return
     state = TunnelWatch(interface.peers)
     with (
-        follow_alone(settings),
+        lock_settings(settings),
         stop_on_signals() as stop,
         shown_state(session, metrics, "tunnels", lambda: state),
     ):
@@ -177,7 +177,7 @@ def status(session: Session, /) -> None:
             show_time(one.state.last_handshake) if one.state.last_handshake else "never",
             f"{one.state.received:,}",
             f"{one.state.sent:,}",
-            one.standing,
+            one.status,
         )
         for one in rows
     ]

@@ -122,7 +122,7 @@ class GatewayAccess:
             for name, one in self._couriers.items()
         }
         if port := self._port:
-            found["commands"] = partial(self._look_after, port, stop)
+            found["commands"] = partial(self._maintain, port, stop)
         return found
 
     async def serve(self, on_ready: Callable[[], None]) -> None:
@@ -150,7 +150,7 @@ class GatewayAccess:
         """Wake the waiting threads, so that they notice a requested stop."""
         self._outbox.wake()
 
-    def _look_after(self, port: CommandPort, stop: Stop) -> None:
+    def _maintain(self, port: CommandPort, stop: Stop) -> None:
         port.desk.expire()
         port.receiver.write_due_warnings()
         stop.wait(_PAUSE)
@@ -204,7 +204,7 @@ def opened_access(
         yield GatewayAccess(outbox, readings, couriers, port, lines)
 
 
-def look_at_outbox(settings: GatewaySettings) -> dict[str, Any] | None:
+def outbox_status(settings: GatewaySettings) -> dict[str, Any] | None:
     """Return the numbers of readings that wait for validators and of refused requests; None without an outbox.
 
     Raises:

@@ -253,7 +253,7 @@ class Fleet:
     def _set_alarm(self, number: int) -> None:
         member = self._member(number)
         times = [one.wake for one in member.deliveries.values() if one.wake is not None]
-        times += [one.look_again for one in member.choices.values() if one.look_again is not None]
+        times += [one.changes_at for one in member.choices.values() if one.changes_at is not None]
         if times and (member.alarm is None or min(times) < member.alarm):
             member.alarm = min(times)
             heapq.heappush(self._alarms, (member.alarm, number))

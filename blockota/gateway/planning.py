@@ -161,7 +161,7 @@ class Plan:
         """Choose the target of a component of a device."""
         key = id(slot), condition, tuple(one.number for one in orders)
         known = self._choices.get(key)
-        if known is None or now < known.made or (known.choice.look_again or now + 1) <= now:
+        if known is None or now < known.made or (known.choice.changes_at or now + 1) <= now:
             choice = choose(condition, slot.products, orders, policy=slot.policy, now=now)
             known = self._choices[key] = _Known(choice, now)
         return known.choice

@@ -29,7 +29,7 @@ from blockota.bindings.identities import IdentitiesContract
 from blockota.errors import ChainError
 from blockota.identity.intake import RequestIntake
 from blockota.identity.receiving import Outcome, ReceiverParts, RequestReceiver
-from blockota.identity.registry import INTERVAL, PATIENCE, IdentityReader
+from blockota.identity.registry import INTERVAL, TIMEOUT, IdentityReader
 from blockota.identity.request_server import RequestPort, RequestServer
 from blockota.identity.request_state import RequestState
 from blockota.identity.warnings import WarningMaker
@@ -167,7 +167,7 @@ class ReceivingService(ABC):
         parts = ReceiverParts(self.registry, setup.state, WarningMaker(setup.receiver.uuid), self._clock)
         self._receiver = RequestReceiver(setup.receiver, parts, keep=self._keep)
         self._recorder = LogRecorder(setup.log, lines, clock=self._clock, owns=lambda _: False)
-        self._threads, self._looked = ServiceThreads(lines, stop), threading.Event()
+        self._threads, self._refreshed = ServiceThreads(lines, stop), threading.Event()
         # Hooks that a subclass sets if it needs them: further tasks of the event loop; a call that wakes the threads at
         # the stop; and a call that interrupts `_keep` if it does not end in time.
         self._more_tasks: Callable[[RequestIntake], Iterable[Coroutine[Any, Any, None]]] = lambda _: ()
@@ -195,7 +195,7 @@ class ReceivingService(ABC):
 
     def _workers(self) -> dict[str, Callable[[], object]]:
         """Return the function that each thread repeats, by the name of the thread."""
-        return {"registry": self._look, "log": self._append, "publisher": self._publish}
+        return {"registry": self._refresh, "log": self._append, "publisher": self._publish}
 
     def _routes(self) -> Sequence[WebRoute]:
         """Return additional routes of the HTTP server that receives requests."""
@@ -221,7 +221,7 @@ class ReceivingService(ABC):
             for name, work in workers.items():
                 self._threads.start(name, work)
             # The first requests need not be repeated if the registry was read before. A silent node ends the wait.
-            await asyncio.to_thread(self._looked.wait, PATIENCE)
+            await asyncio.to_thread(self._refreshed.wait, TIMEOUT)
             tasks.extend(asyncio.create_task(one) for one in self._tasks(intake, on_ready))
             await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
@@ -249,16 +249,16 @@ class ReceivingService(ABC):
             yield serve_until(self._stop, site, place, log=lambda _: None, on_ready=lambda _: None)
         yield from self._more_tasks(intake)
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         try:
-            self.registry.look()
+            self.registry.refresh()
             own = self.registry.reading(self._setup.receiver.uuid, "").identity
         except ChainError as error:
             self._lines.state("gateway chain", error.why)
         else:
             self._lines.state("gateway chain", "")
             self._lines.state("identity", obstacle_of(own, self.KIND))
-        self._looked.set()
+        self._refreshed.set()
         self._stop.wait(INTERVAL)
 
     def _append(self) -> None:

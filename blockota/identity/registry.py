@@ -9,7 +9,7 @@ the next reading shows the change. A node that lags behind the newest known bloc
 not have a recent ban. Behind a load balancer, one of several nodes can lag. `blockota.chain.follow` detects such a node
 by the hashes of confirmed blocks. This module reads only the newest block, and compares its number and time instead.
 
-If the node accepts a query but never answers, `reading` fails after `PATIENCE` seconds.
+If the node accepts a query but never answers, `reading` fails after `TIMEOUT` seconds.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from blockota.model.request import RegistryReading
 
 INTERVAL = 0.25
 """Seconds between two questions for the newest block."""
-PATIENCE = 2.0
+TIMEOUT = 2.0
 """Seconds for which `IdentityReader.reading` waits for the node."""
-_LONG_PATIENCE = 60.0
+_OWNERS_TIMEOUT = 60.0
 """Seconds for which the virtual IPs of all identities are read."""
-_AGAIN = 1.0
+_RETRY_PAUSE = 1.0
 """Seconds without questions after a failure."""
 _SILENCE = 1.0
-"""Seconds without an answer to `look` after which a watched reader asks for no record."""
+"""Seconds without an answer to `refresh` after which a watched reader asks for no record."""
 _MOST = 10_000
 """The largest number of records that are kept for one block. Anyone can ask for records that do not exist."""
 
@@ -48,7 +48,7 @@ class IdentityReader:
 
     Args:
         open_contract: opens the registry. A failed call is repeated until the node answers.
-        is_watched: whether a thread calls `look` at intervals, so that `reading` does not wait for a node that hangs.
+        is_watched: whether a thread calls `refresh` at intervals; `reading` then does not wait for a node that hangs.
         clock: returns seconds of a monotonic clock.
     """
 
@@ -66,7 +66,7 @@ class IdentityReader:
         self._records: dict[UUID, Identity | None] = {}
         self._owners: dict[IPv4Address, UUID] | None = None
         self._enrolled, self._owners_block = 0, b""
-        self._looked_at, self._failed_at = float("-inf"), float("-inf")
+        self._refreshed_at, self._failed_at = float("-inf"), float("-inf")
         self._trouble = ""
 
     @property
@@ -89,7 +89,7 @@ class IdentityReader:
         Raises:
             ChainError: the record is not known, and the node does not answer.
         """
-        with self._lock, answered_within(PATIENCE):
+        with self._lock, answered_within(TIMEOUT):
             head = self._newest()
             identity = self._identity(sender, head)
             return RegistryReading(identity, head.time, self._owner(address, identity, head))
@@ -104,7 +104,7 @@ class IdentityReader:
         Raises:
             ChainError: the record is not known, and the node does not answer.
         """
-        with self._lock, answered_within(PATIENCE):
+        with self._lock, answered_within(TIMEOUT):
             head = self._newest()
             owner = self._owner(address, None, head)
             return self._identity(owner, head) if owner else None
@@ -115,14 +115,14 @@ class IdentityReader:
         Raises:
             ChainError: the node does not answer.
         """
-        with self._lock, answered_within(PATIENCE):
+        with self._lock, answered_within(TIMEOUT):
             contract, head = self._opened(), self._newest()
             self._check_watch()
             with self._asking():
                 found = contract.generations(uuid, block=head.number)
         return [one.keys.key for one in found]
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Ask for the newest block. If a thread calls this method at intervals, `reading` does not wait for the node.
 
         Raises:
@@ -136,7 +136,7 @@ class IdentityReader:
             if known and head.number < known.number and head.time <= known.time:
                 why = f"its newest block is {head.number}, and block {known.number} was read before"
                 raise ChainError("the node is behind", why=why, remedy="wait, or use another node")
-            self._looked_at = self._clock()
+            self._refreshed_at = self._clock()
             if known is None or head.hash != known.hash:
                 self._head, self._records = head, {}
                 if known is None or head.number <= known.number:  # a reorganisation can remove an enrolment
@@ -145,9 +145,9 @@ class IdentityReader:
             self._read_owners(head)
 
     def _newest(self) -> BlockHead:
-        if not self._is_watched and self._clock() - self._looked_at >= INTERVAL:
+        if not self._is_watched and self._clock() - self._refreshed_at >= INTERVAL:
             with suppress(ChainError):
-                self.look()
+                self.refresh()
         if self._head is None:
             raise ChainError("the registry of identities is out of reach", why=self._trouble or "no block is read yet")
         return self._head
@@ -178,12 +178,12 @@ class IdentityReader:
     def _read_owners(self, head: BlockHead) -> None:
         """Read the virtual IPs of new identities.
 
-        If many identities are new, this method takes seconds, so `look` calls this method without locking the reader.
+        If many identities are new, this method takes seconds, so `refresh` calls it without locking the reader.
         """
         if self._owners_block == head.hash:
             return
         contract = self._opened()
-        with self._asking(), answered_within(_LONG_PATIENCE):
+        with self._asking(), answered_within(_OWNERS_TIMEOUT):
             count, before = contract.count(block=head.number), self._enrolled
             if count < before:  # a reorganisation that is longer than the former branch
                 before = 0
@@ -194,7 +194,7 @@ class IdentityReader:
             self._enrolled, self._owners_block = count, head.hash
 
     def _check_watch(self) -> None:
-        if self._is_watched and self._clock() - self._looked_at > _SILENCE:
+        if self._is_watched and self._clock() - self._refreshed_at > _SILENCE:
             why = self._trouble or "the node does not answer"
             raise ChainError("the registry of identities is out of reach", why=why)
 
@@ -211,7 +211,7 @@ class IdentityReader:
         Raises:
             ChainError: the node does not answer, or failed a moment ago.
         """
-        if self._clock() - self._failed_at < _AGAIN:
+        if self._clock() - self._failed_at < _RETRY_PAUSE:
             raise ChainError("the registry of identities is out of reach", why=self._trouble)
         try:
             yield

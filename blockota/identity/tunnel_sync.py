@@ -123,7 +123,7 @@ def check_age(block_time: int, settings: TunnelSettings, *, now: int) -> None:
 
 
 @contextmanager
-def follow_alone(settings: TunnelSettings) -> Iterator[None]:
+def lock_settings(settings: TunnelSettings) -> Iterator[None]:
     """Lock the settings, so that no second process follows the registry while the ``with`` block runs.
 
     If two processes used the same interface, the process that ends first would remove the peers of the other process.
@@ -161,7 +161,7 @@ class TunnelState:
     identity: Identity | None
 
     @property
-    def standing(self) -> str:
+    def status(self) -> str:
         """The registry's data about the other end of a tunnel."""
         if self.identity is None:
             return "not enrolled"

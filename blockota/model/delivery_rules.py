@@ -60,7 +60,7 @@ class _Situation:
     policy: DeliveryPolicy
     now: int
 
-    def begin(self, target: Target | None, *, is_withheld: bool) -> Delivery:
+    def start(self, target: Target | None, *, is_withheld: bool) -> Delivery:
         """Offer a new target, or change to the stage ``settled`` if no target exists."""
         old = self.delivery
         is_over = self.is_given_up(target) and target is not None and target.is_same_release(old.target)
@@ -146,7 +146,7 @@ def _planned(situation: _Situation, event: Planned) -> DeliveryStep:
     if delivery.target and delivery.target.order is not None and delivery.stage is not Stage.SETTLED:
         text = f"the device did not run the release before order {delivery.target.order} ended: {event.why}"
         entries = (situation.entry(EntryKind.EVENT, text=text.rstrip(": ")),)
-    return DeliveryStep(situation.begin(target, is_withheld=event.is_withheld), entries)
+    return DeliveryStep(situation.start(target, is_withheld=event.is_withheld), entries)
 
 
 def _withheld(situation: _Situation, is_withheld: bool) -> Delivery:  # noqa: FBT001
@@ -239,7 +239,7 @@ def _retried(situation: _Situation, _: Retried) -> DeliveryStep:
     delivery = situation.delivery
     given_up = frozenset(old for old in delivery.given_up if not old.is_same_release(delivery.target))
     again = replace(situation, delivery=replace(delivery, given_up=given_up))
-    return DeliveryStep(again.begin(delivery.target, is_withheld=delivery.is_withheld))
+    return DeliveryStep(again.start(delivery.target, is_withheld=delivery.is_withheld))
 
 
 def _reported(situation: _Situation, event: Reported) -> DeliveryStep:

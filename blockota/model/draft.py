@@ -121,7 +121,7 @@ class Draft:
         return (security_counter(_read_program(self)) or 0) if self.container is Container.MCUBOOT else None
 
     @property
-    def left_out(self) -> tuple[Version, ...]:
+    def omitted(self) -> tuple[Version, ...]:
         """The versions in `delta_from` that have no patch, because a patch would not be smaller than the image."""
         made = {patch.delta.base_version for patch in self.patches}
         return tuple(version for version in self.delta_from if version not in made)

@@ -52,7 +52,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class OmittedThing:
     """A transaction that is not imported.
 
     Attributes:
@@ -74,14 +74,14 @@ class ThingImport:
 
     Attributes:
         things: the registrations to import, each with its original signature.
-        left_out: the things that are left out, with the reasons.
+        omitted: the things that are left out, with the reasons.
         ambiguous: names of things to import whose signature is also valid for other aliases.
         missing_specs: names of the things' specs that are not registered.
         missing_registrants: ⟨name, key⟩ of the registrants in the file that are not admitted.
     """
 
     things: tuple[tuple[Registration, bytes], ...]
-    left_out: tuple[LeftOut, ...]
+    omitted: tuple[OmittedThing, ...]
     ambiguous: tuple[str, ...]
     missing_specs: tuple[str, ...]
     missing_registrants: tuple[tuple[str, bytes], ...]
@@ -94,8 +94,8 @@ class ThingImport:
         """
         if self.things:
             return
-        done = sum(one.is_done for one in self.left_out)
-        why = f"of its {len(self.left_out)} things, {done} are registered already"
+        done = sum(one.is_done for one in self.omitted)
+        why = f"of its {len(self.omitted)} things, {done} are registered already"
         remedy, action = "", None
         values: dict[str, object] = {}
         if self.missing_registrants:
@@ -145,13 +145,13 @@ def plan_things(transactions: Sequence[tuple[int, Transaction]], known: Known, *
     replayed = replays(things_of(transactions))
     nonces: set[bytes] = set()
     aliases: set[str] = set()
-    things, left_out, ambiguous = [], [], []
+    things, omitted, ambiguous = [], [], []
     for line, one in transactions:
         if not isinstance(one, ThingTransaction):
             continue
         what = one.aliases[0] if one.aliases else one.nonce.hex()
         if one.nonce in known.nonces:
-            left_out.append(LeftOut(line, what, "it is registered already", is_done=True))
+            omitted.append(OmittedThing(line, what, "it is registered already", is_done=True))
             continue
 
         why = next(_faults_of(one, known), "") or replayed.get(one.nonce, "")
@@ -161,7 +161,7 @@ def plan_things(transactions: Sequence[tuple[int, Transaction]], known: Known, *
             why = why or f"another thing of the file has its alias {min(shared)!r:.80}"
         registrant = known.registrant_of(one.registrant)
         if why or registrant is None:
-            left_out.append(LeftOut(line, what, why))
+            omitted.append(OmittedThing(line, what, why))
             continue
         nonces.add(one.nonce)
         aliases.update(one.aliases)
@@ -170,7 +170,7 @@ def plan_things(transactions: Sequence[tuple[int, Transaction]], known: Known, *
         ambiguous += [what] if one.is_ambiguous else []
     specs = {one.spec for one in things_of(transactions) if known.registrant_of(one.registrant)} - known.specs.keys()
     return ThingImport(
-        tuple(things), tuple(left_out), tuple(ambiguous), tuple(sorted(specs)), _unadmitted(transactions, known)
+        tuple(things), tuple(omitted), tuple(ambiguous), tuple(sorted(specs)), _unadmitted(transactions, known)
     )
 
 

@@ -179,13 +179,13 @@ class Choice:
         target: the chosen release, which the device may already run; None if no release was chosen.
         why: the reason for the choice, as text for an operator.
         is_withheld: whether the release must not be offered now.
-        look_again: the next Unix time at which the choice may change; None if time alone does not change it.
+        changes_at: the next Unix time at which the choice may change; None if time alone does not change it.
     """
 
     target: Target | None
     why: str
     is_withheld: bool = False
-    look_again: int | None = None
+    changes_at: int | None = None
 
 
 def choose(
@@ -204,7 +204,7 @@ def choose(
     # Of releases with equal images, one that is not revoked.
     found = max(running, key=lambda pair: (not pair[1].is_revoked, pair[1].release.version), default=None)
     choosing = _Choosing(products, policy, now, device, found)
-    choice = replace(choosing.by_order(orders), look_again=min(choosing.changes(orders), default=None))
+    choice = replace(choosing.by_order(orders), changes_at=min(choosing.changes(orders), default=None))
     withheld = choosing.withheld(choice.target)
     if device.is_banned:
         withheld = "the device is banned"

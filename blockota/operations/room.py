@@ -36,8 +36,8 @@ from blockota.operations.watching import (
     RequestCounts,
     Watcher,
     count_requests,
-    look_at_tunnels,
     probe_replicas,
+    read_tunnel_states,
 )
 from blockota.service_threads import ServiceThreads
 from blockota.shutdown import Stop
@@ -256,7 +256,7 @@ class Room:
 
         watches = Watches(Watcher("replicas", REPLICA_PAUSE, replicas))
         if settings.tunnels:
-            tunnels = partial(look_at_tunnels, settings.tunnels)
+            tunnels = partial(read_tunnel_states, settings.tunnels)
             watches = replace(watches, tunnels=Watcher("tunnels", TUNNEL_PAUSE, lambda: tunnels(self.state.city)))
         if settings.database:
             database = open_database(settings.database, folder=settings.beside, environment=os.environ)
@@ -269,7 +269,7 @@ class Room:
         has_looked = watcher.last.time or watcher.last.trouble
         if self._stop.wait(watcher.pause if has_looked else _FIRST_LOOK):
             return
-        if watcher.look():
+        if watcher.refresh():
             self.changed()
         self._lines.state(watcher.name, watcher.last.trouble)
 

@@ -27,7 +27,7 @@ REPLICA_PAUSE, TUNNEL_PAUSE, COUNT_PAUSE = 60.0, 2.0, 2.0
 
 
 @dataclass(frozen=True)
-class Look(Generic[Found]):
+class WatchedValue(Generic[Found]):
     """The newest result of a `Watcher`.
 
     Attributes:
@@ -47,26 +47,26 @@ class Watcher(Generic[Found]):
     Args:
         name: the name of the source on the pages.
         pause: seconds between two readings.
-        look: reads the source; returns None if the source cannot be read yet.
+        read: reads the source; returns None if the source cannot be read yet.
 
     Attributes:
         last: the newest result.
     """
 
-    def __init__(self, name: str, pause: float, look: Callable[[], Found | None]) -> None:
-        self.name, self.pause, self._look = name, pause, look
-        self.last: Look[Found] = Look()
+    def __init__(self, name: str, pause: float, read: Callable[[], Found | None]) -> None:
+        self.name, self.pause, self._read = name, pause, read
+        self.last: WatchedValue[Found] = WatchedValue()
 
-    def look(self) -> bool:
+    def refresh(self) -> bool:
         """Read the source once, and return whether the value or the error changed."""
         before = self.last
         try:
-            found = self._look()
+            found = self._read()
         except BlockOTAError as error:
             trouble = f"{error.what}: {error.why}" if error.why else error.what
-            self.last = Look(before.found, before.time, trouble)
+            self.last = WatchedValue(before.found, before.time, trouble)
         else:
-            self.last = Look(found, int(time.time())) if found is not None else before
+            self.last = WatchedValue(found, int(time.time())) if found is not None else before
         return (before.found, before.trouble) != (self.last.found, self.last.trouble)
 
 
@@ -93,7 +93,7 @@ def probe_replicas(vendor: VendorReading | None, connection: Connection) -> tupl
     return tuple(probe_all([(one, release) for one, release in found if str(release.status) == "active"], challenge))
 
 
-def look_at_tunnels(interface: str, city: CityReading | None) -> tuple[TunnelState, ...] | None:
+def read_tunnel_states(interface: str, city: CityReading | None) -> tuple[TunnelState, ...] | None:
     """Return the tunnels of this host with their identities from the registry, as ``blockota vpn status`` does.
 
     Args:

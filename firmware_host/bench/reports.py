@@ -57,7 +57,7 @@ class Day:
     `end` is the first moment of the next day. `zone` is None for the time zone of this machine.
     """
 
-    begin: datetime
+    start: datetime
     end: datetime
     zone: tzinfo | None
 
@@ -79,12 +79,12 @@ class Day:
     @property
     def offset(self) -> str:
         """The offset from UTC, such as ``UTC+01:00``; both offsets on a day on which the clocks change."""
-        begin, end = (f"UTC{zone[:3]}:{zone[3:5]}" for zone in (f"{self.begin:%z}", f"{self.end:%z}"))
+        begin, end = (f"UTC{zone[:3]}:{zone[3:5]}" for zone in (f"{self.start:%z}", f"{self.end:%z}"))
         return begin if begin == end else f"{begin}, later {end}"
 
     def contains(self, seconds: int) -> bool:
         """Whether a Unix time lies on this day."""
-        return self.begin.timestamp() <= seconds < self.end.timestamp()
+        return self.start.timestamp() <= seconds < self.end.timestamp()
 
     def moment(self, seconds: int) -> datetime:
         """Return a Unix time in the zone of the day, with the offset at that moment."""

@@ -33,7 +33,7 @@ from firmware_host.flashing.plan import Event, Finished, FlashPlan, plan
 
 
 @dataclass(frozen=True)
-class FlashLook:
+class FlashFindings:
     """The flash region of a vendor's releases, the releases found in the region, and whether the region is erased."""
 
     region: Region
@@ -78,13 +78,13 @@ class BoardSession:
             with nothing_changed():
                 installed = find_installed(planned, contents, known=candidates, entry=entry)
                 if installed.unknown:
-                    # Noise may have corrupted an answer: look once more before the contents count as unknown.
+                    # Noise may have corrupted an answer: read once more before the contents count as unknown.
                     contents.changed()
                     installed = find_installed(planned, contents, known=candidates, entry=entry)
         return Examination(self, proven, contents, installed=installed, entry=entry, journal=journal, known=known)
 
-    def look(self, known: Iterable[Release]) -> FlashLook | None:
-        """Look for releases in the board's flash without changing it.
+    def search(self, known: Iterable[Release]) -> FlashFindings | None:
+        """Search for releases in the board's flash without changing it.
 
         Returns None if no release fits on this board. `known` are the releases on the chain. Releases for other chips
         or for a larger flash are ignored.
@@ -94,12 +94,12 @@ class BoardSession:
         if not releases:
             return None
 
-        # An image as long as all places of releases together: its plan names the pages to look at.
+        # An image as long as all places of releases together: its plan names the pages to read.
         start, end = min(one.region.start for one in releases), max(one.region.end for one in releases)
         planned = self.plan(bytes(end - start), start)
         contents = self.contents(planned, proof=Proof.STUB)
         found = find_releases(releases, sha256=contents.sha256)
-        return FlashLook(Region(start, end - start), found, is_blank=not found and is_blank(planned, contents))
+        return FlashFindings(Region(start, end - start), found, is_blank=not found and is_blank(planned, contents))
 
     def contents(self, planned: FlashPlan, *, proof: Proof) -> FlashContents:
         """Return the contents of the flash, hashed on the chip if the chip and `proof` allow it."""

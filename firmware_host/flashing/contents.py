@@ -251,7 +251,7 @@ class OnChip(FlashContents):
         for span in plan.rest:
             if self._sum(span) != plan.chip.blank_checksum(len(span)):
                 return False
-        return plan.may_erase_all or bool(self._guarded(lambda stub: stub.is_alone()))
+        return plan.may_erase_all or bool(self._guarded(lambda stub: stub.has_no_hidden_flash()))
 
     def _sum(self, span: range) -> int | None:
         """The CRC-32 of a part of the flash that consists of whole words; None if the chip does not compute it."""

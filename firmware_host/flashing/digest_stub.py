@@ -235,7 +235,7 @@ class DigestStub:
         self._execute(job, nonce, seconds=seconds)
         return self._results(job, nonce)  # (5)
 
-    def is_alone(self) -> bool:
+    def has_no_hidden_flash(self) -> bool:
         """Whether the flash beyond the reported size, up to the size of the largest chip, is erased or does not exist.
 
         Chips that report less flash than they have are common. A mass erase also erases the unreported flash. Reading

@@ -301,7 +301,7 @@ class _Flashing:
                 for unit in self._plan.units
             )
             kept = tuple(Preserved(span.start, self._wanted[span]) for span in self._read)
-            self._journal.begin(Changes(units, planned.at_once, kept, self._damaged, self._sample()))
+            self._journal.start(Changes(units, planned.at_once, kept, self._damaged, self._sample()))
 
     def _sample(self) -> Preserved | None:
         """Return the first old bytes at the image's addresses, if the image has only one erase unit.

@@ -228,7 +228,7 @@ class JournaledRun:
     release: Release
     replaced: Version | None = None
 
-    def begin(self, changes: Changes) -> None:
+    def start(self, changes: Changes) -> None:
         """Write the journal durably in place of an earlier journal.
 
         After a RefusedError, the caller must not erase anything.

@@ -155,7 +155,7 @@ def test_sources_are_the_vendor_and_other_replicas() -> None:
 
 
 @pytest.mark.parametrize(("ahead", "is_asked"), [(1, False), (0, True), (-1, True)])
-def test_a_source_is_left_out_for_a_time(ahead: int, *, is_asked: bool) -> None:
+def test_a_source_is_omitted_for_a_time(ahead: int, *, is_asked: bool) -> None:
     """A source that served a wrong block of a file is not asked for that file for one minute."""
     until = NOW + ahead
     memory = BrokerMemory({}, tuple(Offence(url, IMAGE.cid, until - 60.0) for url in (VENDOR, OTHER)))

@@ -16,11 +16,11 @@ from blockota.chain import Chain, Sending
 from blockota.chain.outbox import TransactionState
 from blockota.chain.transaction import GWEI, Fees, Market, SignedTransaction, gwei
 from blockota.errors import ChainError, RefusedError, UsageError
-from tests.chain.test_outbox import PATIENCE, Desk, desk, pool, slow
+from tests.chain.test_outbox import Desk, desk, pool, slow
 from tests.conftest import Cast
 from tests.support.networks import fresh_anvil, method_of, post, rpc, stand_in
 from tests.support.samples import SAFE
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE, eventually
 
 __all__ = ["desk", "pool", "slow"]
 amounts = st.integers(0, 10**15)
@@ -210,7 +210,7 @@ def test_the_same_command_under_a_higher_ceiling_offers_more(stuck: Desk, pool: 
     second = newest_after(stuck, first)
     assert (second.nonce, second.data, second.to) == (first.nonce, first.data, first.to)
     stuck.mine()
-    assert sent.result(PATIENCE).transaction == second.hash
+    assert sent.result(DEADLINE).transaction == second.hash
     assert stuck.used == 1
     assert not stuck.entries
 
@@ -225,5 +225,5 @@ def test_a_transaction_is_resumed_by_its_first_hash(stuck: Desk, pool: ThreadPoo
     resumed = pool.submit(stuck.outbox(max_fee=1000 * GWEI).resume, name, account=stuck.payer)
     second = newest_after(stuck, first)
     stuck.mine()
-    assert resumed.result(PATIENCE).transaction == second.hash
+    assert resumed.result(DEADLINE).transaction == second.hash
     assert stuck.used == 1

@@ -13,11 +13,11 @@ from blockota.chain.node import UNFUNDED
 from blockota.chain.outbox import TransactionState
 from blockota.chain.transaction import Fees, SignedTransaction, cannot_pay
 from blockota.errors import Action, ChainError, ContractRefusalError, RefusedError
-from tests.chain.test_outbox import PATIENCE, Desk, desk, pool, slow
+from tests.chain.test_outbox import Desk, desk, pool, slow
 from tests.conftest import Cast, Vendor
 from tests.support.networks import method_of, post, refusal, rpc, stand_in
 from tests.support.samples import SAFE
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE, eventually
 
 __all__ = ["desk", "pool", "slow"]
 POOR = 10**9
@@ -162,7 +162,7 @@ def test_a_dropped_transaction_without_funds_waits_for_coin(desk: Desk, pool: Th
     sent = pool.submit(desk.outbox().resume, entry.hash)
     eventually(lambda: desk.chain.knows(entry.newest.hash))
     desk.mine()
-    assert sent.result(PATIENCE).succeeded
+    assert sent.result(DEADLINE).succeeded
 
 
 def test_a_higher_offer_needs_coin_too(desk: Desk) -> None:

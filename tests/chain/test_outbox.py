@@ -23,7 +23,6 @@ from tests.support.networks import fresh_anvil, line_to, method_of, post, refusa
 from tests.support.samples import SAFE
 from tests.support.waiting import DEADLINE, eventually
 
-PATIENCE = DEADLINE
 DATA = b"what it carries"
 
 
@@ -87,7 +86,7 @@ def desk(slow: Chain, tmp_path: Path) -> Desk:
     """A new funded account with an empty journal, on the chain that mines only on request."""
     payer = Account.create()
     rpc(slow, "anvil_setBalance", payer.address, hex(10**20))
-    return Desk(slow, payer, Sending(0, None, tmp_path / "transactions", "blockota test", timeout=PATIENCE, outage=0.3))
+    return Desk(slow, payer, Sending(0, None, tmp_path / "transactions", "blockota test", timeout=DEADLINE, outage=0.3))
 
 
 @pytest.fixture
@@ -112,7 +111,7 @@ def test_nothing_is_believed_before_its_confirmations(desk: Desk, pool: ThreadPo
         assert not sent.done()
         desk.mine()
     assert states == [TransactionState.WAITING, TransactionState.CONFIRMING, TransactionState.CONFIRMING]
-    receipt = sent.result(PATIENCE)
+    receipt = sent.result(DEADLINE)
     assert desk.chain.head().number - receipt.block_number == 2
     name = f"Waiting for the transaction 0x{receipt.transaction.hex()}"
     where = f"it is in block {receipt.block_number}, with 0 of 2 confirmations"
@@ -130,7 +129,7 @@ def test_a_transaction_that_a_reorganisation_drops_is_handed_in_again(desk: Desk
     eventually(lambda: outbox.locate(entry).state is TransactionState.WAITING)
     assert not sent.done()
     desk.mine(3)
-    receipt = sent.result(PATIENCE)
+    receipt = sent.result(DEADLINE)
     assert f"0x{receipt.transaction.hex()}" == entry.hash
     assert desk.chain.head(receipt.block_number).hash == receipt.block_hash
     assert desk.used == 1
@@ -149,7 +148,7 @@ def test_a_receipt_of_a_block_that_is_gone_is_not_believed(desk: Desk, pool: Thr
         with pytest.raises(
             ChainError, match=r"it is in block \d+, with 1 of 1 confirmations, and that block was replaced"
         ):
-            sent.result(PATIENCE)
+            sent.result(DEADLINE)
     desk.mine()
 
 
@@ -164,13 +163,13 @@ def test_a_transaction_that_a_reorganisation_replaces_is_reported(desk: Desk, po
     with pytest.raises(
         RefusedError, match=r"was replaced, and has no effect: another transaction, 0x.* in block \d+, has its nonce 0"
     ):
-        sent.result(PATIENCE)
+        sent.result(DEADLINE)
     with pytest.raises(RefusedError, match=r"its effect differs, forget this transaction and send again"):
         outbox.send(desk.payer, DATA, to=SAFE)
     outbox.forget(desk.entries[0].hash)
     again = desk.start(pool, outbox)
     desk.mine(2)
-    assert again.result(PATIENCE).succeeded
+    assert again.result(DEADLINE).succeeded
     assert desk.used == 2
 
 
@@ -193,7 +192,7 @@ def test_a_mined_transaction_whose_receipt_lags_is_not_called_replaced(
         assert "and the node does not have its receipt yet" in now.details
         assert not sent.done()
         lagging.clear()
-        assert sent.result(PATIENCE).succeeded
+        assert sent.result(DEADLINE).succeeded
     assert not desk.entries
 
 
@@ -248,7 +247,7 @@ def test_a_transaction_is_recorded_before_it_is_sent(desk: Desk, pool: ThreadPoo
     assert (entry.sender, entry.newest.data, entry.purpose) == (desk.payer.address, DATA, "blockota test")
     assert desk.chain.knows(entry.newest.hash)
     desk.mine()
-    assert sent.result(PATIENCE).transaction == entry.newest.hash
+    assert sent.result(DEADLINE).transaction == entry.newest.hash
     assert not path.exists()
 
 
@@ -267,7 +266,7 @@ def test_a_crash_between_writing_and_sending_sends_once(desk: Desk, pool: Thread
     assert desk.outbox().locate(desk.entries[0]).state is TransactionState.LOST
     sent = desk.start(pool)
     desk.mine()
-    assert sent.result(PATIENCE).transaction == signed.hash
+    assert sent.result(DEADLINE).transaction == signed.hash
     assert desk.used == 1
 
 
@@ -284,19 +283,19 @@ def test_a_line_that_breaks_at_the_sending(desk: Desk, pool: ThreadPoolExecutor,
         line.mend()
         sent = desk.start(pool, outbox)
         desk.mine()
-        assert sent.result(PATIENCE).transaction == entry.newest.hash
+        assert sent.result(DEADLINE).transaction == entry.newest.hash
     assert desk.used == 1
 
 
 def test_a_short_connection_loss_is_tolerated(desk: Desk, pool: ThreadPoolExecutor) -> None:
     """A single lost response during the wait for confirmations is tolerated."""
     with line_to(desk.chain) as line:
-        sent = desk.start(pool, desk.outbox(line.url, outage=PATIENCE))
+        sent = desk.start(pool, desk.outbox(line.url, outage=DEADLINE))
         line.cut_after = "eth_getTransactionReceipt"
         eventually(lambda: line.is_cut)
         line.mend()
         desk.mine()
-        assert sent.result(PATIENCE).succeeded
+        assert sent.result(DEADLINE).succeeded
 
 
 def test_a_line_that_breaks_before_signing_leaves_nothing(desk: Desk) -> None:
@@ -327,7 +326,7 @@ def test_another_transaction_waits_for_the_first(desk: Desk, pool: ThreadPoolExe
     desk.mine()
     other = desk.start(pool, data=b"other")
     desk.mine()
-    assert other.result(PATIENCE).succeeded
+    assert other.result(DEADLINE).succeeded
     assert desk.used == 2
     assert not desk.entries
 
@@ -338,7 +337,7 @@ def test_two_programs_that_do_the_same_send_it_once(desk: Desk, pool: ThreadPool
     with pytest.raises(RefusedError, match="another command is sending from the same account"):
         desk.outbox(timeout=0.1).send(desk.payer, DATA, to=SAFE)
     desk.mine()
-    assert first.result(PATIENCE).succeeded
+    assert first.result(DEADLINE).succeeded
     assert desk.used == 1
 
 
@@ -381,5 +380,5 @@ def test_what_fails_in_its_block_is_settled(desk: Desk, pool: ThreadPoolExecutor
     rpc(desk.chain, "anvil_setCode", target, "0x60006000fd")
     desk.mine()
     with pytest.raises(RevertedError, match=r"0x[0-9a-f]{64} was reverted in block \d+"):
-        sent.result(PATIENCE)
+        sent.result(DEADLINE)
     assert not desk.entries

@@ -52,7 +52,7 @@ def test_a_file_without_a_family_is_read() -> None:
     assert read_image(block(BASE, b"abcd", 0, 1, flags=0, family=4)).data == b"abcd"
 
 
-def test_blocks_beside_the_main_flash_are_left_out() -> None:
+def test_blocks_beside_the_main_flash_are_omitted() -> None:
     """A block with the flag 'not main flash' is counted, but its bytes are not part of the image."""
     content = block(BASE, b"abcd", 0, 2) + block(0, b"note", 1, 2, flags=HAS_FAMILY | NOT_FLASH)
     assert read_image(content).data == b"abcd"

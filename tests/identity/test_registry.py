@@ -125,20 +125,20 @@ def test_without_the_node_known_records_stay_and_others_are_unknown(
     """
     clock = Clock()
     reader = reader_of(city, relay, clock, is_watched=is_watched)
-    reader.look()
+    reader.refresh()
     before = reader.reading(KNOWN.uuid, "")
     relay.cut()
     for _ in range(5):
         clock.now += 5
         if is_watched:
             with pytest.raises(ChainError):
-                reader.look()
+                reader.refresh()
         assert reader.reading(KNOWN.uuid, "") == before
         with pytest.raises(ChainError, match="out of reach"):
             reader.reading(uuid4(), "")
     relay.restore()
     clock.now += 5
-    reader.look()
+    reader.refresh()
     assert reader.reading(uuid4(), "").identity is None
 
 
@@ -172,7 +172,7 @@ class ScriptedRegistry:
         return reversed(self.records if block is not None else [])
 
     def reader(self, clock: Clock) -> IdentityReader:
-        """Return a reader of this registry, which reads a block at each call of `look`."""
+        """Return a reader of this registry, which reads a block at each call of `refresh`."""
         return IdentityReader(lambda: cast(IdentitiesContract, self), is_watched=True, clock=clock)
 
 
@@ -194,18 +194,18 @@ def test_a_node_that_hangs_is_not_waited_for(
     """If the node answers a first request but not the second, an unknown record is refused. Known records stay."""
     clock = Clock()
     reader = reader_of(city, relay, clock, is_watched=is_watched)
-    reader.look()
+    reader.refresh()
     before = reader.reading(KNOWN.uuid, "")
     relay.is_silent = True
-    monkeypatch.setattr(registry_module, "PATIENCE", 0.05)
+    monkeypatch.setattr(registry_module, "TIMEOUT", 0.05)
     with pytest.raises(ChainError, match="out of reach") as refused:
         reader.reading(uuid4(), "")
     assert refused.value.why == "no answer in time"
     assert reader.reading(KNOWN.uuid, "") == before
     relay.is_silent = False
-    monkeypatch.setattr(registry_module, "PATIENCE", DEADLINE)
+    monkeypatch.setattr(registry_module, "TIMEOUT", DEADLINE)
     clock.now += 1
-    reader.look()
+    reader.refresh()
     assert reader.reading(uuid4(), "").identity is None
 
 
@@ -216,12 +216,12 @@ def test_a_node_that_lags_behind_is_not_followed() -> None:
     """
     registry, clock = ScriptedRegistry(block(9, 90), block(7, 70), block(2, 95, b"new")), Clock()
     reader = registry.reader(clock)
-    reader.look()
+    reader.refresh()
     with pytest.raises(ChainError, match="behind"):
-        reader.look()
+        reader.refresh()
     assert reader.reading(KNOWN.uuid, "").block_time == 90
     assert registry.asked == [9]
-    reader.look()
+    reader.refresh()
     assert reader.reading(KNOWN.uuid, "").block_time == 95
 
 
@@ -234,14 +234,14 @@ def test_virtual_ips_follow_a_reorganisation() -> None:
     other, place = uuid4(), IPv4Address("10.64.1.99")
     registry.records.append(record_of(other, place))
     reader = registry.reader(clock)
-    reader.look()
+    reader.refresh()
     assert reader.reading(KNOWN.uuid, str(place)).address_owner == other
     registry.records.pop()
-    reader.look()
+    reader.refresh()
     assert reader.reading(KNOWN.uuid, str(place)).address_owner is None
     assert reader.reading(uuid4(), str(PLACE)).address_owner == KNOWN.uuid
     registry.records[0] = record_of(KNOWN.uuid, place)
-    reader.look()
+    reader.refresh()
     assert reader.reading(uuid4(), str(PLACE)).address_owner is None
     assert reader.reading(uuid4(), str(place)).address_owner == KNOWN.uuid
 
@@ -264,7 +264,7 @@ def test_an_old_block_refuses_every_request(city: City, relay: Relay, tmp_path: 
     A refusal because of an old block leaves no warning, because it is the receiver's own failure.
     """
     reader = reader_of(city, relay, Clock())
-    reader.look()
+    reader.refresh()
     head = reader.head
     assert head
     time = [head.time + 60]

@@ -17,7 +17,7 @@ from blockota.chain.follow import Follower
 from blockota.errors import ChainError, RefusedError, UsageError
 from blockota.identity.tunnel_keys import create_key, read_private_key
 from blockota.identity.tunnel_settings import TunnelSettings, load_tunnels
-from blockota.identity.tunnel_sync import TunnelSync, follow_alone, join_states, read_tunnels
+from blockota.identity.tunnel_sync import TunnelSync, join_states, lock_settings, read_tunnels
 from blockota.identity.wireguard import PeerState
 from blockota.model.identity import Identity, IdentityKind, ban_reason
 from tests.support.city import City
@@ -280,9 +280,9 @@ def test_an_endpoint_that_cannot_be_resolved_does_not_harm_the_others(host: Host
 def test_one_process_follows_the_registry(tmp_path: Path) -> None:
     """A second process for the same tunnels is refused, because its end would remove the peers of the first process."""
     own = TunnelSettings(UUIDS[OWN], tmp_path / "vpn.key")
-    with follow_alone(own), pytest.raises(RefusedError, match="in use"), follow_alone(own):
+    with lock_settings(own), pytest.raises(RefusedError, match="in use"), lock_settings(own):
         pass
-    with pytest.raises(UsageError, match="cannot be written"), follow_alone(replace(own, key_file=Path("/absent/a"))):
+    with pytest.raises(UsageError, match="cannot be written"), lock_settings(replace(own, key_file=Path("/absent/a"))):
         pass
 
 
@@ -299,8 +299,8 @@ def test_the_states_of_tunnels_are_joined_with_the_registry(host: Host) -> None:
     key = base64.b64encode(keys_of(22).tunnel_key or b"").decode()
     rows = join_states(host.contract.identities(), [PeerState(key, "", 7, 1, 2), PeerState("AAAA", "", None, 0, 0)])
     assert [row.identity.uuid if row.identity else None for row in rows] == [None, UUIDS[22]]
-    assert rows[0].standing == "not enrolled"
-    assert rows[1].standing.startswith("banned since ")
+    assert rows[0].status == "not enrolled"
+    assert rows[1].status.startswith("banned since ")
     host.city.decide("identities", "unban", UUIDS[22].bytes)
 
 

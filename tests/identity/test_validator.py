@@ -271,7 +271,7 @@ def test_a_validator_that_is_ready_has_read_the_registry(
 
     head = Chain.head
     monkeypatch.setattr(Chain, "head", slow_head)
-    monkeypatch.setattr(receiving_service, "PATIENCE", DEADLINE)
+    monkeypatch.setattr(receiving_service, "TIMEOUT", DEADLINE)
     with running_validator(city, write_validator(city, tmp_path)) as run:
         assert "result" in run.client().post(SENDER.request())
 

@@ -206,17 +206,17 @@ def test_a_daily_window_may_pass_midnight() -> None:
     assert night.next_change(midnight + 4 * 3600) == midnight + 22 * 3600
     assert DailyWindow(5, 5).is_open(NOW)
     closed = choose(runs("1.0.0"), [THREE], [], policy=GroupPolicy(windows=(night,)), now=midnight + 12 * 3600)
-    assert (closed.is_withheld, closed.look_again) == (True, midnight + 22 * 3600)
+    assert (closed.is_withheld, closed.changes_at) == (True, midnight + 22 * 3600)
     assert "the daily window opens on" in closed.why
 
 
 def test_a_choice_names_the_next_time_at_which_it_may_change() -> None:
     """The choice is repeated at starts and ends of orders, and when releases become active."""
-    assert choose(runs("1.0.0"), [LATER], [], policy=AUTO, now=NOW).look_again == NOW + 5
+    assert choose(runs("1.0.0"), [LATER], [], policy=AUTO, now=NOW).changes_at == NOW + 5
     early = order("2.0.0", not_before=NOW + 3, deadline=NOW + 9)
-    assert choose(runs("1.0.0"), [THREE], [early], policy=ORDERED, now=NOW).look_again == NOW + 3
-    assert choose(runs("1.0.0"), [THREE], [early], policy=ORDERED, now=NOW + 3).look_again == NOW + 9
-    assert choose(runs("1.0.0"), [THREE], [early], policy=ORDERED, now=NOW + 9).look_again is None
+    assert choose(runs("1.0.0"), [THREE], [early], policy=ORDERED, now=NOW).changes_at == NOW + 3
+    assert choose(runs("1.0.0"), [THREE], [early], policy=ORDERED, now=NOW + 3).changes_at == NOW + 9
+    assert choose(runs("1.0.0"), [THREE], [early], policy=ORDERED, now=NOW + 9).changes_at is None
 
 
 TIMES = st.integers(NOW - 50, NOW + 50)
@@ -228,7 +228,7 @@ TIMES = st.integers(NOW - 50, NOW + 50)
     TIMES,
 )
 def test_nothing_changes_before_the_named_time(windows: list[tuple[int, int]], active: list[int], now: int) -> None:
-    """Before the time `look_again`, the same facts lead to the same target."""
+    """Before the time `changes_at`, the same facts lead to the same target."""
     versions = ["1.0.0", "1.1.0", "2.0.0"]
     facts = product(*(candidate(one, active_from=start) for one, start in zip(versions, active, strict=False)))
     orders = [
@@ -236,7 +236,7 @@ def test_nothing_changes_before_the_named_time(windows: list[tuple[int, int]], a
         for number, (start, end) in enumerate(windows)
     ]
     choice = choose(runs(None), [facts], orders, policy=AUTO, now=now)
-    until = choice.look_again or NOW + 1000
+    until = choice.changes_at or NOW + 1000
     assert all(
         choose(runs(None), [facts], orders, policy=AUTO, now=later).target == choice.target
         for later in range(now, min(until, now + 130))

@@ -124,7 +124,7 @@ def test_a_node_that_is_behind_drops_nothing(agreed: Workshop, vendor_url: str) 
     assert is_kept(agreed)
 
 
-def test_a_lying_source_is_named_and_left_out(agreed: Workshop, vendor_url: str) -> None:
+def test_a_lying_source_is_named_and_omitted(agreed: Workshop, vendor_url: str) -> None:
     """The image is fetched from an honest source, and a source that served a wrong block is recorded."""
     cid = address("1.0.0")
     with hostile_gateway.serving({cid: image("1.0.0").read_bytes()}, hostile_gateway.flips_bit(0.5)) as liar:

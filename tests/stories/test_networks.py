@@ -17,7 +17,6 @@ from tests.support import forks
 from tests.support.networks import Line, fresh_anvil, line_to, rpc
 from tests.support.waiting import DEADLINE, eventually
 
-PATIENCE = DEADLINE
 EXECUTE = ("proposal", "execute", "pair.json", "--key", "dev:0")
 
 
@@ -64,7 +63,7 @@ def mining_when_waited_for(workshop: Workshop, line: Line) -> Iterator[None]:
             yield
         finally:
             ended.set()
-        mined.result(PATIENCE)
+        mined.result(DEADLINE)
 
 
 def test_a_line_that_breaks_while_executing(field: tuple[Workshop, Line]) -> None:
@@ -130,7 +129,7 @@ def test_a_command_that_is_ended_while_it_waits(field: tuple[Workshop, Line], en
     with forks.started(["-m", "blockota", *EXECUTE]) as process:
         eventually(lambda: workshop.chain.count(workshop.cast.payer.address, with_pending=True) > before)
         process.send_signal(ending)
-        _, errors = process.communicate(timeout=PATIENCE)
+        _, errors = process.communicate(timeout=DEADLINE)
     (listed,) = workshop.run("transaction", "list", "--json").json["transactions"]
     assert listed["state"] == "waiting"
     if ending is signal.SIGINT:
@@ -161,7 +160,7 @@ def test_a_reorganisation_after_executing(field: tuple[Workshop, Line]) -> None:
         eventually(lambda: used(workshop) > before)
         assert process.poll() is None
         rpc(workshop.chain, "evm_mine")
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=DEADLINE)
     assert process.returncode == 0
     assert used(workshop) == before + 1
     assert any(product.name == "acme-gate" for product in workshop.contract.products())

@@ -16,7 +16,7 @@ LOADER, SLOT_0, SLOT_1, SLOT_SIZE, FLASH_SIZE = 0x0000, 0x1000, 0x8000, 0x7000, 
 """Offsets from the start of flash (``device/ports/stm32f103/map.h``)."""
 TORN = range(4)
 """What the cells of an interrupted operation contain (`torn` of the simulator's faults)."""
-PATIENCE, STEP = 0.8, 0.001
+TIMEOUT, STEP = 0.8, 0.001
 """Seconds of the board's time in which an answer must come, and between two looks."""
 BOARDS_PER_COLLECTION = 16
 REPORT = re.compile(rb"test (\S+) flags (\d+) refusal (\d+)\n")
@@ -120,7 +120,7 @@ class BoardDevice:
 
     def _until(self, *ends: bytes) -> bytes:
         received, self.seconds = b"", 0.0
-        while not received.endswith(ends) and self.seconds < PATIENCE:
+        while not received.endswith(ends) and self.seconds < TIMEOUT:
             received += self._board.run(STEP)
             self.seconds += STEP
             if not self._board.powered:

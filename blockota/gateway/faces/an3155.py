@@ -125,7 +125,7 @@ class BoardFlasher:
     stop: Stop
     has_erased: bool = False
 
-    def look(self, releases: Sequence[Release]) -> FoundBoard:
+    def identify(self, releases: Sequence[Release]) -> FoundBoard:
         """Find the release in the board's flash, and start the board's program again.
 
         Raises:
@@ -133,7 +133,7 @@ class BoardFlasher:
         """
         with open_port(self.line, stop=self.stop) as port:
             board = port.connect(is_stuck=True)
-            found = board.look(releases)
+            found = board.search(releases)
             release = max(found.releases, key=lambda one: one.size, default=None) if found else None
             if release:
                 port.start(board, release.load_address, listen=False)
@@ -241,7 +241,7 @@ class FlashVisit:
         """
         device, products = self.core.device(self.number), self.core.products(self.number)
         known = [one.release for facts in products for one in facts.releases]
-        found = await asyncio.to_thread(self.flasher.look, known)
+        found = await asyncio.to_thread(self.flasher.identify, known)
         if device is None or not found.unique_id or device.name.rpartition("/")[2].lower() != found.unique_id:
             await self.core.warn(self.number, f"the board at the port has the unique id {found.unique_id or 'unknown'}")
             raise BoardError(

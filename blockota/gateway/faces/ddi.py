@@ -261,7 +261,7 @@ class DdiFace:
         offer = self._required(core, number, request)
         hashes = await self._hashes_of(offer)
         await core.offered(number, offer.job)
-        self._actions.begin(number, offer.job)
+        self._actions.start(number, offer.job)
         return JSONResponse(deployment(self._base(request), offer, hashes))
 
     async def _feedback(self, core: Core, number: int, request: Request) -> Response:

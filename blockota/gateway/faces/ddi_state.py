@@ -73,7 +73,7 @@ class ActionStore:
         """Return the stored data of a device."""
         return self._devices.get(number, _UNKNOWN)
 
-    def begin(self, number: int, action: int) -> None:
+    def start(self, number: int, action: int) -> None:
         """Record that a device opened an action."""
         self._put(number, replace(self.device(number), begun=action))
 

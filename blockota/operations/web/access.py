@@ -184,7 +184,7 @@ def _ticket_for(request: Request, fields: Mapping[str, Any]) -> str:
     return sign_ins.give_ticket(text, signature, now=now)
 
 
-async def begin_session(request: Request) -> Response:
+async def start_session(request: Request) -> Response:
     """Accept a one-time address: record the sign-in, and set the cookie of a session."""
     check_origin(request)
     secret = await asyncio.to_thread(_session_for, request, request.path_params["ticket"])

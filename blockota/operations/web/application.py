@@ -109,7 +109,7 @@ def make_application(
         Route("/sign-in/text", access.challenge, methods=["POST"]),
         Route("/sign-in/answer", access.answer, methods=["POST"]),
         Route("/sign-in/{ticket}", access.sign_in_page),
-        Route("/sign-in/{ticket}", access.begin_session, methods=["POST"]),
+        Route("/sign-in/{ticket}", access.start_session, methods=["POST"]),
         Route("/sign-out", access.end_session, methods=["POST"]),
         Route("/live", live),
         Route("/prepare", prepare_page.prepare),

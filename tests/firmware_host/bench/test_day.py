@@ -84,7 +84,7 @@ def test_lines_of_earlier_versions_have_no_mean_time() -> None:
 
 def test_other_days_do_not_count() -> None:
     """A log line one second before or after the day does not count. Midnight belongs to the new day."""
-    begin = int(DAY.begin.timestamp())
+    begin = int(DAY.start.timestamp())
     entries = [entry("a", at=begin - 1), entry("b", at=begin), entry("c", at=begin + 24 * HOUR)]
     _, total = summed(*entries)
     assert total
@@ -104,7 +104,7 @@ def test_a_day_is_a_local_day_with_its_offset(day: date, offset: str, hours: int
     """A day lasts from one local midnight to the next, even if the clock is changed; the day's UTC offset is shown."""
     found = Day.of(day, ZoneInfo("Europe/Vienna"))
     assert found.offset == offset
-    assert found.end.timestamp() - found.begin.timestamp() == hours * HOUR
+    assert found.end.timestamp() - found.start.timestamp() == hours * HOUR
 
 
 def test_a_negative_offset_is_named() -> None:

@@ -322,7 +322,7 @@ def test_the_longest_wait_is_bounded() -> None:
     ids=["no memory", "erased", "used", "less than the range", "the largest", "no fault handler", "the largest, v6-M"],
 )
 def test_what_lies_behind_the_reported_flash_is_known(name: str, hidden: bytes | None, alone: object) -> None:
-    """`is_alone` is false if flash beyond the reported size has data, or if the core cannot detect missing memory."""
+    """The result is false if flash beyond the reported size has data, or if the core cannot detect missing memory."""
     profile = PROFILES[name]
     size = profile.flash_size
     if hidden is not None and name == "stm32f103c8":
@@ -333,6 +333,6 @@ def test_what_lies_behind_the_reported_flash_is_known(name: str, hidden: bytes |
     bootloader = connected(link)
     bootloader.target(chip(profile.product_id), flash_size=size)
     stub = DigestStub(bootloader, chip(profile.product_id), flash_size=size, wait=link.wait)
-    assert stub.is_alone() is alone
+    assert stub.has_no_hidden_flash() is alone
     link.sent.clear()
     assert stub.run(FLASH, [8]).sha256 == (hashlib.sha256(b"\x5a" * 8).digest(),)

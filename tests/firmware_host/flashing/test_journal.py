@@ -69,7 +69,7 @@ def test_what_is_written_down_is_found_again(tmp_path: Path) -> None:
     folder = tmp_path / "boards" / "journals"
     assert find(folder, BOARD) is None
     run = JournaledRun(journal(folder), RELEASE, Version(1, 0, 9))
-    run.begin(CHANGES)
+    run.start(CHANGES)
     assert find(folder, BOARD) == replace(entry(), replaced=Version(1, 0, 9))
     assert boards(folder) == [BOARD]
     assert (folder / f"{BOARD}.json").stat().st_mode & 0o777 == 0o600
@@ -81,19 +81,19 @@ def test_what_is_written_down_is_found_again(tmp_path: Path) -> None:
 
 def test_a_second_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
     """A board has one journal, which records its last run."""
-    JournaledRun(journal(tmp_path), RELEASE).begin(CHANGES)
+    JournaledRun(journal(tmp_path), RELEASE).start(CHANGES)
     other = Changes((UnitChange(BASE, KIB, ODD, NEW),), at_once=True, preserved=())
-    JournaledRun(journal(tmp_path), RELEASE).begin(other)
+    JournaledRun(journal(tmp_path), RELEASE).start(other)
     assert find(tmp_path, BOARD) == entry(other)
 
 
 def test_a_second_attempt_keeps_what_the_first_one_found(tmp_path: Path) -> None:
     """A second attempt with the same release keeps the checksums of the original pages in the journal."""
     repeated = replace(CHANGES, units=tuple(replace(unit, before=None) for unit in CHANGES.units))
-    JournaledRun(journal(tmp_path), RELEASE).begin(CHANGES)
-    JournaledRun(journal(tmp_path), RELEASE).begin(repeated)
+    JournaledRun(journal(tmp_path), RELEASE).start(CHANGES)
+    JournaledRun(journal(tmp_path), RELEASE).start(repeated)
     assert find(tmp_path, BOARD) == entry()
-    JournaledRun(journal(tmp_path), replace(RELEASE, sha256=b"\x01" * 32)).begin(repeated)
+    JournaledRun(journal(tmp_path), replace(RELEASE, sha256=b"\x01" * 32)).start(repeated)
     last = find(tmp_path, BOARD)
     assert last is not None
     assert last.changes == repeated
@@ -269,7 +269,7 @@ def test_a_folder_that_cannot_be_created_is_reported_before_the_erase(tmp_path: 
     """If the journal's folder cannot be created, flashing is refused before the first erase."""
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(RefusedError, match=r"not flashed, because .* nothing was changed"):
-        JournaledRun(journal(tmp_path / "file"), RELEASE).begin(CHANGES)
+        JournaledRun(journal(tmp_path / "file"), RELEASE).start(CHANGES)
 
 
 KEPT = bytes(range(1, 101)) + b"\xff" * 300

@@ -66,7 +66,7 @@ def test_elf_is_read_as_objcopy_reads_it(tmp_path: Path) -> None:
         assert read_image(target.read_bytes(), load_address=BASE).data == wanted.data
 
 
-def test_the_header_that_the_linker_maps_is_left_out(tmp_path: Path) -> None:
+def test_the_header_that_the_linker_maps_is_omitted(tmp_path: Path) -> None:
     """If GNU ld includes the ELF header in the first segment, our ELF reader omits the header."""
     (tmp_path / "a.s").write_text(".section .text\n.global _start\n_start: .word 0x20005000, 0x08002109\n nop\n nop\n")
     path, raw = tmp_path / "a.elf", tmp_path / "a.bin"

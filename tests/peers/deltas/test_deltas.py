@@ -122,7 +122,7 @@ def test_a_device_with_linux_applies_a_published_delta(workshop: Workshop) -> No
     assert updated(OLD, Path("1.1.0.patch"), delta) == (NEW, "whole image")
 
 
-def test_a_delta_that_is_not_smaller_is_left_out(workshop: Workshop) -> None:
+def test_a_delta_that_is_not_smaller_is_omitted(workshop: Workshop) -> None:
     """A delta that is not smaller than the image is left out of the release, and the command reports this."""
     workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
     Path("data.bin").write_bytes(noise(4000))

@@ -169,7 +169,7 @@ class DeviceSession:
         is_anew, self._is_anew = self._is_anew, False
         # A device on trial may end its update, and run another version, without a message.
         is_on_trial = self._core.state(self._number).stage is Stage.TRIAL
-        await self._look(_ALL if is_anew or is_on_trial else _CHANGING)
+        await self._refresh(_ALL if is_anew or is_on_trial else _CHANGING)
         if self._is_new and STATE[:2] in self._registration.instances:
             await self._client.observe(STATE, self.wake)
         await self._conclude(is_anew=is_anew)
@@ -191,7 +191,7 @@ class DeviceSession:
             return self._settings.trial if action is FirmwareAction.WATCH else None
         return self._settings.poll
 
-    async def _look(self, resources: dict[str, tuple[Path, Callable[..., Any]]]) -> None:
+    async def _refresh(self, resources: dict[str, tuple[Path, Callable[..., Any]]]) -> None:
         """Read resources. A resource that the device does not have keeps its default value."""
         found = await self._read_all(resources)
         # A device that restarts meanwhile answers with the version of one image and the hash of another.

@@ -54,13 +54,13 @@ class CommandSender:
     async def run(self) -> None:
         """Send commands until the task is cancelled. Returns immediately if the gateway accepts no commands."""
         try:
-            await send_waiting(self._context, NAME, self._begin)
+            await send_waiting(self._context, NAME, self._start)
         finally:
             for task in self._sending:
                 task.cancel()
             await asyncio.gather(*self._sending, return_exceptions=True)
 
-    async def _begin(self, commands: CommandDesk, command: DeviceCommand) -> None:
+    async def _start(self, commands: CommandDesk, command: DeviceCommand) -> None:
         client = self._listening(command.thing)
         if client is None or not await asyncio.to_thread(commands.claim, command):
             return

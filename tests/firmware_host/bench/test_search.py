@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from blockota.model.release import Release, Version
-from firmware_host.bench.session import FlashLook
+from firmware_host.bench.session import FlashFindings
 from firmware_host.simulator import SimulatedBoard
 from tests.firmware_host.flash_scene import BASE, EXAMPLES, RunningLink, bench_on, code
 from tests.support.samples import release_of
@@ -22,9 +22,9 @@ KNOWN = [
 ]
 
 
-def look(flash: bytes, known: list[Release]) -> FlashLook | None:
+def search(flash: bytes, known: list[Release]) -> FlashFindings | None:
     """Search the flash of a simulated board with these contents."""
-    return bench_on(RunningLink(SimulatedBoard(flash=flash))).look(known)
+    return bench_on(RunningLink(SimulatedBoard(flash=flash))).search(known)
 
 
 @pytest.mark.parametrize(
@@ -38,9 +38,9 @@ def look(flash: bytes, known: list[Release]) -> FlashLook | None:
     ],
     ids=["two", "behind", "large", "unknown", "blank"],
 )
-def test_a_look_names_the_releases_in_a_flash(flash: bytes, found: list[str]) -> None:
+def test_a_search_finds_the_releases_in_a_flash(flash: bytes, found: list[str]) -> None:
     """All releases are found, each at its address. A flash without a release is reported as blank or not blank."""
-    seen = look(flash, KNOWN)
+    seen = search(flash, KNOWN)
     assert seen is not None
     assert ([one.product for one in seen.releases], seen.is_blank) == (found, not flash)
 
@@ -48,4 +48,4 @@ def test_a_look_names_the_releases_in_a_flash(flash: bytes, found: list[str]) ->
 def test_a_board_is_not_read_for_releases_that_cannot_be_on_it() -> None:
     """Releases for another chip, and releases beyond the end of the flash, are not searched for."""
     elsewhere = [replace(KNOWN[0], chip_id=0x413), replace(KNOWN[0], load_address=BASE + 0x1_0000)]
-    assert look(LOADER.data, elsewhere) is None
+    assert search(LOADER.data, elsewhere) is None
