@@ -138,7 +138,9 @@ def test_a_malformed_answer_is_reported(no_node: str, answers: Answers, result: 
 def test_a_missing_block_is_reported(anvil: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the node still lacks a block after the last retry, the error advises to wait and try again."""
     monkeypatch.setattr("time.sleep", lambda _: None)
-    with pytest.raises(ChainError, match=r"has no block \d+ yet, also after retries for 8 s\. Wait and try again"):
+    with pytest.raises(
+        ChainError, match=r"does not have block \d+ yet, also after retries for 8 s\. Wait and try again"
+    ):
         anvil.head(10**9)
 
 

@@ -136,7 +136,9 @@ def test_the_newest_event_is_checked_in_any_order(monkeypatch: pytest.MonkeyPatc
 def test_a_contract_newer_than_the_confirmed_block_is_waited_for() -> None:
     """If the contract's first block is not confirmed yet, the error contains both blocks and the confirmations."""
     follower = Follower(ScriptedNode("abcdef"), confirmations=3, first_block=3)
-    with pytest.raises(ChainError, match=r"first block is 3, the newest block is 5, and 3 blocks must follow"):
+    with pytest.raises(
+        ChainError, match=r"first block is 3, the newest block is 5, and a block is confirmed when 3 blocks follow it"
+    ):
         follower.advance()
 
 

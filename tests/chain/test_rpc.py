@@ -257,7 +257,7 @@ def test_a_block_that_a_lagging_node_does_not_have_yet_is_waited_for(monkeypatch
         assert chain.head(9).number == 9
         assert pauses == list(rpc.PAUSES[:2])
         with pytest.raises(
-            ChainError, match=r"cannot answer now: .*the node has no block 10 yet, also after retries for 8 s"
+            ChainError, match=r"cannot answer now: .*the node does not have block 10 yet, also after retries for 8 s"
         ):
             chain.head(10)
 
