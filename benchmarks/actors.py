@@ -26,7 +26,7 @@ FOREVER, GAS_LIMIT = 1 << 33, 16_000_000
 
 
 @dataclass(frozen=True)
-class Node:
+class AnvilNode:
     """A JSON-RPC client of the local chain, which sends transactions without a gas estimate and without signing."""
 
     chain: Chain
@@ -49,7 +49,7 @@ class Node:
 class Direct:
     """An account that sends transactions itself."""
 
-    node: Node
+    node: AnvilNode
     address: str
     way: str = DIRECT
 
@@ -62,7 +62,7 @@ class Direct:
 class Multisig:
     """A 2-of-3 Safe; its first two owners sign, and another account sends its transactions."""
 
-    node: Node
+    node: AnvilNode
     address: str
     way: str = SAFE
 
@@ -98,7 +98,7 @@ class Deployed:
         return actor.act(self.address, self.interface.encode_call(function, *arguments))
 
 
-def deploy(node: Node, name: str, compiled: dict[str, Any], *arguments: Any) -> Deployed:
+def deploy(node: AnvilNode, name: str, compiled: dict[str, Any], *arguments: Any) -> Deployed:
     """Deploy a contract; `compiled` contains its ``abi`` and ``bytecode``."""
     interface = Interface(compiled["abi"])
     creation = bytes.fromhex(compiled["bytecode"].removeprefix("0x")) + interface.encode_constructor(*arguments)
@@ -112,19 +112,19 @@ def cast(way: str) -> Iterator[tuple[Direct, Actor]]:
     """Start a new chain; yield an account that owns the contracts at first, and the vendor: an account or a Safe."""
     with tempfile.TemporaryDirectory() as folder:
         local = LocalChain(Path(folder), free_port())
-        node = Node(local.start())
+        node = AnvilNode(local.start())
         try:
             yield person(node, 5), safe_of(node) if way == SAFE else person(node, 0)
         finally:
             local.stop()
 
 
-def person(node: Node, number: int) -> Direct:
+def person(node: AnvilNode, number: int) -> Direct:
     """Return one of the development accounts as a sender."""
     return Direct(node, dev_account(number).address)
 
 
-def safe_of(node: Node) -> Multisig:
+def safe_of(node: AnvilNode) -> Multisig:
     """Create a Safe and let it execute a transaction, because a Safe's first transaction costs 17,100 gas more."""
     owners = [dev_account(number).address for number in (1, 2, 3)]
     safe = Multisig(node, deploy_safe(node.chain, dev_account(0), owners=owners, threshold=2))

@@ -34,7 +34,7 @@ main()
 
 
 @dataclass(frozen=True)
-class Board:
+class ServedBoard:
     """A board in its boot ROM at a ``socket://`` URL or pseudo-terminal; `file` contains the flash contents."""
 
     url: str
@@ -49,7 +49,7 @@ class Board:
 @contextmanager
 def board(
     contents: bytes, *, part: str = "stm32f103c8", terminal: bool = False, is_timed: bool = True
-) -> Iterator[Board]:
+) -> Iterator[ServedBoard]:
     """Start a simulated board with this chip; `is_timed` simulates the durations of line and flash operations."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "flash"
@@ -63,7 +63,7 @@ def board(
                 with suppress(OSError, AttributeError):
                     os.sched_setscheduler(process.pid, os.SCHED_FIFO, os.sched_param(1))
                 url = process.stdout.readline() if process.stdout else ""
-                yield Board(url.strip(), file)
+                yield ServedBoard(url.strip(), file)
             finally:
                 process.send_signal(signal.SIGTERM)
 

@@ -51,7 +51,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ClientOutcome:
     """The results of all clients.
 
     Attributes:
@@ -64,9 +64,9 @@ class Outcome:
     refusals: list[str] = field(default_factory=list)
     unverified: int = 0
 
-    def __add__(self, other: Outcome) -> Outcome:
+    def __add__(self, other: ClientOutcome) -> ClientOutcome:
         """Combine two results."""
-        return Outcome(
+        return ClientOutcome(
             self.times + other.times, self.refusals + other.refusals, unverified=self.unverified + other.unverified
         )
 
@@ -77,13 +77,13 @@ class Crowd:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def fetch(self, task: Task) -> Outcome:
+    def fetch(self, task: Task) -> ClientOutcome:
         """Let all clients fetch the same file simultaneously."""
         # The monotonic clock has the same value in every process.
         order = json.dumps({"begin": time.monotonic() + _HEAD_START, "task": asdict(task)})
         print(order, file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline() if self._process.stdout else ""
-        return Outcome(**json.loads(answer))
+        return ClientOutcome(**json.loads(answer))
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def crowd(folder: Path, *, clients: int) -> Iterator[Crowd]:
         yield Crowd(process)
 
 
-def visit(task: Task, path: Path, *, begin: float) -> Outcome:
+def visit(task: Task, path: Path, *, begin: float) -> ClientOutcome:
     """Run one client from the common start time until the last byte of the file was written."""
     path.unlink(missing_ok=True)
     time.sleep(max(0.0, begin - time.monotonic()))
@@ -105,8 +105,8 @@ def visit(task: Task, path: Path, *, begin: float) -> Outcome:
             with path.open("w+b") as file:
                 FileFetch(CID.parse(task.cid), [Source(task.url)], size=task.size, into=FileDestination(file)).run()
     except BlockOTAError as error:
-        return Outcome(refusals=[str(error)])
-    return Outcome(times=[time.monotonic() - begin])
+        return ClientOutcome(refusals=[str(error)])
+    return ClientOutcome(times=[time.monotonic() - begin])
 
 
 def take_plain(task: Task, path: Path) -> None:
@@ -139,7 +139,7 @@ def main(folder: Path, clients: int) -> None:
             # Accepted files are compared with the published file after the measurement.
             accepted = [path for path, outcome in zip(paths, outcomes, strict=True) if outcome.times]
             wrong = [path for path in accepted if plain_digest(path).hex() != task.sha256]
-            found = Outcome(unverified=sum(path.stat().st_size for path in wrong))
+            found = ClientOutcome(unverified=sum(path.stat().st_size for path in wrong))
             print(json.dumps(asdict(sum(outcomes, found))), flush=True)
 
 

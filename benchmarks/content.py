@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.chains import local_chain, publish, release_of
-from benchmarks.clients import Outcome, Task, crowd
+from benchmarks.clients import ClientOutcome, Task, crowd
 from benchmarks.figure import (
     PERCENT,
     Figure,
@@ -154,7 +154,7 @@ def curled(urls: list[str], *, into: Path) -> list[float]:
 
 def many_clients() -> Iterator[Figure]:
     """Yield the durations of 100 clients that fetch one file simultaneously, from our repository relative to nginx."""
-    seen: list[Outcome] = []
+    seen: list[ClientOutcome] = []
     with contextlib.ExitStack() as stack:
         folder, output = stack.enter_context(folder_on_disk()), stack.enter_context(folder_on_disk())
         image = filled(folder, {"small": 10 * MEBIBYTE})["small"]
@@ -179,7 +179,7 @@ def many_clients() -> Iterator[Figure]:
             "cache. Ours: `fetch`, which verifies every block. Theirs: the same HTTP client fetches the plain file and "
             "verifies its SHA-256.",
         )
-        total = sum(seen, Outcome())
+        total = sum(seen, ClientOutcome())
         yield Figure(
             f"unverified bytes, of {len(total.times):,} files",
             total.unverified,
@@ -206,7 +206,7 @@ def many_clients() -> Iterator[Figure]:
         )
 
 
-def mean(outcome: Outcome) -> float:
+def mean(outcome: ClientOutcome) -> float:
     """Return the mean duration of the clients' downloads; exit with an error if a client failed."""
     if outcome.refusals:
         sys.exit(f"{len(outcome.refusals)} clients did not accept a file: {outcome.refusals[0]}")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fault_link import WirelessLink
-from benchmarks.fault_scene import NEW_VERSION, PRODUCT, Scene
+from benchmarks.fault_scene import NEW_VERSION, PRODUCT, FaultScene
 from blockota.errors import Action, BlockOTAError
 from firmware_host.bench.result import BoardResult, ChecksPassed
 from firmware_host.bootloader.chips import Chip, find_chip
@@ -40,7 +40,7 @@ Rule = Callable[..., bool]
 
 
 @dataclass(frozen=True)
-class Situation:
+class CaseSituation:
     """One case of the campaign, and all facts about it.
 
     Attributes:
@@ -54,7 +54,7 @@ class Situation:
         other: the board that replaces the first board during the run; None in a case without a replacement.
     """
 
-    scene: Scene
+    scene: FaultScene
     board: SimulatedBoard
     link: WirelessLink
     folder: Path
@@ -92,7 +92,7 @@ class Situation:
         return flash[start : int(stop, 16) - self.scene.base if stop else start + 1]
 
 
-class Judge:
+class SentenceJudge:
     """Judges the sentences of all attempts of one case.
 
     Args:
@@ -110,7 +110,7 @@ class Judge:
         at_start: the contents of the flash at the start of the current attempt.
     """
 
-    def __init__(self, situation: Situation, rules: Sequence[tuple[re.Pattern[str], Rule]]) -> None:
+    def __init__(self, situation: CaseSituation, rules: Sequence[tuple[re.Pattern[str], Rule]]) -> None:
         self.situation, self._rules = situation, rules
         self.untrue: list[str] = []
         self.count = self.states = 0

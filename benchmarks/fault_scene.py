@@ -26,7 +26,7 @@ _PROGRAM = bytes.fromhex("0148 2121 0160 00de 04380140")
 
 
 @dataclass(frozen=True)
-class Scene:
+class FaultScene:
     """The flash of a board before and after a run.
 
     Attributes:
@@ -172,7 +172,7 @@ def _blank(image: bytearray, *spans: range, erased: bytes) -> bytearray:
     return image
 
 
-def _f103() -> dict[str, Scene]:
+def _f103() -> dict[str, FaultScene]:
     """An STM32F103 on which the flasher skips unchanged and blank pages, or writes only their changed parts."""
     size, pages = 5 * PAGE + 600, 6
     blank = (range(256, 768), range(PAGE, PAGE + 256), range(3 * PAGE, 3 * PAGE + 512), range(4 * PAGE, 5 * PAGE))
@@ -190,15 +190,15 @@ def _f103() -> dict[str, Scene]:
     patched = bytearray(new)
     patched[2 * PAGE + 8] ^= 0x55
     return {
-        "some pages": Scene(large, b"", bytes(older), new, around),
-        "all by one command": Scene(small, b"", another, new, beside, may_erase_all=True),
-        "a size that lies": Scene(small, b"", another, new, beside, hidden=_noise("hidden", 8192)),
-        "last page unchanged": Scene(large, b"", bytes(patched), new, around, start=StartMethod.NONE),
-        "the same again": Scene(large, b"", new, new, around),
+        "some pages": FaultScene(large, b"", bytes(older), new, around),
+        "all by one command": FaultScene(small, b"", another, new, beside, may_erase_all=True),
+        "a size that lies": FaultScene(small, b"", another, new, beside, hidden=_noise("hidden", 8192)),
+        "last page unchanged": FaultScene(large, b"", bytes(patched), new, around, start=StartMethod.NONE),
+        "the same again": FaultScene(large, b"", new, new, around),
     }
 
 
-def _f407() -> Scene:
+def _f407() -> FaultScene:
     """Sectors of 16 KiB.
 
     The image lies in the second and third sector. Erasing these sectors also erases bytes beside the image.
@@ -210,10 +210,10 @@ def _f407() -> Scene:
     old[16000:16300] = _noise("older", 300)
     front = b"\x22" * 16384 + _noise("front", 512)
     beside = _noise("beside", 700) + b"\xff" * (3 * 16384 - start - size - 700)
-    return Scene(profile, front, bytes(old), bytes(new), beside.ljust(65536 - start - size, b"\x11"))
+    return FaultScene(profile, front, bytes(old), bytes(new), beside.ljust(65536 - start - size, b"\x11"))
 
 
-def _l053() -> Scene:
+def _l053() -> FaultScene:
     """A chip with pages of 128 bytes, erased to zero; the chip has no mass erase, and writes whole half pages."""
     profile, size, start = PROFILES["stm32l053r8"], 9 * 128 + 40, 4096
     new = _blank(_image("L0", size, at=BASE + start), range(256, 400), erased=b"\x00")
@@ -222,10 +222,10 @@ def _l053() -> Scene:
     old[700:1100] = _noise("older", 400)
     old[1152:1160] = b"the tail"
     beside = (b"\x00" * 8 + _noise("beside", 60)).ljust(65536 - start - size, b"\x33")
-    return Scene(profile, b"\x22" * start, bytes(old), bytes(new), beside)
+    return FaultScene(profile, b"\x22" * start, bytes(old), bytes(new), beside)
 
 
-def _g071() -> Scene:
+def _g071() -> FaultScene:
     """A chip that writes eight bytes at a time, in pages of 2 KiB; it uses the ARMv6-M digest program and DTR/RTS."""
     profile, size = replace(PROFILES["stm32g071rb"], flash_size=32768), 2 * 2048 + 604
     new = _blank(_image("G0", size), range(1024, 1536), erased=b"\xff")
@@ -233,10 +233,10 @@ def _g071() -> Scene:
     old[2500:2600] = _noise("older", 100)
     old[4200:4300] = _noise("older", 100)
     beside = _noise("beside", 1000).ljust(32768 - size, b"\x11")
-    return Scene(profile, b"", bytes(old), bytes(new), beside, wiring="dtr-rts")
+    return FaultScene(profile, b"", bytes(old), bytes(new), beside, wiring="dtr-rts")
 
 
-def _l476() -> Scene:
+def _l476() -> FaultScene:
     """A chip with two banks, both used by the image; the boot ROM's page numbers may have a gap between the banks."""
     profile = replace(PROFILES["stm32l476rg"], flash_size=65536, second_bank_page=256)
     size, start = 2 * 2048 + 300, 30 * 1024
@@ -245,16 +245,16 @@ def _l476() -> Scene:
     for at in (100, 2148, 4200):
         old[at : at + 60] = _noise("older", 60)
     beside = _noise("beside", 900).ljust(65536 - start - size, b"\x11")
-    return Scene(profile, b"\x22" * start, bytes(old), bytes(new), beside)
+    return FaultScene(profile, b"\x22" * start, bytes(old), bytes(new), beside)
 
 
-def _g474() -> Scene:
+def _g474() -> FaultScene:
     """A chip whose page size depends on an option bit; a single command erases all of its flash."""
     profile, size = replace(PROFILES["stm32g474re"], flash_size=16384), 4200
     new = _blank(_image("G4", size), range(512, 1024), erased=b"\xff")
     old = _image("older", size)
     beside = (_noise("beside", 500) + b"\xff" * 3000 + _noise("far", 300)).ljust(16384 - size, b"\xff")
-    return Scene(profile, b"", bytes(old), bytes(new), beside, may_erase_all=True)
+    return FaultScene(profile, b"", bytes(old), bytes(new), beside, may_erase_all=True)
 
 
 SCENES = {

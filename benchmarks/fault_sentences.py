@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from benchmarks import fault_rules as rule
-from benchmarks.fault_judge import Judge, Rule, Situation
+from benchmarks.fault_judge import CaseSituation, Rule, SentenceJudge
 from benchmarks.fault_scene import NEW_VERSION, PRODUCT
 
 _AT = "(0x[0-9a-f]{8})"
@@ -180,6 +180,6 @@ RULES = [(re.compile(pattern), is_true) for pattern, is_true in _PATTERNS]
 """The sentences that the campaign knows, each with the rule that decides whether it is true."""
 
 
-def judge_of(situation: Situation) -> Judge:
+def judge_of(situation: CaseSituation) -> SentenceJudge:
     """Return a judge with these rules."""
-    return Judge(situation, RULES)
+    return SentenceJudge(situation, RULES)

@@ -13,7 +13,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
-from benchmarks.fault_judge import Judge, Situation
+from benchmarks.fault_judge import CaseSituation, SentenceJudge
 from benchmarks.fault_link import Mishaps, WirelessLink
 from benchmarks.fault_scene import SCENES, TRUST
 from benchmarks.fault_sentences import judge_of
@@ -48,7 +48,7 @@ Spoil = Callable[[ClearedBoard], ClearedBoard]
 
 
 @dataclass(frozen=True)
-class Case:
+class FaultCase:
     """One injected fault.
 
     Attributes:
@@ -96,7 +96,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CaseOutcome:
     """The result of a case.
 
     Attributes:
@@ -107,7 +107,7 @@ class Outcome:
         sentences: the number of judged sentences.
     """
 
-    case: Case
+    case: FaultCase
     end: str
     wrong: tuple[str, ...] = ()
     untrue: tuple[str, ...] = ()
@@ -129,13 +129,13 @@ class Ended:
     began: bool = False
 
 
-def run(case: Case, folder: Path, *, spoil: Spoil = lambda ready: ready) -> Outcome:
+def run(case: FaultCase, folder: Path, *, spoil: Spoil = lambda ready: ready) -> CaseOutcome:
     """Flash a board with one fault, and judge the run; `folder` must be empty, and is emptied after the run."""
     scene = SCENES[case.scene]
     board = scene.board(case.faults)
     other = scene.other_board() if case.mishaps.swap_after else None
     link = WirelessLink(board, case.mishaps, other=other)
-    judge = judge_of(Situation(scene, board, link, folder, case.kind, case.number, case.is_lasting, other))
+    judge = judge_of(CaseSituation(scene, board, link, folder, case.kind, case.number, case.is_lasting, other))
     try_once = partial(attempt, case, judge=judge, spoil=spoil)
 
     first = try_once(resumes=False)
@@ -151,10 +151,10 @@ def run(case: Case, folder: Path, *, spoil: Spoil = lambda ready: ready) -> Outc
         wrong.append("the other board is changed")
     for file in folder.iterdir():
         shutil.rmtree(file) if file.is_dir() else file.unlink()
-    return Outcome(case, end, tuple(wrong), tuple(judge.untrue), judge.count)
+    return CaseOutcome(case, end, tuple(wrong), tuple(judge.untrue), judge.count)
 
 
-def attempt(case: Case, *, judge: Judge, spoil: Spoil, resumes: bool = False) -> Ended:
+def attempt(case: FaultCase, *, judge: SentenceJudge, spoil: Spoil, resumes: bool = False) -> Ended:
     """Flash a board once; with `resumes`, the board is reconnected first, and reset if the case requires it."""
     if resumes:
         judge.situation.link.put_back(reset=case.resets)
@@ -173,7 +173,7 @@ def attempt(case: Case, *, judge: Judge, spoil: Spoil, resumes: bool = False) ->
     return Ended(kind, sentence_of(result.error), judge.is_cleared)
 
 
-def _flash(case: Case, *, observer: _Observer, spoil: Spoil, resumes: bool) -> BoardResult:
+def _flash(case: FaultCase, *, observer: _Observer, spoil: Spoil, resumes: bool) -> BoardResult:
     """Flash the board as `Bench.flash` does, but over a simulated link instead of a serial port."""
     link, folder = observer.judge.situation.link, observer.judge.situation.folder
     scene, stop = SCENES[case.scene], _NoTime(link)
@@ -199,7 +199,7 @@ def _flash(case: Case, *, observer: _Observer, spoil: Spoil, resumes: bool) -> B
     else:
         link.identified = link.identified or link.received
         observer.progress(line.url, BoardMet(session.identity, session.notes))
-        board = _Board(session.bootloader, session.identity, session.notes, link.wait, spoil=spoil)
+        board = _FaultyBoard(session.bootloader, session.identity, session.notes, link.wait, spoil=spoil)
         result = FlashJob(bench, port, board).run(lambda _: Offer(wanted, known))
     observer.ended(line.url, result)
     return result
@@ -220,7 +220,7 @@ class _NoTime(Stop):
 class _JudgedSession(Session):
     """A session that judges each sentence instead of printing it."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: SentenceJudge) -> None:
         super().__init__(None, None, store=None, as_json=False)
         self.out, self.err = Console(file=StringIO()), Console(file=StringIO())
         self.judge = judge
@@ -257,7 +257,7 @@ class _Observer(FlashDisplay):
 
 
 @dataclass(frozen=True)
-class _Board(BoardSession):
+class _FaultyBoard(BoardSession):
     """A board session in which `spoil` makes the flasher faulty."""
 
     spoil: Spoil = field(default=lambda ready: ready)
@@ -265,11 +265,11 @@ class _Board(BoardSession):
     def examine(self, proven: ProvenRelease, **facts: Any) -> Examination:
         """Examine the board; after the board is cleared for writing, the returned examination applies `spoil`."""
         found = super().examine(proven, **facts)
-        return _Examination(**vars(found), spoil=self.spoil)
+        return _FaultyExamination(**vars(found), spoil=self.spoil)
 
 
 @dataclass(frozen=True)
-class _Examination(Examination):
+class _FaultyExamination(Examination):
     spoil: Spoil = field(default=lambda ready: ready)
 
     def clear(self, consent: Consent) -> ClearedBoard:
@@ -281,7 +281,7 @@ def _proven(scene: str) -> tuple[ProvenRelease, KnownReleases]:
     return SCENES[scene].proven()
 
 
-def _wrong(ended: Ended, judge: Judge) -> Iterator[str]:
+def _wrong(ended: Ended, judge: SentenceJudge) -> Iterator[str]:
     situation = judge.situation
     scene, flash = situation.scene, situation.board.flash
     if ended.name == "defect":
@@ -298,14 +298,14 @@ def _wrong(ended: Ended, judge: Judge) -> Iterator[str]:
             yield f"flashing had begun, and nothing says how to complete it: {ended.error}"
 
 
-def _wrongly_done(judge: Judge) -> Iterator[str]:
+def _wrongly_done(judge: SentenceJudge) -> Iterator[str]:
     if judge.situation.board.flash != judge.situation.scene.after:
         yield "success was reported, and the flash is not as it must be"
     if judge.situation.entry():
         yield "success was reported, and the journal is still there"
 
 
-def _wrongly_failed(message: str, judge: Judge) -> Iterator[str]:
+def _wrongly_failed(message: str, judge: SentenceJudge) -> Iterator[str]:
     """Yield each requirement that an error after check 9 violates."""
     scene, flash = judge.situation.scene, judge.situation.board.flash
     if judge.states != 1:
@@ -320,7 +320,7 @@ def _wrongly_failed(message: str, judge: Judge) -> Iterator[str]:
         yield f"bytes beside the image are lost, and the error does not report it: {message}"
 
 
-def _wrong_resumed(ended: Ended, judge: Judge) -> Iterator[str]:
+def _wrong_resumed(ended: Ended, judge: SentenceJudge) -> Iterator[str]:
     if ended.name == "defect":
         found: Iterator[str] = iter((ended.error,))
     elif not ended.error:

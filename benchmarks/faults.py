@@ -32,11 +32,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.fault_judge import Situation
+from benchmarks.fault_judge import CaseSituation
 from benchmarks.fault_link import Mishaps, WirelessLink
-from benchmarks.fault_scene import SCENES, Scene
+from benchmarks.fault_scene import SCENES, FaultScene
 from benchmarks.fault_sentences import judge_of
-from benchmarks.fault_trial import Case, Outcome, Spoil, attempt, run
+from benchmarks.fault_trial import CaseOutcome, FaultCase, Spoil, attempt, run
 from benchmarks.figure import Figure, report
 from firmware_host.bootloader.an3155 import MAX_BLOCK
 from firmware_host.flashing.contents import Proof
@@ -50,13 +50,13 @@ RESYNCHRONISED = ("unplug_after", "unplug_after_sent")
 """Faults after which the board waits in the middle of a frame; their cases run with and without a reset."""
 
 
-def cases(count: int, *, seed: int) -> list[Case]:
+def cases(count: int, *, seed: int) -> list[FaultCase]:
     """Choose at most `count` cases; if a kind of fault has too many places, its places are chosen at random."""
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
     kinds = [kind for scene in SCENES for proof in Proof for kind in _kinds(scene, proof)]
     draw.shuffle(kinds)
     kinds.sort(key=len)
-    chosen: list[Case] = []
+    chosen: list[FaultCase] = []
     for index, kind in enumerate(kinds):
         share = (count - len(chosen)) // (len(kinds) - index)
         places = range(len(kind))
@@ -68,7 +68,7 @@ def cases(count: int, *, seed: int) -> list[Case]:
 class _Kind:
     """All places of one kind of fault, generated lazily, because there can be a million cases."""
 
-    first: Case
+    first: FaultCase
     numbers: range
     seeds: int
 
@@ -76,7 +76,7 @@ class _Kind:
         """Return the number of places of this kind of fault."""
         return len(self.numbers) * self.seeds
 
-    def case(self, place: int) -> Case:
+    def case(self, place: int) -> FaultCase:
         """Return the case at a place."""
         number = self.numbers[place // self.seeds]
         return replace(self.first, number=number, seed=number * 7 + place % self.seeds)
@@ -86,7 +86,7 @@ def _kinds(scene: str, proof: Proof) -> Iterator[_Kind]:
     for kind, numbers in _places(scene, proof).items():
         # A power cut can interrupt an erase in many ways, and each bit of a byte can flip.
         seeds = 40 if kind == "power_cut_in_erase" else 8 if kind.startswith("flip_") else 1
-        first = Case(scene, proof, kind, 0)
+        first = FaultCase(scene, proof, kind, 0)
         if not numbers:
             continue
         yield _Kind(first, numbers, seeds)
@@ -102,8 +102,8 @@ def _places(scene: str, proof: Proof) -> dict[str, range]:
     board = it.board(Faults())
     link = WirelessLink(board, Mishaps())
     with _silent_simulator(), tempfile.TemporaryDirectory() as folder:
-        judge = judge_of(Situation(it, board, link, Path(folder), kind="", number=0, is_lasting=False))
-        attempt(Case(scene, proof, "", 0), judge=judge, spoil=lambda ready: ready)
+        judge = judge_of(CaseSituation(it, board, link, Path(folder), kind="", number=0, is_lasting=False))
+        attempt(FaultCase(scene, proof, "", 0), judge=judge, spoil=lambda ready: ready)
     received, sent = range(1, link.received + 1), range(1, link.sent + 1)
     programs = range(1, _programs(it) + 1)
     return {
@@ -123,7 +123,7 @@ def _places(scene: str, proof: Proof) -> dict[str, range]:
     }
 
 
-def _programs(scene: Scene) -> int:
+def _programs(scene: FaultScene) -> int:
     """Return the maximum number of program operations; blank blocks and unchanged units are skipped."""
     before, after = scene.before, scene.after
     if before == after:
@@ -133,7 +133,7 @@ def _programs(scene: Scene) -> int:
     return sum(len(block) // scene.profile.program_unit for block in blocks if block.strip(scene.erased))
 
 
-def campaign(chosen: Sequence[Case], *, workers: int, spoil: Spoil | None = None) -> Iterator[Outcome]:
+def campaign(chosen: Sequence[FaultCase], *, workers: int, spoil: Spoil | None = None) -> Iterator[CaseOutcome]:
     """Run cases in this number of processes (1 means only this process); yield their outcomes in completion order.
 
     `spoil` makes the flasher faulty, and can be used only with one process.
@@ -161,11 +161,11 @@ def _silent_simulator() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _run_all(chosen: Sequence[Case]) -> list[Outcome]:
+def _run_all(chosen: Sequence[FaultCase]) -> list[CaseOutcome]:
     return list(campaign(chosen, workers=1))
 
 
-def show(outcomes: Sequence[Outcome]) -> None:
+def show(outcomes: Sequence[CaseOutcome]) -> None:
     """Print a line of results for each kind of fault, and each wrong case."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     counts = Counter((outcome.case.name, outcome.end) for outcome in outcomes)

@@ -37,7 +37,7 @@ TURNS, RUNS, QUICK_FAULTS = 3, 5, 500
 
 
 @dataclass(frozen=True)
-class Scene:
+class FlashScene:
     """One chip, an image, and the bytes around it.
 
     Attributes:
@@ -80,17 +80,17 @@ class Scene:
 
 
 SCENES = (
-    Scene("F103, 64 KiB over an older image", "stm32f103c8", 64 * KIB, 65),
-    Scene("F103, 3 of 64 pages changed", "stm32f103c8", 64 * KIB, 12.5, changed=(7, 30, 51)),
-    Scene("G071, 70 KiB over an older image", "stm32g071rb", 70 * KIB, 70),
-    Scene("L476, 300 KiB over an older image", "stm32l476rg", 300 * KIB, 70),
-    Scene("F407, 300,001 bytes over an older image", "stm32f407vg", 300_001, 65),
-    Scene("F407, the same with --read-back", "stm32f407vg", 300_001, 102, words=("--read-back",)),
-    Scene("F407, the same with 93 KB beside it that are kept", "stm32f407vg", 300_001, 90, beside=93_215),
+    FlashScene("F103, 64 KiB over an older image", "stm32f103c8", 64 * KIB, 65),
+    FlashScene("F103, 3 of 64 pages changed", "stm32f103c8", 64 * KIB, 12.5, changed=(7, 30, 51)),
+    FlashScene("G071, 70 KiB over an older image", "stm32g071rb", 70 * KIB, 70),
+    FlashScene("L476, 300 KiB over an older image", "stm32l476rg", 300 * KIB, 70),
+    FlashScene("F407, 300,001 bytes over an older image", "stm32f407vg", 300_001, 65),
+    FlashScene("F407, the same with --read-back", "stm32f407vg", 300_001, 102, words=("--read-back",)),
+    FlashScene("F407, the same with 93 KB beside it that are kept", "stm32f407vg", 300_001, 90, beside=93_215),
 )
 
 
-def figures(scenes: Sequence[Scene] = SCENES, *, turns: int = TURNS) -> Iterator[Figure]:
+def figures(scenes: Sequence[FlashScene] = SCENES, *, turns: int = TURNS) -> Iterator[Figure]:
     """Yield a figure for each scene; the first scene is also measured with stm32loader and with an unchanged image."""
     for scene in scenes:
         old, new = scene.image(1), scene.image(2)
@@ -115,7 +115,7 @@ def figures(scenes: Sequence[Scene] = SCENES, *, turns: int = TURNS) -> Iterator
     yield Figure(name, statistics.median(again), "s", 0.8, times="The whole process.", runs=tuple(again))
 
 
-def compared(scene: Scene, runs: Sequence[tuple[float, float]]) -> Figure:
+def compared(scene: FlashScene, runs: Sequence[tuple[float, float]]) -> Figure:
     """Return the figure of a scene from ⟨our seconds, stm32flash's seconds⟩ of each turn."""
     shares = [PERCENT * one / other for one, other in runs]
     one, other = (statistics.median(column) for column in zip(*runs, strict=True))
@@ -130,7 +130,7 @@ def compared(scene: Scene, runs: Sequence[tuple[float, float]]) -> Figure:
     )
 
 
-def ours(scene: Scene, folder: Path, *, over: bytes, wanted: bytes) -> float:
+def ours(scene: FlashScene, folder: Path, *, over: bytes, wanted: bytes) -> float:
     """Measure a whole `blockota flash` process.
 
     Raises:
@@ -148,7 +148,7 @@ def ours(scene: Scene, folder: Path, *, over: bytes, wanted: bytes) -> float:
 
 
 @contextmanager
-def bench(scene: Scene, old: bytes, new: bytes) -> Iterator[Path]:
+def bench(scene: FlashScene, old: bytes, new: bytes) -> Iterator[Path]:
     """Publish the two images on a new chain; yield a technician's folder with settings and the images in the store."""
     profile = PROFILES[scene.part]
     region = Region(BASE, profile.flash_size)

@@ -18,9 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-from benchmarks.fleet_ddi_device import DdiDevice
-from benchmarks.fleet_diary import LAST, DeviceStart, Fault, FleetDevice, FleetRelease
-from benchmarks.fleet_judge import Verdict, judge_log
+from benchmarks.fleet_ddi_device import SimulatedDdiDevice
+from benchmarks.fleet_diary import LAST, DeviceFault, DeviceStart, FleetDevice, FleetRelease
+from benchmarks.fleet_judge import FleetVerdict, judge_log
 from benchmarks.fleet_lwm2m_device import ConstrainedDevice
 from benchmarks.fleet_mqtt_device import BrokerPlace, MqttDevice
 from benchmarks.fleet_relay import TcpRelay
@@ -68,8 +68,8 @@ class CampaignResult:
         logged: seconds from the confirmation of the last release's block to the last log entry about this release.
     """
 
-    verdict: Verdict
-    faults: Counter[tuple[str, Fault]] = field(default_factory=Counter)
+    verdict: FleetVerdict
+    faults: Counter[tuple[str, DeviceFault]] = field(default_factory=Counter)
     unverified: int = 0
     stuck: list[str] = field(default_factory=list)
     kills: int = 0
@@ -121,7 +121,7 @@ def run_campaign(site: FleetSite, plan: CampaignPlan) -> CampaignResult:
 async def _device(site: FleetSite, stack: AsyncExitStack, face: str, start: DeviceStart, secret: str) -> FleetDevice:
     """Make a device. A constrained device and an MQTT device each get a relay of their own."""
     if face == "ddi":
-        return DdiDevice(start, secret, site.ports["ddi"])
+        return SimulatedDdiDevice(start, secret, site.ports["ddi"])
     if face == "lwm2m":
         return await stack.enter_async_context(ConstrainedDevice.started(start, site.ports["lwm2m"]))
     relay = await stack.enter_async_context(TcpRelay.opened(site.ports["mqtt"]))
@@ -137,7 +137,7 @@ class _Campaign:
     ) -> None:
         self._site, self._plan, self._fleet, self._releases = site, plan, fleet, releases
         self._draw = random.Random(plan.seed)  # noqa: S311 - a draw that can be repeated
-        self._decks: dict[str, list[Fault]] = {}
+        self._decks: dict[str, list[DeviceFault]] = {}
         self._kills = 0
         self._stuck: list[str] = []
 
@@ -172,7 +172,7 @@ class _Campaign:
             logged,
         )
 
-    def _shares(self) -> Iterator[dict[FleetDevice, list[Fault]]]:
+    def _shares(self) -> Iterator[dict[FleetDevice, list[DeviceFault]]]:
         """Yield the faults of each device, for each round."""
         places = self._plan.rounds * len(self._fleet)
         counts = [
@@ -182,24 +182,24 @@ class _Campaign:
         for _ in range(self._plan.rounds):
             yield {device: self._faults(device, next(given)) for device in self._fleet}
 
-    def _faults(self, device: FleetDevice, count: int) -> list[Fault]:
+    def _faults(self, device: FleetDevice, count: int) -> list[DeviceFault]:
         """Draw the faults of a device. All kinds are equally frequent. A fault that ends the delivery comes last."""
         deck = self._decks.setdefault(device.face, [])
-        chosen: list[Fault] = []
+        chosen: list[DeviceFault] = []
         while len(chosen) < count:
             if not deck:
                 deck += device.FAULTS
                 self._draw.shuffle(deck)
             fault = deck.pop()
             is_too_much = fault in LAST and LAST & set(chosen)
-            if is_too_much or (fault is Fault.POSTPONEMENT and chosen.count(fault) == _POSTPONEMENTS):
+            if is_too_much or (fault is DeviceFault.POSTPONEMENT and chosen.count(fault) == _POSTPONEMENTS):
                 deck.insert(0, fault)
                 continue
             chosen.append(fault)
         return sorted(chosen, key=lambda one: one in LAST)
 
     async def _round(
-        self, release: FleetRelease, faults: Mapping[FleetDevice, list[Fault]], *, is_killed: bool
+        self, release: FleetRelease, faults: Mapping[FleetDevice, list[DeviceFault]], *, is_killed: bool
     ) -> float:
         """Publish a release, and let all devices install it; return the time at which its block was confirmed."""
         confirmed = await asyncio.to_thread(self._site.publish, release.version, release.image)

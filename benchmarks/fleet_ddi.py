@@ -52,7 +52,7 @@ _READ = 1 << 18
 
 
 @dataclass(frozen=True)
-class Place:
+class DownloadServer:
     """A server from which the clients download: the DDI face or nginx.
 
     Attributes:
@@ -75,7 +75,8 @@ def figures(clients: int = CLIENTS, size: int = SIZE, *, runs: int = 5) -> Itera
         for certificate in (None, pem):
             with served(folder, certificate) as ours, nginx(folder, certificate=certificate) as url:
                 ways = (
-                    partial(seconds_of, partial(run_clients, place, clients, digest)) for place in (ours, Place(url))
+                    partial(seconds_of, partial(run_clients, place, clients, digest))
+                    for place in (ours, DownloadServer(url))
                 )
                 pairs = in_turns(*ways, runs=runs)
             kind = "HTTPS" if certificate else "HTTP"
@@ -84,7 +85,7 @@ def figures(clients: int = CLIENTS, size: int = SIZE, *, runs: int = 5) -> Itera
             yield duration(name, pairs, at_most=200, times=f"{mine:.2f} s / {other:.2f} s")
 
 
-def run_clients(place: Place, clients: int, digest: bytes) -> None:
+def run_clients(place: DownloadServer, clients: int, digest: bytes) -> None:
     """Let all clients download the image at the same time.
 
     Raises:
@@ -96,7 +97,7 @@ def run_clients(place: Place, clients: int, digest: bytes) -> None:
             raise ValueError(f"clients of {place.url} got other bytes")
 
 
-def fetch(place: Place, number: int) -> bytes:
+def fetch(place: DownloadServer, number: int) -> bytes:
     """Poll, request the action, and download its image as one client; return the SHA-256 of the received bytes.
 
     nginx serves the image only.
@@ -137,12 +138,12 @@ def _document(connection: http.client.HTTPConnection, path: str, headers: dict[s
 
 
 @contextmanager
-def served(folder: Path, certificate: Path | None) -> Iterator[Place]:
+def served(folder: Path, certificate: Path | None) -> Iterator[DownloadServer]:
     """Serve the image of a folder to devices, in another process."""
     command = [sys.executable, "-m", "benchmarks.fleet_ddi", str(folder), *([str(certificate)] if certificate else [])]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield Place(*(process.stdout.readline().split() if process.stdout else ()))
+            yield DownloadServer(*(process.stdout.readline().split() if process.stdout else ()))
         finally:
             process.terminate()
 

@@ -15,15 +15,15 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.fleet_diary import DeviceStart, Fault, FleetDevice, FleetRelease
-from benchmarks.fleet_http import HttpAnswer, HttpClient
+from benchmarks.fleet_diary import DeviceFault, DeviceStart, FleetDevice, FleetRelease
+from benchmarks.fleet_http import FleetAnswer, FleetConnection
 from blockota.model.receipt import EntryKind, EvidenceLevel
 
 _POLL, _FLOOD, _AWAY = 0.7, 5, 0.3
 _SPOILED = (b'{"id": "1", "status": {"exec', b'{"status": {}, "status": {}}', b"\xff\x00", b"[]", b"{}")
 
 
-class DdiDevice(FleetDevice):
+class SimulatedDdiDevice(FleetDevice):
     """The device.
 
     Args:
@@ -33,54 +33,67 @@ class DdiDevice(FleetDevice):
     """
 
     face = "ddi"
-    FAULTS: tuple[Fault, ...] = (
-        *(Fault.RESET_TRANSFER, Fault.LOST_ANSWER, Fault.SPOILED_MESSAGE, Fault.DUPLICATE, Fault.SPOILED_IMAGE),
-        *(Fault.REFUSAL, Fault.BARE_CLAIM, Fault.NOT_FETCHED, Fault.WRONG_VERSION, Fault.OTHER_DEVICE, Fault.OTHER_JOB),
+    FAULTS: tuple[DeviceFault, ...] = (
+        *(
+            DeviceFault.RESET_TRANSFER,
+            DeviceFault.LOST_ANSWER,
+            DeviceFault.SPOILED_MESSAGE,
+            DeviceFault.DUPLICATE,
+            DeviceFault.SPOILED_IMAGE,
+        ),
+        *(
+            DeviceFault.REFUSAL,
+            DeviceFault.BARE_CLAIM,
+            DeviceFault.NOT_FETCHED,
+            DeviceFault.WRONG_VERSION,
+            DeviceFault.OTHER_DEVICE,
+            DeviceFault.OTHER_JOB,
+        ),
     )
 
     def __init__(self, start: DeviceStart, token: str, port: int) -> None:
         super().__init__(start)
         self._root = f"/default/controller/v1/{self.number}"
-        self._http = HttpClient(port, {"Authorization": f"TargetToken {token}"})
-        self._injections: Mapping[Fault, Callable[[FleetRelease], Awaitable[None]]] = {
-            Fault.SPOILED_MESSAGE: self._send_spoiled,
-            Fault.WRONG_VERSION: self._state_wrong_version,
-            Fault.OTHER_DEVICE: self._pose,
-            Fault.OTHER_JOB: self._answer_other_job,
+        self._http = FleetConnection(port, {"Authorization": f"TargetToken {token}"})
+        self._injections: Mapping[DeviceFault, Callable[[FleetRelease], Awaitable[None]]] = {
+            DeviceFault.SPOILED_MESSAGE: self._send_spoiled,
+            DeviceFault.WRONG_VERSION: self._state_wrong_version,
+            DeviceFault.OTHER_DEVICE: self._pose,
+            DeviceFault.OTHER_JOB: self._answer_other_job,
         }
 
     async def start(self) -> None:
         """Report the image that the device runs before its first update."""
         await self._report()
 
-    async def inject(self, fault: Fault, release: FleetRelease) -> bool:
+    async def inject(self, fault: DeviceFault, release: FleetRelease) -> bool:
         """Inject the fault if it is independent of an update; return whether the fault was injected."""
         if fault not in self._injections:
             return False
         await self._injections[fault](release)
         return True
 
-    async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> bool:
+    async def attempt(self, release: FleetRelease, fault: DeviceFault | None, *, is_last: bool) -> bool:
         """Take the action once. Every try before the last try fails."""
         link, artifact = await self._action(release)
-        if fault is Fault.REFUSAL:
+        if fault is DeviceFault.REFUSAL:
             text = self.text(fault)
             if await self._feedback(link, "rejected", "failure", text):
                 self.note_text(EntryKind.REFUSAL, text)
                 self.diary.given_up.add(release.sha256)
                 return True
             return False
-        if fault is Fault.NOT_FETCHED:
+        if fault is DeviceFault.NOT_FETCHED:
             await self._feedback(link, "closed", "success")
-        image = await self._fetch(artifact, is_cut=fault is Fault.RESET_TRANSFER)
+        image = await self._fetch(artifact, is_cut=fault is DeviceFault.RESET_TRANSFER)
         if not image:
             return False
-        if fault is Fault.SPOILED_IMAGE:
+        if fault is DeviceFault.SPOILED_IMAGE:
             image = self.spoiled(image)
         is_whole = hashlib.sha256(image).digest() == release.sha256
-        if fault is not Fault.SPOILED_IMAGE and not is_whole:
+        if fault is not DeviceFault.SPOILED_IMAGE and not is_whole:
             self.diary.unverified += 1  # the gateway served other bytes
-        if fault is Fault.BARE_CLAIM:
+        if fault is DeviceFault.BARE_CLAIM:
             await self._feedback(link, "closed", "success")
             await self._report()
         elif is_last and is_whole:
@@ -138,19 +151,19 @@ class DdiDevice(FleetDevice):
         return (await self._ask(f"{self._root}/configData", "PUT", body)).status
 
     async def _feedback(
-        self, link: str, execution: str, finished: str, *details: str, fault: Fault | None = None
+        self, link: str, execution: str, finished: str, *details: str, fault: DeviceFault | None = None
     ) -> bool:
         """Send feedback, and return whether the gateway accepted it."""
         status = {"execution": execution, "result": {"finished": finished}, "details": details}
         body = json.dumps({"id": "1", "status": status}).encode()
-        if fault is Fault.LOST_ANSWER:
+        if fault is DeviceFault.LOST_ANSWER:
             await self._ask(f"{link}/feedback", "POST", body, cut_after=-1)
         answer = await self._ask(f"{link}/feedback", "POST", body)
-        if fault is Fault.DUPLICATE:
+        if fault is DeviceFault.DUPLICATE:
             await self._ask(f"{link}/feedback", "POST", body)
         return answer.status == HTTPStatus.OK
 
-    async def _ask(self, path: str, method: str = "GET", body: bytes | None = None, **options: Any) -> HttpAnswer:
+    async def _ask(self, path: str, method: str = "GET", body: bytes | None = None, **options: Any) -> FleetAnswer:
         """Send a request again and again until it is answered."""
         while True:
             with suppress(OSError, TimeoutError):

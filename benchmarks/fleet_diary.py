@@ -19,7 +19,7 @@ from blockota.model.receipt import EntryKind, EvidenceLevel
 from tests.support.receipts import SigningDevice
 
 
-class Fault(StrEnum):
+class DeviceFault(StrEnum):
     """A fault that a device or its network injects."""
 
     # The network.
@@ -51,7 +51,7 @@ class Fault(StrEnum):
     CHANGED_EVENT = "an event with the number of another one"
 
 
-LAST = frozenset({Fault.REFUSAL})
+LAST = frozenset({DeviceFault.REFUSAL})
 """Faults after which a device no longer gets the release."""
 
 
@@ -94,7 +94,7 @@ class Diary:
     confirmed: list[tuple[bytes, float]] = field(default_factory=list)
     reports: list[tuple[bytes, EvidenceLevel]] = field(default_factory=list)
     texts: list[tuple[EntryKind, str, int | None]] = field(default_factory=list)
-    faults: Counter[Fault] = field(default_factory=Counter)
+    faults: Counter[DeviceFault] = field(default_factory=Counter)
     unverified: int = 0
     given_up: set[bytes] = field(default_factory=set)
 
@@ -124,7 +124,7 @@ class FleetDevice(ABC):
     """
 
     face = ""
-    FAULTS: tuple[Fault, ...] = ()
+    FAULTS: tuple[DeviceFault, ...] = ()
 
     def __init__(self, start: DeviceStart) -> None:
         self.number, self.signer, self.releases, self.runs = start.number, start.signer, start.releases, start.runs
@@ -140,11 +140,11 @@ class FleetDevice(ABC):
         """Report the image that the device runs before its first update."""
 
     @abstractmethod
-    async def inject(self, fault: Fault, release: FleetRelease) -> bool:
+    async def inject(self, fault: DeviceFault, release: FleetRelease) -> bool:
         """Inject the fault if it is independent of an update; return whether the fault was injected."""
 
     @abstractmethod
-    async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> bool:
+    async def attempt(self, release: FleetRelease, fault: DeviceFault | None, *, is_last: bool) -> bool:
         """Try once to get a release.
 
         Args:
@@ -159,7 +159,7 @@ class FleetDevice(ABC):
     async def finish(self) -> None:  # noqa: B027 - most faces are ready
         """Be ready for the judge."""
 
-    async def update(self, release: FleetRelease, faults: Sequence[Fault]) -> None:
+    async def update(self, release: FleetRelease, faults: Sequence[DeviceFault]) -> None:
         """Install a release after some faults."""
         for place, fault in enumerate(faults, 1):
             if not await self.inject(fault, release):

@@ -18,7 +18,7 @@ _CONTEXT = ssl.create_default_context(cafile=str(CERTIFICATE))
 
 
 @dataclass(frozen=True)
-class HttpAnswer:
+class FleetAnswer:
     """An answer. The answer to a request; a truncated body is shorter than the answer's header states."""
 
     status: int
@@ -27,7 +27,7 @@ class HttpAnswer:
 
 
 @dataclass
-class HttpClient:
+class FleetConnection:
     """A device's only connection to the gateway, which is opened again after a loss.
 
     Attributes:
@@ -47,7 +47,7 @@ class HttpClient:
         *,
         headers: Mapping[str, str] | None = None,
         cut_after: int | None = None,
-    ) -> HttpAnswer:
+    ) -> FleetAnswer:
         """Send a request.
 
         Args:
@@ -70,7 +70,7 @@ class HttpClient:
 
     async def _ask(
         self, path: str, method: str, body: bytes | None, headers: Mapping[str, str], cut_after: int | None
-    ) -> HttpAnswer:
+    ) -> FleetAnswer:
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self.port, ssl=_CONTEXT, limit=_LIMIT)
         reader, writer = self._streams
@@ -83,14 +83,14 @@ class HttpClient:
         if cut_after == -1:
             await asyncio.sleep(0)
             self.reset()
-            return HttpAnswer(0, {}, b"")
+            return FleetAnswer(0, {}, b"")
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         found = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:]) if name}
         size = int(found.get("content-length", "0"))
         content = await reader.readexactly(size if cut_after is None else min(cut_after, size))
         if cut_after is not None or found.get("connection") == "close":
             self.reset()
-        return HttpAnswer(int(head[0].split()[1]), found, content)
+        return FleetAnswer(int(head[0].split()[1]), found, content)
 
     def reset(self) -> None:
         """Reset the connection, so that the peer gets a RST instead of a FIN."""

@@ -22,7 +22,7 @@ _OWN = re.compile(r"\(\w+ \d+, \d+\)")
 
 
 @dataclass
-class Verdict:
+class FleetVerdict:
     """The errors in a log.
 
     Attributes:
@@ -38,9 +38,9 @@ class Verdict:
     doubled: list[str] = field(default_factory=list)
 
 
-def judge_log(entries: Sequence[LogEntry], diaries: Iterable[Diary]) -> Verdict:
+def judge_log(entries: Sequence[LogEntry], diaries: Iterable[Diary]) -> FleetVerdict:
     """Compare a log with the diaries of all devices."""
-    verdict = Verdict(len(entries))
+    verdict = FleetVerdict(len(entries))
     of_device: defaultdict[int, list[LogEntry]] = defaultdict(list)
     for entry in entries:
         of_device[entry.device].append(entry)
@@ -98,7 +98,7 @@ def _false(entries: Iterable[LogEntry], diary: Diary) -> Iterator[str]:
 
 
 def _compare(
-    verdict: Verdict,
+    verdict: FleetVerdict,
     diary: Diary,
     expected: Mapping[tuple[EntryKind, bytes | None], int],
     found: Mapping[tuple[EntryKind, bytes | None], int],
@@ -112,7 +112,7 @@ def _compare(
             verdict.doubled.append(text)
 
 
-def _compare_texts(verdict: Verdict, diary: Diary, entries: Iterable[LogEntry]) -> None:
+def _compare_texts(verdict: FleetVerdict, diary: Diary, entries: Iterable[LogEntry]) -> None:
     """Compare the texts of a device: the log must contain each acknowledged text once, and other texts at most once."""
     found = Counter((entry.kind, entry.source or "") for entry in entries if _OWN.search(entry.source or ""))
     for kind, text, _ in diary.texts:

@@ -19,7 +19,7 @@ from aiocoap.error import Error as CoapError
 from aiocoap.numbers.codes import BAD_REQUEST, METHOD_NOT_ALLOWED, NOT_FOUND
 from aiocoap.resource import PathCapable, Resource, Site
 
-from benchmarks.fleet_diary import DeviceStart, Fault, FleetDevice, FleetRelease
+from benchmarks.fleet_diary import DeviceFault, DeviceStart, FleetDevice, FleetRelease
 from benchmarks.fleet_relay import UdpRelay
 from blockota.formats import cbor
 from blockota.messaging.topics import ThingEvent
@@ -29,7 +29,7 @@ _IDLE, _DOWNLOADING, _DOWNLOADED, _UPDATING = range(4)
 _SUCCESS, _LOST, _SPOILED, _UNSUPPORTED, _FAILED = 1, 4, 5, 6, 8
 """Values of resource 5/0/5."""
 _ANSWER, _READ, _BLOCK, _OPAQUE = 8, 4, 6, 42
-_NETWORK = (Fault.LOST_DATAGRAM, Fault.DOUBLED_DATAGRAM, Fault.SPOILED_DATAGRAM)
+_NETWORK = (DeviceFault.LOST_DATAGRAM, DeviceFault.DOUBLED_DATAGRAM, DeviceFault.SPOILED_DATAGRAM)
 
 
 class ConstrainedDevice(FleetDevice):
@@ -44,8 +44,14 @@ class ConstrainedDevice(FleetDevice):
     face = "lwm2m"
     FAULTS = (
         *_NETWORK,
-        *(Fault.SPOILED_IMAGE, Fault.REFUSAL, Fault.RESTART, Fault.ROLLBACK, Fault.WRONG_VERSION),
-        *(Fault.DOUBLED_EVENT, Fault.CHANGED_EVENT),
+        *(
+            DeviceFault.SPOILED_IMAGE,
+            DeviceFault.REFUSAL,
+            DeviceFault.RESTART,
+            DeviceFault.ROLLBACK,
+            DeviceFault.WRONG_VERSION,
+        ),
+        *(DeviceFault.DOUBLED_EVENT, DeviceFault.CHANGED_EVENT),
     )
 
     def __init__(self, start: DeviceStart, relay: UdpRelay, images: int) -> None:
@@ -88,25 +94,29 @@ class ConstrainedDevice(FleetDevice):
         """Let the gateway read the device again, because the gateway may have been killed after its last read."""
         await self._until_read("5/0/5")
 
-    async def inject(self, fault: Fault, release: FleetRelease) -> bool:
+    async def inject(self, fault: DeviceFault, release: FleetRelease) -> bool:
         """Inject the fault if it is independent of an update; return whether the fault was injected."""
-        if fault is Fault.WRONG_VERSION:
+        if fault is DeviceFault.WRONG_VERSION:
             self._stated = release.version if self._signs else "9.9.9"
             await self._until_read("3/0/3")
             self._stated = ""
-        elif fault in (Fault.DOUBLED_EVENT, Fault.CHANGED_EVENT):
+        elif fault in (DeviceFault.DOUBLED_EVENT, DeviceFault.CHANGED_EVENT):
             await self._event(fault)
         else:
             return False
         return True
 
-    async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> bool:
+    async def attempt(self, release: FleetRelease, fault: DeviceFault | None, *, is_last: bool) -> bool:
         """Try once to get a release. Every try before the last try fails."""
         if fault in _NETWORK:
-            name = {Fault.LOST_DATAGRAM: "lost", Fault.DOUBLED_DATAGRAM: "doubled", Fault.SPOILED_DATAGRAM: "spoiled"}
+            name = {
+                DeviceFault.LOST_DATAGRAM: "lost",
+                DeviceFault.DOUBLED_DATAGRAM: "doubled",
+                DeviceFault.SPOILED_DATAGRAM: "spoiled",
+            }
             setattr(self._relay, name[fault], self.draw.randrange(1, 4))
         uri = await self._offered(release)
-        if fault is Fault.RESTART:
+        if fault is DeviceFault.RESTART:
             self._state, self._result = _IDLE, 0
             await self._register()
             return True
@@ -115,26 +125,26 @@ class ConstrainedDevice(FleetDevice):
         if self._state != _DOWNLOADING or len(image) < len(release.image):
             self._state = _IDLE
             return False
-        if fault is Fault.SPOILED_IMAGE:
+        if fault is DeviceFault.SPOILED_IMAGE:
             image = self.spoiled(image)
         is_whole = hashlib.sha256(image).digest() == release.sha256
-        if fault is not Fault.SPOILED_IMAGE and not is_whole:
+        if fault is not DeviceFault.SPOILED_IMAGE and not is_whole:
             self.diary.unverified += 1  # the gateway served other bytes
-        if not is_whole or fault is Fault.REFUSAL or not (is_last or fault is Fault.ROLLBACK):
-            reasons = {Fault.SPOILED_IMAGE: _SPOILED, Fault.REFUSAL: _UNSUPPORTED}
+        if not is_whole or fault is DeviceFault.REFUSAL or not (is_last or fault is DeviceFault.ROLLBACK):
+            reasons = {DeviceFault.SPOILED_IMAGE: _SPOILED, DeviceFault.REFUSAL: _UNSUPPORTED}
             await self._end(reasons.get(fault, _LOST) if fault else _LOST)
-            if fault is Fault.REFUSAL:
+            if fault is DeviceFault.REFUSAL:
                 self.diary.given_up.add(release.sha256)
             return True
         return await self._install(release, image, fault)
 
-    async def _install(self, release: FleetRelease, image: bytes, fault: Fault | None) -> bool:
+    async def _install(self, release: FleetRelease, image: bytes, fault: DeviceFault | None) -> bool:
         """Wait for the command to install the image, and install it; return False if the command does not come."""
         self._state = _DOWNLOADED
         await self._until(lambda: self._state != _DOWNLOADED)
         if self._state != _UPDATING:
             return False
-        if fault is Fault.ROLLBACK:
+        if fault is DeviceFault.ROLLBACK:
             await self._register()
             await self._end(_FAILED)
             return True
@@ -204,11 +214,11 @@ class ConstrainedDevice(FleetDevice):
         if answer.code is NOT_FOUND:  # the gateway was restarted
             await self._register()
 
-    async def _event(self, fault: Fault) -> None:
+    async def _event(self, fault: DeviceFault) -> None:
         self._events += 1
         event = ThingEvent(self._events, "alarm", 3, body=self.text("alarm"))
         while True:
-            for _ in range(2 if fault is Fault.DOUBLED_EVENT else 1):
+            for _ in range(2 if fault is DeviceFault.DOUBLED_EVENT else 1):
                 answer = await self._send(POST, "events", event.encode())
             if answer.code.is_successful():
                 break
@@ -216,7 +226,7 @@ class ConstrainedDevice(FleetDevice):
             await asyncio.sleep(1)
         _, index = cbor.decode(answer.payload)
         self.note_text(EntryKind.EVENT, event.text, index)
-        if fault is Fault.CHANGED_EVENT:
+        if fault is DeviceFault.CHANGED_EVENT:
             other = ThingEvent(self._events, "alarm", 3, body=self.text("changed"))
             if (await self._send(POST, "events", other.encode())).code.is_successful():
                 raise AssertionError("the gateway accepted two different events with the same number")

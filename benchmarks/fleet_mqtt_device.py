@@ -17,8 +17,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NoReturn
 
-from benchmarks.fleet_diary import DeviceStart, Fault, FleetDevice, FleetRelease
-from benchmarks.fleet_http import HttpClient
+from benchmarks.fleet_diary import DeviceFault, DeviceStart, FleetDevice, FleetRelease
+from benchmarks.fleet_http import FleetConnection
 from blockota.errors import MessagingError
 from blockota.formats import cbor
 from blockota.formats.jws import base64url, from_base64url
@@ -72,32 +72,51 @@ class MqttDevice(FleetDevice):
     """
 
     face = "mqtt"
-    FAULTS: tuple[Fault, ...] = (
-        *(Fault.RESET_TRANSFER, Fault.RESET_SESSION, Fault.LOST_ANSWER, Fault.SPOILED_MESSAGE, Fault.DUPLICATE),
-        *(Fault.SPOILED_IMAGE, Fault.REFUSAL, Fault.POSTPONEMENT, Fault.ROLLBACK, Fault.BARE_CLAIM, Fault.FALSE_CLAIM),
-        *(Fault.WRONG_VERSION, Fault.REPLAY, Fault.FORGERY, Fault.OTHER_DEVICE, Fault.OTHER_JOB),
-        *(Fault.DOUBLED_EVENT, Fault.CHANGED_EVENT),
+    FAULTS: tuple[DeviceFault, ...] = (
+        *(
+            DeviceFault.RESET_TRANSFER,
+            DeviceFault.RESET_SESSION,
+            DeviceFault.LOST_ANSWER,
+            DeviceFault.SPOILED_MESSAGE,
+            DeviceFault.DUPLICATE,
+        ),
+        *(
+            DeviceFault.SPOILED_IMAGE,
+            DeviceFault.REFUSAL,
+            DeviceFault.POSTPONEMENT,
+            DeviceFault.ROLLBACK,
+            DeviceFault.BARE_CLAIM,
+            DeviceFault.FALSE_CLAIM,
+        ),
+        *(
+            DeviceFault.WRONG_VERSION,
+            DeviceFault.REPLAY,
+            DeviceFault.FORGERY,
+            DeviceFault.OTHER_DEVICE,
+            DeviceFault.OTHER_JOB,
+        ),
+        *(DeviceFault.DOUBLED_EVENT, DeviceFault.CHANGED_EVENT),
     )
 
     def __init__(self, start: DeviceStart, place: BrokerPlace) -> None:
         super().__init__(start)
-        self._place, self._http = place, HttpClient(place.images)
+        self._place, self._http = place, FleetConnection(place.images)
         self._connection: BrokerConnection | None = None
         self.online, self._notified = asyncio.Event(), asyncio.Event()
         self._answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._acks: defaultdict[int, asyncio.Queue[list[Any]]] = defaultdict(asyncio.Queue)
         self._tokens = self._events = 0
         self._statements: list[tuple[bytes, bytes]] = []
-        self._injections: Mapping[Fault, Callable[[FleetRelease], Awaitable[None]]] = {
-            Fault.RESET_SESSION: self._reset_session,
-            Fault.SPOILED_MESSAGE: self._send_spoiled,
-            Fault.WRONG_VERSION: self._state_wrong_version,
-            Fault.REPLAY: self._replay,
-            Fault.FORGERY: self._forge,
-            Fault.OTHER_DEVICE: self._pose,
-            Fault.OTHER_JOB: self._answer_other_job,
-            Fault.DOUBLED_EVENT: self._send_event_twice,
-            Fault.CHANGED_EVENT: self._change_event,
+        self._injections: Mapping[DeviceFault, Callable[[FleetRelease], Awaitable[None]]] = {
+            DeviceFault.RESET_SESSION: self._reset_session,
+            DeviceFault.SPOILED_MESSAGE: self._send_spoiled,
+            DeviceFault.WRONG_VERSION: self._state_wrong_version,
+            DeviceFault.REPLAY: self._replay,
+            DeviceFault.FORGERY: self._forge,
+            DeviceFault.OTHER_DEVICE: self._pose,
+            DeviceFault.OTHER_JOB: self._answer_other_job,
+            DeviceFault.DOUBLED_EVENT: self._send_event_twice,
+            DeviceFault.CHANGED_EVENT: self._change_event,
         }
 
     async def live(self) -> NoReturn:
@@ -120,7 +139,7 @@ class MqttDevice(FleetDevice):
         """Report the image that the device runs before its first update."""
         await self.report()
 
-    async def inject(self, fault: Fault, release: FleetRelease) -> bool:
+    async def inject(self, fault: DeviceFault, release: FleetRelease) -> bool:
         """Inject the fault if it is independent of an update; return whether the fault was injected."""
         if fault not in self._injections:
             return False
@@ -140,21 +159,21 @@ class MqttDevice(FleetDevice):
         self._statements.append((release.sha256, raw))
         self.note_report(release.sha256, EvidenceLevel.A)
 
-    async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> bool:
+    async def attempt(self, release: FleetRelease, fault: DeviceFault | None, *, is_last: bool) -> bool:
         """Take the job once. Every try before the last try fails."""
         job, document = await self._next_job(release)
-        if fault in (Fault.REFUSAL, Fault.POSTPONEMENT):
-            await (self._refuse if fault is Fault.REFUSAL else self._postpone)(job, document)
-        elif fault in (Fault.BARE_CLAIM, Fault.FALSE_CLAIM, Fault.ROLLBACK):
+        if fault in (DeviceFault.REFUSAL, DeviceFault.POSTPONEMENT):
+            await (self._refuse if fault is DeviceFault.REFUSAL else self._postpone)(job, document)
+        elif fault in (DeviceFault.BARE_CLAIM, DeviceFault.FALSE_CLAIM, DeviceFault.ROLLBACK):
             await self._claim(job, release, fault)
         else:
-            image = await self._fetch(document, is_cut=fault is Fault.RESET_TRANSFER)
-            if fault is Fault.SPOILED_IMAGE:
+            image = await self._fetch(document, is_cut=fault is DeviceFault.RESET_TRANSFER)
+            if fault is DeviceFault.SPOILED_IMAGE:
                 image = self.spoiled(image)
             if is_last and hashlib.sha256(image).digest() == release.sha256:
                 await self._succeed(job, document, image, fault)
                 return True
-            if fault is not Fault.SPOILED_IMAGE and hashlib.sha256(image).digest() != release.sha256:
+            if fault is not DeviceFault.SPOILED_IMAGE and hashlib.sha256(image).digest() != release.sha256:
                 self.diary.unverified += 1  # the gateway served other bytes
             await self._fail(job, fault)
         return True
@@ -190,14 +209,14 @@ class MqttDevice(FleetDevice):
             await asyncio.sleep(0.1 if len(found) < size else 0)
         return found
 
-    async def _succeed(self, job: str, document: Mapping[str, Any], image: bytes, fault: Fault | None) -> None:
+    async def _succeed(self, job: str, document: Mapping[str, Any], image: bytes, fault: DeviceFault | None) -> None:
         """Install the image, and report it with a signed statement."""
         self.install(document["version"], image)
         sha256 = self.runs.sha256
         _, raw = self.signer.state(sha256, nonce=from_base64url(document["nonce"]))
         details = {"sha256": sha256.hex(), "version": self.runs.version, "receipt": base64url(raw)}
-        answer = await self._update(job, "SUCCEEDED", details, is_lost=fault is Fault.LOST_ANSWER)
-        if fault is Fault.DUPLICATE:
+        answer = await self._update(job, "SUCCEEDED", details, is_lost=fault is DeviceFault.LOST_ANSWER)
+        if fault is DeviceFault.DUPLICATE:
             await self._update(job, "SUCCEEDED", details)
         if answer["accepted"]:
             self._statements.append((sha256, raw))
@@ -205,33 +224,33 @@ class MqttDevice(FleetDevice):
         else:  # the nonce is older than two statements
             await self.report()
 
-    async def _fail(self, job: str, fault: Fault | None) -> None:
+    async def _fail(self, job: str, fault: DeviceFault | None) -> None:
         text = self.text(fault or "failed")
-        answer = await self._update(job, "FAILED", {"reason": text}, is_lost=fault is Fault.LOST_ANSWER)
-        if fault is Fault.DUPLICATE:
+        answer = await self._update(job, "FAILED", {"reason": text}, is_lost=fault is DeviceFault.LOST_ANSWER)
+        if fault is DeviceFault.DUPLICATE:
             await self._update(job, "FAILED", {"reason": text})
         if answer["accepted"]:
             self.note_text(EntryKind.EVENT, text)
 
     async def _refuse(self, job: str, document: Mapping[str, Any]) -> None:
-        text = self.text(Fault.REFUSAL)
+        text = self.text(DeviceFault.REFUSAL)
         if (await self._update(job, "REJECTED", {"reason": text}))["accepted"]:
             self.note_text(EntryKind.REFUSAL, text)
             self.diary.given_up.add(bytes.fromhex(document["sha256"]))
 
     async def _postpone(self, job: str, document: Mapping[str, Any]) -> None:
-        text, details = self.text(Fault.POSTPONEMENT), {"postponedUntil": str(int(time.time()) + 2)}
+        text, details = self.text(DeviceFault.POSTPONEMENT), {"postponedUntil": str(int(time.time()) + 2)}
         if self.draw.random() < 1 / 2:
             nonce, image = from_base64url(document["nonce"]), bytes.fromhex(document["sha256"])
             details["receipt"] = base64url(self.signer.state(image, nonce=nonce, kind=POSTPONES)[1])
         if (await self._update(job, "IN_PROGRESS", {**details, "reason": text}))["accepted"]:
             self.note_text(EntryKind.POSTPONEMENT, text)
 
-    async def _claim(self, job: str, release: FleetRelease, fault: Fault) -> None:
+    async def _claim(self, job: str, release: FleetRelease, fault: DeviceFault) -> None:
         """Report a false success, and then report the old image with a signed statement."""
-        if fault is Fault.BARE_CLAIM:
+        if fault is DeviceFault.BARE_CLAIM:
             await self._update(job, "SUCCEEDED", {})
-        elif fault is Fault.ROLLBACK:
+        elif fault is DeviceFault.ROLLBACK:
             _, raw = self.signer.state(release.sha256, nonce=await self._nonce())
             await self._report(release.sha256, confirmed=False, receipt=base64url(raw))
         elif (await self._report(release.sha256, version=release.version))["accepted"]:

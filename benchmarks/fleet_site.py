@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.actors import Node
+from benchmarks.actors import AnvilNode
 from benchmarks.chains import local_chain
 from blockota.formats.abi import interface
 from blockota.formats.public_key import KeyKind, PublicKey
@@ -142,7 +142,7 @@ class FleetSite:
             count: the number of devices.
             first: the number of the first device.
         """
-        node, registrant, sender = Node(self.city.chain), dev_account(REGISTRANT), dev_account(_SENDER).address
+        node, registrant, sender = AnvilNode(self.city.chain), dev_account(REGISTRANT), dev_account(_SENDER).address
         found = {number: SigningDevice(_SECRET + number) for number in range(first, first + count)}
         for number, device in found.items():
             serial = f"F{number}"

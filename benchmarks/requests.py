@@ -49,7 +49,7 @@ DELAY = 0.05
 
 
 @dataclass
-class Line:
+class NodeProxy:
     """A proxy of a node that counts HTTP requests, and can delay them.
 
     Attributes:
@@ -66,11 +66,11 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Scene:
+class ProxyScene:
     """A broker's folder whose settings use the proxy; `releases` is the number of the broker's own agreements."""
 
     folder: Path
-    line: Line
+    line: NodeProxy
     releases: int
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -106,7 +106,7 @@ class Scene:
 
 
 @contextmanager
-def scene(folder: Path, *, releases: int = RELEASES) -> Iterator[Scene]:
+def scene(folder: Path, *, releases: int = RELEASES) -> Iterator[ProxyScene]:
     """Start a new chain with the releases and agreements.
 
     Args:
@@ -123,7 +123,7 @@ def scene(folder: Path, *, releases: int = RELEASES) -> Iterator[Scene]:
         _fill(chain, deployment, folder, releases=releases)
         with counting(chain.url) as line:
             (folder / "blockota.toml").write_text(f'store = "file:copies"\n\n[networks.local]\nurl = "{line.url}"\n')
-            found = Scene(folder, line, releases, dict(os.environ) | {"PYTHONPATH": str(Path.cwd())})
+            found = ProxyScene(folder, line, releases, dict(os.environ) | {"PYTHONPATH": str(Path.cwd())})
             found.run(*found.sync())  # the first run pins the stored images
             yield found
     finally:
@@ -131,9 +131,9 @@ def scene(folder: Path, *, releases: int = RELEASES) -> Iterator[Scene]:
 
 
 @contextmanager
-def counting(node: str) -> Iterator[Line]:
+def counting(node: str) -> Iterator[NodeProxy]:
     """Start a proxy of a node that counts the requests."""
-    line = Line(node)
+    line = NodeProxy(node)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -155,7 +155,7 @@ def add(session: Session, /, name: str, data: Path | None, key: str, password_fd
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _SpecEntry:
     """Option values that name a product on the list of a spec; None stands for the value in the settings."""
 
     name: str
@@ -176,8 +176,8 @@ def _entry_options(command: Callable[..., None]) -> Callable[..., None]:
     @REGISTRANT_KEY
     @functools.wraps(command)
     def wrapped(*args: object, **kwargs: object) -> None:
-        values: dict[str, Any] = {one.name: kwargs.pop(one.name) for one in fields(_Entry)}
-        command(*args, entry=_Entry(**values), **kwargs)
+        values: dict[str, Any] = {one.name: kwargs.pop(one.name) for one in fields(_SpecEntry)}
+        command(*args, entry=_SpecEntry(**values), **kwargs)
 
     return wrapped
 
@@ -185,7 +185,7 @@ def _entry_options(command: Callable[..., None]) -> Callable[..., None]:
 @spec.command()
 @_entry_options
 @with_session
-def allow(session: Session, /, entry: _Entry) -> None:
+def allow(session: Session, /, entry: _SpecEntry) -> None:
     """Allow a product to update the devices of the spec NAME.
 
     Gateways offer a device only the products that its spec lists.
@@ -200,7 +200,7 @@ def allow(session: Session, /, entry: _Entry) -> None:
 @spec.command()
 @_entry_options
 @with_session
-def disallow(session: Session, /, entry: _Entry) -> None:
+def disallow(session: Session, /, entry: _SpecEntry) -> None:
     """Remove a product from the list of the spec NAME.
 
     \b
@@ -311,7 +311,7 @@ def _name(name: str) -> bytes:
     return product_key(name)
 
 
-def _change_list(session: Session, entry: _Entry, *, allowed: bool) -> None:
+def _change_list(session: Session, entry: _SpecEntry, *, allowed: bool) -> None:
 
     chain_id, block_ota = entry.chain_id or session.settings.chain_id, entry.contract
     update = SpecUpdate(chain_id, block_ota or session.connection.contract_address, entry.product, allowed=allowed)

@@ -248,11 +248,11 @@ class Interface:
     """
 
     def __init__(self, entries: Iterable[dict[str, Any]]) -> None:
-        self._functions: dict[str, _Entry] = {}
-        self._by_selector: dict[bytes, _Entry] = {}
-        self._events: dict[bytes, _Entry] = {}
-        self._constructor = _Entry({"type": "constructor", "inputs": []})
-        for entry in map(_Entry, entries):
+        self._functions: dict[str, _AbiEntry] = {}
+        self._by_selector: dict[bytes, _AbiEntry] = {}
+        self._events: dict[bytes, _AbiEntry] = {}
+        self._constructor = _AbiEntry({"type": "constructor", "inputs": []})
+        for entry in map(_AbiEntry, entries):
             if entry.kind == "function":
                 self._functions[entry.name] = entry
             if entry.kind in {"function", "error"}:
@@ -321,7 +321,7 @@ class Interface:
         return Decoded(entry.name, dict(zip([*indexed, *others], values, strict=True)))
 
 
-class _Entry:
+class _AbiEntry:
     """One entry of a JSON ABI. The types of the entry are parsed when they are first used."""
 
     def __init__(self, fields: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ FAMILIES = {
 
 
 @dataclass(frozen=True)
-class _Block:
+class _Uf2Block:
     flags: int
     address: int
     number: int
@@ -103,7 +103,7 @@ def family_of(content: bytes) -> str:
     return FAMILIES.get(_parse_block(0, content[:_BLOCK_SIZE]).family, "")
 
 
-def _parse_block(index: int, row: bytes) -> _Block:
+def _parse_block(index: int, row: bytes) -> _Uf2Block:
     first, second, flags, address, size, number, count, family = _HEADER.unpack_from(row)
     if struct.pack("<I", first) != MAGIC or second != _SECOND_MAGIC or not row.endswith(_END_MAGIC):
         raise _damaged(f"block {index} lacks a magic number")
@@ -116,10 +116,10 @@ def _parse_block(index: int, row: bytes) -> _Block:
             remedy="give the UF2 file of the firmware",
         )
     data = row[_HEADER.size : _HEADER.size + _MAX_PAYLOAD]
-    return _Block(flags, address, number, count, family if flags & _HAS_FAMILY else 0, data[:size], data)
+    return _Uf2Block(flags, address, number, count, family if flags & _HAS_FAMILY else 0, data[:size], data)
 
 
-def _check_family(blocks: list[_Block]) -> None:
+def _check_family(blocks: list[_Uf2Block]) -> None:
     families = {block.family for block in blocks}
     if len(families) > 1:
         raise ImageError(
@@ -136,7 +136,7 @@ def _check_family(blocks: list[_Block]) -> None:
         )
 
 
-def _check_digest(block: _Block, pieces: list[tuple[int, bytes]]) -> None:
+def _check_digest(block: _Uf2Block, pieces: list[tuple[int, bytes]]) -> None:
     """Compare a block's MD5 digest of an address range with the file's bytes in this range."""
     start, size, digest = _DIGEST.unpack_from(block.data, _MAX_PAYLOAD - _DIGEST.size)
     parts = sorted((address, data) for address, data in pieces if start <= address < start + size)

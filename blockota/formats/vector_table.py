@@ -63,7 +63,7 @@ class LinkAddress:
 
 
 @dataclass(frozen=True)
-class _Program:
+class _LinkedProgram:
     """A program in an image.
 
     Attributes:
@@ -138,7 +138,7 @@ def find_link_address(image: bytes, load_address: int, *, flash_end: int = FLASH
     return LinkAddress(certain, is_certain=True)
 
 
-def _read_program(image: bytes, load_address: int, flash_end: int) -> _Program | None:
+def _read_program(image: bytes, load_address: int, flash_end: int) -> _LinkedProgram | None:
     """Read the vector table of an image.
 
     Returns None if the image has no vector table.
@@ -156,7 +156,7 @@ def _read_program(image: bytes, load_address: int, flash_end: int) -> _Program |
     interrupts = takewhile(lambda word: not word or (_is_handler(word) and word >= load_address), words[_EXCEPTIONS:])
     table = [*exceptions, *interrupts]
     size = _WORD * (_EXCEPTIONS + len(table) - len(exceptions))
-    return _Program(
+    return _LinkedProgram(
         image,
         load_address,
         offset,
@@ -168,7 +168,7 @@ def _read_program(image: bytes, load_address: int, flash_end: int) -> _Program |
     )
 
 
-def _only_address(program: _Program, lowest: int) -> int | None:
+def _only_address(program: _LinkedProgram, lowest: int) -> int | None:
     """Return the only address up to `lowest` for which nearly all handlers are functions.
 
     Returns None if there is no such address, or several.
@@ -184,7 +184,7 @@ def _only_address(program: _Program, lowest: int) -> int | None:
     return found[0] if len(found) == 1 else None
 
 
-def _addresses(program: _Program) -> list[int]:
+def _addresses(program: _LinkedProgram) -> list[int]:
     """Return the words of the image that are addresses between the load address and the lowest handler.
 
     In an MCUboot image, the load address is the address of the header. The size of the header is therefore subtracted

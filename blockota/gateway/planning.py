@@ -115,7 +115,7 @@ class Plan:
             for number in one.members:
                 orders[number] += (one.order,)
         self._orders = dict(orders)
-        self._choices: dict[tuple[object, ...], _Known] = {}
+        self._choices: dict[tuple[object, ...], _KnownChoice] = {}
 
     def is_of(self, facts: SiteFacts, policies: Mapping[str, GroupPolicy]) -> bool:
         """Whether facts differ from the facts of this plan only in block and time.
@@ -163,7 +163,7 @@ class Plan:
         known = self._choices.get(key)
         if known is None or now < known.made or (known.choice.changes_at or now + 1) <= now:
             choice = choose(condition, slot.products, orders, policy=slot.policy, now=now)
-            known = self._choices[key] = _Known(choice, now)
+            known = self._choices[key] = _KnownChoice(choice, now)
         return known.choice
 
     def _make_slots(self, spec_hash: bytes, group: str) -> dict[str, Slot]:
@@ -178,7 +178,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class _Known:
+class _KnownChoice:
     choice: Choice
     made: int
 

@@ -56,7 +56,7 @@ class SiteReading:
 
 
 @dataclass
-class _Known:
+class _KnownFacts:
     """Facts derived from events and earlier readings, which are discarded after a reorganisation."""
 
     next_block: int = 0
@@ -90,7 +90,7 @@ class SiteChain:
     ) -> None:
         self._identity, self._follower, self._lists = identity, follower, lists
         self._identities, self._devices, self._orders = contracts
-        self._known = _Known()
+        self._known = _KnownFacts()
 
     def read(self) -> SiteReading:
         """Read the site at the newest confirmed block.
@@ -102,7 +102,7 @@ class SiteChain:
         # (1) The confirmed block. After a reorganisation, everything is read again.
         position = self._follower.advance()
         if position.reorganised_from is not None:
-            self._known = _Known()
+            self._known = _KnownFacts()
         known, at = self._known, position.block.number
 
         # (2) The events show what changed.

@@ -104,7 +104,7 @@ class ReceiverParts:
 
 
 @dataclass
-class _Case:
+class _RequestCase:
     """A request and the results of the steps so far."""
 
     address: str
@@ -179,7 +179,7 @@ class RequestReceiver:
         with self._lock:
             now = self._parts.clock()
             # (1) Each request is judged; of two with the same name, the second was seen before.
-            taken: dict[RequestName, _Case] = {}
+            taken: dict[RequestName, _RequestCase] = {}
             cases = [self._judged(arrival, now, taken) for arrival in arrivals]
             # (2) The accepted ones are carried out.
             self._carry_out([case for case in cases if case.fault is None])
@@ -210,8 +210,8 @@ class RequestReceiver:
         now = self._parts.clock()
         self._parts.state.commit((), self._parts.warnings.due(now=now), now=now)
 
-    def _judged(self, arrival: Arrival, now: int, taken: dict[RequestName, _Case]) -> _Case:
-        case = _Case(arrival.address, arrival.request)
+    def _judged(self, arrival: Arrival, now: int, taken: dict[RequestName, _RequestCase]) -> _RequestCase:
+        case = _RequestCase(arrival.address, arrival.request)
         request = arrival.request
         if request is None:
             case.refuse(arrival.fault, arrival.detail)
@@ -244,7 +244,7 @@ class RequestReceiver:
         self._proven.setdefault(name, now)
         return is_first
 
-    def _carry_out(self, cases: Sequence[_Case]) -> None:
+    def _carry_out(self, cases: Sequence[_RequestCase]) -> None:
         requests = [case.request for case in cases if case.request]
         if not requests:
             return
@@ -263,7 +263,7 @@ class RequestReceiver:
             else:
                 case.result = outcome
 
-    def _warn(self, case: _Case, now: int) -> list[bytes]:
+    def _warn(self, case: _RequestCase, now: int) -> list[bytes]:
         """Set the id of the warning of a refused request, and return the new log entries."""
         if case.fault is None or case.fault.is_own:
             return []
@@ -283,14 +283,14 @@ class RequestReceiver:
 class _Seen:
     """The ids of all earlier requests, on the disk or in the same batch."""
 
-    def __init__(self, state: RequestState, taken: Mapping[RequestName, _Case]) -> None:
+    def __init__(self, state: RequestState, taken: Mapping[RequestName, _RequestCase]) -> None:
         self._state, self._taken = state, taken
 
     def __contains__(self, name: object) -> bool:
         return name in self._taken or name in self._state
 
 
-def _received(case: _Case) -> Received:
+def _received(case: _RequestCase) -> Received:
     response: dict[str, Any] = {"jsonrpc": "2.0", "id": case.request.id if case.request else None}
     if case.fault is None:
         raw = json.dumps(response | {"result": case.result}, separators=(",", ":")).encode()

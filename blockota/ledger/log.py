@@ -86,7 +86,7 @@ class LogDisk:
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
+class _PendingBatch:
     """A file in ``pending/`` with the entries of one call of `TileLog.append`."""
 
     first: int
@@ -179,7 +179,7 @@ class TileLog:
             added = [entry for entry in dict.fromkeys(given) if entry not in indices]
             indices.update(zip(added, range(first, first + len(added)), strict=True))
             if added:
-                self._disk.write(_Batch(first, len(added)).path, join_entries(added))
+                self._disk.write(_PendingBatch(first, len(added)).path, join_entries(added))
                 self._disk.sync()
                 self._tail = first + len(added), [*newest, *added][-count:]
             return [indices[entry] for entry in given]
@@ -222,7 +222,7 @@ class TileLog:
             self._remove_superfluous(head, since=since)
             return note
 
-    def _integrate(self, batches: Sequence[_Batch], edge: TreeEdge) -> None:
+    def _integrate(self, batches: Sequence[_PendingBatch], edge: TreeEdge) -> None:
         """Write the bundles and tiles of the tree that includes the entries of the batches."""
         added = [entry for batch in batches if batch.first >= edge.size for entry in self._read_batch(batch) or ()]
         self._write_bundles(added, edge)
@@ -288,7 +288,7 @@ class TileLog:
             tail[len(tail) - count :] if stop == before and len(tail) >= count else list(self.entries(before - count))
         )
 
-    def _batches(self, *, since: int = 0) -> list[_Batch]:
+    def _batches(self, *, since: int = 0) -> list[_PendingBatch]:
         """Return the files in ``pending/`` from an index on, in the order of their entries.
 
         Raises:
@@ -296,7 +296,9 @@ class TileLog:
         """
         folder, has_tiles = self.folder / _PENDING, (self.folder / _TILES).exists()
         names = [_BATCH_NAME.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
-        batches = sorted((_Batch(int(name[1]), int(name[2])) for name in names if name), key=lambda one: one.first)
+        batches = sorted(
+            (_PendingBatch(int(name[1]), int(name[2])) for name in names if name), key=lambda one: one.first
+        )
         size = self.published.head().size
         if not batches and not size and has_tiles and not self.published.note():
             raise self.published.damaged("it has tiles, and neither a checkpoint nor pending entries")
@@ -308,7 +310,7 @@ class TileLog:
                 expected = batch.stop
         return [batch for batch in batches if batch.stop > since]
 
-    def _read_batch(self, batch: _Batch) -> list[bytes] | None:
+    def _read_batch(self, batch: _PendingBatch) -> list[bytes] | None:
         """Return the entries of a batch; None if the file was removed because the entries were published."""
         try:
             entries = split_entries((self.folder / batch.path).read_bytes())

@@ -51,11 +51,11 @@ def advance(delivery: Delivery, event: Event, *, policy: DeliveryPolicy, now: in
     rule = _RULES.get((delivery.stage, type(event)))
     if delivery.is_withheld and delivery.stage is Stage.OFFERED and type(event) not in _ALWAYS:
         return DeliveryStep(delivery)
-    return rule(_Situation(delivery, policy, now), event) if rule else DeliveryStep(delivery)
+    return rule(_DeliverySituation(delivery, policy, now), event) if rule else DeliveryStep(delivery)
 
 
 @dataclass(frozen=True)
-class _Situation:
+class _DeliverySituation:
     delivery: Delivery
     policy: DeliveryPolicy
     now: int
@@ -125,7 +125,7 @@ class _Situation:
         return DeliveryStep(self.fail(reason, is_final=is_final), (self.entry(kind, text=reason),))
 
 
-def _planned(situation: _Situation, event: Planned) -> DeliveryStep:
+def _planned(situation: _DeliverySituation, event: Planned) -> DeliveryStep:
     """Take a new target.
 
     The running try continues if only the order of the target changes and tries are left.
@@ -149,7 +149,7 @@ def _planned(situation: _Situation, event: Planned) -> DeliveryStep:
     return DeliveryStep(situation.start(target, is_withheld=event.is_withheld), entries)
 
 
-def _withheld(situation: _Situation, is_withheld: bool) -> Delivery:  # noqa: FBT001
+def _withheld(situation: _DeliverySituation, is_withheld: bool) -> Delivery:  # noqa: FBT001
     """Withhold the target, or offer it again.
 
     The next offer has a new job number.
@@ -163,12 +163,12 @@ def _withheld(situation: _Situation, is_withheld: bool) -> Delivery:  # noqa: FB
     return replace(situation, delivery=replace(changed, attempt=delivery.attempt + is_withheld)).open()
 
 
-def _offered(situation: _Situation, _: Offered) -> DeliveryStep:
+def _offered(situation: _DeliverySituation, _: Offered) -> DeliveryStep:
     delivery = situation.delivery
     return DeliveryStep(delivery if delivery.offered_at is not None else replace(delivery, offered_at=situation.now))
 
 
-def _progress(situation: _Situation, event: Progress) -> DeliveryStep:
+def _progress(situation: _DeliverySituation, event: Progress) -> DeliveryStep:
     """Record the progress.
 
     A message that reports no more bytes than before does not extend the timeout, so that a transfer without progress
@@ -181,21 +181,21 @@ def _progress(situation: _Situation, event: Progress) -> DeliveryStep:
     return DeliveryStep(replace(delivery, stage=Stage.TRANSFER, received=max(event.received, 0), wake=wake))
 
 
-def _outcome(situation: _Situation, event: Outcome) -> DeliveryStep:
+def _outcome(situation: _DeliverySituation, event: Outcome) -> DeliveryStep:
     if not event.succeeded:
         kind = EntryKind.REFUSAL if event.is_refusal else EntryKind.EVENT
         return situation.failed(event.reason or NO_REASON, is_final=event.is_refusal, kind=kind)
     return DeliveryStep(_on_trial(situation))
 
 
-def _on_trial(situation: _Situation) -> Delivery:
+def _on_trial(situation: _DeliverySituation) -> Delivery:
     wake = situation.now + situation.policy.trial_time
     if situation.delivery.stage is Stage.TRIAL:  # repeating a claim does not extend the time
         return situation.delivery
     return replace(situation.delivery, stage=Stage.TRIAL, wake=wake, reason="")
 
 
-def _postponed(situation: _Situation, event: Postponed) -> DeliveryStep:
+def _postponed(situation: _DeliverySituation, event: Postponed) -> DeliveryStep:
     """Postpone the delivery, up to the limits of the policy.
 
     A request beyond the limits is refused, and the offer stays open. A request with a past time is refused too, because
@@ -221,7 +221,7 @@ def _postponed(situation: _Situation, event: Postponed) -> DeliveryStep:
     return DeliveryStep(replace(later, postponements=delivery.postponements + 1, postponed_since=since), (entry,))
 
 
-def _timeout(situation: _Situation, _: Timeout) -> DeliveryStep:
+def _timeout(situation: _DeliverySituation, _: Timeout) -> DeliveryStep:
     delivery = situation.delivery
     if delivery.wake is None or situation.now < delivery.wake:
         return DeliveryStep(delivery)
@@ -235,14 +235,14 @@ def _timeout(situation: _Situation, _: Timeout) -> DeliveryStep:
     return DeliveryStep(situation.open())
 
 
-def _retried(situation: _Situation, _: Retried) -> DeliveryStep:
+def _retried(situation: _DeliverySituation, _: Retried) -> DeliveryStep:
     delivery = situation.delivery
     given_up = frozenset(old for old in delivery.given_up if not old.is_same_release(delivery.target))
     again = replace(situation, delivery=replace(delivery, given_up=given_up))
     return DeliveryStep(again.start(delivery.target, is_withheld=delivery.is_withheld))
 
 
-def _reported(situation: _Situation, event: Reported) -> DeliveryStep:
+def _reported(situation: _DeliverySituation, event: Reported) -> DeliveryStep:
     delivery = situation.delivery
     if event.is_confirmed:
         return _confirmed(situation, event)
@@ -252,7 +252,7 @@ def _reported(situation: _Situation, event: Reported) -> DeliveryStep:
     return DeliveryStep(_on_trial(situation) if is_target and not is_over else delivery)
 
 
-def _confirmed(situation: _Situation, event: Reported) -> DeliveryStep:
+def _confirmed(situation: _DeliverySituation, event: Reported) -> DeliveryStep:
     """Process the report that the device runs an image and has confirmed it."""
     delivery, target = situation.delivery, situation.delivery.target
     entries = _entries_about(situation, event)
@@ -280,7 +280,7 @@ def _confirmed(situation: _Situation, event: Reported) -> DeliveryStep:
     return DeliveryStep(known, entries)
 
 
-def _entries_about(situation: _Situation, event: Reported) -> tuple[EntryFacts, ...]:
+def _entries_about(situation: _DeliverySituation, event: Reported) -> tuple[EntryFacts, ...]:
     """Return the log entry about a running image.
 
     Returns an empty result if the log already has an entry with evidence of an equal or higher level.

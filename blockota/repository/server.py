@@ -99,7 +99,7 @@ def serve(
     """
     context = tls_context(listening)
     with listen(listening) as listener, stop_on_signals() as stop:
-        server = _Server(site, listening, log=log, count=count)
+        server = _RepositoryServer(site, listening, log=log, count=count)
         asyncio.run(server.run(listener, context, stop=stop, on_ready=on_ready))
 
 
@@ -109,7 +109,7 @@ async def serve_until(
     """Serve in a running event loop until a stop is requested. The arguments and errors are those of `serve`."""
     context = tls_context(listening)
     with listen(listening) as listener:
-        await _Server(site, listening, log=log).run(listener, context, stop=stop, on_ready=on_ready)
+        await _RepositoryServer(site, listening, log=log).run(listener, context, stop=stop, on_ready=on_ready)
 
 
 _LISTEN_REMEDIES = {
@@ -189,7 +189,7 @@ def _check_pem(path: Path, label: bytes, kind: str) -> None:
         raise UsageError(f"{path} cannot be used", why=f"the file does not contain a PEM block with the {kind}")
 
 
-class _Server:
+class _RepositoryServer:
     """Accepts connections, answers their requests and logs them."""
 
     def __init__(

@@ -35,7 +35,7 @@ class Destination(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _BlockPlace:
     """A place of a block in the DAG: the block's depth, and the offset and size of its bytes in the file."""
 
     offset: int
@@ -59,13 +59,13 @@ class FetchPlan:
         self.root, self.size = root, size
         self._destination = destination
         self._links_left = overhead(size) // _LINK_SIZE
-        self._needed: dict[CID, list[_Place]] = {}
+        self._needed: dict[CID, list[_BlockPlace]] = {}
         self._queues: tuple[deque[CID], deque[CID]] = (deque(), deque())  # inner blocks, leaves
         self._asked: dict[CID, dict[Hashable, float]] = {}
         self._inner: dict[CID, bytes] = {}
         self._arriving = 0
         self._is_stopped = False
-        self._need(root, _Place(0, size, 0))
+        self._need(root, _BlockPlace(0, size, 0))
 
     @property
     def is_over(self) -> bool:
@@ -194,7 +194,7 @@ class FetchPlan:
         first = min(late, key=late.__getitem__, default=None)
         return first if first is not None and late[first] <= now else None
 
-    def _check(self, block: Block, places: list[_Place]) -> None:
+    def _check(self, block: Block, places: list[_BlockPlace]) -> None:
         """Check the block's size against the sizes in its parents, and add its children to the plan."""
         links = read_links(block) if block.cid.codec != RAW else []
         size = sum(link.file_size for link in links) if links else len(block.data)
@@ -210,10 +210,10 @@ class FetchPlan:
                 raise self._refused("its tree is deeper, or has smaller pieces, than any image needs")
             offset = place.offset
             for link in links:
-                self._need(link.cid, _Place(offset, link.file_size, place.depth + 1))
+                self._need(link.cid, _BlockPlace(offset, link.file_size, place.depth + 1))
                 offset += link.file_size
 
-    def _need(self, cid: CID, place: _Place) -> None:
+    def _need(self, cid: CID, place: _BlockPlace) -> None:
         # A block that is needed in several places is fetched once.
         if cid in self._inner:
             self._check(Block(cid, self._inner[cid]), [place])

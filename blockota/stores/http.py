@@ -151,7 +151,7 @@ class ResponseBudget:
             raise h11.RemoteProtocolError(f"more than {self._allowed} bytes")
 
 
-class _Connection:
+class _HttpLink:
     """A connection to an origin, and the HTTP/1.1 state of the connection."""
 
     def __init__(self, sock: socket.socket, origin: Origin) -> None:
@@ -209,7 +209,7 @@ class HttpResponse:
     """
 
     def __init__(
-        self, connection: _Connection, head: h11.Response, source: Source, *, budget: ResponseBudget, limit: int
+        self, connection: _HttpLink, head: h11.Response, source: Source, *, budget: ResponseBudget, limit: int
     ) -> None:
         self._connection, self._head, self._source = connection, head, source
         self._budget, self._limit = budget, limit
@@ -262,7 +262,7 @@ class HttpClient:
         self._source, self._limits, self._resolver = source, limits, resolver
         self._own: tuple[IPAddress, ...] = ()
         self._until = math.inf
-        self._connection: _Connection | None = None
+        self._connection: _HttpLink | None = None
         self._aborted = False
         self._lock = threading.Lock()
 
@@ -331,7 +331,7 @@ class HttpClient:
         if connection is not None:
             connection.sock.close()
 
-    def _request(self, method: str, path: str, *, accept: str) -> tuple[_Connection, h11.Response, ResponseBudget]:
+    def _request(self, method: str, path: str, *, accept: str) -> tuple[_HttpLink, h11.Response, ResponseBudget]:
         """Send a request, follow redirects, and return the head of a response with status 200."""
         url, token = self._source.url.rstrip("/") + path, self._source.token
         if self._until == math.inf:
@@ -354,7 +354,7 @@ class HttpClient:
             self.close()
         raise self._error(Verdict.REFUSED, f"it redirects more than {self._limits.redirects} times")
 
-    def _request_head(self, connection: _Connection, method: str, url: str, *, accept: str, token: str) -> h11.Request:
+    def _request_head(self, connection: _HttpLink, method: str, url: str, *, accept: str, token: str) -> h11.Request:
         parts = urlsplit(url)
         headers = [
             ("Host", origin_of(parts).authority),
@@ -388,12 +388,12 @@ class HttpClient:
             again = min(float(value), _MAX_RETRY_AFTER) if value.isdecimal() else _RETRY_AFTER_DATE
         raise self._error(Verdict.FAILED, f"it answers with the status {status}", again=again)
 
-    def _connected(self, origin: Origin) -> _Connection:
+    def _connected(self, origin: Origin) -> _HttpLink:
         """Return a connection to an origin: the open connection if it can be reused, else a new one."""
         if self._connection is not None and self._connection.origin == origin and self._connection.is_reusable():
             return self._connection
         self.close()
-        connection = _Connection(self._connect(origin, self._endpoints(origin)), origin)
+        connection = _HttpLink(self._connect(origin, self._endpoints(origin)), origin)
         # Redirects may lead to the address that answered, but not to other addresses of the same name.
         if origin == self._source.origin:
             self._own = (Endpoint(connection.sock.family, connection.sock.getpeername()).address,)

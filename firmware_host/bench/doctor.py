@@ -303,7 +303,7 @@ def observe(line: BoardLine, *, listen: float = LISTEN_SECONDS, wait: Wait = tim
     try:
         with _opened(line) as link:
             seen = replace(seen, notes=link.notes)
-            seen = _Examination(link, line, listen=listen, wait=wait).observe(seen)
+            seen = _LineExamination(link, line, listen=listen, wait=wait).observe(seen)
             can_steer = link.can_steer
     except LinkError as error:
         return replace(seen, failed=error)
@@ -325,7 +325,7 @@ def _try_modes(seen: Observations, wait: Wait) -> Observations:
         line = replace(seen.line, mode=mode)
         # A driver without a mode for RS485 refuses it.
         with suppress(LinkError), _opened(line) as link:
-            examination = _Examination(link, line, listen=0.0, wait=wait)
+            examination = _LineExamination(link, line, listen=0.0, wait=wait)
             trial = examination.try_once()
             tried = (*tried, trial)
             if trial.found:
@@ -349,7 +349,7 @@ def _other_modes(seen: Observations) -> Iterator[LineMode]:
 
 
 @dataclass(frozen=True)
-class _Examination:
+class _LineExamination:
     link: PortLink
     line: BoardLine
     listen: float

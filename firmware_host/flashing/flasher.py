@@ -111,7 +111,7 @@ def finish(events: Iterator[Event], progress: Callable[[Event], None]) -> Finish
     raise AssertionError("flashing ends with Finished")
 
 
-class _Stage(Enum):
+class _RunStage(Enum):
     """The stages of a run.
 
     The stage determines the state of the flash after an interruption.
@@ -144,7 +144,7 @@ class _Flashing:
         self._wanted, self._is_unsealed = wanted_contents(plan), True  # as the first words were read last
         for span in self._plan.beside:
             self._wanted.restore(self._kept, within=span)
-        self._stage, self._repeated = _Stage.PLANNING, False
+        self._stage, self._repeated = _RunStage.PLANNING, False
         self._work, self._summary = Work((), (), plan.units, at_once=False), Summary()
         self._erased_units = 0
         self._counts_gap: bool | None = None  # whether page numbers leave a gap before the second bank; None if unknown
@@ -169,7 +169,7 @@ class _Flashing:
             for span in self._read:
                 yield from self._to_write_back(span)
             yield from self._passes(first)
-        self._stage = _Stage.PROVEN
+        self._stage = _RunStage.PROVEN
         if self._journal:
             self._journal.end()  # (6)
         yield Finished(digest, contents.method, self._summary)
@@ -255,7 +255,7 @@ class _Flashing:
             yield from self._pass(first)
         except FlashProofError as error:
             # The first page cannot be erased. No other page was changed, and no other page may be changed.
-            if self._stage is _Stage.UNSEALING:
+            if self._stage is _RunStage.UNSEALING:
                 raise
             yield Repeated(error.why)
         else:
@@ -322,13 +322,13 @@ class _Flashing:
         self._summary = self._summary.plus(planned, written=total)
         self._contents.changed()
         yield from self._erase()  # (2), (3)
-        self._stage = _Stage.WRITING
+        self._stage = _RunStage.WRITING
         while self._pending and self._pending[0] != self._plan.seal:
             yield self._write_next(total)
         yield from self._prove_and_seal(total)  # (4), (5)
 
     def _erase(self) -> Iterator[Erased]:
-        self._stage = _Stage.UNSEALING
+        self._stage = _RunStage.UNSEALING
         # (2) The page with the vector table, alone.
         queue = list(self._work.erase)
         if queue[:1] == [self._plan.units[0]]:
@@ -338,7 +338,7 @@ class _Flashing:
         self._prove_unsealed()
 
         # (3) All other pages.
-        self._stage = _Stage.ERASING
+        self._stage = _RunStage.ERASING
         if self._work.at_once:
             self._bootloader.erase_all()
             self._erased_units, queue = len(self._work.erase), []
@@ -414,14 +414,14 @@ class _Flashing:
         spans = [*self._plan.body, *beside]
         proof = sum(map(len, spans)) + len(seal)
 
-        self._stage = _Stage.PROVING  # (4)
+        self._stage = _RunStage.PROVING  # (4)
         for done in self._contents.prove(self._wanted, spans):
             yield Checked(done, proof)
 
         if self._pending:
-            self._stage = _Stage.SEALING  # (5)
+            self._stage = _RunStage.SEALING  # (5)
             yield self._write_next(total)
-        self._stage = _Stage.PROVING_SEAL
+        self._stage = _RunStage.PROVING_SEAL
         for done in self._contents.prove(self._wanted, [seal]):
             yield Checked(proof - len(seal) + done, proof)
 
@@ -439,17 +439,17 @@ class _Flashing:
         why = f"{error.why}; {self._state()}" if error.why else self._state()
         if isinstance(error, FlashProofError | EraseRefusedError):
             return error.revised(why=why)
-        if self._stage is _Stage.PROVEN:
+        if self._stage is _RunStage.PROVEN:
             return error.revised(why=why, remedy="run the same command again, which changes nothing", action=None)
         remedy, action = "set BOOT0 to 1, reset the board, and ", Action.RESUME_FLASH
-        if self._journal and self._stage is not _Stage.PLANNING:
+        if self._journal and self._stage is not _RunStage.PLANNING:
             remedy += "complete the run"
         else:
             again = "if the board's contents then count as unknown (a half erased older program), allow replacing them"
             remedy, action = f"{remedy}run the same command again; {again}", Action.REPLACE_UNKNOWN
         if isinstance(error, AnotherBoardError):
             remedy = f"connect the first board again, and {remedy}"
-        elif self._stage is _Stage.PROVING and self._contents.method == "stub":
+        elif self._stage is _RunStage.PROVING and self._contents.method == "stub":
             remedy += "; if the board stops answering at the same point again, read the flash back instead of hashing "
             remedy += "it on the chip"
             action = _WITHOUT_STUB[action]
@@ -457,9 +457,9 @@ class _Flashing:
 
     def _state(self) -> str:
         """Describe the present state of the flash in words."""
-        if self._stage is _Stage.PLANNING:
+        if self._stage is _RunStage.PLANNING:
             return "nothing was changed"
-        if self._stage is _Stage.PROVEN:
+        if self._stage is _RunStage.PROVEN:
             return "the flash is proven to contain the image"
         done = self._work
         unwritten = sum(any(block.start in unit.span for block in self._pending) for unit in done.write)
@@ -468,7 +468,7 @@ class _Flashing:
         losses = []
         for span in self._read:
             lost = any(common(block, span) for block in self._pending)
-            proven = self._stage.value > _Stage.PROVING.value and not lost
+            proven = self._stage.value > _RunStage.PROVING.value and not lost
             if not proven and not self._wanted.is_blank(span):
                 state = "not all written back" if lost else "acknowledged, but not proven"
                 losses.append(f"the bytes {span.start:#010x} to {span.stop:#010x} beside the image are {state}")
@@ -481,11 +481,11 @@ class _Flashing:
     def _consequence(self) -> str:
         """Describe in words which program the board starts next."""
         page = self._plan.units[0].number
-        if self._stage is _Stage.PROVING_SEAL:
+        if self._stage is _RunStage.PROVING_SEAL:
             return "the whole image is written, but its first words are not proven"
-        if self._stage is _Stage.SEALING:
+        if self._stage is _RunStage.SEALING:
             return "the image is proven except for its first words, and whether those are written is unknown"
-        if self._stage is _Stage.UNSEALING:
+        if self._stage is _RunStage.UNSEALING:
             first = f"whether page {page} is erased is unknown, and so is what the board will start"
             if not self._is_unsealed:
                 first = f"page {page} was not completely erased"

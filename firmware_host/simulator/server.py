@@ -223,7 +223,7 @@ def serve_rfc2217(board: SimulatedBoard, *, port: int = 0, wiring: Wiring = DTR_
         )
 
     def talk(connection: socket.socket, ended: threading.Event) -> None:
-        port = _BoardPort(board, connection, wiring)
+        port = _SimulatedPort(board, connection, wiring)
         port.hear(board.connect(reset=not wiring.reset))
         # pyserial raises these exceptions on a malformed option negotiation: close the connection.
         with contextlib.suppress(LookupError, ValueError, struct.error):
@@ -244,7 +244,7 @@ def _control(line: str) -> property:
     return property(lambda port: port.lines[line], lambda port, value: port.set_control(line, asserted=value))
 
 
-class _BoardPort:
+class _SimulatedPort:
     """The serial port that `PortManager` controls, connected to the simulated board."""
 
     cts = dsr = cd = True

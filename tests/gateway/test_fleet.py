@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.fleet_campaign import CampaignPlan, run_campaign
-from benchmarks.fleet_ddi_device import DdiDevice
+from benchmarks.fleet_ddi_device import SimulatedDdiDevice
 from benchmarks.fleet_diary import Diary
 from benchmarks.fleet_judge import judge_log
 from benchmarks.fleet_lwm2m_device import ConstrainedDevice
@@ -32,7 +32,9 @@ def test_devices_with_faults_end_right(tmp_path: Path) -> None:
     verdict = result.verdict
     assert (verdict.false, verdict.lost, verdict.doubled, result.stuck, result.unverified) == ([], [], [], [], 0)
     assert result.faults.total() == 48
-    assert set(result.faults) == {(face.face, one) for face in (DdiDevice, ConstrainedDevice) for one in face.FAULTS}
+    assert set(result.faults) == {
+        (face.face, one) for face in (SimulatedDdiDevice, ConstrainedDevice) for one in face.FAULTS
+    }
 
 
 @pytest.fixture

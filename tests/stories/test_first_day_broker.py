@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 
@@ -79,18 +80,22 @@ def test_a_newcomer_serves_a_copy_by_four_commands(workshop: Workshop) -> None:
         stranger = workshop.run("broker", "sync", "--key", "dev:6", "--state", "other.sqlite")
         assert "has no open agreement with this vendor" in stranger.err
 
-        # The repository serves while the copy is announced.
-        refused(type_in("repository", "serve", "--as", "broker"), USAGE, "--broker ADDRESS")
-        address = workshop.cast.broker.address
-        serve = ("repository", "serve", "--as", "broker", "--broker", address, "--listen", "127.0.0.1:0")
-        typed.append(serve)
-        assert type_in("broker", "sync", *KEY).status == 0
-        with serving_as_typed(folder, *serve) as line:
-            url = line.split()[-1]
-            assert "serving 1 release (2 files)" in line
-            announced = type_in("broker", "sync", *KEY, "--announce", url)
-            assert f"agreement 1 at {url}" in announced.out
-            assert f"--broker {address} --listen HOST:PORT`; then `blockota replica check`" in announced.err
-            assert workshop.run("replica", "check").status == 0
-        refused(workshop.run("replica", "check"), OUT_OF_REACH, "1 of 1 replicas does not serve", "URL/health")
+        announce_a_served_copy(workshop, type_in, typed)
     assert len(typed) <= 5, typed
+
+
+def announce_a_served_copy(workshop: Workshop, type_in: Callable[..., Outcome], typed: list[tuple[str, ...]]) -> None:
+    """Serve the copy, announce its URL while the repository runs, and check the replica."""
+    refused(type_in("repository", "serve", "--as", "broker"), USAGE, "--broker ADDRESS")
+    address = workshop.cast.broker.address
+    serve = ("repository", "serve", "--as", "broker", "--broker", address, "--listen", "127.0.0.1:0")
+    typed.append(serve)
+    assert type_in("broker", "sync", *KEY).status == 0
+    with serving_as_typed(Path.cwd(), *serve) as line:
+        url = line.split()[-1]
+        assert "serving 1 release (2 files)" in line
+        announced = type_in("broker", "sync", *KEY, "--announce", url)
+        assert f"agreement 1 at {url}" in announced.out
+        assert f"--broker {address} --listen HOST:PORT`; then `blockota replica check`" in announced.err
+        assert workshop.run("replica", "check").status == 0
+    refused(workshop.run("replica", "check"), OUT_OF_REACH, "1 of 1 replicas does not serve", "URL/health")

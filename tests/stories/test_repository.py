@@ -163,7 +163,7 @@ def test_an_operators_mistakes_are_refused(workshop: Workshop) -> None:
 @pytest.mark.parametrize(
     ("store", "status", "sentence"),
     [
-        ("https://gateway.example", USAGE, "that of another repository or a gateway"),
+        ("https://gateway.example", USAGE, "belongs to another repository or to a gateway"),
         ("nowhere", USAGE, "the folder does not exist"),
         ("n" * 300, USAGE, "the folder does not exist"),
         ("blockota.toml", USAGE, "it is not a folder"),
@@ -257,7 +257,7 @@ def test_a_release_is_served_when_the_settings_believe_it(workshop: Workshop, mo
         assert served.block(address("1.0.0")).status_code == 200
     monkeypatch.setenv("BLOCKOTA_FIRST_BLOCK", str(newest + 2))
     outcome = workshop.run("repository", "serve", ".blockota/store", "--listen", "127.0.0.1:0")
-    refused(outcome, 5, f"first block is {newest + 2}", "4 blocks must follow")
+    refused(outcome, 5, f"first block is {newest + 2}", "when 4 blocks follow it")
 
 
 def test_without_the_chain_nothing_is_served(workshop: Workshop) -> None:

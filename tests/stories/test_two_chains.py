@@ -130,7 +130,11 @@ def test_each_safe_decides_on_its_chain(desk: Desk) -> None:
     states = {one["file"]: one["state"] for one in desk.done("proposal", "list", "--json").json["proposals"]}
     assert (states["retire.json"], states["ban.json"], states["unban.json"]) == ("replaced", "executed", "next")
 
-    # (5) If one chain is out of reach, the proposals of the other are listed.
+    list_without_the_gateway_chain(desk)  # (5)
+
+
+def list_without_the_gateway_chain(desk: Desk) -> None:
+    """Require that the proposals of one chain are listed while the node of the other chain is unreachable."""
     settings, gateway = Path("blockota.toml").read_text(), desk.done("dev", "status", "--json").json["gatewayUrl"]
     Path("blockota.toml").write_text(settings.replace(gateway, "http://127.0.0.1:9"))
     listed = desk.done("proposal", "list", "--json")

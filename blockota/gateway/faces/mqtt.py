@@ -150,7 +150,7 @@ class MqttFace:
         self._store = ThingStore(context.folder / STATE_NAME)
         self._changed: set[int] = set()
         self._wake = asyncio.Event()
-        self._limits = _Limits(context.clock)
+        self._limits = _MessageCounts(context.clock)
         self._published: deque[tuple[int, int]] = deque()
 
     def offer_changed(self, device: int) -> None:
@@ -188,7 +188,7 @@ class MqttFace:
                 )
         early = await check_access(connection, self._broker.as_probe, self._broker.as_stranger)
         self._context.log(self.name, "connected")
-        session = _Session(core, connection, self._context, self._desks(core), self._limits)
+        session = _MqttRequests(core, connection, self._context, self._desks(core), self._limits)
         things = ThingMessages(core, connection, self._context)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -203,7 +203,7 @@ class MqttFace:
         parts = core, self._store, self._documents, self._context.clock
         return JobDesk(*parts), ShadowDesk(*parts)
 
-    async def _notify(self, session: _Session, core: Core) -> NoReturn:
+    async def _notify(self, session: _MqttRequests, core: Core) -> NoReturn:
         """Publish the notices for all devices, and afterwards for each device whose offer changed."""
         self._changed.update(core.numbers())
         self._wake.set()
@@ -248,7 +248,7 @@ class MqttFace:
                 self._store.put_published(saved)
 
 
-class _Session:
+class _MqttRequests:
     """Answers the requests that arrive on one connection."""
 
     def __init__(
@@ -257,7 +257,7 @@ class _Session:
         connection: BrokerConnection,
         context: FaceContext,
         desks: tuple[JobDesk, ShadowDesk],
-        limits: _Limits,
+        limits: _MessageCounts,
     ) -> None:
         self.connection = connection
         self._core, self._context, self._limits = core, context, limits
@@ -411,7 +411,7 @@ class _Session:
         await self.connection.publish(event_answers(thing), answer)
 
 
-class _Limits:
+class _MessageCounts:
     """Counts the messages of each device in the current time window."""
 
     def __init__(self, clock: Callable[[], int]) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fault_judge import Judge, Situation
+from benchmarks.fault_judge import CaseSituation, SentenceJudge
 from benchmarks.fault_link import Mishaps, WirelessLink
 from benchmarks.fault_scene import BASE, PAGE, SCENES
 from benchmarks.fault_sentences import judge_of
-from benchmarks.fault_trial import Case, Ended, attempt, run
+from benchmarks.fault_trial import Ended, FaultCase, attempt, run
 from benchmarks.faults import campaign, cases
 from benchmarks.figure import Figure, report
 from blockota.errors import Action, BoardError
@@ -27,7 +27,7 @@ from tests.support.sampling import sampled
 
 SOME, ALL, LYING, UNCHANGED_TAIL, SAME, *OTHERS = SCENES
 FAULTS, SEED = 1400, 6
-NO_FAULT = Case(SOME, Proof.NO_STUB, "leading_zero", 1)
+NO_FAULT = FaultCase(SOME, Proof.NO_STUB, "leading_zero", 1)
 
 
 class Believing(FlashContents):
@@ -39,14 +39,14 @@ class Believing(FlashContents):
         yield sum(map(len, spans))
 
 
-def judge_at(case: Case, link: WirelessLink, folder: Path) -> Judge:
+def judge_at(case: FaultCase, link: WirelessLink, folder: Path) -> SentenceJudge:
     """Return the judge of a case without a fault."""
     scene = SCENES[case.scene]
     board = link.first
-    return judge_of(Situation(scene, board, link, folder, kind="", number=0, is_lasting=False))
+    return judge_of(CaseSituation(scene, board, link, folder, kind="", number=0, is_lasting=False))
 
 
-def flashed(case: Case, link: WirelessLink, folder: Path) -> Ended:
+def flashed(case: FaultCase, link: WirelessLink, folder: Path) -> Ended:
     """Flash the board of a link once."""
     return attempt(case, judge=judge_at(case, link, folder), spoil=lambda ready: ready)
 
@@ -105,14 +105,14 @@ def test_the_scenes_have_chips_of_six_families() -> None:
 # Faulty flashers
 
 DEFECTIVE = [
-    Case(SOME, Proof.NO_STUB, "flipped_bit", BASE + PAGE + 300),
-    Case(SOME, Proof.STUB, "sticky_page", 5),
-    Case(ALL, Proof.STUB, "sticky_page", 1),
+    FaultCase(SOME, Proof.NO_STUB, "flipped_bit", BASE + PAGE + 300),
+    FaultCase(SOME, Proof.STUB, "sticky_page", 5),
+    FaultCase(ALL, Proof.STUB, "sticky_page", 1),
 ]
 
 
 @pytest.mark.parametrize("case", DEFECTIVE, ids=["worn cell", "sticky page", "sticky page in the erase of all"])
-def test_a_flasher_that_believes_acknowledgements_is_caught(case: Case, tmp_path: Path) -> None:
+def test_a_flasher_that_believes_acknowledgements_is_caught(case: FaultCase, tmp_path: Path) -> None:
     """The fault campaign detects a flasher that trusts acknowledgements, and no error in the real flasher."""
     faulty = run(case, tmp_path, spoil=lambda ready: replace(ready, contents=Believing(ready.board.bootloader)))
     assert "success was reported, and the flash is not as it must be" in faulty.wrong
@@ -122,21 +122,21 @@ def test_a_flasher_that_believes_acknowledgements_is_caught(case: Case, tmp_path
 
 def test_commands_that_the_line_changed_are_refused_before_anything_is_erased(tmp_path: Path) -> None:
     """If a flipped bit changes the list of commands, flashing is refused, and the next run completes."""
-    ends = [run(Case(LYING, Proof.STUB, "flip_sent", number, seed=1), tmp_path) for number in range(4, 15)]
+    ends = [run(FaultCase(LYING, Proof.STUB, "flip_sent", number, seed=1), tmp_path) for number in range(4, 15)]
     assert any(outcome.end == "refused, resumed: done" for outcome in ends)
     assert not any(outcome.wrong or outcome.untrue for outcome in ends)
 
 
 def test_a_worn_cell_beside_the_image_fails_the_proof_of_a_resumed_run_as_well(tmp_path: Path) -> None:
     """A worn flash cell beside the image fails check 10 in the first run and again in the resumed run."""
-    outcome = run(Case(ALL, Proof.READ_BACK, "flipped_bit", BASE + 6086), tmp_path)
+    outcome = run(FaultCase(ALL, Proof.READ_BACK, "flipped_bit", BASE + 6086), tmp_path)
     assert outcome.end == "failed, resumed: failed"
     assert (outcome.wrong, outcome.untrue) == ((), ())
 
 
 def test_a_flasher_that_erases_what_the_chip_does_not_report_is_caught(tmp_path: Path) -> None:
     """The fault campaign detects a flasher that erases flash beyond the size that the chip reports."""
-    case = Case(LYING, Proof.NO_STUB, "flip_received", 1_000_000)
+    case = FaultCase(LYING, Proof.NO_STUB, "flip_received", 1_000_000)
     assert run(case, tmp_path, spoil=lambda ready: replace(ready, board=replace(ready.board, may_erase_all=True))).wrong
     assert not run(case, tmp_path).wrong
 
@@ -162,7 +162,7 @@ def test_a_flasher_that_takes_another_board_for_the_first_is_caught(tmp_path: Pa
         ready.board.bootloader.mark = None
         return ready
 
-    case = Case(ALL, Proof.STUB, "swap_after", 0)
+    case = FaultCase(ALL, Proof.STUB, "swap_after", 0)
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
     link = Going(SCENES[ALL].board(Faults()), Mishaps())
@@ -174,7 +174,7 @@ def test_a_flasher_that_takes_another_board_for_the_first_is_caught(tmp_path: Pa
 
 def test_a_flasher_that_loses_the_bytes_beside_the_image_is_caught(tmp_path: Path) -> None:
     """The fault campaign detects a flasher without a journal, which loses the bytes beside the image."""
-    case = Case(SOME, Proof.STUB, "power_cut_before_program", 600)
+    case = FaultCase(SOME, Proof.STUB, "power_cut_before_program", 600)
     wrong = run(case, tmp_path, spoil=lambda ready: replace(ready, run=None)).wrong
     assert any("nothing says how to complete it" in sentence for sentence in wrong)
     assert any("the flash is not as it must be" in sentence for sentence in wrong)
@@ -331,7 +331,7 @@ def test_an_untrue_sentence_is_caught(lie: Callable[[ClearedBoard], ClearedBoard
 @pytest.mark.parametrize("proof", Proof, ids=[proof.value for proof in Proof])
 def test_every_sentence_of_a_run_without_a_fault_is_true(scene: str, proof: Proof, tmp_path: Path) -> None:
     """Without a fault, every scene is flashed, and all printed sentences are known and true."""
-    outcome = run(Case(scene, proof, "leading_zero", 1), tmp_path)
+    outcome = run(FaultCase(scene, proof, "leading_zero", 1), tmp_path)
     assert (outcome.end, outcome.wrong, outcome.untrue) == ("done", (), ())
     assert outcome.sentences >= 10
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fault_judge import Situation
+from benchmarks.fault_judge import CaseSituation
 from benchmarks.fault_link import Mishaps, WirelessLink
-from benchmarks.fault_scene import SCENES, Scene
+from benchmarks.fault_scene import SCENES, FaultScene
 from benchmarks.fault_sentences import judge_of
-from benchmarks.fault_trial import Case, attempt
+from benchmarks.fault_trial import FaultCase, attempt
 from blockota.cli.remedies import sentence_of
 from blockota.errors import Action, BoardError, FlashProofError
 from firmware_host.bootloader.client import Bootloader
@@ -138,10 +138,10 @@ def failing(scene: str, kind: str, number: int, *, folder: Path, seed: int = 0) 
 
     Each later call of the function resumes the interrupted run.
     """
-    case = Case(scene, Proof.NO_STUB, kind, number, seed=seed)
+    case = FaultCase(scene, Proof.NO_STUB, kind, number, seed=seed)
     board = SCENES[scene].board(case.faults)
     link = WirelessLink(board, Mishaps())
-    judge = judge_of(Situation(SCENES[scene], board, link, folder, kind, number, is_lasting=False))
+    judge = judge_of(CaseSituation(SCENES[scene], board, link, folder, kind, number, is_lasting=False))
 
     attempts = count()
 
@@ -169,7 +169,7 @@ def test_a_board_without_a_unique_id_is_not_resumed(monkeypatch: pytest.MonkeyPa
     of = SCENES["some pages"]
     profile = replace(PROFILES["stm32w108hb"], flash_size=128 * KIB)
     rest = b"\x11" * (64 * KIB)
-    monkeypatch.setitem(SCENES, "W108", Scene(profile, b"", of.old, of.new, of.beside + rest))
+    monkeypatch.setitem(SCENES, "W108", FaultScene(profile, b"", of.old, of.new, of.beside + rest))
     error = failing("W108", "power_cut_before_program", 300, folder=tmp_path)()
     assert "run the same command again" in error
     assert "--resume" not in error
