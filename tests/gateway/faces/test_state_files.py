@@ -79,7 +79,7 @@ def test_a_foreign_file_is_refused(store: Open, path: Path) -> None:
 def test_a_file_without_a_mark_is_still_read(path: Path) -> None:
     """The files of earlier versions, which had no mark, are read, and are marked."""
     with closing(ActionStore(path)) as actions:
-        actions.begin(256, 7)
+        actions.start(256, 7)
     execute(path, "PRAGMA application_id = 0")
     execute(path, "PRAGMA user_version = 0")
     for _ in range(2):
