@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,18 +46,26 @@ class _BlockPlace:
 class FetchPlan:
     """The plan for fetching one file, whose size in bytes is known.
 
+    Args:
+        root: the file's content address.
+        size: the file's size in bytes.
+        destination: the destination of the blocks.
+        clock: returns seconds of a monotonic clock.
+
     Attributes:
         changed: notified when a block arrived, or the fetch was stopped.
         placed: number of bytes of the file that are at the destination.
         error: the error that stopped the fetch; None if no error stopped it.
     """
 
-    def __init__(self, root: CID, *, size: int, destination: Destination) -> None:
+    def __init__(
+        self, root: CID, *, size: int, destination: Destination, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.changed = threading.Condition()
         self.placed = 0
         self.error: BaseException | None = None
         self.root, self.size = root, size
-        self._destination = destination
+        self._destination, self._clock = destination, clock
         self._links_left = overhead(size) // _LINK_SIZE
         self._needed: dict[CID, list[_BlockPlace]] = {}
         self._queues: tuple[deque[CID], deque[CID]] = (deque(), deque())  # inner blocks, leaves
@@ -95,10 +103,8 @@ class FetchPlan:
 
     def pause(self, seconds: float) -> None:
         """Wait for some seconds, or until the fetch is over."""
-        until = time.monotonic() + seconds
         with self.changed:
-            while not self.is_over and (left := until - time.monotonic()) > 0:
-                self.changed.wait(left)
+            self.changed.wait_for(lambda: self.is_over, seconds)
 
     def stop(self, error: BaseException | None = None) -> None:
         """Stop the fetch. Only the first error is stored."""
@@ -118,7 +124,7 @@ class FetchPlan:
                 while True:
                     if self.is_over:
                         return None
-                    now = time.monotonic()
+                    now = self._clock()
                     cid = self._next_queued() or self._overdue(asker, now, duplicate_after=duplicate_after)
                     if cid is not None:
                         break

@@ -176,10 +176,8 @@ def test_a_file_of_a_gibibyte_is_refused_at_once(tmp_path: Path, read: Callable[
     with path.open("wb") as file:
         file.truncate(GIB)
     tracemalloc.start()
-    began = time.process_time()
     with pytest.raises(UsageError, match=f"large.json is too large: files of more than {MAX_FILE_SIZE:,} bytes"):
         read(read_input(path, limit=MAX_FILE_SIZE))
-    assert time.process_time() - began < 1
     assert tracemalloc.get_traced_memory()[1] < 8 * MIB
     tracemalloc.stop()
 

@@ -290,8 +290,8 @@ def test_a_flood_of_forged_requests_does_not_fill_the_log(city: City, tmp_path: 
         assert len(log) <= 60
 
 
-def test_a_validator_that_stops_ends_in_time(city: City, tmp_path: Path) -> None:
-    """SIGTERM ends the process within 5 seconds, even while a client is connected.
+def test_a_validator_that_stops_waits_for_no_client(city: City, tmp_path: Path) -> None:
+    """SIGTERM ends the process, even while a client stays connected.
 
     Before SIGTERM, the health and metrics pages have the right counts; the log is valid afterwards.
     """
@@ -309,10 +309,8 @@ def test_a_validator_that_stops_ends_in_time(city: City, tmp_path: Path) -> None
         assert (fields["accepted"], fields["refused"], fields["readings"]) == (1, {"UNKNOWN_IDENTITY": 1}, 1)
         assert "blockota_validator_accepted_requests_total 1.0\n" in metrics
         assert page(listen, "/checkpoint").startswith(b"test/validator/")
-        began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
-        assert time.monotonic() - began < 5
+        assert process.wait(DEADLINE) == 0
     assert check_log(log.published)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -45,8 +44,6 @@ BAD: dict[str, tuple[Vice, Verdict, str]] = {
     "circle": (vices.redirects_to("{path}"), Verdict.REFUSED, "more than 3 times"),
     "file": (vices.redirects_to("file:///etc/passwd"), Verdict.REFUSED, "which is not followed"),
 }
-HANG_SECONDS = 40
-"""Seconds within which a fetch must end; most of these faults would last a minute or for ever."""
 CASES = pytest.mark.parametrize(("vice", "verdict", "why"), BAD.values(), ids=list(BAD))
 
 
@@ -63,12 +60,10 @@ def run(*gateways: Gateway, small: bool = False) -> tuple[bytes, FetchReport]:
 
 @CASES
 def test_only_the_bad_source_is_named(vice: Vice, verdict: Verdict, why: str) -> None:
-    """A fetch from a bad source alone fails soon; the error contains the source's URL and the reason."""
-    began = time.monotonic()
+    """A fetch from a bad source alone fails; the error contains the source's URL and the reason."""
     with serving(SMALL_BLOCKS, vice) as gateway, pytest.raises(StoreError, match=why) as caught:
         run(gateway, small=True)
     assert f"{gateway.url} {verdict}: " in str(caught.value)
-    assert time.monotonic() - began < HANG_SECONDS
 
 
 IN_A_CAR = {name: case for name, case in BAD.items() if name not in {"sends without end", "trails for ever"}}
@@ -78,13 +73,11 @@ IN_A_CAR = {name: case for name, case in BAD.items() if name not in {"sends with
 @pytest.mark.parametrize(("vice", "verdict"), [case[:2] for case in IN_A_CAR.values()], ids=list(IN_A_CAR))
 def test_a_bad_source_of_a_car_is_named(vice: Vice, verdict: Verdict) -> None:
     """A bad source of a CAR is reported with its URL and the verdict."""
-    began = time.monotonic()
     # The first bit of a stream belongs to its header, not to a block.
     found = Verdict.UNUSABLE if vice is FLIPS_FIRST_BIT else verdict
     with serving(BLOCKS, vice) as gateway, pytest.raises(StoreError) as caught:
         run(gateway)
     assert f"{gateway.url} {found}: " in str(caught.value)
-    assert time.monotonic() - began < HANG_SECONDS
 
 
 @CASES
@@ -170,7 +163,7 @@ def test_four_of_five_bad_at_once(honest_place: int) -> None:
     names = ["lies in the middle", "stalls", "another machine's loopback", "truncates"]
     with ExitStack() as stack:
         gateways = [stack.enter_context(serving(BLOCKS, BAD[name][0])) for name in names]
-        honest = stack.enter_context(serving(BLOCKS, slowly))
+        honest = stack.enter_context(serving(BLOCKS, after(gateways[names.index("stalls")])))
         data, report = run(*gateways[:honest_place], honest, *gateways[honest_place:])
     assert data == IMAGE
     assert {source.url: source.verdict for source in report.bad} == {
@@ -179,21 +172,19 @@ def test_four_of_five_bad_at_once(honest_place: int) -> None:
     assert next(source for source in report.sources if source.url == honest.url).verdict == Verdict.SERVED
 
 
-def slowly(handler: Handler, data: bytes) -> None:
-    """Respond slowly, so that the bad sources are detected first."""
-    time.sleep(0.35)
-    vices.honest(handler, data)
+def after(other: Gateway) -> Vice:
+    """Return a source that responds when a connection of another source has ended, at most 0.35 s later."""
 
+    def vice(handler: Handler, data: bytes) -> None:
+        other.left.wait(0.35)
+        vices.honest(handler, data)
 
-def not_at_once(handler: Handler, data: bytes) -> None:
-    """Respond after 0.1 s, when another source has already responded."""
-    time.sleep(0.1)
-    vices.honest(handler, data)
+    return vice
 
 
 def test_a_liar_is_not_asked_again() -> None:
     """A source that served one wrong block receives no further request."""
-    with serving(BLOCKS, vices.flips_bit(0.5)) as liar, serving(BLOCKS, not_at_once) as honest:
+    with serving(BLOCKS, vices.flips_bit(0.5)) as liar, serving(BLOCKS, after(liar)) as honest:
         run(liar, honest)
     assert sum(liar.asked.values()) == 1
 
@@ -212,7 +203,7 @@ def test_a_fast_source_serves_more_than_a_slow_one() -> None:
     image = b"".join(bytes((n,)) * CHUNK_SIZE for n in range(24))
     root, blocks = blocks_of(image)
     file = io.BytesIO()
-    with serving(blocks, slowly) as slow, serving(blocks) as fast:
+    with serving(blocks) as fast, serving(blocks, after(fast)) as slow:
         sources = [Source(slow.url), Source(fast.url)]
         report = FileFetch(root, sources, size=len(image), into=FileDestination(file), limits=LIMITS).run()
     assert file.getvalue() == image
@@ -232,7 +223,7 @@ def test_a_dead_port_is_named() -> None:
 
 def test_a_source_without_the_image_is_named() -> None:
     """A source that responds with status 404 is reported, and another source serves the image."""
-    with serving({}) as empty, serving(BLOCKS, not_at_once) as honest:
+    with serving({}) as empty, serving(BLOCKS, after(empty)) as honest:
         data, report = run(empty, honest)
     assert data == IMAGE
     [bad] = report.bad

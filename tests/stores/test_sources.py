@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import time
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_address
 from typing import Any
@@ -18,8 +17,9 @@ from blockota.stores.gateway import TrustlessClient, is_depth_first
 from blockota.stores.http import Endpoint, allowed_endpoints, is_public, resolve, translated
 from blockota.stores.source import Source, SourceError, Verdict
 from tests.support.fetch_samples import LIMITS, SMALL, SMALL_BLOCKS, SMALL_ROOT, read_small
-from tests.support.hostile_gateway import Handler, honest, redirects_to, serving
+from tests.support.hostile_gateway import Handler, honest, redirects_to, serving, stalls
 from tests.support.tls import LOCALHOST
+from tests.support.waiting import DEADLINE
 
 
 @pytest.mark.parametrize(
@@ -337,20 +337,18 @@ def test_every_exception_of_sockets_tls_and_http_is_translated(error: Exception,
 
 
 def test_a_source_may_take_so_long_in_total() -> None:
-    """A source is abandoned when the total time of its requests exceeds the limit."""
+    """A source is abandoned when the total time of its requests exceeds the limit, although no response is too slow."""
+
+    def answers_twice(handler: Handler, data: bytes) -> None:
+        (honest if handler.gateway.asked.total() < 3 else stalls)(handler, data)
+
+    limits = replace(LIMITS, silence=DEADLINE, grace=DEADLINE, total=1.0)
     with (
-        serving(SMALL_BLOCKS, slowly) as gateway,
-        TrustlessClient(Source(gateway.url), replace(LIMITS, total=1.0)) as client,
+        serving(SMALL_BLOCKS, answers_twice) as gateway,
+        TrustlessClient(Source(gateway.url), limits) as client,
         pytest.raises(SourceError, match="too slow"),
     ):
-        list(map(client.block, [SMALL_ROOT] * 20))
-    assert gateway.asked.total() <= 4
-
-
-def slowly(handler: Handler, data: bytes) -> None:
-    """Wait 0.3 s before each response."""
-    time.sleep(0.3)
-    honest(handler, data)
+        list(map(client.block, [SMALL_ROOT] * 3))
 
 
 @pytest.mark.parametrize(

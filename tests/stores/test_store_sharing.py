@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import threading
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from blockota import file_locks
 from blockota.errors import StoreError
-from blockota.formats.cid import CHUNK_SIZE
+from blockota.formats.cid import CHUNK_SIZE, CID
 from blockota.stores.local import LocalStore, collect
 from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT
 from tests.support.hostile_gateway import Handler, honest, serving
@@ -51,18 +51,20 @@ def test_a_killed_fetch_does_not_block_others(tmp_path: Path) -> None:
         assert collect(store, [old], keep=()) == 1
 
 
-def test_who_removes_is_waited_for(tmp_path: Path) -> None:
+def test_who_removes_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Storing a file waits until a removal in another process has ended; after the timeout, an error is raised."""
     with working(tmp_path, "hold", "alone") as process:
         with pytest.raises(StoreError, match=r"is in use: another process removes files"):
             LocalStore(tmp_path, timeout=0.3).put(io.BytesIO(b"new"))
-        timer = threading.Timer(0.5, process.end)
-        began = time.monotonic()
-        timer.start()
-        cid = LocalStore(tmp_path).put(io.BytesIO(b"new"))
-        assert time.monotonic() - began >= 0.4
-        timer.join()
-    assert LocalStore(tmp_path).has(cid)
+        is_waiting, found = threading.Event(), list[CID]()
+        monkeypatch.setattr(file_locks, "_pause", lambda _: is_waiting.set())
+        putting = threading.Thread(target=lambda: found.append(LocalStore(tmp_path).put(io.BytesIO(b"new"))))
+        putting.start()
+        assert is_waiting.wait(DEADLINE)
+        assert found == []
+        process.end()
+        putting.join(DEADLINE)
+    assert LocalStore(tmp_path).has(found[0])
 
 
 def test_many_put_at_once(tmp_path: Path) -> None:

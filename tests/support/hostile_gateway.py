@@ -9,7 +9,6 @@ import gzip
 import re
 import ssl
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from typing import Any
 from blockota.errors import UsageError
 from blockota.formats.cid import CID
 from tests.support.car_samples import write_car
+from tests.support.waiting import DEADLINE
 
 CAR_ACCEPT = "application/vnd.ipld.car; version=1; order=dfs; dups=y"
 RAW_ACCEPT = "application/vnd.ipld.raw"
@@ -41,6 +41,8 @@ class Gateway:
         asked: requested paths, with their counts.
         refused: requests that a correct client must not send.
         shown: values of the received ``Authorization`` headers.
+        left: set when a connection has ended.
+        ended: set when the gateway ends.
     """
 
     blocks: dict[CID, bytes]
@@ -52,6 +54,8 @@ class Gateway:
     asked: Counter[str] = field(default_factory=Counter)
     refused: list[str] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
+    left: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
     url: str = ""
 
 
@@ -126,6 +130,24 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(data)
 
+    def pause(self, seconds: float) -> None:
+        """Wait between two parts of a slow response, at most until the gateway ends."""
+        self.gateway.ended.wait(seconds)
+
+    def await_client(self) -> None:
+        """Wait until the client closes the connection, at most until the deadline of the tests."""
+        self.wfile.flush()
+        self.connection.settimeout(DEADLINE)
+        self.close_connection = True
+        self.connection.recv(1)
+
+    def finish(self) -> None:
+        """Close the connection."""
+        try:
+            super().finish()
+        finally:
+            self.gateway.left.set()
+
     def hang_up(self) -> None:
         """Close the connection at once."""
         self.close_connection = True
@@ -197,16 +219,16 @@ def truncates_silently(handler: Handler, data: bytes) -> None:
 
 
 def stalls(handler: Handler, data: bytes) -> None:
-    """Send half of the content, then send nothing for a minute."""
+    """Send half of the content, then nothing."""
     handler.head(len(data))
     handler.body(data[: len(data) // 2])
-    time.sleep(60)
+    handler.await_client()
 
 
 def stalls_at_once(handler: Handler, data: bytes) -> None:
-    """Send nothing for a minute."""
-    del handler, data
-    time.sleep(60)
+    """Send nothing."""
+    del data
+    handler.await_client()
 
 
 def drips(handler: Handler, data: bytes) -> None:
@@ -214,7 +236,7 @@ def drips(handler: Handler, data: bytes) -> None:
     handler.head(len(data))
     for byte in data:
         handler.body(bytes((byte,)))
-        time.sleep(0.1)
+        handler.pause(0.1)
 
 
 def drips_headers(handler: Handler, data: bytes) -> None:
@@ -223,7 +245,7 @@ def drips_headers(handler: Handler, data: bytes) -> None:
     handler.flush_headers()
     for byte in b"X-Padding: " + data:
         handler.body(bytes((byte % 26 + 65,)))
-        time.sleep(0.1)
+        handler.pause(0.1)
 
 
 def continues_for_ever(handler: Handler, data: bytes) -> None:
@@ -325,6 +347,7 @@ def serving(
     try:
         yield gateway
     finally:
+        gateway.ended.set()
         server.shutdown()
         server.server_close()
         thread.join()
