@@ -112,15 +112,10 @@ class GatewayAccess:
 
     def threads(self, stop: Stop) -> dict[str, Callable[[], None]]:
         """Return the functions to run in threads until `stop` is requested, by the name of the thread."""
-        found: dict[str, Callable[[], None]] = {
-            f"courier to {name}": partial(
-                one.run,
-                stop,
-                report=partial(self._lines.state, name),
-                refused=lambda why, name=name: self._lines.event(name, "refused", why=why),  # type: ignore[misc]
-            )
-            for name, one in self._couriers.items()
-        }
+        found: dict[str, Callable[[], None]] = {}
+        for name, courier in self._couriers.items():
+            report, refused = partial(self._lines.state, name), partial(self._log_refused, name)
+            found[f"courier to {name}"] = partial(courier.run, stop, report=report, refused=refused)
         if port := self._port:
             found["commands"] = partial(self._maintain, port, stop)
         return found
@@ -149,6 +144,9 @@ class GatewayAccess:
     def wake(self) -> None:
         """Wake the waiting threads, so that they notice a requested stop."""
         self._outbox.wake()
+
+    def _log_refused(self, name: str, why: str) -> None:
+        self._lines.event(name, "refused", why=why)
 
     def _maintain(self, port: CommandPort, stop: Stop) -> None:
         port.desk.expire()

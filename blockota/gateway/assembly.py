@@ -78,12 +78,12 @@ class Assembly:
 
     def is_over(self, producers: Sequence[ProducerReading]) -> bool:
         """Whether a release has become active since the facts were assembled."""
-        return any(
-            one.image is None and not one.is_active and is_active(one.release, reading.position.block.time)
-            for reading in producers
-            for component in reading.products
-            for one in self.facts.components[component].releases
-        )
+        for reading in producers:
+            time = reading.position.block.time
+            releases = (one for product in reading.products for one in self.facts.components[product].releases)
+            if any(one.image is None and not one.is_active and is_active(one.release, time) for one in releases):
+                return True
+        return False
 
     def set_time(self, site: SiteReading, producers: Sequence[ProducerReading]) -> None:
         """Replace the block number and the time of the facts, and leave the other facts unchanged."""

@@ -72,7 +72,9 @@ class EntryMaker:
     def _encode(
         self, number: int, facts: EntryFacts, now: int, *, unique_id: bytes | None = None, source: str | None = None
     ) -> bytes:
-        is_running = facts.kind.names_running_image
+        # Only an entry that names the running image has the chip and the source; any other has its text in that field.
+        if not facts.kind.names_running_image:
+            unique_id, source = None, printable(facts.text)
         return LogEntry(
             kind=facts.kind,
             time=now,
@@ -82,9 +84,9 @@ class EntryMaker:
             previous=facts.previous,
             level=facts.level,
             counter=facts.counter,
-            unique_id=unique_id if is_running else None,
+            unique_id=unique_id,
             gateway=self._site,
-            source=source if is_running else printable(facts.text),
+            source=source,
             order=facts.order,
             signature=facts.statement,
         ).encode()

@@ -68,6 +68,7 @@ class DeviceOffer:
             order: the order that chose the target; None if the group's policy chose it.
             nonce: the nonce for the device's statement.
         """
+        not_before, deadline = (order.not_before, order.deadline) if order else (None, None)
         return cls(
             job=job,
             component=Component.of(target.release),
@@ -79,8 +80,8 @@ class DeviceOffer:
             cid=image.cid,
             nonce=nonce,
             order=target.order,
-            not_before=order.not_before if order else None,
-            deadline=order.deadline if order else None,
+            not_before=not_before,
+            deadline=deadline,
             deltas=image.deltas,
             manifest=image.manifest,
         )

@@ -125,11 +125,10 @@ class Fleet:
 
     def stages(self) -> Counter[Stage]:
         """Count the components of the devices by stage."""
-        return Counter(
-            self.delivery(number, name).stage
-            for number, device in self.plan.facts.devices.items()
-            for name in self.plan.slots(device)
-        )
+        found = Counter[Stage]()
+        for number, device in self.plan.facts.devices.items():
+            found.update(self.delivery(number, name).stage for name in self.plan.slots(device))
+        return found
 
     def learn(self, facts: SiteFacts, policies: Mapping[str, GroupPolicy]) -> list[int]:
         """Replace the facts. Returns the devices that must be planned again, including devices that left the site."""

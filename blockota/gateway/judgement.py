@@ -181,18 +181,20 @@ class Judge:
 
     def _with_properties(self, report: Report) -> DeviceRecord:
         """Return the device's record with the reported hardware revision and unique id."""
-        hardware, unique_id = report.hardware, report.unique_id
-        if hardware is not None and not (0 < len(hardware) <= _MAX_HARDWARE and hardware.isprintable()):
-            raise _refused(f"the hardware revision is not a text of 1 to {_MAX_HARDWARE} printable characters")
-        if unique_id is not None and not 0 < len(unique_id) <= _MAX_UNIQUE_ID:
-            raise _refused(f"the unique id has {len(unique_id)} bytes, not 1 to {_MAX_UNIQUE_ID}")
+        record, hardware, unique_id = self.record, report.hardware, report.unique_id
+        if hardware is not None:
+            if not (0 < len(hardware) <= _MAX_HARDWARE and hardware.isprintable()):
+                raise _refused(f"the hardware revision is not a text of 1 to {_MAX_HARDWARE} printable characters")
+            record = replace(record, hardware=hardware)
+
+        if unique_id is not None:
+            if not 0 < len(unique_id) <= _MAX_UNIQUE_ID:
+                raise _refused(f"the unique id has {len(unique_id)} bytes, not 1 to {_MAX_UNIQUE_ID}")
+            record = replace(record, unique_id=unique_id)
+
         if report.image is not None and len(report.image) != hashlib.sha256().digest_size:
             raise _refused(f"the hash of the image has {len(report.image)} bytes")
-        return replace(
-            self.record,
-            hardware=self.record.hardware if hardware is None else hardware,
-            unique_id=self.record.unique_id if unique_id is None else unique_id,
-        )
+        return record
 
 
 def check_event(device: KnownDevice, raw: bytes, text: str, counter: int | None) -> None:

@@ -146,6 +146,7 @@ def opened_parts(setup: GatewaySetup, lines: LineLog, stop: Stop) -> Iterator[Ga
         access = stack.enter_context(
             opened_access(settings, lambda: setup.site.open(IdentitiesContract), lines, clock=lambda: int(time.time()))
         )
+        readings, commands = (access.readings, access.commands) if access else (None, None)
         context = FaceContext(
             identity=settings.identity,
             folder=settings.folder,
@@ -153,8 +154,8 @@ def opened_parts(setup: GatewaySetup, lines: LineLog, stop: Stop) -> Iterator[Ga
             log=lines.event,
             identity_key=settings.identity_key,
             entries=lambda start: list(islice(log.entries(start), BATCH)),
-            readings=access.readings if access else None,
-            commands=access.commands if access else None,
+            readings=readings,
+            commands=commands,
         )
         yield GatewayParts(
             settings=settings,

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from blockota.gateway.facts import ComponentFacts, KnownDevice, ProvenImage, SiteFacts
+from blockota.gateway.facts import ComponentFacts, KnownDevice, ProvenImage, ReleaseFacts, SiteFacts
 from blockota.model.container import Container
 from blockota.model.delivery import DeliveryPolicy, Target
 from blockota.model.manifest import NO_REQUIREMENTS
@@ -76,12 +76,10 @@ class Slot:
         """
         known = self.releases.get(running, ()) if running else ()
         components = {Component.of(release) for release in known}
-        found = {
-            (product.component, one.image)
-            for product in self.products
-            for one in product.candidates
-            if str(one.release.version) == version
-        }
+        found = set[tuple[Component, bytes]]()
+        for product in self.products:
+            images = {one.image for one in product.candidates if str(one.release.version) == version}
+            found |= {(product.component, image) for image in images}
         images = {image for component, image in found if component in components} or {image for _, image in found}
         return images.pop() if len(images) == 1 else None
 
@@ -104,18 +102,15 @@ class Plan:
         self._products = {name: _product(one) for name, one in facts.components.items()}
         self._before = previous.known_slots if previous else {}
         self.known_slots: dict[tuple[bytes, str], Mapping[str, Slot]] = {}
-        self._images = {
-            one.image.sha256: one.image
-            for component in facts.components.values()
-            for one in component.releases
-            if one.image
-        }
+        releases = (one for component in facts.components.values() for one in component.releases)
+        self._images = {one.image.sha256: one.image for one in releases if one.image}
+        self._choices: dict[tuple[object, ...], _KnownChoice] = {}
+
         orders: defaultdict[int, tuple[Order, ...]] = defaultdict(tuple)
         for one in facts.orders:
             for number in one.members:
                 orders[number] += (one.order,)
         self._orders = dict(orders)
-        self._choices: dict[tuple[object, ...], _KnownChoice] = {}
 
     def is_of(self, facts: SiteFacts, policies: Mapping[str, GroupPolicy]) -> bool:
         """Whether facts differ from the facts of this plan only in block and time.
@@ -185,18 +180,21 @@ class _KnownChoice:
 
 def _product(facts: ComponentFacts) -> ProductFacts:
     """Convert the facts about a product into the form that `choose` needs."""
-    candidates = [
-        Candidate(
-            release=one.id,
-            image=one.release.sha256,
-            active_from=one.release.active_from,
-            is_revoked=one.release.status is Status.REVOKED,
-            requires=one.manifest.requires if one.manifest else NO_REQUIREMENTS,
-            container=one.image.container if one.image else Container.STM32,
-            is_proven=one.image is not None,
-        )
-        for one in facts.releases
-    ]
-    ascending = tuple(sorted(candidates, key=lambda one: one.release.version))
+    ascending = tuple(sorted(map(_candidate, facts.releases), key=lambda one: one.release.version))
     floor = facts.product.minimum_version if facts.product else None
     return ProductFacts(facts.component, ascending, floor, facts.withheld)
+
+
+def _candidate(facts: ReleaseFacts) -> Candidate:
+    requires = facts.manifest.requires if facts.manifest else NO_REQUIREMENTS
+    # The container is not read before the image is proven.
+    container = facts.image.container if facts.image else Container.STM32
+    return Candidate(
+        release=facts.id,
+        image=facts.release.sha256,
+        active_from=facts.release.active_from,
+        is_revoked=facts.release.status is Status.REVOKED,
+        requires=requires,
+        container=container,
+        is_proven=facts.image is not None,
+    )

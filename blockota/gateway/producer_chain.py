@@ -178,11 +178,8 @@ class ProducerChain:
         for address in products.keys() - faults.keys():
             self._states[address].is_changed, self._states[address].next_block = False, at + 1
         self._follower.acknowledge()
-        replications = {
-            address: ReplicationContract(self._chain, one.replication)
-            for address, one in followed.items()
-            if one.replication and address in products
-        }
+        agreements = {address: followed[address].replication for address in products}
+        replications = {address: ReplicationContract(self._chain, one) for address, one in agreements.items() if one}
         return ProducerReading(position, found, replications, faults, self._confirmations)
 
     def with_newest(self, reading: ProducerReading) -> ProducerReading:
@@ -230,17 +227,21 @@ class ProducerChain:
             state.products = {one.name: one for one in contract.products(block=at) if one.name in names}
             releases = contract.histories(state.products, block=at)
             state.releases = {name: tuple(one for one in releases if one.product == name) for name in names}
-        stopped = "the producer is suspended" if is_suspended else "the contract is paused" if state.is_paused else ""
-        return {
-            Component(self.chain_id, address, name): ProductReading(
-                product,
-                state.releases[name],
-                {one: address for one, address in state.manifests.items() if one[0] == product_key(name)},
-                withheld=stopped or ("" if product.paired else "the product is not paired"),
-            )
-            for name, product in state.products.items()
-            if name in names
-        }
+
+        # Nothing is offered from a suspended producer, a paused contract, or a product that is not paired.
+        stopped = ""
+        if is_suspended:
+            stopped = "the producer is suspended"
+        elif state.is_paused:
+            stopped = "the contract is paused"
+        found = {}
+        for name, product in state.products.items():
+            if name in names:
+                manifests = {one: cid for one, cid in state.manifests.items() if one[0] == product_key(name)}
+                withheld = stopped or ("" if product.paired else "the product is not paired")
+                reading = ProductReading(product, state.releases[name], manifests, withheld=withheld)
+                found[Component(self.chain_id, address, name)] = reading
+        return found
 
 
 def manifest_of(reading: ProductReading, release: Release) -> CID | None:

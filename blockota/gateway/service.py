@@ -287,16 +287,17 @@ class GatewayService:
             asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def _status(self, core: Core) -> GatewayStatus:
-        facts = self._facts
+        facts, access = self._facts, self._parts.access
+        block_age = max(self._parts.clock() - facts.time, 0) if facts.time else 0
         return GatewayStatus(
             devices=len(facts.devices),
             stages={str(stage): count for stage, count in core.stages().items()},
             block=facts.block,
-            block_age=max(self._parts.clock() - facts.time, 0) if facts.time else 0,
+            block_age=block_age,
             waiting=self._state.waiting(),
             log=self._recorder.status(),
             troubles=self._lines.troubles,
-            access=self._parts.access.status() if self._parts.access else None,
+            access=access.status() if access else None,
         )
 
     def _plans(self, core: Core) -> Iterator[DevicePlan]:

@@ -204,9 +204,10 @@ class ReceivingService(ABC):
     def _common(self) -> dict[str, Any]:
         """Return the values of the fields of `ReceivingStatus`."""
         head, counts = self.registry.head, self._receiver.counts
+        block, age = (head.number, max(self._clock() - head.time, 0)) if head else (0, 0)
         return {
-            "block": head.number if head else 0,
-            "block_age": max(self._clock() - head.time, 0) if head else 0,
+            "block": block,
+            "block_age": age,
             "accepted": counts[None],
             "refused": {fault.name: count for fault, count in counts.items() if isinstance(fault, Fault)},
             "log": self._recorder.status(),

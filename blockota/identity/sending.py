@@ -139,11 +139,12 @@ class RequestReply:
 
 
 _FINAL = {
-    fault.code
-    for fault in (
-        *(Fault.NOT_JSON, Fault.NOT_A_REQUEST, Fault.NO_SUCH_METHOD, Fault.WRONG_PARAMETERS),
-        *(Fault.NOT_ALLOWED, Fault.NOT_POSSIBLE),
-    )
+    Fault.NOT_JSON.code,
+    Fault.NOT_A_REQUEST.code,
+    Fault.NO_SUCH_METHOD.code,
+    Fault.WRONG_PARAMETERS.code,
+    Fault.NOT_ALLOWED.code,
+    Fault.NOT_POSSIBLE.code,
 }
 
 

@@ -142,12 +142,15 @@ class WireGuard:
                 remedy="open the tunnels",
                 action=Action.OPEN_TUNNELS,
             )
+
         rows = [line.split("\t") for line in _run("wg", "show", self.interface, "dump").splitlines()]
-        return [
-            PeerState(row[0], "" if row[2] == "(none)" else row[2], int(row[4]) or None, int(row[5]), int(row[6]))
-            for row in rows
-            if len(row) == _COLUMNS
-        ]
+        return [_peer_state(row) for row in rows if len(row) == _COLUMNS]
+
+
+def _peer_state(row: list[str]) -> PeerState:
+    """Read a peer from the columns of ``wg show INTERFACE dump`` (wg(8))."""
+    key, _, endpoint, _, handshake, received, sent, _ = row
+    return PeerState(key, "" if endpoint == "(none)" else endpoint, int(handshake) or None, int(received), int(sent))
 
 
 def _program(name: str) -> str:

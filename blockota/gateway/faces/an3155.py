@@ -270,12 +270,9 @@ class FlashVisit:
         """Flash the offered release. If the flashing fails after the flash was changed, restore another release."""
         await self.core.offered(self.number, offer.job)
         await self.core.progress(self.number, offer.job, _CONNECTED)
-        facts, release = next(
-            (facts, one)
-            for facts in self.core.products(self.number)
-            for one in facts.releases
-            if one.id == offer.release and one.image
-        )
+        releases = ((facts, one) for facts in self.core.products(self.number) for one in facts.releases)
+        facts, release = next(pair for pair in releases if pair[1].id == offer.release and pair[1].image)
+
         try:
             await self._flash(facts, release, found.unique_id)
         except VerificationError as error:
@@ -297,13 +294,16 @@ class FlashVisit:
         """
         delivery = self.core.state(self.number)
         failed = delivery.target.image if delivery.target else None
-        candidates = [
-            (facts, one)
-            for facts in self.core.products(self.number)
-            for one in facts.releases
-            if one.is_active and one.image and one.release.sha256 != failed and not facts.withheld
-            if facts.product is None or (facts.product.minimum_version or one.release.version) <= one.release.version
-        ]
+        candidates = list[tuple[ComponentFacts, ReleaseFacts]]()
+        for facts in self.core.products(self.number):
+            if facts.withheld:
+                continue
+            floor = facts.product.minimum_version if facts.product else None
+            for one in facts.releases:
+                is_allowed = floor is None or floor <= one.release.version
+                if one.is_active and one.image and one.release.sha256 != failed and is_allowed:
+                    candidates.append((facts, one))
+
         candidates.sort(key=lambda pair: (pair[1].release.sha256 == delivery.running, pair[1].release.version))
         if not candidates:
             raise BoardError("the board has no program", why="the gateway has no other active release for it")

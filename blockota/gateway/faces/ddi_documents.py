@@ -118,10 +118,14 @@ def read_range(header: str, size: int) -> tuple[int, int] | None:
     if not match or not any(match.groups()):
         return None
     first, last = match.groups()
-    start, stop = (int(first), int(last) + 1 if last else size) if first else (max(size - int(last), 0), size)
-    if first and last and int(last) < start:
+    if first and last and int(last) < int(first):
         return None
-    if start >= size or (not first and not int(last)):
+
+    if first:
+        start, stop = int(first), int(last) + 1 if last else size
+    else:  # the last bytes of the file
+        start, stop = max(size - int(last), 0), size
+    if start >= size:
         raise ValueError("the range lies outside of the file")
     return start, min(stop, size)
 

@@ -55,17 +55,12 @@ class ShadowDesk:
         before = shadow.desired.get("configuration", {})
         if not offers and not before:
             return shadow
+
         # A configuration that is no longer offered stays if the device has it, and is withdrawn otherwise.
-        kept = {
-            product: one
-            for product, one in before.items()
-            if product not in offers and shadow.configuration(product) == one.get("sha256")
-        }
-        made = {
-            product: _same_or_new(before.get(product), self.documents.document(thing, offer))
-            for product, offer in offers.items()
-        }
-        wanted = kept | made
+        gone = {product: one for product, one in before.items() if product not in offers}
+        wanted = {product: one for product, one in gone.items() if shadow.configuration(product) == one.get("sha256")}
+        for product, offer in offers.items():
+            wanted[product] = _same_or_new(before.get(product), self.documents.document(thing, offer))
         if wanted == before:
             return shadow
         desired = {"configuration": wanted} if wanted else {}
