@@ -12,7 +12,10 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
+import click
 import pytest
+
+from blockota.cli.main import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS: tuple[tuple[str, ...], ...] = (
@@ -101,6 +104,10 @@ SHARED = {"cryptography", "eth_account", "eth_keys", "eth_utils"}
 BODY_P90, BODY_MAX, FILE_MAX, PARAMETERS_MAX = 30, 60, 500, 5
 SOLIDITY_BODY_P90, SOLIDITY_FILE_MAX = 20, 300
 MOCKS_PER_TEST = 0.05
+WITH_COMMANDS = {"blockota.chain.local", "blockota.formats.foreign", "firmware_host.simulator.__main__"}
+"""Modules that name the options of other programs, or have a command line of their own."""
+TERMS = {"bench log", "log key", "gateway devices"}
+"""Terms of the domain that are also the words of a command."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -197,15 +204,18 @@ def test_no_function_takes_any_options() -> None:
     ]
 
 
-def test_the_library_names_no_option() -> None:
-    """Error texts outside `blockota.cli` name no command or option; `blockota.cli.remedies` adds these."""
-    option = re.compile(r"(?<![\w-])--[a-z]|`blockota ")
+def test_the_library_names_no_command() -> None:
+    """Texts outside `blockota.cli` name no command and no option; `blockota.cli` adds these."""
+    verbs, nouns = "|".join(commands(cli)), "|".join(cli.list_commands(click.Context(cli)))
+    named = re.compile(rf"(?<![\w-])(--[a-z]|(?:{verbs}|blockota (?:{nouns}))(?![\w-]))")
+    pages = (ROOT / "blockota" / "operations" / "web" / "templates").glob("*.html")
+    library = {module for module in modules() if not lies_in(module, "blockota.cli")} - WITH_COMMANDS
+    texts = [(module, text) for module in library for text in literals(module)]
     assert not [
-        f"{module}: {text}"
-        for module in modules()
-        if not lies_in(module, "blockota.cli") and module != "firmware_host.simulator.__main__"
-        for text in error_texts(module)
-        if option.search(text)
+        (place, found)
+        for place, text in [*texts, *((page.name, page.read_text()) for page in pages)]
+        for found in named.findall(text)
+        if found not in TERMS
     ]
 
 
@@ -279,12 +289,24 @@ def imported_names(module: str) -> list[str]:
     return names
 
 
-def error_texts(module: str) -> Iterator[str]:
-    """Yield the string literals in the arguments of the errors that a module creates."""
-    for node in ast.walk(tree(modules()[module])):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Error"):
-            literals = (below for part in [*node.args, *node.keywords] for below in ast.walk(part))
-            yield from (one.value for one in literals if isinstance(one, ast.Constant) and isinstance(one.value, str))
+def literals(module: str) -> Iterator[str]:
+    """Yield the string literals of a module, without its docstrings."""
+    nodes = list(ast.walk(tree(modules()[module])))
+    docs = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            yield node.value
+
+
+def commands(group: click.Group, path: str = "") -> Iterator[str]:
+    """Yield the nouns with their verbs, such as ``release list``."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found, words = group.get_command(context, name), f"{path} {name}".strip()
+        if path:
+            yield words
+        if isinstance(found, click.Group):
+            yield from commands(found, words)
 
 
 @cache

@@ -28,7 +28,7 @@ from uuid import UUID
 from blockota.bindings.events import DecodedEvent, read_events
 from blockota.bindings.identities import IdentitiesContract
 from blockota.chain.follow import Follower
-from blockota.errors import ChainError, RefusedError, UsageError
+from blockota.errors import Action, ChainError, RefusedError, UsageError
 from blockota.file_locks import LockHeldError, exclusive_lock
 from blockota.identity.tunnel_settings import TunnelSettings
 from blockota.identity.tunnels import Peer, find_peers, render_interface, render_peers, render_rules
@@ -107,7 +107,8 @@ def read_tunnels(contract: IdentitiesContract, settings: TunnelSettings, *, bloc
         raise RefusedError(
             f"the identity {settings.identity} has no tunnels",
             why=f"it {missing} in block {number}",
-            remedy="let the city enrol it with a virtual IP and the public key that `vpn key` printed",
+            remedy="make a tunnel key, if this host has none, and let the city enrol its public key and a virtual IP",
+            action=Action.MAKE_TUNNEL_KEY,
         )
     return TunnelView(own, find_peers(records, own, settings.endpoints), number)
 
