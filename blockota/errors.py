@@ -166,6 +166,9 @@ class Action(Enum):
     # The validator
     INIT_VALIDATOR = auto()
     RUN_VALIDATOR = auto()
+    # Packages
+    INSTALL_EXTRAS = auto()  # (extras)
+    INSTALL_APE = auto()
 
 
 class BlockOTAError(Exception):
@@ -343,6 +346,23 @@ class NotInStoreError(StoreError):
 
 BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\U00013441\U00013442\U0001d159")
 """Unicode letters and symbols that are displayed as blanks: a text could use them to imitate columns and rows."""
+
+
+def missing_package(what: str, package: str, *extras: str) -> UsageError:
+    """Return the error for something that needs a Python package that is not installed.
+
+    Args:
+        what: what cannot be done, a clause.
+        package: the package.
+        extras: the extras of BlockOTA that what cannot be done needs.
+    """
+    return UsageError(
+        what,
+        why=f"the package {package} is not installed",
+        remedy=f"install BlockOTA with the extra{'s' * (len(extras) > 1)} {' and '.join(extras)}",
+        action=Action.INSTALL_EXTRAS,
+        values={"extras": ",".join(extras)},
+    )
 
 
 def shortened(items: Iterable[object], separator: str = ", ") -> str:

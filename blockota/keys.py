@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blockota.errors import Action, RefusedError, UsageError
+from blockota.errors import Action, RefusedError, UsageError, missing_package
 from blockota.files import home_path, read_input, write_new
 from blockota.strict_json import check_depth
 
@@ -139,11 +139,7 @@ def open_token_key(
     try:
         from blockota.pkcs11_keys import KeyName, TokenKey, find_pin
     except ImportError as error:
-        raise UsageError(
-            "keys in PKCS #11 tokens cannot be used",
-            why="the library python-pkcs11, of the extra `hardware`, is not installed",
-            remedy="install it with `pip install python-pkcs11==0.10.1`",
-        ) from error
+        raise missing_package("keys in PKCS #11 tokens cannot be used", "python-pkcs11", "hardware") from error
     name = KeyName.parse(uri)
     return TokenKey(name, find_pin(name, environment, ask_pin), curve=curve)
 
@@ -285,7 +281,8 @@ def _ape_key(alias: str, ask_password: Callable[[str], str], *, note: Callable[[
             f"ape:{alias} cannot be opened",
             why=f"the keystore {keyfile} does not exist, and Ape, which opens hardware wallets, cannot be imported "
             f"({error.msg})",
-            remedy="correct the alias, or install Ape with `pip install eth-ape`, and then the device's plugin",
+            remedy="correct the alias, or install the plugin of the device, after Ape itself if it is missing",
+            action=Action.INSTALL_APE,
         ) from error
     return open_ape_account(alias, note=note)
 

@@ -205,9 +205,9 @@ def test_no_function_takes_any_options() -> None:
 
 
 def test_the_library_names_no_command() -> None:
-    """Texts outside `blockota.cli` name no command and no option; `blockota.cli` adds these."""
+    """Texts outside `blockota.cli` name no command, no option and no installation; `blockota.cli` adds these."""
     verbs, nouns = "|".join(commands(cli)), "|".join(cli.list_commands(click.Context(cli)))
-    named = re.compile(rf"(?<![\w-])(--[a-z]|(?:{verbs}|blockota (?:{nouns}))(?![\w-]))")
+    named = re.compile(rf"(?<![\w-])(--[a-z]|(?:pip install|{verbs}|blockota (?:{nouns}))(?![\w-]))")
     pages = (ROOT / "blockota" / "operations" / "web" / "templates").glob("*.html")
     library = {module for module in modules() if not lies_in(module, "blockota.cli")} - WITH_COMMANDS
     texts = [(module, text) for module in library for text in literals(module)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 from blockota.cli.demo_walk import DemoWalk
-from blockota.errors import UsageError
+from blockota.errors import missing_package
 from blockota.settings import FILE_NAME
 
 ALIAS, PRODUCT = "acme/thermo2", "acme-thermo2"
@@ -33,13 +33,9 @@ def require_services() -> None:
     Raises:
         UsageError: a library is not installed.
     """
-    missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            "the operations page cannot be shown",
-            why=f"these packages are not installed: {', '.join(missing)}",
-            remedy="install BlockOTA with the extras of its services: pip install 'blockota[gateway,operations]'",
-        )
+    for name in _LIBRARIES:
+        if importlib.util.find_spec(name) is None:
+            raise missing_package("the operations page cannot be shown", name, "gateway", "operations")
 
 
 def admit_registrant(walk: DemoWalk, *, blocks: int = 1) -> None:

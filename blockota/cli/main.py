@@ -18,7 +18,7 @@ import click
 from blockota import __version__
 from blockota.cli.layout import console, print_sentence
 from blockota.cli.remedies import remedy_of, sentence_of
-from blockota.errors import BlockOTAError, UsageError
+from blockota.errors import BlockOTAError, UsageError, missing_package
 from blockota.shutdown import ignore_signals, stop_on_signals
 from blockota.url_secrets import without_secrets
 
@@ -215,11 +215,7 @@ def _translated(failure: BaseException, words: list[str]) -> BlockOTAError:
         return failure
     extra = next((_EXTRAS[word] for word in words if word in _EXTRAS), "")
     if isinstance(failure, ModuleNotFoundError) and extra:
-        return UsageError(
-            "the command cannot run",
-            why=f"the package {failure.name} is not installed",
-            remedy=f"install BlockOTA with its extra {extra}: pip install 'blockota[{extra}]'",
-        )
+        return missing_package("the command cannot run", str(failure.name), extra)
     if isinstance(failure, OSError) and failure.filename is None:
         # Errors of files and devices are translated where these are opened, so this one comes from writing the output.
         return UsageError(

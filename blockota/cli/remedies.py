@@ -121,6 +121,8 @@ OPTIONS: dict[Action, str] = {
     Action.SHOW_GATEWAY_DEVICE: "`blockota gateway device {device}`",
     Action.INIT_VALIDATOR: "`blockota validator init`",
     Action.RUN_VALIDATOR: "`blockota validator run`",
+    Action.INSTALL_EXTRAS: "`pip install 'blockota[{extras}]'`",
+    Action.INSTALL_APE: "`pip install eth-ape`",
 }
 
 

@@ -17,7 +17,7 @@ from blockota.cli.keys import password_option
 from blockota.cli.log_verify import counted_entries
 from blockota.cli.services import addresses_from_settings, open_log_parts, show_foundation
 from blockota.cli.session import Session, VerbGroup, with_session
-from blockota.errors import Action, RefusedError, UsageError
+from blockota.errors import Action, RefusedError, missing_package
 
 if TYPE_CHECKING:
     from blockota.identity.validator_service import ValidatorSetup
@@ -35,11 +35,7 @@ def validator() -> None:
     """
     for package in _PACKAGES:
         if importlib.util.find_spec(package) is None:
-            raise UsageError(
-                "the validator cannot run",
-                why=f"the package {package} is not installed",
-                remedy="install BlockOTA with its extra access: pip install 'blockota[access]'",
-            )
+            raise missing_package("the validator cannot run", package, "access")
 
 
 @validator.command()

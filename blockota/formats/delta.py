@@ -12,7 +12,7 @@ import io
 from importlib.util import find_spec
 from typing import Any
 
-from blockota.errors import RefusedError, UsageError
+from blockota.errors import RefusedError, missing_package
 
 FORMATS = ("crle", "heatshrink")
 """The compressions of a patch. Both need less than 1 KiB of memory to decompress."""
@@ -114,11 +114,7 @@ def _library() -> Any:
     try:
         import detools
     except ImportError as error:
-        raise UsageError(
-            "deltas cannot be made or applied",
-            why="the library detools, of the extra `delta`, is not installed",
-            remedy="install it with `pip install detools==0.53.0`",
-        ) from error
+        raise missing_package("deltas cannot be made or applied", "detools", "delta") from error
     return detools
 
 

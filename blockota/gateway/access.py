@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from blockota.bindings.identities import IdentitiesContract
-from blockota.errors import UsageError
+from blockota.errors import UsageError, missing_package
 from blockota.gateway.commands import CommandDesk
 from blockota.gateway.monitoring import AccessStatus
 from blockota.gateway.readings import ReadingDesk
@@ -227,11 +227,7 @@ def _command_port(
     if access is None or access.listen is None:
         return None
     if missing := [name for name in _LIBRARIES if find_spec(name) is None]:
-        raise UsageError(
-            "the gateway cannot receive commands",
-            why=f"the package {missing[0]} is not installed",
-            remedy="install BlockOTA with its extras: pip install 'blockota[gateway,access]'",
-        )
+        raise missing_package("the gateway cannot receive commands", missing[0], "gateway", "access")
     desk = CommandDesk(settings.folder / COMMANDS_NAME, access.commands, readings=readings, clock=clock)
     stack.callback(desk.close)
     state = stack.enter_context(RequestState(settings.folder / STATE_NAME))

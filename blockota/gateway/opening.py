@@ -24,7 +24,7 @@ from blockota.chain.event_store import EventStore
 from blockota.chain.follow import Follower
 from blockota.chain.wake import BlockSignal
 from blockota.connection import Connection
-from blockota.errors import UsageError
+from blockota.errors import missing_package
 from blockota.formats.notes import NoteSigner
 from blockota.gateway.access import opened_access
 from blockota.gateway.assembly import known_device
@@ -267,11 +267,7 @@ def _face(name: str, settings: GatewaySettings, context: FaceContext) -> Face:
     try:
         module = importlib.import_module(f"blockota.gateway.faces.{name}")
     except ModuleNotFoundError as error:
-        raise UsageError(
-            f"the face {name} cannot run",
-            why=f"the package {error.name} is not installed",
-            remedy="install BlockOTA with its extra gateway: pip install 'blockota[gateway]'",
-        ) from error
+        raise missing_package(f"the face {name} cannot run", str(error.name), "gateway") from error
     face: Face = module.create(settings.faces[name], context)
     return face
 

@@ -207,11 +207,11 @@ def test_a_keystore_of_ape_opens_without_ape(home: Path) -> None:
 
 
 def test_a_missing_ape_is_reported(home: Path) -> None:
-    """The error for a missing Ape package names the command that installs it."""
+    """The error for a missing Ape package states that Ape is missing, and asks for its installation."""
     output = opened_elsewhere(home, "ape:pocket", before="sys.modules['ape'] = None")
     assert "ape:pocket cannot be opened: " in output
     assert "does not exist, and Ape" in output
-    assert "`pip install eth-ape`" in output
+    assert "after Ape itself if it is missing" in output
 
 
 @pytest.mark.sampled

@@ -87,5 +87,10 @@ def test_a_delta_needs_its_extra(workshop: Workshop, monkeypatch: pytest.MonkeyP
     workshop.after(publish_first)
     monkeypatch.setitem(sys.modules, "detools", None)
     words = ("--product", PRODUCT, "--version", "1.1.0", "--delta-from", "1.0.0", "-o", "new.json")
-    refused(workshop.run("release", "publish", str(NEW), *words), USAGE, "of the extra `delta`, is not installed")
+    refused(
+        workshop.run("release", "publish", str(NEW), *words),
+        USAGE,
+        "detools is not installed",
+        "`pip install 'blockota[delta]'`",
+    )
     assert not Path("new.json").exists()

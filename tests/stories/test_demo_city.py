@@ -30,7 +30,7 @@ def test_missing_libraries_are_named_at_once(
     """If a library of the services is not installed, the demonstration fails before it starts."""
     monkeypatch.setitem(sys.modules, "jinja2", None)  # as if it were not installed
     assert run(["demo", "--city", "20"]) == 2
-    assert "these packages are not installed: jinja2" in capsys.readouterr().err
+    assert "the package jinja2 is not installed" in capsys.readouterr().err
     assert run(["demo", "--city", "20", "--page"]) == 2
 
 

@@ -42,7 +42,7 @@ from aiocoap.numbers.codes import (
 )
 from aiocoap.resource import PathCapable, Resource, Site
 
-from blockota.errors import RefusedError, UsageError
+from blockota.errors import RefusedError, missing_package
 from blockota.formats.lwm2m import CBOR, LINKS
 from blockota.gateway.core import Core
 from blockota.gateway.face import FaceContext
@@ -80,10 +80,10 @@ def create(table: SettingsTable, context: FaceContext) -> Lwm2mFace:
         raise table.unusable("listen", "answers must leave from the address at which a device asks: name one address")
     is_secure = find_spec("DTLSSocket") is not None
     if not is_secure and not address.is_loopback:
-        raise UsageError(
-            f"cannot serve LwM2M on {host}",
+        missing = missing_package(f"cannot serve LwM2M on {host}", "DTLSSocket", "dtls")
+        raise missing.revised(
             why="devices cannot be authenticated without the package DTLSSocket",
-            remedy="install blockota with the extra dtls, or listen on 127.0.0.1",
+            remedy=f"listen on 127.0.0.1, or {missing.remedy}",
         )
     block = table.number("block", 64)
     if block not in _EXPONENTS:
