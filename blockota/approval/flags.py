@@ -76,3 +76,7 @@ class RedFlag:
     word: Word
     what: str
     is_absence: bool = field(default=False, compare=False)
+
+    def as_fields(self) -> dict[str, str]:
+        """Return the flag as a JSON object."""
+        return {"word": self.word, "what": self.what}

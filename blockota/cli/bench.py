@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -192,8 +191,8 @@ def summary(session: Session, /, logs: tuple[Path, ...], wanted: str | None) -> 
         "date": f"{day.start:%Y-%m-%d}",
         "begin": day.start.isoformat(),
         "end": day.end.isoformat(),
-        "groups": [_tally_fields(one, day) for one in parts],
-        "total": _tally_fields(total, day) if total else None,
+        "groups": [one.as_fields(day) for one in parts],
+        "total": total.as_fields(day) if total else None,
     }
 
     def show() -> None:
@@ -234,21 +233,6 @@ def _date(wanted: str | None) -> date:
         raise UsageError(
             f"{wanted!r:.40} is not a date", why="a date has the form 2026-11-28", remedy="correct the date"
         ) from error
-
-
-def _tally_fields(tally: Tally, day: Day) -> dict[str, Any]:
-    return {
-        "product": tally.product or None,
-        "version": tally.version or None,
-        "operator": tally.operator or None,
-        "port": tally.port or None,
-        "good": tally.good,
-        "bad": tally.bad,
-        "repeated": tally.repeated,
-        "first": day.moment(tally.first).isoformat(),
-        "last": day.moment(tally.last).isoformat(),
-        "meanSeconds": None if tally.mean_seconds is None else round(tally.mean_seconds, 3),
-    }
 
 
 def _row(tally: Tally, day: Day) -> tuple[object, ...]:

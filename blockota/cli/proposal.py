@@ -33,7 +33,6 @@ from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.cli.signing import (
     FILE,
     execute,
-    flag_fields,
     image_inputs,
     image_options,
     open_view,
@@ -183,7 +182,7 @@ def show(
         if trouble:
             session.note(f"Red flags were not checked: {trouble}")
 
-    shown_flags = None if flags is None else flag_fields(flags)
+    shown_flags = None if flags is None else [flag.as_fields() for flag in flags]
     signed = sum(one.counts and (chain is None or one.signer in chain.safe.owners) for one in collected)
     then = ""
     if chain:

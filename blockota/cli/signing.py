@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from blockota.approval.chain_view import ChainView
-from blockota.approval.flags import RedFlag, Word
+from blockota.approval.flags import Word
 from blockota.approval.proposal import Proposal
 from blockota.approval.red_flags import signature_flags
 from blockota.approval.signature import accept, to_json, waive_text
@@ -126,7 +126,7 @@ def sign(
         "signer": account.address,
         **hash_fields(proposal),
         "images": [checked.fields for checked in review.images],
-        "redFlags": flag_fields(flags),
+        "redFlags": [flag.as_fields() for flag in flags],
     }
     signed = signers(session, file, proposal, view=chain) | {account.address}
     then = after_signing(file, path, proposal, signed=len(signed), view=chain)
@@ -297,8 +297,3 @@ def image_inputs(
         observer=_TerminalObserver(),
         image_keys=session.settings.image_keys,
     )
-
-
-def flag_fields(flags: Sequence[RedFlag]) -> list[dict[str, str]]:
-    """Return red flags for the JSON output."""
-    return [{"word": flag.word, "what": flag.what} for flag in flags]

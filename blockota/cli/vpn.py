@@ -20,7 +20,7 @@ from blockota.errors import ChainError, UsageError
 from blockota.identity.tunnel_keys import create_key, read_private_key
 from blockota.identity.tunnel_monitoring import TunnelWatch
 from blockota.identity.tunnel_settings import TunnelSettings, load_tunnels
-from blockota.identity.tunnel_sync import TunnelSync, TunnelView, check_age, join_states, lock_settings, read_tunnels
+from blockota.identity.tunnel_sync import TunnelSync, check_age, join_states, lock_settings, read_tunnels
 from blockota.identity.tunnels import render_interface, render_peers
 from blockota.identity.wireguard import WireGuard
 from blockota.model.release import show_time
@@ -82,7 +82,7 @@ def sync(session: Session, /, *, watch: bool, printed: bool, metrics: tuple[str,
         check_age(contract.chain.head().time, settings, now=int(time.time()))
         view = read_tunnels(contract, settings)
         head = render_interface(private_key, settings.listen_port, address=view.own.virtual_ip)
-        fields = {**_fields(settings, view), "configuration": head + render_peers(view.peers)}
+        fields = {**view.as_fields(), "configuration": head + render_peers(view.peers)}
         session.result(fields, lambda: click.echo(fields["configuration"], nl=False))
         return
     interface = WireGuard(settings.interface)
@@ -152,24 +152,7 @@ def status(session: Session, /) -> None:
     contract = session.gateway.open(IdentitiesContract)
     records = list(contract.identities())
     rows = join_states(records, WireGuard(settings.interface).peers())
-    fields = {
-        "interface": settings.interface,
-        "tunnels": [
-            {
-                "uuid": str(one.identity.uuid) if one.identity else None,
-                "kind": str(one.identity.kind) if one.identity else None,
-                "virtualIp": str(one.identity.virtual_ip) if one.identity else None,
-                "key": one.state.key,
-                "endpoint": one.state.endpoint or None,
-                "lastHandshake": one.state.last_handshake,
-                "received": one.state.received,
-                "sent": one.state.sent,
-                "banned": one.identity.banned if one.identity else None,
-                "bannedAt": one.identity.banned_at if one.identity else None,
-            }
-            for one in rows
-        ],
-    }
+    fields = {"interface": settings.interface, "tunnels": [one.as_fields() for one in rows]}
     table = [
         (
             one.identity.virtual_ip if one.identity else "unknown key",
@@ -188,15 +171,3 @@ def status(session: Session, /) -> None:
 def _settings(session: Session) -> TunnelSettings:
 
     return load_tunnels(session.config, environment=os.environ)
-
-
-def _fields(settings: TunnelSettings, view: TunnelView) -> dict[str, object]:
-    return {
-        "identity": str(settings.identity),
-        "virtualIp": str(view.own.virtual_ip),
-        "block": view.block,
-        "peers": [
-            {"uuid": str(one.uuid), "kind": str(one.kind), "virtualIp": str(one.address), "endpoint": one.endpoint}
-            for one in view.peers
-        ],
-    }

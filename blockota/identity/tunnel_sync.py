@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from blockota.bindings.events import DecodedEvent, read_events
@@ -85,6 +85,15 @@ class TunnelView:
     own: Identity
     peers: tuple[Peer, ...]
     block: int
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the records as a JSON object."""
+        return {
+            "identity": str(self.own.uuid),
+            "virtualIp": str(self.own.virtual_ip),
+            "block": self.block,
+            "peers": [one.as_fields() for one in self.peers],
+        }
 
 
 def read_tunnels(contract: IdentitiesContract, settings: TunnelSettings, *, block: int | None = None) -> TunnelView:
@@ -169,6 +178,22 @@ class TunnelState:
         if self.identity.banned and self.identity.banned_at:
             return f"banned since {show_time(self.identity.banned_at)}"
         return "retired" if self.identity.retired else "enrolled"
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the tunnel as a JSON object."""
+        identity, state = self.identity, self.state
+        return {
+            "uuid": str(identity.uuid) if identity else None,
+            "kind": str(identity.kind) if identity else None,
+            "virtualIp": str(identity.virtual_ip) if identity else None,
+            "key": state.key,
+            "endpoint": state.endpoint or None,
+            "lastHandshake": state.last_handshake,
+            "received": state.received,
+            "sent": state.sent,
+            "banned": identity.banned if identity else None,
+            "bannedAt": identity.banned_at if identity else None,
+        }
 
 
 def join_states(identities: Iterable[Identity], states: Iterable[PeerState]) -> list[TunnelState]:

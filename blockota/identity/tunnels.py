@@ -78,6 +78,15 @@ class Peer:
         """The key in base64, as in WireGuard's files."""
         return base64.b64encode(self.key).decode()
 
+    def as_fields(self) -> dict[str, str]:
+        """Return the peer as a JSON object."""
+        return {
+            "uuid": str(self.uuid),
+            "kind": str(self.kind),
+            "virtualIp": str(self.address),
+            "endpoint": self.endpoint,
+        }
+
 
 def find_peers(identities: Iterable[Identity], own: Identity, endpoints: Mapping[UUID, str]) -> tuple[Peer, ...]:
     """Return the peers of an identity, by virtual IP; empty if the identity itself may have no tunnels.

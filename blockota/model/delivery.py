@@ -28,6 +28,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from blockota.model.receipt import EntryKind, EvidenceLevel, ReleaseId
 
@@ -152,6 +153,21 @@ class Delivery:
             return 0
         named = b"%b %d" % (self.target.release.digest, self.attempt)
         return int.from_bytes(hashlib.sha256(named).digest()) % ((1 << _JOB_BITS) - 1) + 1
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the JSON object of the delivery, as in ``gateway devices --json``."""
+        return {
+            "stage": str(self.stage),
+            "running": self.running.hex() if self.running else None,
+            "target": str(self.target.release) if self.target else None,
+            "image": self.target.image.hex() if self.target else None,
+            "order": self.target.order if self.target else None,
+            "job": self.job or None,
+            "tries": self.tries,
+            "received": self.received,
+            "wake": self.wake,
+            "reason": self.reason or None,
+        }
 
     def ended_by(self, job: int, reason: str) -> bool:
         """Whether an answer about a failed try is a repetition, because the same answer already ended the last try.

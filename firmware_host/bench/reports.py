@@ -11,6 +11,7 @@ import io
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Any
 
 from blockota.errors import UsageError
 from blockota.model.release import Version
@@ -110,6 +111,21 @@ class Tally:
     first: int
     last: int
     mean_seconds: float | None
+
+    def as_fields(self, day: Day) -> dict[str, Any]:
+        """Return the JSON object of ``bench summary``, with times in the time zone of `day`."""
+        return {
+            "product": self.product or None,
+            "version": self.version or None,
+            "operator": self.operator or None,
+            "port": self.port or None,
+            "good": self.good,
+            "bad": self.bad,
+            "repeated": self.repeated,
+            "first": day.moment(self.first).isoformat(),
+            "last": day.moment(self.last).isoformat(),
+            "meanSeconds": None if self.mean_seconds is None else round(self.mean_seconds, 3),
+        }
 
 
 def tallies(lines: Iterable[_Numbered], day: Day) -> tuple[list[Tally], Tally | None]:
