@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
-import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
 import pytest
 
-from tests.support.car_samples import unpack_car
-from tests.support.repository_process import LARGE, LARGE_ROOT, STALL_SECONDS, Running, receive_all, running
+from blockota.repository.answers import HttpAnswer
+from blockota.repository.connection import ConnectionLimits, HttpConnection
+from tests.support.repository_process import LARGE_ROOT, Running, running
 from tests.support.waiting import eventually
 
 GET_CAR = f"GET /ipfs/{LARGE_ROOT}?format=car&car-dups=y HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
@@ -25,29 +26,57 @@ def repository(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         yield found
 
 
-def take(connection: socket.socket, rate: int, *, seconds: float) -> bytes:
-    """Receive at a rate in bytes per second for some seconds, or until the connection ends."""
-    data, began = bytearray(), time.monotonic()
-    while (elapsed := time.monotonic() - began) < seconds:
-        part = connection.recv(max(rate // 20, 1)) if len(data) <= rate * elapsed else None
-        if part == b"":
-            break
-        data += part or b""
-        time.sleep(0.02)
-    return bytes(data)
+class SteppedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock moves only if a test sets `now`."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        """Return the time that the test has set."""
+        return self.now
 
 
-@pytest.mark.parametrize("turn", TURNS)
-def test_who_takes_something_is_not_cut_off(repository: Running, turn: str) -> None:
-    """A slow client that reads continuously receives the whole image."""
-    before = len(repository.lines)
-    with repository.slow_reader(GET_CAR) as connection:
-        first = take(connection, 100_000, seconds=3 * STALL_SECONDS)
-        answer = first + receive_all(connection)
-    assert len(first) < len(LARGE) // 4, turn
-    image = unpack_car([answer.partition(b"\r\n\r\n")[2]], LARGE_ROOT, size=len(LARGE))
-    assert b"".join(image) == LARGE
-    assert repository.line(before)["complete"] is True
+async def read_slowly(size: int, *, in_each_span: int) -> int:
+    """Serve a body to a client that reads some bytes in each time span of the limits.
+
+    Returns the number of bytes that the client received, including the head of the response.
+    """
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, SteppedLoop)
+    client, served = socket.socketpair()
+    with client:
+        client.settimeout(0)
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        limits = ConnectionLimits(slowest=1000, stall_seconds=60)
+        connection = HttpConnection(*await asyncio.open_connection(sock=served), limits)
+        assert await connection.receive()
+
+        async def parts() -> AsyncIterator[bytes]:
+            yield bytes(size)
+
+        answer = HttpAnswer(200, {"Content-Length": str(size)})
+        sending = asyncio.create_task(connection.send(answer, parts(), is_last=True))
+        received = 0
+        while not sending.done():
+            received += len(await loop.sock_recv(client, in_each_span))
+            loop.now += limits.stall_seconds
+            for _ in range(10):  # the connection notices the time and the free space, and sends more
+                await asyncio.sleep(0)
+        try:
+            await sending
+        finally:
+            connection.abort()
+        while part := await loop.sock_recv(client, size):
+            received += len(part)
+        return received
+
+
+def test_who_takes_something_is_not_cut_off() -> None:
+    """A slow client that reads in each time span receives the whole body."""
+    with asyncio.Runner(loop_factory=SteppedLoop) as runner:
+        assert runner.run(read_slowly(4 << 20, in_each_span=1 << 18)) > 4 << 20
+        with pytest.raises(TimeoutError, match=r"the client acknowledged .* bytes in 60 s"):
+            runner.run(read_slowly(4 << 20, in_each_span=1))
 
 
 @pytest.mark.parametrize("turn", TURNS)
