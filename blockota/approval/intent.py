@@ -239,19 +239,32 @@ def _is_plain(letter: str) -> bool:
     return letter.isprintable() and letter not in BLANK and not is_combining and not is_leftward
 
 
+def _place(place: bytes) -> str:
+    """Format the new place of a device: the UUID of a site, or the name of a registrant."""
+    return str(UUID(bytes=place)) if len(place) == _UUID_SIZE else product_name(place)
+
+
+def _virtual_ip(number: int) -> str:
+    return str(IPv4Address(number)) if number else "none"
+
+
+def _start(seconds: int) -> str:
+    return show_time(seconds) if seconds else "at once"
+
+
 _SHOWN: dict[str, Callable[[Any], str]] = {
     **dict.fromkeys(
         ("version", "head", "minimumVersion", "requested"), lambda packed: str(Version.unpack(packed) or "none")
     ),
     **dict.fromkeys(("product", "oem", "name", "registrant", "group", "reason"), product_name),
     **dict.fromkeys(("uuid", "by", "site", "from", "operator"), lambda uuid: str(UUID(bytes=uuid))),
-    "to": lambda place: str(UUID(bytes=place)) if len(place) == _UUID_SIZE else product_name(place),
+    "to": _place,
     "kind": _word_of(_KINDS),
     "keyKind": _word_of(_KEY_KINDS),
-    "virtualIp": lambda number: str(IPv4Address(number)) if number else "none",
+    "virtualIp": _virtual_ip,
     **dict.fromkeys(("loadAddress", "flashStart"), lambda address: f"0x{address:08x}"),
     **dict.fromkeys(("expiresAt", "blockTime", "bannedAt", "time", "deadline"), show_time),
-    **dict.fromkeys(("activeFrom", "notBefore"), lambda seconds: show_time(seconds) if seconds else "at once"),
+    **dict.fromkeys(("activeFrom", "notBefore"), _start),
     "chipId": lambda number: f"0x{number:03x}",
     "status": _word_of(_STATUSES),
     "state": _word_of(_LOG_STATES),

@@ -77,7 +77,9 @@ def record_today(call: KnownCall | None, view: ChainView, ask: Ask) -> str:
 def _identity(record: Mapping[str, Any]) -> str:
     if not any(record["uuid"]):
         return "the identity does not exist"
-    status = "retired" if record["retired"] else "BANNED" if record["banned"] else "active"
+    status = "BANNED" if record["banned"] else "active"
+    if record["retired"]:
+        status = "retired"
     account = show_value("account", record["account"])
     return f"{show_value('kind', record['kind'])}, {status}, account {account}, enrolled {show_time(record['since'])}"
 

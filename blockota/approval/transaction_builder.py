@@ -154,9 +154,10 @@ def _read(fields: Mapping[str, Any]) -> BuilderTransaction:
     if not re.fullmatch(r"0x(?:[0-9a-fA-F]{2})*", data):  # tools write upper or lower case
         raise ValueError(f"data is {data!r:.40}, which is not hex text")
 
+    safe = _any_address(meta, "createdFromSafeAddress") if meta.get("createdFromSafeAddress") else None
     return BuilderTransaction(
         chain_id=decimal(fields, "chainId"),
-        safe=_any_address(meta, "createdFromSafeAddress") if meta.get("createdFromSafeAddress") else None,
+        safe=safe,
         to=_any_address(transaction, "to"),
         value=decimal(transaction, "value"),
         data=bytes.fromhex(data[2:]),

@@ -112,26 +112,29 @@ def _keys(record: Mapping[str, Any]) -> Keys:
         key = PublicKey(kind, record["key"])
     except UsageError as error:  # the contract checks keys, so the node's answer is wrong
         raise RefusedError("the contract's answer is not valid", why=f"{error.what}: {error.why}") from error
-    return Keys(
-        key=key,
-        account=None if record["account"] == ZERO_ADDRESS else record["account"],
-        log_key=record["logKey"] if any(record["logKey"]) else None,
-        tunnel_key=record["tunnelKey"] if any(record["tunnelKey"]) else None,
-    )
+
+    # The contract stores zeros for a key or an account that the identity does not have.
+    account = None if record["account"] == ZERO_ADDRESS else record["account"]
+    log_key = record["logKey"] if any(record["logKey"]) else None
+    tunnel_key = record["tunnelKey"] if any(record["tunnelKey"]) else None
+    return Keys(key, account, log_key, tunnel_key)
 
 
 def _identity(record: Mapping[str, Any]) -> Identity | None:
     if not any(record["uuid"]):
         return None
+
+    virtual_ip = IPv4Address(record["virtualIp"]) if record["virtualIp"] else None
+    previous = UUID(bytes=record["previous"]) if any(record["previous"]) else None
     return Identity(
         uuid=UUID(bytes=record["uuid"]),
         kind=status_of(IdentityKind, record["kind"], of="an identity", setting="identities"),
         keys=_keys(record),
-        virtual_ip=IPv4Address(record["virtualIp"]) if record["virtualIp"] else None,
+        virtual_ip=virtual_ip,
         banned=record["banned"],
         banned_at=record["bannedAt"] or None,
         retired=record["retired"],
         since=record["since"],
         from_block=record["fromBlock"],
-        previous=UUID(bytes=record["previous"]) if any(record["previous"]) else None,
+        previous=previous,
     )

@@ -204,10 +204,9 @@ class Node:
         Raises:
             ChainError: the node is out of reach, or no longer has the events of these blocks.
         """
+        addresses = to_checksum_address(address) if isinstance(address, str) else [*map(to_checksum_address, address)]
         wanted = {
-            "address": to_checksum_address(address)
-            if isinstance(address, str)
-            else [*map(to_checksum_address, address)],
+            "address": addresses,
             "topics": [None if topic is None else f"0x{topic.hex()}" for topic in topics],
         }
         with self._translated():

@@ -338,7 +338,9 @@ def _message(fields: Mapping[int, str | bytes | tuple[str, ...]]) -> bytes:
     """
     parts: list[bytes] = []
     for number, value in fields.items():
-        items: Iterable[str | bytes] = value if isinstance(value, tuple) else [value] if value else []
+        if not value:
+            continue
+        items: Iterable[str | bytes] = value if isinstance(value, tuple) else (value,)
         contents = (item.encode() if isinstance(item, str) else item for item in items)
         tag = bytes([number << 3 | _LENGTH_DELIMITED])
         parts += chain.from_iterable((tag, _varint(len(content)), content) for content in contents)

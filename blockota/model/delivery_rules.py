@@ -98,13 +98,9 @@ class _DeliverySituation:
     def entry(self, kind: EntryKind, *, text: str) -> EntryFacts:
         """Return a log entry about the current target."""
         target = self.delivery.target
-        return EntryFacts(
-            kind,
-            release=target.release if target else None,
-            image=target.image if target else None,
-            order=target.order if target else None,
-            text=text,
-        )
+        if target is None:
+            return EntryFacts(kind, text=text)
+        return EntryFacts(kind, release=target.release, image=target.image, order=target.order, text=text)
 
     def fail(self, reason: str, *, is_final: bool = False) -> Delivery:
         """End a try.

@@ -217,21 +217,27 @@ class Device:
 
     def as_fields(self) -> dict[str, Any]:
         """The JSON object of a device, as in ``device show --json``."""
+        # A device that was registered in a batch has no record on the chain.
+        record = self.record
+        aliases, spec, data = (list(record.aliases), record.spec, record.data) if record else ([], None, None)
+        banned_by = None if self.ban is Ban.NONE else str(self.ban)
+        key = self.key.pem if self.key else None
+
         return {
             "number": self.number,
-            "aliases": list(self.record.aliases) if self.record else [],
+            "aliases": aliases,
             "registrant": self.registrant,
-            "spec": self.record.spec if self.record else None,
+            "spec": spec,
             "specHash": f"0x{self.spec_hash.hex()}",
             "site": str(self.site),
             "imported": bool(self.signature),
-            "bannedBy": None if self.ban is Ban.NONE else str(self.ban),
+            "bannedBy": banned_by,
             "bannedAt": self.banned_at,
             "since": self.since,
             "fromBlock": self.from_block,
-            "key": self.key.pem if self.key else None,
+            "key": key,
             "nonce": self.nonce.hex(),
-            "data": self.record.data if self.record else None,
+            "data": data,
         }
 
 

@@ -16,7 +16,7 @@ from blockota.formats.public_key import PublicKey
 from blockota.formats.vector_table import FLASH, LinkAddress, find_link_address
 from blockota.model.container import NO_CHIP, SWU_HEAD_SIZE, Container, find_content_fault, find_misfit, recognise
 from blockota.model.manifest import NO_REQUIREMENTS, Delta, Manifest, Requirements, metadata_from
-from blockota.model.program import BOOT_ADDRESS, NO_PROGRAM, SRAM, find_fault
+from blockota.model.program import BOOT_ADDRESS, SRAM, find_fault, program_remedy
 from blockota.model.release import (
     SINGLE_BLOCK_SIZE,
     Product,
@@ -204,6 +204,7 @@ def check_kind(draft: Draft, release: Release) -> None:
     _check_signature(draft)
     if draft.container is not Container.STM32:
         return
+
     is_boot = release.load_address == BOOT_ADDRESS
     if draft.configuration and is_boot:
         raise ImageError(
@@ -213,16 +214,14 @@ def check_kind(draft: Draft, release: Release) -> None:
         )
     if draft.configuration:
         return
+
     linked_for = None if draft.accept_load_address else _find_link_address(draft, release)
     if linked_for is not None:
         raise _linked_elsewhere(draft, release, linked_for)
     if fault := find_fault(_read_program(draft), release.region, draft.ram):
-        raise ImageError(
-            f"the image of {release.product} {release.version} has no plausible vector table",
-            why=fault,
-            remedy=NO_PROGRAM if is_boot else f"{NO_PROGRAM}, or declare the image as data",
-            action=None if is_boot else Action.PUBLISH_AS_CONFIGURATION,
-        )
+        what = f"the image of {release.product} {release.version} has no plausible vector table"
+        remedy, action = program_remedy(is_boot=is_boot)
+        raise ImageError(what, why=fault, remedy=remedy, action=action)
 
 
 def check_time(draft: Draft, *, now: int) -> None:

@@ -55,12 +55,14 @@ class Keys:
 
     def as_fields(self) -> dict[str, Any]:
         """The JSON object of the keys."""
+        log_key = PublicKey(KeyKind.ED25519, self.log_key).pem if self.log_key else None
+        tunnel_key = base64.b64encode(self.tunnel_key).decode() if self.tunnel_key else None
         return {
             "account": self.account,
             "keyKind": str(self.key),
             "key": self.key.pem,
-            "logKey": PublicKey(KeyKind.ED25519, self.log_key).pem if self.log_key else None,
-            "tunnelKey": base64.b64encode(self.tunnel_key).decode() if self.tunnel_key else None,
+            "logKey": log_key,
+            "tunnelKey": tunnel_key,
         }
 
     @classmethod
@@ -73,13 +75,11 @@ class Keys:
             KeyError, TypeError, ValueError: a field is missing or has a wrong value; `strict_json.fault` describes it.
             UsageError: a key does not have the right format.
         """
-        given = {name for name in ("account", "logKey", "tunnelKey") if fields.get(name) is not None}
-        return cls(
-            key=identity_key(text(fields, "key")),
-            account=address(fields, "account") if "account" in given else None,
-            log_key=log_key_of(text(fields, "logKey")) if "logKey" in given else None,
-            tunnel_key=tunnel_key_of(text(fields, "tunnelKey")) if "tunnelKey" in given else None,
-        )
+        key = identity_key(text(fields, "key"))
+        account = address(fields, "account") if fields.get("account") is not None else None
+        log_key = log_key_of(text(fields, "logKey")) if fields.get("logKey") is not None else None
+        tunnel_key = tunnel_key_of(text(fields, "tunnelKey")) if fields.get("tunnelKey") is not None else None
+        return cls(key, account, log_key, tunnel_key)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from blockota.errors import BlockOTAError, RefusedError
 from blockota.formats.cid import CHUNK_SIZE, CID, RAW
@@ -79,6 +79,16 @@ class Requirements:
         """The requirements as fields of the manifest; empty if there are none."""
         installed = {"installed": str(self.installed)} if self.installed else {}
         return installed | ({"hardware": list(self.hardware)} if self.hardware else {})
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """Read the requirements from the manifest's JSON object.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field has a wrong value; `strict_json.fault` describes it.
+        """
+        installed = read_version(fields, "installed") if "installed" in fields else None
+        return cls(installed, tuple(texts(fields, "hardware")) if "hardware" in fields else ())
 
 
 NO_REQUIREMENTS = Requirements()
@@ -349,12 +359,15 @@ class Description:
         """The description as a JSON object; None if the release has no manifest."""
         if self.address is None and not self.trouble:
             return None
-        return {
-            "cid": str(self.address) if self.address else None,
-            "notes": self.manifest.notes if self.manifest else None,
-            "metadata": dict(self.manifest.metadata) if self.manifest else None,
-            **(self.manifest.options if self.manifest else {}),
-        } | ({"trouble": self.trouble} if self.trouble else {})
+        described: dict[str, Any] = {"notes": None, "metadata": None}
+        if self.manifest:
+            described = {
+                "notes": self.manifest.notes,
+                "metadata": dict(self.manifest.metadata),
+                **self.manifest.options,
+            }
+        trouble = {"trouble": self.trouble} if self.trouble else {}
+        return {"cid": str(self.address) if self.address else None} | described | trouble
 
 
 NO_DESCRIPTION = Description()
@@ -389,6 +402,14 @@ def _from_fields(fields: dict[str, Any]) -> Manifest:
     if type(size) is not int or not 0 < size < 1 << 32:
         raise ValueError("size is not a number of bytes")
     product_key(text(fields, "product"))
+
+    # The optional fields.
+    gaps = mappings(fields, "filled") if "filled" in fields else ()
+    container = Container.parse(text(fields, "container")) if "container" in fields else Container.STM32
+    requires = mapping(fields, "requires") if "requires" in fields else {}
+    deltas = mappings(fields, "deltas") if "deltas" in fields else ()
+    counter = integer(fields, "securityCounter") if "securityCounter" in fields else None
+
     return Manifest(
         product=text(fields, "product"),
         version=Version.parse(text(fields, "version")),
@@ -397,20 +418,12 @@ def _from_fields(fields: dict[str, Any]) -> Manifest:
         notes=text(fields, "notes"),
         metadata=metadata_from((key, text(metadata, key)) for key in metadata),
         accepts_load_address=fields.get("loadAddressAccepted") is True,
-        filled=tuple(
-            Region(integer(gap, "start"), integer(gap, "size"))
-            for gap in (mappings(fields, "filled") if "filled" in fields else ())
-        ),
-        container=Container.parse(text(fields, "container")) if "container" in fields else Container.STM32,
-        requires=_read_requirements(mapping(fields, "requires") if "requires" in fields else {}),
-        deltas=tuple(map(Delta.from_fields, mappings(fields, "deltas") if "deltas" in fields else ())),
-        security_counter=integer(fields, "securityCounter") if "securityCounter" in fields else None,
+        filled=tuple(Region(integer(gap, "start"), integer(gap, "size")) for gap in gaps),
+        container=container,
+        requires=Requirements.from_fields(requires),
+        deltas=tuple(map(Delta.from_fields, deltas)),
+        security_counter=counter,
     )
-
-
-def _read_requirements(fields: Mapping[str, Any]) -> Requirements:
-    installed = read_version(fields, "installed") if "installed" in fields else None
-    return Requirements(installed, tuple(texts(fields, "hardware")) if "hardware" in fields else ())
 
 
 def _require_printable(where: str, line: str) -> None:

@@ -99,11 +99,12 @@ class Group:
 
     def as_fields(self) -> dict[str, Any]:
         """The JSON object of a group, as in ``order group --json``."""
+        site = str(self.site) if self.site else None
         return {
             "group": self.name,
             "kind": str(self.kind),
             "value": self.value.hex(),
-            "site": str(self.site) if self.site else None,
+            "site": site,
             "operator": str(self.operator) if self.operator else None,
             "definedAt": self.defined_at,
         }

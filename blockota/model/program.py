@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from blockota.errors import Action
 from blockota.formats import mcuboot
 from blockota.model.release import Region, is_stack_top, show_ranges
 
@@ -16,10 +17,8 @@ BOOT_ADDRESS = 0x0800_0000
 """Start address of the main flash, from which an STM32 boots (AN2606)."""
 SRAM = (Region(0x2000_0000, 0x2000_0000),)
 """Address range of the RAM of every Cortex-M (ARMv7-M Architecture Reference Manual, B3.1)."""
-NO_PROGRAM = "publish the linked image of a program"
-"""The remedy for an image that is not a plausible program. If the image is not at the boot address, it may also be
-data."""
 _START_SIZE = 8
+_NO_PROGRAM = "publish the linked image of a program"
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,16 @@ class Vectors:
         """A description of the vectors, for the result of check 9."""
         header = f", after an MCUboot header of {self.offset} bytes" if self.offset else ""
         return f"stack pointer 0x{self.stack:08x} in RAM, reset vector 0x{self.reset:08x} inside the image{header}"
+
+
+def program_remedy(*, is_boot: bool) -> tuple[str, Action | None]:
+    """Return the remedy, and its action, for an image that is not a plausible program.
+
+    `is_boot` tells whether the image is at the address from which the chip boots. Any other image may also be data.
+    """
+    if is_boot:
+        return _NO_PROGRAM, None
+    return f"{_NO_PROGRAM}, or declare the image as data", Action.PUBLISH_AS_CONFIGURATION
 
 
 def read_vectors(image: bytes) -> Vectors | None:

@@ -55,7 +55,7 @@ from blockota.model.facts import (
     proof_words,
 )
 from blockota.model.manifest import Description
-from blockota.model.program import NO_PROGRAM, SRAM, find_fault, read_vectors
+from blockota.model.program import SRAM, find_fault, program_remedy, read_vectors
 from blockota.model.release import Product, Region, Release, Status, Version, show_chip, show_time
 
 
@@ -468,13 +468,9 @@ def _check_vector_table(proven: ProvenRelease, board: BoardAnswer, *, consent: C
     fault = find_fault(proven.image, release.region, board.ram)
     vectors = read_vectors(proven.image)
     if fault or vectors is None:
-        raise VerificationError(
-            9,
-            "the image has no plausible vector table",
-            why=fault,
-            remedy=NO_PROGRAM if is_boot else f"{NO_PROGRAM}, or declare the image as data",
-            action=None if is_boot else Action.PUBLISH_AS_CONFIGURATION,
-        )
+        what = "the image has no plausible vector table"
+        remedy, action = program_remedy(is_boot=is_boot)
+        raise VerificationError(9, what, why=fault, remedy=remedy, action=action)
     accepted = "; the publisher accepted the load address" if linked_for is not None else ""
     return Passed(9, f"{vectors}{accepted}")
 

@@ -67,10 +67,11 @@ class RequestWarning:
     @property
     def text(self) -> str:
         """The text of the entry."""
+        node = str(self.node) if self.node else None
         fields = {
             "warning": self.id,
             "address": plain(self.address)[:_MAX_ADDRESS],
-            "node": str(self.node) if self.node else None,
+            "node": node,
             "standing": PROVEN if self.is_proven else CLAIMED,
             "code": self.code,
             "reason": self.reason,

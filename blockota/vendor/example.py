@@ -82,13 +82,16 @@ class ExampleIdentity:
         `number` is IdentityRegistry's number for the identity's kind.
         """
         point = self.key.public_key().public_numbers()
+        account = ZERO_ADDRESS if self.account is None else dev_account(self.account).address
+        log_key = self.log_key.public_key().public_bytes_raw() if self.has_log else bytes(32)
+
         return {
             "uuid": self.uuid.bytes,
             "kind": number,
-            "account": ZERO_ADDRESS if self.account is None else dev_account(self.account).address,
+            "account": account,
             "keyKind": 1,
             "key": point.x.to_bytes(32) + point.y.to_bytes(32),
-            "logKey": self.log_key.public_key().public_bytes_raw() if self.has_log else bytes(32),
+            "logKey": log_key,
             "tunnelKey": bytes(32),
             "virtualIp": 0,
         }

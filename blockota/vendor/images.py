@@ -115,15 +115,16 @@ class CheckedImage:
     @property
     def fields(self) -> dict[str, Any]:
         """The result of the check as a JSON object."""
-        return {
+        difference = None if isinstance(self.difference, str) else asdict(self.difference)
+        checked = {
             "source": self.source,
             "size": self.size,
             "since": str(self.since) if self.since else None,
-            "difference": None if isinstance(self.difference, str) else asdict(self.difference),
+            "difference": difference,
             "manifest": self.description.fields,
             "linkedFor": self.linked_for,
-            **(self.loader.fields if self.loader else {}),
         }
+        return checked | self.loader.fields if self.loader else checked
 
 
 @dataclass(frozen=True)

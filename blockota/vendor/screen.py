@@ -120,8 +120,6 @@ def _terms(proposal: Proposal, view: ChainView | None, *, now: int) -> Rows:
 
     Safe transaction fields that BlockOTA itself never sets are included if the proposal sets them.
     """
-    left = proposal.expires - now
-    size, unit = next(((size, unit) for size, unit in _UNITS if left > 2 * size), _UNITS[-1])
     rows: Rows = {}
     if proposal.operation:
         rows["operation"] = "DELEGATECALL"
@@ -130,12 +128,16 @@ def _terms(proposal: Proposal, view: ChainView | None, *, now: int) -> Rows:
     gas = proposal.safe_tx_gas, proposal.base_gas, proposal.gas_price
     if any(gas):
         rows["gas limits"] = "{}, base {}, price {}".format(*gas)
-    return rows | {
-        "reason": repr(proposal.reason) if proposal.reason else "none given",
-        "proposer": f"{proposal.proposer!r}, not authenticated" if proposal.proposer else "not named",
-        "expires": show_time(proposal.expires) + (f", in {left // size} {unit}" if left > 0 else " (EXPIRED)"),
-        "nonce": f"{proposal.nonce}{_place_in_queue(proposal, view)}",
-    }
+
+    rows["reason"] = repr(proposal.reason) if proposal.reason else "none given"
+    rows["proposer"] = f"{proposal.proposer!r}, not authenticated" if proposal.proposer else "not named"
+
+    # The time left is rounded down, in the largest unit of which more than two are left.
+    left = proposal.expires - now
+    size, unit = next(((size, unit) for size, unit in _UNITS if left > 2 * size), _UNITS[-1])
+    rows["expires"] = show_time(proposal.expires) + (f", in {left // size} {unit}" if left > 0 else " (EXPIRED)")
+    rows["nonce"] = f"{proposal.nonce}{_place_in_queue(proposal, view)}"
+    return rows
 
 
 def _place_in_queue(proposal: Proposal, view: ChainView | None) -> str:
@@ -152,7 +154,9 @@ def _place_in_queue(proposal: Proposal, view: ChainView | None) -> str:
 
 
 def _place(proposal: Proposal, view: ChainView | None) -> Rows:
-    contract = view.name_of(proposal.to) if view else proposal.call.contract if proposal.call else ""
+    contract = proposal.call.contract if proposal.call else ""
+    if view:
+        contract = view.name_of(proposal.to)
     rows: Rows = {"calls": f"{contract} {proposal.to}".lstrip(), "Safe": proposal.safe, "chain id": proposal.chain_id}
     return rows | view_rows(view) if view else rows
 

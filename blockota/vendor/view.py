@@ -71,15 +71,18 @@ def read_view(desk: Desk, calls: Iterable[KnownCall] = (), *, confirmations: int
         agreements = tuple(replication.agreements_of(about, block=head.number).values())
         # If an agreement was different at an earlier block, a reorganisation can bring the earlier agreement back.
         shallow = replication.shallow(agreements, block=head.last_confirmed(confirmations))
+
     owner = desk.safe or (contract.owner(block=head.number) if contract else "")
     safe = read_safe(chain, owner, block=head.number)
+    contract_address = to_checksum_address(contract.address) if contract else None
+    replication_address = to_checksum_address(replication.address) if replication else None
     view = ChainView(
         chain_id=chain.chain_id,
         block_number=head.number,
         block_hash=head.hash,
         block_time=head.time,
-        contract=to_checksum_address(contract.address) if contract else None,
-        replication=to_checksum_address(replication.address) if replication else None,
+        contract=contract_address,
+        replication=replication_address,
         safe=safe,
         products=products,
         newest=tuple(newest),
