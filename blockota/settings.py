@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
-from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeGuard
 from uuid import UUID
 
 from blockota.deployment import LOCAL_CHAIN_ID, LOCAL_CHAINS, Deployment
-from blockota.errors import UsageError, shortened
-from blockota.files import home_path, read_input
-from blockota.settings_table import parse_toml, read_paths
+from blockota.errors import Action, UsageError, shortened
+from blockota.files import read_input
+from blockota.settings_table import SettingsTable, beside, parse_toml, read_paths, refuse_unknown
 
 FILE_NAME = "blockota.toml"
 DEFAULT_STORE = "file:.blockota/store"
@@ -250,7 +248,7 @@ def load_settings(
         contract=address("contract"),
         replication=address("replication"),
         confirmations=number("confirmations", default_confirmations(chain_id)),
-        store=environment.get("BLOCKOTA_STORE") or _beside(_text(file, "store", default=DEFAULT_STORE), path.parent),
+        store=environment.get("BLOCKOTA_STORE") or beside(_text(file, "store", default=DEFAULT_STORE), path.parent),
         max_fee=_amount("max_fee_gwei", environment, section, unit="gwei", decimals=_GWEI_DECIMALS),
         max_cost=MAX_COST if cost is None else cost,
         transactions=path.parent / STATE_FOLDER / "transactions",
@@ -275,8 +273,8 @@ def load_bench(config: Path | None, *, environment: Mapping[str, str]) -> BenchS
     Raises:
         UsageError: the file cannot be read, or a setting is unknown or has the wrong type.
     """
-    section = load_table(config, "bench", known={one.name for one in fields(BenchSettings)}, environment=environment)
-    return BenchSettings(**{key: _bench_value(key, value) for key, value in section.items()})
+    table = load_table(config, "bench", known={one.name for one in fields(BenchSettings)}, environment=environment)
+    return BenchSettings(**{key: _bench_value(table, key) for key in table.values})
 
 
 def settings_folder(config: Path | None, *, environment: Mapping[str, str]) -> Path:
@@ -284,7 +282,7 @@ def settings_folder(config: Path | None, *, environment: Mapping[str, str]) -> P
     return Path(config or environment.get("BLOCKOTA_CONFIG") or FILE_NAME).parent
 
 
-def load_table(config: Path | None, name: str, *, known: set[str], environment: Mapping[str, str]) -> dict[str, Any]:
+def load_table(config: Path | None, name: str, *, known: set[str], environment: Mapping[str, str]) -> SettingsTable:
     """Read one table of the settings file, such as ``[trust]``.
 
     Returns an empty table if the file does not contain the table.
@@ -301,9 +299,35 @@ def load_table(config: Path | None, name: str, *, known: set[str], environment: 
     named = config or environment.get("BLOCKOTA_CONFIG")
     path = Path(named or FILE_NAME)
     file = _read(path) if named or path.exists() else {}
-    section = _table(f"[{name}]", file.get(name, {}))
-    _refuse_unknown(f"[{name}]", section, known=known)
-    return section
+    table = SettingsTable(name, _table(f"[{name}]", file.get(name, {})), path.parent)
+    table.known(*known)
+    return table
+
+
+def load_service(
+    config: Path | None, name: str, *, known: set[str], environment: Mapping[str, str], action: Action
+) -> SettingsTable:
+    """Read the table of a service, such as ``[gateway]``.
+
+    Args:
+        config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
+        name: the name of the service and of its table.
+        known: the settings that the table can have.
+        environment: the environment, whose ``BLOCKOTA_CONFIG`` can name the file.
+        action: the command that sets up the service.
+
+    Raises:
+        UsageError: the file cannot be read, has no such table, or the table has an unknown setting.
+    """
+    table = load_table(config, name, known=known, environment=environment)
+    if not table.values:
+        raise UsageError(
+            f"the settings have no {name}",
+            why=f"the settings file has no table [{name}]",
+            remedy=f"set up a {name} in the folder of the settings file",
+            action=action,
+        )
+    return table
 
 
 def require_address(setting: str, value: object) -> str:
@@ -320,33 +344,22 @@ def require_address(setting: str, value: object) -> str:
     )
 
 
-def _bench_value(key: str, value: object) -> Any:
+def _bench_value(table: SettingsTable, key: str) -> Any:
+    value = table.values[key]
     if key == "port":
         ports = value if isinstance(value, list) else [value]
         if ports and all(_is_text(one) and one for one in ports):
             return tuple(ports)
         shape = 'the name of a port, such as "/dev/ttyUSB0", or a list of names'
-    elif key in _FLAGS:
-        if isinstance(value, bool):
-            return value
-        shape = "true or false"
     elif key == "baud":
         if type(value) is int or value == "auto":
             return str(value)
         shape = 'a number of bits per second, or "auto"'
-    elif key == "identity":
-        with suppress(ValueError):
-            return UUID(str(value))
-        shape = 'a UUID, such as "8f14e45f-ceea-467f-a8a0-c2d5b1e7d301"'
+    elif key in _FLAGS:
+        return table.flag(key)
     else:
-        if _is_text(value) and value:
-            return value
-        shape = "a text in quotes"
-    raise UsageError(
-        f"the setting {key} in [bench] cannot be used",
-        why="its text is empty" if value == "" else f"{value!r:.80} is not {shape}",
-        remedy=f"correct {key} in the settings file",
-    )
+        return table.uuid(key) if key == "identity" else table.text(key)
+    raise table.unusable(key, f"{value!r:.80} is not {shape}")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -359,9 +372,9 @@ def _read(path: Path) -> dict[str, Any]:
     except ValueError as error:
         remedy = "correct the file, or copy the vendor's settings file again"
         raise UsageError(f"{path} cannot be read", why=f"it is not TOML: {error}", remedy=remedy) from error
-    _refuse_unknown(path.name, file, known=_KNOWN)
+    refuse_unknown(path.name, file, known=_KNOWN)
     for name, section in _table("[networks]", file.get("networks", {})).items():
-        _refuse_unknown(f"[networks.{name}]", _table(f"[networks.{name}]", section), known=_KNOWN_NETWORK)
+        refuse_unknown(f"[networks.{name}]", _table(f"[networks.{name}]", section), known=_KNOWN_NETWORK)
     return file
 
 
@@ -372,17 +385,6 @@ def _table(where: str, found: object) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UsageError(f"{where} cannot be used", why="it is not a table")
     return found
-
-
-def _refuse_unknown(where: str, found: dict[str, Any], *, known: set[str]) -> None:
-    if unknown := sorted(set(found) - known):
-        names = ", ".join(sorted(known))
-        meant = get_close_matches(unknown[0].lower(), known, n=1)
-        raise UsageError(
-            f"{where} has an unknown setting {unknown[0]!r}",
-            why=f"the known settings are {names}",
-            remedy=f"write {meant[0]}" if meant else "remove it",
-        )
 
 
 def _section(file: dict[str, Any], name: str) -> dict[str, Any]:
@@ -458,7 +460,7 @@ def _tokens(environment: Mapping[str, str], table: object, *, folder: Path) -> d
     for number, value in enumerate(table.values(), 1):
         if not _is_text(value) or not _REFERENCE.fullmatch(value):
             raise _not_a_reference(f"[tokens], line {number},", '"URL" = "env:NAME" or "URL" = "file:PATH"')
-    return {url: _beside(value, folder) for url, value in table.items()}
+    return {url: beside(value, folder) for url, value in table.items()}
 
 
 def _not_a_reference(where: str, shape: str) -> UsageError:
@@ -486,12 +488,6 @@ def _amount(
         f"the setting {key} (or {variable}) cannot be used",
         why=f"{value!r} is not an amount in {unit}, such as 30 or 0.5, with at most {decimals} decimals",
     )
-
-
-def _beside(url: str, folder: Path) -> str:
-    """Resolve a relative ``file:`` path in a URL or reference against the folder of the settings."""
-    kind, _, rest = url.partition(":")
-    return f"file:{folder / home_path(rest)}" if kind == "file" and rest else url
 
 
 def _deployed(folder: Path, chain_id: int) -> Deployment | None:

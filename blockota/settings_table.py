@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -52,13 +52,7 @@ class SettingsTable:
         Raises:
             UsageError: the table has a setting that is not in `names`.
         """
-        if unknown := sorted(set(self.values) - set(names)):
-            meant = get_close_matches(unknown[0].lower(), names, n=1)
-            raise UsageError(
-                f"[{self.name}] has an unknown setting {unknown[0]!r}",
-                why=f"the known settings are {', '.join(sorted(names))}",
-                remedy=f"write {meant[0]}" if meant else "remove it",
-            )
+        refuse_unknown(f"[{self.name}]", self.values, known=names)
 
     def text(self, key: str, default: str | None = None) -> str | None:
         """Return a text that is not empty.
@@ -107,6 +101,11 @@ class SettingsTable:
         """
         value = self.text(key, default)
         return None if value is None else self.folder / home_path(value)
+
+    def uri(self, key: str) -> str | None:
+        """Return the URI of a key. The relative path of a ``file:`` URI begins at the folder of the settings file."""
+        value = self.text(key)
+        return value and beside(value, self.folder)
 
     def address(self, key: str, default: str) -> tuple[str, int]:
         """Return a host and a port.
@@ -215,6 +214,33 @@ class SettingsTable:
         raise self.unusable(key, f'{value!r:.80} is not a duration: write "90s", "10m", "12h" or "7d"')
 
 
+def refuse_unknown(where: str, found: Iterable[str], *, known: Iterable[str]) -> None:
+    """Refuse settings whose names are not known.
+
+    Args:
+        where: the table or the file, as the error names it.
+        found: the names of the settings that were found.
+        known: the names of the settings that are known.
+
+    Raises:
+        UsageError: a name is not known.
+    """
+    names = sorted(known)
+    if unknown := sorted(set(found) - set(names)):
+        meant = get_close_matches(unknown[0].lower(), names, n=1)
+        raise UsageError(
+            f"{where} has an unknown setting {unknown[0]!r}",
+            why=f"the known settings are {', '.join(names)}",
+            remedy=f"write {meant[0]}" if meant else "remove it",
+        )
+
+
+def beside(uri: str, folder: Path) -> str:
+    """Resolve the relative path of a ``file:`` URI against the folder of the settings file."""
+    kind, _, rest = uri.partition(":")
+    return f"file:{folder / home_path(rest)}" if kind == "file" and rest else uri
+
+
 def parse_toml(raw: bytes) -> dict[str, Any]:
     """Parse the bytes of a TOML file.
 
@@ -235,6 +261,15 @@ def parse_toml(raw: bytes) -> dict[str, Any]:
     if _has_wide_number(found):
         raise ValueError("a number has too many digits")
     return found
+
+
+def anchor_seconds(table: SettingsTable) -> int:
+    """Return the seconds between two anchors of a service's log, from the setting ``anchor_minutes``.
+
+    Raises:
+        UsageError: the value is not a whole number from 1 to 1440.
+    """
+    return 60 * table.number("anchor_minutes", 10, least=1, most=24 * 60)
 
 
 def decimal_number(text: str) -> int | None:

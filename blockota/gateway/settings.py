@@ -14,12 +14,11 @@ from pathlib import Path
 from uuid import UUID
 
 from blockota.errors import Action, UsageError
-from blockota.files import home_path
 from blockota.gateway.access_settings import AccessSettings
 from blockota.model.delivery import DeliveryPolicy
 from blockota.model.target import DailyWindow, GroupPolicy, Mode
-from blockota.settings import STATE_FOLDER, load_table, require_address, settings_folder
-from blockota.settings_table import SettingsTable, decimal_number
+from blockota.settings import STATE_FOLDER, load_service, require_address
+from blockota.settings_table import SettingsTable, anchor_seconds, decimal_number
 
 FACES = ("ddi", "mqtt", "lwm2m", "smp", "an3155")
 """The faces, by the names of their tables."""
@@ -32,7 +31,6 @@ _GROUP = (
     *("transfer_time", "trial_time", "offers_after_rollback", "configurations", "allow_downgrade"),
 )
 _WINDOW = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
-_MAX_ANCHOR_MINUTES = 24 * 60
 _DEFAULTS = DeliveryPolicy()
 
 
@@ -119,27 +117,17 @@ def load_gateway(config: Path | None, *, environment: Mapping[str, str]) -> Gate
     Raises:
         UsageError: the file cannot be read, has no table ``[gateway]``, or contains an invalid setting.
     """
-    values = load_table(config, "gateway", known=_KNOWN, environment=environment)
-    folder = settings_folder(config, environment=environment)
-    if not values:
-        raise UsageError(
-            "the settings have no gateway",
-            why="the settings file has no table [gateway]",
-            remedy="set up a gateway in the folder of the settings file",
-            action=Action.INIT_GATEWAY,
-        )
-    table = SettingsTable("gateway", values, folder)
-    kind, _, place = (table.text("identity_key") or "").partition(":")
-    state = table.path("state") or folder / STATE_FOLDER / "gateway"
+    action = Action.INIT_GATEWAY
+    table = load_service(config, "gateway", known=_KNOWN, environment=environment, action=action)
     found = GatewaySettings(
         identity=table.uuid("identity"),
-        folder=state,
+        folder=table.path("state") or table.folder / STATE_FOLDER / "gateway",
         key=table.text("key"),
-        identity_key=f"file:{folder / home_path(place)}" if kind == "file" else table.text("identity_key"),
-        listen=table.address("listen", "127.0.0.1:8091") if "listen" in values else None,
+        identity_key=table.uri("identity_key"),
+        listen=table.address("listen", "127.0.0.1:8091") if "listen" in table.values else None,
         networks=table.texts("networks"),
         contracts=tuple(require_address("contracts in [gateway]", one) for one in table.texts("contracts")),
-        anchor_seconds=60 * table.number("anchor_minutes", 10, least=1, most=_MAX_ANCHOR_MINUTES),
+        anchor_seconds=anchor_seconds(table),
         groups=_groups(table.table("groups")),
         faces={name: face for name in FACES if (face := table.table(name))},
         access=AccessSettings.read(access) if (access := table.table("access")) else None,

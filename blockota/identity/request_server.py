@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import Self
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -24,9 +25,10 @@ from blockota.identity.sending import PATH
 from blockota.model.request import MAX_SIZE
 from blockota.repository.connection import ConnectionLimits
 from blockota.repository.server import Listening
+from blockota.settings_table import SettingsTable
 
 _MAX_CONNECTIONS, _KEEP_ALIVE, _STALL, _BODY_TIME = 2000, 75, 30.0, 20.0
-_JSON = "application/json"
+_JSON, _ADDRESS = "application/json", "127.0.0.1:8470"
 _MOST_READ = 1 << 22
 """Bytes of a body after which the connection is closed."""
 
@@ -48,6 +50,19 @@ class RequestPort:
     certificate: Path | None = None
     key: Path | None = None
     max_size: int = MAX_SIZE
+
+    @classmethod
+    def read(cls, table: SettingsTable, *, max_size: int = MAX_SIZE) -> Self:
+        """Read the settings of the port from the table of a service.
+
+        Raises:
+            UsageError: the address is not valid, or a PEM file is missing.
+        """
+        certificate, key = table.path("certificate"), table.path("private_key")
+        for name, file in {"certificate": certificate, "private_key": key}.items():
+            if (file is None) != (certificate is None) or (file and not file.is_file()):
+                raise table.unusable(name, f"{file or 'no file'} is not a PEM file")
+        return cls(*table.address("requests", _ADDRESS), certificate, key, max_size)
 
 
 class RequestServer:

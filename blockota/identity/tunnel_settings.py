@@ -11,7 +11,7 @@ from uuid import UUID
 from blockota.errors import Action, UsageError
 from blockota.files import home_path
 from blockota.identity.tunnels import Ports
-from blockota.settings import load_table, settings_folder
+from blockota.settings import load_table
 from blockota.settings_table import SettingsTable
 
 _KNOWN = {
@@ -62,25 +62,23 @@ def load_tunnels(config: Path | None, *, environment: Mapping[str, str]) -> Tunn
     Raises:
         UsageError: the file cannot be read, has no table ``[vpn]``, or a setting is not valid.
     """
-    values = load_table(config, "vpn", known=_KNOWN, environment=environment)
-    folder = settings_folder(config, environment=environment)
-    if not values:
+    table = load_table(config, "vpn", known=_KNOWN, environment=environment)
+    if not table.values:
         raise UsageError(
             "the settings have no tunnels",
             why="there is no table [vpn]",
             remedy='create a tunnel key, and add the table [vpn] with identity = "UUID" and key = "FILE"',
             action=Action.MAKE_TUNNEL_KEY,
         )
-    table = SettingsTable("vpn", values, folder)
     interface = table.text("interface", "blockota0") or ""
     if not _INTERFACE.fullmatch(interface):
         raise table.unusable("interface", f"{interface!r:.40} is not a name of at most 15 letters, digits and _")
     endpoints = table.table("endpoints")
     return TunnelSettings(
         identity=table.uuid("identity"),
-        key_file=folder / home_path(table.required("key", example="vpn.key")),
+        key_file=table.folder / home_path(table.required("key", example="vpn.key")),
         interface=interface,
-        listen_port=table.port("listen_port", 51820) if "listen_port" in values else None,
+        listen_port=table.port("listen_port", 51820) if "listen_port" in table.values else None,
         max_age=table.seconds("max_age", 3600),
         ports=Ports(
             table.port("request_port", Ports.requests),

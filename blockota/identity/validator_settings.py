@@ -10,12 +10,12 @@ from typing import Any
 from uuid import UUID
 
 from blockota.errors import Action, UsageError
-from blockota.files import home_path, read_input
+from blockota.files import read_input
 from blockota.identity.request_server import RequestPort
 from blockota.messaging.accounts import BrokerSettings
 from blockota.model.rule import COMPARISONS, Rule, check_rules
-from blockota.settings import STATE_FOLDER, load_table, settings_folder
-from blockota.settings_table import SettingsTable, parse_toml
+from blockota.settings import STATE_FOLDER, load_service
+from blockota.settings_table import SettingsTable, anchor_seconds, beside, parse_toml
 
 _KNOWN = {
     *("identity", "identity_key", "key", "state", "listen", "requests", "certificate", "private_key", "anchor_minutes"),
@@ -25,7 +25,7 @@ _RULE = (
     *("name", "thing", "gateway", "reading", "comparison", "limit", "for", "target", "device", "command", "arguments"),
     *("deadline", "pause"),
 )
-_MAX_RULES_FILE, _MAX_ANCHOR_MINUTES = 1 << 20, 1440
+_MAX_RULES_FILE = 1 << 20
 RULES_NAME = "validator.toml"
 
 
@@ -93,27 +93,18 @@ def load_validator(config: Path | None, *, environment: Mapping[str, str]) -> Va
     Raises:
         UsageError: a file cannot be read, the table ``[validator]`` is missing, or a setting or rule is not valid.
     """
-    values = load_table(config, "validator", known=_KNOWN, environment=environment)
-    folder = settings_folder(config, environment=environment)
-    if not values:
-        raise UsageError(
-            "the settings have no validator",
-            why="the settings file has no table [validator]",
-            remedy="set up a validator in the folder of the settings file",
-            action=Action.INIT_VALIDATOR,
-        )
-    table = SettingsTable("validator", values, folder)
+    action = Action.INIT_VALIDATOR
+    table = load_service(config, "validator", known=_KNOWN, environment=environment, action=action)
     gateways = table.table("gateways")
-    kind, _, place = table.required("identity_key", example="file:validator/identity.pem").partition(":")
     rules = table.path("rules", RULES_NAME)
     return ValidatorSettings(
         identity=table.uuid("identity"),
-        identity_key=f"file:{folder / home_path(place)}" if kind == "file" else f"{kind}:{place}",
-        folder=table.path("state") or folder / STATE_FOLDER / "validator",
-        port=_port(table),
+        identity_key=beside(table.required("identity_key", example="file:validator/identity.pem"), table.folder),
+        folder=table.path("state") or table.folder / STATE_FOLDER / "validator",
+        port=RequestPort.read(table),
         key=table.text("key"),
-        listen=table.address("listen", "127.0.0.1:8092") if "listen" in values else None,
-        anchor_seconds=60 * table.number("anchor_minutes", 10, least=1, most=_MAX_ANCHOR_MINUTES),
+        listen=table.address("listen", "127.0.0.1:8092") if "listen" in table.values else None,
+        anchor_seconds=anchor_seconds(table),
         max_age=table.seconds("max_age", 60),
         accepts_replayable=table.flag("accept_legacy"),
         keep_readings=table.seconds("keep_readings", 3600),
@@ -125,7 +116,7 @@ def load_validator(config: Path | None, *, environment: Mapping[str, str]) -> Va
         if gateways
         else {},
         broker=BrokerSettings.read(broker, address="broker") if (broker := table.table("mqtt")) else None,
-        rules=load_rules(rules) if rules and ("rules" in values or rules.exists()) else (),
+        rules=load_rules(rules) if rules and ("rules" in table.values or rules.exists()) else (),
     )
 
 
@@ -186,15 +177,6 @@ def _thing(table: SettingsTable, key: str) -> str:
 
 def _is_plain(value: Any) -> bool:
     return isinstance(value, bool | int | float | str)
-
-
-def _port(table: SettingsTable) -> RequestPort:
-    host, port = table.address("requests", "127.0.0.1:8470")
-    certificate, key = table.path("certificate"), table.path("private_key")
-    for name, file in {"certificate": certificate, "private_key": key}.items():
-        if (file is None) != (certificate is None) or (file and not file.is_file()):
-            raise table.unusable(name, f"{file or 'no file'} is not a PEM file")
-    return RequestPort(host, port, certificate, key)
 
 
 def _cloud(table: SettingsTable | None) -> PeerReceiver | None:

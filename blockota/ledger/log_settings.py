@@ -8,11 +8,11 @@ from pathlib import Path
 from uuid import UUID
 
 from blockota.errors import UsageError
-from blockota.files import home_path
 from blockota.formats.notes import NoteAlgorithm, VerifierKey, check_name
 from blockota.ledger.verify import keeper_in
 from blockota.ledger.witnesses import Witness
-from blockota.settings import STATE_FOLDER, load_table, settings_folder
+from blockota.settings import STATE_FOLDER, load_table
+from blockota.settings_table import SettingsTable
 
 _KNOWN = {"folder", "origin", "key", "witnesses"}
 LOG_FOLDER = "log"
@@ -81,43 +81,26 @@ def load_log(config: Path | None, *, environment: Mapping[str, str]) -> LogSetti
         UsageError: the file cannot be read, or a setting is not valid.
     """
     table = load_table(config, "log", known=_KNOWN, environment=environment)
-    beside = settings_folder(config, environment=environment)
-    texts = {name: table.get(name) for name in ("folder", "origin", "key")}
-    for name, value in texts.items():
-        if value is not None and not (isinstance(value, str) and value):
-            raise _unusable(name, "it is not a text in quotes")
-    folder, origin, key = texts.values()
+    origin = table.text("origin")
     if origin is not None:
         try:
             check_name(origin)
         except ValueError as error:
-            raise _unusable("origin", str(error)) from error
-    if key is not None and key.startswith("file:"):
-        key = f"file:{beside / home_path(key.removeprefix('file:'))}"
+            raise table.unusable("origin", str(error)) from error
+    witnesses = table.table("witnesses")
     return LogSettings(
-        beside / home_path(folder) if folder else beside / STATE_FOLDER / LOG_FOLDER,
+        table.path("folder") or table.folder / STATE_FOLDER / LOG_FOLDER,
         origin,
-        key,
-        _witnesses(table.get("witnesses", {})),
+        table.uri("key"),
+        tuple(_witness(witnesses, text) for text in witnesses.values) if witnesses else (),
     )
 
 
-def _witnesses(table: object) -> tuple[Witness, ...]:
-    if not isinstance(table, dict):
-        raise _unusable("witnesses", 'it is not a table with lines "KEY" = "URL"')
-    found = []
-    for text, url in table.items():
-        try:
-            key = VerifierKey.parse(text)
-        except ValueError as error:
-            raise _unusable("witnesses", f"the key {text!r:.60} cannot be used, {error}") from error
-        if key.algorithm is not NoteAlgorithm.COSIGNATURE:
-            raise _unusable("witnesses", f"the key {key.name} is that of a log")
-        if not isinstance(url, str):
-            raise _unusable("witnesses", f"the URL of {key.name} is not a text in quotes")
-        found.append(Witness(key, url))
-    return tuple(found)
-
-
-def _unusable(name: str, why: str) -> UsageError:
-    return UsageError(f"the setting {name} in [log] cannot be used", why=why, remedy=f"correct {name} in the file")
+def _witness(table: SettingsTable, text: str) -> Witness:
+    try:
+        key = VerifierKey.parse(text)
+    except ValueError as error:
+        raise table.unusable(f"{text:.60}", str(error)) from error
+    if key.algorithm is not NoteAlgorithm.COSIGNATURE:
+        raise table.unusable(text, f"the key {key.name} is that of a log")
+    return Witness(key, table.required(text, example="https://witness.example"))

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from blockota.errors import Action, UsageError
 from blockota.formats.notes import NoteAlgorithm, VerifierKey
 from blockota.formats.public_key import KeyKind, read_pem
 from blockota.settings import load_table
-from blockota.settings_table import decimal_number
+from blockota.settings_table import SettingsTable, decimal_number
 
 _KNOWN = {"logs", "witnesses", "quorum", "devices"}
 
@@ -58,52 +57,38 @@ def load_trust(config: Path | None, *, environment: Mapping[str, str]) -> Truste
             action=Action.NAME_TRUST,
         )
     witnesses = _keys(table, "witnesses", NoteAlgorithm.COSIGNATURE)
-    quorum = table.get("quorum", len(witnesses))
-    # Not isinstance: a bool is an int.
-    if type(quorum) is not int or not 0 <= quorum <= len(witnesses):
-        raise _unusable("quorum", f"{quorum!r:.40} is not a number from 0 to {len(witnesses)}, the number of witnesses")
-    return TrustedKeys(logs, witnesses, quorum, _devices(table.get("devices", {})))
+    quorum = table.number("quorum", len(witnesses), most=len(witnesses))
+    devices = table.table("devices")
+    keys = dict(_device(devices, name) for name in devices.values) if devices else {}
+    return TrustedKeys(logs, witnesses, quorum, keys)
 
 
-def _keys(table: Mapping[str, Any], name: str, algorithm: NoteAlgorithm) -> tuple[VerifierKey, ...]:
-    texts = table.get(name, [])
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise _unusable(name, "it is not a list of keys")
+def _keys(table: SettingsTable, name: str, algorithm: NoteAlgorithm) -> tuple[VerifierKey, ...]:
     try:
-        keys = tuple(map(VerifierKey.parse, texts))
+        keys = tuple(map(VerifierKey.parse, table.texts(name)))
     except ValueError as error:
-        raise _unusable(name, str(error)) from error
+        raise table.unusable(name, str(error)) from error
     for key in keys:
         if key.algorithm is not algorithm:
             other = "witness" if key.algorithm is NoteAlgorithm.COSIGNATURE else "log"
-            raise _unusable(name, f"the key {key.name} is that of a {other}")
+            raise table.unusable(name, f"the key {key.name} is that of a {other}")
     # A log has several keys after a rotation, but one witness must not count as two.
     if algorithm is NoteAlgorithm.COSIGNATURE:
         for values in ({key.name for key in keys}, {key.key for key in keys}):
             if len(values) < len(keys):
-                raise _unusable(name, "two of its keys have one name, or one key has two names")
+                raise table.unusable(name, "two of its keys have one name, or one key has two names")
     return keys
 
 
-def _devices(table: object) -> dict[int, bytes]:
-    if not isinstance(table, dict):
-        raise _unusable("devices", 'it is not a table with lines NUMBER = "KEY"')
-    keys = {}
-    for name, text in table.items():
-        number = decimal_number(name)
-        if not number:
-            raise _unusable("devices", f"{name!r:.40} is not the number of a device")
-        if not isinstance(text, str):
-            raise _unusable("devices", f"the key of device {number} is not a text")
-        try:
-            key = read_pem(text)
-        except UsageError as error:
-            raise _unusable("devices", f"the key of device {number}: {error.what}, {error.why}") from error
-        if key.kind is not KeyKind.P256:
-            raise _unusable("devices", f"the key of device {number} is of the kind {key}, not P-256")
-        keys[number] = key.data
-    return keys
-
-
-def _unusable(name: str, why: str) -> UsageError:
-    return UsageError(f"the setting {name} in [trust] cannot be used", why=why, remedy=f"correct {name} in the file")
+def _device(table: SettingsTable, name: str) -> tuple[int, bytes]:
+    number = decimal_number(name)
+    if not number:
+        raise table.unusable(name, "the name is not the number of a device")
+    text = table.required(name, example="-----BEGIN PUBLIC KEY-----")
+    try:
+        key = read_pem(text)
+    except UsageError as error:
+        raise table.unusable(name, f"{error.what}, {error.why}") from error
+    if key.kind is not KeyKind.P256:
+        raise table.unusable(name, f"the key is of the kind {key}, not P-256")
+    return number, key.data

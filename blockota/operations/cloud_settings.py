@@ -13,21 +13,20 @@ from blockota.files import home_path, read_input
 from blockota.identity.request_server import RequestPort
 from blockota.model.request import MAX_STORE_SIZE
 from blockota.operations.database import CloudDatabase
-from blockota.settings import STATE_FOLDER, load_table, settings_folder
-from blockota.settings_table import SettingsTable
+from blockota.settings import STATE_FOLDER, load_service
+from blockota.settings_table import anchor_seconds
 
 _KNOWN = {
     *("identity", "key", "state", "listen", "requests", "certificate", "private_key", "anchor_minutes"),
     *("max_age", "database"),
     "identity_key",  # written by earlier versions; a cloud signs nothing with it
 }
-_MAX_ANCHOR_MINUTES = 1440
 _MAX_URL = 1 << 12
 _PASSWORD = re.compile(r"[^/?#]*://[^/?#]*:.*@|.*[?&](ssl)?password=", re.IGNORECASE | re.DOTALL)
 DATABASE = "sqlite:///cloud/cloud.db"
 """The default database."""
-REQUESTS, LISTEN = "127.0.0.1:8470", "127.0.0.1:8093"
-"""The default addresses for requests and for the state."""
+LISTEN = "127.0.0.1:8093"
+"""The default address for the state."""
 
 
 @dataclass(frozen=True)
@@ -67,27 +66,19 @@ def load_cloud(config: Path | None, *, environment: Mapping[str, str]) -> CloudS
     Raises:
         UsageError: the file cannot be read, has no cloud, or a setting is not valid.
     """
-    values = load_table(config, "cloud", known=_KNOWN, environment=environment)
-    folder = settings_folder(config, environment=environment)
-    if not values:
-        raise UsageError(
-            "the settings have no cloud",
-            why="the settings file has no table [cloud]",
-            remedy="set up a cloud in the folder of the settings file",
-            action=Action.INIT_CLOUD,
-        )
-    table = SettingsTable("cloud", values, folder)
-    if not isinstance(values.get("database", DATABASE), str):  # the value may have a password, and is not shown
+    table = load_service(config, "cloud", known=_KNOWN, environment=environment, action=Action.INIT_CLOUD)
+    database = table.values.get("database", DATABASE)
+    if not isinstance(database, str):  # the value may have a password, and is not shown
         raise table.unusable("database", "it is not a text in quotes")
     return CloudSettings(
         identity=table.uuid("identity"),
-        folder=table.path("state") or folder / STATE_FOLDER / "cloud",
-        port=_port(table),
-        database=values.get("database", DATABASE),
-        database_folder=folder,
+        folder=table.path("state") or table.folder / STATE_FOLDER / "cloud",
+        port=RequestPort.read(table, max_size=MAX_STORE_SIZE),
+        database=database,
+        database_folder=table.folder,
         key=table.text("key"),
-        listen=table.address("listen", LISTEN) if "listen" in values else None,
-        anchor_seconds=60 * table.number("anchor_minutes", 10, least=1, most=_MAX_ANCHOR_MINUTES),
+        listen=table.address("listen", LISTEN) if "listen" in table.values else None,
+        anchor_seconds=anchor_seconds(table),
         max_age=table.seconds("max_age", 60),
     )
 
@@ -133,12 +124,3 @@ def check_place(place: str) -> None:
         )
     if not place.startswith(("env:", "file:")):
         CloudDatabase.at(place, folder=Path())
-
-
-def _port(table: SettingsTable) -> RequestPort:
-    host, port = table.address("requests", REQUESTS)
-    certificate, key = table.path("certificate"), table.path("private_key")
-    for name, file in {"certificate": certificate, "private_key": key}.items():
-        if (file is None) != (certificate is None) or (file and not file.is_file()):
-            raise table.unusable(name, f"{file or 'no file'} is not a PEM file")
-    return RequestPort(host, port, certificate, key, max_size=MAX_STORE_SIZE)

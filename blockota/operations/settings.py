@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from blockota.messaging.accounts import BROKER, BrokerSettings
-from blockota.settings import STATE_FOLDER, load_table, settings_folder
+from blockota.settings import STATE_FOLDER, load_table
 from blockota.settings_table import SettingsTable
 
 _KNOWN = {
@@ -83,9 +83,7 @@ def load_operations(config: Path | None, *, environment: Mapping[str, str]) -> O
     Raises:
         UsageError: the file cannot be read, or a setting is not valid.
     """
-    values = load_table(config, "operations", known=_KNOWN, environment=environment)
-    folder = settings_folder(config, environment=environment)
-    table = SettingsTable("operations", values, folder)
+    table = load_table(config, "operations", known=_KNOWN, environment=environment)
     listen = table.address("listen", _LISTEN)
     url = table.text("url") or f"http://{_host(*listen)}"
     parts = urlsplit(url)
@@ -95,17 +93,17 @@ def load_operations(config: Path | None, *, environment: Mapping[str, str]) -> O
     if broker:
         broker.required("address", example=BROKER)
     return OperationsSettings(
-        folder=table.path("state") or folder / STATE_FOLDER / "operations",
+        folder=table.path("state") or table.folder / STATE_FOLDER / "operations",
         listen=listen,
         url=f"{parts.scheme}://{parts.netloc}",
-        identity=table.uuid("identity") if "identity" in values else None,
+        identity=table.uuid("identity") if "identity" in table.values else None,
         key=table.text("key"),
         logs={logs.as_uuid(name, name): _place(logs, name) for name in logs.values} if logs else {},
         networks=table.texts("networks"),
         database=table.text("database"),
         tunnels=table.text("tunnels"),
         broker=BrokerSettings.read(broker, address="address") if broker else None,
-        beside=folder,
+        beside=table.folder,
     )
 
 

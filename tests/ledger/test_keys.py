@@ -117,9 +117,9 @@ def test_settings_of_a_log(tmp_path: Path) -> None:
     [
         ('origin = "a b"', "neither spaces"),
         ("origin = 7", "text in quotes"),
-        ('key = ""', "text in quotes"),
+        ('key = ""', "its text is empty"),
         ('url = "x"', "unknown setting"),
-        ('witnesses = ["x"]', 'lines "KEY" = "URL"'),
+        ('witnesses = ["x"]', "[log.witnesses] cannot be used: it is not a table"),
         (f'[log.witnesses]\n"{note_signer().key}" = "https://w.example"', "that of a log"),
         (f'[log.witnesses]\n"{SIGNER.key}" = "w.example"', "URL of a witness"),
         (f'[log.witnesses]\n"{SIGNER.key}" = 7', "text in quotes"),

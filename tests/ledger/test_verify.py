@@ -167,8 +167,8 @@ def test_the_trusted_keys_are_read_from_the_settings(tmp_path: Path) -> None:
     [
         ("", "no log is trusted"),
         ("logs = []", "no log is trusted"),
-        ('logs = "key"', "not a list of keys"),
-        ("logs = [7]", "not a list of keys"),
+        ('logs = "key"', "not a list of texts"),
+        ("logs = [7]", "not a list of texts"),
         ('logs = ["key"]', "name\\+id\\+key"),
         (f'logs = ["{KEYS.witnesses[0]}"]', "is that of a witness"),
         (f'logs = ["{KEYS.logs[0]}"]\nwitnesses = ["{KEYS.logs[0]}"]', "is that of a log"),
