@@ -13,10 +13,10 @@ import click
 
 from blockota.cli.gateway_devices import delivery_fields, image, label, last_reading, show_device, target, why
 from blockota.cli.identity import UUID_TYPE
-from blockota.cli.keys import open_key, password_option
+from blockota.cli.keys import password_option
 from blockota.cli.log_verify import counted_entries
 from blockota.cli.parameters import NumberRange
-from blockota.cli.services import addresses_from_settings
+from blockota.cli.services import addresses_from_settings, open_log_parts
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import Action, RefusedError, UsageError, plain
 from blockota.model.delivery import Delivery, Stage
@@ -394,21 +394,15 @@ def gateway_setup(session: Session, password_fd: int | None) -> GatewaySetup:
     """Open the chains, the log and the account of a gateway, according to its settings."""
     from blockota.connection import Connection
     from blockota.gateway.opening import GatewaySetup
-    from blockota.ledger.keys import open_log_key
-    from blockota.ledger.log_settings import load_log
     from blockota.settings import load_settings
 
-    settings, log = _settings(session), load_log(session.config, environment=os.environ)
-    signer = open_log_key(*log.signing(), environment=os.environ)
-    site = session.gateway
+    settings = _settings(session)
     producers = {session.settings.network: session.connection}
     if settings.networks:
         loaded = [load_settings(session.config, network=name, environment=os.environ) for name in settings.networks]
         producers = {one.network: Connection(one, note=session.note) for one in loaded}
-    account = open_key(site.settings.chain_id, settings.key, password_fd) if settings.key else None
-    if account is None:
-        session.note("The log is not anchored: [gateway] names no key.")
-    return GatewaySetup(settings, log, signer, site, producers, account)
+    log = open_log_parts(session, settings, password_fd, table="gateway")
+    return GatewaySetup(settings, log, session.gateway, producers)
 
 
 def _issue(session: Session, settings: GatewaySettings, state: GatewayState, whose: tuple[int, str]) -> None:

@@ -27,7 +27,7 @@ from blockota.ledger.log_settings import LogSettings, load_log
 from blockota.ledger.places import published_log
 from blockota.ledger.trust import load_trust
 from blockota.ledger.verify import keeper_in
-from blockota.ledger.witnesses import Witness, ask_witnesses, has_signed
+from blockota.ledger.witnesses import has_signed, publish_witnessed
 from blockota.model.receipt import MAX_ENTRY_SIZE, EntryKind, LogEntry
 from blockota.repository.access_log import open_log
 from blockota.repository.log_site import LogSite
@@ -131,11 +131,7 @@ def checkpoint(session: Session, /) -> None:
     settings = _settings(session)
     uri, origin = settings.signing()
     signer = open_log_key(uri, origin, environment=os.environ)
-    silent: dict[Witness, str] = {}
-    note = _log_of(settings).publish(
-        signer,
-        cosign=lambda note, read_node: ask_witnesses(settings.witnesses, note, read_node, report=silent.__setitem__),
-    )
+    note, silent = publish_witnessed(_log_of(settings), signer, settings.witnesses)
     head = Checkpoint.parse(note.text).head
     witnesses: list[dict[str, Any]] = [
         {"name": one.key.name, "signed": has_signed(one, note), "why": silent.get(one, "")}

@@ -13,19 +13,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from blockota.bindings.devices import DevicesContract
 from blockota.bindings.identities import IdentitiesContract
 from blockota.bindings.orders import OrdersContract
 from blockota.bindings.producers import ProducersContract
-from blockota.bindings.update_ledger import UpdateLedgerContract
 from blockota.chain.event_store import EventStore
 from blockota.chain.follow import Follower
 from blockota.chain.wake import BlockSignal
 from blockota.connection import Connection
 from blockota.errors import missing_package
-from blockota.formats.notes import NoteSigner
 from blockota.gateway.access import opened_access
 from blockota.gateway.assembly import known_device
 from blockota.gateway.catalogue import ImageCatalogue
@@ -40,9 +37,6 @@ from blockota.gateway.settings import GatewaySettings
 from blockota.gateway.site_chain import SiteChain
 from blockota.gateway.snapshots import SnapshotFile
 from blockota.gateway.state import GatewayState
-from blockota.ledger.log import TileLog
-from blockota.ledger.log_anchor import LogAnchor
-from blockota.ledger.log_settings import LogSettings, check_keeper
 from blockota.ledger.recording import BATCH, LogParts
 from blockota.line_log import LineLog
 from blockota.model.target import Component
@@ -50,9 +44,6 @@ from blockota.settings import Settings
 from blockota.shutdown import Stop
 from blockota.sqlite_file import is_owned
 from blockota.stores.search import ImageSources
-
-if TYPE_CHECKING:
-    from eth_account.signers.base import BaseAccount
 
 STATE_NAME = "gateway.sqlite"
 """The file of the gateway's state, in its folder."""
@@ -67,19 +58,15 @@ class GatewaySetup:
 
     Attributes:
         settings: the table ``[gateway]``.
-        log: the table ``[log]``.
-        signer: the key of the log.
+        log: the log.
         site: the connection to the gateway chain.
         producers: the connections to the producer chains, by the name of the network.
-        account: the account that anchors the log; None if the log is not anchored.
     """
 
     settings: GatewaySettings
-    log: LogSettings
-    signer: NoteSigner
+    log: LogParts
     site: Connection
     producers: Mapping[str, Connection]
-    account: BaseAccount | None = None
 
 
 def run_gateway(setup: GatewaySetup, lines: LineLog, stop: Stop, *, on_ready: Callable[[str], None]) -> None:
@@ -97,7 +84,8 @@ def run_gateway(setup: GatewaySetup, lines: LineLog, stop: Stop, *, on_ready: Ca
         RefusedError: another process runs this gateway, or its files belong to another gateway.
         StoreError: the folder of the gateway cannot be written.
     """
-    check_setup(setup)
+    for name in ("identities", "devices", "orders"):  # before any file or connection is opened
+        setup.site.registry_address(name)
     with GatewayState(setup.settings.folder / STATE_NAME) as state, opened_parts(setup, lines, stop) as parts:
         if learned := reconcile(state, parts.log.log):
             lines.event("state", "learned from the log", entries=learned)
@@ -142,7 +130,6 @@ def opened_parts(setup: GatewaySetup, lines: LineLog, stop: Stop) -> Iterator[Ga
             snapshot=SnapshotFile(settings.folder / _READINGS_NAME, settings.identity),
         )
         sources = _sources_by(setup.producers, following)
-        log = TileLog(setup.log.folder)
         access = stack.enter_context(
             opened_access(settings, lambda: setup.site.open(IdentitiesContract), lines, clock=lambda: int(time.time()))
         )
@@ -153,7 +140,7 @@ def opened_parts(setup: GatewaySetup, lines: LineLog, stop: Stop) -> Iterator[Ga
             clock=lambda: int(time.time()),
             log=lines.event,
             identity_key=settings.identity_key,
-            entries=lambda start: list(islice(log.entries(start), BATCH)),
+            entries=lambda start: list(islice(setup.log.log.entries(start), BATCH)),
             readings=readings,
             commands=commands,
         )
@@ -161,7 +148,7 @@ def opened_parts(setup: GatewaySetup, lines: LineLog, stop: Stop) -> Iterator[Ga
             settings=settings,
             following=following,
             finder=FileFinder(catalogue, sources, lines, clock=time.monotonic, must_stop=lambda: stop.is_asked),
-            log=LogParts(log, setup.signer, setup.log.witnesses, _anchor_opener(setup, log), settings.anchor_seconds),
+            log=setup.log,
             faces=[_face(name, settings, context) for name in settings.faces],
             signals=_signals([setup.site.settings, *(one.settings for one in setup.producers.values())]),
             clock=context.clock,
@@ -188,17 +175,6 @@ def device_plans(settings: GatewaySettings) -> dict[int, DevicePlan]:
     why = "the gateway does not answer at its address `listen`" if is_running(settings) else "the gateway does not run"
     devices = (known_device(one, readings.site, settings) for one in readings.site.devices.values())
     return {one.number: DevicePlan(one.number, one.name, one.group, one.is_banned, why) for one in devices}
-
-
-def check_setup(setup: GatewaySetup) -> None:
-    """Check that the settings are consistent, before any file or connection is opened.
-
-    Raises:
-        UsageError: a contract of the gateway chain is not set, or the log belongs to another identity.
-    """
-    for name in ("identities", "devices", "orders", *(("ledger",) if setup.account else ())):
-        setup.site.registry_address(name)
-    check_keeper(setup.signer.key.name, setup.settings.identity, table="gateway")
 
 
 def _site_opener(setup: GatewaySetup, follower: Callable[[], Follower]) -> Callable[[], SiteChain]:
@@ -241,19 +217,6 @@ def _sources_by(producers: Mapping[str, Connection], following: Following) -> Ca
         return replace(connection.image_sources(), replicas=replicas)
 
     return sources
-
-
-def _anchor_opener(setup: GatewaySetup, log: TileLog) -> Callable[[], LogAnchor] | None:
-    account = setup.account
-    if account is None:
-        return None
-    return lambda: LogAnchor(
-        log.published,
-        account,
-        setup.site.open(UpdateLedgerContract),
-        setup.site.open(IdentitiesContract),
-        folder=setup.settings.folder,
-    )
 
 
 def _face(name: str, settings: GatewaySettings, context: FaceContext) -> Face:

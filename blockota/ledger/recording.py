@@ -17,7 +17,7 @@ from blockota.errors import BlockOTAError, UnreachableError
 from blockota.formats.notes import NoteSigner
 from blockota.ledger.log import TileLog
 from blockota.ledger.log_anchor import LogAnchor, due_multiple, oldest_unanchored
-from blockota.ledger.witnesses import Witness, ask_witnesses
+from blockota.ledger.witnesses import Witness, publish_witnessed
 from blockota.line_log import LineLog, sentence
 from blockota.model.receipt import LogEntry
 
@@ -152,11 +152,7 @@ class LogRecorder:
         try:
             if len(parts.log) == parts.log.published.head().size:
                 return
-            silent: dict[Witness, str] = {}
-            parts.log.publish(
-                parts.signer,
-                cosign=lambda note, read: ask_witnesses(parts.witnesses, note, read, report=silent.__setitem__),
-            )
+            _, silent = publish_witnessed(parts.log, parts.signer, parts.witnesses)
         except BlockOTAError as error:
             self._lines.state("checkpoint", sentence(error))
             return

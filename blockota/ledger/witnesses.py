@@ -10,11 +10,13 @@ import base64
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 
 from blockota.errors import RefusedError, StoreError, UsageError
-from blockota.formats.notes import Checkpoint, Note, NoteSignature, VerifierKey
+from blockota.formats.notes import Checkpoint, Note, NoteSignature, NoteSigner, VerifierKey
 from blockota.formats.tlog import ReadNode, prove_consistency
+from blockota.ledger.log import TileLog
 from blockota.stores.http import HttpClient
 from blockota.stores.source import Limits, Source, split_url
 from blockota.url_secrets import shown_url
@@ -78,6 +80,24 @@ def ask_witnesses(
         except StoreError as error:
             report(witness, error.why or error.what)
     return note
+
+
+def publish_witnessed(
+    log: TileLog, signer: NoteSigner, witnesses: Iterable[Witness]
+) -> tuple[Note, dict[Witness, str]]:
+    """Publish a log with the signatures of the witnesses that answer.
+
+    Returns:
+        The published checkpoint, and why each of the other witnesses did not sign.
+
+    Raises:
+        RefusedError: a witness has seen another history of the log, or the log has another origin.
+        ContentError: the log is damaged; nothing was signed.
+        StoreError: the folder of the log cannot be written, or another process writes.
+    """
+    silent: dict[Witness, str] = {}
+    cosign = partial(ask_witnesses, witnesses, report=silent.__setitem__)
+    return log.publish(signer, cosign=cosign), silent
 
 
 def has_signed(witness: Witness, note: Note) -> bool:

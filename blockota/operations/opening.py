@@ -13,7 +13,6 @@ from blockota.formats.notes import NoteSigner
 from blockota.identity.asgi_server import serve_application
 from blockota.ledger.log import TileLog
 from blockota.ledger.log_settings import LogSettings
-from blockota.ledger.witnesses import Witness, ask_witnesses
 from blockota.line_log import LineLog
 from blockota.operations.archive import RoomArchive
 from blockota.operations.background import background_tasks
@@ -113,8 +112,4 @@ def _room_log(setup: RoomSetup) -> RoomLog | None:
     log, signer, identity = setup.log, setup.signer, setup.settings.identity
     if log is None or signer is None or identity is None:
         return None
-    silent: dict[Witness, str] = {}
-    cosign = None
-    if log.witnesses:
-        cosign = lambda note, read: ask_witnesses(log.witnesses, note, read, report=silent.__setitem__)  # noqa: E731
-    return RoomLog(TileLog(log.folder), signer, identity, cosign)
+    return RoomLog(TileLog(log.folder), signer, identity, log.witnesses)

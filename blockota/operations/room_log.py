@@ -13,7 +13,8 @@ from blockota.bindings.identities import IdentitiesContract
 from blockota.bindings.update_ledger import UpdateLedgerContract
 from blockota.formats.notes import NoteSigner
 from blockota.ledger.anchoring import plan_anchor
-from blockota.ledger.log import Cosign, TileLog
+from blockota.ledger.log import TileLog
+from blockota.ledger.witnesses import Witness, publish_witnessed
 from blockota.model.receipt import EntryKind, LogEntry, printable
 
 if TYPE_CHECKING:
@@ -29,12 +30,12 @@ class RoomLog:
         log: the log.
         signer: the key of the log.
         identity: UUID of the room.
-        cosign: requests the signatures of the witnesses; None if the log has no witnesses.
+        witnesses: the witnesses that are asked to sign checkpoints.
     """
 
-    def __init__(self, log: TileLog, signer: NoteSigner, identity: UUID, cosign: Cosign | None = None) -> None:
+    def __init__(self, log: TileLog, signer: NoteSigner, identity: UUID, witnesses: tuple[Witness, ...] = ()) -> None:
         self.log, self.identity = log, identity
-        self._signer, self._cosign = signer, cosign
+        self._signer, self._witnesses = signer, witnesses
 
     def record(self, what: str, *, now: int | None = None) -> int:
         """Append an entry of the kind event, and publish it.
@@ -53,7 +54,7 @@ class RoomLog:
             source=printable(what[:_LONG_TEXT]),
         )
         [number] = self.log.append([entry.encode()])
-        self.log.publish(self._signer, cosign=self._cosign)
+        publish_witnessed(self.log, self._signer, self._witnesses)
         return number
 
 

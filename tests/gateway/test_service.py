@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from blockota.bindings.identities import IdentitiesContract
+from blockota.bindings.update_ledger import UpdateLedgerContract
 from blockota.connection import Connection
 from blockota.errors import RefusedError, UsageError
 from blockota.formats.notes import NoteAlgorithm, NoteSigner, VerifierKey
@@ -23,7 +25,8 @@ from blockota.gateway.opening import GatewaySetup, run_gateway
 from blockota.gateway.settings import GatewaySettings
 from blockota.keys import dev_account
 from blockota.ledger.log import TileLog
-from blockota.ledger.log_settings import LogSettings
+from blockota.ledger.log_anchor import LogAnchor
+from blockota.ledger.recording import LogParts
 from blockota.line_log import LineLog
 from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry
 from blockota.settings_table import SettingsTable
@@ -66,14 +69,14 @@ class Site:
         key = VerifierKey(name, NoteAlgorithm.ED25519, GATEWAY.log_key.public_key().public_bytes_raw())
         settings = GatewaySettings(GATEWAY.uuid, self.folder, listen=("127.0.0.1", 0), anchor_seconds=1)
         connection = Connection(settings_of(self.city, self.folder, url=f"http://127.0.0.1:{self.relay.port}"))
-        return GatewaySetup(
-            settings,
-            LogSettings(self.folder / "log", name, None, ()),
-            NoteSigner(key, GATEWAY.log_key.sign),
-            connection,
-            {"local": connection},
-            dev_account(GATEWAY.account or 0),
-        )
+        log, account = TileLog(self.folder / "log"), dev_account(GATEWAY.account or 0)
+
+        def open_anchor() -> LogAnchor:
+            contracts = connection.open(UpdateLedgerContract), connection.open(IdentitiesContract)
+            return LogAnchor(log.published, account, *contracts, folder=self.folder)
+
+        parts = LogParts(log, NoteSigner(key, GATEWAY.log_key.sign), (), open_anchor, settings.anchor_seconds)
+        return GatewaySetup(settings, parts, connection, {"local": connection})
 
     @property
     def address(self) -> tuple[str, int]:

@@ -82,7 +82,7 @@ def running(*, policy: str, settings: str = "") -> Iterator[FakeFace]:
     with click.Context(click.Command("run")):  # names the command in the journal of transactions
         session = Session(None, None, store="file:site-store", as_json=False)
         setup = gateway_setup(session, None)
-    quick = replace(setup, settings=replace(setup.settings, listen=None, anchor_seconds=1))
+    quick = replace(setup, settings=replace(setup.settings, listen=None), log=replace(setup.log, period=1))
     with running_gateway(quick, []) as face:
         yield face
 

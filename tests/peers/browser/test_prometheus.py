@@ -19,7 +19,8 @@ from blockota.connection import Connection
 from blockota.formats.notes import NoteAlgorithm, NoteSigner, VerifierKey
 from blockota.gateway.opening import GatewaySetup
 from blockota.gateway.settings import GatewaySettings
-from blockota.ledger.log_settings import LogSettings
+from blockota.ledger.log import TileLog
+from blockota.ledger.recording import LogParts
 from tests.conftest import Cast
 from tests.peers.browser.test_metrics import RULES
 from tests.support import forks
@@ -96,11 +97,9 @@ def gateway_setup(city: City, folder: Path, port: int) -> GatewaySetup:
     connection = Connection(settings_of(city, folder))
     return GatewaySetup(
         GatewaySettings(GATEWAY.uuid, folder, listen=(HOST, port)),
-        LogSettings(folder / "log", name, None, ()),
-        NoteSigner(key, GATEWAY.log_key.sign),
+        LogParts(TileLog(folder / "log"), NoteSigner(key, GATEWAY.log_key.sign)),
         connection,
         {"local": connection},
-        None,
     )
 
 
