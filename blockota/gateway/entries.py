@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from uuid import UUID
 
-from blockota.gateway.limits import MinuteLimit
+from blockota.gateway.limits import RateLimit
 from blockota.model.delivery import EntryFacts
 from blockota.model.receipt import EntryKind, LogEntry, printable
 
@@ -26,9 +26,9 @@ class EntryMaker:
 
     def __init__(self, site: UUID) -> None:
         self._site = site
-        self._entries = MinuteLimit(ENTRIES_PER_MINUTE)
-        self._warnings = MinuteLimit(WARNINGS_PER_MINUTE)
-        self._reasons = MinuteLimit(1)
+        self._entries = RateLimit(ENTRIES_PER_MINUTE)
+        self._warnings = RateLimit(WARNINGS_PER_MINUTE)
+        self._reasons = RateLimit(1)
 
     def is_flooding(self, number: int, now: int) -> bool:
         """Whether a device has reached its limit of entries for the current minute."""

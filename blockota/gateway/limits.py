@@ -1,28 +1,27 @@
-"""Limits the number of actions of a device in a minute."""
+"""Limits how often a device can act."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable
 
-_MINUTE = 60
 
-
-class MinuteLimit:
-    """Counts actions for each key within a minute.
+class RateLimit:
+    """Counts actions for each key within a time window.
 
     Args:
-        most: the largest number of actions of a key within a minute.
+        most: the largest number of actions of a key within a window.
+        seconds: the length of a window.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, *, seconds: int = 60) -> None:
+        self._most, self._seconds = most, seconds
         self._since = 0
         self._counts: Counter[Hashable] = Counter()
 
     def is_reached(self, key: Hashable, now: int) -> bool:
-        """Whether a key has reached its limit in the current minute."""
-        if not 0 <= now - self._since < _MINUTE:
+        """Whether a key has reached its limit in the current window."""
+        if not 0 <= now - self._since < self._seconds:
             self._counts.clear()
             self._since = now
         return self._counts[key] >= self._most

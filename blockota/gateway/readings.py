@@ -19,7 +19,7 @@ from contextlib import suppress
 from uuid import UUID
 
 from blockota.errors import LimitReachedError, RefusedError, StoreError
-from blockota.gateway.limits import MinuteLimit
+from blockota.gateway.limits import RateLimit
 from blockota.identity.request_outbox import RequestOutbox
 from blockota.messaging.readings import read_reading
 from blockota.model.reading import SensorReading
@@ -57,7 +57,7 @@ class ReadingDesk:
         note: Callable[[str], None],
     ) -> None:
         self._outbox, self._validators, self._clock, self._note = outbox, tuple(validators), clock, note
-        self._limit = MinuteLimit(READINGS_PER_MINUTE)
+        self._limit = RateLimit(READINGS_PER_MINUTE)
         self._waiting: list[tuple[SensorReading, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
         self._counted_at, self._counts = float("-inf"), Counter[UUID]()

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ from blockota.gateway.faces.mqtt_probe import PROBE, check_access
 from blockota.gateway.faces.mqtt_shadows import INVALID, ShadowDesk
 from blockota.gateway.faces.mqtt_state import ThingStore
 from blockota.gateway.faces.mqtt_things import ThingMessages
+from blockota.gateway.limits import RateLimit
 from blockota.identity.identity_key import open_identity_key
 from blockota.messaging.accounts import BROKER, BrokerAccount
 from blockota.messaging.client import (
@@ -150,7 +151,7 @@ class MqttFace:
         self._store = ThingStore(context.folder / STATE_NAME)
         self._changed: set[int] = set()
         self._wake = asyncio.Event()
-        self._limits = _MessageCounts(context.clock)
+        self._limit = RateLimit(_MAX_IN_WINDOW, seconds=_WINDOW)
         self._published: deque[tuple[int, int]] = deque()
 
     def offer_changed(self, device: int) -> None:
@@ -188,7 +189,7 @@ class MqttFace:
                 )
         early = await check_access(connection, self._broker.as_probe, self._broker.as_stranger)
         self._context.log(self.name, "connected")
-        session = _MqttRequests(core, connection, self._context, self._desks(core), self._limits)
+        session = _MqttRequests(core, connection, self._context, self._desks(core), self._limit)
         things = ThingMessages(core, connection, self._context)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -257,10 +258,10 @@ class _MqttRequests:
         connection: BrokerConnection,
         context: FaceContext,
         desks: tuple[JobDesk, ShadowDesk],
-        limits: _MessageCounts,
+        limit: RateLimit,
     ) -> None:
         self.connection = connection
-        self._core, self._context, self._limits = core, context, limits
+        self._core, self._context, self._limit = core, context, limit
         self._jobs, self._shadows = desks
         self._turns: dict[int, asyncio.Task[None]] = {}
         self._told: dict[int, object] = {}
@@ -357,7 +358,7 @@ class _MqttRequests:
             reason = "a message of a banned device"
         elif message.is_retained:
             reason = "a retained request, which would be repeated for ever"
-        elif not self._limits.allows(topic.thing):
+        elif not self._limit.take(topic.thing, self._context.clock()):
             reason = f"more than {_MAX_IN_WINDOW} messages in {_WINDOW} seconds"
         if reason:
             await self._core.warn(topic.thing, reason)
@@ -409,22 +410,6 @@ class _MqttRequests:
             self._context.log("mqtt", "failed", device=thing, why=error.why or error.what)
             return
         await self.connection.publish(event_answers(thing), answer)
-
-
-class _MessageCounts:
-    """Counts the messages of each device in the current time window."""
-
-    def __init__(self, clock: Callable[[], int]) -> None:
-        self._clock, self._window = clock, 0
-        self._counts: Counter[int] = Counter()
-
-    def allows(self, thing: int) -> bool:
-        window = self._clock() // _WINDOW
-        if window != self._window:
-            self._window = window
-            self._counts.clear()
-        self._counts[thing] += 1
-        return self._counts[thing] <= _MAX_IN_WINDOW
 
 
 def _code(topic: RequestTopic, code: RejectCode) -> object:

@@ -14,7 +14,7 @@ from blockota.gateway.command_sending import keep_answer, send_waiting
 from blockota.gateway.commands import CommandDesk
 from blockota.gateway.core import Core
 from blockota.gateway.face import FaceContext
-from blockota.gateway.limits import MinuteLimit
+from blockota.gateway.limits import RateLimit
 from blockota.messaging.client import BrokerConnection, Message
 from blockota.messaging.topics import RequestKind, RequestTopic, device_commands, parse_object, reading_rejections
 from blockota.model.command import CommandAnswer, DeviceCommand
@@ -40,7 +40,7 @@ class ThingMessages:
     def __init__(self, core: Core, connection: BrokerConnection, context: FaceContext) -> None:
         self._core, self._connection, self._context = core, connection, context
         self._room = asyncio.Semaphore(_AT_ONCE)
-        self._answers = MinuteLimit(ANSWERS_PER_MINUTE)
+        self._answers = RateLimit(ANSWERS_PER_MINUTE)
 
     async def take(self, message: Message, tasks: asyncio.TaskGroup) -> None:
         """Process a message in a task. Waits while too many messages are being processed."""

@@ -52,6 +52,7 @@ from blockota.gateway.faces.lwm2m.images import FOLDER, WRONG_BLOCK, ImageBlocks
 from blockota.gateway.faces.lwm2m.registration import VERSIONS, DeviceRegistration, device_of, parameters_of
 from blockota.gateway.faces.lwm2m.session import DeviceSession, SessionSettings
 from blockota.gateway.faces.lwm2m.things import CommandSender, take_reading
+from blockota.gateway.limits import RateLimit
 from blockota.messaging.topics import ThingEvent, event_accepted
 from blockota.repository.server import listen_error
 from blockota.settings_table import SettingsTable
@@ -136,7 +137,7 @@ class Lwm2mFace:
     def __init__(self, context: FaceContext, listening: Lwm2mAddress, settings: SessionSettings) -> None:
         self._context, self._listening, self.settings = context, listening, settings
         self._registered: dict[int, _Registered] = {}
-        self._counts: dict[int, tuple[int, int]] = {}
+        self._registrations = RateLimit(_REGISTRATIONS_A_MINUTE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._blocks = ImageBlocks(self._find_image)
         self._coap: ServerContext | None = None
@@ -230,7 +231,7 @@ class Lwm2mFace:
         if (version := parameters.get("lwm2m", "")) not in VERSIONS:
             why = f"registration refused: version {version!r:.20} of LwM2M is not supported"
             return await self._refuse(number, why, PRECONDITION_FAILED)
-        if self._is_flood(number):
+        if not self._registrations.take(number, self._core.time()):
             return await self._refuse(number, "too many registrations in a minute", TOO_MANY_REQUESTS)
 
         before = self._registered.get(number)
@@ -374,12 +375,6 @@ class Lwm2mFace:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _is_flood(self, number: int) -> bool:
-        minute = self._core.time() // 60
-        before, count = self._counts.get(number, (minute, 0))
-        self._counts[number] = minute, count + 1 if before == minute else 1
-        return self._counts[number][1] > _REGISTRATIONS_A_MINUTE
 
     def _end(self, number: int) -> None:
         if known := self._registered.pop(number, None):
