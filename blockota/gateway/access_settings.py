@@ -40,7 +40,7 @@ class AccessSettings:
         table.known("validators", "authority", "listen", "commands", "max_age")
         validators, commands = table.table("validators"), table.table("commands")
         found = {
-            _uuid(validators, name): validators.required(name, example="https://10.64.0.1:8470")
+            validators.as_uuid(name, name): validators.required(name, example="https://10.64.0.1:8470")
             for name in (validators.values if validators else ())
             if validators
         }
@@ -54,10 +54,3 @@ class AccessSettings:
             commands={name: commands.texts(name) for name in commands.values} if commands else {},
             max_age=table.seconds("max_age", _MAX_AGE),
         )
-
-
-def _uuid(table: SettingsTable, name: str) -> UUID:
-    try:
-        return UUID(name)
-    except ValueError as error:
-        raise table.unusable(name, "the name is not the UUID of a validator") from error

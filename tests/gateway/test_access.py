@@ -212,7 +212,7 @@ def test_settings() -> None:
         90,
     )
     for values, why in (
-        ({"validators": {"x": "https://a"}}, "not the UUID"),
+        ({"validators": {"x": "https://a"}}, "is not a UUID"),
         ({"validators": {str(VALIDATOR): ""}}, "empty"),
         ({"commands": {"thermo2": ["fan"]}}, "without listen"),
         ({"listen": "127.0.0.1:1", "commands": {"thermo2": "fan"}}, "list of texts"),
