@@ -20,7 +20,7 @@ _ARGUMENTS: dict[int, tuple[str, ...]] = {
     Command.EXTENDED_ERASE: ("pages",),
 }
 """The frames after the command frame, of the commands that are recorded."""
-_SECONDS_TO_PUT_BACK = 2.0
+_SECONDS_TO_RESTORE = 2.0
 
 
 @dataclass
@@ -82,11 +82,11 @@ class WirelessLink(Link):
         self.addresses: set[tuple[int, int]] = set()
         self.erased: set[int | None] = set()
 
-    def put_back(self, *, reset: bool) -> None:
+    def restore(self, *, reset: bool) -> None:
         """Reconnect the board, with or without a reset; unread bytes are lost."""
         self._board = self.first
         # A program in RAM ends while the operator is busy.
-        self._board.run(_SECONDS_TO_PUT_BACK)
+        self._board.run(_SECONDS_TO_RESTORE)
         self._heard = self._board.connect(reset=reset)
         if reset:
             self._board.boot0 = True

@@ -18,7 +18,7 @@ _LINK = "the simulated board"
 _NUMBER = r"([\d,]+)"
 _PART = rf"{_NUMBER} pages? \({_NUMBER} bytes\)"
 _HASH = "([0-9a-f]{64})"
-_PUT_BACK = "(?:connect the first board again, and )?set BOOT0 to 1, reset the board, and "
+_RESTORED = "(?:connect the first board again, and )?set BOOT0 to 1, reset the board, and "
 
 _STARTED = (
     r"(The program was not started: the board is still in its bootloader\.|"
@@ -169,8 +169,8 @@ _PATTERNS: Sequence[tuple[str, Rule]] = (
         rule.beside,
     ),
     # Remedies
-    (_PUT_BACK + "complete the run", rule.resumes),
-    (_PUT_BACK + "run the same command again", rule.always),
+    (_RESTORED + "complete the run", rule.resumes),
+    (_RESTORED + "run the same command again", rule.always),
     ("|".join(_ADVICE), rule.always),
     ("remove write protection if it is set(?:, and run the command again)?", rule.always),
     ("otherwise the page is worn out: replace the board", rule.worn),

@@ -69,8 +69,8 @@ class FaultCase:
 
     def __str__(self) -> str:
         """Describe the case, such as ``some pages, read-back, flip_sent=812 seed=3``."""
-        put_back = "" if self.resets else ", no reset"
-        return f"{self.scene}, {self.proof.value}, {self.kind}={self.number} seed={self.seed}{put_back}"
+        reset = "" if self.resets else ", no reset"
+        return f"{self.scene}, {self.proof.value}, {self.kind}={self.number} seed={self.seed}{reset}"
 
     @property
     def name(self) -> str:
@@ -157,7 +157,7 @@ def run(case: FaultCase, folder: Path, *, spoil: Spoil = lambda ready: ready) ->
 def attempt(case: FaultCase, *, judge: SentenceJudge, spoil: Spoil, resumes: bool = False) -> Ended:
     """Flash a board once; with `resumes`, the board is reconnected first, and reset if the case requires it."""
     if resumes:
-        judge.situation.link.put_back(reset=case.resets)
+        judge.situation.link.restore(reset=case.resets)
     judge.start()
     # The first run prints as for a single board, the resumed run as for one of several boards.
     observer = _Observer(_JudgedSession(judge), is_one=not resumes)

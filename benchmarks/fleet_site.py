@@ -58,8 +58,8 @@ _GROUP = """
 policy = "auto"
 offers_after_rollback = true
 pauses = [{pauses}]
-transfer_time = "{patience}s"
-trial_time = "{patience}s"
+transfer_time = "{timeout}s"
+trial_time = "{timeout}s"
 """
 
 
@@ -70,14 +70,14 @@ class SiteSettings:
     Attributes:
         faces: the faces.
         tries: the number of times that a failed delivery is retried, one second after each failure.
-        patience: the timeout of a try, in seconds without progress.
+        timeout: the timeout of a try, in seconds without progress.
         blocks: the number of blocks of 256 device numbers.
         tables: further TOML tables for the settings file.
     """
 
     faces: Sequence[str] = ("mqtt", "ddi", "lwm2m")
     tries: int = 20
-    patience: int = 60
+    timeout: int = 60
     blocks: int = 4
     tables: str = ""
 
@@ -249,7 +249,7 @@ def _write_settings(site: FleetSite) -> None:
     found_gateway(path, new)
     text = path.read_text()
     pauses = ", ".join(['"1s"'] * site.settings.tries)
-    text += _GROUP.format(pauses=pauses, patience=site.settings.patience)
+    text += _GROUP.format(pauses=pauses, timeout=site.settings.timeout)
     if "ddi" in ports:
         tls = f'certificate = "{CERTIFICATE}"\nkey = "{PRIVATE_KEY}"'
         text += f'\n[gateway.ddi]\nlisten = "127.0.0.1:{ports["ddi"]}"\n{tls}\n'

@@ -195,13 +195,13 @@ def test_more_bytes_than_recorded_fail_check_four(store: LocalStore, search: Sea
     assert failed.value.number == 4
 
 
-def test_only_liars_fail_check_four(search: Search, serve: Serve) -> None:
+def test_only_wrong_data_fails_check_four(search: Search, serve: Serve) -> None:
     """If every source sends wrong bytes, check 4 fails, and the error lists the sources."""
-    liars = [serve(vices.flips_bit(place)) for place in (0, 1)]
+    bad = [serve(vices.flips_bit(place)) for place in (0, 1)]
     with pytest.raises(VerificationError, match="every image that was found differs") as failed:
-        search(release_of(SMALL), asked(*liars))
+        search(release_of(SMALL), asked(*bad))
     assert failed.value.number == 4
-    assert all(liar.url in failed.value.why for liar in liars)
+    assert all(one.url in failed.value.why for one in bad)
 
 
 def test_an_image_that_no_source_serves_is_reported_with_all_sources(search: Search, serve: Serve) -> None:

@@ -147,15 +147,15 @@ def test_gateways_come_last_and_named_sources_first(bench: Workshop) -> None:
 
 def test_sources_of_wrong_blocks_without_others_fail_check_four(bench: Workshop, board_url: str) -> None:
     """If all sources serve wrong blocks, check 4 fails and nothing is written."""
-    with gateways(vices.flips_bit(0.1), vices.flips_bit(0.9)) as liars:
-        announce(bench, *[liar.url for liar in liars])
+    with gateways(vices.flips_bit(0.1), vices.flips_bit(0.9)) as bad:
+        announce(bench, *[one.url for one in bad])
         for outcome in (bench.run(*FETCH), bench.flash(board_url)):
             refused(
                 outcome,
                 REFUSED,
                 "check 4 failed",
                 "every image that was found differs",
-                *[f"{liar.url} served wrong data" for liar in liars],
+                *[f"{one.url} served wrong data" for one in bad],
             )
     assert not Path("found.bin").exists()
     assert not list(Path().glob("*.partial"))

@@ -27,7 +27,7 @@ SENSOR = replace(PRODUCT, name="acme-sensor", chip_id=0, region=Region(0, 1 << 2
 
 
 @dataclass(frozen=True)
-class Shelf:
+class ImageCatalogue:
     """A store with releases of the sensor, and the file of the sensor's image key."""
 
     store: LocalStore
@@ -55,10 +55,10 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
+def catalogue(tmp_path: Path) -> ImageCatalogue:
     """An empty store."""
     (tmp_path / "sensor.pem").write_text(public_key(KEY).pem)
-    return Shelf(LocalStore(tmp_path / "store"), tmp_path / "sensor.pem")
+    return ImageCatalogue(LocalStore(tmp_path / "store"), tmp_path / "sensor.pem")
 
 
 def flags(review: Review) -> list[tuple[Word, str]]:
@@ -66,9 +66,9 @@ def flags(review: Review) -> list[tuple[Word, str]]:
     return [(flag.word, flag.what) for flag in review.red_flags(signer=OWNERS[0], now=NOW) or []]
 
 
-def test_the_first_release_shows_its_counter(shelf: Shelf) -> None:
+def test_the_first_release_shows_its_counter(catalogue: ImageCatalogue) -> None:
     """The security counter of a first release raises no flag."""
-    review = shelf.review([shelf.add(0, 7)])
+    review = catalogue.review([catalogue.add(0, 7)])
     assert flags(review) == []
     (rows,) = screen_of(review, now=NOW).changes
     assert (rows["security counter"], rows["image signed"]) == (
@@ -79,63 +79,63 @@ def test_the_first_release_shows_its_counter(shelf: Shelf) -> None:
     assert (fields["securityCounter"], fields["previousSecurityCounter"], fields["signatureFault"]) == (7, None, "")
 
 
-def test_releases_of_one_proposal_are_compared_with_each_other(shelf: Shelf) -> None:
+def test_releases_of_one_proposal_are_compared_with_each_other(catalogue: ImageCatalogue) -> None:
     """The second release in a proposal is compared with the first release in it, not with the newest on the chain."""
-    newest, first, second = shelf.add(0, 1), shelf.add(1, 1), shelf.add(2, 2)
-    ((word, what),) = flags(shelf.review([first, second], [newest]))
+    newest, first, second = catalogue.add(0, 1), catalogue.add(1, 1), catalogue.add(2, 2)
+    ((word, what),) = flags(catalogue.review([first, second], [newest]))
     assert word is Word.COUNTER
     assert "acme-sensor 1.2.0 rises from 1 to 2" in what
     assert "could not return to 1.1.0" in what
-    assert flags(shelf.review([second], [newest], floor=Version(1, 1, 0))) == []
+    assert flags(catalogue.review([second], [newest], floor=Version(1, 1, 0))) == []
 
 
-def test_a_counter_is_not_compared_with_an_image_that_is_missing(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_counter_is_not_compared_with_an_image_that_is_missing(catalogue: ImageCatalogue, tmp_path: Path) -> None:
     """If the image of the newest release is missing, a flag reports that the counters cannot be compared."""
-    elsewhere = replace(shelf, store=LocalStore(tmp_path / "elsewhere"))
-    newest, plain, counted = elsewhere.add(0, 1), shelf.add(1), shelf.add(2, 1)
-    ((word, what),) = flags(shelf.review([counted], [newest]))
+    elsewhere = replace(catalogue, store=LocalStore(tmp_path / "elsewhere"))
+    newest, plain, counted = elsewhere.add(0, 1), catalogue.add(1), catalogue.add(2, 1)
+    ((word, what),) = flags(catalogue.review([counted], [newest]))
     assert word is Word.COUNTER
     assert "is 1, and that of 1.0.0 is not known, because its image was not found" in what
-    assert flags(shelf.review([plain], [newest])) == []
-    (rows,) = screen_of(shelf.review([counted], [newest]), now=NOW).changes
+    assert flags(catalogue.review([plain], [newest])) == []
+    (rows,) = screen_of(catalogue.review([counted], [newest]), now=NOW).changes
     assert rows["security counter"] == "1, not known in 1.0.0"
 
 
-def test_a_newest_release_without_a_counter_counts_as_0(shelf: Shelf) -> None:
+def test_a_newest_release_without_a_counter_counts_as_0(catalogue: ImageCatalogue) -> None:
     """The first image with a counter raises a flag, because devices could not return to an image without a counter."""
-    ((word, what),) = flags(shelf.review([shelf.add(1, 1)], [shelf.add(0)]))
+    ((word, what),) = flags(catalogue.review([catalogue.add(1, 1)], [catalogue.add(0)]))
     assert (word, "rises from 0 to 1" in what) == (Word.COUNTER, True)
 
 
-def test_another_container_hides_nothing(shelf: Shelf) -> None:
+def test_another_container_hides_nothing(catalogue: ImageCatalogue) -> None:
     """If a proposer declares an MCUboot image opaque, an owner's machine still reads its counter and signature."""
-    shelf.key.write_text(public_key(OTHER_KEY).pem)
-    review = shelf.review([shelf.add(1, 2, container=Container.OPAQUE)], [shelf.add(0, 1)])
+    catalogue.key.write_text(public_key(OTHER_KEY).pem)
+    review = catalogue.review([catalogue.add(1, 2, container=Container.OPAQUE)], [catalogue.add(0, 1)])
     assert [word for word, _ in flags(review)] == [Word.SIGNATURE, Word.COUNTER]
 
 
-def test_a_false_manifest_is_found(shelf: Shelf) -> None:
+def test_a_false_manifest_is_found(catalogue: ImageCatalogue) -> None:
     """A manifest with a lower counter than its image is flagged, because later releases are checked against it."""
-    release = shelf.add(0, 3)
+    release = catalogue.add(0, 3)
     manifest = Manifest(
         *(SENSOR.name, release.version, release.sha256, release.size), container=Container.MCUBOOT, security_counter=1
     )
-    shelf.store.put(io.BytesIO(manifest.to_json()))
-    ((word, what),) = flags(shelf.review([replace(release, manifest=manifest.cid.digest)]))
+    catalogue.store.put(io.BytesIO(manifest.to_json()))
+    ((word, what),) = flags(catalogue.review([replace(release, manifest=manifest.cid.digest)]))
     assert word is Word.COUNTER
     assert what == "the manifest of acme-sensor 1.0.0 states the security counter 1, and its image has 3"
 
 
-def test_an_image_for_no_loader_has_no_facts(shelf: Shelf) -> None:
+def test_an_image_for_no_loader_has_no_facts(catalogue: ImageCatalogue) -> None:
     """The image of a Linux device is not read into memory, unless the settings contain an image key for the product."""
     draft = Draft(SENSOR.name, Version(1, 0, 0), b"any bytes", container=Container.OPAQUE)
     release, manifest = draft_release(draft, SENSOR), draft_manifest(draft, draft_release(draft, SENSOR))
     assert manifest
     for file in (manifest.to_json(), b"any bytes"):
-        shelf.store.put(io.BytesIO(file))
-    ((word, what),) = flags(shelf.review([release]))
+        catalogue.store.put(io.BytesIO(file))
+    ((word, what),) = flags(catalogue.review([release]))
     assert (word, what.endswith("it does not begin with an MCUboot header")) == (Word.SIGNATURE, True)
-    inputs = ImageInputs(lambda: shelf.store)
+    inputs = ImageInputs(lambda: catalogue.store)
     view = replace(VIEW, products=(SENSOR,))
     proposal = proposal_with(data=publish_call([release]))
     (image,) = review_proposal(proposal, view, inputs, is_required=True).images

@@ -72,7 +72,7 @@ class Bed(RunningLink):
             return bytes((*data[:-1], data[-1] ^ 1))
         return data
 
-    def put_back(self, board: SimulatedBoard) -> None:
+    def restore(self, board: SimulatedBoard) -> None:
         """Reconnect the first board, and reset it."""
         self._board, self._is_swapped = board, False
         self._received = b""
@@ -100,7 +100,7 @@ def assert_identified_only(bed: Bed) -> None:
 def completes(bed: Bed, board: SimulatedBoard, folder: Path) -> None:
     """Connect the first board again, and assert that a new run completes from the board's journal."""
     assert [*folder.iterdir()]
-    bed.put_back(board)
+    bed.restore(board)
     assert isinstance([*cleared(bed, folder).flash()][-1], Finished)
     assert board.flash[: len(IMAGE.data)] == IMAGE.data
 
