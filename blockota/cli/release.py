@@ -150,7 +150,7 @@ def publish(
     """Store IMAGE, and propose to the Safe's owners to publish it.
 
     IMAGE is raw (.bin), Intel HEX, S-record, UF2, DfuSe or ELF; with --container, IMAGE can be any file. The options up
-    to --delta-from apply only to IMAGE. The options from --accept-load-address on apply to every release.
+    to --delta-from apply only to IMAGE. The options after it apply to every release.
 
     \b
     Example:  blockota release publish build/app.bin --product acme-thermo2 \\
