@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from benchmarks.fleet_diary import Diary
 from blockota.errors import RefusedError
-from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry, judge
+from blockota.model.evidence import judge
+from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry
 
 _OWN = re.compile(r"\(\w+ \d+, \d+\)")
 """The unique end of each text that a device made."""

@@ -78,15 +78,13 @@ def red_flags(proposal: Proposal, view: ChainView, *, signer: str | None, now: i
 
 def signature_flags(signatures: Iterable[Signature]) -> list[RedFlag]:
     """Flag each signature that does not cover the proposal's text (reason, proposer and expiry)."""
-    return [
-        RedFlag(
-            Word.TEXT,
-            f"the signature of {one.signer} was made with another tool{' (eth_sign)' * one.is_eth_sign}: reason, "
-            "proposer and expiry are not signed, and may have been changed later",
-        )
-        for one in signatures
-        if not one.text_signature
-    ]
+    flags = []
+    for one in signatures:
+        if not one.text_signature:
+            made = f"the signature of {one.signer} was made with another tool{' (eth_sign)' * one.is_eth_sign}"
+            unsigned = "reason, proposer and expiry are not signed, and may have been changed later"
+            flags.append(RedFlag(Word.TEXT, f"{made}: {unsigned}"))
+    return flags
 
 
 def address_flag(name: str, load_address: int, *, linked_for: int, accepted: str) -> RedFlag:

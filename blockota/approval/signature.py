@@ -69,6 +69,14 @@ class Signature:
         """Whether the hash was signed as a personal message. The owner's wallet then showed only the hash."""
         return len(self.signature) == _SIZE and self.signature[-1] in _ETH_SIGN
 
+    def as_fields(self) -> dict[str, str | None]:
+        """The JSON object of the signature in a signature file, which has the hashes of the proposal only once."""
+        return {
+            "signer": self.signer,
+            "signature": "0x" + self.signature.hex(),
+            "textSignature": "0x" + self.text_signature.hex() if self.text_signature else None,
+        }
+
 
 def sign(proposal: Proposal, account: BaseAccount) -> Signature:
     """Sign the Safe transaction and then the text message of a proposal. A wallet shows two requests."""
@@ -125,14 +133,7 @@ def to_json(signatures: Sequence[Signature]) -> bytes:
             "format": _FORMAT,
             "proposal": first.proposal,
             "safeTxHash": "0x" + first.safe_tx_hash.hex(),
-            "signatures": [
-                {
-                    "signer": one.signer,
-                    "signature": "0x" + one.signature.hex(),
-                    "textSignature": "0x" + one.text_signature.hex() if one.text_signature else None,
-                }
-                for one in signatures
-            ],
+            "signatures": [one.as_fields() for one in signatures],
         }
     )
 
@@ -145,21 +146,17 @@ def from_json(raw: bytes) -> list[Signature]:
     """
     remedy = "give the signature file, or ask its signer for it again"
     fields = load(raw, form=_FORMAT, remedy=remedy)
+    signatures = []
     try:
         _check_fields(fields)
         proposal, safe_tx_hash = digest(fields, "proposal", prefix="").hex(), digest(fields, "safeTxHash")
-        return [
-            Signature(
-                proposal,
-                safe_tx_hash,
-                signer=address(one, "signer"),
-                signature=hexadecimal(one, "signature"),
-                text_signature=b"" if one["textSignature"] is None else hexadecimal(one, "textSignature"),
-            )
-            for one in fields["signatures"]
-        ]
+        for one in fields["signatures"]:
+            signer, signature = address(one, "signer"), hexadecimal(one, "signature")
+            text_signature = b"" if one["textSignature"] is None else hexadecimal(one, "textSignature")
+            signatures.append(Signature(proposal, safe_tx_hash, signer, signature, text_signature))
     except (KeyError, TypeError, ValueError) as error:
         raise ProposalError("the file is not a signature file", why=fault(error), remedy=remedy) from error
+    return signatures
 
 
 def merge(signatures: Iterable[Signature]) -> list[Signature]:

@@ -88,11 +88,9 @@ class DevicesContract(OwnedContract):
     def devices(self, *, block: int | None = None) -> Iterator[Device]:
         """Yield all devices except the devices of batches, in ascending order of their numbers."""
         batches = [one for site in self.sites(block=block) for one in self.batches(site.uuid, block=block)]
-        starts = [
-            start
-            for start in range(BLOCK, (self.block_count(block=block) + 1) * BLOCK, BLOCK)
-            if not any(one.first <= start and start + BLOCK <= one.first + one.count for one in batches)
-        ]
+        blocks = range(BLOCK, (self.block_count(block=block) + 1) * BLOCK, BLOCK)
+        starts = [start for start in blocks if not any(_fills_block(one, start) for one in batches)]
+
         for first in range(0, len(starts), _BLOCKS_ASKED):
             questions = [(start, BLOCK) for start in starts[first : first + _BLOCKS_ASKED]]
             for page in self._ask_many("devices", questions, block=block):
@@ -111,12 +109,7 @@ class DevicesContract(OwnedContract):
 
         The list is empty for a device of a batch.
         """
-        return [
-            DeviceVersion(
-                product_name(record["registrant"]), _key(record["key"]), record["fromBlock"], record["toBlock"] or None
-            )
-            for record in self._ask("generations", number, block=block)
-        ]
+        return [_version(record) for record in self._ask("generations", number, block=block)]
 
     def record(self, key: str, *, block: int | None = None) -> bytes:
         """Return IOTRegistry's record under a key such as ``Spec:thermo2``; empty if there is no record."""
@@ -333,6 +326,16 @@ def _batch(record: Mapping[str, Any]) -> Batch:
         registrant=product_name(record["registrant"]),
         since=record["since"],
     )
+
+
+def _fills_block(batch: Batch, start: int) -> bool:
+    """Whether all numbers of the block that begins at `start` belong to a batch."""
+    return batch.first <= start and start + BLOCK <= batch.first + batch.count
+
+
+def _version(record: Mapping[str, Any]) -> DeviceVersion:
+    registrant, key = product_name(record["registrant"]), _key(record["key"])
+    return DeviceVersion(registrant, key, record["fromBlock"], record["toBlock"] or None)
 
 
 def _device(record: Mapping[str, Any]) -> Device | None:

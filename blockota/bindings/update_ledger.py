@@ -131,12 +131,12 @@ class UpdateLedgerContract(Contract):
         starts = range(1, blocks + 1, _WORDS_AT_ONCE)
         pages = [(release.digest, start, min(_WORDS_AT_ONCE, blocks + 1 - start)) for start in starts]
         answers = self._ask_many("installedBits", pages, block=block)
-        return [
-            number
-            for start, bits in zip(starts, answers, strict=True)
-            for word, devices in enumerate(bits, start)
-            for number in devices_in(word, devices)
-        ]
+
+        found = []
+        for start, bits in zip(starts, answers, strict=True):
+            for word, devices in enumerate(bits, start):
+                found += devices_in(word, devices)
+        return found
 
     def anchor(self, account: BaseAccount, growth: TreeGrowth) -> Receipt:
         """Anchor the log of the account's identity.

@@ -110,18 +110,9 @@ class EventStore:
         """
         with self._file.transaction() as database:
             numbers = {one.lower(): _follow(database, one, first=first, last=last) for one in contracts}
-            rows = (
-                (
-                    log.position,
-                    numbers[log.address.lower()],
-                    log.block_hash,
-                    log.transaction,
-                    b"".join(log.topics),
-                    log.data,
-                )
-                for log in logs
-            )
+            rows = [_row(log, numbers[log.address.lower()]) for log in logs]
             database.executemany("INSERT INTO followed_events VALUES (?, ?, ?, ?, ?, ?)", rows)
+
             hashes = {log.block_number: log.block_hash for log in logs}
             database.executemany("INSERT OR REPLACE INTO followed_blocks VALUES (?, ?)", hashes.items())
             _forget_old_blocks(database)
@@ -180,7 +171,8 @@ def _follow(database: sqlite3.Connection, contract: str, *, first: int, last: in
         "DO UPDATE SET first_block = min(first_block, excluded.first_block), next_block = excluded.next_block",
         (_raw(contract), first, last + 1),
     )
-    number: int = _value(database, "SELECT id FROM followed_contracts WHERE address = ?", _raw(contract))
+    found = database.execute("SELECT id FROM followed_contracts WHERE address = ?", (_raw(contract),))
+    number: int = found.fetchone()[0]
     database.execute("DELETE FROM followed_events WHERE contract = ? AND position >= ?", (number, first << INDEX_BITS))
     return number
 
@@ -193,8 +185,9 @@ def _forget_old_blocks(database: sqlite3.Connection) -> None:
     )
 
 
-def _value(database: sqlite3.Connection, statement: str, *values: Any) -> Any:
-    return database.execute(statement, values).fetchone()[0]
+def _row(log: Log, contract: int) -> tuple[Any, ...]:
+    """Return the columns of an event, in the order of the table."""
+    return log.position, contract, log.block_hash, log.transaction, b"".join(log.topics), log.data
 
 
 def _raw(address: str) -> bytes:

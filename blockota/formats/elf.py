@@ -115,11 +115,12 @@ def _count_header_bytes(content: bytes, header: _Header, segment: range) -> int:
     # The program header table follows the header.
     if segment.start >= header.size + header.segment_count * _SEGMENT.size:
         return 0
-    starts: list[int] = [
-        offset
-        for _, kind, flags, _, offset, size, *_ in _rows(_SECTION, content, header.sections_at, header.section_count)
-        if kind != _SECTION_NO_BITS and flags & _SECTION_ALLOCATED and size and offset in segment
-    ]
+
+    starts: list[int] = []
+    for _, kind, flags, _, offset, size, *_ in _rows(_SECTION, content, header.sections_at, header.section_count):
+        is_loaded = kind != _SECTION_NO_BITS and flags & _SECTION_ALLOCATED
+        if is_loaded and size and offset in segment:
+            starts.append(offset)
     if not starts:
         raise ImageError(
             "the ELF file would load its own header",

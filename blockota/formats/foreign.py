@@ -136,7 +136,9 @@ def _find_text(content: bytes) -> ForeignKind | None:
         if before.strip() and _is_text(before):
             lines = before.count(b"\n")
             remedy = f"remove the first {lines} lines" if lines > 1 else "remove the first line"
-            return ForeignKind(f"{what} after {_shown(before)}", f"{remedy}, so that the file begins with a record")
+            first = before.decode("utf-8-sig", "replace").strip().partition("\n")[0].strip()
+            found = f"{what} after the text {first[:40]!r}"
+            return ForeignKind(found, f"{remedy}, so that the file begins with a record")
     return None
 
 
@@ -175,8 +177,3 @@ def _is_text(content: bytes) -> bool:
             return False
         text = content[: error.start].decode("utf-8-sig")
     return all(letter.isprintable() or letter in "\t\r\n\f\ufeff" for letter in text)
-
-
-def _shown(before: bytes) -> str:
-    first = before.decode("utf-8-sig", "replace").strip().partition("\n")[0].strip()
-    return f"the text {first[:40]!r}"

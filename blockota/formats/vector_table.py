@@ -176,11 +176,9 @@ def _only_address(program: _LinkedProgram, lowest: int) -> int | None:
     if len(program.handlers) < _MIN_HANDLERS:
         return None
     first = program.load_address + _TABLE_ALIGNMENT - program.load_address % _TABLE_ALIGNMENT
-    found = [
-        address
-        for address in range(first, lowest + 1, _TABLE_ALIGNMENT)
-        if 10 * program.has_functions(address) >= 9 * len(program.handlers) and program.fits(address)
-    ]
+    addresses = range(first, lowest + 1, _TABLE_ALIGNMENT)
+    likely = [one for one in addresses if 10 * program.has_functions(one) >= 9 * len(program.handlers)]
+    found = [one for one in likely if program.fits(one)]
     return found[0] if len(found) == 1 else None
 
 

@@ -22,8 +22,9 @@ from blockota.errors import Action, RefusedError
 from blockota.formats.notes import Checkpoint, Note, VerifierKey
 from blockota.formats.tlog import TreeHead, is_included, leaf_hash
 from blockota.ledger.trust import TrustedKeys
+from blockota.model.evidence import Evidence, judge
 from blockota.model.proof_file import ProofFile
-from blockota.model.receipt import Evidence, LogEntry, judge
+from blockota.model.receipt import LogEntry
 
 _UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}")
 

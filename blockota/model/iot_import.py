@@ -203,12 +203,13 @@ def find_spec(
 def _unadmitted(transactions: Sequence[tuple[int, Transaction]], known: Known) -> tuple[tuple[str, bytes], ...]:
     """Return ⟨name, compressed key⟩ of the registrants who signed a transaction of the file and are not admitted."""
     admitted = {one.public_key for one in known.registrants}
-    signed = [
-        (one.name, compressed(one.public_key))
-        for _, one in transactions
-        if isinstance(one, RegistrantTransaction) and is_signed(one, one.public_key)
-    ]
-    return tuple((name, key) for name, key in signed if key not in admitted)
+    found = []
+    for _, one in transactions:
+        if isinstance(one, RegistrantTransaction) and is_signed(one, one.public_key):
+            key = compressed(one.public_key)
+            if key not in admitted:
+                found.append((one.name, key))
+    return tuple(found)
 
 
 def _faults_of(thing: ThingTransaction, known: Known) -> Iterator[str]:

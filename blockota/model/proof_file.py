@@ -128,8 +128,14 @@ class ProofFile:
         proof = _PROOF.fullmatch(text(fields, "proof"))
         if not proof:
             raise ValueError("proof is not a tlog-proof")
+        encoded = text(fields, "entry")
+        try:
+            entry = b64decode(encoded, validate=True)
+        except ValueError as error:
+            raise ValueError("entry is not base64") from error
+
         return cls(
-            entry=_bytes(text(fields, "entry")),
+            entry=entry,
             index=int(proof[1]),
             path=tuple(_hash(line) for line in proof[2].split()),
             checkpoint=proof[3],
@@ -139,13 +145,6 @@ class ProofFile:
 
 def _base64(data: bytes) -> str:
     return b64encode(data).decode()
-
-
-def _bytes(encoded: str) -> bytes:
-    try:
-        return b64decode(encoded, validate=True)
-    except ValueError as error:
-        raise ValueError("entry is not base64") from error
 
 
 def _hash(line: str) -> bytes:

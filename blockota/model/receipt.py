@@ -1,4 +1,4 @@
-"""The entries of a log, and the rules for what an entry proves.
+"""The entries of a log.
 
 Pure. An entry is one array of exactly 17 items in deterministic CBOR. A gateway, a validator or a bench appends an
 entry to its log for each installation and each event. An entry about an installation is called a receipt.
@@ -39,7 +39,6 @@ event, and the event contains the MCUboot digest of the image instead of the SHA
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import cached_property
@@ -66,6 +65,7 @@ _ITEMS, _SOURCE = 17, 14
 _HASH_SIZE, _ADDRESS_SIZE, _UUID_SIZE, _NUMBER_SIZE, _MAX_UNIQUE_ID = 32, 20, 16, 8, 32
 _NUMBER_BITS, _TIME_BITS = 64, 40
 _NO_HASH, _NO_ADDRESS, _NO_UUID = bytes(_HASH_SIZE), bytes(_ADDRESS_SIZE), bytes(_UUID_SIZE)
+_RELEASE_FIELDS = ("release", "chainId", "contract", "product", "version")
 
 
 class EntryKind(IntEnum):
@@ -134,6 +134,16 @@ class ReleaseId:
         contract = bytes.fromhex(self.contract[2:]).rjust(_HASH_SIZE, b"\0")
         product = product_key(self.product)
         return keccak(self.chain_id.to_bytes(32) + contract + product + self.version.packed.to_bytes(32))
+
+    def as_fields(self) -> dict[str, Any]:
+        """The fields of the release in the JSON object of an entry."""
+        return {
+            "release": self.digest.hex(),
+            "chainId": self.chain_id,
+            "contract": self.contract,
+            "product": self.product,
+            "version": str(self.version),
+        }
 
     def __str__(self) -> str:
         """``acme-thermo2 1.1.0``."""
@@ -210,16 +220,11 @@ class LogEntry:
 
     def encode(self) -> bytes:
         """Return the entry's bytes, whose hash is a leaf of the log's tree."""
-        release = self.release
         return cbor.encode(
             [
                 int(self.kind),
                 self.device.to_bytes(_NUMBER_SIZE),
-                release.digest if release else _NO_HASH,
-                release.chain_id if release else 0,
-                bytes.fromhex(release.contract[2:]) if release else _NO_ADDRESS,
-                release.product if release else "",
-                release.version.packed if release else 0,
+                *_release_items(self.release),
                 self.image or _NO_HASH,
                 self.previous,
                 self.level and str(self.level),
@@ -255,25 +260,21 @@ class LogEntry:
 
     def as_fields(self) -> dict[str, Any]:
         """The JSON object of an entry, as in ``log verify --json``."""
-        release = self.release
+        release = self.release.as_fields() if self.release else dict.fromkeys(_RELEASE_FIELDS)
         return {
             "kind": str(self.kind),
             "device": self.device,
-            "release": release.digest.hex() if release else None,
-            "chainId": release.chain_id if release else None,
-            "contract": release.contract if release else None,
-            "product": release.product if release else None,
-            "version": str(release.version) if release else None,
-            "image": self.image.hex() if self.image else None,
-            "previous": self.previous.hex() if self.previous else None,
+            **release,
+            "image": _hex(self.image),
+            "previous": _hex(self.previous),
             "level": self.level and str(self.level),
             "counter": self.counter,
-            "uniqueId": self.unique_id.hex() if self.unique_id else None,
+            "uniqueId": _hex(self.unique_id),
             "time": self.time,
             "gateway": str(self.gateway) if self.gateway else None,
             "source": self.source,
             "order": self.order,
-            "signature": self.signature.hex() if self.signature else None,
+            "signature": _hex(self.signature),
         }
 
     def _check_ranges(self) -> None:
@@ -333,39 +334,6 @@ class LogEntry:
             raise ValueError(f"an entry of the kind {self.kind} cannot have this signed event")
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """The facts that an entry proves, if the log contains the entry.
-
-    Attributes:
-        kind: the kind of entry that the evidence supports.
-        level: the evidence level that is proven; None if the entry is not about an image.
-        proves: what the entry proves, as a clause.
-        is_signed: whether the entry contains a signature of the device that a trusted key verifies.
-        remark: why the entry proves less than it states; empty if all statements are proven.
-    """
-
-    kind: EntryKind
-    level: EvidenceLevel | None
-    proves: str
-    is_signed: bool = False
-    remark: str = ""
-
-
-_PROVES = {
-    None: "the keeper of the log states it",
-    EvidenceLevel.A: "the device signed the SHA-256 of the image with its own key",
-    EvidenceLevel.B: "the keeper of the log states that the device reported the image",
-    EvidenceLevel.C: "the keeper of the log states that it read the device's flash",
-}
-_PROVES_BY_EVENT = "the device signed the MCUboot digest of its image with its own key"
-_PROVES_OF_EVENT = {
-    None: _PROVES[None],
-    EvidenceLevel.A: "the device signed the event with its own key",
-    EvidenceLevel.B: "the keeper of the log states that the device reported the event",
-}
-
-
 def printable(text: str) -> str:
     """Return a text without control characters, cut to the length that an entry allows."""
     shown = plain(text)
@@ -389,46 +357,16 @@ def event_text(raw: bytes) -> str | None:
     return source if isinstance(source, str) else None
 
 
-def judge(entry: LogEntry, device_key: bytes | None) -> Evidence:
-    """Decide what an entry proves.
+def _release_items(release: ReleaseId | None) -> list[Any]:
+    """Return the items 2 to 6 of an entry."""
+    if release is None:
+        return [_NO_HASH, 0, _NO_ADDRESS, "", 0]
+    contract = bytes.fromhex(release.contract[2:])
+    return [release.digest, release.chain_id, contract, release.product, release.version.packed]
 
-    Args:
-        entry: the entry.
-        device_key: the trusted key of the entry's device, x and y; None if no such key is trusted.
 
-    Raises:
-        RefusedError: the device's signature does not verify under the key.
-        ValueError: the key is not a point of P-256.
-    """
-    proves: Mapping[EvidenceLevel | None, str] = _PROVES_OF_EVENT if entry.kind is EntryKind.EVENT else _PROVES
-    # (1) A signature under the trusted key: only the device could have made it.
-    if entry.signature is not None and device_key is not None:
-        is_event = is_boot_event(entry.signature)
-        signed = SignedBootEvent.decode(entry.signature) if is_event else SignedStatement.decode(entry.signature)
-        if not signed.is_signed_by(device_key):
-            raise RefusedError(
-                "the device's signature is forged",
-                why=f"it does not verify under the trusted key of device {entry.device}",
-                remedy="do not rely on the receipt; report the log to the city",
-            )
-        shown = _PROVES_BY_EVENT if is_event and entry.kind is not EntryKind.EVENT else proves[EvidenceLevel.A]
-        return Evidence(entry.kind, EvidenceLevel.A, shown, is_signed=True)
-
-    # (2) A signature that cannot be checked proves as much as a report without a signature.
-    if entry.signature is not None:
-        remark = f"the device's signature was not checked: no key of device {entry.device} is trusted"
-        is_report = entry.kind.names_running_image or entry.kind is EntryKind.EVENT
-        level = EvidenceLevel.B if is_report else None
-        return Evidence(entry.kind, level, proves[level], remark=remark)
-
-    # (3) A device that has a key signs its reports, so a report without a signature does not count.
-    is_claim = entry.kind in (EntryKind.CLAIMED, EntryKind.EVENT)
-    if device_key is not None and entry.level is EvidenceLevel.B and not is_claim:
-        remark = f"device {entry.device} has a key but did not sign, so the {entry.kind} counts as claimed"
-        return Evidence(EntryKind.CLAIMED, entry.level, _PROVES[entry.level], remark=remark)
-
-    # (4) The keeper of the log vouches for the entry.
-    return Evidence(entry.kind, entry.level, proves[entry.level])
+def _hex(value: bytes | None) -> str | None:
+    return value.hex() if value else None
 
 
 def _check_text(text: str) -> None:
@@ -470,19 +408,22 @@ def _values(items: Any) -> dict[str, Any]:
         raise ValueError("the entry's device number, release, contract, image or gateway has a wrong length")
     if version >> _NUMBER_BITS:
         raise ValueError(f"the entry's version has more than {_NUMBER_BITS} bits")
+
     unpacked = Version.unpack(version)
     named = ReleaseId(chain_id, to_checksum_address(contract), product, unpacked) if unpacked else None
+    level = None if items[9] is None else EvidenceLevel(items[9])
+    gateway_uuid = UUID(bytes=gateway) if any(gateway) else None
     return {
         "kind": EntryKind(items[0]),
         "device": int.from_bytes(number),
         "release": named,
         "image": None if image == _NO_HASH else image,
         "previous": items[8],
-        "level": None if items[9] is None else EvidenceLevel(items[9]),
+        "level": level,
         "counter": items[10],
         "unique_id": items[11],
         "time": items[12],
-        "gateway": UUID(bytes=gateway) if any(gateway) else None,
+        "gateway": gateway_uuid,
         "source": items[14],
         "order": items[15],
         "signature": items[16],

@@ -63,15 +63,9 @@ def locate_releases(
 
 def successor(release: Release, releases: Iterable[Release], *, now: int) -> Release | None:
     """Return the newest release that replaces a release at the time `now`; None if no release replaces it."""
-    newer = [
-        one
-        for one in releases
-        if one.product == release.product
-        and one.version > release.version
-        and one.status is Status.ACTIVE
-        and one.active_from <= now
-    ]
-    return max(newer, key=lambda one: one.version, default=None)
+    newer = [one for one in releases if one.product == release.product and one.version > release.version]
+    active = [one for one in newer if one.status is Status.ACTIVE and one.active_from <= now]
+    return max(active, key=lambda one: one.version, default=None)
 
 
 def describe_release(release: Release, releases: Iterable[Release], *, now: int) -> str:

@@ -224,14 +224,11 @@ class _Choosing:
     def by_order(self, orders: Sequence[Order]) -> Choice:
         """Choose the release of the newest order that can be carried out, or else choose by the group's policy."""
         listed = {product.component: product for product in self.products}
-        current = [
-            order
-            for order in orders
-            if Component.of(order.release) in listed and order.status is OrderStatus.OPEN
-            if order.not_before <= self.now < order.deadline
-        ]
+        opened = [one for one in orders if one.status is OrderStatus.OPEN and one.not_before <= self.now < one.deadline]
+        current = [one for one in opened if Component.of(one.release) in listed]
         if not current:
             return self.by_policy()
+
         order = max(current, key=lambda one: one.number)
         product = listed[Component.of(order.release)]
         named = next((one for one in product.candidates if one.release == order.release), None)

@@ -15,8 +15,9 @@ from blockota.formats.notes import Checkpoint, NoteAlgorithm, VerifierKey
 from blockota.formats.public_key import KeyKind
 from blockota.ledger.anchored import find_anchor
 from blockota.ledger.reader import EntryProof
+from blockota.model.evidence import Evidence, judge
 from blockota.model.proof_file import Anchor, ProofFile
-from blockota.model.receipt import Evidence, LogEntry, judge
+from blockota.model.receipt import LogEntry
 from blockota.operations.archive import Happening
 from blockota.operations.room import Room
 from blockota.operations.views import happenings_of_transaction

@@ -216,11 +216,8 @@ def _proposal(contract: OwnedContract, safe: SafeState, *, reason: Reason, to: s
 def _waiting(contract: OwnedContract, safe: SafeState, reason: Reason) -> dict[str, Proposal]:
     """Return the queued proposals of the Safe that can still be executed."""
     place = (contract.chain.chain_id, safe.address)
-    return {
-        name: one
-        for name, one in reason.queued.items()
-        if (one.chain_id, one.safe) == place and one.nonce >= safe.nonce and one.expires > reason.now
-    }
+    own = {name: one for name, one in reason.queued.items() if (one.chain_id, one.safe) == place}
+    return {name: one for name, one in own.items() if one.nonce >= safe.nonce and one.expires > reason.now}
 
 
 def _refuse_owner(safe: SafeState, address: str) -> None:

@@ -17,8 +17,9 @@ from blockota.gateway.core import Report
 from blockota.gateway.facts import ReleaseFacts, SiteFacts, SiteOrder
 from blockota.messaging.topics import ThingEvent
 from blockota.model.delivery import DeliveryPolicy, Stage
+from blockota.model.evidence import judge
 from blockota.model.order import Order, OrderStatus
-from blockota.model.receipt import POSTPONES, EntryKind, EvidenceLevel, judge
+from blockota.model.receipt import POSTPONES, EntryKind, EvidenceLevel
 from blockota.model.release import Status
 from blockota.model.target import Component, DailyWindow, GroupPolicy, Mode
 from tests.support.gateway import (

@@ -16,7 +16,8 @@ from blockota.formats.public_key import KeyKind, PublicKey
 from blockota.gateway.faces.lwm2m import server
 from blockota.messaging.topics import ThingEvent
 from blockota.model.delivery import Stage
-from blockota.model.receipt import RUNS, EntryKind, EvidenceLevel, LogEntry, judge
+from blockota.model.evidence import judge
+from blockota.model.receipt import RUNS, EntryKind, EvidenceLevel, LogEntry
 from tests.support.gateway import GatewayCore, appending, gateway_core, known_device, release_facts, site_facts
 from tests.support.lwm2m_device import LINKS, Lwm2mDevice
 from tests.support.lwm2m_face import serving

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from blockota.errors import RefusedError
 from blockota.formats.p256 import ORDER, is_p256_signature, low_s
 from blockota.model.boot_event import BootEvent, SignedBootEvent, is_boot_event
-from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry, judge
+from blockota.model.evidence import judge
+from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry
 from tests.support.receipts import SigningDevice, install
 
 DIGEST = hashlib.sha256(b"header and program").digest()

@@ -17,6 +17,7 @@ from blockota.formats import cbor
 from blockota.formats.abi import encode
 from blockota.formats.cose import SignedStatement
 from blockota.messaging.topics import ThingEvent
+from blockota.model.evidence import judge
 from blockota.model.receipt import (
     MAX_ENTRY_SIZE,
     MAX_TEXT_SIZE,
@@ -26,7 +27,6 @@ from blockota.model.receipt import (
     EvidenceLevel,
     LogEntry,
     ReleaseId,
-    judge,
     printable,
 )
 from blockota.model.release import Version, product_key

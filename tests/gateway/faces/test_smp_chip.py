@@ -20,7 +20,8 @@ from blockota.gateway.faces.smp.session import open_session
 from blockota.identity.identity_key import open_identity_key
 from blockota.model.boot_event import SignedBootEvent
 from blockota.model.delivery import Stage
-from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry, judge
+from blockota.model.evidence import judge
+from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry
 from tests.support.agent_device import STARTED
 from tests.support.chip_device import ChipAgentDevice, DeviceChip
 from tests.support.gateway import known_device

@@ -11,7 +11,8 @@ import pytest
 from blockota.formats.public_key import KeyKind, PublicKey
 from blockota.gateway.faces.smp.board import SmpLine
 from blockota.model.delivery import Stage
-from blockota.model.receipt import EntryKind, EvidenceLevel, judge
+from blockota.model.evidence import judge
+from blockota.model.receipt import EntryKind, EvidenceLevel
 from firmware_host.simulator.secure_element.protocol import Opcode
 from firmware_host.simulator.secure_element.provisioning import DEVICE_KEY
 from tests.support.board_agent import BoardAgent, agent_on_terminal
