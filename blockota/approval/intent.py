@@ -192,6 +192,7 @@ def one_line(text: Any) -> str:
     if not isinstance(text, str) or not text.isprintable():
         why = "the text has unprintable characters"
         raise ProposalError("the reason or the proposer cannot be shown safely", why=why)
+
     if hidden := next((letter for letter in text if not _is_plain(letter)), ""):
         raise ProposalError(
             "the reason or the proposer cannot be shown safely",
@@ -199,6 +200,7 @@ def one_line(text: Any) -> str:
             "imitate rows of the review",
             remedy="use plain characters, for example a single character é instead of e with a combining accent",
         )
+
     if len(text) > MAX_TEXT or "  " in text:
         why = f"the text has more than {MAX_TEXT} characters, or runs of spaces, which could move a line"
         raise ProposalError("the reason or the proposer cannot be shown safely", why=why, remedy="use one short line")

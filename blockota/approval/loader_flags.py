@@ -35,6 +35,7 @@ def loader_flags(
     if facts.signature_fault:
         why = f"the image of {name} is not signed by the product's image key: {facts.signature_fault}"
         yield RedFlag(Word.SIGNATURE, why)
+
     if facts.counter is None:
         return
     if change := _find_change(facts.counter, facts.before, since=since, floor=floor):
@@ -51,6 +52,7 @@ def _find_change(counter: int, before: int | None, *, since: Version | None, flo
     if before is None:
         unknown = f"is {counter}, and that of {since} is not known, because its image was not found"
         return unknown if counter else ""
+
     if counter < before:
         return f"falls from {before} to {counter}, so devices that ran {since} would refuse the image"
     if counter > before and (floor is None or floor <= since):

@@ -58,6 +58,7 @@ def red_flags(proposal: Proposal, view: ChainView, *, signer: str | None, now: i
     """
     check_place(proposal, view)
     found = [*_of_transaction(proposal, view), *_of_time(proposal, view, now=now)]
+
     if not view.is_pinned:
         only = f"your settings do not name the contract, so {view.source} cannot be checked"
         found.append(RedFlag(Word.UNCONFIGURED, f"{only}: copy the vendor's blockota.toml to this folder"))
@@ -65,13 +66,16 @@ def red_flags(proposal: Proposal, view: ChainView, *, signer: str | None, now: i
         owners = shortened(view.safe.owners)
         stranger = f"{signer} is not an owner of the Safe, so this signature would not count"
         found.append(RedFlag(Word.STRANGER, f"{stranger}: sign with the key of one of {owners}"))
+
     if obstacle := view.safe.obstacle(view.contract_owners):
         found.append(RedFlag(Word.SAFE, f"the Safe cannot be operated here: {obstacle}"))
     if view.configured_safe.lower() not in ("", view.safe.address.lower()):
         moved = f"the contract's owner is {view.safe.address}, and your settings name the Safe {view.configured_safe}"
         found.append(RedFlag(Word.MOVED, moved))
+
     found += [*_of_nonce(proposal, view), *_of_releases(proposal, view), *_of_call(proposal, view)]
     found += registry_flags(proposal.call, view)
+
     is_outdated = bool(view.source) and view.block_time < proposal.created <= now
     return _blame_age(found, proposal, view) if is_outdated else found
 
@@ -115,6 +119,7 @@ def check_place(proposal: Proposal, view: ChainView) -> None:
             remedy="choose the network or the chain view that the proposal was made for",
             action=Action.CHOOSE_NETWORK,
         )
+
     if proposal.safe != view.safe.address:
         raise ProposalError(
             "the proposal is for another Safe",
@@ -155,6 +160,7 @@ def _of_time(proposal: Proposal, view: ChainView, *, now: int) -> Iterator[RedFl
     elif proposal.expires - now > FAR_EXPIRY:
         days = (proposal.expires - now) // 86400
         yield RedFlag(Word.FAR, f"the proposal is valid for {days} more days, until {show_time(proposal.expires)}")
+
     if now - view.block_time > OLD_VIEW:
         yield RedFlag(Word.OLD, f"the chain view is old: block {view.block_number} of {show_time(view.block_time)}")
     if view.block_time - now > SLOW_CLOCK:
@@ -191,6 +197,7 @@ def _of_releases(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
     if len(proposal.releases) > MOST_RELEASES:
         count = len(proposal.releases)
         yield RedFlag(Word.MANY, f"the proposal publishes {count} releases, too many for one screen: read all")
+
     before = {release.product: (release.version.packed, release.size) for release in view.newest}
     for release in proposal.releases:
         name, version, size = product_name(release["product"]), release["version"], release["size"]
@@ -199,11 +206,13 @@ def _of_releases(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
         if product is None or not product.paired:
             unpaired = f"{name} is not paired with an OEM, so no bench would install its releases"
             yield RedFlag(Word.UNPAIRED, unpaired, is_absence=product is None)
+
         if release["activeFrom"] - view.block_time > FAR_POSTPONED:
             active = (
                 f"{name} {Version.unpack(version) or 'no version'} becomes active on {show_time(release['activeFrom'])}"
             )
             yield RedFlag(Word.POSTPONED, f"{active}, and a lower version cannot be published after it")
+
         image = Region(release["loadAddress"], size)
         if product and not product.region.contains(image):
             yield RedFlag(Word.REGION, f"the image of {name} lies at {image}, outside the region {product.region}")
@@ -211,6 +220,7 @@ def _of_releases(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
         if size > MUCH_LARGER * smaller:
             grown = f"{smaller:,} to {size:,} bytes"
             yield RedFlag(Word.GROWN, f"the image of {name} grows by more than half, from {grown}")
+
         before[name] = version, min(smaller, size)
 
 
@@ -228,6 +238,7 @@ def _of_call(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
     call = proposal.call
     if call is None:
         return
+
     name, arguments = call.name, call.arguments
     if name in ("transferOwnership", "renounceOwnership"):
         yield RedFlag(Word.OWNERSHIP, "the contract is given away: the Safe could not use it any more")
@@ -238,11 +249,13 @@ def _of_call(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
         yield RedFlag(Word.UNPAIRING, f"after the execution, nothing can be published or installed for {product}")
     if name == "pairOem":
         yield from _of_pairing(arguments, view)
+
     numbers = [terms["id"] for terms in call.agreements]
     if len(set(numbers)) < len(numbers):
         yield RedFlag(Word.AGREEMENT, "the proposal accepts an agreement twice, so its execution would fail")
     for terms in call.agreements:
         yield from _of_agreement(name, terms, view=view)
+
     if call.contract == SAFE:
         yield from _of_owners(name, arguments, view=view)
 
@@ -255,11 +268,13 @@ def _of_owners(name: str, arguments: Mapping[str, Any], *, view: ChainView) -> I
     if name == "swapOwner":
         old, new = arguments["oldOwner"], arguments["newOwner"]
         yield RedFlag(Word.SWAP, f"the proposal replaces the owner {old} by {new}, who could then sign")
+
     wanted = arguments.get("_threshold", view.safe.threshold)  # also in the calls that add or remove an owner
     owners = len(view.safe.owners) + {"addOwnerWithThreshold": 1, "removeOwner": -1}.get(name, 0)
     if name == "removeOwner" and wanted >= view.safe.threshold:
         removed = f"the owner {arguments['owner']} is removed, and {wanted} of the remaining {owners} must sign"
         yield RedFlag(Word.REMOVAL, removed)
+
     if wanted == owners > 1 and "_threshold" in arguments:
         yield RedFlag(Word.ALL, f"all {owners} owners would have to sign: one lost key would prevent every decision")
     if wanted == 1 and "_threshold" in arguments:
@@ -285,6 +300,7 @@ def _of_pairing(arguments: Mapping[str, Any], view: ChainView) -> Iterator[RedFl
         yield RedFlag(Word.LOOKALIKE, f"the new product {name} can be taken for {other}")
     if oem not in oems and (other := find_lookalike(oem, oems)):
         yield RedFlag(Word.LOOKALIKE, f"the new OEM {oem} can be taken for {other}")
+
     product = view.product(name)
     if product is None:
         return
@@ -312,6 +328,7 @@ def _of_agreement(name: str, arguments: Mapping[str, Any], *, view: ChainView) -
         yield RedFlag(Word.AGREEMENT, f"agreement {number} on the chain has other terms than the call")
     elif agreement.status is not wanted:
         yield RedFlag(Word.AGREEMENT, f"agreement {number} is {agreement.status}, so it cannot be {_DECIDED[name]}")
+
     if number in view.shallow:
         yield RedFlag(
             Word.SHALLOW, f"agreement {number} is in one of the newest blocks, which a reorganisation can replace"

@@ -114,6 +114,7 @@ def _of_identities(call: KnownCall, view: ChainView, ask: Ask) -> Iterator[RedFl
                 yield RedFlag(
                     Word.ADMINISTRATOR, f"{uuid} becomes an Administrator, who can ban identities and devices"
                 )
+
     if call.name not in ("rotate", "unban"):
         return
     uuid = show_value("uuid", call.arguments["uuid"])
@@ -122,11 +123,13 @@ def _of_identities(call: KnownCall, view: ChainView, ask: Ask) -> Iterator[RedFl
         word = Word.UNBAN if call.name == "unban" else Word.KEYS
         yield RedFlag(word, f"the identity {uuid} would be changed, and its record cannot be read")
         return
+
     kind = show_value("kind", identity["kind"])
     if call.name == "unban":
         since = f"banned on {show_time(identity['bannedAt'])}" if identity["banned"] else "not banned"
         yield RedFlag(Word.UNBAN, f"the {kind} {uuid}, {since}, would be active again")
         return
+
     changes = [name for name in _KEYS if identity[name] != call.arguments[name]]
     words = ", ".join(f"{_KEYS[name]} from {show_value(name, identity[name])}" for name in changes) or "nothing"
     yield RedFlag(Word.KEYS, f"the {kind} {uuid} changes {words}")

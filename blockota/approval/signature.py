@@ -100,8 +100,10 @@ def from_other_tool(raw: bytes, proposal: Proposal) -> list[Signature]:
         raise ProposalError(
             "the file is not a signature file", why="it contains neither JSON nor 65-byte signatures in hexadecimal"
         )
+
     joined = bytes.fromhex(text.decode())
     found = [joined[place : place + _SIZE] for place in range(0, len(joined), _SIZE)]
+
     signatures = []
     for one in found:
         signer = _recover_safe(proposal, one)
@@ -128,6 +130,7 @@ def to_json(signatures: Sequence[Signature]) -> bytes:
             remedy="merge only signatures of one proposal",
             action=Action.SHOW_PROPOSAL,
         )
+
     return dump(
         {
             "format": _FORMAT,
@@ -146,6 +149,7 @@ def from_json(raw: bytes) -> list[Signature]:
     """
     remedy = "give the signature file, or ask its signer for it again"
     fields = load(raw, form=_FORMAT, remedy=remedy)
+
     signatures = []
     try:
         _check_fields(fields)
@@ -196,6 +200,7 @@ def accept(
     Raises:
         ProposalError: a signature is invalid, repeated, or not by an owner, or too few signatures count.
     """
+    # (1) Each signature is valid, and each signer is an owner, who has one vote.
     accepted: dict[str, Signature] = {}
     for signature in signatures:
         check_signature(proposal, signature)
@@ -210,6 +215,8 @@ def accept(
                 f"{signature.signer} signed twice", why="each owner has one vote", remedy="give each signature once"
             )
         accepted[signature.signer] = signature
+
+    # (2) A signature counts towards the threshold only if the text is signed too, or the executor waived that.
     counted = [signature for signature in accepted.values() if signature.counts]
     if len(counted) < threshold <= len(accepted):
         signers = shortened(signer for signer, signature in accepted.items() if not signature.counts)
@@ -219,6 +226,7 @@ def accept(
             remedy="have these owners sign with BlockOTA, or accept that the proposal's text is not signed",
             action=Action.ACCEPT_UNSIGNED_TEXT,
         )
+
     if len(counted) < threshold:
         raise ProposalError(
             "there are too few signatures",
@@ -226,6 +234,8 @@ def accept(
             remedy="have another owner sign, and put the signature file beside the proposal",
             action=Action.SIGN_PROPOSAL,
         )
+
+    # (3) The Safe requires ascending addresses, by which it detects a repeated signer.
     return sorted(counted, key=_address)
 
 
@@ -241,10 +251,12 @@ def check_signature(proposal: Proposal, signature: Signature) -> None:
             why="the proposal was changed after it was signed, or the signature file belongs to another proposal",
             remedy="sign the proposal again",
         )
+
     if why := _unsupported(signature.signature):
         raise ProposalError(f"the signature of {signature.signer} cannot be used", why=why)
     if _recover_safe(proposal, signature.signature) != signature.signer:
         raise ProposalError(f"the signature of {signature.signer} is forged", why="it was made with another key")
+
     if signature.text_signature and _recover_text(proposal, signature.text_signature) != signature.signer:
         raise ProposalError(
             f"the signature of {signature.signer} does not cover the proposal's text",

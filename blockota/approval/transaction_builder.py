@@ -51,6 +51,7 @@ def to_builder(proposal: Proposal) -> bytes:
             "the proposal cannot be exported",
             why="the format of the Transaction Builder does not support gas limits, refunds and delegatecalls",
         )
+
     meta = {
         "name": proposal.intent[0]["action"],
         "description": proposal.reason,
@@ -65,6 +66,7 @@ def to_builder(proposal: Proposal) -> bytes:
         "contractMethod": None,
         "contractInputsValues": None,
     }
+
     fields: dict[str, Any] = {
         "version": _VERSION,
         "chainId": str(proposal.chain_id),
@@ -72,6 +74,7 @@ def to_builder(proposal: Proposal) -> bytes:
         "meta": meta,
         "transactions": [transaction],
     }
+
     return dump(fields | {"meta": meta | {"checksum": checksum(fields)}})
 
 

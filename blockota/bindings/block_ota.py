@@ -109,6 +109,7 @@ class BlockOTAContract(OwnedContract):
         """
         start: Version | None = None
         before: Version | None = None
+
         while True:
             cursor = start.packed if start else 0
             releases = _history_page(
@@ -127,6 +128,7 @@ class BlockOTAContract(OwnedContract):
         """
         found: dict[str, list[Release]] = {product: [] for product in products}
         cursors = dict.fromkeys(found, 0)
+
         while cursors:
             questions = [(product_key(product), cursor, PAGE) for product, cursor in cursors.items()]
             pages = zip(cursors, self._ask_many("history", questions, block=block), strict=True)
@@ -309,6 +311,7 @@ def read_event(log: Log) -> ContractEvent | None:
         return None
     if event is None:
         return None
+
     found = event.arguments
     return ContractEvent(
         name=event.name,

@@ -101,6 +101,7 @@ class Contract:
         """Call several functions at one block, in few requests."""
         known = interface(self.NAME)
         questions = [(self.address, known.encode_call(function, *arguments)) for function, arguments in calls]
+
         try:
             answers = self.chain.call_many(questions, block=block)
             return [known.decode_result(call[0], answer) for call, answer in zip(calls, answers, strict=True)]

@@ -87,6 +87,7 @@ class DevicesContract(OwnedContract):
 
     def devices(self, *, block: int | None = None) -> Iterator[Device]:
         """Yield all devices except the devices of batches, in ascending order of their numbers."""
+        # A device of a batch has no record of its own, so blocks that belong to one batch are not read.
         batches = [one for site in self.sites(block=block) for one in self.batches(site.uuid, block=block)]
         blocks = range(BLOCK, (self.block_count(block=block) + 1) * BLOCK, BLOCK)
         starts = [start for start in blocks if not any(_fills_block(one, start) for one in batches)]
@@ -130,8 +131,10 @@ class DevicesContract(OwnedContract):
         if kind not in _RECORDS and kind != "Alias":
             kinds = f"{', '.join(_RECORDS)} or Alias"
             raise UsageError(f"{key!r:.80} is not a key of IOTRegistry", why=f"a key begins with {kinds}, and ':'")
+
         if kind == "Alias":
             return self.query(f"Thing:{self.known_device(name).nonce.hex()}")
+
         record = self.record(key)
         if not record:
             why = f"the contract {self.address} has no record of it"

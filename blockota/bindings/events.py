@@ -57,5 +57,6 @@ def read_events(logs: Iterable[Log], contracts: Mapping[str, str]) -> Iterator[D
                 remedy=f"compare the address of {contract} in blockota.toml with the settings of the city, or use "
                 "another node",
             ) from error
+
         if event:
             yield DecodedEvent(contract, event.name, event.arguments, log)

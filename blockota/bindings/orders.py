@@ -155,6 +155,7 @@ def _order(facts: Mapping[str, Any], status: OrderStatus) -> Order:
     version = Version.unpack(facts["version"])
     if version is None:  # the contract refuses it, so the node's answer is wrong
         raise RefusedError("the node's answer is not valid", why=f"order {facts['id']} is for version 0.0.0")
+
     release = ReleaseId(facts["chain"], facts["blockOta"], product_name(facts["product"]), version)
     return Order(
         number=facts["id"],

@@ -124,6 +124,7 @@ def _agreement(record: dict[str, Any]) -> Agreement | None:
     version = Version.unpack(record["version"])
     if not record["id"] or version is None:
         return None
+
     return Agreement(
         number=record["id"],
         broker=record["broker"],

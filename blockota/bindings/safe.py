@@ -210,6 +210,7 @@ def check_nonce(proposal: Proposal, safe: SafeState) -> None:
             remedy="check which proposal was executed, and make this proposal again if it is still wanted",
             action=Action.LIST_PROPOSALS,
         )
+
     if proposal.nonce > safe.nonce:
         raise ProposalError(
             "other proposals come first",

@@ -52,11 +52,13 @@ def read_execution(sent: TransactionCall, receipt: Receipt) -> SafeExecution | N
     found = next((log for log in receipt.logs if log.address == sent.to and log.topics[:1] == (_SUCCESS,)), None)
     if found is None:
         return None
+
     signed = found.topics[1] if found.topics[1:] else found.data[:32]  # indexed since Safe 1.4
     try:
         values = decode(_TYPES, sent.data[len(_SELECTOR) :])
     except DecodingError:
         return None
+
     raw: bytes = values[-1]
     parts = [raw[start : start + _SIZE] for start in range(0, len(raw) - _SIZE + 1, _SIZE)]
     signers = tuple(account for one in parts if (account := _signer(signed, one)))

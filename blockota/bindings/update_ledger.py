@@ -83,6 +83,7 @@ class UpdateLedgerContract(Contract):
         record = self._ask("root", keeper.bytes, block=block)
         if not record["size"]:
             return None
+
         return AnchoredLog(
             keeper=keeper,
             root=record["root"],

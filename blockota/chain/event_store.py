@@ -122,11 +122,13 @@ class EventStore:
         wanted = {_raw(one) for one in contracts}
         numbers = self._file.execute("SELECT id, address FROM followed_contracts")
         names = {number: to_checksum_address(address) for number, address in numbers if address in wanted}
+
         rows = self._file.execute(
             'SELECT position, contract, topics, data, "transaction", block_hash FROM followed_events '  # noqa: S608
             f"WHERE position >= ? AND contract IN ({', '.join('?' * len(names))}) ORDER BY position",
             (first_block << INDEX_BITS, *names),
         )
+
         for position, contract, topics, data, transaction, block_hash in rows:
             words = tuple([topics[start : start + HASH_SIZE] for start in range(0, len(topics), HASH_SIZE)])
             block, index = divmod(position, 1 << INDEX_BITS)

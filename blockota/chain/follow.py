@@ -190,6 +190,7 @@ class Follower:
     def _checked_events(self, contracts: Sequence[str], first: int, last: int) -> list[Log]:
         found = self._node.logs(contracts, [], from_block=first, to_block=last)
         found.sort(key=attrgetter("position"))  # no standard requires an order, and the newest event is checked
+
         asked = {one.lower() for one in contracts}
         is_strange = any(not first <= log.block_number <= last or log.address.lower() not in asked for log in found)
         if is_strange or len({log.position for log in found}) < len(found):
@@ -198,6 +199,7 @@ class Follower:
                 why=f"the events of {', '.join(contracts)} in blocks {first} to {last} were requested",
                 remedy="use another node",
             )
+
         return found
 
     def _reached(self) -> Position:

@@ -89,6 +89,8 @@ class SentTransaction:
         """
         attempts = tuple(SignedTransaction.decode(bytes.fromhex(one["raw"][2:])) for one in fields["attempts"])
         entry = cls(attempts, fields["purpose"], fields["written"])
+
+        # People read the fields, and the chain executes the signed bytes, so both must agree.
         places = {(one.chain_id, one.sender, one.nonce, one.to, one.data) for one in attempts}
         is_same = len(places) == 1 and entry.fields == fields and type(entry.written) is int
         if not is_same or not isinstance(entry.purpose, str):
@@ -129,6 +131,7 @@ class Journal:
                     why=str(error).rstrip("."),
                     remedy="look up the account's newest transactions in a block explorer, then move the file away",
                 ) from error
+
         return sorted(found, key=lambda entry: (entry.sender, entry.newest.nonce))
 
     def find(self, transaction: str) -> SentTransaction:
@@ -169,6 +172,7 @@ class Journal:
         """
         if self._folder is None:
             return
+
         path = self._folder / _file_name(entry)
         try:
             path.unlink(missing_ok=True)
@@ -190,6 +194,7 @@ class Journal:
         if self._folder is None:
             yield
             return
+
         with ExitStack() as held:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)

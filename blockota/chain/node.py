@@ -77,6 +77,7 @@ class Node:
         self.place = self._endpoint.place
         with self._translated():
             self.chain_id = quantity(self._endpoint.request("eth_chainId"))
+
         if chain_id not in (None, self.chain_id):
             raise RefusedError(
                 "the node serves another chain",
@@ -340,6 +341,7 @@ class Node:
             answer = self._endpoint.request("eth_getTransactionReceipt", f"0x{transaction.hex()}")
             if answer is None or fields(answer).get("blockNumber") is None:
                 return None
+
             created = answer.get("contractAddress")
             return Receipt(
                 transaction,
@@ -378,6 +380,7 @@ class Node:
                 if error.status != HTTPStatus.OK:
                     raise
                 return None  # a node without the old state answers with a JSON-RPC error, not an HTTP error
+
             block = self._block(number, with_transactions=True) if number else {"transactions": []}
             for transaction in map(fields, items(block["transactions"])):
                 found = (
@@ -439,6 +442,7 @@ class Node:
                 ) from error
             if error.status != HTTPStatus.OK:
                 raise self._endpoint.unreachable(error.message) from error
+
             if error.data or _REVERTED.search(error.message):
                 raise RevertedError(error.data, error.message) from error
             if _UNSUPPORTED.search(error.message):

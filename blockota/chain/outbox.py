@@ -210,6 +210,7 @@ class Chain(Node):
             RefusedError: the transaction can still get into a block.
         """
         entry = self._journal.find(transaction)
+
         with self._journal.locked(entry.sender, timeout=self._sending.timeout):
             if not even_if_pending and not (now := self.locate(entry)).is_settled:
                 raise RefusedError(
@@ -300,6 +301,7 @@ class Chain(Node):
         for entry in self._journal.entries():
             if entry.sender != sender or (now := self.locate(entry)).state is TransactionState.REPLACED:
                 continue
+
             if not now.is_settled:
                 raise RefusedError(
                     "an earlier transaction of the same account is not settled, so nothing was sent",
@@ -367,6 +369,7 @@ class Chain(Node):
         fees = self.market().outbid(entry.newest.fees, ceiling=self._sending.max_fee)
         check_cost(entry.newest.gas, fees, most=self._sending.max_cost)
         self._require_funds(entry.sender, entry.newest.gas, fees)
+
         raised = entry.with_attempt(entry.newest.offering(fees).signed_by(account))
         self._journal.write(raised)  # either attempt can get into a block from here on
         rejection = self._submit(raised.newest)
@@ -379,6 +382,7 @@ class Chain(Node):
                 action=Action.RESUME_TRANSACTION,
                 values={"hash": entry.hash},
             )
+
         return raised
 
     def _finish(self, entry: SentTransaction, *, is_new: bool = False) -> Receipt:
@@ -427,6 +431,7 @@ class Chain(Node):
                 action=Action.FORGET_TRANSACTION if self._journal.is_kept else None,
                 values={"hash": entry.hash},
             )
+
         self._journal.remove(entry)
         if now.state is TransactionState.REVERTED:
             at = f"the transaction 0x{now.receipt.transaction.hex()} was reverted in block {now.receipt.block_number}"
@@ -480,6 +485,7 @@ class _Wait:
         if self._is_journalled:
             otherwise = "continue with it; repeating the command does not send a second one", Action.RESUME_TRANSACTION
             remedy, action = _ADVICE.get(state, otherwise) if state else otherwise
+
         return ChainError(
             f"the transaction {self._entry.hash} was sent and is not confirmed",
             why=why,

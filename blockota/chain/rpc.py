@@ -205,11 +205,13 @@ class RpcEndpoint:
             if error.is_temporary:
                 raise
             return None
+
         if not isinstance(answers, list):
             return None  # a single error: batches are not supported, or this batch is too large
         by_number = {answer.get("id"): answer for answer in answers if isinstance(answer, dict)}
         if by_number.keys() != set(range(len(questions))):
             raise self.unreadable("the responses of a batch do not match its requests")
+
         ordered = [by_number[number] for number in range(len(questions))]
         return [_attempt(functools.partial(_result, answer, self._private)) for answer in ordered]
 

@@ -117,6 +117,7 @@ class Market:
         asked = [(name, self.least, self.usual_price, max(_LOW_BASE_FEE, _BASE_FEE_FACTOR * self.usual_price))]
         if self.base_fee is not None:
             asked.append(("tip", self.tip, self.usual_tip, self._highest_tip))
+
         for what, price, usual, most in asked:
             if price > most:
                 raise RefusedError(
@@ -142,6 +143,7 @@ class Market:
                 f"your max_fee_gwei is {gwei(ceiling)}",
                 remedy=_WAIT_OR_PAY,
             )
+
         tip = None if before.tip is None else min(limit, max(now.tip or 0, _risen(before.tip)))
         if ceiling is None and tip is not None and tip > self._highest_tip:
             raise RefusedError(
@@ -196,6 +198,7 @@ def cannot_pay(account: str, balance: int, *, gas: int = 0, fees: Fees | None = 
         needs = f"{gas:,} units of gas at up to {gwei(fees.limit)} gwei can cost {coins(cost, rounding=ROUND_CEILING)}"
         lack = coins(cost - balance, rounding=ROUND_CEILING)
         remedy = f"send at least {lack} to this account, or pay from another"
+
     return RefusedError(
         f"the account {account} cannot pay for the transaction; nothing was sent",
         why=f"it has {has} of the chain's coin, and {needs}",

@@ -53,6 +53,7 @@ class BlockSignal:
             self._waits_until_try -= 1
         if self._waits_until_try < 0:
             self._connection, self._waits_until_try = _subscribe(self._url), _WAITS_BETWEEN_TRIES
+
         while not stop.is_asked and (left := end - time.monotonic()) > 0:
             if self._connection is None:
                 stop.wait(left)
@@ -78,6 +79,7 @@ def _subscribe(url: str) -> ClientConnection | None:
         from websockets.sync.client import connect
     except ImportError:
         return None
+
     try:
         connection = connect(url, open_timeout=_TIMEOUT)
         connection.send(_SUBSCRIBE)
@@ -85,6 +87,7 @@ def _subscribe(url: str) -> ClientConnection | None:
             return connection
     except (WebSocketException, OSError, EOFError, ValueError, TypeError):
         return None
+
     connection.close()
     return None
 

@@ -164,6 +164,8 @@ class AbiType:
                 return to_checksum_address(word[-_ADDRESS_SIZE:])
             case "bytesN" if not any(word[self.size :]):
                 return word[: self.size]
+
+        # A strict decoder accepts only the padding that an encoder writes.
         raise DecodingError(f"0x{word.hex()} is not a value of the type {self.canonical}")
 
 
@@ -231,12 +233,14 @@ def parse_type(text: str) -> AbiType:
         return AbiType("list", parts=(parse_type(text[:-2]),))
     if text in {"address", "bool", "bytes", "string"}:
         return AbiType(text)
+
     found = re.fullmatch(r"(uint|bytes)([1-9]\d{0,2})", text)
     size = int(found[2]) if found else 0
     if found and found[1] == "uint" and size % 8 == 0 and size <= 8 * _WORD:
         return AbiType("uint", size)
     if found and found[1] == "bytes" and size <= _WORD:
         return AbiType("bytesN", size)
+
     raise ValueError(f"the ABI type {text} is not known")
 
 
@@ -252,6 +256,7 @@ class Interface:
         self._by_selector: dict[bytes, _AbiEntry] = {}
         self._events: dict[bytes, _AbiEntry] = {}
         self._constructor = _AbiEntry({"type": "constructor", "inputs": []})
+
         for entry in map(_AbiEntry, entries):
             if entry.kind == "function":
                 self._functions[entry.name] = entry

@@ -94,6 +94,7 @@ class CID:
             raw = base64.b32decode(text[1:].upper() + "=" * (-len(text[1:]) % 8))
         except ValueError:
             raw = b""
+
         if not raw or _base32(raw) != text:
             raise UsageError(
                 f"{text!r} is not a CID",

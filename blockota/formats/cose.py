@@ -48,13 +48,16 @@ class SignedStatement:
         items = cbor.decode(raw)
         if not isinstance(items, list) or len(items) != _ITEMS:
             raise ValueError(f"it is not an array of {_ITEMS} items")
+
         protected, unprotected, payload, signature = items
         if not all(isinstance(part, bytes) for part in (protected, payload, signature)) or unprotected != {}:
             raise ValueError("its items are not three byte strings and an empty map")
+
         headers = cbor.decode(protected)
         kind = headers.get(_TYPE) if isinstance(headers, dict) else None
         if not isinstance(kind, str) or headers != {_ALGORITHM: _ES256, _TYPE: kind}:
             raise ValueError("its protected headers do not consist of the algorithm ES256 and a type")
+
         require_low_s(signature)
         return cls(kind, payload, signature)
 

@@ -51,6 +51,7 @@ def make_patch(base: bytes, image: bytes) -> tuple[str, bytes]:
             use_mmap=False,
         )
         made.append((len(patch.getvalue()), compression, patch.getvalue()))
+
     _, smallest, patch_bytes = min(made)
     require_result(base, patch_bytes, compression=smallest, size=len(image), sha256=hashlib.sha256(image).digest())
     return smallest, patch_bytes

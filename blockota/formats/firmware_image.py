@@ -98,10 +98,13 @@ def read_image(
         raise ImageError("the image is empty", remedy="build or fetch the image again")
     if len(content) > limit:
         raise too_large(len(content), limit)
+
     for is_format, name, read in _READERS:
         if is_format(content):
             image = _assemble(read(content), name, limit=limit, flash=flash)
             return replace(image, family=uf2.family_of(content)) if name == "uf2" else image
+
+    # A raw image has no mark of its own, so files of other known kinds are refused before.
     refuse_foreign(content)
     if load_address is None:
         raise UsageError("a raw image contains no load address", remedy="give the load address")
@@ -179,6 +182,7 @@ def _join(pieces: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytearray]]:
         if not parts or address > parts[-1][0] + len(parts[-1][1]):
             parts.append((address, bytearray(data)))
             continue
+
         start, joined = parts[-1]
         twice = joined[address - start : address - start + len(data)]
         if data[: len(twice)] != twice:
@@ -202,6 +206,7 @@ def _require_flash(spans: list[range], what: Format, flash: ChipFlash) -> None:
                 remedy=memory.remedy,
                 action=memory.action,
             )
+
         if not flash.span.start <= span.start < span.stop <= flash.span.stop:
             raise ImageError(
                 f"the {what} file has a part outside the chip's flash",

@@ -128,9 +128,11 @@ def _find_text(content: bytes) -> ForeignKind | None:
     head = content[:_HEAD_SIZE]
     if _is_utf16(head):
         return ForeignKind("text in UTF-16", "save it again as ASCII text, for example with iconv -f utf-16 -t ascii")
+
     for form, what in ((_HEX_RECORD, "an Intel HEX file"), (_S_RECORD, "a Motorola S-record file")):
         if head.startswith(_BOM) and form.match(head[len(_BOM) :].lstrip()):
             return ForeignKind(f"{what} after a byte order mark", "save it again as ASCII text, without the mark")
+
         record = form.search(head)
         before = head[: record.start()] if record else b""
         if before.strip() and _is_text(before):

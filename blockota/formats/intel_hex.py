@@ -53,6 +53,7 @@ def parse_intel_hex(content: bytes) -> tuple[tuple[int, bytes], ...]:
     for number, line in enumerate(content.splitlines(), start=1):
         if not line.rstrip():
             continue
+
         kind, offset, data = _parse_record(number, line.rstrip())
         if ended:
             raise _refused(number, "the record follows the end record")
@@ -61,6 +62,7 @@ def parse_intel_hex(content: bytes) -> tuple[tuple[int, bytes], ...]:
             base = int.from_bytes(data) << _BASE_SHIFTS[kind]
         elif kind is RecordType.DATA and data:
             pieces.append((base + offset, data))
+
     if not ended:
         raise ImageError(
             "the HEX file has no end record", why="it was truncated", remedy="fetch or build the file again"

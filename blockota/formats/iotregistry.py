@@ -264,6 +264,7 @@ def read_transaction(function: str, raw: bytes) -> Transaction:
         needed = {"name": name, "registrant": registrant, "signature": signature}
     else:
         raise _refused(f"IOTRegistry has no function {function!r:.60}")
+
     if missing := [name for name, value in needed.items() if not value]:
         raise _refused(f"its {' and '.join(missing)} is empty; IOTRegistry refuses it too")
     if found.encode() != raw:
@@ -277,6 +278,7 @@ def is_signed(transaction: Transaction, public_key: bytes) -> bool:
         key = EllipticCurvePublicKey.from_encoded_point(SECP256K1(), public_key)
     except ValueError:
         return False
+
     for text in transaction.texts():
         try:
             key.verify(transaction.signature, text.encode(), ECDSA(SHA256()))
@@ -362,6 +364,8 @@ def _read(raw: bytes, *, known: Iterable[int], repeated: int = 0) -> _Fields:
     fields: _Fields = {}
     numbers = set(known)
     position = 0
+
+    # A field begins with its tag, the number and the wire type in one byte, and then has its length.
     while position < len(raw):
         number, kind = raw[position] >> 3, raw[position] & 7
         if kind != _LENGTH_DELIMITED or number not in numbers:
@@ -369,6 +373,7 @@ def _read(raw: bytes, *, known: Iterable[int], repeated: int = 0) -> _Fields:
         length, position = _read_length(raw, position + 1)
         if position + length > len(raw):
             raise _refused(f"it ends inside field {number}")
+
         contents = fields.setdefault(number, [])
         contents.append(raw[position : position + length])
         if len(contents) > 1 and number != repeated:

@@ -32,13 +32,17 @@ def value_of(payload: bytes, content_format: int | None, resource: int) -> bytes
         return payload
     if content_format != TLV:
         raise ValueError(f"its content format {content_format} is not supported")
+
     if not payload:
         raise ValueError("it is not a TLV item")
+
+    # The first byte gives the type and the sizes of identifier and length (section 6.4.3).
     head = payload[0]
     identifier_size = 2 if head & 0x20 else 1
     length_size = head >> 3 & 3
     start = 1 + identifier_size + length_size
     length = int.from_bytes(payload[1 + identifier_size : start]) if length_size else head & 7
+
     if head >> 6 != _RESOURCE or len(payload) != start + length:
         raise ValueError("it is not one TLV item with a single value")
     if int.from_bytes(payload[1 : 1 + identifier_size]) != resource:

@@ -211,10 +211,12 @@ def _read_list(image: bytes, at: int, magic: int) -> tuple[tuple[tuple[int, byte
     if len(image) < at + _HEAD.size:
         raise _no_digest("no hash follows its program")
     incomplete = _no_digest("the TLVs after its program are not complete")
+
     found, size = _HEAD.unpack_from(image, at)
     end = at + size
     if found != magic or size < _HEAD.size or end > len(image):
         raise incomplete
+
     items = list[tuple[int, bytes]]()
     at += _HEAD.size
     while at < end:

@@ -53,11 +53,13 @@ def find_signature_fault(image: bytes, key: PublicKey) -> str:
         return error.why
     if fault := _find_kind_fault(items):
         return fault
+
     named, wanted = signing_key(items), key_hash(key)
     if named is None:
         return "it does not name the key of its signature"
     if named != wanted:
         return f"it is signed with another key: the SHA-256 of its key is {named.hex()}, the product's {wanted.hex()}"
+
     header = read_header(image)
     if header is None or header.is_encrypted:
         return ENCRYPTED
@@ -75,6 +77,7 @@ def digest_to_sign(image: bytes) -> bytes:
     """
     items, header = read_items(image), read_header(image)
     kinds = {kind for kind, _ in items.unprotected}
+
     fault = ""
     if header is None or header.is_encrypted:
         fault = ENCRYPTED
@@ -84,6 +87,7 @@ def digest_to_sign(image: bytes) -> bytes:
         fault = "its hash is not SHA-256, which a signature on P-256 needs"
     elif items.end != len(image):
         fault = f"{len(image) - items.end:,} bytes follow its TLVs, as after a padding to its slot"
+
     if fault:
         remedy = "make an image with `imgtool sign`, without a key and without padding"
         raise ImageError("the image cannot be signed", why=fault, remedy=remedy)

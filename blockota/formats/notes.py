@@ -81,10 +81,12 @@ class VerifierKey:
         parts = text.split("+", 2)
         if len(parts) != 3:  # noqa: PLR2004 - the base64 may contain further plus signs
             raise ValueError("it is not a key in the form name+id+key")
+
         name, key_id, encoded = parts
         raw = _decode(encoded)
         if not raw or raw[0] not in list(NoteAlgorithm):
             raise ValueError("its type is neither the type of a log's Ed25519 key nor the type of a witness's key")
+
         key = cls(name, NoteAlgorithm(raw[0]), raw[1:])
         if key.key_id.hex() != key_id:
             raise ValueError("its key id does not match its name and key")
@@ -172,9 +174,11 @@ class Note:
             whole = raw.decode() if len(raw) <= MAX_NOTE_SIZE else ""
         except UnicodeDecodeError as error:
             raise ValueError("the note is not text in UTF-8") from error
+
         text, found, lines = whole.rpartition("\n\n")
         if not found or not lines.endswith("\n") or _CONTROL.search(whole):
             raise ValueError("it is not a signed note: a text, an empty line, and lines of signatures")
+
         signatures = tuple(map(NoteSignature.parse, lines[:-1].split("\n")))
         if len(signatures) > _MAX_SIGNATURES:
             raise ValueError(f"the note has more than {_MAX_SIGNATURES} signatures")
@@ -280,8 +284,10 @@ def _verify(text: str, signed: NoteSignature, key: VerifierKey) -> int:
     if key.algorithm is NoteAlgorithm.COSIGNATURE:
         time, signature = int.from_bytes(signature[:_TIME_SIZE]), signature[_TIME_SIZE:]
         message = _cosigned(text, time)
+
     if len(signature) != _SIGNATURE_SIZE or time > _MAX_SIZE:
         raise ValueError(f"the signature of {key.name} has the wrong size")
+
     try:
         Ed25519PublicKey.from_public_bytes(key.key).verify(signature, message)
     except InvalidSignature as error:

@@ -123,9 +123,11 @@ def read_pem(text: str) -> PublicKey:
     blocks = _PEM.findall(text)
     if any("PRIVATE" in label for label, _ in blocks):
         raise UsageError("the file has a private key", why="only the public key is needed", remedy=_EXPORT)
+
     if [label for label, _ in blocks] != ["PUBLIC KEY"]:
         found = ", ".join(label.lower() for label, _ in blocks) or "no PEM block"
         raise UsageError("the file is not a public key", why=f"it has {found}", remedy=_EXPORT)
+
     try:
         der = base64.b64decode("".join(blocks[0][1].split()), validate=True)
     except binascii.Error as error:
@@ -152,6 +154,8 @@ def _check_rsa(der: bytes) -> None:
             why=f"its modulus does not have 2048, 3072 or 4096 bits (SubjectPublicKeyInfo of {length} bytes)",
             remedy="make a key of 2048 bits or more",
         )
+
+    # The lengths of the DER elements around the modulus: sequence, bit string, inner sequence and integer.
     sizes = [(length - short).to_bytes(2, "big") for short in (4, 23, 28, 37)]
     prefix = b"".join(
         [
@@ -167,6 +171,7 @@ def _check_rsa(der: bytes) -> None:
             b"\0",
         ]
     )
+
     modulus = int.from_bytes(der[_RSA_PREFIX : -len(_RSA_EXPONENT)], "big")
     is_whole = modulus.bit_length() == _RSA_BITS[length] and modulus & 1
     if der[:_RSA_PREFIX] != prefix or not der.endswith(_RSA_EXPONENT) or not is_whole:

@@ -64,10 +64,12 @@ def _parse_record(line: int, text: bytes) -> tuple[int, int, bytes]:
     kind = int(text[1:2])
     if kind not in _ADDRESS_SIZES:
         raise _refused(line, f"record type S{kind} does not exist")
+
     try:
         record = binascii.unhexlify(text[2:])
     except ValueError as error:
         raise _refused(line, "it does not consist of pairs of hexadecimal digits") from error
+
     size = _ADDRESS_SIZES[kind]
     if len(record) < 1 + size + 1:
         raise _refused(line, "it is too short")
@@ -75,6 +77,7 @@ def _parse_record(line: int, text: bytes) -> tuple[int, int, bytes]:
         raise _refused(line, f"it states {record[0]} bytes, but has {len(record) - 1}")
     if sum(record) & _ALL_ONES != _ALL_ONES:
         raise _refused(line, "its checksum is wrong")
+
     return kind, int.from_bytes(record[1 : 1 + size]), record[1 + size : -1]
 
 

@@ -75,6 +75,8 @@ def prove_inclusion(read_node: ReadNode, index: int, size: int) -> list[bytes]:
     """
     if not 0 <= index < size:
         raise ValueError(f"a log of {size} entries has no entry {index}")
+
+    # From the root down to the entry; the proof lists the siblings from the entry up.
     path, begin, end = [], 0, size
     while end - begin > 1:
         middle = begin + _split(end - begin)
@@ -99,6 +101,8 @@ def prove_consistency(read_node: ReadNode, earlier: int, size: int) -> list[byte
         raise ValueError(f"a log of {size} entries does not continue a log of {earlier} entries")
     if earlier in (0, size):
         return []
+
+    # From the root down to the node that ends at the end of the earlier tree.
     proof, begin, end = [], 0, size
     while end != earlier:
         middle = begin + _split(end - begin)
@@ -108,6 +112,7 @@ def prove_consistency(read_node: ReadNode, earlier: int, size: int) -> list[byte
         else:
             proof.append(_range_hash(read_node, begin, middle))
             begin = middle
+
     if begin:  # otherwise, the node is the whole earlier tree, whose root the verifier knows
         proof.append(_range_hash(read_node, begin, end))
     return proof[::-1]
@@ -124,6 +129,7 @@ def is_included(leaf: bytes, index: int, head: TreeHead, path: Sequence[bytes]) 
     """
     if not 0 <= index < head.size:
         return False
+
     node, last, hashed = index, head.size - 1, leaf
     for sibling in path:
         if last == 0:
@@ -134,6 +140,7 @@ def is_included(leaf: bytes, index: int, head: TreeHead, path: Sequence[bytes]) 
         else:
             hashed = node_hash(hashed, sibling)
         node, last = node >> 1, last >> 1
+
     return last == 0 and hashed == head.root
 
 
@@ -237,6 +244,7 @@ class Tile:
             )
             if tile.path == path and (tile.level or 0) <= _MAX_LEVEL:
                 return tile
+
         raise ValueError(f"{path!r:.100} is not the path of a tile")
 
 
@@ -253,6 +261,7 @@ def tiles_of(size: int, *, since: int = 0) -> Iterator[Tile]:
             if not now:
                 return
             continue
+
         for index in range(before // TILE_WIDTH, now // TILE_WIDTH):
             yield Tile(level, index)
         if width := now % TILE_WIDTH:
@@ -343,12 +352,14 @@ class TreeEdge:
         while added := list(islice(waiting, TILE_WIDTH - len(self._level(0)))):
             self._level(0).extend(added)
             self.size += len(added)
+
             level = 0
             while len(hashes := self._level(level)) == TILE_WIDTH:
                 yield Tile(level, (self.size >> (_TILE_HEIGHT * (level + 1))) - 1), b"".join(hashes)
                 self._level(level + 1).append(_complete_hash(hashes))
                 hashes.clear()
                 level += 1
+
         for tile in tiles_of(self.size, since=before):
             if tile.level is not None and tile.width < TILE_WIDTH:
                 yield tile, b"".join(self.levels[tile.level])

@@ -109,12 +109,14 @@ def _parse_block(index: int, row: bytes) -> _Uf2Block:
         raise _damaged(f"block {index} lacks a magic number")
     if size > _MAX_PAYLOAD:
         raise _damaged(f"block {index} states {size:,} bytes of data, and at most {_MAX_PAYLOAD} fit")
+
     if flags & _FILE_CONTAINER:
         raise ImageError(
             "the UF2 file contains files, not a firmware image",
             why=f"block {index} has the flag of a file container",
             remedy="give the UF2 file of the firmware",
         )
+
     data = row[_HEADER.size : _HEADER.size + _MAX_PAYLOAD]
     return _Uf2Block(flags, address, number, count, family if flags & _HAS_FAMILY else 0, data[:size], data)
 

@@ -138,6 +138,7 @@ def prove_fit(image: BoardImage) -> Passed:
         raise VerificationError(
             5, "the board's own image is empty", why="the command wrote nothing to its output", remedy=remedy
         )
+
     if image.size > product.region.size:
         raise VerificationError(
             5,
@@ -146,6 +147,7 @@ def prove_fit(image: BoardImage) -> Passed:
             f"{product.region}",
             remedy=remedy,
         )
+
     return Passed(5, f"the board's own image, {image.region}, lies inside the region of {product.name}")
 
 

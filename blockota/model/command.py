@@ -86,6 +86,7 @@ class DeviceCommand:
             raise ValueError("the command's thing is not the number of a device")
         if not isinstance(data["id"], str) or not _ID.fullmatch(data["id"]):
             raise ValueError("the command's id does not consist of 1 to 48 letters, digits, and _.:-")
+
         name = data["name"]
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
             raise ValueError(f"the command's name is not a text of 1 to {MAX_NAME} printable characters")
@@ -93,6 +94,7 @@ class DeviceCommand:
             raise ValueError(f"the command's arguments are not an object of at most {MAX_ARGUMENTS:,} bytes")
         if type(deadline) is not int or not 0 <= deadline <= _LATEST:
             raise ValueError("the command's deadline is not a Unix time in whole seconds")
+
         return cls(int(thing), data["id"], name, arguments, deadline)
 
     def message(self) -> bytes:

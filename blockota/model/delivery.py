@@ -152,16 +152,20 @@ class Delivery:
         if self.target is None:
             return 0
         named = b"%b %d" % (self.target.release.digest, self.attempt)
+        # From 1, because 0 stands for a delivery without a target.
         return int.from_bytes(hashlib.sha256(named).digest()) % ((1 << _JOB_BITS) - 1) + 1
 
     def as_fields(self) -> dict[str, Any]:
         """Return the JSON object of the delivery, as in ``gateway devices --json``."""
+        target: dict[str, Any] = {"target": None, "image": None, "order": None}
+        if self.target:
+            release, image = str(self.target.release), self.target.image.hex()
+            target = {"target": release, "image": image, "order": self.target.order}
+
         return {
             "stage": str(self.stage),
             "running": self.running.hex() if self.running else None,
-            "target": str(self.target.release) if self.target else None,
-            "image": self.target.image.hex() if self.target else None,
-            "order": self.target.order if self.target else None,
+            **target,
             "job": self.job or None,
             "tries": self.tries,
             "received": self.received,

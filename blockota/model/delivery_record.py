@@ -52,6 +52,7 @@ def decode_delivery(raw: bytes) -> Delivery:
     items = cbor.decode(raw)
     if not isinstance(items, list) or items[:1] != [_FORMAT]:
         raise ValueError("the state of a delivery has an unknown format")
+
     try:
         stage, target, is_withheld, given_up, running, logged, installed, *rest = items[1:]
         tries, attempt, offered_at, postponements, postponed_since, wake, received, reason = rest

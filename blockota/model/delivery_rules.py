@@ -64,6 +64,7 @@ class _DeliverySituation:
         """Offer a new target, or change to the stage ``settled`` if no target exists."""
         old = self.delivery
         is_over = self.is_given_up(target) and target is not None and target.is_same_release(old.target)
+
         fresh = Delivery(
             target=target,
             is_withheld=is_withheld,
@@ -74,6 +75,7 @@ class _DeliverySituation:
             attempt=old.attempt + 1,
             tries=old.tries if is_over else 0,
         )
+
         if target is None or target.image == old.running:
             return fresh
         return replace(self, delivery=fresh).open()
@@ -206,6 +208,7 @@ def _postponed(situation: _DeliverySituation, event: Postponed) -> DeliveryStep:
     if event.until <= situation.now:
         why = f"the device asks for a postponement until the Unix time {event.until}, which has passed"
         return DeliveryStep(delivery, (situation.entry(EntryKind.WARNING, text=why),))
+
     until = min(event.until, latest)
     entry = replace(
         situation.entry(EntryKind.POSTPONEMENT, text=event.reason or NO_REASON),
@@ -221,6 +224,7 @@ def _timeout(situation: _DeliverySituation, _: Timeout) -> DeliveryStep:
     delivery = situation.delivery
     if delivery.wake is None or situation.now < delivery.wake:
         return DeliveryStep(delivery)
+
     if delivery.stage is Stage.TRANSFER:
         return situation.failed(f"no progress for {situation.policy.transfer_time} seconds")
     if delivery.stage is Stage.TRIAL:
@@ -228,6 +232,7 @@ def _timeout(situation: _DeliverySituation, _: Timeout) -> DeliveryStep:
     if delivery.stage is Stage.OFFERED:
         text = f"the device did not begin to fetch the release within {situation.policy.late_after} seconds"
         return DeliveryStep(replace(delivery, wake=None), (situation.entry(EntryKind.EVENT, text=text),))
+
     return DeliveryStep(situation.open())
 
 
@@ -282,16 +287,20 @@ def _entries_about(situation: _DeliverySituation, event: Reported) -> tuple[Entr
     Returns an empty result if the log already has an entry with evidence of an equal or higher level.
     """
     delivery, target = situation.delivery, situation.delivery.target
+
     if event.release is None:
         if event.image == delivery.running:
             return ()
         text = f"the device runs an image that no release has: SHA-256 {event.image.hex()}"
         return (EntryFacts(EntryKind.WARNING, image=event.image, text=text),)
+
+    # An image that is logged already is logged again only if evidence of level A or C follows a claim of level B.
     is_logged = delivery.logged is not None and delivery.logged[0] == event.image
     if delivery.logged and is_logged and EvidenceLevel.B in (event.level, delivery.logged[1]):
         is_logged = event.level is EvidenceLevel.B
     if is_logged and not event.is_reinstalled:
         return ()
+
     kind = EntryKind.INSTALL
     if situation.policy.is_configuration:
         kind = EntryKind.CONFIGURATION
@@ -299,6 +308,7 @@ def _entries_about(situation: _DeliverySituation, event: Reported) -> tuple[Entr
         kind = EntryKind.CLAIMED
     elif event.release.digest in delivery.installed:
         kind = EntryKind.REINSTALL
+
     previous = delivery.running if delivery.running != event.image else None
     order = target.order if target and target.image == event.image else None
     entry = EntryFacts(

@@ -296,6 +296,7 @@ def read_batch(text: str) -> list[str]:
             models["/".join(split_name(name)[:2])] = None
         except UsageError as error:
             raise error.revised(what=f"line {number}: {error.what}") from error
+
     repeated = next((name for name, count in Counter(names).items() if count > 1), None)
     why = ""
     if not names or len(names) > MAX_BATCH:
@@ -304,6 +305,7 @@ def read_batch(text: str) -> list[str]:
         why = f"the name {repeated} is repeated"
     elif len(models) > 1:
         why = f"its devices are of several models: {shortened(models)}"
+
     if why:
         raise UsageError(
             "the file is not a batch of devices", why=why, remedy="list the devices of one model, one name on each line"

@@ -92,6 +92,7 @@ def compare(new: Placed, old: Placed, *, on_progress: Callable[[int], object] = 
     touched = _touched(new, old)
     changed_pages = changed_bytes = done = 0
     first = last = None
+
     for pages in touched:
         end = pages.stop * PAGE_SIZE
         for start in range(pages.start * PAGE_SIZE, end, _STEP):
@@ -104,6 +105,7 @@ def compare(new: Placed, old: Placed, *, on_progress: Callable[[int], object] = 
                 last = page + len(differs.rstrip(b"\0")) - 1
             done += stop - start
             on_progress(done)
+
     return Difference(
         pages=sum(map(len, touched)),
         changed_pages=changed_pages,

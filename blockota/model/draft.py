@@ -183,6 +183,7 @@ def draft_manifest(draft: Draft, release: Release) -> Manifest | None:
         deltas=tuple(patch.delta for patch in draft.patches),
         security_counter=draft.security_counter,
     )
+
     return manifest if draft.notes or draft.metadata or manifest.options else None
 
 
@@ -247,6 +248,7 @@ def _require_fit(draft: Draft, product: Product) -> None:
     misfit = find_misfit(draft.container, product.chip_id)
     if not misfit:
         return
+
     with draft.open_image() as image:
         fitting = recognise(image.read(SWU_HEAD_SIZE))
     remedy, action = "publish the file for a product that is paired with chip id 0", None
@@ -254,6 +256,7 @@ def _require_fit(draft: Draft, product: Product) -> None:
         remedy, action = f"choose the container {fitting}, which fits this file", Action.CHOOSE_CONTAINER
     elif fitting is not Container.SWU:
         remedy, action = f"{remedy}, or as stm32", Action.CHOOSE_CONTAINER
+
     raise RefusedError(f"the container does not fit {product.name}", why=misfit, remedy=remedy, action=action)
 
 
@@ -261,6 +264,7 @@ def _check_content(draft: Draft, release: Release) -> None:
     fault = find_content_fault(draft.container, _read_program(draft))
     if not fault:
         return
+
     with draft.open_image() as image:
         fitting = recognise(image.read(SWU_HEAD_SIZE))
     raise ImageError(

@@ -149,11 +149,13 @@ class BoardAnswer:
             return f"{self.installed}, which is revoked" if self.is_revoked else str(self.installed)
         if self.other is not None:
             return f"{self.other.product} {self.other.version}"
+
         if self.lost:
             return (
                 "an interrupted run of another bench: the bytes beside the image in "
                 f"{shortened(self.lost)} are erased, and only the journal of that bench has their former values"
             )
+
         if self.holds_unknown:
             return "unknown contents"
         return "an interrupted run" if self.half_written else "blank flash"

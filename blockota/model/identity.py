@@ -275,6 +275,7 @@ def tunnel_key_of(words: str) -> bytes:
         key = base64.b64decode(words.strip(), validate=True)
     except ValueError:
         key = b""
+
     if len(key) != TUNNEL_KEY_SIZE or not any(key):
         raise UsageError(
             f"{words!r:.60} is not a tunnel's key",

@@ -94,6 +94,7 @@ class ThingImport:
         """
         if self.things:
             return
+
         done = sum(one.is_done for one in self.omitted)
         why = f"of its {len(self.omitted)} things, {done} are registered already"
         remedy, action = "", None
@@ -105,6 +106,7 @@ class ThingImport:
         elif self.missing_specs:
             why = f"these specs are not registered: {shortened(self.missing_specs)}"
             remedy, action, values = "import them first", Action.IMPORT_SPEC, {"spec": self.missing_specs[0]}
+
         raise RefusedError(
             "none of the things in the file can be imported", why=why, remedy=remedy, action=action, values=values
         )
@@ -127,6 +129,7 @@ def read_transactions(raw: bytes) -> list[tuple[int, Transaction]]:
             found.append((number, read_transaction(*_invocation(line))))
         except UsageError as error:
             raise error.revised(what=f"line {number} is not a transaction of IOTRegistry") from error
+
     if not found:
         raise UsageError("the file has no transaction of IOTRegistry", why="all lines are empty")
     return found
@@ -150,6 +153,7 @@ def plan_things(transactions: Sequence[tuple[int, Transaction]], known: Known, *
         if not isinstance(one, ThingTransaction):
             continue
         what = one.aliases[0] if one.aliases else one.nonce.hex()
+        # A file may be imported again, for example after the remaining registrants were admitted.
         if one.nonce in known.nonces:
             omitted.append(OmittedThing(line, what, "it is registered already", is_done=True))
             continue
@@ -168,6 +172,7 @@ def plan_things(transactions: Sequence[tuple[int, Transaction]], known: Known, *
         thing = Registration(registrant.name, one.nonce, one.aliases, one.data, one.spec, site)
         things.append((thing, one.signature))
         ambiguous += [what] if one.is_ambiguous else []
+
     specs = {one.spec for one in things_of(transactions) if known.registrant_of(one.registrant)} - known.specs.keys()
     return ThingImport(
         tuple(things), tuple(omitted), tuple(ambiguous), tuple(sorted(specs)), _unadmitted(transactions, known)
@@ -191,6 +196,7 @@ def find_spec(
         names = shortened([one.name for one in specs]) if specs else "none"
         why = f"{len(found)} transactions of the file register it; its specs are: {names}"
         raise UsageError(f"the spec {name!r:.80} cannot be imported", why=why, remedy="check the name and the file")
+
     registrant = known.registrant_of(found[0].registrant)
     why = "" if registrant else f"its registrant {found[0].registrant:.80} is not admitted"
     if registrant and not is_signed(found[0], registrant.public_key):
@@ -218,12 +224,14 @@ def _faults_of(thing: ThingTransaction, known: Known) -> Iterator[str]:
     if registrant is None:
         yield f"its registrant {thing.registrant:.80} is not admitted"
         return
+
     if not is_signed(thing, registrant.public_key):
         yield f"its signature is not that of the registrant {registrant.name}"
     if thing.spec not in known.specs:
         yield f"its spec {thing.spec!r:.80} is not registered"
     elif known.specs[thing.spec] != registrant.name:
         yield f"its spec {thing.spec!r:.80} belongs to the registrant {known.specs[thing.spec]}"
+
     yield from _alias_faults(thing, registrant.name, known.aliases)
     sizes = ((thing.nonce, _NONCE_LIMIT), (thing.data.encode(), _DATA_LIMIT), (thing.signature, _SIGNATURE_LIMIT))
     for part, limit in sizes:
@@ -236,6 +244,7 @@ def _alias_faults(thing: ThingTransaction, registrant: str, taken: Mapping[str, 
         yield f"it has {len(thing.aliases)} aliases, and 1 to {_ALIASES} can be recorded"
     if len(set(thing.aliases)) < len(thing.aliases):
         yield "it has an alias twice"
+
     for alias in thing.aliases:
         if not 0 < len(alias.encode()) <= _ALIAS_LIMIT:
             yield f"its alias {alias!r:.40} does not have 1 to {_ALIAS_LIMIT} bytes"

@@ -235,6 +235,7 @@ class Manifest:
                 raise _unusable(f"{name} is useless", f"it has {delta.size:,} bytes, and the image {self.size:,}")
             if delta.cid.codec == RAW and delta.cid.digest != delta.sha256:
                 raise _unusable(f"{name} is ambiguous", "its content address is of other bytes than its SHA-256")
+
         bases = [delta.base for delta in self.deltas]
         if len(bases) > MAX_DELTAS or len(set(bases)) < len(bases) or self.sha256 in bases:
             raise _unusable("the deltas are ambiguous", "two have one base, a base is the image, or they are too many")
@@ -285,12 +286,14 @@ class Manifest:
             lines["requires"] = (f"{self.requires.installed} or newer installed",)
         if self.requires.hardware:
             lines["hardware"] = (", ".join(self.requires.hardware),)
+
         if self.deltas:
             lines["deltas"] = tuple(f"from {one.base_version}: {one.size:,} bytes, {one.format}" for one in self.deltas)
         if self.accepts_load_address:
             lines["load address"] = ("accepted by the publisher: the image seems to be linked for another address",)
         if self.filled:
             lines["filled"] = (*map(str, self.filled), "with 0xFF: gaps in the file, erased on every board")
+
         return lines
 
     @classmethod

@@ -198,6 +198,7 @@ def list_root(devices: Sequence[int]) -> bytes:
     Raises:
         UsageError: the list is empty, or a number is not the number of a registered device.
     """
+    # Each set of devices has one root, in whatever order a file lists them.
     numbers = sorted(set(devices))
     if not numbers:
         raise UsageError("the list is empty", why="a group must have at least one device", remedy="list a device")

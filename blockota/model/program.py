@@ -76,12 +76,15 @@ def find_fault(image: bytes, region: Region, ram: Iterable[Region]) -> str:
         return f"it begins with an MCUboot header, and the chip needs a vector table at 0x{BOOT_ADDRESS:08x} to boot"
     if header and (trouble := header.trouble(len(image))):
         return trouble
+
     vectors = read_vectors(image)
     if vectors is None:
         return f"its {len(image)} bytes are too short for a vector table"
     ram = tuple(ram)
     if not is_stack_top(vectors.stack, ram):
         return f"the initial stack pointer 0x{vectors.stack:08x} is not in RAM, {show_ranges(ram)}"
+
+    # Bit 0 of the reset vector selects the Thumb state, and is not part of the address.
     program = Region(region.start + vectors.offset, region.size - vectors.offset)
     if not (vectors.reset & 1 and program.contains(Region(vectors.reset & ~1, 2))):
         return f"the reset vector 0x{vectors.reset:08x} is not a Thumb address inside the image, {region}"

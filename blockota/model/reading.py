@@ -59,6 +59,7 @@ class SensorReading:
         if not isinstance(fields, dict) or set(fields) - {"unit"} != _MEMBERS:
             raise ValueError("the reading's members are not thing, time, name, value and optionally unit")
         thing, time, value, unit = fields["thing"], fields["time"], fields["value"], fields.get("unit", "")
+
         if type(thing) is int and thing >= 0:
             thing = str(thing)
         for name, text in (("thing", thing), ("name", fields["name"])):
@@ -66,12 +67,14 @@ class SensorReading:
                 raise ValueError(f"the reading's {name} is not a text of 1 to {MAX_NAME} printable characters")
         if not _is_number(time) or not 0 <= time <= _LATEST:
             raise ValueError("the reading's time is not a Unix time in seconds")
+
         if not (isinstance(value, bool) or _is_number(value) or _is_text(value, MAX_TEXT)):
             raise ValueError(
                 f"the reading's value is not a number, true, false or a printable text of {MAX_TEXT} characters or less"
             )
         if not _is_text(unit, MAX_NAME):
             raise ValueError(f"the reading's unit is not a text of at most {MAX_NAME} printable characters")
+
         return cls(thing, time, fields["name"], value, unit)
 
     def as_fields(self) -> dict[str, Any]:
@@ -90,6 +93,7 @@ def readings_in(data: Mapping[str, Any]) -> tuple[SensorReading, ...]:
     if set(data) != {"readings"} or not isinstance(rows, list) or not 0 < len(rows) <= MAX_READINGS:
         why = f'the data are not {{"readings": [...]}} with 1 to {MAX_READINGS:,} readings'
         raise RefusedError("the request has no readings", why=why)
+
     found = []
     for index, row in enumerate(rows):
         try:

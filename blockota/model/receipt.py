@@ -284,11 +284,14 @@ class LogEntry:
                 raise ValueError(f"the {name} {number} has more than {_NUMBER_BITS} bits")
         if not _fits(self.time, _TIME_BITS):
             raise ValueError(f"the time {self.time} is not a time in seconds")
+
+        # The items of 32 bytes, and the values that stand for an absent item.
         for name, value in {"image": self.image, "previous": self.previous}.items():
             if value is not None and len(value) != _HASH_SIZE:
                 raise ValueError(f"the SHA-256 of the {name} has {len(value)} bytes, not {_HASH_SIZE}")
         if self.image == _NO_HASH or (self.gateway and not self.gateway.int):
             raise ValueError("the image or the gateway consists of zeros, the encoding of an absent item")
+
         if self.unique_id is not None and not 0 < len(self.unique_id) <= _MAX_UNIQUE_ID:
             raise ValueError(f"the unique id has {len(self.unique_id)} bytes, not 1 to {_MAX_UNIQUE_ID}")
         if self.source is not None:
@@ -304,6 +307,7 @@ class LogEntry:
                 raise ValueError("a board that is not registered needs its unique id")
         elif self.level not in (None, EvidenceLevel.A, EvidenceLevel.B if self.kind is EntryKind.EVENT else None):
             raise ValueError(f"an entry of the kind {self.kind} has no evidence level {self.level}")
+
         if self.kind is EntryKind.CLAIMED and self.level is not EvidenceLevel.B:
             raise ValueError("an image that is only claimed has the evidence level B")
         if (self.level is EvidenceLevel.A) != (self.signature is not None):
@@ -315,6 +319,7 @@ class LogEntry:
         if is_boot_event(raw):
             self._check_boot_event(SignedBootEvent.decode(raw).event)
             return
+
         signed = SignedStatement.decode(raw)
         if signed.type != self.kind.statement:
             raise ValueError(f"an entry of the kind {self.kind} cannot have a statement of type {signed.type!r:.40}")
@@ -323,6 +328,7 @@ class LogEntry:
             if (event.seq, printable(event.text)) != (self.counter, self.source):
                 raise ValueError("the device signed another event")
             return
+
         statement = DeviceStatement.decode(signed.payload)
         if (statement.counter, statement.image) != (self.counter, self.image):
             raise ValueError("the device signed another counter or another image")

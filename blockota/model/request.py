@@ -241,14 +241,17 @@ def read_request(raw: bytes, *, max_size: int = MAX_SIZE) -> SignedRequest:
         raise RequestFaultError(Fault.NOT_A_REQUEST, f"the request has more than {max_size:,} bytes")
     if raw.lstrip().startswith(b"["):
         raise RequestFaultError(Fault.NOT_A_REQUEST, "the request is a batch; send each request separately")
+
     try:
         fields = load_object(raw, has_fractions=True)
     except BlockOTAError as error:
         raise RequestFaultError(Fault.NOT_JSON, error.why) from error
+
     has_members = set(fields) == {"jsonrpc", "id", "method", "params"} and fields["jsonrpc"] == "2.0"
     if not has_members or not _is_id(fields["id"]) or not _is_name(fields["method"]):
         why = 'its members are not "jsonrpc": "2.0", an id of at most 64 printable characters, a method, and params'
         raise RequestFaultError(Fault.NOT_A_REQUEST, why)
+
     params = fields["params"]
     try:
         if isinstance(params, dict) and set(params) == {"signed"} and isinstance(params["signed"], str):
@@ -330,12 +333,15 @@ def _freshness_fault(
     if request.time is None:
         why = "its signature covers no time, nonce and receiver"
         return None if receiver.accepts_replayable else (Fault.NOT_FRESH, why)
+
     if request.receiver != receiver.uuid:
         return Fault.NOT_FRESH, f"it is for the receiver {request.receiver}"
+
     difference = now - request.time
     if abs(difference) > WINDOW:
         when = "ago" if difference > 0 else "in the future"
         return Fault.NOT_FRESH, f"it was signed {abs(difference)} seconds {when}"
+
     if (request.sender, request.name) in seen:
         return Fault.SEEN, f"the request {request.name!r} was received before"
     return None
@@ -347,11 +353,13 @@ def _read_token_form(raw: bytes, fields: Mapping[str, Any], token: RequestToken)
         raise ValueError(f"the claims of the token are not exactly {', '.join(sorted(_CLAIMS))}")
     if claims["method"] != fields["method"]:
         raise ValueError("the token was signed for another method")
+
     time, name, data = claims["iat"], claims["jti"], claims["data"]
     if type(time) is not int or not _is_name(name) or not isinstance(data, dict):
         raise ValueError(
             "iat is not a whole number, jti not a text of 1 to 64 printable characters, or data not an object"
         )
+
     sender, receiver = _uuid(token.key_id), _uuid(claims["aud"])
     return SignedRequest(raw, fields["id"], fields["method"], sender, data, time, name, receiver, token)
 
@@ -362,20 +370,25 @@ def _read_published_form(raw: bytes, fields: Mapping[str, Any], params: Mapping[
         raise ValueError("the published form must contain all of time, nonce and to, or none of them")
     if fields["method"] != "submit":
         raise ValueError("the published form does not sign the method, and is accepted only for submit")
+
+    # The digest covers the canonical JSON of all other members.
     covered = {name: value for name, value in params.items() if name not in {"digest", "signature"}}
     text = json.dumps(covered, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     digest, signature = params["digest"], params["signature"]
     if digest != sha256(text.encode()).hexdigest():
         raise ValueError("the digest is not the digest of the other members")
+
     try:
         signed = PublishedForm(bytes.fromhex(digest), base64.b64decode(signature, validate=True))
     except (binascii.Error, TypeError) as error:
         raise ValueError("the signature is not base64") from error
+
     data, time, name = params["data"], params.get("time"), params.get("nonce", "")
     if not isinstance(data, dict) or (added and (type(time) is not int or not _is_name(name))):
         raise ValueError(
             "data is not an object, time not a whole number, or nonce not a text of 1 to 64 printable characters"
         )
+
     receiver = _uuid(params["to"]) if added else None
     return SignedRequest(raw, fields["id"], "submit", _uuid(params["identity"]), data, time, name, receiver, signed)
 

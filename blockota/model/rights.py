@@ -112,6 +112,7 @@ class DeltaReader:
         """
         if claim.manifest is None or (from_memory and claim.manifest not in self._known):
             return claim
+
         if claim.manifest not in self._known:
             try:
                 raw = self._read(claim.manifest)
@@ -121,6 +122,7 @@ class DeltaReader:
             except BlockOTAError:
                 return claim
             self._known[claim.manifest] = manifest.deltas
+
         return replace(claim, deltas=self._known[claim.manifest])
 
 

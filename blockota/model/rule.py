@@ -141,10 +141,14 @@ def apply_rule(
         return state, None
     if not rule.is_true(reading):
         return RuleState(None, reading.time, fired_at=state.fired_at), None
+
+    # The condition must have been true for the whole duration, and the pause since the last command must be over.
     since = reading.time if state.since is None else state.since
     is_due = not state.has_fired and reading.time - since >= rule.duration
     if not is_due or (state.fired_at is not None and reading.time - state.fired_at < rule.pause):
         return RuleState(since, reading.time, state.has_fired, state.fired_at), None
+
+    # The id follows from the reading, so that the gateway recognises a repeated command.
     seed = f"{rule.name}\n{rule.target}\n{rule.device}\n{rule.command}\n{reading.thing}\n{reading.time!r}"
     command = RuleCommand(rule, sha256(seed.encode()).hexdigest()[:_ID_SIZE], now + rule.deadline)
     return RuleState(since, reading.time, has_fired=True, fired_at=reading.time), command
@@ -204,6 +208,7 @@ def check_rules(rules: Sequence[Rule], commands: Iterable[str]) -> None:
     """
     listed = sorted(set(commands))
     names = [rule.name for rule in rules]
+
     for rule in rules:
         if names.count(rule.name) > 1:
             raise _refused(rule, "another rule has the same name", "give each rule a name of its own")
@@ -219,6 +224,8 @@ def _circle(rule: Rule, rules: Sequence[Rule]) -> list[str]:
     """Return the things of a circle that begins with a rule; empty if the rule begins no circle."""
     ways = [[rule.thing, rule.device]]
     seen = {rule.device}
+
+    # Breadth first, so that the shortest circle is found.
     while ways:
         way = ways.pop(0)
         if way[-1] == rule.thing:
@@ -227,6 +234,7 @@ def _circle(rule: Rule, rules: Sequence[Rule]) -> list[str]:
             if other.thing == way[-1] and (other.device not in seen or other.device == rule.thing):
                 seen.add(other.device)
                 ways.append([*way, other.device])
+
     return []
 
 

@@ -230,11 +230,13 @@ class _Choosing:
             return self.by_policy()
 
         order = max(current, key=lambda one: one.number)
+
         product = listed[Component.of(order.release)]
         named = next((one for one in product.candidates if one.release == order.release), None)
         refusal = self._refusal_of_order(named, product) if named else "the contract has no such release"
         if named and not refusal:
             return Choice(Target(named.release, named.image, order.number), f"order {order.number}")
+
         otherwise = self.by_policy()
         return replace(otherwise, why=f"order {order.number} for {order.release}: {refusal}; {otherwise.why}")
 
@@ -242,12 +244,14 @@ class _Choosing:
         """Choose the newest release that may be installed, if the group's policy does not require an order."""
         if self.policy.mode is Mode.ORDERED:
             return Choice(None, "no order is open")
+
         product = self.running[0] if self.running else self._only_product()
         if product is None:
             names = ", ".join(sorted({one.component.product for one in self.products})) or "no product"
             return Choice(
                 None, f"an order is needed: the device's Spec lists {names}, and the device runs none of them"
             )
+
         installed = self._installed(product)
         refusals = list[str]()
         for one in reversed(product.candidates):
@@ -258,6 +262,7 @@ class _Choosing:
             if not refusal:
                 return Choice(Target(one.release, one.image), "the newest release that may be installed")
             refusals.append(f"{one.release}: {refusal}")
+
         return Choice(None, refusals[0] if refusals else f"{product.component.product} has no release")
 
     def changes(self, orders: Sequence[Order]) -> Iterator[int]:
@@ -291,10 +296,12 @@ class _Choosing:
         installed = self._installed(product)
         if installed and one.image == installed.image and not one.is_revoked:
             return ""
+
         if refusal := self._refusal(one, product):
             return refusal
         if installed is None or self.policy.allow_downgrade or one.release.version >= installed.release.version:
             return ""
+
         if not installed.is_revoked:
             return f"the device runs the newer version {installed.release.version}"
         newer = [other for other in product.candidates if other.release.version > one.release.version]
@@ -314,12 +321,14 @@ class _Choosing:
             yield f"the release is below the lowest version allowed, {product.floor}"
         if not one.is_proven:
             yield "the gateway has not proven its image yet"
+
         device = self.device
         if device.face in FACES and not checks_for(one.container, device.face):
             yield f"its image is a file for the container {one.container}, which the face {device.face} cannot install"
         if one.requires.hardware and device.hardware not in one.requires.hardware:
             wanted = " or ".join(one.requires.hardware)
             yield f"it is for the hardware {wanted}, and the device's is {device.hardware or 'not reported'}"
+
         installed, least = self._installed(product), one.requires.installed
         if least and (installed is None or installed.release.version < least):
             present = installed.release.version if installed else "an unknown version"

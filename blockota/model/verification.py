@@ -478,6 +478,7 @@ def _check_vector_table(proven: ProvenRelease, board: BoardAnswer, *, consent: C
 def _linked_elsewhere(release: Release, linked_for: LinkAddress, described: Description) -> VerificationError:
     what = "the image was linked for another address"
     why = f"its addresses begin at 0x{linked_for.address:08x}, and the load address is 0x{release.load_address:08x}"
+
     if described.trouble:
         name = f"the manifest {described.address}" if described.address else "the manifest"
         return VerificationError(

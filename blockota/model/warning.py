@@ -96,6 +96,7 @@ class RequestWarning:
             raise TypeError
         if not all(type(fields[name]) is int for name in ("code", "count")):
             raise TypeError
+
         return cls(
             id=fields["warning"],
             address=fields["address"],
@@ -142,9 +143,12 @@ class WarningLimits:
         """
         offender: object = warning.node if warning.is_proven else warning.address
         key: tuple[object, ...] = warning.is_proven, offender, warning.code, warning.reason
+
+        # Offenders that are only claimed share one warning after the limit, because anyone can invent them.
         if key not in self._open and not warning.is_proven and self._claimed_since(now) >= MOST_CLAIMED - 1:
             key = (_OTHERS,)
             warning = replace(warning, address=_OTHERS, node=None, detail="")
+
         found = self._open.get(key)
         if found is None:
             first = replace(warning, id=self._new_id(), count=1)

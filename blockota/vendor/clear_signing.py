@@ -56,6 +56,7 @@ def descriptor_for(contract: str, deployment: Deployment, *, vendor: str) -> dic
             why=f"a vendor's name has 1 to {VENDOR_LENGTH} printable ASCII characters",
             remedy="choose a shorter name in ASCII",
         )
+
     bound = descriptor(contract)
     address = deployment.address(CONTRACTS[contract])
     bound["context"]["contract"]["deployments"] = [{"chainId": deployment.chain_id, "address": address}]

@@ -48,6 +48,7 @@ def deploy(chain: Chain, account: BaseAccount, *, safe: str) -> Deployment:
     state = require_owner(chain, safe)
     contract, receipt = BlockOTAContract.deploy(chain, account, owner=state.address)
     replication = ReplicationContract.deploy(chain, account, block_ota=contract.address)
+
     return Deployment(
         chain_id=chain.chain_id,
         contract=to_checksum_address(contract.address),

@@ -134,15 +134,18 @@ def with_image(draft: Draft, path: Path, *, product: Product, chip: ChipMemory) 
         firmware = open_image(path, load_address=start, flash=chip.flash)
         if isinstance(firmware, FirmwareImage):
             _require_family(firmware, chip)
+
     if draft.load_address not in (None, firmware.load_address):
         raise UsageError(
             "the load address contradicts the image",
             why=f"the {firmware.format} file has the load address 0x{firmware.load_address:08x}",
             remedy="omit the load address, or give a .bin file",
         )
+
     gaps = _large_gaps(firmware, chip) if isinstance(firmware, FirmwareImage) else ()
     if gaps and not draft.fill:
         raise _has_gaps(path, gaps, chip)
+
     return replace(
         draft,
         image=firmware.data if isinstance(firmware, FirmwareImage) else firmware,

@@ -52,6 +52,7 @@ class KeyNames:
             kept = Keys(_read_key(self.key, identity_key))
         elif self.key is not None:
             kept = replace(kept, key=_read_key(self.key, identity_key))
+
         if self.account is not None:
             kept = replace(kept, account=None if self.account == NONE else self.account)
         if self.log_key is not None:
@@ -78,6 +79,7 @@ def read_enrolments(path: Path) -> list[Enrolment]:
         except (KeyError, TypeError, ValueError) as error:
             which = f"identity {len(found) + 1} of the list: {fault(error)}"
             raise UsageError("the file is not a list of identities", why=which) from error
+
     if not found:
         raise UsageError(f"{path} has no identities", why="its list is empty")
     return found

@@ -154,6 +154,7 @@ def read_folder(folder: Path, *, without: Path | None = None) -> ProposalFolder:
     if not (os.path.lexists(folder) and folder.is_dir()):
         why = "this command lists the proposals of a folder"
         raise UsageError(f"{folder} is not a folder", why=why, remedy="name a folder")
+
     found = ProposalFolder({}, {})
     for path in sorted(folder.glob("*.json")):
         if path == without or _PROPOSAL_MARK not in _head(path):
@@ -190,6 +191,7 @@ def collect_signatures(
     """
     given = [signature for path in named for signature in read_signatures(path, proposal=proposal)]
     known = {path.resolve() for path in named}
+
     beside = {}
     for path in sorted(file.parent.glob(_signature_pattern(file))):
         if path.resolve() in known:
@@ -257,10 +259,12 @@ def read_image_key(files: Mapping[str, Path], product: str) -> PublicKey | None:
     path = files.get(product)
     if path is None:
         return None
+
     try:
         key = read_pem(read_input(path, limit=_MAX_KEY_FILE).decode("ascii", "replace"))
     except UsageError as error:
         raise error.revised(what=f"the image key {path} cannot be used: {error.what}") from error
+
     if key.kind is not KeyKind.P256:
         raise UsageError(
             f"the image key {path} cannot be used",

@@ -330,6 +330,7 @@ class _ImageCheck:
                 f"{wanted or 'no image at all'}",
                 remedy="do not sign the proposal; give the right file, or ask the proposer",
             )
+
         for release in matches:
             if image.format != "bin" and image.load_address != release["loadAddress"]:
                 raise ProposalError(
@@ -405,6 +406,7 @@ class _ImageCheck:
             raise ProposalError(
                 f"the image of {name} is not searched for", why="the contract refuses the release", remedy="do not sign"
             )
+
         try:
             return self._find(wanted)
         except StoreError as error:

@@ -98,6 +98,8 @@ class Pack(ReadOnlyStore):
         self.proposal = Proposal.from_json(proposal)
         self.view = replace(ChainView.from_json(view), source=name)
         self._check_contents()
+
+        # (2) Verify every block, also the blocks that the steps before did not read.
         done = 0
         for cid in self._places:
             done += len(check_block(cid, self.read_block(cid)))
@@ -137,12 +139,15 @@ class Pack(ReadOnlyStore):
         releases = self.proposal.releases
         names = {product_name(release["product"]) for release in releases}
         newest = [one for one in self.view.newest if one.product in names and self.has(one.cid)]
+
+        # (4) The pack contains the images, and is as large as all of them.
         for release in releases:
             if not self.has(image_address(release)):
                 raise ContentError("an image is missing", why=f"the pack does not have {image_address(release)}")
         if sum(release["size"] for release in releases) + sum(one.size for one in newest) > self._size:
             raise ContentError("an image is missing", why=f"the pack has {self._size:,} bytes, fewer than its images")
 
+        # (5) Every block belongs to one of the files.
         manifests = [CID(RAW, release["manifest"]) for release in releases if any(release["manifest"])]
         files = [*self._roots, *map(image_address, releases), *manifests, *(one.cid for one in newest)]
         if self._places.keys() - self._reachable(cid for cid in files if self.has(cid)):
@@ -152,6 +157,7 @@ class Pack(ReadOnlyStore):
         """Return the CIDs of all blocks of files. Only inner blocks are read."""
         found, count = set(roots), 0
         waiting = [cid for cid in found if cid.codec != RAW]
+
         while waiting:
             cid = waiting.pop()
             links = read_links(Block(cid, check_block(cid, self.read_block(cid))))
@@ -160,6 +166,7 @@ class Pack(ReadOnlyStore):
                 raise ContentError("an image is in too many pieces", why=f"it has more than {MAX_BLOCKS:,} links")
             if any(link.file_size < CHUNK_SIZE for link in links[:-1]):
                 raise ContentError("an image is in too many pieces", why=f"a piece has fewer than {CHUNK_SIZE:,} bytes")
+
             for child in {link.cid for link in links} - found:
                 if not self.has(child):
                     raise ContentError("a part of an image is missing", why=f"the pack does not have {child}")
@@ -189,6 +196,8 @@ def open_pack(path: Path, *, on_progress: Callable[[int], object] = lambda _: No
                     remedy="do not sign it, and ask for the pack again",
                     action=Action.MAKE_PACK,
                 ) from error
+
+        # Outside the translation above, so that an error of the caller passes unchanged.
         yield pack
 
 
@@ -230,6 +239,7 @@ def write_pack(proposal: Proposal, view: ChainView, inputs: ImageInputs, *, into
         def blocks() -> Iterator[Block]:
             yield from head
             yield from _blocks(published)
+
             for release in proposal.releases:
                 if not any(release["manifest"]):
                     continue
@@ -239,6 +249,7 @@ def write_pack(proposal: Proposal, view: ChainView, inputs: ImageInputs, *, into
                 except BlockOTAError as error:
                     name = product_name(release["product"])
                     found.missing.append(f"the notes and metadata of {name}, because {error.what}")
+
             yield from _blocks(newest)
 
         into.writelines(join_car([block.cid for block in head], blocks()))

@@ -113,6 +113,7 @@ def propose_rejection(contract: OwnedContract, *, reason: Reason, rejected: Prop
                 action=Action.CHOOSE_NETWORK,
             )
         nonce = rejected.nonce
+
     if nonce is not None and nonce < safe.nonce:
         raise ProposalError(
             "there is nothing to reject",
@@ -120,6 +121,7 @@ def propose_rejection(contract: OwnedContract, *, reason: Reason, rejected: Prop
             remedy="check which proposal was executed",
             action=Action.LIST_PROPOSALS,
         )
+
     reason = replace(reason, nonce=nonce)
     return _proposal(contract, safe, reason=reason, to=safe.address, data=b"")
 

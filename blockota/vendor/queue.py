@@ -94,6 +94,7 @@ def list_proposals(
     """
     queue = {path.name: one for path, one in folder.proposals.items()}
     listed = []
+
     for path, one in folder.proposals.items():
         own = (one.chain_id, one.safe)
         view = next((view for view in views if (view.chain_id, view.safe.address) == own), views[0])
@@ -143,6 +144,7 @@ def check_pending(
                 remedy="check which proposal was executed",
                 action=Action.LIST_PROPOSALS,
             )
+
         if proposal.safe_tx_hash in read_executed():
             raise ProposalError(
                 "the proposal was executed already",
@@ -154,6 +156,7 @@ def check_pending(
             why=f"the Safe executed another transaction at nonce {proposal.nonce}",
             remedy="make the proposal again if it is still wanted",
         )
+
     proposal.check_time(now)
 
 

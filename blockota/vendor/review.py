@@ -112,12 +112,14 @@ class Review:
         for release, image in zip(self.proposal.releases, self.images, strict=False):
             if not isinstance(image, CheckedImage) or image.linked_for is None:
                 continue
+
             manifest = image.description.manifest
             accepted = "the publisher did not accept this in the manifest, so no bench would install the release"
             if image.description.trouble:
                 accepted = "the manifest, in which the publisher may have accepted this, was not found"
             elif manifest and manifest.accepts_load_address:
                 accepted = "the publisher accepted this"
+
             name, address = product_name(release["product"]), release["loadAddress"]
             flags.append(address_flag(name, address, linked_for=image.linked_for, accepted=accepted))
         return flags
@@ -170,12 +172,14 @@ def signature_status(proposal: Proposal, signature: Signature, *, view: ChainVie
         check_signature(proposal, signature)
     except ProposalError as error:
         return f"NOT VALID: {error.what}, {error.why}"
+
     if view is None:
         status = "valid; the execution checks whether the signer is an owner"
     elif signature.signer in view.safe.owners:
         status = "valid, by an owner"
     else:
         status = "valid, but NOT BY AN OWNER"
+
     if signature.is_eth_sign:
         status += ", by eth_sign"
     return status if signature.text_signature else f"{status}; the TEXT IS NOT SIGNED: another tool made the signature"

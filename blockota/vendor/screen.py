@@ -183,6 +183,7 @@ def _agreement_changes(call: KnownCall | None, view: ChainView | None) -> list[R
     for terms in call.agreements if call else []:
         number = terms["id"]
         found = view.agreement(number) if view else None
+
         if found is None:
             state = "does not exist" if view else "state unknown"
             groups.append({"agreement": f"{number}, {state}"})
@@ -215,9 +216,11 @@ def _image_rows(image: CheckedImage | UncheckedImage) -> Rows:
     found = image.difference
     if isinstance(found, str):
         return rows | {"changes": found}
+
     sizes = f"since {image.since}: {found.old_size:,} → {found.new_size:,} bytes"
     if found.first is None or found.last is None:
         return rows | {"changes": f"{sizes}, and nothing differs"}
+
     pages = f"{found.changed_pages:,} of {found.pages:,} pages of {PAGE_SIZE} bytes"
     count = f"{found.changed_bytes:,} byte{'s' * (found.changed_bytes != 1)}"
     changed = f"{pages}, {count}, from 0x{found.first:08x} to 0x{found.last:08x}"
@@ -229,10 +232,12 @@ def _loader_rows(image: CheckedImage | UncheckedImage) -> Rows:
     facts = image.loader if isinstance(image, CheckedImage) else None
     if facts is None or not isinstance(image, CheckedImage):
         return {}
+
     rows: Rows = {}
     if facts.counter is not None:
         before = "not known" if facts.before is None else facts.before
         rows["security counter"] = f"{facts.counter}, {before} in {image.since}" if image.since else facts.counter
+
     if facts.signature_fault is None:
         signed = f"by the key with SHA-256 {facts.key.hex()}" if facts.key else "by no key that it names"
         rows["image signed"] = f"NOT CHECKED, {signed}: your settings name no image key of this product"
@@ -252,11 +257,13 @@ def _description_rows(found: Description) -> Rows:
         return {"notes": f"not shown: {found.trouble}"}
     if found.manifest is None:
         return {}
+
     rows: Rows = {}
     lines = found.manifest.notes.split("\n") if found.manifest.notes else []
     if lines:
         more = [f"and {len(lines) - _MOST_LINES} more lines"] if len(lines) > _MOST_LINES else []
         rows["notes"] = tuple([f"│ {line}" for line in lines[:_MOST_LINES]] + more)
+
     rows |= found.manifest.option_lines
     if found.manifest.metadata:
         rows["metadata"] = tuple(f"│ {key} = {value}" for key, value in found.manifest.metadata)

@@ -111,6 +111,7 @@ def sign_review(
     flags = review.red_flags(signer=account.address, now=now)
     if flags is None:
         raise AssertionError("a proposal is not signed without the state of the chain")
+
     if others := [flag for flag in flags if flag.word not in accepted]:
         raise ProposalError(
             "the proposal is not signed automatically",
