@@ -197,10 +197,15 @@ class ImageCatalogue:
                     path.unlink(missing_ok=True)
                 raise
             self._proven[name] = state
+
+        try:
+            source = self._source_path(release).read_text()
+        except (OSError, ValueError):  # the source is shown only, so an image without it is proven all the same
+            source = None
         return ProvenImage(
             *(release.sha256, release.size, path, str(release.cid)),
             container=manifest.container if manifest else Container.STM32,
-            source=self._source_of(release),
+            source=source,
             manifest=manifest,
         )
 
@@ -256,12 +261,6 @@ class ImageCatalogue:
 
     def _source_path(self, release: Release) -> Path:
         return self._images / f"{release.sha256.hex()}.source"
-
-    def _source_of(self, release: Release) -> str | None:
-        try:
-            return self._source_path(release).read_text()
-        except (OSError, ValueError):
-            return None
 
 
 _OF_IMAGE = 4

@@ -151,15 +151,17 @@ class CommandDesk:
             RefusedError: no command with this id was sent to the device, or the device gave another answer before.
             StoreError: a file cannot be written. The answer was not recorded.
         """
-        command, state = self._found(thing, answer.id)
-        if command is None or state is CommandState.WAITING:
+        statement = f"SELECT {_COLUMNS}, state FROM command WHERE thing = ? AND id = ?"  # noqa: S608 - a constant
+        row = next(iter(self._file.execute(statement, (thing, answer.id))), None)
+        if row is None or row[5] == CommandState.WAITING:
             raise RefusedError("the answer is refused", why=f"the device got no command {answer.id!r}")
+        state = CommandState(row[5])
         if state == answer.state:
             return
         if state.is_answer:
             why = f"the device answered the command {answer.id!r} before: {state}"
             raise RefusedError("the answer is refused", why=why)
-        self._finish(command, answer.state, answer.reason)
+        self._finish(_command(row[:5]), answer.state, answer.reason)
 
     def expire(self) -> None:
         """Report *no answer* for open commands after their deadlines, and delete commands 30 days later.
@@ -220,11 +222,6 @@ class CommandDesk:
         elif command.deadline > now + LONGEST:
             why = f"its deadline is more than {LONGEST // 3600} hours away"
         return RefusedError("the command is refused", why=why) if why else None
-
-    def _found(self, thing: int, name: str) -> tuple[DeviceCommand | None, CommandState]:
-        statement = f"SELECT {_COLUMNS}, state FROM command WHERE thing = ? AND id = ?"  # noqa: S608 - a constant
-        rows = self._file.execute(statement, (thing, name))
-        return (_command(rows[0][:5]), CommandState(rows[0][5])) if rows else (None, CommandState.WAITING)
 
     def _finish(self, command: DeviceCommand, state: CommandState, reason: str) -> None:
         # The outcome is reported before it is recorded: a gateway that is killed in between reports it twice, and never

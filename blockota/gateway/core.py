@@ -439,7 +439,12 @@ class Core:
 
     async def _finish(self, work: FleetWork, *, always: bool = False) -> None:
         """Write the changes, and notify the faces of changed offers afterwards, even if writing fails."""
-        entries = [entry for number, facts in work.entries for entry in self._encoded(number, facts, work.now)]
+        entries = list[bytes]()
+        for number, facts in work.entries:
+            image = self._fleet.plan.image(facts.image) if facts.image else None
+            source, unique_id = image.source if image else None, self._fleet.record(number).unique_id
+            entries += self._maker.entry(number, facts, work.now, unique_id=unique_id, source=source)
+
         changes = StateChanges(
             work.now,
             deliveries=work.deliveries,
@@ -454,11 +459,6 @@ class Core:
         finally:
             for number in work.notified:
                 self._notify(number)
-
-    def _encoded(self, number: int, facts: EntryFacts, now: int) -> list[bytes]:
-        found = self._fleet.plan.image(facts.image) if facts.image else None
-        unique_id = self._fleet.record(number).unique_id
-        return self._maker.entry(number, facts, now, unique_id=unique_id, source=found.source if found else None)
 
     def _notify(self, number: int) -> None:
         device = self.device(number)

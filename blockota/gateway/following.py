@@ -192,7 +192,11 @@ class FileFinder:
         due = (file for file in wanted if self._pauses.get(file, (0.0, 0.0))[0] <= self._clock())
         if (file := next(due, None)) is None or self._catalogue.has(file):
             return file is not None
-        observer = SearchObserver(note=lambda text: self._note(file, text), progress=self._check)
+
+        def note(text: str) -> None:
+            self._lines.event("images", "searching", file=str(file), note=text)
+
+        observer = SearchObserver(note=note, progress=self._stop_if_asked)
         try:
             self._catalogue.find(file, self._sources(file.component), observer=observer)
         except BlockOTAError as error:
@@ -210,9 +214,6 @@ class FileFinder:
         ends = [end for end, _ in self._pauses.values()]
         return max(min(ends) - self._clock(), 0.0) if ends else None
 
-    def _note(self, file: WantedFile, text: str) -> None:
-        self._lines.event("images", "searching", file=str(file), note=text)
-
-    def _check(self, _: int) -> None:
+    def _stop_if_asked(self, _: int) -> None:
         if self._must_stop():
             raise SearchStoppedError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,7 +40,6 @@ from blockota.gateway.state import GatewayState
 from blockota.ledger.recording import BATCH, LogParts
 from blockota.line_log import LineLog
 from blockota.model.target import Component
-from blockota.settings import Settings
 from blockota.shutdown import Stop
 from blockota.sqlite_file import is_owned
 from blockota.stores.search import ImageSources
@@ -144,13 +143,17 @@ def opened_parts(setup: GatewaySetup, lines: LineLog, stop: Stop) -> Iterator[Ga
             readings=readings,
             commands=commands,
         )
+
+        # The gateway chain can be a producer chain too; its node needs one signal only.
+        chains = [setup.site.settings, *(one.settings for one in setup.producers.values())]
+        pauses = {one.url: _LOCAL_PAUSE if one.confirmations == 0 else _PAUSE for one in chains}
         yield GatewayParts(
             settings=settings,
             following=following,
             finder=FileFinder(catalogue, sources, lines, clock=time.monotonic, must_stop=lambda: stop.is_asked),
             log=setup.log,
             faces=[_face(name, settings, context) for name in settings.faces],
-            signals=_signals([setup.site.settings, *(one.settings for one in setup.producers.values())]),
+            signals=[BlockSignal(url, pause=pause) for url, pause in pauses.items()],
             clock=context.clock,
             access=access,
         )
@@ -233,9 +236,3 @@ def _face(name: str, settings: GatewaySettings, context: FaceContext) -> Face:
         raise missing_package(f"the face {name} cannot run", str(error.name), "gateway") from error
     face: Face = module.create(settings.faces[name], context)
     return face
-
-
-def _signals(chains: Sequence[Settings]) -> list[BlockSignal]:
-    """Return a signal of new blocks for each node."""
-    pauses = {one.url: _LOCAL_PAUSE if one.confirmations == 0 else _PAUSE for one in chains}
-    return [BlockSignal(url, pause=pause) for url, pause in pauses.items()]

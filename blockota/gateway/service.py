@@ -131,7 +131,7 @@ class GatewayService:
             tasks.append(asyncio.create_task(self._serve_commands(access, starts[-1])))
         try:
             # The gateway is ready when all its faces and its command port are.
-            if not await _ended_before(_all_set(starts), [stopped, *tasks]):
+            if not await _ended_before(starts, [stopped, *tasks]):
                 self._start_threads(core)
                 tasks += [asyncio.create_task(self._tick(core)), asyncio.create_task(self._show_state(core, on_ready))]
                 await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -197,14 +197,10 @@ class GatewayService:
         """Read the chains once, then wait for a block or a file."""
         self._changed.clear()
         self._parts.following.read()
-        self._plan(core)
-        self._changed.wait()
-
-    def _plan(self, core: Core) -> None:
-        """Assemble the facts, and pass them to the core."""
         if assembly := self._parts.following.assemble():
             self._call(self._take(core, assembly))
             self._wanted.set()
+        self._changed.wait()
 
     async def _take(self, core: Core, assembly: Assembly) -> None:
         """Plan with new facts."""
@@ -309,17 +305,12 @@ class GatewayService:
                 yield DevicePlan(number, device.name, device.group, device.is_banned, why, last.get(number))
 
 
-async def _all_set(events: Sequence[asyncio.Event]) -> None:
-    for event in events:
-        await event.wait()
-
-
-async def _ended_before(first: Coroutine[Any, Any, None], others: Sequence[asyncio.Task[None]]) -> bool:
-    """Wait for a coroutine. Cancels the coroutine and returns True if one of the other tasks ends first."""
-    awaited = asyncio.create_task(first)
-    await asyncio.wait([awaited, *others], return_when=asyncio.FIRST_COMPLETED)
+async def _ended_before(events: Sequence[asyncio.Event], tasks: Sequence[asyncio.Task[None]]) -> bool:
+    """Wait until all events are set, or until a task ends. Returns whether a task has ended."""
+    awaited: asyncio.Future[Any] = asyncio.gather(*(event.wait() for event in events))
+    await asyncio.wait([awaited, *tasks], return_when=asyncio.FIRST_COMPLETED)
     awaited.cancel()
-    return any(one.done() for one in others)
+    return any(task.done() for task in tasks)
 
 
 async def _as_coroutine(call: Callable[[], object]) -> None:

@@ -130,7 +130,7 @@ def decode(kind: Any, raw: Any) -> Any:
     if typing.get_origin(kind):
         return _decode_generic(typing.get_origin(kind), typing.get_args(kind), raw)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        hints = _hints(kind)
+        hints = _type_hints(kind)
         return kind(**{name: decode(hints[name], one) for name, one in raw.items()})
     if kind in _SIMPLE:
         return _SIMPLE[kind](raw)
@@ -151,6 +151,4 @@ def _decode_generic(origin: Any, arguments: tuple[Any, ...], raw: Any) -> Any:
     return {decode(arguments[0], key): decode(arguments[1], one) for key, one in raw}
 
 
-@functools.cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+_type_hints = functools.cache(typing.get_type_hints)

@@ -108,7 +108,12 @@ class ServiceFounding:
     def __init__(self, config: Path | None, new: NewService) -> None:
         self._new, self._path = new, config or Path(FILE_NAME)
         self._before = read_input(self._path, limit=_MAX_SETTINGS) if self._path.exists() else b""
-        for name in sorted(_tables_of(self._path, self._before) & {new.kind, "log"}):
+        try:
+            tables = parse_toml(self._before)
+        except ValueError as error:
+            why = f"it is not TOML: {error}"
+            raise UsageError(f"{self._path} cannot be read", why=why, remedy="correct the file") from error
+        for name in sorted(tables.keys() & {new.kind, "log"}):
             raise UsageError(
                 f"{self._path} has the table [{name}] already",
                 why=f"a settings file is for one {new.kind} and one log, and is never overwritten",
@@ -213,13 +218,6 @@ def beside(path: Path, folder: Path) -> str:
     """Return a path as text for the settings file, relative to the file's folder if the path is in this folder."""
     absolute, base = path.absolute(), folder.absolute()
     return str(absolute.relative_to(base)) if absolute.is_relative_to(base) else str(absolute)
-
-
-def _tables_of(path: Path, text: bytes) -> set[str]:
-    try:
-        return set(parse_toml(text))
-    except ValueError as error:
-        raise UsageError(f"{path} cannot be read", why=f"it is not TOML: {error}", remedy="correct the file") from error
 
 
 def _public(path: Path) -> bytes:

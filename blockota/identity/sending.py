@@ -226,8 +226,10 @@ class RequestLine:
 
     def _send(self, raw: bytes) -> RequestReply:
         try:
-            if self._connection is None:
-                self._connection = self._connected()
+            if self._connection is None and self._tls:
+                self._connection = HTTPSConnection(self._host, self._port, timeout=self._timeout, context=self._tls)
+            elif self._connection is None:
+                self._connection = HTTPConnection(self._host, self._port, timeout=self._timeout)
             self._connection.request("POST", self._path, raw, {"Content-Type": "application/json"})
             response = self._connection.getresponse()
             return read_reply(response.read(_MAX_REPLY), status=response.status)
@@ -239,11 +241,6 @@ class RequestLine:
                 why=why,
                 remedy="check the address and the tunnel",
             ) from error
-
-    def _connected(self) -> HTTPConnection:
-        if self._tls:
-            return HTTPSConnection(self._host, self._port, timeout=self._timeout, context=self._tls)
-        return HTTPConnection(self._host, self._port, timeout=self._timeout)
 
 
 def _tls(authority: Path | None) -> ssl.SSLContext:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from blockota.errors import Action, UsageError
@@ -25,6 +24,8 @@ _RULE = (
     *("name", "thing", "gateway", "reading", "comparison", "limit", "for", "target", "device", "command", "arguments"),
     *("deadline", "pause"),
 )
+_PLAIN = bool | int | float | str
+"""The types of the arguments of a command."""
 _MAX_RULES_FILE = 1 << 20
 RULES_NAME = "validator.toml"
 
@@ -151,7 +152,7 @@ def _rule(table: SettingsTable) -> Rule:
     limit, arguments = table.values.get("limit"), table.values.get("arguments", {})
     if isinstance(limit, bool) or not isinstance(limit, int | float) or not math.isfinite(limit):
         raise table.unusable("limit", f"{limit!r:.40} is not a number")
-    if not isinstance(arguments, dict) or not all(_is_plain(one) for one in arguments.values()):
+    if not isinstance(arguments, dict) or not all(isinstance(one, _PLAIN) for one in arguments.values()):
         raise table.unusable("arguments", "they are not a table of numbers, texts, true and false")
     return Rule(
         name=table.required("name", example="cool the cabinet"),
@@ -175,8 +176,6 @@ def _thing(table: SettingsTable, key: str) -> str:
     return str(value) if type(value) is int and value >= 0 else table.required(key, example="256")
 
 
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, bool | int | float | str)
 
 
 def _cloud(table: SettingsTable | None) -> PeerReceiver | None:

@@ -259,7 +259,8 @@ class DdiFace:
 
     async def _deployment(self, core: Core, number: int, request: Request) -> Response:
         offer = self._required(core, number, request)
-        hashes = await self._hashes_of(offer)
+        if (hashes := self._hashes.get(offer.image)) is None:
+            hashes = self._hashes[offer.image] = await asyncio.to_thread(_hash_file, offer.path, offer.image)
         await core.offered(number, offer.job)
         self._actions.start(number, offer.job)
         return JSONResponse(deployment(self._base(request), offer, hashes))
@@ -358,12 +359,6 @@ class DdiFace:
     def _base(self, request: Request) -> str:
         place = f"{request.url.scheme}://{request.url.netloc}"
         return f"{place}/{self._settings.tenant}/controller/v1/{request.path_params['id']}"
-
-    async def _hashes_of(self, offer: DeviceOffer) -> FileHashes:
-        """Return the hashes of a proven file. They are computed once."""
-        if offer.image not in self._hashes:
-            self._hashes[offer.image] = await asyncio.to_thread(_hash_file, offer.path, offer.image)
-        return self._hashes[offer.image]
 
 
 _Handler = Callable[[Core, int, Request], Awaitable[Response]]

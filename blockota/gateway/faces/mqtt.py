@@ -189,7 +189,9 @@ class MqttFace:
                 )
         early = await check_access(connection, self._broker.as_probe, self._broker.as_stranger)
         self._context.log(self.name, "connected")
-        session = _MqttRequests(core, connection, self._context, self._desks(core), self._limit)
+        parts = core, self._store, self._documents, self._context.clock
+        desks = JobDesk(*parts), ShadowDesk(*parts)
+        session = _MqttRequests(core, connection, self._context, desks, self._limit)
         things = ThingMessages(core, connection, self._context)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -198,11 +200,9 @@ class MqttFace:
                 tasks.create_task(session.read(early, things, tasks))
                 tasks.create_task(things.send_commands())
         except ExceptionGroup as errors:
-            raise _first(errors) from errors
-
-    def _desks(self, core: Core) -> tuple[JobDesk, ShadowDesk]:
-        parts = core, self._store, self._documents, self._context.clock
-        return JobDesk(*parts), ShadowDesk(*parts)
+            # A lost connection ends all tasks, so another error is the cause.
+            causes = [error for error in errors.exceptions if not isinstance(error, MessagingError)]
+            raise (causes or list(errors.exceptions))[0] from errors
 
     async def _notify(self, session: _MqttRequests, core: Core) -> NoReturn:
         """Publish the notices for all devices, and afterwards for each device whose offer changed."""
@@ -421,9 +421,3 @@ def _code(topic: RequestTopic, code: RejectCode) -> object:
 
 def _json(fields: Mapping[str, Any]) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode()
-
-
-def _first(errors: ExceptionGroup[Exception]) -> Exception:
-    """Return the first error that is not a lost connection; if all errors are lost connections, return the first."""
-    found = [error for error in errors.exceptions if not isinstance(error, MessagingError)]
-    return (found or list(errors.exceptions))[0]

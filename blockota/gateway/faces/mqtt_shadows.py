@@ -20,7 +20,7 @@ from blockota.gateway.core import Clock, Core, DeviceOffer, Report
 from blockota.gateway.faces.mqtt_documents import DocumentMaker
 from blockota.gateway.faces.mqtt_jobs import RejectedRequestError
 from blockota.gateway.faces.mqtt_state import ThingStore
-from blockota.messaging.documents import ReportedState, RunningImage, Shadow, merge
+from blockota.messaging.documents import ReportedState, Shadow, merge
 
 INVALID, FORBIDDEN, CONFLICT = 400, 403, 409
 """Codes of rejections (AWS)."""
@@ -99,8 +99,9 @@ class ShadowDesk:
 
     async def _inform_core(self, thing: int, reported: ReportedState) -> None:
         for image in reported.images:
-            if image.refused is not None:
-                await self._refused(thing, image)
+            offer = self.core.offer(thing, image.product) if image.refused is not None else None
+            if offer and offer.is_configuration and offer.image == image.refused:
+                await self.core.outcome(thing, offer.job, succeeded=False, reason=image.reason, is_refusal=True)
             if image.sha256 is not None:
                 await self.core.reported(
                     thing,
@@ -116,11 +117,6 @@ class ShadowDesk:
                 )
         if not reported.images and (reported.hardware or reported.unique_id):
             await self.core.reported(thing, Report(hardware=reported.hardware, unique_id=reported.unique_id))
-
-    async def _refused(self, thing: int, image: RunningImage) -> None:
-        offer = self.core.offer(thing, image.product)
-        if offer and offer.is_configuration and offer.image == image.refused:
-            await self.core.outcome(thing, offer.job, succeeded=False, reason=image.reason, is_refusal=True)
 
     async def _was_told(self, thing: int, shadow: Shadow) -> None:
         for product in shadow.delta.get("configuration", {}):

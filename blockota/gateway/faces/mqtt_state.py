@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 from blockota.messaging.documents import JobExecution, JobStatus, Shadow
 from blockota.sqlite_file import FileMark, SqliteFile
@@ -51,8 +50,10 @@ class ThingStore:
         shadows = self._file.execute("SELECT thing, version, desired, reported FROM shadow")
         published = self._file.execute("SELECT entries FROM published")
         try:
-            for thing, product, fields in executions:
-                self._executions[thing][product] = _execution(json.loads(fields))
+            for thing, product, text in executions:
+                fields = json.loads(text)
+                status = JobStatus(fields["status"])
+                self._executions[thing][product] = JobExecution(**fields | {"status": status})
             self._shadows = {row[0]: Shadow(row[1], json.loads(row[2]), json.loads(row[3])) for row in shadows}
         except (ValueError, TypeError, KeyError) as error:
             raise self._file.damaged(str(error)) from error
@@ -90,7 +91,3 @@ class ThingStore:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def _execution(fields: dict[str, Any]) -> JobExecution:
-    return JobExecution(**fields | {"status": JobStatus(fields["status"])})

@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
@@ -369,10 +369,7 @@ class Lwm2mFace:
         return Message(code=code, payload=reason.encode())
 
     def _warn_later(self, number: int | None, reason: str) -> None:
-        self._start(self._core.warn(number, reason))
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(self._core.warn(number, reason))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -75,7 +75,10 @@ class CommandSender:
         except NoAnswerError as error:
             self._context.log(NAME, "no answer", device=command.thing, id=command.id, why=error.why)
             return
-        answer = CommandAnswer(command.id, _state(code), "" if code.is_successful() else _reason(code, payload))
+
+        text = payload.decode(errors="replace")[:MAX_REASON]
+        reason = text if text and text.isprintable() else code.dotted
+        answer = CommandAnswer(command.id, _state(code), "" if code.is_successful() else reason)
         await keep_answer(self._context, NAME, commands, command.thing, answer)
 
 
@@ -83,8 +86,3 @@ def _state(code: Code) -> CommandState:
     if code.is_successful():
         return CommandState.DONE
     return CommandState.REFUSED if code.class_ == _CLIENT_ERROR else CommandState.FAILED
-
-
-def _reason(code: Code, payload: bytes) -> str:
-    text = payload.decode(errors="replace")[:MAX_REASON]
-    return text if text and text.isprintable() else code.dotted

@@ -223,8 +223,10 @@ class SmpBoard:
         if _is_success(answer) and getattr(answer, "rc", None) in (None, 0):
             return answer
         code = getattr(answer, "rc", None) if getattr(answer, "err", None) is None else answer.err.rc
+        number, name = int(code) if isinstance(code, int) else "?", getattr(code, "name", "")
+        error = f"{name} ({number})" if name else str(number)
         reason = plain(getattr(answer, "rsn", None) or "")[:100]
-        why = f"it answers with the error {_named(code)}{reason and f': {reason}'}"
+        why = f"it answers with the error {error}{reason and f': {reason}'}"
         raise BoardError(f"the board did not {what}", why=why)
 
     def _filled(self, empty: Any, content: bytes) -> Any:
@@ -307,13 +309,6 @@ class _UdpTransport(SMPUDPTransport):
 
     async def connect(self, address: str, timeout_s: float, port: int = 0) -> None:
         await super().connect(address, timeout_s, port or self._port)
-
-
-def _named(code: object) -> str:
-    """``BUSY (10)``."""
-    name = getattr(code, "name", "")
-    number = int(code) if isinstance(code, int) else "?"
-    return f"{name} ({number})" if name else str(number)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from functools import partial
 from blockota.errors import BlockOTAError, BoardError, UnreachableError, UsageError
 from blockota.gateway.core import Core
 from blockota.gateway.face import FaceContext
-from blockota.gateway.faces.smp.board import SmpBoard, SmpLine, open_board, udp_address
+from blockota.gateway.faces.smp.board import SmpLine, open_board, udp_address
 from blockota.gateway.faces.smp.sectors import read_mac_keys
 from blockota.gateway.faces.smp.visit import BoardNotes, ProvenDigests, SmpVisit, VisitRules
 from blockota.identity.identity_key import IdentityKey, open_identity_key
@@ -110,27 +110,24 @@ class SmpFace:
 
     async def _serve(self, core: Core, number: int, line: SmpLine) -> None:
         """Visit a board repeatedly. A repeated failure is logged only once."""
-        failure = ""
+        settings, failure = self.settings, ""
+        rules = VisitRules(settings.trial, settings.check, self._identity_key, settings.mac_keys.get(number))
         while True:
             self._changed[number].clear()
-            pause = self.settings.retry
+            pause = settings.retry
             try:
                 if (device := core.device(number)) and not device.is_banned:
                     async with open_board(line) as board:
-                        pause = _BOOT_PAUSE if await self._visit(core, number, board).run() else self.settings.poll
+                        visit = SmpVisit(core, number, board, self._digests, self._notes[number], rules)
+                        pause = _BOOT_PAUSE if await visit.run() else settings.poll
                 failure = ""
             except (BoardError, UnreachableError) as error:
                 failure = self._note(number, error, failure)
             except BlockOTAError as error:  # the core refused the report, and logged why
-                failure, pause = self._note(number, error, failure), self.settings.poll
+                failure, pause = self._note(number, error, failure), settings.poll
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._changed[number].wait()
-
-    def _visit(self, core: Core, number: int, board: SmpBoard) -> SmpVisit:
-        settings = self.settings
-        rules = VisitRules(settings.trial, settings.check, self._identity_key, settings.mac_keys.get(number))
-        return SmpVisit(core, number, board, self._digests, self._notes[number], rules)
 
     def _note(self, number: int, error: BlockOTAError, before: str) -> str:
         """Log an error if it differs from the previous error. Returns its text."""
