@@ -185,6 +185,8 @@ def opened_access(
             why="the gateway signs its requests, and [gateway] names no identity_key",
             remedy='add identity_key = "file:gateway/identity.pem" to [gateway]',
         )
+
+    # The outbox keeps the readings for each validator until the validator has accepted them.
     signer = open_signer(settings.identity, settings.identity_key, environment=os.environ)
     lines_to = {uuid: RequestLine(url, authority=access.authority) for uuid, url in access.validators.items()}
     with ExitStack() as stack:
@@ -193,6 +195,7 @@ def opened_access(
             if receiver not in lines_to:
                 why = f"{count:,} readings wait for a validator that [gateway.access.validators] does not name"
                 lines.state(f"validator {receiver}", why)
+
         readings = ReadingDesk(outbox, list(lines_to), clock=clock, note=partial(lines.state, "readings"))
         couriers = {
             f"validator {uuid}": RequestCourier(outbox, uuid, signer, line, clock=clock)
@@ -228,6 +231,7 @@ def _command_port(
         return None
     if missing := [name for name in _LIBRARIES if find_spec(name) is None]:
         raise missing_package("the gateway cannot receive commands", missing[0], "gateway", "access")
+
     desk = CommandDesk(settings.folder / COMMANDS_NAME, access.commands, readings=readings, clock=clock)
     stack.callback(desk.close)
     state = stack.enter_context(RequestState(settings.folder / STATE_NAME))

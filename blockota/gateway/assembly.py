@@ -92,6 +92,7 @@ class Assembly:
     def _component(self, component: Component, reading: ProducerReading, *, is_configuration: bool) -> ComponentFacts:
         product = reading.products[component]
         time = reading.position.block.time
+
         releases = []
         for release in product.releases:
             facts = ReleaseFacts(component.release(release.version), release, is_active=is_active(release, time))
@@ -112,6 +113,7 @@ class Assembly:
             manifest = self.catalogue.manifest(facts.release, address)
             if manifest is None:
                 return facts
+
         trust = Trust(component.chain_id, component.contract, reading.confirmations)
         answer = reading.answer(component, facts.release)
         image = self.catalogue.prove(answer, trust, manifest, is_configuration=is_configuration)
@@ -140,8 +142,10 @@ class Assembly:
             except BlockOTAError as error:
                 self.faults[f"{release.product} {release.version}"] = f"{error.what}: {error.why}"
             self.wanted += [one for one in files if not self.catalogue.has(one)]
+
         for release in releases:
             self._want_deltas(component, release, product)
+
         if product.ahead and not self.catalogue.has(ahead := WantedFile(component, product.ahead)):
             self.wanted.append(ahead)
         self.kept |= {one.sha256 for one in (*_usable(product), product.ahead) if one}
@@ -193,6 +197,7 @@ def known_device(device: Device, site: SiteReading, settings: GatewaySettings) -
     """Combine a device of the registry with its group, its face and its settings."""
     model = site.specs[device.spec_hash].name if device.spec_hash in site.specs else ""
     face, of_device = settings.bound_devices.get(device.number, ("", {}))
+
     return KnownDevice(
         number=device.number,
         name=device.name,

@@ -97,6 +97,7 @@ class ImageCatalogue:
         self._proven: dict[tuple[Component, Release, Product | None], tuple[int, ...]] = {}
         self._read: dict[bytes, Manifest] = {}
         self._applied: dict[tuple[bytes, bytes, bytes], BlockOTAError | None] = {}
+
         with _translated(folder):
             for one in (self._images, self._manifests, self._deltas, self._new):
                 one.mkdir(parents=True, exist_ok=True)
@@ -184,6 +185,7 @@ class ImageCatalogue:
             stat = path.stat()
         except OSError:
             return None
+
         name = (Component(answer.chain_id, answer.contract, answer.requested), release, answer.product)
         state = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
         if self._proven.get(name) != state:
@@ -230,6 +232,8 @@ class ImageCatalogue:
                     return None
                 raw = path.read_bytes()
                 content = base.read_bytes() if base.stat().st_size <= MAX_IMAGE_SIZE else b""
+
+            # The files may have been damaged since they were found.
             try:
                 _require_delta(raw, delta)
             except RefusedError:
@@ -237,12 +241,15 @@ class ImageCatalogue:
                 raise
             if hashlib.sha256(content).digest() != delta.base:
                 return None  # the base was spoiled, or is too large for a delta
+
+            # A delta that was refused is not applied again.
             try:
                 require_result(content, raw, compression=delta.format, size=release.size, sha256=release.sha256)
             except RefusedError as error:
                 self._applied[name] = error
             else:
                 self._applied[name] = None
+
         if (refusal := self._applied[name]) is not None:
             raise refusal
         return DeltaOffer(delta.base, delta.base_version, delta.format, delta.sha256, delta.size, path)
@@ -279,6 +286,7 @@ def _require_image(file: BinaryIO, release: Release) -> None:
     while part := file.read(_PART):
         hashed.update(part)
         size += len(part)
+
     if (size, hashed.digest()) != (release.size, release.sha256):
         raise VerificationError(
             _OF_IMAGE,

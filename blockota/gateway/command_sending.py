@@ -33,6 +33,7 @@ async def send_waiting(
     commands = context.commands
     if commands is None:
         return
+
     loop, wake = asyncio.get_running_loop(), asyncio.Event()
     end = commands.add_listener(lambda: loop.call_soon_threadsafe(wake.set))
     try:

@@ -208,6 +208,8 @@ class CommandDesk:
         device = facts.devices.get(command.thing)
         spec = facts.specs.get(device.spec_hash) if device else None
         model = spec.name if spec else ""
+
+        # The first reason that applies is given.
         why = ""
         if facts.is_banned:
             why = "the gateway is banned"

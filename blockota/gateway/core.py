@@ -197,16 +197,24 @@ class Core:
         """Process expired timeouts, opened update windows and requests of operators. Call this method once a second."""
         async with self._planning:
             now = self._time()
+
+            # (1) No timeout counts the time in which the gateway did not run, or by which its clock jumped.
             if missed := self._time.take_missed():
                 work = FleetWork(now)
                 self._fleet.delay(work, missed)
                 await self._finish(work)
+
+            # (2) A clock that disagrees with the chain is logged once.
             if (doubt := self._time.doubt) and not self._has_doubt:
                 await self.warn(None, f"the clock differs by {doubt} seconds from the time that the gateway counted")
             self._has_doubt = bool(doubt)
+
+            # (3) Pauses and retries that operators requested.
             await self._replan(self._fleet.pause(self._state.pauses()))
             for request, number, slot in self._state.retries():
                 await self._retry(request, number, slot)
+
+            # (4) Deliveries whose timeout or window is due; and changes that could not be written earlier.
             await self._replan(self._fleet.due(now), with_timeouts=True)
             if self._state.is_failing:
                 await self._state.commit(StateChanges(now))
@@ -234,6 +242,7 @@ class Core:
         slot = self._fleet.slot_of(device, report.product)
         if slot is None:
             raise await self._refused(number, f"the report names {report.product or 'an image'}, and its Spec does not")
+
         work, delivery, judge = FleetWork(self._time()), self._fleet.delivery(number, slot.name), self._judge(device)
         try:
             if judge.is_repeated(report, slot, delivery):
@@ -242,6 +251,7 @@ class Core:
             judged = judge.report(report, slot, delivery)
         except RefusedError as error:
             raise await self._refused(number, error.why) from error
+
         if judged.warning:
             work.entries.append((number, EntryFacts(EntryKind.WARNING, text=judged.warning)))
         self._fleet.set_record(work, number, judged.record)
@@ -284,6 +294,7 @@ class Core:
         words = printable(reason)
         if await self._answered(number, job, Outcome(succeeded, words, is_refusal)):
             return True
+
         device = self.device(number)
         slots = self._fleet.plan.slots(device) if device else ()
         if succeeded or not any(self._fleet.delivery(number, name).ended_by(job, words) for name in slots):
@@ -313,6 +324,7 @@ class Core:
             return delivery.stage is Stage.POSTPONED  # a repeated message
         if statement is not None and statement_digest(statement) == self._fleet.record(number).last:
             return delivery.stage is Stage.POSTPONED  # a repeated statement, whose time may have passed
+
         work, counter = FleetWork(self._time()), None
         if statement is not None:
             try:
@@ -321,6 +333,7 @@ class Core:
                 raise await self._refused(number, error.why) from error
             counter = signed.counter
             self._fleet.set_record(work, number, after(self._fleet.record(number), signed.counter, statement))
+
         event = Postponed(until, printable(reason), counter, statement)
         self._fleet.apply(work, device, slot, event)
         await self._finish(work)
@@ -388,6 +401,7 @@ class Core:
         """
         if self._state.is_failing:
             await self._state.commit(StateChanges(self._time()))
+
         device = self.device(number)
         if device is None:
             await self.warn(None, f"a client claims to be device {number}, which is not of this site")
@@ -395,6 +409,7 @@ class Core:
         if device.is_banned:
             await self.warn(number, "a message of a banned device was refused")
             raise AccessRefusedError(f"device {number} is not accepted", why="it is banned")
+
         if self._maker.is_flooding(number, self._time()):
             why = "the device causes too many entries; wait a minute"
             raise await self._refused(number, why, LimitReachedError)
@@ -430,6 +445,7 @@ class Core:
                     self._fleet.wake(work, number)
                 else:
                     self._fleet.replan(work, number)
+
             try:
                 await self._finish(work)
             except StoreError as error:  # the changes are written later; the other devices are planned all the same

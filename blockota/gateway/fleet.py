@@ -160,13 +160,17 @@ class Fleet:
             work.notified[number] = None
             member.basis = ()
             return
+
         if device.is_banned and not (member.basis and member.basis[1]):
             work.banned.append(number)
             work.notified[number] = None
         member.basis = self._basis(device)
+
         slots = self.plan.slots(device)
         for slot in slots.values():
             self._choose(work, device, slot)
+
+        # A product that left the Spec is planned without a target.
         for name in [name for name in member.deliveries if name not in slots]:
             planned = Planned(None, why="the device's Spec does not list the product any more")
             self._advance(work, device, Slot.of(name, (), GroupPolicy()), planned)

@@ -59,6 +59,7 @@ class Following:
         self._catalogue, self._settings, self._lines = catalogue, settings, lines
         self._site: SiteChain | None = None
         self._producers: dict[str, ProducerChain] = {}
+
         self._snapshot, known = snapshot, snapshot.load()
         self._site_reading = known.site if known else None
         self._readings = {name: one for name, one in known.producers.items() if name in chains[1]} if known else {}
@@ -73,6 +74,8 @@ class Following:
         with self._translated("gateway chain"):
             self._site = self._site or self._open_site()
             self._site_reading = self._site.read()
+
+        # Only the products that a Spec of the site lists are read.
         specs = self._site_reading.specs.values() if self._site_reading else ()
         wanted = {component for spec in specs for component in spec.components}
         for name, open_chain in self._open_producers.items():
@@ -189,6 +192,7 @@ class FileFinder:
         for other in self._pauses.keys() - set(wanted):
             del self._pauses[other]
             self._lines.state(str(other), "")
+
         due = (file for file in wanted if self._pauses.get(file, (0.0, 0.0))[0] <= self._clock())
         if (file := next(due, None)) is None or self._catalogue.has(file):
             return file is not None

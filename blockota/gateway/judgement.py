@@ -102,6 +102,7 @@ class Judge:
             return False
         if is_boot_event(raw):
             return True
+
         signed = SignedStatement.decode(raw)
         if signed.type != RUNS:
             return False
@@ -125,9 +126,11 @@ class Judge:
             statement = DeviceStatement.decode(signed.payload)
         except ValueError as error:
             raise _refused(f"the device's statement cannot be read: {error}") from error
+
         self._require_signature(signed)
         if signed.type != kind:
             raise _refused(f"the statement has the type {signed.type!r:.60}, not {kind}")
+
         self._require_fresh(statement.counter)
         if statement.nonce not in self.nonces:
             raise _refused("the statement contains another nonce than the gateway's")
@@ -149,6 +152,7 @@ class Judge:
             signed = SignedBootEvent.decode(raw)
         except ValueError as error:
             raise _refused(f"the device's event cannot be read: {error}") from error
+
         self._require_signature(signed)
         self._require_fresh(signed.event.number)
         if not signed.event.shows_running_image or signed.event.digest != digest:
@@ -216,6 +220,7 @@ def check_event(device: KnownDevice, raw: bytes, text: str, counter: int | None)
             stated = (signed.type, event.seq, event.text)
     except ValueError as error:
         raise _refused(f"the device's statement about an event cannot be read: {error}") from error
+
     if not signed.is_signed_by(device.key.data):
         raise _refused("the signature of the event does not belong to the device's key on record")
     if stated != (EVENT_TYPE, counter, text):

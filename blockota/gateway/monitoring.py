@@ -99,6 +99,7 @@ class AccessStatus:
         yield _METRICS.gauge("open_commands", "Commands without an outcome.", self.open_commands)
         yield _METRICS.counter("readings", "Accepted readings since the start.", self.accepted)
         yield _METRICS.counter("refused_readings", "Refused readings since the start.", self.refused)
+
         text = "Accepted requests of validators since the start."
         yield _METRICS.counter("accepted_requests", text, self.accepted_requests)
         text = "Refused requests since the start, by fault."
@@ -154,9 +155,11 @@ class GatewayStatus:
         yield _METRICS.gauge("devices", "Devices of the site.", self.devices)
         text = "Components of devices by the stage of their delivery."
         yield _METRICS.gauges("components", text, "stage", dict(sorted(self.stages.items())))
+
         text = "Confirmed block of the gateway chain that was read last; 0 before the first reading."
         yield _METRICS.gauge("confirmed_block", text, self.block)
         yield _METRICS.gauge("block_age_seconds", "Seconds since the newest block that was seen.", self.block_age)
+
         yield _METRICS.gauge("outbox_entries", "Entries that are not in the log yet.", self.waiting)
         yield _METRICS.gauge("troubles", "Parts of the gateway that are in trouble.", len(self.troubles))
         yield from _METRICS.log(self.log)

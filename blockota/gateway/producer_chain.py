@@ -203,6 +203,7 @@ class ProducerChain:
         """Return the BlockOTA contracts to follow, with the contracts of their brokers' agreements."""
         if self._producers is None:
             return {address: _Followed(second) for address, second in self._named.items()}
+
         events = self._follower.events(self._producers.address, first_block=self._next_block)
         if self._followed is None or events:
             admitted = {one.block_ota: one for one in self._producers.producers(block=at)}
@@ -220,6 +221,8 @@ class ProducerChain:
         contract = BlockOTAContract(self._chain, address)
         events = self._follower.events(address, first_block=state.next_block)
         state.manifests |= published_manifests(events)
+
+        # A contract is read again only after an event, or for a product that was not wanted before.
         if events:
             state.is_changed = True
         if state.is_changed or names - state.releases.keys():

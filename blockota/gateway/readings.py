@@ -84,11 +84,13 @@ class ReadingDesk:
         if limit:
             self.refused += 1
             raise LimitReachedError("the reading is refused", why=limit)
+
         try:
             reading = read_reading(payload, thing=thing, now=now)
         except ValueError as error:
             self.refused += 1
             raise RefusedError("the reading is refused", why=str(error)) from error
+
         await self._keep(reading)
         self.accepted += 1
         self.last[thing] = now

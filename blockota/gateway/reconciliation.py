@@ -36,9 +36,12 @@ def reconcile(state: GatewayState, log: TileLog) -> int:
             why=f"it has {size:,} entries, but the state records {known:,}",
             remedy="restore the newest copy of the log; without a copy, the city must retire the gateway's identity",
         )
+
+    # An entry that waits in the outbox was appended, but its index is not recorded yet.
     waiting = {entry: sequence for sequence, entry in state.outbox()}
     new = list(enumerate(log.entries(known), known))
     state.appended([(waiting[raw], index) for index, raw in new if raw in waiting])
+
     unknown = [(index, LogEntry.decode(raw)) for index, raw in new if raw not in waiting]
     if unknown:
         _learn(state, unknown, size)
@@ -54,11 +57,14 @@ def _learn(state: GatewayState, entries: list[tuple[int, LogEntry]], size: int) 
             slot = entry.release.product if is_configuration and entry.release else FIRMWARE
             before = deliveries.get((entry.device, slot), Delivery(attempt=state.first_attempt))
             deliveries[entry.device, slot] = _after(before, entry)
+
+        # A device numbers its events apart from its other statements.
         if entry.kind is EntryKind.EVENT and entry.counter is not None:
             events.append((entry.device, entry.counter, event_digest(entry.source or ""), index))
         elif entry.counter is not None:
             record = records.get(entry.device, DeviceRecord())
             records[entry.device] = replace(record, counter=max(record.counter, entry.counter))
+
     state.learn(StateChanges(state.time, deliveries, records), events, log_size=size)
 
 

@@ -116,10 +116,12 @@ class GatewayService:
         core = Core(parts.settings.identity, self._state, clock=parts.clock)
         for face in parts.faces:
             core.add_face(face)
+
         # Devices that an earlier run has read are known from the start. If the gateway answered that it does not know a
         # device, the device would stop trying.
         if assembly := await asyncio.to_thread(parts.following.assemble):
             await self._take(core, assembly)
+
         access = parts.access
         starts = [asyncio.Event() for _ in (*parts.faces, *((access,) if access else ()))]
         stopped = asyncio.create_task(asyncio.to_thread(self._stop.wait_until_asked))
@@ -129,6 +131,7 @@ class GatewayService:
         ]
         if access:
             tasks.append(asyncio.create_task(self._serve_commands(access, starts[-1])))
+
         try:
             # The gateway is ready when all its faces and its command port are.
             if not await _ended_before(starts, [stopped, *tasks]):
@@ -186,6 +189,7 @@ class GatewayService:
             bodies[f"waiter {number}"] = lambda signal=signal: self._await_blocks(signal)  # type: ignore[misc]
         if access := self._parts.access:
             bodies |= access.threads(self._stop)
+
         for name, body in bodies.items():
             self._threads.start(name, body)
 

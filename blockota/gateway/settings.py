@@ -145,6 +145,7 @@ def _groups(table: SettingsTable | None) -> tuple[GroupSettings, ...]:
     names: Sequence[str] = tuple(table.values) if table else ()
     tables = [found for name in names if table and (found := table.table(name))]
     groups = [_group(name, one) for name, one in zip(names, tables, strict=True)]
+
     seen: dict[object, str] = {}
     for group in groups:
         for member in (*group.models, *sorted(group.devices)):
@@ -155,6 +156,7 @@ def _groups(table: SettingsTable | None) -> tuple[GroupSettings, ...]:
                     remedy="name each device and each model in one group",
                 )
             seen[member] = group.name
+
     named = [group for group in groups if group.name != DEFAULT_GROUP]
     rest = next((group for group in groups if group.name == DEFAULT_GROUP), GroupSettings())
     return (*named, rest)
@@ -165,6 +167,7 @@ def _group(name: str, table: SettingsTable) -> GroupSettings:
     mode = table.text("policy", Mode.AUTO) or Mode.AUTO
     if mode not in tuple(Mode):
         raise table.unusable("policy", f"{mode!r:.60} is not {' or '.join(Mode)}")
+
     rules = _DEFAULTS
     policy = GroupPolicy(
         mode=Mode(mode),

@@ -178,8 +178,10 @@ class SiteChain:
         if not known.orders:
             return (), ()
         open_orders = [one for one in self._orders.orders_in(known.orders, block) if one.status is OrderStatus.OPEN]
+
         lists = self._read_lists() if open_orders else {}
         found, unknown = [], list[str]()
+
         for order in open_orders:
             if order.group not in known.groups:
                 known.groups[order.group] = self._orders.group(order.group, block=block.number)

@@ -132,6 +132,7 @@ def decode(kind: Any, raw: Any) -> Any:
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = _type_hints(kind)
         return kind(**{name: decode(hints[name], one) for name, one in raw.items()})
+
     if kind in _SIMPLE:
         return _SIMPLE[kind](raw)
     if issubclass(kind, Enum):

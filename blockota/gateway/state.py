@@ -339,6 +339,7 @@ class GatewayState:
         while self._waiting:
             waiting, self._waiting = self._waiting, []
             every = [*self._unwritten, *(changes for changes, _ in waiting)]
+
             try:
                 sequences = await loop.run_in_executor(self._thread, self._write, every)
             except Exception as error:  # noqa: BLE001 - each caller gets it

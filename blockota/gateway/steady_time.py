@@ -54,6 +54,8 @@ class SteadyTime:
             self._counted += step
         else:
             self._counted = 0
+
+        # A clock that jumped is trusted again after it has run steadily for a while.
         if self._counted >= TRIAL:
             self._take_over()
         return self._now

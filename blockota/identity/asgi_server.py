@@ -41,6 +41,7 @@ async def serve_application(app: ASGIApp, place: Listening, *, on_ready: Callabl
         timeout_graceful_shutdown=place.stop_seconds,
         h11_max_incomplete_event_size=MAX_HEADER_SIZE,
     )
+
     with listen(place) as listener:
         server = _AsgiServer(config)
         serving = asyncio.create_task(server.serve([listener]))

@@ -108,6 +108,8 @@ class ServiceFounding:
     def __init__(self, config: Path | None, new: NewService) -> None:
         self._new, self._path = new, config or Path(FILE_NAME)
         self._before = read_input(self._path, limit=_MAX_SETTINGS) if self._path.exists() else b""
+
+        # (1) The settings file has neither such a service nor a log.
         try:
             tables = parse_toml(self._before)
         except ValueError as error:
@@ -119,6 +121,8 @@ class ServiceFounding:
                 why=f"a settings file is for one {new.kind} and one log, and is never overwritten",
                 remedy=f"use another folder for another {new.kind}",
             )
+
+        # (2) The name of the log and the given keys can be used.
         try:
             check_name(new.origin)
         except ValueError as error:
@@ -127,6 +131,8 @@ class ServiceFounding:
             check_key(new.key)
         for given in filter(None, (new.identity_key, new.log_key)):
             _public(given)
+
+        # (3) No file is overwritten.
         self._folder = folder = self._path.parent / new.kind
         self._identity_key, self._log_key = (
             new.identity_key or folder / "identity.pem",
@@ -146,6 +152,7 @@ class ServiceFounding:
         new = self._new
         make_folder(self._folder)
         self._folder.chmod(0o700)
+
         if new.identity_key is None:
             private = generate_private_key(SECP256R1())
             public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -154,6 +161,7 @@ class ServiceFounding:
                 write_new(self._identity_key, pem, mode=0o600)
         else:
             public = _public(new.identity_key)
+
         if new.log_key is None:
             create_log_key(self._log_key)
         write_new(self.found.public_key, public, mode=0o644)
@@ -173,6 +181,7 @@ class ServiceFounding:
         own = {"identity": str(new.identity), "state": new.kind}
         own |= {"identity_key": places[0]} if new.is_signer else {}
         own |= {"key": new.key} if new.key else {}
+
         log = {"folder": f"{new.kind}/log", "origin": new.origin, "key": places[1]}
         text = "".join([toml_table(new.kind, own | dict(values)), *tables, toml_table("log", log)])
         write_result(self._path, self._before.rstrip() + b"\n" * bool(self._before.strip()) + text.encode())
@@ -202,6 +211,7 @@ def found_receiver(
     if not hosts:
         founding.write_settings(values, hints)
         return founding.found, None
+
     for name, content in make_certificates(f"BlockOTA {new.kind} {new.identity}", hosts, now=now).items():
         write_new(folder / name, content, mode=0o600)
     certificate = {"certificate": f"{new.kind}/server.pem", "private_key": f"{new.kind}/server.key"}

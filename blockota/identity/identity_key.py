@@ -80,16 +80,19 @@ def _private_key(kind: str, place: str, environment: Mapping[str, str]) -> Ellip
         if isinstance(private, EllipticCurvePrivateKey) and isinstance(private.curve, SECP256R1):
             return private
         raise UsageError(f"the file {place} is not {_NAME}", why="a P-256 key is required")
+
     if kind != "env" or not place or _SECRET.fullmatch(place):
         raise UsageError(
             f"{_NAME} cannot be found",
             why="the URI of a key is file:PATH, env:NAME or pkcs11:…",
             remedy="give the URI of the key, not the key itself",
         )
+
     secret = environment.get(place, "").strip()
     if not _SECRET.fullmatch(secret):
         why = "the variable is not set" if not secret else "64 hexadecimal digits are required"
         raise UsageError(f"env:{place} is not {_NAME}", why=why, remedy="export the variable")
+
     try:
         return derive_private_key(int(secret, 16), SECP256R1())
     except ValueError as error:

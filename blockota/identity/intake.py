@@ -68,6 +68,7 @@ class RequestIntake:
             while self._waiting:
                 await asyncio.sleep(_GATHER)
                 batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+
                 try:
                     received = await loop.run_in_executor(
                         self._thread, self._receiver.receive_all, [arrival for arrival, _ in batch]

@@ -42,6 +42,7 @@ class MqttIntake:
                 remedy="correct the rules of the message broker",
             )
         self._report("")
+
         room, tasks = asyncio.Semaphore(_MOST_AT_ONCE), set[asyncio.Task[None]]()
         async for message in connection.messages():
             await room.acquire()

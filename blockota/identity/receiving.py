@@ -216,11 +216,13 @@ class RequestReceiver:
         if request is None:
             case.refuse(arrival.fault, arrival.detail)
             return case
+
         try:
             reading = self._parts.registry.reading(request.sender, arrival.address)
         except ChainError as error:
             case.refuse(Fault.REGISTRY_STALE, error.why)
             return case
+
         name = request.sender, request.name
         verdict = judge(request, reading, self._receiver, now=now, seen=_Seen(self._parts.state, taken))
         if verdict.fault:
@@ -254,6 +256,7 @@ class RequestReceiver:
             for case in cases:
                 case.refuse(Fault.FAILED, error.what)
             return
+
         for case, outcome in zip(cases, outcomes, strict=True):
             if isinstance(outcome, RefusedError):
                 is_proven = case.request is not None and not case.request.is_replayable
@@ -267,6 +270,7 @@ class RequestReceiver:
         """Set the id of the warning of a refused request, and return the new log entries."""
         if case.fault is None or case.fault.is_own:
             return []
+
         warning = RequestWarning(
             id="",
             address=case.address,
@@ -295,6 +299,7 @@ def _received(case: _RequestCase) -> Received:
     if case.fault is None:
         raw = json.dumps(response | {"result": case.result}, separators=(",", ":")).encode()
         return Received(raw, case.request)
+
     data: dict[str, Any] = {"fault": case.fault.name, "detail": case.detail}
     if case.warning:
         data["warning"] = case.warning

@@ -164,6 +164,7 @@ class ReceivingService(ABC):
         self._setup, self._lines, self._stop = setup, lines, stop
         self._clock: Callable[[], int] = lambda: int(time.time())
         self.registry = IdentityReader(setup.open_registry, is_watched=True)
+
         parts = ReceiverParts(self.registry, setup.state, WarningMaker(setup.receiver.uuid), self._clock)
         self._receiver = RequestReceiver(setup.receiver, parts, keep=self._keep)
         self._recorder = LogRecorder(setup.log, lines, clock=self._clock, owns=lambda _: False)
@@ -218,6 +219,7 @@ class ReceivingService(ABC):
         intake = RequestIntake(self._receiver)
         stopped = asyncio.create_task(asyncio.to_thread(self._stop.wait_until_asked))
         tasks = list[asyncio.Task[None]]()
+
         try:
             for name, work in workers.items():
                 self._threads.start(name, work)

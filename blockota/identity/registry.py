@@ -131,6 +131,7 @@ class IdentityReader:
         contract = self._opened()
         with self._asking():
             head = contract.chain.head()
+
         with self._lock:
             known = self._head
             if known and head.number < known.number and head.time <= known.time:
@@ -141,6 +142,7 @@ class IdentityReader:
                 self._head, self._records = head, {}
                 if known is None or head.number <= known.number:  # a reorganisation can remove an enrolment
                     self._enrolled = 0
+
         if self._is_watched:
             self._read_owners(head)
 
@@ -182,6 +184,7 @@ class IdentityReader:
         """
         if self._owners_block == head.hash:
             return
+
         contract = self._opened()
         with self._asking(), answered_within(_OWNERS_TIMEOUT):
             count, before = contract.count(block=head.number), self._enrolled
@@ -189,6 +192,7 @@ class IdentityReader:
                 before = 0
             added = islice(contract.identities(block=head.number), count - before) if count != before else ()
             found = {one.virtual_ip: one.uuid for one in added if one.virtual_ip}
+
         with self._lock:
             self._owners = {**(self._owners or {}), **found} if before else found
             self._enrolled, self._owners_block = count, head.hash

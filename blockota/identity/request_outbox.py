@@ -150,6 +150,7 @@ class RequestOutbox:
             if not old_name:
                 statement = "UPDATE item SET name = ? WHERE number = ?"
                 database.executemany(statement, [(name, number) for number in numbers])
+
         data = {member: [json.loads(row[3]) for row in found]} if member else json.loads(body)
         return Shipment(receiver, Parcel(method, data, name), numbers, expires)
 
@@ -247,6 +248,7 @@ class RequestCourier:
             if trouble is None:
                 self._outbox.wait(_IDLE)
                 continue
+
             report(trouble)
             failures = failures + 1 if trouble else 0
             if failures:
@@ -265,15 +267,18 @@ class RequestCourier:
         shipment = self._outbox.next(self._receiver)
         if shipment is None:
             return None
+
         now = self._clock()
         if shipment.expires is not None and now > shipment.expires:
             self._outbox.set_aside(shipment, "its deadline has passed", now=now)
             self._refused("its deadline has passed")
             return ""
+
         try:
             reply = self._route.send(self._signer.request(shipment.parcel, receiver=self._receiver, now=now))
         except UnreachableError as error:
             return f"{error.what}: {error.why}"
+
         if reply.is_delivered:
             self._outbox.remove(shipment)
             return ""
@@ -296,6 +301,7 @@ def _oldest(database: sqlite3.Connection, receiver: UUID, room: int) -> list[_Ro
         "SELECT number, method, member, body, expires, name FROM item WHERE receiver = ? ORDER BY number LIMIT ?"
     )
     rows: list[_Row] = database.execute(statement, (str(receiver), _MOST_ITEMS)).fetchall()
+
     found: list[_Row] = []
     for row in rows:
         room -= len(row[3].encode()) + 1

@@ -105,11 +105,13 @@ class RequestServer:
                 raw = await _body(request, self._port.max_size)
         except (ClientDisconnect, TimeoutError):
             return Response(status_code=HTTPStatus.REQUEST_TIMEOUT)
+
         try:
             received = await self._intake.receive(raw, address=client_address(request))
         except BusyError:
             why = {"error": "too many requests wait; send it again"}
             return JSONResponse(why, HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "1"})
+
         headers = {"Connection": "close"} if len(raw) > self._port.max_size else None
         return Response(received.answer, media_type=_JSON, headers=headers)
 

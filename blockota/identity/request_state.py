@@ -81,10 +81,12 @@ class RequestState:
         old = [name for name, _ in takewhile(lambda one: one[1] < now - KEPT_SECONDS, self._seen.items())]
         if not named and not added and not old:
             return
+
         with self._file.transaction() as database:
             database.executemany("DELETE FROM seen WHERE sender = ? AND name = ?", [(s.bytes, n) for s, n in old])
             database.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", [(s.bytes, n, now) for s, n in named])
             database.executemany("INSERT INTO outbox (entry) VALUES (?)", [(entry,) for entry in added])
+
         for name in old:
             del self._seen[name]
         for name in named:

@@ -160,15 +160,18 @@ def read_reply(raw: bytes, *, status: int = HTTPStatus.OK) -> RequestReply:
     """
     if status != HTTPStatus.OK:
         raise ValueError(f"the response has the HTTP status {status}")
+
     try:
         fields = load_object(raw, has_fractions=True)
     except BlockOTAError as error:
         raise ValueError(error.why) from error
+
     result, error_fields = fields.get("result"), fields.get("error")
     if isinstance(result, dict) and error_fields is None:
         return RequestReply(result)
     if not isinstance(error_fields, dict) or type(error_fields.get("code")) is not int:
         raise ValueError("the response has neither a result nor an error")
+
     data = error_fields.get("data")
     texts = {name: str(data.get(name, "")) for name in ("detail", "fault", "warning")} if isinstance(data, dict) else {}
     return RequestReply(None, error_fields["code"], str(error_fields.get("message", "")), **texts)
@@ -198,6 +201,7 @@ class RequestLine:
                 why="the URL does not have the form https://HOST:PORT",
                 remedy="correct the address",
             )
+
         self.place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self._path, self._timeout = parts.path.rstrip("/") or PATH, timeout
         self._tls = _tls(authority) if parts.scheme == "https" else None
@@ -230,6 +234,7 @@ class RequestLine:
                 self._connection = HTTPSConnection(self._host, self._port, timeout=self._timeout, context=self._tls)
             elif self._connection is None:
                 self._connection = HTTPConnection(self._host, self._port, timeout=self._timeout)
+
             self._connection.request("POST", self._path, raw, {"Content-Type": "application/json"})
             response = self._connection.getresponse()
             return read_reply(response.read(_MAX_REPLY), status=response.status)

@@ -47,6 +47,7 @@ def read_private_key(path: Path) -> str:
         raise UsageError(what, why=why, remedy="make the key", action=Action.MAKE_TUNNEL_KEY) from error
     except (UnicodeDecodeError, binascii.Error):
         is_key = False
+
     if not is_key:
         raise UsageError(f"{path} has no tunnel key", why="a key has 32 bytes in base64, as `wg genkey` prints it")
     if mode & (stat.S_IRWXG | stat.S_IRWXO):

@@ -49,9 +49,11 @@ class TunnelWatch:
         yield _METRICS.gauge("peers", "Peers of the interface.", len(peers))
         text = "Peers whose newest handshake is at most 3 minutes old."
         yield _METRICS.gauge("live_peers", text, len(live))
+
         text = "Bytes that were received from the present peers."
         yield _METRICS.gauge("received_bytes", text, sum(one.received for one in peers))
         yield _METRICS.gauge("sent_bytes", "Bytes that were sent to the present peers.", sum(one.sent for one in peers))
+
         age = max(now - self.fresh_at, 0) if self.fresh_at else 0
         yield _METRICS.gauge("block_age_seconds", "Seconds since the newest block of the gateway chain.", age)
         yield _METRICS.gauge("troubles", "1 if the registry cannot be read now.", bool(self.trouble))

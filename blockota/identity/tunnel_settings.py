@@ -70,9 +70,11 @@ def load_tunnels(config: Path | None, *, environment: Mapping[str, str]) -> Tunn
             remedy='create a tunnel key, and add the table [vpn] with identity = "UUID" and key = "FILE"',
             action=Action.MAKE_TUNNEL_KEY,
         )
+
     interface = table.text("interface", "blockota0") or ""
     if not _INTERFACE.fullmatch(interface):
         raise table.unusable("interface", f"{interface!r:.40} is not a name of at most 15 letters, digits and _")
+
     endpoints = table.table("endpoints")
     return TunnelSettings(
         identity=table.uuid("identity"),

@@ -111,6 +111,7 @@ def read_tunnels(contract: IdentitiesContract, settings: TunnelSettings, *, bloc
     number = contract.chain.head().number if block is None else block
     records = list(contract.identities(block=number))
     own = next((one for one in records if one.uuid == settings.identity), None)
+
     if own is None or own.virtual_ip is None or own.keys.tunnel_key is None:
         missing = "is not enrolled" if own is None else "has no virtual IP, or no tunnel key"
         raise RefusedError(
@@ -143,6 +144,7 @@ def lock_settings(settings: TunnelSettings) -> Iterator[None]:
         UsageError: the lock file in the folder of the key cannot be written.
     """
     path = settings.key_file.with_name(f"{settings.key_file.name}.lock")
+
     with ExitStack() as stack:
         try:
             stack.enter_context(exclusive_lock(path, timeout=0))
@@ -250,6 +252,7 @@ class TunnelSync:
                 them.
             RefusedError: this end is not enrolled, or has no virtual IP or tunnel key.
         """
+        # (1) The new blocks. After a reorganisation, or to resolve an endpoint again, all records are read.
         position = follower.advance()
         check_age(position.newest.time, self._settings, now=now)
         is_retry = self._is_partial and now - self._resolved_at >= _RESOLVE_PAUSE
@@ -257,12 +260,18 @@ class TunnelSync:
             self._next_block = 0
         names = {contract.address: "IdentityRegistry"}
         events = list(read_events(follower.events(*names, first_block=self._next_block), names))
+
+        # (2) A ban closes its tunnel at once, before the records are read.
         before = self._peers
         self._remove(_banned_by(events))
+
+        # (3) The records, if the events can have changed them in another way.
         if not self._next_block or _needs_records(events, self._settings.identity):
             view = read_tunnels(contract, self._settings, block=position.block.number)
             self._apply(view, now)
             follower.check()
+
+        # (4) The blocks count as read only now, so that a failure above repeats the steps.
         if self._peers != before:
             self._report(f"{len(self._peers)} peers in block {position.block.number}.")
         self._next_block = position.block.number + 1
@@ -310,10 +319,13 @@ class TunnelSync:
         is_new = not self._is_open
         if is_new and view.own.virtual_ip:
             self._interface.open(view.own.virtual_ip)
+
+        # The rules are loaded before the peers, so that no peer reaches a port that is closed to it.
         rules = render_rules(self._settings.interface, view.own.kind, self._settings.ports, view.peers)
         if is_new or rules != self._rules:
             self._interface.load_rules(rules)
             self._rules, self._is_open = rules, True
+
         peers = self._reachable(view.peers, now)
         if is_new or not peers:
             self._set(peers)
@@ -331,6 +343,7 @@ class TunnelSync:
             found.append(replace(peer, endpoint=""))
             if found[-1] != before.get(peer.uuid):
                 self._report(f"The endpoint {peer.endpoint} of the {peer.kind} {peer.uuid} cannot be resolved.")
+
         self._is_partial, self._resolved_at = [*found] != [*peers], now
         return tuple(found)
 

@@ -153,12 +153,15 @@ def render_rules(interface: str, kind: IdentityKind, ports: Ports, peers: Iterab
     """
     table, opened = f"table inet blockota_{interface}", list[str]()
     addresses = [(one.kind, one.address) for one in peers]
+
+    # A port for all kinds of partners needs no list of addresses: every peer is a partner.
     for port, kinds in ports.of(kind):
         sources = [str(address) for source, address in addresses if source in kinds]
         if kinds == _PARTNERS[kind]:
             opened.append(f'    iifname "{interface}" tcp dport {port} accept\n')
         elif sources:
             opened.append(f'    iifname "{interface}" ip saddr {{ {", ".join(sources)} }} tcp dport {port} accept\n')
+
     return f"""{table} {{}}
 delete {table}
 {table} {{

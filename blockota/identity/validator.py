@@ -78,9 +78,11 @@ class Validator:
         now = self._clock()
         read = [_readings(request, now) for request in requests]
         usable = [(request, found) for request, found in zip(requests, read, strict=True) if isinstance(found, tuple)]
+
         if self._cloud and usable:
             texts = [request.raw.decode() for request, _ in usable]
             self._stores.to_cloud.put(self._cloud, "store", texts, member="requests")
+
         for request, readings in usable:
             self._act(request.sender, readings)
             self._stores.recent.add(request.sender, readings)

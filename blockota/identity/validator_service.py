@@ -179,9 +179,11 @@ class ValidatorService(ReceivingService):
         """
         settings, stores = self._settings, self._stores
         routes: list[tuple[str, RequestOutbox, UUID, Route]] = []
+
         if cloud := settings.cloud:
             line = RequestLine(cloud.url, authority=cloud.authority)
             routes.append(("cloud", stores.to_cloud, cloud.identity, line))
+
         for receiver, count in stores.to_cloud.waiting_for().items():
             if cloud is None or receiver != cloud.identity:
                 why = f"{count:,} requests wait for the identity {receiver}, which [validator.cloud] does not name"
@@ -190,6 +192,7 @@ class ValidatorService(ReceivingService):
         for target in dict.fromkeys([*self._rules.targets, *stores.commands.receivers()]):
             way = GatewayRoute(target, self.registry, url=settings.gateways.get(target, ""))
             routes.append((f"gateway {target}", stores.commands, target, way))
+
         return {
             name: RequestCourier(outbox, receiver, self._signer, route, clock=self._clock)
             for name, outbox, receiver, route in routes

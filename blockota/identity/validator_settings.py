@@ -131,11 +131,13 @@ def load_rules(path: Path) -> tuple[Rule, ...]:
         file = parse_toml(read_input(path, limit=_MAX_RULES_FILE))
     except ValueError as error:
         raise UsageError(f"{path} cannot be read", why=f"it is not TOML: {error}", remedy="correct the file") from error
+
     table = SettingsTable(path.name, file, path.parent)
     table.known("commands", "rule")
     rows = file.get("rule", [])
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise table.unusable("rule", "rules are written as tables [[rule]]")
+
     rules = tuple(
         _rule(SettingsTable(f"{path.name}, rule {row.get('name', number)}", row, path.parent))
         for number, row in enumerate(rows, 1)
@@ -149,11 +151,13 @@ def _rule(table: SettingsTable) -> Rule:
     comparison = table.required("comparison", example=">")
     if comparison not in COMPARISONS:
         raise table.unusable("comparison", f"{comparison!r:.20} is not one of {' '.join(COMPARISONS)}")
+
     limit, arguments = table.values.get("limit"), table.values.get("arguments", {})
     if isinstance(limit, bool) or not isinstance(limit, int | float) or not math.isfinite(limit):
         raise table.unusable("limit", f"{limit!r:.40} is not a number")
     if not isinstance(arguments, dict) or not all(isinstance(one, _PLAIN) for one in arguments.values()):
         raise table.unusable("arguments", "they are not a table of numbers, texts, true and false")
+
     return Rule(
         name=table.required("name", example="cool the cabinet"),
         thing=_thing(table, "thing"),

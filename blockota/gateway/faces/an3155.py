@@ -78,12 +78,14 @@ class FlashSettings:
             if any(url == line.url for line in lines.values()):
                 raise table.unusable("devices", f"two devices have the port {url:.60}")
             lines[number] = BoardLine.parse(url, wiring=wiring)
+
         if not lines:
             raise UsageError(
                 "[gateway.an3155] has no devices",
                 why="the face serves the boards that the table [gateway.an3155.devices] names",
                 remedy='add the table [gateway.an3155.devices] with lines such as 300 = "/dev/ttyUSB0"',
             )
+
         return cls(
             lines,
             poll=table.seconds("poll", 86_400),
@@ -149,14 +151,18 @@ class BoardFlasher:
         self.has_erased = False
         own = tuple(one for one in known if one.product == proven.release.product)
         others = [one for one in known if one.product != proven.release.product]
+
         with open_port(self.line, stop=self.stop) as port:
             board = port.connect(is_stuck=True)
             if board.identity.unique_id != unique_id:
                 raise BoardError("the board was exchanged", why=f"its unique id is {board.identity.unique_id}")
+
             journal = FlashJournal(self.journals, unique_id, operator="gateway")
             cleared = board.examine(proven, known=KnownReleases(own, lambda: others), journal=journal).clear(
                 self.consent
             )
+
+            # From here on, the flash may have changed.
             self.has_erased = True
             finished = finish(cleared.flash(), lambda _: None)
             cleared.prove_flash(finished)
@@ -213,6 +219,7 @@ class FlashFace:
                 pause, now = self.settings.retry, f"{error.what}: {error.why}"
                 if now != failure:
                     self._context.log(self.name, "failed", device=number, why=now)
+
             failure = now
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -322,6 +329,7 @@ def _prove(facts: ComponentFacts, chosen: ReleaseFacts) -> ProvenRelease:
     component, path = facts.component, chosen.image.path if chosen.image else None
     if path is None:
         raise BoardError("the gateway does not have the image", why="it has not been found yet")
+
     answer = ChainAnswer(
         chain_id=component.chain_id,
         contract=component.contract,
@@ -335,6 +343,7 @@ def _prove(facts: ComponentFacts, chosen: ReleaseFacts) -> ProvenRelease:
         release=chosen.release,
         newest=max((one.release.version for one in facts.releases if one.is_active), default=None),
     )
+
     proven = prove_release(
         answer, Trust(component.chain_id, component.contract, 0), read_image=lambda _: path.read_bytes()
     )

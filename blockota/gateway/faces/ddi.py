@@ -103,6 +103,7 @@ class DdiSettings:
         for name, file in {"certificate": certificate, "key": key}.items():
             if (file is None) != (certificate is None) or (file and not file.is_file()):
                 raise table.unusable(name, f"{file or 'no file'} is not a PEM file")
+
         pause = table.text("poll", "00:05:00") or ""
         if not _PAUSE.fullmatch(pause):
             raise table.unusable("poll", f"{pause!r:.40} is not a time such as 00:05:00")
@@ -179,6 +180,7 @@ class DdiFace:
             f"{device}/cancelAction/{{action}}/feedback": ("POST", self._canceled),
             f"{device}/softwaremodules/{{action}}/artifacts/{{file}}": ("GET", self._download),
         }
+
         guarded = [Route(path, self._guarded(core, one), methods=[method]) for path, (method, one) in serves.items()]
         return Starlette(
             routes=[Route("/images/{sha256}", self._image), *guarded],
@@ -202,6 +204,7 @@ class DdiFace:
             if request.path_params["tenant"] != self._settings.tenant:
                 raise HTTPException(HTTPStatus.NOT_FOUND)
             number = await self._authenticated(core, request)
+
             try:
                 return await handler(core, number, request)
             except ValueError as error:
@@ -226,10 +229,12 @@ class DdiFace:
         if not _NUMBER.fullmatch(name):
             await core.warn(None, "a client of ddi has an id that is not the number of a device")
             raise refused
+
         number = int(name)
         # Before the first reading of the devices, a known device cannot be distinguished from an unknown one.
         if next(iter(core.numbers()), None) is None:
             raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, "the gateway has not read its devices yet")
+
         try:
             core.authenticate(self.name, number, token if kind in _TOKENS else "")
         except AccessRefusedError as error:
@@ -375,6 +380,7 @@ def _hash_file(path: Path, image: bytes) -> FileHashes:
         while part := file.read(1 << 20):
             for one in hashes:
                 one.update(part)
+
     if hashes[2].digest() != image:
         raise StoreError(
             f"the file {path} does not have the SHA-256 in its name",
@@ -403,9 +409,11 @@ async def _body(request: Request) -> bytes:
     """
     if request.headers.get("content-type", "").partition(";")[0].strip() not in _JSON_TYPES:
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON")
+
     length = request.headers.get("content-length", "0")
     if not _LENGTH.fullmatch(length) or int(length) > _MAX_BODY:
         raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {_MAX_BODY} bytes are taken")
+
     parts, size = [], 0
     try:
         async with asyncio.timeout(_BODY_TIME):

@@ -81,9 +81,11 @@ def read_feedback(raw: bytes) -> Feedback:
         details = status.get("details", [])
     except (ProposalError, KeyError, TypeError) as error:
         raise ValueError(f"the feedback is not valid: {_reason(error)}") from error
+
     finished = result.get("finished", "none")
     if execution not in _EXECUTIONS or finished not in _FINISHED:
         raise ValueError(f"the feedback has an unknown status: {execution!r:.40} with the result {finished!r:.40}")
+
     lines = details if isinstance(details, list) else [details]
     words = " ".join(" ".join(line.split()) for line in lines if isinstance(line, str))
     return Feedback(execution, finished, words[:_MAX_DETAILS])
@@ -163,6 +165,7 @@ def deployment(base: str, offer: DeviceOffer, hashes: FileHashes) -> dict[str, A
         "size": offer.size,
         "_links": {"download": link, "download-http": link},
     }
+
     chunk = {
         "part": "os",
         "version": str(offer.release.version),

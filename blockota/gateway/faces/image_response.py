@@ -42,6 +42,8 @@ class ImageResponse(Response):
         tag = f'"{image.hex()}"'
         headers = {"Accept-Ranges": "bytes", "ETag": tag, "Cache-Control": "no-store"}
         status = HTTPStatus.OK
+
+        # A range counts only for the file that the client has begun to download.
         asked = request.headers.get("range")
         if asked and request.headers.get("if-range", tag) == tag:
             try:
@@ -53,6 +55,7 @@ class ImageResponse(Response):
                 if part:
                     status, (self.start, self.stop) = HTTPStatus.PARTIAL_CONTENT, part
                     headers["Content-Range"] = f"bytes {self.start}-{self.stop - 1}/{size}"
+
         super().__init__(status_code=status, headers=headers, media_type="application/octet-stream")
         self.headers["content-length"] = str(self.stop - self.start)
 

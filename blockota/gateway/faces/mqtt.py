@@ -189,6 +189,7 @@ class MqttFace:
                 )
         early = await check_access(connection, self._broker.as_probe, self._broker.as_stranger)
         self._context.log(self.name, "connected")
+
         parts = core, self._store, self._documents, self._context.clock
         desks = JobDesk(*parts), ShadowDesk(*parts)
         session = _MqttRequests(core, connection, self._context, desks, self._limit)
@@ -216,6 +217,7 @@ class MqttFace:
                 device = core.device(number)
                 if device and device.is_banned:
                     self._broker.forget(number)
+
             await publish_all(
                 session.connection, [one for number in sorted(changed) for one in session.notices(number)]
             )
@@ -231,9 +233,11 @@ class MqttFace:
             except BlockOTAError as error:  # devices are served all the same
                 self._context.log(self.name, "not published", why=error.why or error.what)
                 entries = ()
+
             await publish_all(
                 connection, [Message(topic, site_event(index + place, entry)) for place, entry in enumerate(entries)]
             )
+
             index += len(entries)
             self._keep_published(index)
             if not entries:
@@ -265,6 +269,7 @@ class _MqttRequests:
         self._jobs, self._shadows = desks
         self._turns: dict[int, asyncio.Task[None]] = {}
         self._told: dict[int, object] = {}
+
         self._answers: Mapping[RequestKind, Callable[[RequestTopic, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
             RequestKind.START_NEXT: lambda topic, fields: self._jobs.start_next(topic.thing, fields),
             RequestKind.GET_PENDING: lambda topic, fields: self._jobs.pending(topic.thing, fields),
@@ -280,10 +285,12 @@ class _MqttRequests:
         if device is None:
             return []
         found: list[Message] = []
+
         offers = [] if device.is_banned else self._core.offers(number)
         execution = self._jobs.next_job(number, offers)
         document = execution["jobDocument"] if execution else {}
         told = (execution["jobId"], *map(document.get, _CHANGING)) if execution else ()
+
         if self._told.get(number) != told:
             self._told[number] = told
             payload = {"timestamp": self._context.clock()} | ({"execution": execution} if execution else {})
@@ -316,12 +323,14 @@ class _MqttRequests:
             if is_held(message.topic):
                 await things.take(message, tasks)
                 return
+
             topic = await self._admitted(message)
             if topic is None:
                 return
             if topic.kind is RequestKind.EVENT:  # it waits for the log
                 tasks.create_task(self._event(topic.thing, message.payload))
                 return
+
             await at_work.acquire()
             task = tasks.create_task(in_turn(self._turns.get(topic.thing), topic, message.payload))
             self._turns[topic.thing] = task
@@ -346,6 +355,7 @@ class _MqttRequests:
         except ValueError as error:
             await self._core.warn(None, str(error))
             return None
+
         device = self._core.device(topic.thing)
         if device is None:
             # Before the first reading of the devices, a device does not count as unknown. It repeats its request.
@@ -353,6 +363,7 @@ class _MqttRequests:
             if has_read and str(topic.thing) != PROBE:
                 await self._core.warn(None, f"a message in the name of device {topic.thing}, which is not of this site")
             return None
+
         reason = ""
         if device.is_banned:
             reason = "a message of a banned device"
@@ -401,6 +412,7 @@ class _MqttRequests:
         except ValueError as error:
             await self._core.warn(thing, f"an event is refused: {error}")
             return
+
         try:
             index = await self._core.event(thing, text=event.text, statement=event.statement, counter=event.seq)
             answer = event_accepted(event.seq, index)
@@ -409,6 +421,7 @@ class _MqttRequests:
         except BlockOTAError as error:  # the device repeats an event that is not answered
             self._context.log("mqtt", "failed", device=thing, why=error.why or error.what)
             return
+
         await self.connection.publish(event_answers(thing), answer)
 
 

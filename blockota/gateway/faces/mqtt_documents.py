@@ -73,9 +73,11 @@ class DocumentMaker:
             "delta": self._delta(offer, running),
             "content": _content(offer),
         }
+
         fields = {name: value for name, value in fields.items() if value is not None}
         if self.key is None:
             return fields
+
         claims = {**fields, "thing": str(device), "job": str(offer.job), "gateway": str(self.gateway)}
         key_id = str(self.gateway)
         return fields | {"jws": sign_token(claims, kind=DOCUMENT_KIND, key_id=key_id, sign=self.key.sign_digest)}

@@ -65,9 +65,11 @@ class JobDesk:
         offers = self._offers(thing)
         if not offers:
             return {}
+
         offer = offers[0]
         await self._was_told(thing, offer)
         await self.core.progress(thing, offer.job)
+
         execution, now = self._execution(thing, offer), self.clock()
         if execution.status is JobStatus.QUEUED:
             started = replace(execution, status=JobStatus.IN_PROGRESS, version=execution.version + 1)
@@ -94,6 +96,7 @@ class JobDesk:
             if fields.get("includeJobDocument") is False:
                 del described["jobDocument"]
             return {"execution": described}
+
         if job == NEXT_JOB:
             return {}
         return {"execution": self._known(thing, job)[1].as_fields()}
@@ -103,11 +106,14 @@ class JobDesk:
         update = JobUpdate.parse(fields)
         offer = next((one for one in self._offers(thing) if str(one.job) == job), None)
         product, before = (offer.release.product, self._execution(thing, offer)) if offer else self._known(thing, job)
+
         is_repeated = (before.status, before.details) == (update.status, update.details)
         if is_repeated and before.status.is_end:  # the answer to the first request was lost
             return self._answer(before, update, offer)
+
         self._check(before, update)
         await self._inform_core(thing, before.job, product, update)
+
         now = self.clock()
         after = replace(
             before,
@@ -140,6 +146,7 @@ class JobDesk:
         reason = update.details.get("reason", "")
         statement = update.receipt
         until = update.number("postponedUntil")
+
         if update.status is JobStatus.SUCCEEDED:
             # A single call: a gateway that is killed between two calls would not recognise the repeated update.
             report = _report(update, product, statement)
@@ -152,6 +159,7 @@ class JobDesk:
         else:
             is_refusal = update.status is JobStatus.REJECTED
             is_taken = await self.core.outcome(thing, job, succeeded=False, reason=reason, is_refusal=is_refusal)
+
         if not is_taken:
             why = "the job may not be postponed" if until is not None else "the job is not the present one"
             raise RejectedRequestError(RejectCode.INVALID_TRANSITION, why, is_warned=False)
@@ -207,6 +215,7 @@ def _report(update: JobUpdate, product: str, statement: bytes | None) -> Report 
     """
     image = update.details.get("sha256")
     digest = bytes.fromhex(image) if image is not None else None
+
     if digest is None and statement is not None:
         try:
             digest = DeviceStatement.decode(SignedStatement.decode(statement).payload).image
@@ -214,6 +223,7 @@ def _report(update: JobUpdate, product: str, statement: bytes | None) -> Report 
             raise RefusedError("the receipt is refused", why=str(error)) from error
     if digest is None:
         return None
+
     return Report(
         image=digest,
         product=product,

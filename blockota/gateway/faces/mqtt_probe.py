@@ -40,11 +40,14 @@ async def check_access(gateway: BrokerConnection, as_probe: Connect, as_stranger
         RefusedError: the broker lets a device read or send another device's messages.
         MessagingError: the broker is out of reach, or refuses the probe's connection or subscription.
     """
+    # (1) A client without a user name must be refused.
     try:
         async with as_stranger():
             raise _refused("it accepts clients without a user name")
     except MessagingError:
         pass
+
+    # (2) The probe must receive its own messages, and no other device's.
     async with as_probe() as probe:
         granted = [await probe.subscribe(topic) for topic in _LISTENED]
         if not granted[-1]:  # a cluster without a leader refuses for some seconds
@@ -56,6 +59,8 @@ async def check_access(gateway: BrokerConnection, as_probe: Connect, as_stranger
         for message in await _until(probe.messages(), notify_next(PROBE), "does not deliver a device's own messages"):
             if message.topic != notify_next(PROBE):
                 raise _refused(f"a device received a message with the topic {message.topic!r:.80}")
+
+        # (3) The gateway must receive what the probe sends in its own name, and nothing in another name.
         for thing in (_OTHER, PROBE):
             await probe.publish(_SENT.format(thing), b"")
         arrived = await _until(gateway.messages(), _SENT.format(PROBE), "does not take a device's own messages")

@@ -63,6 +63,7 @@ class ShadowDesk:
             wanted[product] = _same_or_new(before.get(product), self.documents.document(thing, offer))
         if wanted == before:
             return shadow
+
         desired = {"configuration": wanted} if wanted else {}
         after = replace(shadow, version=shadow.version + 1, desired=desired)
         self.store.put_shadow(thing, after)
@@ -82,10 +83,12 @@ class ShadowDesk:
             raise RejectedRequestError(INVALID, "the request has no object state.reported")
         if state.get("desired") is not None:
             raise RejectedRequestError(FORBIDDEN, "only the gateway writes state.desired")
+
         version = self.store.shadow(thing).version
         if fields.get("version") not in (None, version):
             why = f"the version is {version}, not {fields['version']!r:.20}"
             raise RejectedRequestError(CONFLICT, why, is_warned=False)
+
         change: dict[str, Any] = state.get("reported") or {}
         reported = ReportedState.parse(change)
         merge(self.store.shadow(thing).reported, change)

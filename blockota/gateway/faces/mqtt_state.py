@@ -46,6 +46,7 @@ class ThingStore:
     def __init__(self, path: Path) -> None:
         self._file = SqliteFile(path, _MARK, _TABLES, is_owner=False)
         self._executions: defaultdict[int, dict[str, JobExecution]] = defaultdict(dict)
+
         executions = self._file.execute("SELECT thing, product, fields FROM execution")
         shadows = self._file.execute("SELECT thing, version, desired, reported FROM shadow")
         published = self._file.execute("SELECT entries FROM published")

@@ -56,16 +56,19 @@ class BlockBodies:
             raise WrongBlockError(f"a body of more than {LARGEST_BODY:,} bytes", REQUEST_ENTITY_TOO_LARGE)
         if block is None:
             return payload
+
         if block.size_exponent == _RESERVED:
             raise WrongBlockError("the block's size exponent 7 is reserved", BAD_REQUEST)
         if len(payload) > block.size or (block.more and len(payload) != block.size):
             raise WrongBlockError(f"a block of {block.size} bytes has {len(payload)}", BAD_REQUEST)
+
         named = request.code, request.opt.uri_path, request.opt.uri_query
         if start == 0:
             resource, body = named, b""
         if (resource, len(body)) != (named, start):
             why = f"the block {block.block_number} does not follow the blocks before it"
             raise WrongBlockError(why, REQUEST_ENTITY_INCOMPLETE)
+
         body += payload
         if not block.more:
             return body

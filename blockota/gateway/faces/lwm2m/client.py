@@ -88,9 +88,11 @@ class DeviceClient:
             answer = await self._ask(Message(code=GET, uri_path=_texts(path), accept=accept, block2=wanted))
             if not answer.code.is_successful():
                 return None
+
             block = answer.opt.block2
             if block is not None and block.start != len(payload):
                 raise ValueError(f"block {block.block_number} of the answer is not the requested block")
+
             payload += answer.payload
             if len(payload) > LARGEST_VALUE:
                 raise ValueError(f"the value is longer than {LARGEST_VALUE} bytes")

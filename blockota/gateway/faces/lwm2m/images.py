@@ -51,6 +51,7 @@ class ImageBlocks:
             return Message(code=NOT_FOUND)
         if request.code is not GET:
             return Message(code=METHOD_NOT_ALLOWED)
+
         descriptor, size = file
         wanted = request.opt.block2
         number, exponent = (wanted.block_number, wanted.size_exponent) if wanted else (0, _LARGEST_BLOCK)
@@ -59,6 +60,7 @@ class ImageBlocks:
         offset = number * length
         if exponent > _LARGEST_BLOCK or offset >= max(size, 1):
             return Message(code=BAD_OPTION, payload=WRONG_BLOCK.encode())
+
         response = Message(code=CONTENT, payload=os.pread(descriptor, length, offset))
         response.opt.content_format = OPAQUE
         # A client that resumes with another image's blocks sees another ETag.
@@ -78,6 +80,7 @@ class ImageBlocks:
         if digest in self._files:
             self._files.move_to_end(digest)
             return self._files[digest]
+
         path = self._find(digest)
         if path is None:
             return None
@@ -85,6 +88,8 @@ class ImageBlocks:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return None
+
+        # The file that was not used for the longest time is closed.
         self._files[digest] = descriptor, os.fstat(descriptor).st_size
         if len(self._files) > _OPEN_FILES:
             os.close(self._files.popitem(last=False)[1][0])
@@ -124,11 +129,13 @@ class ImageSocket(asyncio.DatagramProtocol):
             return _reply(Message(code=EMPTY), RST, request.mid)
         if not request.code.is_request() or request.mtype not in (CON, NON):
             return None
+
         path = request.opt.uri_path
         is_image = path[:1] == (FOLDER,)
         answer = self._blocks.answer(request, path[1:]) if is_image else Message(code=NOT_FOUND)
         if is_image:
             self._served(host, request, answer)
+
         answer.token = request.token
         if request.mtype is CON:
             return _reply(answer, ACK, request.mid)

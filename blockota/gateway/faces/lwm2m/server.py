@@ -79,6 +79,7 @@ def create(table: SettingsTable, context: FaceContext) -> Lwm2mFace:
         raise table.unusable("listen", f"{host!r:.60} is not an IP address") from error
     if address.is_unspecified:
         raise table.unusable("listen", "answers must leave from the address at which a device asks: name one address")
+
     is_secure = find_spec("DTLSSocket") is not None
     if not is_secure and not address.is_loopback:
         missing = missing_package(f"cannot serve LwM2M on {host}", "DTLSSocket", "dtls")
@@ -86,9 +87,11 @@ def create(table: SettingsTable, context: FaceContext) -> Lwm2mFace:
             why="devices cannot be authenticated without the package DTLSSocket",
             remedy=f"listen on 127.0.0.1, or {missing.remedy}",
         )
+
     block = table.number("block", 64)
     if block not in _EXPONENTS:
         raise table.unusable("block", f"{block} is not one of {', '.join(map(str, _EXPONENTS))}")
+
     shown = f"[{host}]" if address.version == 6 else host  # noqa: PLR2004 - the version of IP
     session = SessionSettings(
         images=table.text("images") or f"coap://{shown}:{port}/{FOLDER}/",
@@ -153,6 +156,7 @@ class Lwm2mFace:
         where = self._listening
         # aiocoap's own messages go to the service's log only if they are defects.
         logging.getLogger("coap-server").setLevel(logging.ERROR)
+
         loop, sending = asyncio.get_running_loop(), None
         try:
             plain, _ = await loop.create_datagram_endpoint(
@@ -160,6 +164,7 @@ class Lwm2mFace:
             )
         except OSError as error:
             raise listen_error(where.host, where.port, error) from error
+
         try:
             self._coap = await self._listen()
             scheme = "coaps" if where.is_secure else "coap, without DTLS"
@@ -201,12 +206,14 @@ class Lwm2mFace:
         site.add_resource(["events"], _Handled(shared, self._log_event, self._refuse_block))
         site.add_resource(["readings"], _Handled(shared, self._take_reading, self._refuse_block))
         site.add_resource([FOLDER], _HandledBelow(shared, self._serve_image, self._refuse_block))
+
         host, port = self._listening.host, self._listening.port
         # The DTLS transport adds 1 to the port, the distance of the two registered ports.
         transport: dict[str, Any] = {"bind": (host, port + 1), "transports": ["simplesocketserver"]}
         if self._listening.is_secure:
             keys = _SharedKeys(self._core, self._warn_later)
             transport = {"bind": (host, port), "transports": ["tinydtls_server"], "server_credentials": keys}
+
         try:
             context: ServerContext = await ServerContext.create_server_context(site, **transport)
         except OSError as error:
@@ -256,9 +263,11 @@ class Lwm2mFace:
         named = [one for one in self._registered.values() if (one.id,) == request.opt.uri_path]
         if not named or named[0].registration.is_over(now):
             return Message(code=NOT_FOUND)  # the device registers again
+
         known, number = named[0], named[0].registration.number
         if refusal := await self._check_identity(request, number):
             return refusal
+
         if request.code is DELETE:
             self._end(number)
             return Message(code=DELETED)
@@ -275,11 +284,13 @@ class Lwm2mFace:
         """Log an event of a registered device."""
         if request.code is not POST:
             return Message(code=METHOD_NOT_ALLOWED)
+
         number = self._sender(request)
         if number is None:
             return await self._refuse(None, "event refused: the device is not registered", FORBIDDEN)
         if refusal := await self._check_identity(request, number):
             return refusal
+
         try:
             event = ThingEvent.decode(request.payload)
             index = await self._core.event(number, text=event.text, statement=event.statement, counter=event.seq)
@@ -419,6 +430,7 @@ class _SharedKeys:
         except ValueError as error:
             self._warn(None, f"DTLS refused: {error}")
             raise KeyError(identity) from error
+
         key = self._core.shared_key(NAME, number)
         if key is None:
             known = self._core.device(number) is not None
@@ -453,6 +465,7 @@ class _Handled(Resource):
             return await self._refuse(request, str(error), error.code)
         if body is None:
             return Message(code=CONTINUE, block1=block)
+
         answer = await self._handle(request.copy(payload=body))
         if block is not None:
             answer.opt.block1 = block

@@ -102,6 +102,7 @@ class DeviceSession:
         self._core, self._context, self._settings = core, context, settings
         self._client, self._registration = client, registration
         self._number = registration.number
+
         self._view = FirmwareView()
         self._reported: Report | None = None
         self._sent: int | None = None
@@ -201,6 +202,7 @@ class DeviceSession:
             if tries == _READINGS:
                 raise ValueError(f"{_shown(_ALL['version'][0])}: the value changed while the resources were read")
             found = await self._read_all(resources)
+
         known = {name: value for name, value in found.items() if value is not None}
         self._view = replace(self._view if resources is _CHANGING else FirmwareView(), **known)
         if len(self._view.image or bytes(_SHA256_SIZE)) != _SHA256_SIZE:
@@ -240,12 +242,16 @@ class DeviceSession:
         """Pass the device's reports to the core: first a failed try, then the running image."""
         view, number = self._view, self._number
         delivery = self._core.state(number)
+
+        # (1) A failed try. A device that cannot pull from the URI gets the image pushed, which is not a failure.
         failure = failure_of(view, self._core.offer(number), delivery)
         if failure and view.result in UNABLE_TO_PULL and self._pushed != delivery.job:
             self._pushes, failure = True, ""
         if failure:
             is_refusal = view.result in REFUSALS
             await self._core.outcome(number, delivery.job, succeeded=False, reason=failure, is_refusal=is_refusal)
+
+        # (2) The running image, if the device has sent a message or the report has changed.
         report = Report(
             image=view.image,
             version=view.version or None,
@@ -256,6 +262,8 @@ class DeviceSession:
         if (view.version or view.image) and (is_anew or report != self._reported):
             self._reported = report
             await self._core.reported(number, report)
+
+        # (3) A try that the device has forgotten: it restarted, or the transfer was interrupted.
         delivery = self._core.state(number)
         if self._is_new and not self._pushes and is_lost(view, delivery):
             reason = "the device registered again without the image"
@@ -270,6 +278,7 @@ class DeviceSession:
         ways = [self._write_uri, self._push]
         if self._pushes or self._view.delivery == PUSH_ONLY:
             ways.reverse()
+
         codes = []
         for way in ways:
             code = await way(offer)
@@ -277,6 +286,7 @@ class DeviceSession:
                 self._sent, self._pushes = offer.job, False
                 return
             codes.append(code)
+
         reason = f"the device refuses the URI and the image: {' and '.join(str(code.dotted) for code in codes)}"
         is_refusal = REQUEST_ENTITY_TOO_LARGE in codes
         await self._core.outcome(self._number, offer.job, succeeded=False, reason=reason, is_refusal=is_refusal)

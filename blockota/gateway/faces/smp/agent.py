@@ -332,6 +332,7 @@ async def find_agent(board: SmpBoard) -> BoardAgent | None:
         raise
     except BoardError:
         return None
+
     match answer.items:
         case {"board": str(name), "id": bytes(unique_id), "digest": bytes(digest), "proof": str(proof)}:
             return BoardAgent(board, AgentIdentity(plain(name), unique_id, digest, plain(proof)))

@@ -160,10 +160,12 @@ class SmpBoard:
             empty = first if offset == 0 else type(first)(off=offset, data=b"")
             seconds = self._line.answer if offset else self._line.erase
             answer = await self.ask(self._filled(empty, content), what, seconds=seconds)
+
             if answer.off is None or not 0 <= answer.off <= len(content):
                 raise LinkError(f"the board did not {what}", why=f"the board requests the invalid offset {answer.off}")
             if answer.match is False:
                 raise BoardError(f"the board did not {what}", why="the board computed another SHA-256")
+
             repeats = 0 if answer.off > offset else repeats + 1
             if repeats == _MAX_REPEATS:
                 why = f"the upload makes no progress: the board requests the offset {answer.off} repeatedly"
@@ -222,6 +224,7 @@ class SmpBoard:
             answer = await self._client.request(request, timeout_s=seconds)
         if _is_success(answer) and getattr(answer, "rc", None) in (None, 0):
             return answer
+
         code = getattr(answer, "rc", None) if getattr(answer, "err", None) is None else answer.err.rc
         number, name = int(code) if isinstance(code, int) else "?", getattr(code, "name", "")
         error = f"{name} ({number})" if name else str(number)
@@ -252,6 +255,7 @@ async def open_board(line: SmpLine) -> AsyncIterator[SmpBoard]:
         address, number = udp_address(address)
         transport = _UdpTransport(number)
     client = SMPClient(transport, address, timeout_s=line.answer)
+
     try:
         with _translated(f"cannot reach the board at {line.port}"):
             await client.connect()
@@ -280,6 +284,7 @@ def udp_address(port: str) -> tuple[str, int]:
             why="it is not udp:ADDRESS or udp:ADDRESS:PORT with an IP address",
             remedy="write the port in the form udp:127.0.0.1:1337",
         ) from error
+
     if not (host.is_loopback or host.is_private) or host.is_unspecified:
         raise UsageError(
             f"the port {port:.60} cannot be used",

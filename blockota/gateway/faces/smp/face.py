@@ -63,12 +63,14 @@ class SmpSettings:
             if port.startswith("udp:"):
                 udp_address(port)
             ports[number] = port
+
         if not ports:
             raise UsageError(
                 "[gateway.smp] has no devices",
                 why="the face serves the boards that the table [gateway.smp.devices] names",
                 remedy='add the table [gateway.smp.devices] with lines such as 300 = "/dev/ttyACM0"',
             )
+
         return cls(
             {number: SmpLine(port, speed) for number, port in ports.items()},
             poll=table.seconds("poll", 60),
@@ -125,6 +127,7 @@ class SmpFace:
                 failure = self._note(number, error, failure)
             except BlockOTAError as error:  # the core refused the report, and logged why
                 failure, pause = self._note(number, error, failure), settings.poll
+
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._changed[number].wait()

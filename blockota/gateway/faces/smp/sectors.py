@@ -64,6 +64,7 @@ async def fault_of_pages(
         if mac_key is None:
             raise
         return f"{error.what}: {error.why}"
+
     content = [image[page * PAGE_SIZE : (page + 1) * PAGE_SIZE].ljust(PAGE_SIZE, b"\xff") for page in pages]
     if digest != hashlib.sha256(nonce + b"".join(content)).digest():
         return f"the pages {', '.join(map(str, sorted(pages)))} do not have the content of the image"
@@ -100,6 +101,7 @@ def read_mac_keys(folder: Path, numbers: Iterable[int]) -> dict[int, bytes]:
             text = path.read_text(encoding="ascii", errors="replace").strip()
         except OSError as error:
             raise UsageError(f"the MAC key {path} cannot be read", why=str(error.strerror)) from error
+
         if not _SECRET.fullmatch(text):
             raise UsageError(f"the file {path} is not a MAC key", why="64 hexadecimal digits are required")
         keys[number] = bytes.fromhex(text)

@@ -54,6 +54,7 @@ class AgentSession:
                 why="this gateway has no key",
                 remedy="set identity_key in the table [gateway] of the settings",
             )
+
         signed = hashlib.sha256(_OFFER + self.nonce + self.id + digest).digest()
         try:
             await self.agent.open_offer(digest, key.sign_digest(signed))

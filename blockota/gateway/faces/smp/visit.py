@@ -211,9 +211,11 @@ class SmpVisit:
         is_due = notes.checked is None or not is_same or now - notes.checked[1] >= self.rules.check
         if not (is_due or notes.wrong_pages) or not slots.active.is_confirmed:
             return
+
         image = await asyncio.to_thread(self.digests.image_of, digest)
         if image is None:
             return
+
         pages = notes.wrong_pages if is_same and notes.wrong_pages else draw_pages(len(image))
         try:
             fault = await self._fault_of_pages(agent, image, pages)
@@ -223,6 +225,7 @@ class SmpVisit:
             fault = ""
             if not is_same:
                 notes.log("pages not checked", why=f"{error.what}: {error.why}")
+
         if fault and not notes.wrong_pages:
             await self.core.warn(self.number, f"the board does not count as running the release: {fault}")
         notes.checked, notes.wrong_pages = (digest, now), pages if fault else ()
@@ -256,6 +259,7 @@ class SmpVisit:
                         break
                     kept = one.event.number
                     accepted += [one] if state is EventState.LOGGED else []
+
                 await self._report_signed(accepted, slots)
                 if kept > before:
                     await agent.acknowledge(kept)
@@ -334,8 +338,10 @@ class SmpVisit:
         """Write an image to the second slot, mark it for a test, and reset the board. Returns whether it was reset."""
         image = await asyncio.to_thread(offer.path.read_bytes)
         digest = image_digest(image)
+
         await self._authorise(agent, digest)
         await self.core.offered(self.number, offer.job)
+
         try:
             if slots.other is None or slots.other.digest != digest:
                 slots = await self._stored(offer, image, slots, agent)
@@ -350,6 +356,7 @@ class SmpVisit:
         except BoardError as error:
             await self.core.outcome(self.number, offer.job, succeeded=False, reason=f"{error.what}: {error.why}")
             raise
+
         if is_stored:
             return await self._reset(offer.job)
         reason = "the second slot of the board has another digest than the release"
@@ -384,6 +391,7 @@ class SmpVisit:
                 why = "the device has a key on record, and the board has no secure element in use"
                 await self.core.warn(self.number, why)
             return
+
         try:
             session = await open_session(agent, self._key, time=self.core.time())
             await session.offer(digest, self.rules.identity_key)
@@ -405,6 +413,7 @@ class SmpVisit:
                 self.notes.log("patch refused", why=f"{error.what}: {error.why}")
             else:
                 return
+
         await self._send(offer, self.board.upload(image))
 
     def _delta(self, offer: DeviceOffer, base: bytes | None) -> DeltaOffer | None:
