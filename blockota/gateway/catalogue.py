@@ -187,6 +187,7 @@ class ImageCatalogue:
             return None
 
         name = (Component(answer.chain_id, answer.contract, answer.requested), release, answer.product)
+        # A file with another inode, size or time may have another content, and is proven again.
         state = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
         if self._proven.get(name) != state:
             try:

@@ -155,6 +155,7 @@ class CommandDesk:
         row = next(iter(self._file.execute(statement, (thing, answer.id))), None)
         if row is None or row[5] == CommandState.WAITING:
             raise RefusedError("the answer is refused", why=f"the device got no command {answer.id!r}")
+
         state = CommandState(row[5])
         if state == answer.state:
             return

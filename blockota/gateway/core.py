@@ -28,17 +28,7 @@ from blockota.gateway.judgement import Judge, after, statement_digest
 from blockota.gateway.planning import FIRMWARE, Slot
 from blockota.gateway.state import GatewayState, StateChanges
 from blockota.gateway.steady_time import SteadyTime
-from blockota.model.delivery import (
-    Delivery,
-    EntryFacts,
-    Event,
-    Offered,
-    Outcome,
-    Postponed,
-    Progress,
-    Retried,
-    Stage,
-)
+from blockota.model.delivery import Delivery, EntryFacts, Event, Offered, Outcome, Postponed, Progress, Retried, Stage
 from blockota.model.receipt import POSTPONES, EntryKind, printable
 from blockota.model.target import GroupPolicy
 
@@ -78,7 +68,7 @@ class Core:
     """
 
     def __init__(self, site: UUID, state: GatewayState, *, clock: Clock) -> None:
-        self._site, self._state = site, state
+        self._state = state
         self._time = SteadyTime(clock, last=state.time)
         self._fleet = Fleet(state.devices(), state.deliveries(), first_attempt=state.first_attempt)
         self._faces: list[Face] = []
@@ -204,7 +194,7 @@ class Core:
                 self._fleet.delay(work, missed)
                 await self._finish(work)
 
-            # (2) A clock that disagrees with the chain is logged once.
+            # (2) A jump of the machine's clock is logged once.
             if (doubt := self._time.doubt) and not self._has_doubt:
                 await self.warn(None, f"the clock differs by {doubt} seconds from the time that the gateway counted")
             self._has_doubt = bool(doubt)
@@ -375,9 +365,8 @@ class Core:
             number: number of the device; None if it is unknown.
             reason: the text of the warning.
         """
-        now = self._time()
-        number = number if number is not None and self.device(number) else None
-        if entries := self._maker.warning(number, reason, now):
+        now, known = self._time(), number if number is not None and self.device(number) else None
+        if entries := self._maker.warning(known, reason, now):
             await self._state.commit(StateChanges(now, entries=entries))
 
     async def _answered(self, number: int, job: int, event: Event) -> bool:

@@ -183,6 +183,7 @@ class Fleet:
         while self._alarms and self._alarms[0][0] <= now:
             time, number = heapq.heappop(self._alarms)
             member = self._members[number]
+            # An alarm that an earlier alarm has replaced stays in the heap, and is skipped here.
             if member.alarm == time:
                 member.alarm = None
                 found.append(number)
@@ -203,6 +204,7 @@ class Fleet:
         """Extend the timeouts and pauses of all deliveries, except deliveries that a device has postponed."""
         for number, member in self._members.items():
             for name, delivery in member.deliveries.items():
+                # A postponed delivery waits for a time that the device has named.
                 if delivery.wake is not None and delivery.stage is not Stage.POSTPONED:
                     self._put(work, number, name, delivery, replace(delivery, wake=delivery.wake + seconds))
             self._set_alarm(number)
@@ -250,6 +252,7 @@ class Fleet:
             return
         self._member(number).deliveries[slot] = after
         work.deliveries[number, slot] = after
+        # A face learns of a new or changed offer, of another try, and of the end of an offer.
         if (before.offer, before.attempt) != (after.offer, after.attempt) and (before.offer or after.offer):
             work.notified[number] = None
 

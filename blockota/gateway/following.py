@@ -82,6 +82,7 @@ class Following:
             with self._translated(f"producer chain {name}"):
                 chain = self._producers.get(name) or open_chain()
                 self._producers[name] = chain
+                # The confirmed reading is stored first: it stays valid if the next call fails.
                 self._readings[name] = reading = chain.read(wanted)
                 self._readings[name] = chain.with_newest(reading)
 
@@ -130,6 +131,7 @@ class Following:
         unsaved = self._unsaved
         if unsaved and (is_last or time.monotonic() - unsaved[1] > _SAVE_AFTER):
             self._snapshot.save(unsaved[0])
+            # Another thread may have stored a newer reading in the meantime.
             if self._unsaved is unsaved:
                 self._unsaved = None
 
@@ -204,6 +206,7 @@ class FileFinder:
         try:
             self._catalogue.find(file, self._sources(file.component), observer=observer)
         except BlockOTAError as error:
+            # Each further failure doubles the pause.
             pause = min(2 * self._pauses[file][1], _LONGEST_PAUSE) if file in self._pauses else _FIRST_PAUSE
             self._pauses[file] = (self._clock() + pause, pause)
             self._lines.state(str(file), sentence(error))

@@ -73,6 +73,7 @@ class Judge:
                 return JudgedReport(record)
             unknown = f"the device states the version {report.version:.60}, which no release has"
             return JudgedReport(record, warning=unknown)
+        # Only a face that has read the flash itself may report level C.
         if report.level is EvidenceLevel.C and self.device.face != FLASH_READER:
             raise _refused(f"the face {self.device.face or '?'} cannot read the device's flash")
 
@@ -127,13 +128,16 @@ class Judge:
         except ValueError as error:
             raise _refused(f"the device's statement cannot be read: {error}") from error
 
+        # (1) The device signed it, and signed a statement of this type.
         self._require_signature(signed)
         if signed.type != kind:
             raise _refused(f"the statement has the type {signed.type!r:.60}, not {kind}")
 
+        # (2) It is new. A replayed statement has an old counter, or a nonce that is no longer accepted.
         self._require_fresh(statement.counter)
         if statement.nonce not in self.nonces:
             raise _refused("the statement contains another nonce than the gateway's")
+        # (3) It is about the image that the device reports.
         if statement.image != image:
             raise _refused("the device signed another image than it reports")
         return statement
@@ -177,6 +181,7 @@ class Judge:
             return report.image
         if report.image is None:
             return slot.image_of(report.version, running)
+        # An image that no release has cannot contradict a version.
         versions = sorted(str(release.version) for release in slot.releases.get(report.image, ()))
         if versions and report.version not in versions:
             stated = f"the device states the version {report.version:.60}"

@@ -172,6 +172,7 @@ def device_plans(settings: GatewaySettings) -> dict[int, DevicePlan]:
     """
     if settings.listen and (found := ask_plans(settings.listen)):
         return found
+
     readings = SnapshotFile(settings.folder / _READINGS_NAME, settings.identity).load()
     if readings is None:
         return {}

@@ -80,6 +80,7 @@ class Slot:
         for product in self.products:
             images = {one.image for one in product.candidates if str(one.release.version) == version}
             found |= {(product.component, image) for image in images}
+        # Several products may use the same version number.
         images = {image for component, image in found if component in components} or {image for _, image in found}
         return images.pop() if len(images) == 1 else None
 
@@ -156,6 +157,7 @@ class Plan:
         """Choose the target of a component of a device."""
         key = id(slot), condition, tuple(one.number for one in orders)
         known = self._choices.get(key)
+        # A choice is valid until its own next change.
         if known is None or now < known.made or (known.choice.changes_at or now + 1) <= now:
             choice = choose(condition, slot.products, orders, policy=slot.policy, now=now)
             known = self._choices[key] = _KnownChoice(choice, now)

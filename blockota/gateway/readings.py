@@ -101,6 +101,7 @@ class ReadingDesk:
         Raises:
             StoreError: the outbox cannot be written.
         """
+        # If the share of every validator is full, the gateway's own readings are written all the same.
         for validator in self._open_validators() or self._validators:
             self._outbox.put(validator, _METHOD, [one.as_fields() for one in readings], member=_MEMBER)
             self._counts[validator] += len(readings)
@@ -141,12 +142,14 @@ class ReadingDesk:
 
     async def _write_all(self, readings: Sequence[SensorReading]) -> None:
         trouble = ""
+
         while True:
             try:
                 await asyncio.to_thread(self.put, readings)
             except StoreError as error:
                 trouble = f"{error.what}: {error.why}"
                 self._note(trouble)
+                # The devices have not been answered, so the write is repeated until the disk works.
                 await asyncio.sleep(_PAUSE)
             else:
                 if trouble:

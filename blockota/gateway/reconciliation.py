@@ -52,6 +52,7 @@ def _learn(state: GatewayState, entries: list[tuple[int, LogEntry]], size: int) 
     deliveries = {(device, slot): delivery for device, slot, delivery in state.deliveries()}
     records, events = state.devices(), list[tuple[int, int, bytes, int]]()
     for index, entry in entries:
+        # Only entries about the running image change the state of a delivery.
         if entry.kind.names_running_image and entry.device:
             is_configuration = entry.kind is EntryKind.CONFIGURATION and entry.release is not None
             slot = entry.release.product if is_configuration and entry.release else FIRMWARE

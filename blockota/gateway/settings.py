@@ -157,6 +157,7 @@ def _groups(table: SettingsTable | None) -> tuple[GroupSettings, ...]:
                 )
             seen[member] = group.name
 
+    # The default group comes last, because it takes every device that no other group lists.
     named = [group for group in groups if group.name != DEFAULT_GROUP]
     rest = next((group for group in groups if group.name == DEFAULT_GROUP), GroupSettings())
     return (*named, rest)

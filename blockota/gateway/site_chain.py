@@ -132,7 +132,9 @@ class SiteChain:
 
     def _note(self, event: DecodedEvent) -> None:
         """Record what an event changed."""
+        # An event names only what has changed; the records themselves are read afterwards.
         known, found = self._known, event.arguments
+
         if event.contract == "UpdateOrders":
             if event.log not in known.orders:
                 known.orders.append(event.log)
@@ -158,6 +160,7 @@ class SiteChain:
     def _read_devices(self, at: int) -> None:
         known = self._known
         own = known.words.get(self._identity.bytes, set())
+        # Only blocks of devices that belong to this site and have changed are read.
         words = sorted(known.dirty & own)
         read = self._devices.devices_in(words, block=at) if words else ()
         kept = {number: one for number, one in known.devices.items() if number // BLOCK in own}
@@ -186,6 +189,7 @@ class SiteChain:
             if order.group not in known.groups:
                 known.groups[order.group] = self._orders.group(order.group, block=block.number)
             group = known.groups[order.group]
+            # Without the list, the gateway cannot know whether its devices are members.
             if group and group.kind is GroupKind.LIST and group.value not in lists:
                 unknown.append(group.name)
             elif group and (members := self._members(order, group, lists)):

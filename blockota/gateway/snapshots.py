@@ -83,6 +83,7 @@ class SnapshotFile:
 
     def _write(self, path: Path, value: Any) -> None:
         content = {"format": _FORMAT, "identity": str(self._identity), "readings": encode(value)}
+        # Losing the file costs only the time of a new reading.
         with suppress(OSError):
             write_durable(path, json.dumps(content).encode(), mode=0o600)
 
@@ -91,6 +92,7 @@ class SnapshotFile:
             content = json.loads(path.read_bytes())
             is_ours = (content["format"], content["identity"]) == (_FORMAT, str(self._identity))
             return decode(kind, content["readings"]) if is_ours else None
+        # Without a usable file, the gateway reads its chains from the beginning.
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
@@ -144,6 +146,7 @@ def decode(kind: Any, raw: Any) -> Any:
 
 def _decode_generic(origin: Any, arguments: tuple[Any, ...], raw: Any) -> Any:
     if origin in (typing.Union, types.UnionType):
+        # The only unions in these types are optional values.
         return None if raw is None else decode(arguments[0], raw)
     if origin is tuple and arguments[-1] is not Ellipsis:
         return tuple(decode(one, part) for one, part in zip(arguments, raw, strict=True))

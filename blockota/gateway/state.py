@@ -280,6 +280,7 @@ class GatewayState:
     def issue_token(self, face: str, devices: Sequence[int]) -> str:
         """Create a random token with which a face accepts each of the given devices."""
         token = secrets.token_urlsafe(32)
+        # The file contains only hashes of tokens, so a copy of the file authenticates no device.
         digest = hashlib.sha256(token.encode()).digest()
         with self._transaction() as database:
             rows = [(device, face, _TOKEN, digest) for device in devices]

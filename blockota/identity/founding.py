@@ -183,6 +183,7 @@ class ServiceFounding:
         own |= {"key": new.key} if new.key else {}
 
         log = {"folder": f"{new.kind}/log", "origin": new.origin, "key": places[1]}
+        # The former settings stay as they are; the tables are added after them.
         text = "".join([toml_table(new.kind, own | dict(values)), *tables, toml_table("log", log)])
         write_result(self._path, self._before.rstrip() + b"\n" * bool(self._before.strip()) + text.encode())
 

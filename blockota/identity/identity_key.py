@@ -81,6 +81,7 @@ def _private_key(kind: str, place: str, environment: Mapping[str, str]) -> Ellip
             return private
         raise UsageError(f"the file {place} is not {_NAME}", why="a P-256 key is required")
 
+    # An argument that is itself a key must not appear in a message.
     if kind != "env" or not place or _SECRET.fullmatch(place):
         raise UsageError(
             f"{_NAME} cannot be found",

@@ -226,6 +226,7 @@ class RequestReceiver:
         name = request.sender, request.name
         verdict = judge(request, reading, self._receiver, now=now, seen=_Seen(self._parts.state, taken))
         if verdict.fault:
+            # Only the first copy of a proven request counts as the sender's own fault.
             kind = reading.identity.kind if reading.identity else None
             is_proven = verdict.is_proven and self._is_first(request, now)
             case.refuse(verdict.fault, verdict.detail, reason=verdict.fault.reason(kind), is_proven=is_proven)
@@ -251,6 +252,7 @@ class RequestReceiver:
         if not requests:
             return
         try:
+            # All accepted requests of the batch share one flush to the disk.
             outcomes = self._keep(requests)
         except BlockOTAError as error:
             for case in cases:

@@ -134,6 +134,7 @@ class IdentityReader:
 
         with self._lock:
             known = self._head
+            # An older block could lack a ban that was read before.
             if known and head.number < known.number and head.time <= known.time:
                 why = f"its newest block is {head.number}, and block {known.number} was read before"
                 raise ChainError("the node is behind", why=why, remedy="wait, or use another node")
@@ -148,6 +149,7 @@ class IdentityReader:
 
     def _newest(self) -> BlockHead:
         if not self._is_watched and self._clock() - self._refreshed_at >= INTERVAL:
+            # Without a new block, the last one is used; the caller checks its age.
             with suppress(ChainError):
                 self.refresh()
         if self._head is None:
@@ -158,6 +160,7 @@ class IdentityReader:
         if uuid not in self._records:
             contract = self._opened()
             self._check_watch()
+            # Any sender can name any UUID, so the number of records in memory is limited.
             if len(self._records) >= _MOST:
                 self._records.clear()
             with self._asking():

@@ -129,6 +129,7 @@ class RequestOutbox:
         if (largest := max((len(row[3].encode()) for row in rows), default=0)) > self._room:
             why = f"it has {largest:,} bytes of JSON, and a request has room for {self._room:,}"
             raise RefusedError("the item cannot be sent", why=why, remedy="send it in parts")
+
         with self._file.transaction() as database:
             statement = "INSERT INTO item (receiver, method, member, body, expires) VALUES (?, ?, ?, ?, ?)"
             database.executemany(statement, rows)
@@ -146,6 +147,7 @@ class RequestOutbox:
                 return None
             _, method, member, body, expires, old_name = found[0]
             numbers = tuple(row[0] for row in found)
+            # The id is stored before the first try, so that the receiver recognises a repetition.
             name = old_name or secrets.token_hex(16)
             if not old_name:
                 statement = "UPDATE item SET name = ? WHERE number = ?"
@@ -282,6 +284,7 @@ class RequestCourier:
         if reply.is_delivered:
             self._outbox.remove(shipment)
             return ""
+        # The receiver would refuse the request again for ever, and the requests behind it would wait.
         if reply.is_final:
             self._outbox.set_aside(shipment, reply.sentence, now=now)
             self._refused(reply.sentence)
@@ -305,7 +308,9 @@ def _oldest(database: sqlite3.Connection, receiver: UUID, room: int) -> list[_Ro
     found: list[_Row] = []
     for row in rows:
         room -= len(row[3].encode()) + 1
+        # The items of one request have one method, member and deadline. An item without a member is sent alone.
         is_same = not found or (row[2] and (row[1], row[2], row[4], row[5]) == (*found[0][1:3], *found[0][4:]))
+        # A request that was sent before keeps all its items, because its id stands for them.
         if not is_same or (found and found[0][5] is None and room < 0):
             break
         found.append(row)

@@ -112,6 +112,7 @@ class RequestServer:
             why = {"error": "too many requests wait; send it again"}
             return JSONResponse(why, HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "1"})
 
+        # The rest of a body that is too long may be unread, so the connection cannot carry another request.
         headers = {"Connection": "close"} if len(raw) > self._port.max_size else None
         return Response(received.answer, media_type=_JSON, headers=headers)
 

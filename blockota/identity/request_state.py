@@ -90,6 +90,7 @@ class RequestState:
         for name in old:
             del self._seen[name]
         for name in named:
+            # The names stay in the order of their times, so that the oldest are found first.
             self._seen.pop(name, None)
             self._seen[name] = now
         self._waiting += len(added)

@@ -146,6 +146,7 @@ _FINAL = {
     Fault.NOT_ALLOWED.code,
     Fault.NOT_POSSIBLE.code,
 }
+"""The codes of refusals that a repetition of the request cannot change. A ban, in contrast, can be lifted."""
 
 
 def read_reply(raw: bytes, *, status: int = HTTPStatus.OK) -> RequestReply:
@@ -202,6 +203,7 @@ class RequestLine:
                 remedy="correct the address",
             )
 
+        # The place is shown in messages, so it does not contain a password from the URL.
         self.place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self._path, self._timeout = parts.path.rstrip("/") or PATH, timeout
         self._tls = _tls(authority) if parts.scheme == "https" else None
@@ -215,6 +217,7 @@ class RequestLine:
                 request.
         """
         is_kept = self._connection is not None
+
         try:
             return self._send(raw)
         except UnreachableError:

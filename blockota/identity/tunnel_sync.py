@@ -202,6 +202,7 @@ def join_states(identities: Iterable[Identity], states: Iterable[PeerState]) -> 
     """Return the tunnels of this host, each with the record of its other end, in the order of the virtual IPs."""
     by_key = {base64.b64encode(one.keys.tunnel_key).decode(): one for one in identities if one.keys.tunnel_key}
     rows = [TunnelState(state, by_key.get(state.key)) for state in states]
+    # A peer without a record comes first.
     return sorted(rows, key=lambda row: (row.identity and row.identity.virtual_ip) or IPv4Address(0))
 
 
@@ -336,6 +337,7 @@ class TunnelSync:
         """Remove the endpoints that cannot be resolved. WireGuard refuses all peers if one endpoint is wrong."""
         found, before = [], {one.uuid: one for one in self._peers}
         for peer in peers:
+            # An endpoint that was resolved before is not resolved again.
             is_known = not peer.endpoint or before.get(peer.uuid) == peer
             if is_known or self._interface.resolves(peer.endpoint):
                 found.append(peer)

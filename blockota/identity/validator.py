@@ -79,6 +79,7 @@ class Validator:
         read = [_readings(request, now) for request in requests]
         usable = [(request, found) for request, found in zip(requests, read, strict=True) if isinstance(found, tuple)]
 
+        # The requests are on the disk before their readings count, because a gateway forgets an accepted request.
         if self._cloud and usable:
             texts = [request.raw.decode() for request, _ in usable]
             self._stores.to_cloud.put(self._cloud, "store", texts, member="requests")

@@ -97,6 +97,7 @@ def load_validator(config: Path | None, *, environment: Mapping[str, str]) -> Va
     action = Action.INIT_VALIDATOR
     table = load_service(config, "validator", known=_KNOWN, environment=environment, action=action)
     gateways = table.table("gateways")
+    # A missing file is an error only if the settings name it.
     rules = table.path("rules", RULES_NAME)
     return ValidatorSettings(
         identity=table.uuid("identity"),

@@ -311,6 +311,7 @@ class FlashVisit:
                 if one.is_active and one.image and one.release.sha256 != failed and is_allowed:
                     candidates.append((facts, one))
 
+        # The release that ran before is preferred; otherwise the newest release is.
         candidates.sort(key=lambda pair: (pair[1].release.sha256 == delivery.running, pair[1].release.version))
         if not candidates:
             raise BoardError("the board has no program", why="the gateway has no other active release for it")

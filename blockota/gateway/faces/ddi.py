@@ -243,6 +243,7 @@ class DdiFace:
 
     async def _poll(self, core: Core, number: int, request: Request) -> Response:
         offer, begun = self._offer(core, number), self._actions.device(number).begun
+        # A device that has begun an action must cancel it when the action is no longer offered.
         canceled = begun if begun is not None and self._offer_of(core, number, begun) is None else None
         answer = polling(
             self._base(request),
@@ -272,6 +273,7 @@ class DdiFace:
 
     async def _feedback(self, core: Core, number: int, request: Request) -> Response:
         feedback, action = read_feedback(await _body(request)), _action(request)
+        # (1) Feedback about an action that is no longer offered.
         offer = self._offer_of(core, number, action)
         if offer is None:
             is_over = feedback.is_success or feedback.is_over
@@ -286,6 +288,8 @@ class DdiFace:
             if is_over:
                 self._end(number, action, feedback)
             return Response(status_code=HTTPStatus.OK if is_known or is_repeated else HTTPStatus.GONE)
+
+        # (2) Feedback about the present offer.
         if feedback.is_success:
             await self._succeeded(core, number, offer)
         elif feedback.is_over:

@@ -249,6 +249,7 @@ class MqttFace:
             self._published.append((now, index))
         while self._published and self._published[0][0] <= now - SAVED_AFTER:
             _, saved = self._published.popleft()
+            # These messages are on the broker's disk by now, and need not be published again after a restart.
             if saved > self._store.published:
                 self._store.put_published(saved)
 
@@ -291,6 +292,7 @@ class _MqttRequests:
         document = execution["jobDocument"] if execution else {}
         told = (execution["jobId"], *map(document.get, _CHANGING)) if execution else ()
 
+        # The broker keeps the last notice, so an unchanged notice is not published again.
         if self._told.get(number) != told:
             self._told[number] = told
             payload = {"timestamp": self._context.clock()} | ({"execution": execution} if execution else {})

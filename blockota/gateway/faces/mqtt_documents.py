@@ -86,6 +86,7 @@ class DocumentMaker:
         fitting = [delta for delta in offer.deltas if delta.base == running]
         if not fitting:
             return None
+
         best = min(fitting, key=lambda delta: delta.size)
         return {
             "base": best.base.hex(),

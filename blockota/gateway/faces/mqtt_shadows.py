@@ -102,6 +102,7 @@ class ShadowDesk:
 
     async def _inform_core(self, thing: int, reported: ReportedState) -> None:
         for image in reported.images:
+            # A refusal counts only if the refused configuration is offered now.
             offer = self.core.offer(thing, image.product) if image.refused is not None else None
             if offer and offer.is_configuration and offer.image == image.refused:
                 await self.core.outcome(thing, offer.job, succeeded=False, reason=image.reason, is_refusal=True)
@@ -118,6 +119,7 @@ class ShadowDesk:
                         unique_id=reported.unique_id,
                     ),
                 )
+
         if not reported.images and (reported.hardware or reported.unique_id):
             await self.core.reported(thing, Report(hardware=reported.hardware, unique_id=reported.unique_id))
 

@@ -59,6 +59,7 @@ class BlockBodies:
 
         if block.size_exponent == _RESERVED:
             raise WrongBlockError("the block's size exponent 7 is reserved", BAD_REQUEST)
+        # Only the last block may be shorter than its size.
         if len(payload) > block.size or (block.more and len(payload) != block.size):
             raise WrongBlockError(f"a block of {block.size} bytes has {len(payload)}", BAD_REQUEST)
 

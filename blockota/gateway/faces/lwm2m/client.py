@@ -94,6 +94,7 @@ class DeviceClient:
                 raise ValueError(f"block {block.block_number} of the answer is not the requested block")
 
             payload += answer.payload
+            # A device must not fill the memory of the gateway.
             if len(payload) > LARGEST_VALUE:
                 raise ValueError(f"the value is longer than {LARGEST_VALUE} bytes")
             if block is None or not block.more:

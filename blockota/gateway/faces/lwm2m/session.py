@@ -171,6 +171,7 @@ class DeviceSession:
         # A device on trial may end its update, and run another version, without a message.
         is_on_trial = self._core.state(self._number).stage is Stage.TRIAL
         await self._refresh(_ALL if is_anew or is_on_trial else _CHANGING)
+
         if self._is_new and STATE[:2] in self._registration.instances:
             await self._client.observe(STATE, self.wake)
         await self._conclude(is_anew=is_anew)
@@ -276,6 +277,7 @@ class DeviceSession:
     async def _send(self, offer: DeviceOffer) -> None:
         """Write the URI of the image, or push the image if the device cannot pull."""
         ways = [self._write_uri, self._push]
+        # The device supports only the push, or has failed to pull the image.
         if self._pushes or self._view.delivery == PUSH_ONLY:
             ways.reverse()
 

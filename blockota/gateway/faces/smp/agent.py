@@ -250,6 +250,7 @@ class BoardAgent:
             events = [ReportedEvent.of_items(one) for one in answer.items["events"]]
         except (ValueError, LookupError, TypeError) as error:
             raise BoardError("the board's events cannot be used", why=f"they cannot be read: {error}") from error
+        # Numbers that do not rise could hide a lost or repeated event.
         numbers = [after, *(one.event.number for one in events)]
         if numbers != sorted(set(numbers)):
             raise BoardError("the board's events cannot be used", why="their numbers do not rise")

@@ -166,6 +166,7 @@ class SmpBoard:
             if answer.match is False:
                 raise BoardError(f"the board did not {what}", why="the board computed another SHA-256")
 
+            # The board names the next offset. A lost part is sent again, but not for ever.
             repeats = 0 if answer.off > offset else repeats + 1
             if repeats == _MAX_REPEATS:
                 why = f"the upload makes no progress: the board requests the offset {answer.off} repeatedly"
@@ -225,6 +226,7 @@ class SmpBoard:
         if _is_success(answer) and getattr(answer, "rc", None) in (None, 0):
             return answer
 
+        # The error is in `rc`, or with version 2 of SMP in `err`.
         code = getattr(answer, "rc", None) if getattr(answer, "err", None) is None else answer.err.rc
         number, name = int(code) if isinstance(code, int) else "?", getattr(code, "name", "")
         error = f"{name} ({number})" if name else str(number)

@@ -65,6 +65,7 @@ async def fault_of_pages(
             raise
         return f"{error.what}: {error.why}"
 
+    # The image may end inside a page; the rest of the page is erased flash.
     content = [image[page * PAGE_SIZE : (page + 1) * PAGE_SIZE].ljust(PAGE_SIZE, b"\xff") for page in pages]
     if digest != hashlib.sha256(nonce + b"".join(content)).digest():
         return f"the pages {', '.join(map(str, sorted(pages)))} do not have the content of the image"

@@ -83,6 +83,7 @@ async def open_session(agent: BoardAgent, device_key: bytes | None, *, time: int
     """
     nonce, session = secrets.token_bytes(NONCE_SIZE), secrets.token_bytes(ID_SIZE)
     answer: SessionAnswer = await agent.open_session(nonce, session, time)
+    # The nonce and the time are the gateway's, so an old answer cannot be replayed.
     signed = _SESSION + nonce + session + time.to_bytes(8) + answer.nonce
     if device_key is not None and not is_p256_signature(device_key, signed, answer.signature):
         why = "the session was not signed with the device's key in DeviceRegistry"

@@ -420,6 +420,7 @@ class SmpVisit:
         """Return the smallest patch from the running image, except patches that failed on the board."""
         fitting = [one for one in offer.deltas if one.base == base and one.sha256 not in self.notes.refused_patches]
         smallest = min(fitting, key=lambda one: one.size, default=None)
+        # A patch that is not smaller than the image saves nothing.
         return smallest if smallest and smallest.size < offer.size else None
 
     async def _send(self, offer: DeviceOffer, offsets: AsyncGenerator[int]) -> None:
