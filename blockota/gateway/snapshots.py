@@ -92,7 +92,7 @@ class SnapshotFile:
             content = json.loads(path.read_bytes())
             is_ours = (content["format"], content["identity"]) == (_FORMAT, str(self._identity))
             return decode(kind, content["readings"]) if is_ours else None
-        # Without a usable file, the gateway reads its chains from the beginning.
+        # Without a usable file, the gateway waits for its first reading of the chains.
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
