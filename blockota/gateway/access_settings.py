@@ -38,17 +38,19 @@ class AccessSettings:
             UsageError: a setting is not valid.
         """
         table.known("validators", "authority", "listen", "commands", "max_age")
-        validators, commands = table.table("validators"), table.table("commands")
-        found = {
-            validators.as_uuid(name, name): validators.required(name, example="https://10.64.0.1:8470")
-            for name in (validators.values if validators else ())
-            if validators
-        }
+        urls: dict[UUID, str] = {}
+        if found := table.table("validators"):
+            urls = {
+                found.as_uuid(one, one): found.required(one, example="https://10.64.0.1:8470") for one in found.values
+            }
+
+        commands = table.table("commands")
         listen = table.address("listen", "127.0.0.1:8471") if "listen" in table.values else None
         if commands and commands.values and listen is None:
             raise table.unusable("commands", "the gateway takes no commands without listen")
+
         return cls(
-            validators=found,
+            validators=urls,
             authority=table.path("authority"),
             listen=listen,
             commands={name: commands.texts(name) for name in commands.values} if commands else {},

@@ -119,18 +119,21 @@ def load_gateway(config: Path | None, *, environment: Mapping[str, str]) -> Gate
     """
     action = Action.INIT_GATEWAY
     table = load_service(config, "gateway", known=_KNOWN, environment=environment, action=action)
+    listen = table.address("listen", "127.0.0.1:8091") if "listen" in table.values else None
+    access = table.table("access")
+
     found = GatewaySettings(
         identity=table.uuid("identity"),
         folder=table.path("state") or table.folder / STATE_FOLDER / "gateway",
         key=table.text("key"),
         identity_key=table.uri("identity_key"),
-        listen=table.address("listen", "127.0.0.1:8091") if "listen" in table.values else None,
+        listen=listen,
         networks=table.texts("networks"),
         contracts=tuple(require_address("contracts in [gateway]", one) for one in table.texts("contracts")),
         anchor_seconds=anchor_seconds(table),
         groups=_groups(table.table("groups")),
         faces={name: face for name in FACES if (face := table.table(name))},
-        access=AccessSettings.read(access) if (access := table.table("access")) else None,
+        access=AccessSettings.read(access) if access else None,
     )
     _ = found.bound_devices  # its errors are reported at the start
     return found

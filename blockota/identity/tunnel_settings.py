@@ -75,12 +75,13 @@ def load_tunnels(config: Path | None, *, environment: Mapping[str, str]) -> Tunn
     if not _INTERFACE.fullmatch(interface):
         raise table.unusable("interface", f"{interface!r:.40} is not a name of at most 15 letters, digits and _")
 
+    listen_port = table.port("listen_port", 51820) if "listen_port" in table.values else None
     endpoints = table.table("endpoints")
     return TunnelSettings(
         identity=table.uuid("identity"),
         key_file=table.folder / home_path(table.required("key", example="vpn.key")),
         interface=interface,
-        listen_port=table.port("listen_port", 51820) if "listen_port" in table.values else None,
+        listen_port=listen_port,
         max_age=table.seconds("max_age", 3600),
         ports=Ports(
             table.port("request_port", Ports.requests),

@@ -183,19 +183,12 @@ class TunnelState:
 
     def as_fields(self) -> dict[str, Any]:
         """Return the tunnel as a JSON object."""
-        identity, state = self.identity, self.state
-        return {
-            "uuid": str(identity.uuid) if identity else None,
-            "kind": str(identity.kind) if identity else None,
-            "virtualIp": str(identity.virtual_ip) if identity else None,
-            "key": state.key,
-            "endpoint": state.endpoint or None,
-            "lastHandshake": state.last_handshake,
-            "received": state.received,
-            "sent": state.sent,
-            "banned": identity.banned if identity else None,
-            "bannedAt": identity.banned_at if identity else None,
-        }
+        end: dict[str, Any] = {"uuid": None, "kind": None, "virtualIp": None}
+        ban: dict[str, Any] = {"banned": None, "bannedAt": None}
+        if one := self.identity:
+            end = {"uuid": str(one.uuid), "kind": str(one.kind), "virtualIp": str(one.virtual_ip)}
+            ban = {"banned": one.banned, "bannedAt": one.banned_at}
+        return end | self.state.as_fields() | ban
 
 
 def join_states(identities: Iterable[Identity], states: Iterable[PeerState]) -> list[TunnelState]:

@@ -44,6 +44,17 @@ class PeerReceiver:
     url: str
     authority: Path | None = None
 
+    @classmethod
+    def read(cls, table: SettingsTable) -> PeerReceiver:
+        """Read the table ``[validator.cloud]``.
+
+        Raises:
+            UsageError: a setting is missing or not valid.
+        """
+        table.known("identity", "url", "authority")
+        identity = table.uuid("identity")
+        return cls(identity, table.required("url", example="https://10.64.0.200:8470"), table.path("authority"))
+
 
 @dataclass(frozen=True)
 class ValidatorSettings:
@@ -96,29 +107,32 @@ def load_validator(config: Path | None, *, environment: Mapping[str, str]) -> Va
     """
     action = Action.INIT_VALIDATOR
     table = load_service(config, "validator", known=_KNOWN, environment=environment, action=action)
-    gateways = table.table("gateways")
+    listen = table.address("listen", "127.0.0.1:8092") if "listen" in table.values else None
+
+    gateways: dict[UUID, str] = {}
+    if urls := table.table("gateways"):
+        gateways = {urls.as_uuid(one, one): urls.required(one, example="http://10.64.0.7:8471") for one in urls.values}
+    cloud, mqtt = table.table("cloud"), table.table("mqtt")
+    broker = BrokerSettings.read(mqtt, address="broker") if mqtt else None
+
     # A missing file is an error only if the settings name it.
-    rules = table.path("rules", RULES_NAME)
+    path = table.path("rules", RULES_NAME)
+    rules = load_rules(path) if path and ("rules" in table.values or path.exists()) else ()
     return ValidatorSettings(
         identity=table.uuid("identity"),
         identity_key=beside(table.required("identity_key", example="file:validator/identity.pem"), table.folder),
         folder=table.path("state") or table.folder / STATE_FOLDER / "validator",
         port=RequestPort.read(table),
         key=table.text("key"),
-        listen=table.address("listen", "127.0.0.1:8092") if "listen" in table.values else None,
+        listen=listen,
         anchor_seconds=anchor_seconds(table),
         max_age=table.seconds("max_age", 60),
         accepts_replayable=table.flag("accept_legacy"),
         keep_readings=table.seconds("keep_readings", 3600),
-        cloud=_cloud(table.table("cloud")),
-        gateways={
-            gateways.as_uuid(one, one): gateways.required(one, example="http://10.64.0.7:8471")
-            for one in gateways.values
-        }
-        if gateways
-        else {},
-        broker=BrokerSettings.read(broker, address="broker") if (broker := table.table("mqtt")) else None,
-        rules=load_rules(rules) if rules and ("rules" in table.values or rules.exists()) else (),
+        cloud=PeerReceiver.read(cloud) if cloud else None,
+        gateways=gateways,
+        broker=broker,
+        rules=rules,
     )
 
 
@@ -179,13 +193,3 @@ def _rule(table: SettingsTable) -> Rule:
 def _thing(table: SettingsTable, key: str) -> str:
     value = table.values.get(key)
     return str(value) if type(value) is int and value >= 0 else table.required(key, example="256")
-
-
-
-
-def _cloud(table: SettingsTable | None) -> PeerReceiver | None:
-    if table is None:
-        return None
-    table.known("identity", "url", "authority")
-    identity = table.uuid("identity")
-    return PeerReceiver(identity, table.required("url", example="https://10.64.0.200:8470"), table.path("authority"))

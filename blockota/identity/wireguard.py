@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from typing import Any
 
 from blockota.errors import Action, UnreachableError, UsageError
 
@@ -41,6 +42,16 @@ class PeerState:
     last_handshake: int | None
     received: int
     sent: int
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the state as a JSON object."""
+        return {
+            "key": self.key,
+            "endpoint": self.endpoint or None,
+            "lastHandshake": self.last_handshake,
+            "received": self.received,
+            "sent": self.sent,
+        }
 
 
 class WireGuard:
