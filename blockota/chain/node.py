@@ -225,6 +225,7 @@ class Node:
         except RpcError as error:
             if first == last or error.status not in _TOO_MUCH or not in_parts:
                 raise
+
         middle = (first + last) // 2
         return self._logs(wanted, first, last=middle) + self._logs(wanted, middle + 1, last=last)
 

@@ -25,7 +25,6 @@ from blockota.files import naming_file
 from blockota.formats.cid import RAW, dag
 from blockota.formats.firmware_image import MAX_IMAGE_SIZE, Format
 from blockota.formats.mcuboot import HEADER_SIZE, read_header, security_counter
-from blockota.formats.public_key import PublicKey
 from blockota.formats.vector_table import find_link_address
 from blockota.model.container import Container
 from blockota.model.difference import Difference, Placed, compare
@@ -285,13 +284,19 @@ class _ImageCheck:
         old = self.open_newest(newest) if newest else None
         difference = self._compare(Placed(image, release["loadAddress"]), newest, old)
         since = newest.version if newest else None
+
         # A larger image cannot be a program. In a data image, no link address is found, because it has no vector table.
         is_program = image.size <= MAX_IMAGE_SIZE and description.container is Container.STM32
         content = image[:] if is_program else b""
         found = find_link_address(content, release["loadAddress"])
         linked_for = found.address if found else None
+
+        # Only an image for a loader is read into memory: the image of a device with Linux can have 1 GiB.
+        facts = None
         key = read_image_key(self._inputs.image_keys, product_name(release["product"]))
-        facts = self._examine(image, description.container, key=key, old=old)
+        if key or description.container is Container.MCUBOOT or read_header(image[:HEADER_SIZE]):
+            before = None if old is None else security_counter(old[:MAX_PROGRAM]) or 0
+            facts = examine(image[:MAX_PROGRAM], key=key, before=before)
         return CheckedImage(image.origin, image.size, since, difference, description, linked_for, facts)
 
     def open(self, release: Argument) -> OpenImage:
@@ -459,15 +464,6 @@ class _ImageCheck:
                     done += len(part)
                     progress(done)
         return OpenImage(origin, file, size, digest.digest())
-
-    def _examine(
-        self, image: OpenImage, container: Container, *, key: PublicKey | None, old: OpenImage | None
-    ) -> LoaderFacts | None:
-        # Only an image for a loader is read into memory: the image of a device with Linux can have 1 GiB.
-        if key is None and container is not Container.MCUBOOT and read_header(image[:HEADER_SIZE]) is None:
-            return None
-        before = None if old is None else security_counter(old[:MAX_PROGRAM]) or 0
-        return examine(image[:MAX_PROGRAM], key=key, before=before)
 
     def _compare(self, new: Placed, newest: Release | None, old: OpenImage | None) -> Difference | str:
         if self._view is None:
