@@ -256,18 +256,6 @@ class Checkpoint:
         return Note(text, (NoteSignature(signer.key.name, signer.key.key_id, signer.sign(text.encode())),))
 
 
-def cosign(text: str, signer: NoteSigner, *, time: int) -> NoteSignature:
-    """Sign the text of a checkpoint as a witness, and return the signature.
-
-    Args:
-        text: the text of the note.
-        signer: the key of the witness.
-        time: the time of the signature, in seconds since 1970.
-    """
-    signature = time.to_bytes(_TIME_SIZE) + signer.sign(_cosigned(text, time))
-    return NoteSignature(signer.key.name, signer.key.key_id, signature)
-
-
 def check_name(name: str) -> None:
     """Check the name of a key.
 
@@ -283,7 +271,7 @@ def _verify(text: str, signed: NoteSignature, key: VerifierKey) -> int:
     time, message, signature = 0, text.encode(), signed.signature
     if key.algorithm is NoteAlgorithm.COSIGNATURE:
         time, signature = int.from_bytes(signature[:_TIME_SIZE]), signature[_TIME_SIZE:]
-        message = _cosigned(text, time)
+        message = f"cosignature/v1\ntime {time}\n{text}".encode()
 
     if len(signature) != _SIGNATURE_SIZE or time > _MAX_SIZE:
         raise ValueError(f"the signature of {key.name} has the wrong size")
@@ -293,10 +281,6 @@ def _verify(text: str, signed: NoteSignature, key: VerifierKey) -> int:
     except InvalidSignature as error:
         raise ValueError(f"the signature of {key.name} does not belong to the note") from error
     return time
-
-
-def _cosigned(text: str, time: int) -> bytes:
-    return f"cosignature/v1\ntime {time}\n{text}".encode()
 
 
 def _decode(encoded: str) -> bytes:

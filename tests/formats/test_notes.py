@@ -15,9 +15,9 @@ from blockota.formats.notes import (
     NoteSignature,
     NoteSigner,
     VerifierKey,
-    cosign,
 )
 from blockota.formats.tlog import TreeHead
+from tests.support.witness import cosign
 
 # An example of Go's golang.org/x/mod/sumdb/note: a key, and a note that it signed.
 GO_KEY = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"

@@ -11,7 +11,7 @@ import pytest
 
 from blockota.errors import ContentError, RefusedError, StoreError, UsageError
 from blockota.file_locks import exclusive_lock
-from blockota.formats.notes import Checkpoint, Note, NoteAlgorithm, cosign
+from blockota.formats.notes import Checkpoint, Note, NoteAlgorithm
 from blockota.formats.tlog import (
     EMPTY_TREE,
     ReadNode,
@@ -27,6 +27,7 @@ from blockota.ledger.log import LogDisk, TileLog
 from blockota.ledger.reader import LogReader
 from tests.support.logs import ORIGIN, entries_of, files_of, note_signer
 from tests.support.sampling import sampled
+from tests.support.witness import cosign
 
 KEY = note_signer()
 

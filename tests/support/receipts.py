@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from blockota.formats.cose import SignedStatement, to_be_signed
-from blockota.formats.notes import Checkpoint, NoteAlgorithm, cosign
+from blockota.formats.notes import Checkpoint, NoteAlgorithm
 from blockota.formats.p256 import ORDER
 from blockota.formats.public_key import KeyKind, PublicKey
 from blockota.formats.tlog import TILE_WIDTH, Tile, TreeEdge, join_entries, leaf_hash
@@ -26,6 +26,7 @@ from blockota.model.proof_file import Anchor, ProofFile
 from blockota.model.receipt import RUNS, DeviceStatement, EntryKind, EvidenceLevel, LogEntry, ReleaseId
 from blockota.model.release import Version
 from tests.support.logs import note_signer
+from tests.support.witness import cosign
 
 RELEASE = ReleaseId(1337, "0xCf7Ed3AccA5a467e9e704C703E8D87F634fB0Fc9", "acme-thermo2", Version(1, 1, 0))
 IMAGE = hashlib.sha256(b"image of acme-thermo2 1.1.0").digest()

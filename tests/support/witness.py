@@ -11,12 +11,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from blockota.formats.notes import Checkpoint, Note, NoteAlgorithm, VerifierKey, cosign
+from blockota.formats.notes import Checkpoint, Note, NoteAlgorithm, NoteSignature, NoteSigner, VerifierKey
 from blockota.formats.tlog import EMPTY_TREE, TreeHead, is_consistent
 from tests.support.logs import note_signer
 
 SIGNER = note_signer("witness.example/w1", NoteAlgorithm.COSIGNATURE, seed=9)
 TIME = 1_700_000_000
+
+
+def cosign(text: str, signer: NoteSigner, *, time: int) -> NoteSignature:
+    """Sign the text of a checkpoint as a witness, and return the signature (C2SP tlog-cosignature).
+
+    Args:
+        text: the text of the note.
+        signer: the key of the witness.
+        time: the time of the signature, in seconds since 1970.
+    """
+    signature = signer.sign(f"cosignature/v1\ntime {time}\n{text}".encode())
+    return NoteSignature(signer.key.name, signer.key.key_id, time.to_bytes(8) + signature)
 
 
 class WitnessServer(ThreadingHTTPServer):
