@@ -13,6 +13,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from blockota.broker.offences import Offence, skipped_until
 from blockota.formats.cid import CID
@@ -47,6 +48,15 @@ class AgreementFacts:
     newest: Agreement
     replicas: tuple[str, ...] = ()
     is_announcing: bool = False
+
+    def as_fields(self, time: int) -> dict[str, Any]:
+        """Return the fields for JSON, with the state at a Unix time."""
+        return {
+            "number": self.newest.number,
+            "release": self.claim.label,
+            "state": str(state_of(self, time)),
+            "url": self.newest.uri,
+        }
 
 
 @dataclass(frozen=True)

@@ -226,28 +226,15 @@ def list_boards(session: Session, /, logs: tuple[Path, ...], product: str | None
     found = logs or bench_logs(session)
     lines = [(str(path), line.number, line.entry()) for path in found for line in read_log(path)]
     shown = [one for one in held_releases(lines) if product in (None, one.product) and version in (None, one.version)]
-    fields = [
-        {
-            "board": one.entry.board,
-            "product": one.product,
-            "version": str(one.version),
-            "chainId": one.entry.chain_id,
-            "contract": one.entry.contract,
-            "proven": bool(one.entry.after),
-            "time": one.entry.time,
-            "operator": one.entry.operator,
-            "log": one.log,
-            "line": one.number,
-        }
-        for one in shown
-    ]
+
     rows = []
     for one in shown:
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.entry.time))
         proven = "yes" if one.entry.after else "no, found before a run that failed"
         rows.append((one.entry.board or "-", one.product, one.version, proven, moment, one.log, one.number))
     columns = ("BOARD", "PRODUCT", "HOLDS", "PROVEN", "TIME", "LOG", "LINE")
-    session.result({"boards": fields}, lambda: session.table(columns, rows, empty="No matching board in the logs."))
+    fields = {"boards": [one.as_fields() for one in shown]}
+    session.result(fields, lambda: session.table(columns, rows, empty="No matching board in the logs."))
 
 
 for _command in (erase, protect, unprotect):

@@ -41,17 +41,20 @@ def identify(session: Session, /, line: BoardLine) -> None:
     """
     with connected(session, line) as (bootloader, identity):
         known = {int(command): command.title for command in Command} | _NOT_SENT
+        chip = identity.chip
+        unverified = [UNVERIFIED[name] for name in chip.unverified] if chip else []
+
         fields: dict[str, Any] = {
             "port": bootloader.link.name,
             "baud": bootloader.link.baud,
             "productId": identity.product_id,
-            "chip": identity.chip.name if identity.chip else None,
+            "chip": chip.name if chip else None,
             "bootloader": identity.bootloader_version,
             "flashSize": identity.flash_size,
             "uniqueId": identity.unique_id,
             "readoutProtected": identity.readout_protected,
             "writeProtectedPages": identity.write_protected_pages,
-            "unverified": [UNVERIFIED[name] for name in identity.chip.unverified] if identity.chip else [],
+            "unverified": unverified,
             "commands": [known.get(code, f"{code:#04x}") for code in sorted(bootloader.capabilities.commands)],
         }
         fields |= _contents(session, BoardSession(bootloader, identity, ()))

@@ -246,31 +246,15 @@ class _Rounds:
             self._session.done("nothing to do: the copies match the agreements")
 
     def _fields(self, steps: Sequence[Done]) -> dict[str, Any]:
-        facts = self._work.facts
-        return {
-            "block": facts.block if facts else None,
-            "agreements": [
-                {
-                    "number": one.newest.number,
-                    "release": one.claim.label,
-                    "state": str(state_of(one, facts.time)),
-                    "url": one.newest.uri,
-                }
-                for one in facts.agreements
-            ]
-            if facts
-            else [],
-            "steps": [
-                {
-                    "did": done.verb,
-                    "subject": done.subject,
-                    "detail": done.detail,
-                    "error": sentence_of(done.error) if done.error else None,
-                }
-                for done in steps
-            ],
-            "left": self._work.left,
-        }
+        fields: dict[str, Any] = {"block": None, "agreements": [], "steps": [], "left": self._work.left}
+        if facts := self._work.facts:
+            fields |= {"block": facts.block, "agreements": [one.as_fields(facts.time) for one in facts.agreements]}
+
+        for done in steps:
+            error = sentence_of(done.error) if done.error else None
+            step = {"did": done.verb, "subject": done.subject, "detail": done.detail, "error": error}
+            fields["steps"].append(step)
+        return fields
 
 
 def advice(facts: Facts, *, broker: str, confirmations: int, url: str, has_key: bool) -> Iterator[str]:

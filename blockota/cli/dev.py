@@ -112,15 +112,16 @@ def status(session: Session, /, port: int | None) -> None:
         session.result({"running": False}, lambda: session.print(f"The local chain is not running{note}."))
         return
     chain = Chain(local.url, chain_id=LOCAL_CHAIN_ID)
-    deployment = _deployed(chain)
     fields = {
         "running": True,
         "process": local.pid,
         "url": local.url,
         "block": chain.head().number,
-        "contract": deployment.contract if deployment else None,
-        "safe": deployment.safe if deployment else None,
+        "contract": None,
+        "safe": None,
     }
+    if deployment := _deployed(chain):
+        fields |= {"contract": deployment.contract, "safe": deployment.safe}
     if others and others[0].pid is not None:
         fields["gatewayUrl"] = others[0].url
     shown = {name: "not deployed" if value is None else value for name, value in fields.items()} | {"running": "yes"}
@@ -175,13 +176,16 @@ def _refuse_other_settings(local: LocalChain) -> None:
     is_local = settings.chain_id == LOCAL_CHAIN_ID
     if is_local and local.is_at(settings.url):
         return
-    is_here = is_local and urlsplit(settings.url).hostname in ("127.0.0.1", "localhost")
+
+    place, action = "in an empty folder", None
+    if is_local and urlsplit(settings.url).hostname in ("127.0.0.1", "localhost"):
+        place, action = "on the port that the file names", Action.CHOOSE_PORT
     raise RefusedError(
         f"{FILE_NAME} in this folder names another chain, so nothing was started",
         why=f"its network {settings.network!r} has the URL {shown_url(settings.url)} and the chain id "
         f"{settings.chain_id}, but the local chain would have {local.url} and {LOCAL_CHAIN_ID}",
-        remedy="start the local chain " + ("on the port that the file names" if is_here else "in an empty folder"),
-        action=Action.CHOOSE_PORT if is_here else None,
+        remedy=f"start the local chain {place}",
+        action=action,
     )
 
 

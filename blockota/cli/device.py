@@ -357,11 +357,9 @@ def list_(session: Session, /, gateway: UUID | None, model: str | None) -> None:
     Example:  blockota device list --spec thermo2
     """
     contract = devices_contract(session)
-    found = [
-        one
-        for one in contract.devices()
-        if gateway in (None, one.site) and (model is None or (one.record and one.record.spec == model))
-    ]
+    found = [one for one in contract.devices() if gateway in (None, one.site)]
+    if model is not None:
+        found = [one for one in found if one.record and one.record.spec == model]
     sites = [one for one in contract.sites() if gateway in (None, one.uuid)]
     batches = [(one, batch) for one in sites for batch in contract.batches(one.uuid)] if model is None else []
     columns = ("NUMBER", "NAME", "STATUS", "KEY", "ORIGIN", "GATEWAY")
@@ -405,17 +403,18 @@ def _read_named(file: Path, read: Callable[[], _Found]) -> _Found:
 def _rows(found: Device) -> dict[str, object]:
     rows: dict[str, object] = {
         "number": found.number,
-        "aliases": ", ".join(found.record.aliases) if found.record else "those of its batch",
+        "aliases": "those of its batch",
         "status": found.status if found.banned_at is None else found.status.upper(),
         "registrant": found.registrant,
-        "spec": found.record.spec if found.record else f"hash {found.spec_hash.hex()}",
+        "spec": f"hash {found.spec_hash.hex()}",
         "gateway": found.site,
         "origin": _origin(found),
         "key": _shown(found.key),
         "since": f"{show_time(found.since)}, block {found.from_block}",
     }
-    if found.record:
-        rows |= {"nonce": found.nonce.hex(), "data": found.record.data or "none"}
+    if record := found.record:
+        rows |= {"aliases": ", ".join(record.aliases), "spec": record.spec}
+        rows |= {"nonce": found.nonce.hex(), "data": record.data or "none"}
     return rows
 
 

@@ -219,17 +219,15 @@ def list_specs(session: Session) -> None:
     Example:  blockota device spec list
     """
     contract = devices_contract(session)
-    found = [(one, [entry for entry in contract.updates(one) if entry.allowed]) for one in contract.specs()]
-    rows = [
-        (
-            one.name,
-            one.registrant,
-            "imported" if one.signature else "registered",
-            ", ".join(f"{entry.product} of {entry.contract} on chain {entry.chain_id}" for entry in entries) or "-",
-        )
-        for one, entries in found
-    ]
-    fields = [one.as_fields() | {"updates": [entry.as_fields() for entry in entries]} for one, entries in found]
+    fields, rows = [], []
+    for one in contract.specs():
+        allowed = [entry for entry in contract.updates(one) if entry.allowed]
+        fields.append(one.as_fields() | {"updates": [entry.as_fields() for entry in allowed]})
+
+        origin = "imported" if one.signature else "registered"
+        products = [f"{entry.product} of {entry.contract} on chain {entry.chain_id}" for entry in allowed]
+        rows.append((one.name, one.registrant, origin, ", ".join(products) or "-"))
+
     columns = ("NAME", "REGISTRANT", "ORIGIN", "UPDATED BY")
     session.result({"specs": fields}, lambda: session.table(columns, rows, empty="No spec is registered."))
 

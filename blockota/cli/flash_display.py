@@ -110,17 +110,12 @@ class FlashDisplay:
         """Print one row for each board, unless only one board is flashed."""
         if self._is_one or not results:
             return
-        rows = [
-            (
-                one.port,
-                one.unique_id or "-",
-                one.before or "-",
-                one.held or "-",
-                one.error.what if one.error else one.result,
-                one.line.number if one.line else "-",
-            )
-            for one in results
-        ]
+
+        rows = []
+        for one in results:
+            outcome = one.error.what if one.error else one.result
+            line = one.line.number if one.line else "-"
+            rows.append((one.port, one.unique_id or "-", one.before or "-", one.held or "-", outcome, line))
         self._session.table(("PORT", "BOARD", "BEFORE", "PROVEN NOW", "RESULT", "LOG LINE"), rows)
         self._session.note(str(self.counters))
 

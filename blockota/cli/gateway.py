@@ -208,21 +208,20 @@ def devices(session: Session, /) -> None:
         found = list(state.deliveries())
     known = {number for number, slot, _ in found if not slot}
     found += [(number, "", Delivery()) for number in plans if number not in known]
+
     names = {one.target.image: str(one.target.release) for _, _, one in found if one.target}
     has_readings = any(plan.last_reading for plan in plans.values())
-    columns = ("DEVICE", "NAME", "STAGE", "RUNS", "TARGET", *(("READING",) if has_readings else ()), "WHY")
-    rows = [
-        (
-            label(number, slot),
-            plans[number].name if number in plans else "",
-            one.stage,
-            image(one.running, names),
-            target(one),
-            *((last_reading(plans, number, slot),) if has_readings else ()),
-            one.reason or why(plans, number, slot),
-        )
-        for number, slot, one in sorted(found, key=lambda each: each[:2])
-    ]
+    columns = ["DEVICE", "NAME", "STAGE", "RUNS", "TARGET", "WHY"]
+    if has_readings:
+        columns.insert(-1, "READING")
+    rows = []
+    for number, slot, one in sorted(found, key=lambda each: each[:2]):
+        name = plans[number].name if number in plans else ""
+        row = [label(number, slot), name, one.stage, image(one.running, names), target(one)]
+        if has_readings:
+            row.append(last_reading(plans, number, slot))
+        rows.append((*row, one.reason or why(plans, number, slot)))
+
     fields = {"devices": [delivery_fields(number, slot, one, plans) for number, slot, one in found]}
     session.result(fields, lambda: session.table(columns, rows, empty="The gateway has no device yet."))
 

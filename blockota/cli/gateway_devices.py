@@ -27,7 +27,9 @@ def show_device(session: Session, found: Sequence[tuple[int, str, Delivery]], pl
             firmware).
         plans: the gateway's plans, by the device's number.
     """
-    history = _history(session, found[0][0])
+    log = TileLog(load_log(session.config, environment=os.environ).folder)
+    of_device = found[0][0].to_bytes(8)
+    history = [(index, LogEntry.decode(raw)) for index, raw in enumerate(log.entries()) if raw[3:11] == of_device]
     names = {entry.image: str(entry.release) for _, entry in history if entry.image and entry.release}
     fields = {
         "device": found[0][0],
@@ -38,18 +40,21 @@ def show_device(session: Session, found: Sequence[tuple[int, str, Delivery]], pl
     def show() -> None:
         for number, slot, one in found:
             known = names | ({one.target.image: str(one.target.release)} if one.target else {})
+            name = plans[number].name if number in plans else ""
             rows: dict[str, object] = {
-                "device": f"{label(number, slot)} {plans[number].name if number in plans else ''}".rstrip(),
+                "device": f"{label(number, slot)} {name}".rstrip(),
                 "runs": image(one.running, known) or "not reported yet",
-                "stage": f"{one.stage}: {one.reason}" if one.reason else one.stage,
+                "stage": one.stage,
                 "target": target(one) or "none",
                 "offer": "the target" if one.offer else "nothing",
             }
+            if one.reason:
+                rows["stage"] = f"{one.stage}: {one.reason}"
             more = {"why": why(plans, number, slot), "next step": next_step(number, slot, one)}
             session.fields(rows | {name: text for name, text in more.items() if text})
         columns = ("INDEX", "TIME", "ENTRY", "RELEASE", "TEXT")
         lines = [
-            (index, show_time(one.time), f"{one.kind} {one.level or ''}".strip(), one.release or "", _text(one))
+            (index, show_time(one.time), f"{one.kind} {one.level or ''}".strip(), one.release or "", _shortened(one))
             for index, one in history[-_SHOWN:]
         ]
         session.table(columns, lines, empty="The log has no entry of this device.")
@@ -108,24 +113,20 @@ def delivery_fields(
     number: int, slot: str, one: Delivery, plans: Mapping[int, DevicePlan] | None = None
 ) -> dict[str, Any]:
     """Return the JSON object of a delivery."""
-    return {
+    fields = {
         "device": number,
         "product": slot or None,
         **one.as_fields(),
         "why": why(plans or {}, number, slot) or None,
         "nextStep": next_step(number, slot, one) or None,
-        "lastReading": plans[number].last_reading if plans and number in plans and not slot else None,
+        "lastReading": None,
     }
+    if plans and number in plans and not slot:
+        fields["lastReading"] = plans[number].last_reading
+    return fields
 
 
-def _history(session: Session, number: int) -> list[tuple[int, LogEntry]]:
-    """Return the entries of a device, oldest first, with their indices."""
-    log = TileLog(load_log(session.config, environment=os.environ).folder)
-    of_device = number.to_bytes(8)
-    return [(index, LogEntry.decode(raw)) for index, raw in enumerate(log.entries()) if raw[3:11] == of_device]
-
-
-def _text(entry: LogEntry) -> str:
+def _shortened(entry: LogEntry) -> str:
     """Return the text of an entry, shortened to `_LONGEST_TEXT` characters, because a device can send a long text."""
     text = entry.source or ""
     return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"

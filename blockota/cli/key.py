@@ -106,10 +106,8 @@ def public(session: Session, /, uri: str, output: Path | None, password_fd: int 
     if output:
         write_result(output, text.encode())
     sentence = f"{output} contains the {curve} public key"
-    session.result(
-        {"curve": curve, "publicKey": text, "output": str(output) if output else None},
-        lambda: session.done(sentence) if output else click.echo(text, nl=False),
-    )
+    fields = {"curve": curve, "publicKey": text, "output": str(output) if output else None}
+    session.result(fields, lambda: session.done(sentence) if output else click.echo(text, nl=False))
 
 
 @key.command("sign-image")

@@ -163,10 +163,7 @@ def show(session: Session, name: str) -> None:
     Example:  blockota product show acme-thermo2
     """
     found, newest = session.contract.known_product(name), session.contract.latest(name)
-    fields = found.as_fields() | {
-        "newest": str(newest.version) if newest else None,
-        "newestActiveFrom": newest.active_from if newest else None,
-    }
+    fields = found.as_fields() | {"newest": None, "newestActiveFrom": None}
     shown = {
         "product": found.name,
         "OEM": found.oem,
@@ -174,6 +171,9 @@ def show(session: Session, name: str) -> None:
         "region": found.region,
         "floor": found.minimum_version or "not set",
         "paired": "yes" if found.paired else "no, nothing can be published or installed",
-        "newest release": f"{newest.version}, active from {show_time(newest.active_from)}" if newest else "none",
+        "newest release": "none",
     }
+    if newest:
+        fields |= {"newest": str(newest.version), "newestActiveFrom": newest.active_from}
+        shown["newest release"] = f"{newest.version}, active from {show_time(newest.active_from)}"
     session.result(fields, lambda: session.fields(shown))

@@ -107,28 +107,19 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
     rows = [one.fields for one in listed]
 
     def show() -> None:
-        columns = ("FILE", "NONCE", "WHAT", "SIGNATURES", "STATE", "EXPIRES")
+        columns: tuple[str, ...] = ("FILE", "NONCE", "WHAT", "SIGNATURES", "STATE", "EXPIRES")
         has_safes = len({(one.proposal.chain_id, one.proposal.safe) for one in listed}) > 1
-        states = [
-            f"{one.state}, COMPETES with {shortened(one.competes_with)}" if one.competes_with else str(one.state)
-            for one in listed
-        ]
-        session.table(
-            (*columns, "SAFE") if has_safes else columns,
-            [
-                (
-                    one.file.name,
-                    one.proposal.nonce,
-                    readable(row["what"]),
-                    f"{len(one.signers)}, {one.threshold} needed",
-                    state,
-                    show_time(one.proposal.expires),
-                    *[f"{one.proposal.safe} on chain {one.proposal.chain_id}"] * has_safes,
-                )
-                for one, row, state in zip(listed, rows, states, strict=True)
-            ],
-            empty=f"No proposals in {folder.resolve()}.",
-        )
+        if has_safes:
+            columns = (*columns, "SAFE")
+
+        lines = []
+        for one in listed:
+            made, what = one.proposal, readable(one.fields["what"])
+            signatures = f"{len(one.signers)}, {one.threshold} needed"
+            state = f"{one.state}, COMPETES with {shortened(one.competes_with)}" if one.competes_with else one.state
+            line = (one.file.name, made.nonce, what, signatures, state, show_time(made.expires))
+            lines.append((*line, f"{made.safe} on chain {made.chain_id}") if has_safes else line)
+        session.table(columns, lines, empty=f"No proposals in {folder.resolve()}.")
 
     session.result({"proposals": rows, "leftAside": skipped}, show, then=then)
 

@@ -159,22 +159,18 @@ def publish(
     first = drafting.as_draft()
     wanted = [(image, first)]
     for others, is_data in ((also, False), (also_configuration, True)):
-        wanted += [
-            (
-                path,
-                Draft(
-                    *(other, number),
-                    active_from=first.active_from,
-                    configuration=is_data,
-                    container=drafting.container_of(other),
-                    accept_load_address=first.accept_load_address,
-                    fill=first.fill,
-                    notes=first.notes,
-                    metadata=first.metadata,
-                ),
+        for path, other, number in others:
+            draft = Draft(
+                *(other, number),
+                active_from=first.active_from,
+                configuration=is_data,
+                container=drafting.container_of(other),
+                accept_load_address=first.accept_load_address,
+                fill=first.fill,
+                notes=first.notes,
+                metadata=first.metadata,
             )
-            for path, other, number in others
-        ]
+            wanted.append((path, draft))
     drafting.require_products({draft.product for _, draft in wanted})
     # All images are checked before the first is stored.
     drafts = [complete_draft(session.connection, draft, path) for path, draft in wanted]

@@ -211,19 +211,11 @@ def check(
         error.result = fields
     if not (error and session.as_json):
         columns = ("NUMBER", "PRODUCT", "VERSION", "REPLICA", "STATUS", "BLOCKS", "SECONDS", "WHY")
-        rows = [
-            (
-                a.number,
-                a.product,
-                a.version,
-                a.uri,
-                _STATUSES.get(one.status, one.status),
-                one.blocks,
-                f"{one.seconds:.2f}",
-                one.why or "-",
-            )
-            for one, a in ((one, one.agreement) for one in probes)
-        ]
+        rows = []
+        for one in probes:
+            agreed, probed = one.agreement, _STATUSES.get(one.status, one.status)
+            promised = (agreed.number, agreed.product, agreed.version, agreed.uri)
+            rows.append((*promised, probed, one.blocks, f"{one.seconds:.2f}", one.why or "-"))
         # An empty table would look like a check that all replicas passed.
         none = (
             "No replica was asked: no agreement is accepted, unexpired and announced (`blockota replica list --all`)."
@@ -291,13 +283,13 @@ def _find_agreements(
     `release` selects one release.
     """
     head = session.chain.head()
-    found = [
-        one
-        for one in session.replication.agreements(block=head.number)
-        if release in (None, (one.product, one.version)) and (everything or one.is_open(head.time))
-    ]
+    found = list(session.replication.agreements(block=head.number))
+    if release is not None:
+        found = [one for one in found if (one.product, one.version) == release]
     if everything:
         return head.time, found
+
+    found = [one for one in found if one.is_open(head.time)]
     names = ((one.product, one.version) for one in found)
     releases = session.contract.releases(names, block=head.number)
     active = {name for name, record in releases.items() if record.status is Status.ACTIVE}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from blockota.chain import Chain
+from blockota.chain.journal import SentTransaction
+from blockota.chain.outbox import Situation
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.model.release import show_time
@@ -38,22 +42,22 @@ def list_(session: Session, /) -> None:
             rows = [(*row, entry.newest.chain_id) for row, (entry, _) in zip(rows, found, strict=True)]
         session.table(columns, rows, empty="No transaction is unsettled.")
 
-    fields = [
-        {
-            "transaction": entry.hash,
-            "chainId": entry.newest.chain_id,
-            "attempts": [f"0x{attempt.hash.hex()}" for attempt in entry.attempts],
-            "from": entry.sender,
-            "nonce": entry.newest.nonce,
-            "to": entry.newest.to,
-            "command": entry.purpose,
-            "written": show_time(entry.written),
-            "state": now.state.name.lower(),
-            "details": now.details,
-        }
-        for entry, now in found
-    ]
-    session.result({"transactions": fields}, show)
+    session.result({"transactions": [_fields(entry, now) for entry, now in found]}, show)
+
+
+def _fields(entry: SentTransaction, now: Situation) -> dict[str, Any]:
+    return {
+        "transaction": entry.hash,
+        "chainId": entry.newest.chain_id,
+        "attempts": [f"0x{attempt.hash.hex()}" for attempt in entry.attempts],
+        "from": entry.sender,
+        "nonce": entry.newest.nonce,
+        "to": entry.newest.to,
+        "command": entry.purpose,
+        "written": show_time(entry.written),
+        "state": now.state.name.lower(),
+        "details": now.details,
+    }
 
 
 @transaction.command()

@@ -150,22 +150,19 @@ def status(session: Session, /) -> None:
     """
     settings = _settings(session)
     contract = session.gateway.open(IdentitiesContract)
-    records = list(contract.identities())
-    rows = join_states(records, WireGuard(settings.interface).peers())
-    fields = {"interface": settings.interface, "tunnels": [one.as_fields() for one in rows]}
-    table = [
-        (
-            one.identity.virtual_ip if one.identity else "unknown key",
-            f"{one.identity.kind} {one.identity.uuid}" if one.identity else one.state.key,
-            show_time(one.state.last_handshake) if one.state.last_handshake else "never",
-            f"{one.state.received:,}",
-            f"{one.state.sent:,}",
-            one.status,
-        )
-        for one in rows
-    ]
+    tunnels = join_states(list(contract.identities()), WireGuard(settings.interface).peers())
+    fields = {"interface": settings.interface, "tunnels": [one.as_fields() for one in tunnels]}
+
+    rows = []
+    for one in tunnels:
+        name: tuple[object, object] = ("unknown key", one.state.key)
+        if one.identity:
+            name = (one.identity.virtual_ip, f"{one.identity.kind} {one.identity.uuid}")
+        handshake = show_time(one.state.last_handshake) if one.state.last_handshake else "never"
+        rows.append((*name, handshake, f"{one.state.received:,}", f"{one.state.sent:,}", one.status))
+
     columns = ("address", "identity", "last handshake", "received", "sent", "registry")
-    session.result(fields, lambda: session.table(columns, table, empty=f"{settings.interface} has no peers."))
+    session.result(fields, lambda: session.table(columns, rows, empty=f"{settings.interface} has no peers."))
 
 
 def _settings(session: Session) -> TunnelSettings:

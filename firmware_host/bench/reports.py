@@ -174,6 +174,21 @@ class Sighting:
     product: str
     version: Version
 
+    def as_fields(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
+        return {
+            "board": self.entry.board,
+            "product": self.product,
+            "version": str(self.version),
+            "chainId": self.entry.chain_id,
+            "contract": self.entry.contract,
+            "proven": bool(self.entry.after),
+            "time": self.entry.time,
+            "operator": self.entry.operator,
+            "log": self.log,
+            "line": self.number,
+        }
+
 
 def held_releases(lines: Iterable[_Numbered]) -> list[Sighting]:
     """Determine which releases the boards have.
