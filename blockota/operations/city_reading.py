@@ -130,13 +130,11 @@ class CityChain:
 
     def _with_identities(self, reading: CityReading, at: int) -> CityReading:
         found = {one.uuid: one for one in self.identities.identities(block=at)}
-        keys = {
-            uuid: tuple(
-                key for one in self.identities.generations(uuid, block=at) if (key := one.keys.log_key) is not None
-            )
-            for uuid, identity in found.items()
-            if identity.keys.log_key or uuid in reading.log_keys
-        }
+        keys = {}
+        for uuid, identity in found.items():
+            if identity.keys.log_key or uuid in reading.log_keys:
+                generations = self.identities.generations(uuid, block=at)
+                keys[uuid] = tuple(one.keys.log_key for one in generations if one.keys.log_key is not None)
         return replace(reading, identities=found, log_keys=keys)
 
     def _with_devices(

@@ -13,7 +13,7 @@ If a step fails, the later steps are skipped, and the pages show the reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from uuid import UUID
 
@@ -85,6 +85,7 @@ class LogFollower:
         before = self._archive.log_head(self.keeper)
         note: Note | None = None
         trouble, is_lie = "", False
+
         try:
             note = self.reader.note()
             if note is not None:
@@ -94,17 +95,16 @@ class LogFollower:
         except BlockOTAError as error:
             trouble = f"{error.what}: {error.why}" if error.why else error.what
             is_lie = isinstance(error, RefusedError)
+
+        # What could not be read this time keeps the value of the last reading.
         head = self._archive.log_head(self.keeper)
-        self.state = FollowedLog(
-            keeper=self.keeper,
-            place=self.reader.name,
-            head=head,
-            published=Checkpoint.parse(note.text).head.size if note else self.state.published,
-            read_at=self.state.read_at if trouble else int(clock()),
-            trouble=trouble,
-            is_lie=is_lie,
-            witnesses=_cosigners(note) if note else self.state.witnesses,
-        )
+        state = replace(self.state, head=head, trouble=trouble, is_lie=is_lie)
+        if note is not None:
+            published = Checkpoint.parse(note.text).head.size
+            state = replace(state, published=published, witnesses=_cosigners(note))
+        if not trouble:
+            state = replace(state, read_at=int(clock()))
+        self.state = state
         return head.size - before.size
 
     def check_signature(self, note: Note, keys: Sequence[bytes]) -> None:

@@ -125,16 +125,11 @@ class Room:
         self.outbox = NoticeOutbox(
             archive, time.time, has_broker=settings.broker is not None, has_log=settings.identity is not None
         )
-        self._followers = {
-            keeper: LogFollower(
-                keeper,
-                published_log(place),
-                archive,
-                # The room need not announce what it recorded itself.
-                None if keeper == settings.identity else self.outbox.add_entry,
-            )
-            for keeper, place in settings.logs.items()
-        }
+        self._followers = {}
+        for keeper, place in settings.logs.items():
+            # The room need not announce what it recorded itself.
+            announce = None if keeper == settings.identity else self.outbox.add_entry
+            self._followers[keeper] = LogFollower(keeper, published_log(place), archive, announce)
         self.city: CityChain | None = None
 
     def listen(self, changed: Callable[[], None]) -> None:

@@ -84,25 +84,31 @@ def load_operations(config: Path | None, *, environment: Mapping[str, str]) -> O
         UsageError: the file cannot be read, or a setting is not valid.
     """
     table = load_table(config, "operations", known=_KNOWN, environment=environment)
+
     listen = table.address("listen", _LISTEN)
     url = table.text("url") or f"http://{_host(*listen)}"
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/") or parts.query:
         raise table.unusable("url", f"{url!r:.80} is not a URL such as https://operations.example")
-    logs, broker = table.table("logs"), table.table("broker")
-    if broker:
-        broker.required("address", example=BROKER)
+
+    logs, broker = {}, None
+    if places := table.table("logs"):
+        logs = {places.as_uuid(name, name): _place(places, name) for name in places.values}
+    if given := table.table("broker"):
+        given.required("address", example=BROKER)
+        broker = BrokerSettings.read(given, address="address")
+
     return OperationsSettings(
         folder=table.path("state") or table.folder / STATE_FOLDER / "operations",
         listen=listen,
         url=f"{parts.scheme}://{parts.netloc}",
         identity=table.uuid("identity") if "identity" in table.values else None,
         key=table.text("key"),
-        logs={logs.as_uuid(name, name): _place(logs, name) for name in logs.values} if logs else {},
+        logs=logs,
         networks=table.texts("networks"),
         database=table.text("database"),
         tunnels=table.text("tunnels"),
-        broker=BrokerSettings.read(broker, address="address") if broker else None,
+        broker=broker,
         beside=table.folder,
     )
 

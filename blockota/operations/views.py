@@ -221,6 +221,7 @@ def find_devices(
     """
     if state.city is None:
         return [], 0
+
     city, wanted = state.city, query.text.strip().lower()[:_TEXT_LIMIT]
     numbers: set[int] | None = None
     if query.product:
@@ -228,20 +229,26 @@ def find_devices(
         if query.version:
             clause, values = "product = ? AND version = ?", [query.product, query.version]
         numbers = {row[0] for row in archive.rows(f"SELECT device FROM running WHERE {clause}", values)}  # noqa: S608
-    found = [
-        one
-        for number, one in city.devices.items()
-        if (numbers is None or number in numbers)
-        and (not query.status or (query.status == "banned") == (one.banned_at is not None))
-        and (not wanted or wanted in _searched(one, city, with_serials=with_serials))
-    ]
+
+    found = []
+    for number, one in city.devices.items():
+        if numbers is not None and number not in numbers:
+            continue
+        if query.status and (query.status == "banned") != (one.banned_at is not None):
+            continue
+        if not wanted or wanted in _searched(one, city, with_serials=with_serials):
+            found.append(one)
+
     shown = found[(query.page - 1) * PAGE : query.page * PAGE]
     return device_rows(shown, city, archive), len(found)
 
 
 def _searched(device: Device, city: CityReading, *, with_serials: bool) -> str:
-    names = (device.record.aliases if device.record else ()) if with_serials else ()
-    return " ".join((str(device.number), city.model_of(device), str(device.site), *names)).lower()
+    """Return the text in which the filter of the devices searches."""
+    words = [str(device.number), city.model_of(device), str(device.site)]
+    if with_serials and device.record:
+        words += device.record.aliases
+    return " ".join(words).lower()
 
 
 def device_rows(devices: Sequence[Device], city: CityReading, archive: RoomArchive) -> list[DeviceRow]:
@@ -408,16 +415,19 @@ def _in_words(text: str) -> str:
     if not text.startswith("{"):
         return text
     if refused := RequestWarning.parse(text):
-        sender = f"{'' if refused.is_proven else 'claimed '}{refused.node}" if refused.node else "an unknown sender"
+        claimed = "" if refused.is_proven else "claimed "
+        sender = f"{claimed}{refused.node}" if refused.node else "an unknown sender"
         number = "1 request" if refused.count == 1 else f"{refused.count:,} requests"
         return f"{refused.words}; {number} of {sender} from {refused.address}"
+
     try:
         fields = load_object(text.encode(), has_fractions=True)
     except BlockOTAError:
         return text
     words = [str(fields[name]) for name in ("result", "why", "failure") if fields.get(name)]
-    operator = fields.get("operator")
-    return ", ".join([*words, *([f"by {operator}"] if operator else [])]) or text
+    if operator := fields.get("operator"):
+        words.append(f"by {operator}")
+    return ", ".join(words) or text
 
 
 def entry_words(one: ArchivedEntry, *, with_texts: bool) -> str:

@@ -74,17 +74,7 @@ def write_requests(connection: Connection, requests: Iterable[AcceptedRequest], 
     by_digest = {one.digest: one for one in requests}
     if not by_digest:
         return set()
-    rows = [
-        {
-            "digest": digest,
-            "gateway": one.gateway,
-            "validator": one.validator,
-            "time": now if one.time is None else one.time,
-            "arrived": now,
-            "raw": one.raw,
-        }
-        for digest, one in by_digest.items()
-    ]
+    rows = [_request_row(one, now) for one in by_digest.values()]
     numbers: dict[bytes, int] = {}
     for start in range(0, len(rows), _ROWS):
         added = insert(REQUEST).values(rows[start : start + _ROWS]).on_conflict_do_nothing(index_elements=["digest"])
@@ -96,7 +86,7 @@ def write_requests(connection: Connection, requests: Iterable[AcceptedRequest], 
 
 
 def _write_readings(connection: Connection, requests: Sequence[tuple[int, AcceptedRequest]], *, now: int) -> None:
-    rows = [_row(number, one.gateway, reading) for number, one in requests for reading in one.readings]
+    rows = [_reading_row(number, one.gateway, reading) for number, one in requests for reading in one.readings]
     if rows:
         connection.execute(READING.insert(), rows)
 
@@ -133,9 +123,24 @@ def _write_readings(connection: Connection, requests: Sequence[tuple[int, Accept
     )
 
 
-def _row(number: int, gateway: UUID, reading: SensorReading) -> dict[str, Any]:
-    value = reading.value
-    text = str(value).lower() if isinstance(value, bool) else value if isinstance(value, str) else None
+def _request_row(request: AcceptedRequest, now: int) -> dict[str, Any]:
+    return {
+        "digest": request.digest,
+        "gateway": request.gateway,
+        "validator": request.validator,
+        "time": now if request.time is None else request.time,
+        "arrived": now,
+        "raw": request.raw,
+    }
+
+
+def _reading_row(number: int, gateway: UUID, reading: SensorReading) -> dict[str, Any]:
+    value, text = reading.value, None
+    if isinstance(value, bool):
+        text = str(value).lower()
+    elif isinstance(value, str):
+        text = value
+
     return {
         "request": number,
         "gateway": gateway,

@@ -118,12 +118,12 @@ def updates(request: Request) -> Response:
     """The orders with their progress, and the releases of the producers."""
     room = room_of(request)
     progress = views.update_progress(room.state, room.archive)
-    releases = [
-        (vendor.chain_id, address, vendor.producers.get(address, ""), one)
-        for vendor in room.state.vendors.values()
-        for address, found in vendor.releases.items()
-        for one in found
-    ]
+    releases = []
+    for vendor in room.state.vendors.values():
+        for address, found in vendor.releases.items():
+            producer = vendor.producers.get(address, "")
+            releases += [(vendor.chain_id, address, producer, one) for one in found]
+
     counts = {(one.product, one.version): one.devices for one in views.release_shares(room.state, room.archive)}
     published = {
         (one.chain, one.text.removesuffix(" published")): one
@@ -302,16 +302,18 @@ def log_rows(room: Room) -> list[dict[str, Any]]:
     city = state.city
     keepers = [uuid for uuid, one in city.identities.items() if one.keys.log_key or uuid in city.logs]
     anchored = {one.subject: one for one in reversed(views.find_named(room.archive, "Anchored"))}
-    return [
-        {
+
+    rows = []
+    for uuid in sorted(keepers, key=lambda one: (str(city.identities[one].kind), str(one))):
+        row = {
             "keeper": uuid,
             "identity": city.identities[uuid],
             "anchor": city.logs.get(uuid),
             "event": anchored.get(f"log {uuid}"),
             "followed": state.logs.get(uuid),
         }
-        for uuid in sorted(keepers, key=lambda one: (str(city.identities[one].kind), str(one)))
-    ]
+        rows.append(row)
+    return rows
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from blockota.approval.proposal import Proposal
 from blockota.errors import UnreachableError, UsageError
+from blockota.model.identity import Identity
 from blockota.model.receipt import printable
 from blockota.operations.city_reading import CityChain
 from blockota.operations.configuring import MAX_IMAGE, WantedConfiguration, prepare_configuration
@@ -50,23 +51,29 @@ _MAX_VALUE = 200
 def prepare(request: Request) -> Response:
     """The forms."""
     state = room_of(request).state
-    releases = [
-        (vendor.chain_id, vendor.producers[address], one)
-        for vendor in state.vendors.values()
-        for address, found in vendor.releases.items()
-        for one in found
-        if str(one.status) == "active" and address in vendor.producers
-    ]
-    city = state.city
-    identities = sorted(city.identities.values() if city else (), key=lambda one: (one.kind.value, str(one.uuid)))
+    releases = []
+    for vendor in state.vendors.values():
+        for address, found in vendor.releases.items():
+            if address in vendor.producers:
+                active = [one for one in found if str(one.status) == "active"]
+                releases += [(vendor.chain_id, vendor.producers[address], one) for one in active]
+
+    identities: list[Identity] = []
+    groups: list[str] = []
+    models: list[str] = []
+    if city := state.city:
+        identities = [one for one in city.identities.values() if one.is_active]
+        groups, models = sorted(city.groups), sorted(set(city.models.values()))
+    identities.sort(key=lambda one: (one.kind.value, str(one.uuid)))
+
     return render(
         request,
         "prepare.html",
         releases=releases,
-        identities=[one for one in identities if one.is_active],
-        groups=sorted(city.groups) if city else [],
-        models=sorted(set(city.models.values())) if city else [],
-        sites=[one.uuid for one in identities if str(one.kind) == "gateway" and one.is_active],
+        identities=identities,
+        groups=groups,
+        models=models,
+        sites=[one.uuid for one in identities if str(one.kind) == "gateway"],
     )
 
 

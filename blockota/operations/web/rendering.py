@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -26,6 +26,7 @@ from blockota.operations.city_reading import CityReading
 from blockota.operations.public_text import without_addresses, without_reason
 from blockota.operations.room import Room, RoomState
 from blockota.operations.sign_in import SignedIn
+from blockota.operations.watching import Watcher
 
 _IDENTIFIER = re.compile(
     r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|\b0x[0-9a-f]{40}(?:[0-9a-f]{24})?\b", re.ASCII | re.IGNORECASE
@@ -113,7 +114,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: obje
         "path": request.url.path,
         "is_answer": request.method == "POST",
         "visitor": getattr(request.state, "visitor", Visitor()),
-        "freshness": [*freshness(room.state), *_watched(room)],
+        "freshness": freshness(room.state, room.watches.all),
         "troubles": room.troubles,
         "is_public": request.app.state.is_public,
         "now": int(time.time()),
@@ -172,8 +173,8 @@ class Freshness:
     trouble: str
 
 
-def freshness(state: RoomState) -> list[Freshness]:
-    """Return the times of the last readings of chains and logs, which are at the end of each page."""
+def freshness(state: RoomState, watchers: Sequence[Watcher[Any]]) -> list[Freshness]:
+    """Return the times of the last readings of chains, logs and watchers, which are at the end of each page."""
     found = []
     blocks = {"gateway-chain": state.city.block.number} if state.city else {}
     blocks |= {f"producer-chain-{number}": one.block.number for number, one in state.vendors.items()}
@@ -181,20 +182,15 @@ def freshness(state: RoomState) -> list[Freshness]:
         name = part.partition("-chain")[0].capitalize() + " chain"
         detail = f"block {blocks[part]:,}" if part in blocks else ""
         found.append(Freshness(name, detail, state.read_at.get(part, 0), state.troubles.get(part, "")))
+
     read = [one.read_at or 0 for one in state.logs.values()]
     if read:
         trouble = "; ".join(one.trouble for one in state.logs.values() if one.trouble)
         found.append(Freshness("Logs", f"{len(read)} followed", min(read), trouble))
+
+    watched = [one for one in watchers if one.last.time or one.last.trouble]
+    found += [Freshness(one.name.capitalize(), "", one.last.time, one.last.trouble) for one in watched]
     return found
-
-
-def _watched(room: Room) -> list[Freshness]:
-    """Return the times of the last readings by the watchers."""
-    return [
-        Freshness(one.name.capitalize(), "", one.last.time, one.last.trouble)
-        for one in room.watches.all
-        if one.last.time or one.last.trouble
-    ]
 
 
 def age(moment: int | None) -> Markup:

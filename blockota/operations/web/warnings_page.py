@@ -29,13 +29,12 @@ def warnings_page(request: Request) -> Response:
     """The warnings with filters."""
     room = room_of(request)
     status = request.query_params.get("status", "open")
-    keeper = request.query_params.get("log", "")
-    query = WarningQuery(
-        status=status if status in _STATUSES else "open",
-        text=text_of(request, "q"),
-        keeper=UUID(keeper) if _UUID.fullmatch(keeper) else None,
-        page=page_of(request),
-    )
+    if status not in _STATUSES:
+        status = "open"
+    log = request.query_params.get("log", "")
+    keeper = UUID(log) if _UUID.fullmatch(log) else None
+
+    query = WarningQuery(status=status, text=text_of(request, "q"), keeper=keeper, page=page_of(request))
     rows = find_warnings(room.archive, query, with_texts=not is_public(request))
     return render(
         request,

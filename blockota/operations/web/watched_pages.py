@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -49,14 +50,17 @@ def requests(request: Request) -> Response:
     Accepted requests are from the cloud's database, refused requests from the warnings in the logs.
     """
     room = room_of(request)
-    watcher = room.watches.requests
-    counts = watcher.last.found if watcher else None
     now = int(time.time())
     first = now - now % MINUTE + MINUTE - HOUR
+
+    watcher = room.watches.requests
+    passed, total, by_gateway = None, None, dict[UUID, MinuteCount]()
+    if watcher and (counts := watcher.last.found):
+        passed, by_gateway = {one.start: one.requests for one in counts.minutes}, counts.gateways
+        total = sum(passed.values())
+
     refused = warnings_by(room.archive, "time / 60 * 60", first)
-    passed = {one.start: one.requests for one in counts.minutes} if counts else None
     bars = _bars(first, passed, refused)
-    by_gateway = counts.gateways if counts else dict[UUID, MinuteCount]()
     warned = {UUID(bytes=keeper): number for keeper, number in warnings_by(room.archive, "keeper", first).items()}
     return render(
         request,
@@ -64,7 +68,7 @@ def requests(request: Request) -> Response:
         bars=bars,
         top=max((one.refused + (one.passed or 0) for one in bars), default=0),
         height=CHART_HEIGHT,
-        passed=sum(passed.values()) if passed is not None else None,
+        passed=total,
         refused=sum(refused.values()),
         gateways=by_gateway,
         warned=warned,
@@ -122,12 +126,13 @@ def replicas(request: Request) -> Response:
     vendors = list(room.state.vendors.values())
     agreements = [(vendor, one) for vendor in vendors for one in reversed(vendor.agreements)]
     names = ("ReplicaAnnounced", "AgreementAccepted", "AgreementProposed")
+
     # Each producer has a contract of its own, so two agreements can have the same number.
-    events = {
-        (one.chain, one.subject, one.text.rpartition(" ")[0]): one
-        for name in reversed(names)
-        for one in views.find_named(room.archive, name)
-    }
+    events = {}
+    for name in reversed(names):
+        for one in views.find_named(room.archive, name):
+            events[one.chain, one.subject, one.text.rpartition(" ")[0]] = one
+
     return render(
         request,
         "replicas.html",
@@ -145,16 +150,17 @@ def network(request: Request) -> Response:
     room = room_of(request)
     city = room.state.city
     watcher = room.watches.tunnels
-    identities: list[Identity] = sorted(
-        city.identities.values() if city else (), key=lambda one: (one.kind.value, str(one.uuid))
-    )
+    look = watcher.last if watcher else None
+    known: Iterable[Identity] = city.identities.values() if city else ()
+    identities = sorted(known, key=lambda one: (one.kind.value, str(one.uuid)))
+
     banned = {one.subject: one for one in reversed(views.find_named(room.archive, "IdentityBanned"))}
     return render(
         request,
         "network.html",
         identities=identities,
-        tunnels=watcher.last.found if watcher else None,
-        look=watcher.last if watcher else None,
+        tunnels=look.found if look else None,
+        look=look,
         banned=banned,
         enrolled={one.subject: one for one in views.find_named(room.archive, "IdentityEnrolled")},
     )
