@@ -130,7 +130,9 @@ class CityDemo:
             watch.wait_for(_OLD, sum(one is not Conduct.MODIFIED for one in conducts.values()) + len(BOARDS))
             walk.heading("The operator orders the update")
             order_update(walk, _NEW)
-            _say_where_to_look(walk, url)
+            walk.heading("What to look at")
+            for path, what in _SIGHTS.items():
+                walk.say(f"{url}{path}  {what}")
             watch.wait_for(_NEW, sum(one not in _STAYING for one in conducts.values()) + len(BOARDS))
             walk.say("the update is over; the page stays until Ctrl-C", mark="✓ ", style="green")
             watch.wait_for_end()
@@ -207,12 +209,6 @@ def conducts_of(numbers: list[int]) -> dict[int, Conduct]:
     exceptions = [one for one, share in _EXCEPTIONS.items() for _ in range(max(round(share * len(numbers) / 1000), 1))]
     chosen = dict(zip(draw.sample(numbers, len(exceptions)), exceptions, strict=True))
     return {number: chosen.get(number, Conduct.STEADY) for number in numbers}
-
-
-def _say_where_to_look(walk: DemoWalk, url: str) -> None:
-    walk.heading("What to look at")
-    for path, what in _SIGHTS.items():
-        walk.say(f"{url}{path}  {what}")
 
 
 class _Watch:

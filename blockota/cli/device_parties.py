@@ -64,7 +64,7 @@ def admit(session: Session, /, name: str, key: bytes, account: str | None, propo
     Example:  blockota device registrant admit acme -o acme.json --public-key \\
             02ca4a8c7dc5090f924cde2264af240d76f6d58a5d2d15c8c5f59d95c70bd9e4dc
     """
-    _propose(session, proposing, "admitRegistrant", _name(name), key, account or account_of(key))
+    _propose(session, proposing, "admitRegistrant", _registrant_id(name), key, account or account_of(key))
 
 
 @registrant.command()
@@ -303,7 +303,8 @@ def read_text(path: Path | None) -> str:
         ) from error
 
 
-def _name(name: str) -> bytes:
+def _registrant_id(name: str) -> bytes:
+    """Return a registrant's name as bytes32. A '/' separates it from the rest of a device's name."""
     if not re.fullmatch(r"[^/]+", name):
         raise click.BadParameter(f"{name!r} has a '/': a registrant's name is the part of names before it.")
     return product_key(name)

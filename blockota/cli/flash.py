@@ -21,8 +21,7 @@ from blockota.desk import describe
 from blockota.errors import Action, UsageError
 from blockota.files import make_folder
 from blockota.model.facts import Consent
-from blockota.model.manifest import Description
-from blockota.model.release import Release, Version
+from blockota.model.release import Version
 from blockota.shutdown import stop_on_signals
 from firmware_host.bench.job import Bench, require_interrupted_runs
 from firmware_host.bench.log_folder import login_name, open_bench_log
@@ -93,7 +92,8 @@ def flash(
 
     with FlashDisplay(session, is_one=len(lines) == 1 and not watch) as display:
         stages = session.connection.image_sources(source).stages
-        images = ImageSource(session.store, stages, display.fetching, image, partial(_describe, session, source))
+        read = partial(describe, session.connection, named=source)
+        images = ImageSource(session.store, stages, display.fetching, image, read)
         offers = Offers(session.contract, session.trust, images, board_product=own.product)
         # Errors of the release are reported before a port is opened.
         if resume:
@@ -141,11 +141,6 @@ def _find_device(session: Session, unique_id: str) -> int:
         return 0
 
     return session.gateway.open(DevicesContract).number_of(f"{alias}/{unique_id}") or 0
-
-
-def _describe(session: Session, source: Sequence[str], release: Release) -> Description:
-
-    return describe(session.connection, release, source)
 
 
 def _require_consistent(lines: Sequence[BoardLine], product: str | None, *, watch: bool, resume: bool) -> None:

@@ -19,7 +19,7 @@ from blockota.cli.options import ProposalDetails, ProposalOptions, may_propose_o
 from blockota.cli.parameters import address as read_address
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import UsageError
-from blockota.model.identity import Enrolment, Identity, IdentityKind, Keys, ban_reason, identity_kind, virtual_ip_of
+from blockota.model.identity import Enrolment, IdentityKind, Keys, ban_reason, identity_kind, virtual_ip_of
 from blockota.model.release import show_time
 from blockota.vendor.enrolment import KeyNames, read_enrolments
 
@@ -290,7 +290,9 @@ def list_(session: Session, /, kind: str | None, *, active: bool) -> None:
     \b
     Example:  blockota identity list --kind gateway
     """
-    found = [one for one in _contract(session).identities() if _is_wanted(one, kind, active=active)]
+    found = [one for one in _contract(session).identities() if kind in (None, str(one.kind))]
+    if active:
+        found = [one for one in found if one.is_active]
     columns = ("UUID", "KIND", "STATUS", "KEY", "VIRTUAL IP", "ACCOUNT")
     rows = [
         (one.uuid, one.kind, one.status, one.keys.key, one.virtual_ip or "-", one.keys.account or "-") for one in found
@@ -298,10 +300,6 @@ def list_(session: Session, /, kind: str | None, *, active: bool) -> None:
     empty = "No such identity." if kind or active else "No identity is enrolled."
     fields = {"identities": [one.as_fields() for one in found]}
     session.result(fields, lambda: session.table(columns, rows, empty=empty))
-
-
-def _is_wanted(one: Identity, kind: str | None, *, active: bool) -> bool:
-    return (kind is None or str(one.kind) == kind) and (one.is_active or not active)
 
 
 def _key_rows(keys: Keys) -> dict[str, object]:

@@ -16,7 +16,7 @@ from blockota.files import read_input, refuse_overwriting, write_result
 from blockota.ledger.anchored import CheckedAnchor, check_anchor, check_device_key, find_anchor
 from blockota.ledger.log import TileLog
 from blockota.ledger.log_settings import load_log
-from blockota.ledger.trust import TrustedKeys, load_trust
+from blockota.ledger.trust import load_trust
 from blockota.ledger.verify import VerifiedEntry, verify_proof
 from blockota.model.proof_file import MAX_PROOF_FILE_SIZE, ProofFile
 from blockota.model.receipt import LogEntry
@@ -43,8 +43,15 @@ def verify(session: Session, /, file: Path, trust: Path | None, *, asks_chain: b
     keys = load_trust(trust or session.config, environment=os.environ)
     proof = ProofFile.from_json(read_input(file, limit=MAX_PROOF_FILE_SIZE))
     found = verify_proof(proof, keys)
-    anchored = _check_anchor(session, found, proof) if asks_chain else None
-    replaced = _check_device(session, found, keys) if asks_chain and found.evidence.is_signed else ""
+    anchored: CheckedAnchor | None = None
+    replaced = ""
+    if asks_chain:
+        chain, device = session.gateway, found.entry.device
+        contracts = chain.open(UpdateLedgerContract), chain.open(IdentitiesContract)
+        anchored = check_anchor(found, proof.anchor, *contracts, confirmations=chain.settings.confirmations)
+        if found.evidence.is_signed:
+            versions = chain.open(DevicesContract).versions(device)
+            replaced = check_device_key(device, keys.devices[device], versions)
     remarks = [*filter(None, [found.evidence.remark, replaced]), *(anchored.remarks if anchored else ())]
 
     def show() -> None:
@@ -53,7 +60,7 @@ def verify(session: Session, /, file: Path, trust: Path | None, *, asks_chain: b
         if remarks:
             rows["warning"] = "; ".join(remarks)
         session.fields(rows)
-        session.done(_sentence(found))
+        session.done(_proven_sentence(found))
 
     unchecked = {"checked": False} | (proof.anchor.as_fields() if proof.anchor else {})
     anchor = anchored.as_fields() if anchored else unchecked
@@ -101,21 +108,7 @@ def counted_entries(count: int) -> str:
     return f"{count:,} entr{'y' if count == 1 else 'ies'}"
 
 
-def _check_anchor(session: Session, found: VerifiedEntry, proof: ProofFile) -> CheckedAnchor:
-
-    chain = session.gateway
-    contracts = chain.open(UpdateLedgerContract), chain.open(IdentitiesContract)
-    return check_anchor(found, proof.anchor, *contracts, confirmations=chain.settings.confirmations)
-
-
-def _check_device(session: Session, found: VerifiedEntry, keys: TrustedKeys) -> str:
-
-    device = found.entry.device
-    return check_device_key(device, keys.devices[device], session.gateway.open(DevicesContract).versions(device))
-
-
 def _anchor_row(proof: ProofFile, anchored: CheckedAnchor | None) -> str:
-
     if anchored:
         keeper = f"{anchored.keeper.kind} {anchored.keeper.uuid}"
         where = f"block {anchored.block:,} of chain {anchored.chain_id}"
@@ -126,7 +119,6 @@ def _anchor_row(proof: ProofFile, anchored: CheckedAnchor | None) -> str:
 
 
 def _rows(found: VerifiedEntry, *, trusted: int, quorum: int) -> dict[str, object]:
-
     entry, evidence, rows = found.entry, found.evidence, dict[str, object]()
     rows["entry"] = f"{entry.kind}, index {found.index:,} of the log {found.log_key.name}"
     if entry.device or entry.unique_id:
@@ -154,7 +146,7 @@ def _rows(found: VerifiedEntry, *, trusted: int, quorum: int) -> dict[str, objec
     return rows
 
 
-def _sentence(found: VerifiedEntry) -> str:
+def _proven_sentence(found: VerifiedEntry) -> str:
     """Return a sentence that states what the receipt proves."""
     entry, evidence = found.entry, found.evidence
     if not entry.kind.names_running_image:

@@ -94,9 +94,9 @@ def _names(found: Sequence[Located], releases: Sequence[Release], *, now: int) -
 
 
 def _prove(session: Session, found: Located, file: BinaryIO) -> tuple[Passed, ...]:
+    """Verify a release in the file by checks 1 to 5. The image is read again, because check 4 hashes it."""
     release = found.release
     answer = session.contract.answer(release.product, release.version, confirmations=session.settings.confirmations)
-    # Read again, because check 4 hashes the image itself.
     parts = parts_of(session, file, size=release.size, start=found.offset)
     return prove_record(answer, session.trust, read_parts=lambda _: parts).passed
 

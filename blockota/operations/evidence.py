@@ -9,7 +9,6 @@ from uuid import UUID
 
 from blockota.bindings.safe_execution import SafeExecution, read_execution
 from blockota.chain.records import TransactionCall
-from blockota.connection import Connection
 from blockota.errors import BlockOTAError, RefusedError
 from blockota.formats.notes import Checkpoint, NoteAlgorithm, VerifierKey
 from blockota.formats.public_key import KeyKind
@@ -148,7 +147,7 @@ class TransactionView:
     def find(cls, room: Room, chain: int, block: int, transaction: bytes) -> Self:
         """Return a transaction."""
         found = tuple(happenings_of_transaction(room.archive, chain, transaction, block))
-        connection = _connection(room, chain)
+        connection = next((one for one in room.connections if one.settings.chain_id == chain), None)
         if not found or connection is None:
             return cls(chain, block, found, trouble="" if connection else "the room does not follow this chain")
         try:
@@ -158,7 +157,3 @@ class TransactionView:
         if sent is None or receipt is None:
             return cls(chain, block, found, trouble="the node does not keep this transaction")
         return cls(chain, block, found, sent, read_execution(sent, receipt), receipt.gas_used)
-
-
-def _connection(room: Room, chain: int) -> Connection | None:
-    return next((one for one in room.connections if one.settings.chain_id == chain), None)

@@ -183,6 +183,7 @@ class LogFollower:
 
 
 def _decoded(raw: bytes) -> LogEntry | None:
+    """Decode an entry; None for an entry that cannot be decoded, or whose numbers are too large for SQLite."""
     try:
         entry = LogEntry.decode(raw)
     except RefusedError:
@@ -191,5 +192,6 @@ def _decoded(raw: bytes) -> LogEntry | None:
 
 
 def _cosigners(note: Note) -> tuple[str, ...]:
+    """Return the names in the signatures of a checkpoint, except the name of the log itself."""
     origin = note.text.partition("\n")[0]
     return tuple(dict.fromkeys(one.name for one in note.signatures if one.name != origin))

@@ -145,7 +145,8 @@ class Room:
         """
         with ExitStack() as stack:
             threads = ServiceThreads(self._lines, self._stop)
-            for name, connection in self._chains():
+            vendors = [(f"producer-chain-{one.settings.chain_id}", one) for one in self._vendors]
+            for name, connection in [(_GATEWAY_CHAIN, self.city_connection), *vendors]:
                 chain = connection.settings
                 path = self.settings.folder / f"{name}.sqlite"
                 events = stack.enter_context(EventStore.open(path, chain_id=chain.chain_id))
@@ -185,11 +186,6 @@ class Room:
     def log_follower(self, keeper: UUID) -> LogFollower | None:
         """Return the follower of a log; None if the settings do not name the log."""
         return self._followers.get(keeper)
-
-    def _chains(self) -> Iterator[tuple[str, Connection]]:
-        yield _GATEWAY_CHAIN, self.city_connection
-        for one in self._vendors:
-            yield f"producer-chain-{one.settings.chain_id}", one
 
     def _follow(
         self,

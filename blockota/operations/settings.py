@@ -86,7 +86,8 @@ def load_operations(config: Path | None, *, environment: Mapping[str, str]) -> O
     table = load_table(config, "operations", known=_KNOWN, environment=environment)
 
     listen = table.address("listen", _LISTEN)
-    url = table.text("url") or f"http://{_host(*listen)}"
+    host = f"[{listen[0]}]" if ":" in listen[0] else listen[0]
+    url = table.text("url") or f"http://{host}:{listen[1]}"
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/") or parts.query:
         raise table.unusable("url", f"{url!r:.80} is not a URL such as https://operations.example")
@@ -113,10 +114,7 @@ def load_operations(config: Path | None, *, environment: Mapping[str, str]) -> O
     )
 
 
-def _host(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _place(table: SettingsTable, name: str) -> str:
+    """Return the URL or the folder of a log. The path of a folder is relative to the settings file."""
     place = table.required(name, example="https://gateway.example:8091")
     return place if place.lower().startswith(("http://", "https://")) else str(table.folder / place)

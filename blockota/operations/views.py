@@ -257,16 +257,13 @@ def device_rows(devices: Sequence[Device], city: CityReading, archive: RoomArchi
     numbers = [one.number for one in devices]
     running: dict[int, list[Running]] = {}
     for row in archive.rows(f"SELECT {_RUNNING} FROM running WHERE device IN ({marks})", numbers):  # noqa: S608
-        running.setdefault(row[0], []).append(_running(row))
+        device, product, version, level, kind, time, order, keeper, number = row
+        one = Running(device, product, version, level, EntryKind(kind), time, order, UUID(bytes=keeper), number)
+        running.setdefault(device, []).append(one)
     seen = dict(archive.rows(f"SELECT device, time FROM seen WHERE device IN ({marks})", numbers))  # noqa: S608
     return [
         DeviceRow(one, city.model_of(one), tuple(running.get(one.number, ())), seen.get(one.number)) for one in devices
     ]
-
-
-def _running(row: Sequence[Any]) -> Running:
-    device, product, version, level, kind, time, order, keeper, number = row
-    return Running(device, product, version, level, EntryKind(kind), time, order, UUID(bytes=keeper), number)
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def _prepare(request: Request, what: str, form: Mapping[str, list[str]]) -> Resp
     visitor = require_role(request, form, *_ROLES[what])
     city, account = _place_of(request, visitor)
     if what == "ban-proposal":
-        return _proposal(request, visitor, city, form)
+        return _propose_ban(request, visitor, city, form)
     if what == "order":
         call = _order(request, city, form, account)
     elif what == "group":
@@ -150,8 +150,10 @@ def _place_of(request: Request, visitor: Visitor) -> tuple[CityChain, str]:
 def _show(request: Request, visitor: Visitor, what: str, call: PreparedCall) -> Response:
     """Record a prepared transaction in the room's log, and show the transaction."""
     _record(request, visitor, f"{what} prepared", f"{call.words}; call {hashlib.sha256(call.data).hexdigest()}")
-    command, transaction = _command(request, call), json.dumps(call.as_fields())
-    return render(request, "prepared.html", call=call, command=command, transaction=transaction)
+
+    variable = f"BLOCKOTA_PRODUCER_NETWORK={shlex.quote(call.network)} " if call.network else ""
+    command = variable + command_of(request, call.command, {**call.values, "key": "URI"})
+    return render(request, "prepared.html", call=call, command=command, transaction=json.dumps(call.as_fields()))
 
 
 def _file(proposal: Proposal, name: str) -> Response:
@@ -163,7 +165,7 @@ def _hash_of(proposal: Proposal) -> str:
     return f"safeTxHash 0x{proposal.safe_tx_hash.hex()}"
 
 
-def _proposal(request: Request, visitor: Visitor, city: CityChain, form: Mapping[str, list[str]]) -> Response:
+def _propose_ban(request: Request, visitor: Visitor, city: CityChain, form: Mapping[str, list[str]]) -> Response:
     """Return the proposal file for a ban by the city's Safe."""
     uuid = _uuid(form)
     proposal = propose_ban(city, uuid, _value(form, "reason"), now=int(time.time()))
@@ -187,11 +189,6 @@ def _wanted(form: Mapping[str, list[str]], product: str, version: str) -> Wanted
         not_before=_moment(form, "not_before"),
         deadline=_moment(form, "deadline") or None,
     )
-
-
-def _command(request: Request, call: PreparedCall) -> str:
-    variable = f"BLOCKOTA_PRODUCER_NETWORK={shlex.quote(call.network)} " if call.network else ""
-    return variable + command_of(request, call.command, {**call.values, "key": "URI"})
 
 
 def _value(form: Mapping[str, list[str]], name: str) -> str:
