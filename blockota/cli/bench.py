@@ -118,7 +118,6 @@ def _of_board(lines: Sequence[Line], wanted: str | None) -> list[Line]:
 
 
 def _lines_to_export(session: Session, path: Path, *, confirmed_part: bool) -> list[Line]:
-
     lines, error = confirmed_lines(path)
     if error is None:
         return lines
@@ -129,12 +128,14 @@ def _lines_to_export(session: Session, path: Path, *, confirmed_part: bool) -> l
             remedy=f"{error.remedy}; the lines before the damage can be exported",
             action=Action.EXPORT_CONFIRMED_LINES,
         )
+
     if not lines:
         raise RefusedError(
             "nothing was exported",
             why=f"no line of {path} is confirmed: {error.what}: {error.why}",
             remedy=error.remedy,
         )
+
     count = "line 1 is" if len(lines) == 1 else f"lines 1 to {len(lines)} are"
     session.note(
         f"{error.what[:1].upper()}{error.what[1:]}: {error.why}. Only {count} exported; each exported line is "
@@ -144,7 +145,6 @@ def _lines_to_export(session: Session, path: Path, *, confirmed_part: bool) -> l
 
 
 def _export(session: Session, lines: Sequence[Line], wanted: str | None, output: str, *, force: bool) -> None:
-
     shown = _of_board(lines, wanted)
     content = csv_of(shown)
     if output == _STDOUT:

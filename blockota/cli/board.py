@@ -247,6 +247,7 @@ def _span(chip: Chip, flash_size: int, *, first: int | None, length: int | None)
     memories = chip.readable(flash_size)
     memory = next((span for span in memories if start in span), range(0))
     stop = memory.stop if length is None else start + length
+
     if not start < stop <= memory.stop:
         spans = ", ".join(f"{span.start:#010x}-{span.stop - 1:#010x}" for span in memories if span)
         too_few = f"fewer than {length:,} bytes follow, and " if memory and length else ""
@@ -255,4 +256,5 @@ def _span(chip: Chip, flash_size: int, *, first: int | None, length: int | None)
             why=f"{too_few}the {chip.name} can be read at {spans}",
             remedy="give --address and --length within one of these ranges",
         )
+
     return range(start, stop)

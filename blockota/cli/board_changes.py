@@ -59,10 +59,12 @@ def erase(
     """
     if everything is (pages is not None):
         raise UsageError("--pages and --all are alternatives", remedy="pass one of them, such as --pages 3-7,9")
+
     with connected(session, line) as (bootloader, identity):
         units = units_to_erase(identity, pages)
         size = sum(unit.size for unit in units)
         which = "the whole flash" if pages is None else named_pages(pages)
+
         recovery, journal = "they cannot be restored", _journal(identity)
         if journal and pages is None:
             recovery += f", and {journal}, the journal of its interrupted run, is removed"
@@ -70,10 +72,12 @@ def erase(
             recovery = f"only the bytes in {journal}, the journal of its interrupted run, can be restored"
         consequence = f"Erasing {which} destroys {size:,} bytes; {recovery}."
         require_confirmation(session, identity, consequence=consequence, confirmed=confirm)
+
         chip, flash_size = flash_of(identity)
         with progress_bar(session, "Proving", total=size) as bar:
             for done in erase_units(bootloader, chip, units=units, flash_size=flash_size):
                 bar(done)
+
     if pages is None:
         _remove_journal(session, identity)
     fields = {"uniqueId": identity.unique_id, "pages": [unit.number for unit in units], "bytes": size}
@@ -112,6 +116,7 @@ def protect(
         "With readout protection, the board's flash cannot be read, written or proven, "
         "until the protection is removed, which destroys all contents."
     )
+
     with connected(session, line) as (bootloader, identity):
         chip, _ = flash_of(identity)  # refuses a board with readout protection, which would reject the commands
         if pages:
@@ -121,6 +126,7 @@ def protect(
                 f"With write protection, {which} cannot be erased or written. The same applies to other pages that the "
                 "chip protects together with them. Nothing is erased; the present write protection is replaced."
             )
+
         require_confirmation(session, identity, consequence=consequence, confirmed=confirm)
         after = protect_pages(bootloader, chip, pages=numbers) if pages else protect_readout(bootloader, chip)
     _show(session, identity, after=after)
@@ -146,12 +152,14 @@ def unprotect(session: Session, /, *, line: BoardLine, readout: bool, write: boo
                   --port /dev/ttyUSB0
     """
     _require_one(readout, write)
+
     consequence = "Removing the write protection lets every page be erased and written again; nothing is erased now."
     if readout:
         consequence = (
             "Removing the readout protection destroys all contents of the board's flash. They cannot be restored, "
             "and the journal of an interrupted run is removed."
         )
+
     with connected(session, line) as (bootloader, identity):
         chip = known_chip(identity) if readout else flash_of(identity)[0]
         require_confirmation(session, identity, consequence=consequence, confirmed=confirm)
@@ -192,11 +200,13 @@ def _show(session: Session, before: BoardIdentity, *, after: BoardIdentity) -> N
         "readoutProtected": after.readout_protected,
         "writeProtectedPages": pages,
     }
+
     writing = "off"
     if pages is None:
         writing = "unknown"
     elif pages:
         writing = f"on for {named_pages(pages)}"
+
     readout = "on" if after.readout_protected else "off"
     sentence = f"{described(before)} reports after its reset: readout protection {readout}, write protection {writing}."
     session.result(fields, lambda: session.done(sentence))

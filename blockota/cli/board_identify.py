@@ -67,6 +67,7 @@ def _contents(session: Session, board: BoardSession) -> dict[str, Any]:
         return {"releases": None, "contents": "not read, because readout protection is on"}
     if board.identity.chip is None or board.identity.flash_size is None:
         return {"releases": None, "contents": "not read, because the chip is not supported"}
+
     try:
         with spinner(session, "Looking at the flash"):
             contract = session.contract
@@ -78,6 +79,7 @@ def _contents(session: Session, board: BoardSession) -> dict[str, Any]:
         sentence = sentence or _without_release(session, board, findings)
     except (UsageError, RefusedError, UnreachableError) as error:  # the board is identified all the same
         return {"releases": None, "contents": f"not read: {sentence_of(error)}"}
+
     return {"releases": [ranked(one, known, now=now) for one in findings.releases], "contents": sentence}
 
 
@@ -113,11 +115,13 @@ def _identity_rows(fields: dict[str, Any]) -> dict[str, object]:
     size, pages = fields["flashSize"], fields["writeProtectedPages"]
     unknown = "unknown, because the chip is not supported" if fields["chip"] is None else "unknown"
     readout = {True: "on: the flash cannot be read or written", False: "off", None: unknown}
+
     writing = "off"
     if pages is None:
         writing = unknown
     elif pages:
         writing = named_pages(pages)
+
     return {
         "Chip": f"{fields['chip'] or 'not supported'}, product id {fields['productId']:#05x}",
         "Bootloader": f"version {fields['bootloader']}, at {fields['baud']} baud",

@@ -54,10 +54,12 @@ class OwnImage:
                     action=Action.NAME_IMAGE_COMMAND,
                 )
             return resumed
+
         whole = self
         if bench.product in (None, product):
             own, command = self.product or bench.board_product or "", self.command or bench.board_image or ""
             whole = replace(self, product=own, command=command)
+
         _require_whole(whole, product)
         return whole
 
@@ -99,6 +101,7 @@ def _require_whole(own: OwnImage, product: str | None) -> None:
             remedy="name the product and the command, or do not request a new image",
             action=Action.NAME_BOARD_PRODUCT,
         )
+
     if own.command and not own.product:
         raise UsageError(
             "the product of the board's own image is not given",
@@ -106,6 +109,7 @@ def _require_whole(own: OwnImage, product: str | None) -> None:
             remedy="name the product",
             action=Action.NAME_BOARD_PRODUCT,
         )
+
     if own.product and not own.command:
         raise UsageError(
             f"the command that makes the image of {own.product} is missing",
@@ -113,6 +117,7 @@ def _require_whole(own: OwnImage, product: str | None) -> None:
             remedy="give the command",
             action=Action.NAME_IMAGE_COMMAND,
         )
+
     if own.product and own.product == product:
         raise UsageError(
             "the board's own image and the program cannot have the same product",

@@ -81,6 +81,7 @@ def require_confirmation(session: Session, identity: BoardIdentity, *, consequen
     # The name of a port does not identify the board behind the port, so the operator names the board.
     name = board_name(identity)
     session.note(f"{described(identity)}. {consequence}")
+
     if confirmed is None:
         if session.as_json or not (sys.stdin and sys.stdin.isatty()):
             raise RefusedError(
@@ -92,6 +93,8 @@ def require_confirmation(session: Session, identity: BoardIdentity, *, consequen
         confirmed = str(click.prompt(f"Type the last {len(end)} characters of {name} to continue", err=True)).strip()
         if confirmed.lower() == end:
             confirmed = name
+
+    # A person on a terminal and an option of the command line name the board in the same way.
     if confirmed.lower() != name and identity.unique_id is None:
         raise RefusedError(
             "nothing was changed",

@@ -150,7 +150,6 @@ def _address(account: BaseAccount | None, named: str | None) -> str:
 
 
 def _reader(session: Session, state: BrokerState, *, address: str) -> AgreementReader:
-
     settings = session.settings
     follower = Follower(
         session.chain,
@@ -172,7 +171,6 @@ class _Rounds:
     """
 
     def __init__(self, session: Session, work: BrokerSync, *, broker: str, stop: Stop, is_endless: bool) -> None:
-
         self.watch = BrokerWatch()
         self._session, self._work, self._broker = session, work, broker
         self._stop, self._is_endless = stop, is_endless
@@ -235,9 +233,11 @@ class _Rounds:
         """Print the advice for the operator, unless it equals the advice of the last round."""
         if self._work.facts is None or self._work.left:
             return
+
         confirmations = self._session.settings.confirmations
         work, facts, has_key = self._work, self._work.facts, self._work.account is not None
         found = advice(facts, broker=self._broker, confirmations=confirmations, url=work.url, has_key=has_key)
+
         sentences, before = tuple(found), self._advice
         for sentence in sentences if sentences != before else ():
             self._session.note(sentence)
@@ -273,6 +273,7 @@ def advice(facts: Facts, *, broker: str, confirmations: int, url: str, has_key: 
             f"{broker} has no open agreement with this vendor as of block {facts.block}{depth}. "
             "Offer to serve a release with `blockota replica propose`, or check the key and the settings."
         )
+
     for one in facts.agreements:
         agreement = f"Agreement {one.newest.number} for {one.claim.label}"
         match state_of(one, facts.time):

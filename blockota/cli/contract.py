@@ -39,6 +39,7 @@ def show(session: Session, /) -> None:
         "safe": safe.as_fields(),
         "ownersUnableToPause": [] if paused else _warn_of_poor_owners(session, safe),
     }
+
     rows = {
         "contract": session.contract.address,
         "chain id": session.chain.chain_id,
@@ -60,6 +61,7 @@ def _warn_of_poor_owners(session: Session, safe: SafeState) -> list[str] | None:
     except ChainError as error:  # the contract can be shown nevertheless
         session.note(f"Warning: it is unknown which owners could pay for a pause: {error.what}, {error.why}.")
         return None
+
     for owner, balance in poor.items():
         session.note(
             f"Warning: the owner {owner} has {coins(balance)} of the chain's coin, but an emergency pause can cost "
@@ -89,9 +91,11 @@ def pause(session: Session, /, key: str, password_fd: int | None, proposing: Pro
             why="--key URI pauses immediately as an owner, -o FILE writes a proposal to pause",
             remedy="pass one of them",
         )
+
     if proposing:
         save_proposal(session, lambda reason: propose(session.contract, pause_call(), reason=reason), proposing)
         return
+
     receipt = session.contract.pause(open_key(session.settings.chain_id, key, password_fd))
     transaction = "0x" + receipt.transaction.hex()
     fields = {"paused": True, "transaction": transaction, "block": receipt.block_number}

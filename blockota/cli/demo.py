@@ -53,12 +53,14 @@ def demo(session: Session, /, *, keep: bool, page: bool, city: int | None, verbo
         raise UsageError("--page and --city exclude each other", why="--city shows the page of its own devices")
     if page or city:
         require_services()
+
     folders = (Path.cwd(), Path(__file__).resolve().parents[2])
     images = next((folder / _IMAGES for folder in folders if (folder / _IMAGES).is_dir()), None)
     if images is None:
         raise UsageError(
             "the example images are missing", why=f"{_IMAGES} is not here", remedy="run `demo` in a clone of BlockOTA"
         )
+
     folder = Path(tempfile.mkdtemp(prefix="blockota-demo-"))
     walk = DemoWalk(session, folder, is_verbose=verbose)
     try:
@@ -75,6 +77,7 @@ def demo(session: Session, /, *, keep: bool, page: bool, city: int | None, verbo
             session.note(f"The folder of the demonstration is {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
+
     session.result({"steps": walk.steps}, lambda: session.done("the demonstration is complete"))
 
 
@@ -91,6 +94,7 @@ def _publish_and_flash(walk: DemoWalk, images: Path, *, boards: Sequence[str]) -
     if boards:
         register_boards(walk, boards)
     _publish(walk, images, version="1.0.0")
+
     for board in boards[1:]:
         with _simulated_board(walk.folder, board) as port:
             walk.heading(f"A technician flashes the board {board}")
@@ -99,14 +103,17 @@ def _publish_and_flash(walk: DemoWalk, images: Path, *, boards: Sequence[str]) -
         walk.heading("A technician flashes a simulated STM32F103")
         _flash(walk, port)
         _publish(walk, images, version="1.1.0")
+
         walk.heading("One byte of 1.1.0 is changed in a copy of the store: refused, nothing is erased")
         _tamper(walk.folder / ".blockota" / "store", walk.folder / "tampered", image=images / "bluepill-1.1.0.bin")
         before = _digest(walk.folder / "board.flash")
         _flash(walk, port, "--store", "file:tampered", expect=_REFUSED)
         is_unchanged = _digest(walk.folder / "board.flash") == before
         walk.say(f"The board's flash is {'unchanged' if is_unchanged else 'CHANGED'}.")
+
         walk.heading("The same from the original store")
         _flash(walk, port)
+
         walk.heading("Back to 1.0.0: refused, because the board has a newer release")
         _flash(walk, port, "--version", "1.0.0", expect=_REFUSED)
 
@@ -142,16 +149,11 @@ def _digest(file: Path) -> str:
 
 @contextmanager
 def _simulated_board(folder: Path, unique_id: str = "") -> Iterator[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "firmware_host.simulator",
-        "--tcp",
-        "0",
-        "--flash",
-        str(folder / f"board{unique_id}.flash"),
-    ]
-    command += ["--unique-id", unique_id] if unique_id else []
+    command = [sys.executable, "-m", "firmware_host.simulator", "--tcp", "0"]
+    command += ["--flash", str(folder / f"board{unique_id}.flash")]
+    if unique_id:
+        command += ["--unique-id", unique_id]
+
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=demo_environment()
     ) as board:

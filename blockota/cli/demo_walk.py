@@ -55,7 +55,6 @@ class DemoWalk:
     """Runs commands in the folder of the demonstration, prints them with their results, and records their output."""
 
     def __init__(self, session: Session, folder: Path, *, is_verbose: bool) -> None:
-
         self.session, self.folder, self.port, self.is_verbose = session, folder, free_port(), is_verbose
         self.steps: list[dict[str, Any]] = []
 
@@ -91,11 +90,13 @@ class DemoWalk:
             check=False,
         )
         self.steps.append({"command": ["blockota", *words], "exitStatus": done.returncode, "output": done.stdout})
+
         for line in done.stdout.splitlines():
             found = _RESULT.match(line)
             if self.is_verbose or (result and found and not found["number"]):
                 mark = found[0] if found else ""
                 self.say(line.removeprefix(mark), mark=mark, style="green")
+
         if done.returncode == _STOPPED[1]:
             raise KeyboardInterrupt
         if done.returncode:
@@ -122,6 +123,7 @@ class DemoWalk:
         if module == "blockota":
             name = words[0]
             self.say(f"blockota {' '.join(words)}", mark="$ ", style="bold cyan")
+
         command, notes = [sys.executable, "-m", module, *words], self.folder / f"{name}.notes"
         with (
             notes.open("a") as stderr,

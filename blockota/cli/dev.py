@@ -111,6 +111,7 @@ def status(session: Session, /, port: int | None) -> None:
         note = "; `blockota dev up` starts it" if was_started else ", and was never started in this folder"
         session.result({"running": False}, lambda: session.print(f"The local chain is not running{note}."))
         return
+
     chain = Chain(local.url, chain_id=LOCAL_CHAIN_ID)
     fields = {
         "running": True,
@@ -124,6 +125,7 @@ def status(session: Session, /, port: int | None) -> None:
         fields |= {"contract": deployment.contract, "safe": deployment.safe}
     if others and others[0].pid is not None:
         fields["gatewayUrl"] = others[0].url
+
     shown = {name: "not deployed" if value is None else value for name, value in fields.items()} | {"running": "yes"}
     if "gatewayUrl" in shown:
         shown["gateway chain"] = shown.pop("gatewayUrl")
@@ -152,12 +154,14 @@ def _local_chains(port: int | None, *, two_chains: bool = False) -> list[LocalCh
     """
     folder, port = FOLDER / GATEWAY_FOLDER, port or LocalChain.last_port(FOLDER) or PORT
     chains = [LocalChain(FOLDER, port)]
+
     if two_chains and not folder.exists() and Deployment.path(Path(), LOCAL_CHAIN_ID).exists():
         raise RefusedError(
             "this folder has one local chain already",
             why="it already has the city's contracts, which cannot move to a second chain",
             remedy="start two chains in an empty folder",
         )
+
     if two_chains or folder.exists():
         chains.append(LocalChain(folder, port + 1, LOCAL_GATEWAY_CHAIN_ID))
     return chains
@@ -201,7 +205,6 @@ def _deployed(chain: Chain) -> Deployment | None:
 
 
 def _set_up(session: Session, chains: Sequence[Chain]) -> list[Deployment]:
-
     session.note("Deploying the Safes and the contracts, pairing a product, enrolling identities ...")
     made = set_up(chains[0], chains[-1], dev_account(_PAYER))[: len(chains)]
     write_keys(FOLDER / "identities")
@@ -227,5 +230,4 @@ def _write_settings(session: Session, chains: Sequence[LocalChain], deployments:
 
 
 def _product() -> str:
-
     return PRODUCT.name

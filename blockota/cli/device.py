@@ -117,11 +117,13 @@ def register(
         site=gateway,
         key=_device_key(device_key) if device_key else None,
     )
+
     contract = devices_contract(session)
     contract.known_spec(wanted.spec)
     account = open_key(contract.chain.chain_id, key, password_fd)
     pays = open_key(contract.chain.chain_id, payer) if payer else account
     found = contract.register(account, wanted, payer=pays)
+
     then = (
         "" if found.key else f"Next: `blockota device key {found.number} FILE --key KEY` records its key, if it has one"
     )
@@ -360,8 +362,10 @@ def list_(session: Session, /, gateway: UUID | None, model: str | None) -> None:
     found = [one for one in contract.devices() if gateway in (None, one.site)]
     if model is not None:
         found = [one for one in found if one.record and one.record.spec == model]
+
     sites = [one for one in contract.sites() if gateway in (None, one.uuid)]
     batches = [(one, batch) for one in sites for batch in contract.batches(one.uuid)] if model is None else []
+
     columns = ("NUMBER", "NAME", "STATUS", "KEY", "ORIGIN", "GATEWAY")
     rows: list[tuple[object, ...]] = [
         (one.number, one.name, one.status, "yes" if one.key else "no", _origin(one), one.site) for one in found
@@ -369,13 +373,13 @@ def list_(session: Session, /, gateway: UUID | None, model: str | None) -> None:
     for where, batch in batches:
         numbers = f"{batch.first}-{batch.first + batch.count - 1}"
         rows.append((numbers, f"{batch.count} devices of {batch.registrant}", "-", "-", "batch", where.uuid))
+
     fields = {"devices": [one.as_fields() for one in found], "batches": [batch.as_fields() for _, batch in batches]}
     empty = "No such device." if gateway or model else "No device is registered."
     session.result(fields, lambda: session.table(columns, rows, empty=empty))
 
 
 def _change(session: Session, name: int | str, function: str, done: str, how: _How, **arguments: str) -> None:
-
     contract = devices_contract(session)
     found = contract.known_device(name)
     values = change_arguments(found.number, **arguments)
@@ -412,6 +416,7 @@ def _rows(found: Device) -> dict[str, object]:
         "key": _shown(found.key),
         "since": f"{show_time(found.since)}, block {found.from_block}",
     }
+
     if record := found.record:
         rows |= {"aliases": ", ".join(record.aliases), "spec": record.spec}
         rows |= {"nonce": found.nonce.hex(), "data": record.data or "none"}

@@ -311,7 +311,6 @@ def _registrant_id(name: str) -> bytes:
 
 
 def _change_list(session: Session, entry: _SpecEntry, *, allowed: bool) -> None:
-
     chain_id, block_ota = entry.chain_id or session.settings.chain_id, entry.contract
     update = SpecUpdate(chain_id, block_ota or session.connection.contract_address, entry.product, allowed=allowed)
     if allowed and chain_id == session.settings.chain_id:  # products of another chain cannot be looked up

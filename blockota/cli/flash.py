@@ -150,11 +150,13 @@ def _require_consistent(lines: Sequence[BoardLine], product: str | None, *, watc
             f"the port {twice} is named twice",
             remedy="name each port once, with --port or in [bench] of blockota.toml",
         )
+
     if watch and resume:
         raise UsageError(
             "--watch and --resume exclude each other",
             why="with --watch, an interrupted run is completed when the board is connected again",
             remedy="pass one of them",
         )
+
     if product is None and not resume:
         raise UsageError("no product given", remedy="name the product", action=Action.NAME_PRODUCT)

@@ -129,11 +129,13 @@ class FlashDisplay:
         summary = finished.summary if finished else ""
         proof = f"proven {_proven_by(finished)}, {result.seconds:.1f} s in all"
         self._session.done(f"{prefix}{board} holds {result.held}{already}: {summary}; {proof}")
+
         if result.preserved:
             beside = "bytes beside the image, in the same pages, were written back"
             self._session.done(f"{prefix}{result.preserved:,} {beside}")
         if result.board_image:
             self._session.done(f"{prefix}{board} holds {_own_image(result.board_image)}")
+
         for line in result.banner.splitlines():
             print_sentence(self._session.out, line, mark=f"{prefix}board says: ", mark_style="cyan")
 
@@ -179,8 +181,10 @@ def finish(
         ],
         "counters": display.counters.fields,
     }
+
     if not session.as_json or is_stopped or error is None:
         session.result(fields, lambda: display.table(results), then="" if is_stopped or error else then)
+
     if is_stopped:
         failed = sum(result.error is not None for result in results)
         done = len(results) - failed
@@ -190,6 +194,7 @@ def finish(
         elif len(results) == 1:
             summary = sentence_of(error) if error else f"The board holds {results[0].held}."
         raise KeyboardInterrupt(summary)
+
     if error:
         error.result = fields
         raise error

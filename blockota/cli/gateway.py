@@ -182,10 +182,12 @@ def status(session: Session, /) -> None:
         }
         if found := fields["submissions"]:
             rows["readings"] = f"{found['waiting']:,} wait for validators"
-            rows |= (
-                {"refused by a validator": f"{found['refused']:,}, last: {found['why']}"} if found["refused"] else {}
-            )
-        session.fields(rows | ({"paused": ", ".join(paused)} if paused else {}))
+            if found["refused"]:
+                rows["refused by a validator"] = f"{found['refused']:,}, last: {found['why']}"
+        if paused:
+            rows["paused"] = ", ".join(paused)
+
+        session.fields(rows)
 
     session.result(fields, show)
 
@@ -296,6 +298,7 @@ def retry(session: Session, /, number: int, product: str) -> None:
                 action=Action.SHOW_GATEWAY_DEVICE,
                 values={"device": number},
             )
+
         if found.stage not in (Stage.POSTPONED, Stage.PAUSED, Stage.STOPPED):
             raise RefusedError(
                 f"device {number} has no failed or postponed try",
@@ -304,7 +307,9 @@ def retry(session: Session, /, number: int, product: str) -> None:
                 action=Action.SHOW_GATEWAY_DEVICE,
                 values={"device": number},
             )
+
         state.request_retry(number, product)
+
     fields = delivery_fields(number, product, found)
     sentence = f"{found.target.release} is offered to device {number} again, {_when(settings)}"
     session.result(fields, lambda: session.done(sentence))
@@ -332,10 +337,12 @@ def pause(session: Session, /, subject: str, *, resume: bool) -> None:
             why=f"the settings have the groups {', '.join(sorted(groups))}",
             remedy="check the name",
         )
+
     with _state(settings) as state:
         state.pause(subject, is_paused=not resume)
     if number:
         _warn_of_stranger(session, settings, number)
+
     what = f"device {number}" if number else f"group {subject}"
     sentence = f"{what} is offered releases again" if resume else f"nothing is offered to {what}"
     sentence += f", {_when(settings)}"
@@ -413,12 +420,15 @@ def _issue(session: Session, settings: GatewaySettings, state: GatewayState, who
         session.warn(
             f"Device {number} cannot use the {face} credential yet: {missing}. Add it, and restart the gateway."
         )
+
+    # Each face checks another kind of secret: a password of the broker, a pre-shared key of DTLS, or a token of HTTP.
     if face == "mqtt":
         secret, words = _broker_files(settings).issue([number])[str(number)], "password"
     elif face == "lwm2m":
         secret, words = state.issue_key(face, number).hex(), "pre-shared key, in hexadecimal"
     else:
         secret, words = state.issue_token(face, [number]), "token"
+
     fields = {"device": number, "face": face, "secret": secret}
     session.result(fields, lambda: session.fields({"device": number, "face": face, words: secret}))
 

@@ -50,8 +50,10 @@ def show_device(session: Session, found: Sequence[tuple[int, str, Delivery]], pl
             }
             if one.reason:
                 rows["stage"] = f"{one.stage}: {one.reason}"
+
             more = {"why": why(plans, number, slot), "next step": next_step(number, slot, one)}
             session.fields(rows | {name: text for name, text in more.items() if text})
+
         columns = ("INDEX", "TIME", "ENTRY", "RELEASE", "TEXT")
         lines = [
             (index, show_time(one.time), f"{one.kind} {one.level or ''}".strip(), one.release or "", _shortened(one))
@@ -69,6 +71,7 @@ def next_step(number: int, slot: str, one: Delivery) -> str:
     if one.stage is Stage.STOPPED:
         product = f" --product {slot}" if slot else ""
         return f"nothing, until `blockota gateway retry {number}{product}`"
+
     steps = {
         Stage.OFFERED: ("the device fetches the image", "if it does not begin until {}, an event is logged"),
         Stage.TRANSFER: ("the device fetches and starts the image", "without progress until {}, the try fails"),
@@ -76,6 +79,7 @@ def next_step(number: int, slot: str, one: Delivery) -> str:
         Stage.POSTPONED: ("the device gets the offer again", "at {}"),
         Stage.PAUSED: ("the next try begins", "at {}"),
     }
+
     step, limit = steps.get(one.stage, ("", ""))
     joint = " " if one.stage in (Stage.POSTPONED, Stage.PAUSED) else "; "
     return f"{step}{joint}{limit.format(show_time(one.wake))}" if step and one.wake is not None else step
@@ -121,6 +125,7 @@ def delivery_fields(
         "nextStep": next_step(number, slot, one) or None,
         "lastReading": None,
     }
+
     if plans and number in plans and not slot:
         fields["lastReading"] = plans[number].last_reading
     return fields

@@ -73,7 +73,6 @@ def key_options(command: Callable[..., None]) -> Callable[..., None]:
         tunnel_key: str | None,
         **kwargs: object,
     ) -> None:
-
         command(*args, keys=KeyNames(public_key, account, log_key, tunnel_key), **kwargs)
 
     return wrapped
@@ -126,9 +125,11 @@ def enrol(
     else:
         address = virtual_ip_of(virtual_ip) if virtual_ip else None
         enrolments = [Enrolment(name or uuid.uuid4(), identity_kind(kind), keys.read(), address)]
+
     for one in enrolments:
         if one.keys.account is None and one.kind is not IdentityKind.FOG:
             session.note(f"Warning: the {one.kind} {one.uuid} has no account: it cannot send transactions.")
+
     arguments = [enrolment_argument(one) for one in enrolments]
     call = ("enrol", arguments[0]) if len(arguments) == 1 else ("enrolAll", arguments)
     names = [str(one.uuid) for one in enrolments]
@@ -196,12 +197,15 @@ def ban(
             why="--key URI bans immediately as an Administrator, -o FILE writes a proposal to ban",
             remedy="pass one of them",
         )
+
     if proposing:
         save_call(session, _contract(session), "ban", name.bytes, ban_reason(cause), proposing=proposing)
         return
+
     account = open_key(session.gateway.settings.chain_id, key, password_fd)
     receipt = _contract(session).ban(account, name, reason=cause)
     transaction = "0x" + receipt.transaction.hex()
+
     fields = {"uuid": str(name), "banned": True, "transaction": transaction, "block": receipt.block_number}
     sentence = f"{name} is banned since block {receipt.block_number}, transaction {transaction}"
     then = (
@@ -313,5 +317,4 @@ def _key_rows(keys: Keys) -> dict[str, object]:
 
 
 def _contract(session: Session) -> IdentitiesContract:
-
     return session.gateway.open(IdentitiesContract)

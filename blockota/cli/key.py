@@ -102,7 +102,9 @@ def public(session: Session, /, uri: str, output: Path | None, password_fd: int 
             text = PublicKey(kind, key).pem
     else:
         key = public_key_of(open_key(LOCAL_CHAIN_ID, uri, password_fd))
+
     text = text or compressed(b"\x04" + key).hex() + "\n"
+
     if output:
         write_result(output, text.encode())
     sentence = f"{output} contains the {curve} public key"

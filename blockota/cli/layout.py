@@ -101,8 +101,10 @@ def wrap(text: str, width: int) -> list[str]:
     """
     if cell_len(text) <= width or _COPIED.fullmatch(text):
         return [text]
+
     bar = _BAR if text.startswith(_BAR) else ""
     width = max(width - len(bar), _NARROWEST)
+
     first, *words = text.removeprefix(bar).split(" ")
     lines = chop_cells(first, width) or [""]
     for word in words:
@@ -111,6 +113,7 @@ def wrap(text: str, width: int) -> list[str]:
             lines[-1] = longer
         else:
             lines += chop_cells(word, width)
+
     return [bar + line for line in lines]
 
 

@@ -149,6 +149,7 @@ def suspect(
             why="a single entry proves nothing against a log",
             remedy="name two indices, or omit both to search the log for evidence",
         )
+
     contract, published = session.gateway.open(UpdateLedgerContract), TileLog(folder).published
     anchored = _known_log(contract, keeper)
     head = TreeHead(anchored.size, anchored.root)
@@ -157,12 +158,14 @@ def suspect(
         pair: tuple[ProvenEntry, ProvenEntry] | None = (first, second)
     else:
         pair = find_evidence(published, head, decided=partial(contract.suspected_size, keeper))
+
     if pair is None:
         raise RefusedError(
             f"the log of {keeper} has no evidence",
             why=f"no release has two install entries on one device among its {anchored.size} anchored entries, or an"
             " administrator has already decided on them",
         )
+
     contract.suspect(open_key(session.gateway.settings.chain_id, key, password_fd), keeper, *pair)
     found = _known_log(contract, keeper)
     sentence = f"the log of {keeper} is suspended: {_suspicion_of(found)}"
@@ -190,6 +193,7 @@ def decide(
     """
     if resume is None:
         raise UsageError("no decision is given", remedy="choose one: resume or retire", action=Action.DECIDE_ON_LOG)
+
     contract = session.gateway.open(UpdateLedgerContract)
     log = _known_log(contract, keeper)
     if log.suspicion is None or log.state is not LogState.SUSPENDED or log.suspicion.device != device:
@@ -199,6 +203,7 @@ def decide(
             remedy="show the log again, and make another decision",
             action=Action.SHOW_LOG,
         )
+
     account = open_key(session.gateway.settings.chain_id, key, password_fd)
     contract.decide(account, keeper, log.suspicion, resume=resume)
     found = _known_log(contract, keeper)

@@ -118,6 +118,7 @@ def board_lines(
             remedy="name one of the ports",
             action=Action.NAME_PORT,
         )
+
     speed = _parsed("baud", bench.baud, baud) if given.baud is None else given.baud
     line_mode = given.mode or _parsed("mode", bench.mode, mode) or LineMode()
     speed = DEFAULT_BAUD if speed is None else speed
@@ -138,12 +139,14 @@ def _only_adapter() -> str:
         sentence = f"Port {adapters[0]}, the only USB adapter of this machine."
         print_sentence(console(stderr=True), sentence, style="dim")
         return adapters[0].name
+
     if adapters:
         why, remedy = f"this machine has {shortened(adapters)}", "name the port of the board"
     else:
         others = f", only {shortened(found)}" if found else ""
         why = f"this machine has no USB adapter{others}"
         remedy = "plug in the board's USB adapter, or name a port"
+
     raise UsageError("no port is named", why=why, remedy=remedy, action=Action.NAME_PORT)
 
 

@@ -80,7 +80,6 @@ def listening_options(command: Callable[..., None]) -> Callable[..., None]:
         stop_within: int,
         **kwargs: object,
     ) -> None:
-
         listening = Listening(*listen, *tls, proxies, clients=clients, stop_seconds=stop_within)
         tls_context(listening)
         command(*args, listening=listening, **kwargs)

@@ -69,6 +69,7 @@ def key(session: Session, /, *, is_new: bool) -> None:
                 remedy="make the key with the tools of its store, or name a file in [log]",
             )
         create_log_key(Path(place))
+
     public = open_log_key(uri, origin, environment=os.environ).key
     fields = {"origin": public.name, "key": str(public), "logKey": public.key.hex()}
     rows = {"key": fields["key"], "log key": f"{fields['logKey']}, for the enrolment of its keeper"}
@@ -90,6 +91,7 @@ def append(session: Session, /, files: tuple[Path, ...], events: tuple[str, ...]
     """
     if not files and not events:
         raise UsageError("there is nothing to append", remedy="name files with entries, or give the text of an event")
+
     settings = _settings(session)
     keeper, now = keeper_in(settings.origin or ""), int(time.time())
     entries = []
@@ -98,11 +100,13 @@ def append(session: Session, /, files: tuple[Path, ...], events: tuple[str, ...]
             entries.append(LogEntry.decode(read_input(file, limit=MAX_ENTRY_SIZE)))
         except RefusedError as error:
             raise UsageError(f"{file} is not a log entry", why=error.why) from error
+
     for text in events:
         try:
             entries.append(LogEntry(EntryKind.EVENT, time=now, gateway=keeper, source=text))
         except RefusedError as error:
             raise UsageError(f"{text!r:.60} cannot be the text of an event", why=error.why) from error
+
     stranger = next((one for one in entries if keeper and one.gateway != keeper), None)
     if stranger:
         raise UsageError(
@@ -110,6 +114,7 @@ def append(session: Session, /, files: tuple[Path, ...], events: tuple[str, ...]
             why=f"the log {settings.origin} belongs to {keeper}",
             remedy="append it to the log of its gateway",
         )
+
     indices = _log_of(settings).append(entry.encode() for entry in entries)
     sentence = f"the log has the entr{'y' if len(indices) == 1 else 'ies'} {', '.join(map(str, indices))}"
     session.result(
@@ -167,11 +172,13 @@ def anchor(session: Session, /, key: str, password_fd: int | None, *, is_whole: 
     account = open_key(gateway.settings.chain_id, key, password_fd)
     reader = _log_of(_settings(session)).published
     planned = plan_anchor(reader, account.address, ledger, identities, every=1 if is_whole else EVERY)
+
     growth, size, published = planned.growth, planned.anchored.size, reader.head().size
     fields: dict[str, Any] = {"uuid": str(planned.keeper), "anchoredBefore": size, "size": size, "block": None}
     sentence = f"nothing to anchor: the log has {counted_entries(published)}, and {size:,} of them are anchored"
     if size < published:
         sentence += f"; the next anchor is due at {size - size % EVERY + EVERY:,}"
+
     if growth:
         sent = ledger.anchor(account, growth)
         fields |= {"size": growth.size, "root": growth.root.hex(), "block": sent.block_number}
@@ -237,6 +244,7 @@ def fsck(session: Session, /, place: str | None, trust: Path | None) -> None:
     else:
         reader = published_log(place) if place else _log_of(_settings(session)).published
         keys = list(load_trust(trust or session.config, environment=os.environ).logs)
+
     checked = check_log(reader, keys)
     fields = {
         "origin": checked.origin,
@@ -245,6 +253,7 @@ def fsck(session: Session, /, place: str | None, trust: Path | None) -> None:
         "tiles": checked.tiles,
         "key": str(checked.signer),
     }
+
     sentence = f"all files of {checked.origin} belong to its checkpoint of {counted_entries(checked.head.size)}"
     session.result(fields, lambda: session.done(sentence))
 
@@ -254,10 +263,8 @@ log.add_command(verify)
 
 
 def _settings(session: Session) -> LogSettings:
-
     return load_log(session.config, environment=os.environ)
 
 
 def _log_of(settings: LogSettings) -> TileLog:
-
     return TileLog(settings.folder)

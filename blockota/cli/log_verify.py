@@ -93,11 +93,14 @@ def receipt(
     refuse_overwriting(output, None, force=force)
     reader = TileLog(folder or load_log(session.config, environment=os.environ).folder).published
     proof = reader.prove_inclusion(index)
+
     entry, anchor = LogEntry.decode(proof.entry), None
     if asks_chain and entry.gateway:
         anchor = find_anchor(reader, proof, entry.gateway, session.gateway.open(UpdateLedgerContract))
+
     file = ProofFile(proof.entry, index, proof.path, proof.checkpoint.encode().decode(), anchor)
     write_result(output, file.to_json())
+
     fields = {"file": str(output), "entry": entry.as_fields(), "anchor": anchor.as_fields() if anchor else None}
     anchored = f"anchored in block {anchor.block}" if anchor else "without an anchor"
     session.result(fields, lambda: session.done(f"{output} proves the entry {index} ({entry.kind}), {anchored}"))
@@ -120,6 +123,8 @@ def _anchor_row(proof: ProofFile, anchored: CheckedAnchor | None) -> str:
 
 def _rows(found: VerifiedEntry, *, trusted: int, quorum: int) -> dict[str, object]:
     entry, evidence, rows = found.entry, found.evidence, dict[str, object]()
+
+    # What the entry states.
     rows["entry"] = f"{entry.kind}, index {found.index:,} of the log {found.log_key.name}"
     if entry.device or entry.unique_id:
         unique_id = f", unique id {entry.unique_id.hex()}" if entry.unique_id else ""
@@ -134,10 +139,14 @@ def _rows(found: VerifiedEntry, *, trusted: int, quorum: int) -> dict[str, objec
         rows["source" if entry.kind.names_running_image else "text"] = entry.source
     if entry.order is not None:
         rows["order"] = entry.order
+
+    # Who states it, and when.
     rows["time"] = f"{show_time(entry.time)}, by the clock of the log's keeper"
     rows["keeper"] = entry.gateway or "not enrolled"
     if entry.gateway and not found.names_gateway:
         rows["keeper"] = f"{entry.gateway}, as the entry states: the log's name does not show it"
+
+    # How far it is proven.
     rows["signed by"] = f"the log's key {found.log_key.key_id.hex()}, for {counted_entries(found.head.size)}"
     cosigned = [f"{one.witness} on {show_time(one.time)}" for one in found.witnesses]
     count = f"{len(cosigned)} of {trusted} trusted ones, quorum {quorum}" if trusted else "none is trusted"

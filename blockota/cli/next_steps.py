@@ -59,10 +59,12 @@ def after_proposing(file: Path, *, signed: int, threshold: int, first: str = "")
     name = shlex.quote(str(file))
     execute = f"`blockota proposal execute {name} --key KEY`"
     count = f"{signed} of {threshold} signed."
+
     if signed >= threshold and first:
         return f"{count} Execute {first} first; then {execute}"
     if signed >= threshold:
         return f"{count} Next: {execute}"
+
     if signed:
         others = f"Send {file} to the owners who have not signed"
         return f"{count} {others}, and put all signature files beside it on one machine; then {execute}"

@@ -184,17 +184,20 @@ def _warnings_of(proposal: Proposal, place: QueuePlace, *, safe: SafeState) -> I
             f"Warning: {shortened(place.newer)} publishes the same version of a product first, or a newer one. After "
             "its execution, this proposal cannot be executed. Use a version above it, or reject one of the two."
         )
+
     first = place.before.get(safe.nonce)
     if first and proposal.call and proposal.call.name in _URGENT:
         yield (
             f"Warning: {first} must be executed before this proposal. If you cannot wait, make this proposal again "
             f"with --nonce {safe.nonce}: its execution then replaces {first}."
         )
+
     if place.rivals and not proposal.is_rejection:
         yield (
             f"Warning: nonce {proposal.nonce} is taken by {shortened(place.rivals)} too, and only one can be executed. "
             "To have all executed, make this proposal again without --nonce."
         )
+
     if (missing := safe.missing_before(proposal.nonce, place.before)) is not None:
         again = f" To take it, make this proposal again with --nonce {missing}."
         if proposal.is_rejection:  # a rejection is for one given nonce

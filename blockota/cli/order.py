@@ -188,8 +188,10 @@ def group(
                 remedy="name the operator's key",
                 action=Action.USE_KEY,
             )
+
         wanted = _group_of(session, name, model=model, site=site, listed=listed)
         orders.define_group(open_key(session.gateway.settings.chain_id, key, password_fd), wanted)
+
     found = orders.known_group(name)
     session.result(found.as_fields(), lambda: session.fields(_rows_of_group(session, found)))
 
@@ -271,7 +273,6 @@ def _propose_configuration(
 
 
 def _group_of(session: Session, name: str, *, model: str | None, site: UUID | None, listed: Path | None) -> Group:
-
     if model is not None:
         return model_group(session.gateway.open(DevicesContract), name, model)
     if site is not None:
@@ -294,7 +295,6 @@ def _rows_of_order(found: Order) -> dict[str, object]:
 
 
 def _rows_of_group(session: Session, found: Group) -> dict[str, object]:
-
     devices = f"of the site {found.site}" if found.site else f"of the list with the root {found.value.hex()}"
     if found.kind is GroupKind.MODEL:
         names = {spec.hash: spec.name for spec in session.gateway.open(DevicesContract).specs()}

@@ -99,6 +99,5 @@ def list_(session: Session) -> None:
 
 
 def _propose(session: Session, function: str, name: str, proposing: ProposalOptions) -> None:
-
     contract = session.connection.open(ProducersContract)
     save_call(session, contract, function, product_key(name), proposing=proposing)

@@ -28,9 +28,11 @@ def chip_id(value: Any) -> int:
         if str(value).isdigit() and not find_chip(found) and find_chip(int(value, 16)):
             raise click.BadParameter(f"no chip has the decimal id {value}. Did you mean 0x{value}?")
         return found
+
     named = chips_named(str(value))
     if not named:
         raise click.BadParameter(f"{value!r} is not a chip's id or name: `blockota board chips` lists them.")
+
     if len(named) > 1:
         ids = ", ".join(f"0x{chip.product_id:03x} ({chip.name}, up to {chip.flash_limit >> 10} KiB)" for chip in named)
         raise click.BadParameter(
@@ -164,6 +166,7 @@ def show(session: Session, name: str) -> None:
     """
     found, newest = session.contract.known_product(name), session.contract.latest(name)
     fields = found.as_fields() | {"newest": None, "newestActiveFrom": None}
+
     shown = {
         "product": found.name,
         "OEM": found.oem,
@@ -173,6 +176,7 @@ def show(session: Session, name: str) -> None:
         "paired": "yes" if found.paired else "no, nothing can be published or installed",
         "newest release": "none",
     }
+
     if newest:
         fields |= {"newest": str(newest.version), "newestActiveFrom": newest.active_from}
         shown["newest release"] = f"{newest.version}, active from {show_time(newest.active_from)}"

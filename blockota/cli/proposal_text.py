@@ -96,6 +96,7 @@ def confirm_flags(session: Session, flags: Sequence[RedFlag]) -> None:
             why=f"the proposal has red flags ({words}), and their words can be typed only on a terminal",
             remedy="examine the red flags, then sign on a terminal; --yes does not skip red flags",
         )
+
     for flag in flags:
         session.note(f"{readable(flag.what)}.")
         if click.prompt(f"Type {flag.word} to sign in spite of this red flag", err=True).strip() != flag.word:

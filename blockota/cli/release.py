@@ -238,6 +238,7 @@ def list_(session: Session, /, product: str | None) -> None:
     names = [session.contract.known_product(product).name] if product else [p.name for p in session.contract.products()]
     releases = session.contract.histories(names)
     now = session.chain.head().time  # the chain's clock decides, not this computer's
+
     rows = [
         (r.product, r.version, _status(r, now=now), f"{r.size:,}", show_time(r.active_from), f"{r.sha256.hex()[:12]}…")
         for r in releases

@@ -105,6 +105,7 @@ def _unknown_file(file: Path, content: ReadOut, releases: Sequence[Release], pro
     """Return the error for a file in which no release was found."""
     if content.is_erased_beside([]):
         return RefusedError(f"{file} contains no release", why="all its bytes are erased", remedy="flash the board")
+
     digest = hashlib.sha256()
     for part in content.parts(range(content.given.size)):
         digest.update(part)
@@ -117,6 +118,7 @@ def _unknown_file(file: Path, content: ReadOut, releases: Sequence[Release], pro
             remedy="do not use the file; fetch the image of the release",
             action=Action.FETCH_IMAGE,
         )
+
     whose = product or "any product of this vendor"
     return RefusedError(
         f"{file} is not a release of {whose}",

@@ -156,14 +156,17 @@ def list_(session: Session, /, product: str | None, version: Version | None, *, 
     _require_both(product, version)
     release = (product, version) if product and version else None
     now, found = _find_agreements(session, release, everything=everything)
+
     columns = ("NUMBER", "RELEASE", "STATUS", "UNTIL", "BROKER", "URI")
     rows = [
         (a.number, f"{a.product} {a.version}", _status(a, now), show_time(a.expires_at), a.broker, a.uri or "-")
         for a in found
     ]
+
     none = "No agreements." if everything else "No agreement is open; --all lists ended agreements too."
     has_offers = not everything and any(one.status is AgreementStatus.PROPOSED for one in found)
     then = "The vendor accepts offers with `blockota replica accept NUMBER… -o FILE`" if has_offers else ""
+
     fields = {"agreements": found}
     if not everything:
         serving = [one for one in found if one.serves(now)]
@@ -247,10 +250,12 @@ def _failure_of(probes: Sequence[Probe]) -> BlockOTAError | None:
     """
     wrong = [one.agreement.uri for one in probes if one.status is ProbeStatus.LIES]
     absent = [one.agreement.uri for one in probes if one.status in (ProbeStatus.GONE, ProbeStatus.UNUSABLE)]
+
     if wrong:
         remedy = "report these replicas to the vendor, who can end the agreement by `blockota replica terminate`"
         verb = "lies" if len(wrong) == 1 else "lie"
         return ContentError(f"{len(wrong)} of {len(probes)} replicas {verb}", why=shortened(wrong), remedy=remedy)
+
     if absent:
         verb = "does" if len(absent) == 1 else "do"
         return StoreError(
@@ -264,7 +269,6 @@ def _failure_of(probes: Sequence[Probe]) -> BlockOTAError | None:
 
 
 def _decide(session: Session, decision: str, proposing: ProposalOptions, *numbers: int) -> None:
-
     replication = session.replication
     depth = session.settings.confirmations
     call = decision_call(decision, *(find_deep_agreement(replication, one, confirmations=depth) for one in numbers))

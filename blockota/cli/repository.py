@@ -145,16 +145,17 @@ def _note_what_is_missing(session: Session, catalogue: Catalogue, *, tokens: Tok
         session.note(
             "No client is accepted yet: the file of tokens is empty. Add one with `blockota repository token NAME`."
         )
+
     if not files.rights.releases:
         whose = f"{broker} has no accepted agreement that is still valid" if broker else "no release was published"
         depth = session.settings.confirmations
         session.note(f"Nothing may be served yet: {whose}" + (f", {depth} blocks deep." if depth else "."))
+
     for cid, error in itertools.islice(files.missing.items(), _SHOWN):
         session.note(f"{catalogue.label(cid)} is not served yet: {catalogue.explain(error)}")
 
 
 def _store(session: Session, source: str | None, *, is_broker: bool) -> BlockStore:
-
     url = source if source and source.startswith(_STORES) else f"file:{source}"
     store = session.store if source is None else open_store(url)
     if not isinstance(store, BlockStore):

@@ -116,7 +116,6 @@ def threshold(session: Session, /, number: int, of: str, proposing: ProposalOpti
 
 
 def _propose(session: Session, call: Callable[[SafeState], bytes], of: str, proposing: ProposalOptions) -> None:
-
     connection, contract = session.owned(of)
     save_proposal(
         session, lambda reason: propose_to_itself(contract, call, reason=reason), proposing, connection=connection

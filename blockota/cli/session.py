@@ -79,7 +79,6 @@ class Session:
         return connection, connection.owned(setting)
 
     def _connect(self, settings: Settings) -> Connection:
-
         # The journal of transactions shows the command with its arguments, without its options.
         context = click.get_current_context()
         words = [context.command_path]

@@ -75,8 +75,10 @@ def sync(session: Session, /, *, watch: bool, printed: bool, metrics: tuple[str,
     """
     if metrics and not watch:
         raise UsageError("--metrics needs --watch", why="a single synchronization ends before its metrics can be read")
+
     settings = _settings(session)
     private_key = read_private_key(settings.key_file)
+
     if printed or not sys.platform.startswith("linux"):
         contract = session.gateway.open(IdentitiesContract)
         check_age(contract.chain.head().time, settings, now=int(time.time()))
@@ -85,12 +87,14 @@ def sync(session: Session, /, *, watch: bool, printed: bool, metrics: tuple[str,
         fields = {**view.as_fields(), "configuration": head + render_peers(view.peers)}
         session.result(fields, lambda: click.echo(fields["configuration"], nl=False))
         return
+
     interface = WireGuard(settings.interface)
     tunnels = TunnelSync(settings, private_key, interface, session.note)
     if not watch:
         _sync_once(session, settings, tunnels)
         session.note("A ban takes effect here at the next `blockota vpn sync`; --watch follows the registry.")
         return
+
     state = TunnelWatch(interface.peers)
     with (
         lock_settings(settings),
@@ -166,5 +170,4 @@ def status(session: Session, /) -> None:
 
 
 def _settings(session: Session) -> TunnelSettings:
-
     return load_tunnels(session.config, environment=os.environ)
