@@ -264,6 +264,7 @@ class RoomArchive:
             (one.chain, one.position, one.block, one.time, one.contract, one.name, one.subject, one.text, one.hash)
             for one in happenings
         )
+
         with self.changing() as database:
             if announce and happenings:
                 statement = "SELECT position FROM happening WHERE chain = ? AND position BETWEEN ? AND ?"
@@ -298,21 +299,11 @@ ENTRY_COLUMNS = "keeper, number, time, kind, device, product, version, level, up
 def _add_entry(database: sqlite3.Connection, keeper: UUID, number: int, raw: bytes, entry: LogEntry | None) -> None:
     """Add one entry, and update the release that the archive records for the entry's device."""
     if entry is None:  # kept as an event without a time, so that a page can show that the log has it
-        row = (
-            keeper.bytes,
-            number,
-            0,
-            EntryKind.EVENT,
-            0,
-            None,
-            None,
-            None,
-            None,
-            "not an entry that the room can read",
-            raw,
-        )
+        text = "not an entry that the room can read"
+        row = (keeper.bytes, number, 0, EntryKind.EVENT, 0, None, None, None, None, text, raw)
         database.execute("INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         return
+
     release, level = entry.release, entry.level and str(entry.level)
     named = (release.product, str(release.version)) if release else (None, None)
     database.execute(
@@ -322,12 +313,15 @@ def _add_entry(database: sqlite3.Connection, keeper: UUID, number: int, raw: byt
     database.execute(
         "INSERT INTO counted VALUES (?, 1) ON CONFLICT (kind) DO UPDATE SET entries = entries + 1", (int(entry.kind),)
     )
+
     if not entry.device:
         return
     database.execute(
         "INSERT INTO seen VALUES (?, ?) ON CONFLICT (device) DO UPDATE SET time = max(time, excluded.time)",
         (entry.device, entry.time),
     )
+
+    # An older entry, read later from another log, does not replace a newer release.
     if entry.kind.names_running_image and release:
         database.execute(
             "INSERT INTO running VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device, product) DO UPDATE SET "

@@ -35,12 +35,14 @@ def background_tasks(
     if room.settings.broker:
         connect = partial(connected, room.settings.broker.account())
         tasks.append(asyncio.create_task(publish_notices(room.outbox, connect, partial(lines.state, "broker"))))
+
     if room_log:
         record = partial(_record, room.outbox, room_log)
         tasks.append(asyncio.create_task(_repeat(record, _RECORD_PAUSE, partial(lines.state, "log of the room"))))
     if room_log and account:
         anchor = partial(_anchor, room, room_log, account)
         tasks.append(asyncio.create_task(_repeat(anchor, _ANCHOR_PAUSE, partial(lines.state, "anchor"))))
+
     return tasks
 
 

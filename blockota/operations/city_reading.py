@@ -82,10 +82,12 @@ class CityChain:
         self.devices = connection.open(DevicesContract)
         self.orders = connection.open(OrdersContract)
         self.ledger = connection.open(UpdateLedgerContract)
+
         known = connection.settings.registries
         self._names = {
             address: REGISTRIES[setting] for setting, address in known.items() if REGISTRIES[setting] in self.CONTRACTS
         }
+
         self._next_block = 0
         self._known: CityReading | None = None
         self._order_logs: list[Log] = []
@@ -150,9 +152,11 @@ class CityChain:
             elif event.name == "SiteReplaced":
                 moved = event.arguments["from"]
                 words.update(number // BLOCK for number, one in reading.devices.items() if one.site.bytes == moved)
+
         if is_first:
             words = set(range(_FIRST_WORD, self.devices.block_count(block=at) + _FIRST_WORD))
         read = self.devices.devices_in(sorted(words), block=at) if words else []
+
         devices = {**reading.devices, **{one.number: one for one in read}}
         models = {spec.hash: spec.name for spec in self.devices.specs(block=at)}
         return replace(reading, devices=dict(sorted(devices.items())), models=models)

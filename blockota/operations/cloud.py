@@ -98,6 +98,7 @@ class CloudStore:
             texts = _texts(request.data)
         except ValueError as error:
             return [], [str(error)], None
+
         passed, refused, failure = list[AcceptedRequest](), list[str](), None
         for index, text in enumerate(texts):
             try:

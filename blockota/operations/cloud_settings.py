@@ -68,8 +68,10 @@ def load_cloud(config: Path | None, *, environment: Mapping[str, str]) -> CloudS
     """
     table = load_service(config, "cloud", known=_KNOWN, environment=environment, action=Action.INIT_CLOUD)
     database = table.values.get("database", DATABASE)
+
     if not isinstance(database, str):  # the value may have a password, and is not shown
         raise table.unusable("database", "it is not a text in quotes")
+
     return CloudSettings(
         identity=table.uuid("identity"),
         folder=table.path("state") or table.folder / STATE_FOLDER / "cloud",
@@ -104,6 +106,7 @@ def open_database(place: str, *, folder: Path, environment: Mapping[str, str]) -
                 remedy="export the variable",
             )
         return CloudDatabase.at(url, folder=folder)
+
     if kind == "file":
         path = folder / home_path(name)
         return CloudDatabase.at(read_input(path, limit=_MAX_URL).decode(errors="replace").strip(), folder=folder)

@@ -194,12 +194,14 @@ class CloudDatabase:
                 why=f"a newer version of BlockOTA wrote it: its tables are {found}, and this version knows {VERSION}",
                 remedy="update BlockOTA, or use another database",
             )
+
         if is_migrating and not found and set(inspect(connection).get_table_names()) & set(METADATA.tables):
             raise RefusedError(
                 f"the database {self.place} cannot be used",
                 why="another program created tables with the same names in it",
                 remedy="use another database",
             )
+
         if not is_migrating and found != VERSION:
             raise RefusedError(
                 f"the database {self.place} cannot be used",

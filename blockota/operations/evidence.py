@@ -57,19 +57,25 @@ class EntryEvidence:
         found = room.archive.rows("SELECT raw FROM entry WHERE keeper = ? AND number = ?", (keeper.bytes, number))
         if not found:
             return None
+
         raw: bytes = found[0][0]
         trouble, judged, entry = "", None, None
+
+        # (1) What the entry states, and by which key its device signed it.
         try:
             entry = LogEntry.decode(raw)
             device = room.state.city.devices.get(entry.device) if room.state.city else None
             judged = judge(entry, device.key.data if device and device.key else None)
         except RefusedError as error:
             trouble = f"{error.what}: {error.why}"
+
+        # (2) That the log has the entry, and the anchor on the chain that covers it.
         try:
             proof, anchor = _prove(room, keeper, number, raw)
         except BlockOTAError as error:
             trouble = trouble or (f"{error.what}: {error.why}" if error.why else error.what)
             return cls(keeper, number, raw, entry, judged, trouble=trouble)
+
         checkpoint = Checkpoint.parse(proof.checkpoint.text)
         file = ProofFile(proof.entry, number, proof.path, proof.checkpoint.encode().decode(), anchor)
         size, origin = checkpoint.head.size, checkpoint.origin
@@ -150,10 +156,12 @@ class TransactionView:
         connection = next((one for one in room.connections if one.settings.chain_id == chain), None)
         if not found or connection is None:
             return cls(chain, block, found, trouble="" if connection else "the room does not follow this chain")
+
         try:
             sent, receipt = connection.chain.transaction(transaction), connection.chain.receipt(transaction)
         except BlockOTAError as error:
             return cls(chain, block, found, trouble=f"{error.what}: {error.why}" if error.why else error.what)
         if sent is None or receipt is None:
             return cls(chain, block, found, trouble="the node does not keep this transaction")
+
         return cls(chain, block, found, sent, read_execution(sent, receipt), receipt.gas_used)

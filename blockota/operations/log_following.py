@@ -141,9 +141,13 @@ class LogFollower:
             raise self._contradicts(f"it had {before.size} entries before, and its checkpoint states {head.size}")
         if self.reader.head_at(head.size) != head:
             raise self._contradicts(f"its hashes do not have the root of its checkpoint of size {head.size}")
+
+        # Of the verified tree, the room has only size and root. The hashes at its edge must have the same root.
         edge = TreeEdge.read(partial(self._read_tile, head.size), before.size)
         if edge.head() != before:
             raise self._contradicts(f"its first {before.size} entries are not those that it had before")
+
+        # Each part is archived as soon as it is verified, so the next reading continues after it.
         for start in range(before.size, head.size, _AT_ONCE):
             step = self.reader.head_at(min(start + _AT_ONCE, head.size))
             self.reader.prove_consistency(step.size, head.size)

@@ -24,14 +24,17 @@ def room_metrics(room: Room, count_viewers: Callable[[], int]) -> Metrics:
     """
     state, archive = room.state, room.archive
     yield from _devices(room)
+
     yield _METRICS.gauge("open_warnings", "Warnings that are not dismissed.", count_open(archive))
     open_orders = len(views.update_progress(state, archive, is_open=True))
     yield _METRICS.gauge("open_orders", "Orders that are open.", open_orders)
+
     text = "Chains, logs and other sources that cannot be read now."
     yield _METRICS.gauge("troubles", text, len(_troubles(room)))
     yield _METRICS.gauge("viewers", "Open pages that receive live events.", count_viewers())
     text = "Notices that the message broker does not have yet."
     yield _METRICS.gauge("waiting_notices", text, room.outbox.waiting())
+
     yield from _chains(room, time.time())
     yield from _logs(room, time.time())
     probes = Counter(str(one.status) for one in room.watches.replicas.last.found or ())

@@ -63,6 +63,7 @@ class NoticeOutbox:
         for one in happenings:
             if one.time < self._clock() - MAX_AGE:
                 continue
+
             if one.name in KINDS and self._has_broker:
                 fields = {
                     "kind": KINDS[one.name],
@@ -74,6 +75,7 @@ class NoticeOutbox:
                     "subject": one.subject,
                 }
                 _add(database, _NOTICE, KINDS[one.name], json.dumps(fields), one.time)
+
             if one.name in RECORDED and self._has_log:
                 words = f"{one.subject}: {one.text}; transaction 0x{one.hash.hex()} on chain {one.chain}"
                 _add(database, _RECORD, "", words, one.time)

@@ -98,6 +98,7 @@ def run_room(setup: RoomSetup, lines: LineLog, stop: Stop, *, on_ready: Callable
                 )
                 stopped = asyncio.create_task(asyncio.to_thread(stop.wait_until_asked))
                 await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
+
                 stop.ask()
                 events.close()
                 for task in (serving, *tasks):

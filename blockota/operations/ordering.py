@@ -153,6 +153,7 @@ def admitted_producer(producers: ProducersContract, address: str) -> Producer:
             remedy="ask the consortium to admit the contract",
             action=Action.LIST_PRODUCERS,
         )
+
     if producer.suspended:
         raise RefusedError(
             f"the producer {producer.name} is suspended",
@@ -172,6 +173,7 @@ def _is_published(contract: BlockOTAContract, draft: Draft) -> bool:
     recorded = contract.release(draft.product, draft.version)
     if recorded is None:
         return False
+
     drafted = draft_release(draft, contract.paired_product(draft.product))
     if recorded.sha256 != drafted.sha256:
         raise RefusedError(
@@ -180,6 +182,7 @@ def _is_published(contract: BlockOTAContract, draft: Draft) -> bool:
             remedy="name the file of that version, or a new version",
             action=Action.LIST_RELEASES,
         )
+
     return True
 
 

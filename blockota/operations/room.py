@@ -231,6 +231,7 @@ class Room:
             elif isinstance(reading, VendorReading):
                 state = replace(before, vendors={**before.vendors, reading.chain_id: reading})
             self.state = state
+
         self._note(name, "")
         if (state.city, state.vendors) != (before.city, before.vendors):
             self.changed()
@@ -281,10 +282,12 @@ class Room:
         city = self.state.city
         if self._stop.wait(_LOG_PAUSE) or city is None:
             return
+
         keeper, before = follower.keeper, follower.state
         with suppress(BlockOTAError):  # the archive is locked or gone: the log keeps its old age
             follower.update(city.log_keys.get(keeper, ()), city.logs.get(keeper), clock=time.time)
         self._lines.state(f"log {keeper}", follower.state.trouble)
+
         with self._lock:
             self.state = replace(self.state, logs={**self.state.logs, keeper: follower.state})
         if replace(before, read_at=None) != replace(follower.state, read_at=None):

@@ -81,12 +81,14 @@ def _post(place: str, path: str, fields: dict[str, Any]) -> dict[str, Any]:
             why=getattr(error, "strerror", None) or str(error) or type(error).__name__,
             remedy="check the URL, and whether the room runs",
         ) from error
+
     if response.status == HTTPStatus.MISDIRECTED_REQUEST:  # a text names the address of the room
         raise _strange(place, plain(content.decode("utf-8", "replace").strip())[:_MAX_WORDS].rstrip("."))
     try:
         answer = load_object(content)
     except BlockOTAError as error:
         raise _strange(place, f"its answer cannot be read, because {error.why}") from error
+
     if response.status >= 400:  # noqa: PLR2004 - the first status of an error
         raise RefusedError(str(answer.get("what", "the sign-in is refused")), why=str(answer.get("why", "")))
     return answer

@@ -110,10 +110,12 @@ class SqliteServer:
         """
         before = connection.connection.info["file"]
         yield
+
         try:
             after = file_id(self._path)
         except OSError:
             after = None
+
         if before != after:
             raise StoreError(
                 f"the database {self.place} cannot be written",

@@ -89,6 +89,7 @@ class VendorChain:
         settings = self._connection.settings
         names, producers = dict[str, str](), dict[str, str]()
         suspended = frozenset[str]()
+
         if settings.registries.get(ProducersContract.SETTING):
             contract = self._connection.open(ProducersContract)
             names[contract.address] = ProducersContract.NAME
@@ -98,11 +99,13 @@ class VendorChain:
                 if one.replication:
                     names[one.replication] = ReplicationContract.NAME
             suspended = frozenset(one.name for one in admitted if one.suspended)
+
         if settings.contract:
             names[settings.contract] = BlockOTAContract.NAME
             producers.setdefault(settings.contract, "vendor")
         if settings.replication:
             names[settings.replication] = ReplicationContract.NAME
+
         return names, producers, suspended
 
     def _releases(self, producers: dict[str, str], at: int) -> dict[str, tuple[Release, ...]]:

@@ -171,17 +171,20 @@ def update_progress(state: RoomState, archive: RoomArchive, *, is_open: bool | N
 def _progress(order: Order, city: CityReading, archive: RoomArchive) -> UpdateProgress:
     group = city.groups.get(order.group)
     members = members_of(group, city) if group else None
+
     product, version = order.release.product, str(order.release.version)
     statement = "SELECT device, kind FROM running WHERE product = ? AND version = ?"
     rows = archive.rows(statement, (product, version))
     kinds = [kind for device, kind in rows if members is None or device in members]
     done, claimed = len(kinds), kinds.count(EntryKind.CLAIMED)
+
     counts = dict(
         archive.rows(
             "SELECT kind, count(*) FROM entry WHERE kind IN (?, ?) AND update_order = ? GROUP BY kind",
             (int(EntryKind.REFUSAL), int(EntryKind.POSTPONEMENT), order.number),
         )
     )
+
     share = done / len(members) if members else 0.0
     total = len(members) if members is not None else None
     failed, postponed = counts.get(int(EntryKind.REFUSAL), 0), counts.get(int(EntryKind.POSTPONEMENT), 0)
@@ -255,11 +258,13 @@ def device_rows(devices: Sequence[Device], city: CityReading, archive: RoomArchi
     """Return the rows of devices."""
     marks = ", ".join("?" * len(devices))
     numbers = [one.number for one in devices]
+
     running: dict[int, list[Running]] = {}
     for row in archive.rows(f"SELECT {_RUNNING} FROM running WHERE device IN ({marks})", numbers):  # noqa: S608
         device, product, version, level, kind, time, order, keeper, number = row
         one = Running(device, product, version, level, EntryKind(kind), time, order, UUID(bytes=keeper), number)
         running.setdefault(device, []).append(one)
+
     seen = dict(archive.rows(f"SELECT device, time FROM seen WHERE device IN ({marks})", numbers))  # noqa: S608
     return [
         DeviceRow(one, city.model_of(one), tuple(running.get(one.number, ())), seen.get(one.number)) for one in devices
@@ -359,6 +364,7 @@ def log_lines(archive: RoomArchive, place: LogPlace, *, limit: int, kind: str = 
             addresses.
     """
     lines, bounds = list[LogLine](), (place.before, limit + place.skip)
+
     if kind != "log":
         rows = archive.rows(
             f"SELECT {_HAPPENING} FROM happening WHERE time <= ? "  # noqa: S608
@@ -366,6 +372,7 @@ def log_lines(archive: RoomArchive, place: LogPlace, *, limit: int, kind: str = 
             bounds,
         )
         lines += [_line_of_happening(Happening(*row), with_texts=with_texts) for row in rows]
+
     if kind != "chain":
         rows = archive.rows(
             f"SELECT {ENTRY_COLUMNS} FROM entry WHERE time <= ? "  # noqa: S608
@@ -373,6 +380,7 @@ def log_lines(archive: RoomArchive, place: LogPlace, *, limit: int, kind: str = 
             bounds,
         )
         lines += [_line_of_entry(entry_of(row), with_texts=with_texts) for row in rows]
+
     return sorted(lines, key=lambda one: one.time, reverse=True)[place.skip : place.skip + limit]
 
 

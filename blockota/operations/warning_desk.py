@@ -88,12 +88,15 @@ def find_warnings(archive: RoomArchive, query: WarningQuery, *, with_texts: bool
     clauses, values = [f"entry.kind = {_WARNING}"], list[Any]()
     if query.status in ("open", "dismissed"):
         clauses.append(f"dismissal.who IS {'NOT ' if query.status == 'dismissed' else ''}NULL")
+
     if _NUMBER.fullmatch(query.text):
         clauses, values = [*clauses, "entry.device = ?"], [*values, int(query.text)]
     elif query.text and with_texts:
         clauses, values = [*clauses, "instr(lower(entry.text), ?)"], [*values, query.text.lower()]
     if query.keeper:
         clauses, values = [*clauses, "entry.keeper = ?"], [*values, query.keeper.bytes]
+
+    # The inner query selects the page, and the outer query reads the columns of its rows only.
     found = (
         f"SELECT entry.keeper, entry.number FROM entry {_JOINED} WHERE {' AND '.join(clauses)} "  # noqa: S608
         "ORDER BY entry.time DESC, entry.number DESC LIMIT ? OFFSET ?"
@@ -104,6 +107,7 @@ def find_warnings(archive: RoomArchive, query: WarningQuery, *, with_texts: bool
         f"JOIN entry USING (keeper, number) {_JOINED} ORDER BY entry.time DESC, number DESC",
         [*values, PAGE + 1, (query.page - 1) * PAGE],
     )
+
     return [WarningRow(entry_of(row[:-3]), Dismissal(*row[-3:]) if row[-3] else None) for row in rows]
 
 
@@ -129,6 +133,7 @@ def dismiss(archive: RoomArchive, warnings: Sequence[tuple[UUID, int]], dismissa
                 "WHERE keeper = ? AND number = ? AND kind = ?",
                 (dismissal.who, dismissal.time, dismissal.why, keeper.bytes, number, _WARNING),
             )
+
             if changed.rowcount:
                 done.append((keeper, number))
     return done

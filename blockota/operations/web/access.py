@@ -45,10 +45,12 @@ def _listed(request: Request, account: str) -> Visitor:
         found = room.city.identities.identity_of(account) if room.city else None
     except BlockOTAError as error:
         return Visitor(why=f"your role cannot be read: {error.what}")
+
     if room.city is None:
         return Visitor(why="your role cannot be read: the gateway chain was not read yet")
     if found is None or found.keys.account != account or found.kind not in _ROLES:
         return Visitor(why="the registry does not list your account as an Operator or Administrator")
+
     if not found.is_active:
         return Visitor(name=str(found.uuid), why=f"your identity is {found.status}")
     return Visitor(role=str(found.kind), name=str(found.uuid))
@@ -82,11 +84,13 @@ async def form_of(request: Request) -> dict[str, list[str]]:
     """
     if request.headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded":
         raise UsageError("the request is not a form", why="its content type is not application/x-www-form-urlencoded")
+
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > _MAX_BODY:
             raise UsageError("the form is too large", why=f"at most {_MAX_BODY:,} bytes are accepted")
+
     try:
         return parse_qs(body.decode(), keep_blank_values=True, max_num_fields=5000)
     except ValueError as error:
@@ -188,6 +192,7 @@ async def start_session(request: Request) -> Response:
     """Accept a one-time address: record the sign-in, and set the cookie of a session."""
     check_origin(request)
     secret = await asyncio.to_thread(_session_for, request, request.path_params["ticket"])
+
     response = RedirectResponse("/", status_code=303)
     response.set_cookie(
         cookie_name(request),

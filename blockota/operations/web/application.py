@@ -119,17 +119,23 @@ def make_application(
         Route("/favicon.ico", _favicon),
         Mount("/static", StaticFiles(directory=_STATIC)),
     ]
+
     handlers: dict[Any, Callable[..., Any]] = {
         BlockOTAError: _error_page,
         HTTPException: _http_page,
         Exception: _defect_page,
     }
+
     app = Starlette(routes=routes, exception_handlers=handlers)
+
+    # The middleware that is added last runs first.
     app.add_middleware(_VisitorMiddleware)
     app.add_middleware(_Headers, host=room.settings.domain)
+
     events = LiveEvents()
     room.listen(events.tell)
     app.state.metrics = MetricsPage(SERVICE, lambda: room_metrics(room, lambda: events.viewers))
+
     app.state.room, app.state.live, app.state.is_public = room, events, is_public
     app.state.room_log, app.state.sign_ins, app.state.command_line = room_log, sign_ins, command_line
     app.state.proofs = BoundedSemaphore(_MAX_PROOFS)

@@ -74,9 +74,11 @@ def devices(request: Request) -> Response:
         status=asked.get("status", "") if asked.get("status") in ("active", "banned") else "",
         page=page_of(request),
     )
+
     rows, count = views.find_devices(room.state, room.archive, query, with_serials=not is_public(request))
     shares = views.release_shares(room.state, room.archive)
     newest = views.newest_versions(room.state)
+
     return render(
         request,
         "devices.html",
@@ -98,8 +100,10 @@ def device(request: Request) -> Response:
     found = city.devices.get(number) if city else None
     if city is None or found is None:
         return missing(request, f"device {number}", "the registry of devices has no record of it at this block")
+
     query = views.EntryQuery(device=number, page=page_of(request))
     entries = views.find_entries(room.archive, query)
+
     return render(
         request,
         "device.html",
@@ -152,8 +156,10 @@ def order_reports(request: Request) -> Response:
     found = next((one for one in progress if one.order.number == number), None)
     if found is None:
         return missing(request, f"order {number}", "the gateway chain has no such order at this block")
+
     query = views.EntryQuery(order=number, page=min(page_of(request), _LAST_REPORTS))
     entries = views.find_entries(room.archive, query)
+
     return render(
         request,
         "order.html",
@@ -175,11 +181,13 @@ def entries(request: Request) -> Response:
     """The entries of one log."""
     room = room_of(request)
     keeper = request.path_params["keeper"]
+
     query = views.EntryQuery(keeper=keeper, page=page_of(request))
     found = views.find_entries(room.archive, query)
     row = next((one for one in log_rows(room) if one["keeper"] == keeper), None)
     if row is None:
         return missing(request, f"the log of {keeper}", "the registry has no log key for this identity")
+
     return render(
         request,
         "entries.html",
@@ -200,12 +208,14 @@ def entry(request: Request) -> Response:
         evidence = EntryEvidence.find(room, keeper, number)
     if evidence is None:
         return missing(request, f"entry {number} of {keeper}", "the room has not read and verified such an entry")
+
     fields: dict[str, Any] = {}
     if evidence.entry:
         fields = {name: value for name, value in evidence.entry.as_fields().items() if value is not None}
     if is_public(request):
         for name in ("uniqueId", "source", "signature", "text"):
             fields.pop(name, None)
+
     values = {"file": f"receipt-{number}.json", "trust": f"trust-{number}.toml"}
     offline = command_of(request, RoomCommand.VERIFY_ENTRY, values)
     online = command_of(request, RoomCommand.VERIFY_ENTRY, {**values, "asks_chain": True})
@@ -217,14 +227,17 @@ def proof_file(request: Request) -> Response:
     room = room_of(request)
     if request.path_params["file"] not in ("receipt.json", "trust.toml"):
         return missing(request, request.url.path[:120], "an entry has the files receipt.json and trust.toml")
+
     keeper, number = request.path_params["keeper"], int(request.path_params["number"])
     if is_public(request):
         return missing(request, "the proof file", "a public page gives no entries, because they have serial numbers")
+
     with proving(request):
         evidence = EntryEvidence.find(room, keeper, number)
     if evidence is None or evidence.proof is None:
         why = evidence.trouble if evidence else "the room has not read such an entry"
         return missing(request, f"the proof file of entry {number}", why)
+
     if request.path_params["file"] == "trust.toml":
         headers = {"Content-Disposition": f'attachment; filename="trust-{number}.toml"'}
         return Response(trust_file(room, evidence), media_type="application/toml", headers=headers)
@@ -330,6 +343,7 @@ def proving(request: Request) -> Iterator[None]:
             why="a chain or a log answers slowly, and too many viewers wait for it",
             remedy="load the page again in some seconds",
         )
+
     try:
         yield
     finally:

@@ -95,12 +95,14 @@ def _prepare(request: Request, what: str, form: Mapping[str, list[str]]) -> Resp
     city, account = _place_of(request, visitor)
     if what == "ban-proposal":
         return _propose_ban(request, visitor, city, form)
+
     if what == "order":
         call = _order(request, city, form, account)
     elif what == "group":
         call = prepare_group(city, _value(form, "name"), _value(form, "place"), account)
     else:
         call = prepare_ban(city, _uuid(form), _value(form, "reason"), account)
+
     return _show(request, visitor, what, call)
 
 
@@ -124,11 +126,14 @@ def _configure(request: Request, sent: FileForm) -> Response:
     city, account = _place_of(request, visitor)
     order = _wanted(sent.fields, _value(sent.fields, "product"), _value(sent.fields, "version"))
     wanted = WantedConfiguration(order, sent.content, sent.file_name, _value(sent.fields, "reason"))
+
     vendors = room_of(request).connections[1:]
     vendor = next((one for one in vendors if "configurations" in one.settings.registries), vendors[0])
     made = prepare_configuration(city, vendor, wanted, account, now=int(time.time()))
+
     if isinstance(made, PreparedCall):
         return _show(request, visitor, "configuration", made)
+
     digest = hashlib.sha256(sent.content).hexdigest()
     release = f"{order.product} {order.version} with SHA-256 {digest} for {order.group}"
     _record(request, visitor, "proposal of a configuration prepared", f"{release}; {_hash_of(made)}")

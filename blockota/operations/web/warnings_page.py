@@ -71,11 +71,13 @@ def _dismiss(request: Request, visitor: Visitor, warnings: list[tuple[UUID, int]
     """Record the dismissal of warnings in the room's log, and then dismiss the warnings in the archive."""
     if visitor.session is None:
         return
+
     archive = room_of(request).archive
     archive.check_file()
     warnings = open_of(archive, warnings)
     if not warnings:
         raise UsageError("no warning is dismissed", why="the selected warnings do not exist or are already dismissed")
+
     log: RoomLog = request.app.state.room_log
     now = int(time.time())
     session = f"session of entry {visitor.session.number}"
@@ -83,5 +85,6 @@ def _dismiss(request: Request, visitor: Visitor, warnings: list[tuple[UUID, int]
         some = warnings[start : start + _MAX_NAMED]
         names = " ".join(f"{keeper.hex}/{number}" for keeper, number in some)
         log.record(f"dismissal by {visitor.role} {visitor.name}, {session}: {why}; warnings {names}", now=now)
+
     who = f"{visitor.role} {visitor.name}"
     dismiss(archive, warnings, Dismissal(who, now, why))

@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("raw", sa.LargeBinary, nullable=False),
     )
     op.create_index("request_of_gateway", "request", ["gateway", "number"])
+
     op.create_table(
         "reading",
         sa.Column("number", _NUMBER, primary_key=True),
@@ -36,6 +37,7 @@ def upgrade() -> None:
         *_value_columns(),
     )
     op.create_index("reading_of_thing", "reading", ["thing", "time"])
+
     op.create_table(
         "latest",
         sa.Column("thing", sa.String(64), primary_key=True),
@@ -43,6 +45,7 @@ def upgrade() -> None:
         sa.Column("gateway", sa.Uuid, nullable=False),
         *_value_columns(is_key=True),
     )
+
     op.create_table(
         "minute",
         sa.Column("gateway", sa.Uuid, primary_key=True),
@@ -51,6 +54,7 @@ def upgrade() -> None:
         sa.Column("readings", sa.BigInteger, nullable=False),
     )
     op.create_index("minute_by_start", "minute", ["start"])
+
     op.create_table(
         "batch",
         sa.Column("cloud", sa.Uuid, primary_key=True),
