@@ -118,6 +118,7 @@ def register(
         key=_device_key(device_key) if device_key else None,
     )
 
+    # An unknown spec is refused before the password of the key is asked for.
     contract = devices_contract(session)
     contract.known_spec(wanted.spec)
     account = open_key(contract.chain.chain_id, key, password_fd)
@@ -203,6 +204,7 @@ def import_(
             why="--site UUID imports things, --spec NAME imports a spec",
             remedy="pass one of them",
         )
+
     contract = devices_contract(session)
     transactions = _read_named(file, lambda: read_transactions(read_input(file, limit=_MAX_FILE_SIZE)))
     known = contract.known_to_import(things_of(transactions))
@@ -213,6 +215,8 @@ def import_(
         return
 
     plan = plan_things(transactions, known, site=gateway)
+
+    # The gas of one transaction is enough for `MOST_THINGS` things; the others need a next proposal.
     chosen, later = plan.things[:MOST_THINGS], plan.things[MOST_THINGS:]
     for one in plan.omitted:
         if not one.is_done:
@@ -220,6 +224,7 @@ def import_(
     if plan.ambiguous:
         session.note(f"':' in names: the signatures of {shortened(plan.ambiguous)} are also valid for other aliases.")
     plan.require_things()
+
     fields = {
         "things": [thing.aliases[0] for thing, _ in chosen],
         "later": [thing.aliases[0] for thing, _ in later],
@@ -328,12 +333,14 @@ def show(session: Session, /, name: str, *, iotregistry: bool) -> None:
         click.echo(contract.query(name if ":" in name else f"Alias:{contract.known_device(device_name(name)).name}"))
         return
     found = contract.known_device(device_name(name))
+
     former = contract.versions(found.number)[1:]
     batch = None if found.record else contract.batch_of(found.number)
     fields = found.as_fields() | {
         "former": [one.as_fields() for one in former],
         "batch": batch.as_fields() if batch else None,
     }
+
     rows = _rows(found) | (
         {"batch": f"{batch.count} devices from {batch.first}, root {batch.root.hex()}"} if batch else {}
     )

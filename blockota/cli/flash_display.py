@@ -182,6 +182,7 @@ def finish(
         "counters": display.counters.fields,
     }
 
+    # With --json, a command prints one object: the error at the end contains the results.
     if not session.as_json or is_stopped or error is None:
         session.result(fields, lambda: display.table(results), then="" if is_stopped or error else then)
 

@@ -100,9 +100,11 @@ def installed(
         contract = session.contract
     else:  # the settings of a city may lack the contract of a vendor
         contract = releases_of(session.connection.open(ProducersContract), producer)
+
     known = contract.known_release(product, version)
     release = ReleaseId(session.settings.chain_id, contract.address, known.product, known.version)
     ledger_contract, registry = session.gateway.open(UpdateLedgerContract), session.gateway.open(DevicesContract)
+
     if devices:
         named = [registry.known_device(one).number for one in devices]
         recorded = ledger_contract.installed(release, named)
@@ -112,6 +114,7 @@ def installed(
 
     found = [number for number, is_recorded in recorded.items() if is_recorded]
     fields = {"release": release.digest.hex(), "installed": found}
+
     if missing := [number for number, is_recorded in recorded.items() if not is_recorded]:
         error = RefusedError(
             f"{release} is not recorded for {shortened(missing)}",
@@ -151,6 +154,8 @@ def suspect(
         )
 
     contract, published = session.gateway.open(UpdateLedgerContract), TileLog(folder).published
+
+    # The contract checks the evidence against the anchored root, not against the newest checkpoint.
     anchored = _known_log(contract, keeper)
     head = TreeHead(anchored.size, anchored.root)
     if indices:

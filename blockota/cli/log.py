@@ -94,6 +94,8 @@ def append(session: Session, /, files: tuple[Path, ...], events: tuple[str, ...]
 
     settings = _settings(session)
     keeper, now = keeper_in(settings.origin or ""), int(time.time())
+
+    # All entries are checked before the first is appended.
     entries = []
     for file in files:
         try:
@@ -136,12 +138,14 @@ def checkpoint(session: Session, /) -> None:
     settings = _settings(session)
     uri, origin = settings.signing()
     signer = open_log_key(uri, origin, environment=os.environ)
+
     note, silent = publish_witnessed(_log_of(settings), signer, settings.witnesses)
     head = Checkpoint.parse(note.text).head
     witnesses: list[dict[str, Any]] = [
         {"name": one.key.name, "signed": has_signed(one, note), "why": silent.get(one, "")}
         for one in settings.witnesses
     ]
+
     count = sum(one["signed"] for one in witnesses)
     cosigned = f", signed by {count} of {len(witnesses)} witnesses" if witnesses else ""
 

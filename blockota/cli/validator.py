@@ -154,6 +154,8 @@ def status(session: Session, /) -> None:
             remedy="run it first",
             action=Action.RUN_VALIDATOR,
         )
+
+    # The outboxes are read beside a running validator, which stays their owner.
     log = TileLog(load_log(session.config, environment=os.environ).folder)
     with (
         RequestOutbox(settings.folder / CLOUD_NAME, is_owner=False) as to_cloud,

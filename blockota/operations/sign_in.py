@@ -137,10 +137,13 @@ class SignIns:
             AccessRefusedError: this room did not write the text since its last start, the text is too old, or the
                 account in the text did not sign the text.
         """
+        # (1) This room wrote the text: the second half of the nonce is a MAC over the rest of the text.
         is_open = abs(now - text.issued_at) < NONCE_TIME and text.has_nonce
         salted = replace(text, nonce=text.nonce[: 2 * _SALT_SIZE])
         if not is_open or not hmac.compare_digest(text.nonce[2 * _SALT_SIZE :], self._mac(salted)):
             raise _refused("the room did not write its text since its last start, or wrote it over five minutes ago")
+
+        # (2) The account signed the text.
         if _signer(str(text), signature) != text.account:
             raise _refused(f"the account {text.account} did not sign the text")
 
@@ -157,6 +160,7 @@ class SignIns:
             # By number and not by age: a text in the log of the room stays used, also if the clock is set back.
             if len(self._used) > _MAX_USED:
                 del self._used[next(iter(self._used))]
+
         ticket = secrets.token_urlsafe(24)
         with self._archive.changing() as database:
             database.execute("DELETE FROM ticket WHERE until <= ?", (now,))
