@@ -212,6 +212,7 @@ def ask_plans(address: tuple[str, int]) -> dict[int, DevicePlan]:
             DevicePlan(one["device"], one["name"], one["group"], one["banned"], one["why"], one.get("lastReading"))
             for one in found
         ]
+    # Another program, or another version, may answer at the address.
     except (OSError, HTTPException, ValueError, KeyError, TypeError):
         return {}
     finally:

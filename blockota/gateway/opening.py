@@ -114,6 +114,7 @@ def opened_parts(setup: GatewaySetup, lines: LineLog, stop: Stop) -> Iterator[Ga
                 connection.chain, confirmations=chain.confirmations, first_block=chain.first_block, store=events
             )
 
+        # The images, and the chains whose records prove them.
         catalogue = ImageCatalogue(settings.folder, first.store)
         following = Following(
             (
@@ -129,9 +130,12 @@ def opened_parts(setup: GatewaySetup, lines: LineLog, stop: Stop) -> Iterator[Ga
             snapshot=SnapshotFile(settings.folder / _READINGS_NAME, settings.identity),
         )
         sources = _sources_by(setup.producers, following)
+
+        # The exchange with the validators, and what all faces share.
         access = stack.enter_context(
             opened_access(settings, lambda: setup.site.open(IdentitiesContract), lines, clock=lambda: int(time.time()))
         )
+
         readings, commands = (access.readings, access.commands) if access else (None, None)
         context = FaceContext(
             identity=settings.identity,

@@ -34,6 +34,7 @@ async def serve_application(app: ASGIApp, place: Listening, *, on_ready: Callabl
         lifespan="off",
         log_config=None,
         access_log=False,
+        # The address of a client is evidence, so no header may replace it.
         proxy_headers=False,
         server_header=False,
         limit_concurrency=place.clients,
@@ -48,6 +49,7 @@ async def serve_application(app: ASGIApp, place: Listening, *, on_ready: Callabl
         dropping = asyncio.create_task(server.drop_stalled(place.limits.stall_seconds))
         on_ready(url_of(place, listener))
         try:
+            # If this task is cancelled, the server goes on until its requests are answered.
             await asyncio.shield(serving)
         finally:
             dropping.cancel()

@@ -151,6 +151,7 @@ class ServiceFounding:
         """Create the keys, and write their public parts to files for the enrolment."""
         new = self._new
         make_folder(self._folder)
+        # The folder contains private keys.
         self._folder.chmod(0o700)
 
         if new.identity_key is None:

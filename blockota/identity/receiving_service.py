@@ -235,6 +235,7 @@ class ReceivingService(ABC):
             self._wake()
             for task in tasks:
                 task.cancel()
+            # The tasks that receive requests end first, then the accepted requests, and then the threads.
             await asyncio.wait([stopped, *tasks], timeout=_TASKS_END)
             closing = asyncio.create_task(asyncio.to_thread(intake.close))
             if not (await asyncio.wait([closing], timeout=_KEEPING_END))[0]:

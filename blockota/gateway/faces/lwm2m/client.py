@@ -153,7 +153,7 @@ class DeviceClient:
         request = self._context.request(message, handle_blockwise=False)
         answer = await _answer(request)
         if answer.opt.observe is not None and request.observation is not None:
-            self._watch = asyncio.create_task(_call(request.observation, changed))
+            self._watch = asyncio.create_task(_follow(request.observation, changed))
 
     def close(self) -> None:
         """Stop listening to notifications."""
@@ -174,7 +174,7 @@ async def _answer(request: Any) -> Message:
         raise NoAnswerError("the device does not answer", why=f"{error or type(error).__name__}") from error
 
 
-async def _call(notifications: Any, changed: Callable[[], None]) -> None:
+async def _follow(notifications: Any, changed: Callable[[], None]) -> None:
     """Call a function for each notification. Returns without an error when the device ends the observation."""
     with suppress(CoapError, OSError):
         async for _ in notifications:

@@ -225,6 +225,7 @@ class Lwm2mFace:
         """Register a device. A new registration replaces the previous registration."""
         if request.code is not POST:
             return Message(code=METHOD_NOT_ALLOWED)
+        # (1) The message (LwM2M 1.0, section 5.3).
         number = None
         try:
             parameters = parameters_of(request.opt.uri_query)
@@ -233,6 +234,8 @@ class Lwm2mFace:
             registration.update(request.opt.uri_query, _links(request), now=self._core.time())
         except ValueError as error:
             return await self._refuse(self._claimed(request), f"registration refused: {error}", BAD_REQUEST)
+
+        # (2) The sender may be this device, speaks a known version, and does not register too often.
         if refusal := await self._check_identity(request, number):
             return refusal
         if (version := parameters.get("lwm2m", "")) not in VERSIONS:
@@ -241,6 +244,7 @@ class Lwm2mFace:
         if not self._registrations.take(number, self._core.time()):
             return await self._refuse(number, "too many registrations in a minute", TOO_MANY_REQUESTS)
 
+        # (3) The new registration replaces the former one, and goes on with an interrupted push.
         before = self._registered.get(number)
         self._end(number)
         assert self._coap is not None  # noqa: S101 - a request arrives after the socket was opened

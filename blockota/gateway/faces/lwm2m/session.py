@@ -167,16 +167,19 @@ class DeviceSession:
         return not self._registration.is_queued or self._core.time() - heard < self._settings.awake
 
     async def _proceed(self) -> float | None:
+        # (1) Read the device. All resources are read if it has sent a message, or may run another version.
         is_anew, self._is_anew = self._is_anew, False
         # A device on trial may end its update, and run another version, without a message.
         is_on_trial = self._core.state(self._number).stage is Stage.TRIAL
         await self._refresh(_ALL if is_anew or is_on_trial else _CHANGING)
 
+        # (2) Report what has changed to the core.
         if self._is_new and STATE[:2] in self._registration.instances:
             await self._client.observe(STATE, self.wake)
         await self._conclude(is_anew=is_anew)
         self._is_new = False
 
+        # (3) Take the next step towards the offered image.
         offer, delivery = self._core.offer(self._number), self._core.state(self._number)
         action = next_action(self._view, offer, delivery, now=self._core.time())
         if action is FirmwareAction.RESET:
