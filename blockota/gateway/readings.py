@@ -91,7 +91,12 @@ class ReadingDesk:
             self.refused += 1
             raise RefusedError("the reading is refused", why=str(error)) from error
 
-        await self._keep(reading)
+        # The readings that arrive during a write share the next one.
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((reading, written))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+        await written
         self.accepted += 1
         self.last[thing] = now
 
@@ -122,13 +127,6 @@ class ReadingDesk:
         """Return the validators whose shares of the outbox are not full."""
         counts, share = self._counted(), MOST_WAITING // max(len(self._validators), 1)
         return [one for one in self._validators if counts[one] < share]
-
-    async def _keep(self, reading: SensorReading) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((reading, future))
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write())
-        await future
 
     async def _write(self) -> None:
         """Write the waiting readings, until no reading waits."""

@@ -226,7 +226,12 @@ class GatewayService:
     def _append(self, core: Core) -> None:
         found = self._recorder.append(LimitedOutbox(self._state, ENTRIES))
         if found:
-            self._call(_as_coroutine(lambda: core.appended(found)))
+
+            async def note() -> None:
+                core.appended(found)
+
+            self._call(note())
+
         warnings = self._parts.access.warnings if self._parts.access else None
         added = self._recorder.append(LimitedOutbox(warnings, WARNINGS)) if warnings else []
         if not found and not added:
@@ -315,7 +320,3 @@ async def _ended_before(events: Sequence[asyncio.Event], tasks: Sequence[asyncio
     await asyncio.wait([awaited, *tasks], return_when=asyncio.FIRST_COMPLETED)
     awaited.cancel()
     return any(task.done() for task in tasks)
-
-
-async def _as_coroutine(call: Callable[[], object]) -> None:
-    call()

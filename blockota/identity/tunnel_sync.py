@@ -257,7 +257,7 @@ class TunnelSync:
 
         # (2) A ban closes its tunnel at once, before the records are read.
         before = self._peers
-        self._remove(_banned_by(events))
+        self._close_banned(_banned_by(events))
 
         # (3) The records, if the events can have changed them in another way.
         if not self._next_block or _needs_records(events, self._settings.identity):
@@ -302,7 +302,7 @@ class TunnelSync:
             self._set(())
             self._next_block = 0  # the next reading is a whole one
 
-    def _remove(self, banned: Collection[UUID]) -> None:
+    def _close_banned(self, banned: Collection[UUID]) -> None:
         if removed := [peer for peer in self._peers if peer.uuid in banned]:
             self._interface.remove_peers([peer.encoded_key for peer in removed])
             self._peers = tuple(peer for peer in self._peers if peer.uuid not in banned)
