@@ -250,12 +250,15 @@ def _could_be_key(text: str) -> bool:
 
 def _unknown_key(uri: str) -> UsageError:
     """Return the error about a URI of unknown form. The error contains the URI only if it is a file name."""
-    is_file = _names_a_file(uri) and os.access(home_path(uri), os.R_OK)
+    remedy = "name the place of the key, not the key, or make a new key"
+    action: Action | None = Action.MAKE_KEY
+    if _names_a_file(uri) and os.access(home_path(uri), os.R_OK):
+        remedy, action = f"write keystore:{uri}", None
     return UsageError(
         "the key cannot be found",
         why="a key is named as keystore:FILE, ape:ALIAS, env:NAME, pkcs11:…, or dev:N on the local chain",
-        remedy=f"write keystore:{uri}" if is_file else "name the place of the key, not the key, or make a new key",
-        action=None if is_file else Action.MAKE_KEY,
+        remedy=remedy,
+        action=action,
     )
 
 

@@ -35,11 +35,8 @@ class LineLog:
 
     def event(self, part: str, event: str, **fields: object) -> None:
         """Write a line about an event."""
-        texts = {
-            name: _shown(value) if isinstance(value, str) else value
-            for name, value in fields.items()
-            if value is not None
-        }
+        given = {name: value for name, value in fields.items() if value is not None}
+        texts = {name: _shown(value) if isinstance(value, str) else value for name, value in given.items()}
         self._write(json.dumps({"time": _now(), "part": part, "event": event, **texts}))
 
     def state(self, part: str, trouble: str) -> None:

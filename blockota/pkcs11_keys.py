@@ -272,11 +272,11 @@ def _log_in(name: KeyName, pin: str) -> pkcs11.Session:
         ) from error
     found = [token for token in tokens if _is_named(token, name.path)]
     if len(found) != 1:
-        raise UsageError(
-            f"{name.token} cannot be found" if not found else f"{name.token} is not the only one of this name",
-            why=f"the module has {len(tokens)} tokens, and {len(found)} of them match the URI",
-            remedy="connect the token, or correct its name" if not found else "name the token by its serial number",
-        )
+        what, remedy = "cannot be found", "connect the token, or correct its name"
+        if found:
+            what, remedy = "is not the only one of this name", "name the token by its serial number"
+        why = f"the module has {len(tokens)} tokens, and {len(found)} of them match the URI"
+        raise UsageError(f"{name.token} {what}", why=why, remedy=remedy)
     try:
         try:
             return found[0].open(user_pin=pin)

@@ -211,7 +211,8 @@ def load_settings(
     # Each setting is taken from the first place that has it: variable, network's section, deployment file, default.
     named = config or environment.get("BLOCKOTA_CONFIG")
     path = Path(named or FILE_NAME)
-    file = _read(path) if named or path.exists() else {}
+    has_file = bool(named) or path.exists()
+    file = _read(path) if has_file else {}
     key = f"{role}_network"
     name = network or environment.get(f"BLOCKOTA_{key.upper()}") or _text(file, key, default="")
     name = name or environment.get("BLOCKOTA_NETWORK") or _text(file, "network", default="local")
@@ -233,14 +234,18 @@ def load_settings(
     # A configured contract may differ from the deployed one. The deployment's first block and Safe then do not apply.
     is_named = bool(environment.get("BLOCKOTA_CONTRACT") or "contract" in section)
     has_safe = bool(environment.get("BLOCKOTA_SAFE") or "safe" in section)
+    deployment_file = Deployment.path(path.parent, chain_id)
+    deployment = Deployment.read(deployment_file) if deployment_file.exists() else None
+    first_block = deployment.block_number if deployment and not is_named else 0
     cost = _amount("max_cost", environment, section, unit="coins", decimals=_COIN_DECIMALS)
-    deployment = _deployed(path.parent, chain_id)
+    max_cost = MAX_COST if cost is None else cost
 
     def address(key: str) -> str | None:
         variable = f"BLOCKOTA_{key.upper()}"
         value = environment.get(variable) or section.get(key) or (deployment.address(key) if deployment else None)
         return None if value is None else require_address(f"{key} (or {variable})", value)
 
+    safe = address("safe") if has_safe or not is_named else None
     return Settings(
         network=name,
         url=environment.get("BLOCKOTA_URL") or _text(section, "url", default=LOCAL_URL),
@@ -250,14 +255,14 @@ def load_settings(
         confirmations=number("confirmations", default_confirmations(chain_id)),
         store=environment.get("BLOCKOTA_STORE") or beside(_text(file, "store", default=DEFAULT_STORE), path.parent),
         max_fee=_amount("max_fee_gwei", environment, section, unit="gwei", decimals=_GWEI_DECIMALS),
-        max_cost=MAX_COST if cost is None else cost,
+        max_cost=max_cost,
         transactions=path.parent / STATE_FOLDER / "transactions",
-        first_block=number("first_block", 0 if is_named or not deployment else deployment.block_number),
-        safe=address("safe") if has_safe or not is_named else None,
+        first_block=number("first_block", first_block),
+        safe=safe,
         vendor_sources=_urls(environment, "vendor_sources", found=file | section),
         gateways=_urls(environment, "gateways", found=file | section),
         tokens=_tokens(environment, file.get("tokens", {}), folder=path.parent),
-        file=path if named or path.exists() else None,
+        file=path if has_file else None,
         registries={key: found for key in REGISTRIES if (found := address(key))},
         image_keys=read_paths(file, "image_keys", folder=path.parent),
     )
@@ -378,11 +383,9 @@ def _read(path: Path) -> dict[str, Any]:
     return file
 
 
-# A value in the wrong form may be a URL with a secret, so these errors do not contain the value.
-
-
 def _table(where: str, found: object) -> dict[str, Any]:
     if not isinstance(found, dict):
+        # The value may be a URL with a secret, so the error does not contain it.
         raise UsageError(f"{where} cannot be used", why="it is not a table")
     return found
 
@@ -479,8 +482,10 @@ def _amount(
     value = environment.get(variable) or section.get(key)
     if value is None:
         return None
-    # A float such as 1e-05 is formatted without an exponent, so that every digit of the file counts.
-    text = f"{Decimal(repr(value)):f}" if type(value) is float else str(value) if type(value) in (int, str) else ""
+    text = str(value) if type(value) in (int, str) else ""
+    if type(value) is float:
+        # A float such as 1e-05 is formatted without an exponent, so that every digit of the file counts.
+        text = f"{Decimal(repr(value)):f}"
     match = _AMOUNT.fullmatch(text)
     if match and len(match[2] or "") <= decimals:
         return int(match[1] + (match[2] or "").ljust(decimals, "0"))
@@ -488,8 +493,3 @@ def _amount(
         f"the setting {key} (or {variable}) cannot be used",
         why=f"{value!r} is not an amount in {unit}, such as 30 or 0.5, with at most {decimals} decimals",
     )
-
-
-def _deployed(folder: Path, chain_id: int) -> Deployment | None:
-    path = Deployment.path(folder, chain_id)
-    return Deployment.read(path) if path.exists() else None

@@ -152,13 +152,10 @@ class SqliteFile:
             self._database.executescript(script)
         application, form = value("PRAGMA application_id"), value("PRAGMA user_version")
         if (application, form) != (mark.application, mark.form):
-            is_newer = application == mark.application and isinstance(form, int) and form > mark.form
-            raise RefusedError(
-                f"{self.path} is not {mark.name}",
-                why="a newer version of BlockOTA wrote it" if is_newer else "another program wrote it",
-                remedy="update BlockOTA, or use another file" if is_newer else "use another file",
-                action=mark.action,
-            )
+            why, remedy = "another program wrote it", "use another file"
+            if application == mark.application and isinstance(form, int) and form > mark.form:
+                why, remedy = "a newer version of BlockOTA wrote it", "update BlockOTA, or use another file"
+            raise RefusedError(f"{self.path} is not {mark.name}", why=why, remedy=remedy, action=mark.action)
         if (found := value("PRAGMA quick_check(1)")) != "ok":
             raise self.damaged(str(found))
         # In WAL mode a commit is one append to the log, which FULL flushes to the disk.

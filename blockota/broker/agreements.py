@@ -158,11 +158,9 @@ def _replicas(own: Agreement, reading: Reading) -> tuple[str, ...]:
 
     The HTTP client checks at each connection that a URL leads to a public address.
     """
-    others = (
-        one
-        for one in reversed(reading.agreements)
-        if (one.product, one.version) == (own.product, own.version)
-        and one.broker.lower() != own.broker.lower()
-        and one.serves(reading.block_time)
-    )
+    others: list[Agreement] = []
+    for one in reversed(reading.agreements):
+        is_same_release = (one.product, one.version) == (own.product, own.version)
+        if is_same_release and one.broker.lower() != own.broker.lower() and one.serves(reading.block_time):
+            others.append(one)
     return tuple(one.url for one in announced(others, is_local_chain=False) if isinstance(one, Source))

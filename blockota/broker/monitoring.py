@@ -98,17 +98,22 @@ class BrokerWatch:
         """
         for done in steps:
             (self._failed if done.error else self._steps)[done.verb.replace(" ", "-")] += 1
+
         before = self.status
-        states = {str(state): 0 for state in AgreementState} if facts else before.agreements
-        found = Counter(str(state_of(one, facts.time)) for one in facts.agreements) if facts else {}
+        agreements, block, block_time = before.agreements, before.block, before.block_time
+        if facts:
+            found = Counter(state_of(one, facts.time) for one in facts.agreements)
+            agreements = {str(state): found[state] for state in AgreementState}
+            block, block_time = facts.block, facts.time
+
         self.status = BrokerStatus(
             rounds=before.rounds + 1,
             failed_rounds=before.failed_rounds + has_failed,
             steps=dict(self._steps),
             failed_steps=dict(self._failed),
-            agreements={**states, **found},
-            block=facts.block if facts else before.block,
-            block_time=facts.time if facts else before.block_time,
+            agreements=agreements,
+            block=block,
+            block_time=block_time,
             finished_at=time.time(),
             last_failed=has_failed or any(done.error for done in steps),
         )

@@ -172,11 +172,9 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
     for file in (file for one in good for file in one.claim.files()):
         wanted.setdefault(file.cid, file)
 
-    steps: list[Step] = [
-        Drop(file, frozenset(wanted), _why_unwanted(file, facts))
-        for cid, (file, stage) in memory.files.items()
-        if cid not in wanted and stage is not CopyStage.DROPPED
-    ]
+    kept = (file for file, stage in memory.files.values() if stage is not CopyStage.DROPPED)
+    unwanted = [file for file in kept if file.cid not in wanted]
+    steps: list[Step] = [Drop(file, frozenset(wanted), _why_unwanted(file, facts)) for file in unwanted]
 
     withheld: set[CID] = set()
     for file in wanted.values():

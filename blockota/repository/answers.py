@@ -46,12 +46,14 @@ class HttpAnswer:
 
 def content_headers(cid: CID | str, wanted: Wanted, *, etag: str, is_private: bool) -> dict[str, str]:
     """Return the headers for content under its address. Shared caches may store only public content."""
+    extension, ranges = ("car", "none") if wanted.is_car else ("bin", "bytes")
+    caches = "private" if is_private else "public"
     headers = {
         "Content-Type": wanted.content_type,
-        "Content-Disposition": disposition(f"{cid}.{'car' if wanted.is_car else 'bin'}"),
-        "Cache-Control": f"{'private' if is_private else 'public'}, max-age={_YEAR}, immutable",
+        "Content-Disposition": disposition(f"{cid}.{extension}"),
+        "Cache-Control": f"{caches}, max-age={_YEAR}, immutable",
         "ETag": etag,
-        "Accept-Ranges": "none" if wanted.is_car else "bytes",
+        "Accept-Ranges": ranges,
         "X-Content-Type-Options": "nosniff",
         "X-Ipfs-Path": f"/ipfs/{cid}",
         "X-Ipfs-Roots": str(cid),
@@ -82,10 +84,12 @@ def car_blocks(blocks: tuple[TreeBlock, ...], wanted: Wanted) -> list[TreeBlock]
     if wanted.scope == "block":
         return [blocks[0]]
     if wanted.span:
-        # IPIP-402: a negative offset counts from the end.
         length = blocks[0].stop - blocks[0].start
-        first, last = wanted.span[0], length - 1 if wanted.span[1] is None else wanted.span[1]
-        first, last = max(first + length, 0) if first < 0 else first, last + length if last < 0 else last
+        first, end = wanted.span
+        last = length - 1 if end is None else end
+        # IPIP-402: a negative offset counts from the end.
+        first = max(first + length, 0) if first < 0 else first
+        last = last + length if last < 0 else last
         blocks = blocks_for_bytes(blocks, first=first, last=last)
     return list(blocks) if wanted.repeat else list({block.cid: block for block in blocks}.values())
 

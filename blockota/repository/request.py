@@ -97,22 +97,28 @@ class Wanted:
     @property
     def content_type(self) -> str:
         """The media type of the response."""
-        return f"{CAR_TYPE}; version=1; order=dfs; dups={'y' if self.repeat else 'n'}" if self.is_car else RAW_TYPE
+        return f"{CAR_TYPE}; version=1; order=dfs; dups={self._dups}" if self.is_car else RAW_TYPE
 
     def etag(self, cid: CID) -> str:
         """Return the strong validator of the content in this form (RFC 9110 section 8.8.3)."""
         # The same content in the same form always has the same bytes.
         if not self.is_car:
             return f'"{cid}.raw"'
-        part = f".{self.span[0]}:{'*' if self.span[1] is None else self.span[1]}" if self.span else ""
-        return f'"{cid}.car.{self.scope}.{"y" if self.repeat else "n"}{part}"'
+        part = ""
+        if self.span:
+            first, last = self.span
+            part = f".{first}:{'*' if last is None else last}"
+        return f'"{cid}.car.{self.scope}.{self._dups}{part}"'
 
     def location(self, cid: CID) -> str:
         """Return the path and query that name this form of the content (``Content-Location``)."""
         if not self.is_car:
             return f"/ipfs/{cid}?format=raw"
-        dups = f"car-version=1&car-order=dfs&car-dups={'y' if self.repeat else 'n'}"
-        return f"/ipfs/{cid}?format=car&dag-scope={self.scope}&{dups}"
+        return f"/ipfs/{cid}?format=car&dag-scope={self.scope}&car-version=1&car-order=dfs&car-dups={self._dups}"
+
+    @property
+    def _dups(self) -> str:
+        return "y" if self.repeat else "n"
 
 
 def read_wanted(query: Mapping[str, str], accept: str) -> Wanted:

@@ -191,12 +191,11 @@ class FetchPlan:
 
     def _overdue(self, asker: Hashable, now: float, *, duplicate_after: float) -> CID | None:
         """Return the longest overdue block that this asker has not requested; None if no block is overdue."""
-        late = {
-            # Each further asker makes the next wait shorter, so that many slow sources do not add up to a long delay.
-            cid: max(askers.values()) + duplicate_after / len(askers)
-            for cid, askers in self._asked.items()
-            if askers and asker not in askers
-        }
+        late: dict[CID, float] = {}
+        for cid, askers in self._asked.items():
+            if askers and asker not in askers:
+                # Each further asker shortens the next wait, so that many slow sources do not add up to a long delay.
+                late[cid] = max(askers.values()) + duplicate_after / len(askers)
         first = min(late, key=late.__getitem__, default=None)
         return first if first is not None and late[first] <= now else None
 

@@ -255,9 +255,9 @@ class FlashJob:
         except KeyboardInterrupt:
             self._note(f"The board was not started; it holds {self._result.held}.")
 
-    def _write_log(self) -> None:
+    def _entry(self) -> BenchEntry:
+        """Return the record of this job. The fields of a step that was not reached stay empty."""
         result, trust = self._result, self._bench.trust
-        release, finished, own = result.release, result.finished, result.board_image
         entry = BenchEntry(
             time=int(time.time()),
             operator=self._bench.operator,
@@ -265,26 +265,41 @@ class FlashJob:
             chip_id=self._board.identity.product_id,
             chain_id=trust.chain_id,
             contract=trust.contract,
-            product=release.product if release else "",
+            product="",
             before=result.before,
-            after=str(release.version) if release and finished else "",
-            sha256=release.sha256.hex() if release else "",
-            flash_sha256=finished.sha256.hex() if finished else "",
-            proof=finished.method if finished else "",
+            after="",
+            sha256="",
+            flash_sha256="",
+            proof="",
             result=result.result,
-            version=str(release.version) if release else "",
             port=self._port.line.url,
             milliseconds=round((time.monotonic() - self._started) * 1000),
-            board_product=own.image.product.name if own else "",
-            board_image_sha256=own.image.sha256.hex() if own else "",
-            board_image_size=own.image.size if own else None,
-            board_image_proof=own.finished.method if own else "",
-            board_image_checks=CHECKS if own else "",
             device=result.device,
-            before_sha256=result.replaced.sha256.hex() if result.replaced else "",
         )
+
+        if release := result.release:
+            version, sha256 = str(release.version), release.sha256.hex()
+            entry = replace(entry, product=release.product, version=version, sha256=sha256)
+        if result.replaced:
+            entry = replace(entry, before_sha256=result.replaced.sha256.hex())
+        if own := result.board_image:
+            entry = replace(
+                entry,
+                board_product=own.image.product.name,
+                board_image_sha256=own.image.sha256.hex(),
+                board_image_size=own.image.size,
+                board_image_proof=own.finished.method,
+                board_image_checks=CHECKS,
+            )
+        if finished := result.finished:
+            # The version counts as installed only after the proof.
+            entry = replace(entry, after=entry.version, flash_sha256=finished.sha256.hex(), proof=finished.method)
+        return entry
+
+    def _write_log(self) -> None:
+        result = self._result
         try:
-            result.line = self._bench.log.append(entry)
+            result.line = self._bench.log.append(self._entry())
         except BlockOTAError as error:
             # If the flash is not proven, the first error is the one to report.
             if result.finished is None:

@@ -275,7 +275,8 @@ class _OldLog:
         if head and (head.number, head.fields["previous"]) == following(last) and head.raw.startswith(rest):
             return head
 
-        in_head, in_log = head.number if head else 0, last.number if last else 0
+        in_head = head.number if head else 0
+        in_log = last.number if last else 0
         if in_head == in_log:
             raise _broken(in_log, "it differs from the line in the head file", self._path)
         end = f"the log ends with line {in_log}" if in_log else "the log is empty"

@@ -121,20 +121,24 @@ class BoardSession:
 
         `Examination.clear` calls this method with the results of the examination.
         """
-        identity = self.identity
+        identity, release = self.identity, installed.release
+        ram = identity.chip.ram if identity.chip else ()
+        protected = identity.write_protected
+        write_protected = None if protected is None else tuple(map(_region, protected))
+
         return BoardAnswer(
             chip_id=identity.product_id,
             flash=self._flash(),
-            ram=tuple(map(_region, identity.chip.ram)) if identity.chip else (),
+            ram=tuple(map(_region, ram)),
             readout_protected=bool(identity.readout_protected),
-            write_protected=None if identity.write_protected is None else tuple(map(_region, identity.write_protected)),
-            installed=installed.release.version if installed.release else None,
+            write_protected=write_protected,
+            installed=release.version if release else None,
             other=installed.other,
             holds_unknown=installed.unknown,
             half_written=installed.half_written,
             lost=tuple(map(_region, lost)),
             interrupted=interrupted,
-            is_revoked=installed.release is not None and installed.release.status is Status.REVOKED,
+            is_revoked=release is not None and release.status is Status.REVOKED,
         )
 
     def _is_readable(self, release: Release) -> bool:

@@ -290,18 +290,15 @@ class _Flashing:
         self._damaged = tuple(one for one in found if one.data != self._wanted[one.span])
 
     def _write_journal(self, planned: Work) -> None:  # (1)
-        if self._journal:
-            units = tuple(
-                UnitChange(
-                    unit.address,
-                    unit.size,
-                    before=None if self._repeated else self._contents.checksum(unit),
-                    wanted=self._wanted.checksum(unit.span),
-                )
-                for unit in self._plan.units
-            )
-            kept = tuple(Preserved(span.start, self._wanted[span]) for span in self._read)
-            self._journal.start(Changes(units, planned.at_once, kept, self._damaged, self._sample()))
+        if not self._journal:
+            return
+        units = []
+        for unit in self._plan.units:
+            before = None if self._repeated else self._contents.checksum(unit)
+            units.append(UnitChange(unit.address, unit.size, before, self._wanted.checksum(unit.span)))
+
+        kept = tuple(Preserved(span.start, self._wanted[span]) for span in self._read)
+        self._journal.start(Changes(tuple(units), planned.at_once, kept, self._damaged, self._sample()))
 
     def _sample(self) -> Preserved | None:
         """Return the first old bytes at the image's addresses, if the image has only one erase unit.

@@ -77,6 +77,28 @@ class Changes:
     damaged: tuple[Preserved, ...] = ()
     sample: Preserved | None = None
 
+    def as_fields(self) -> dict[str, Any]:
+        """Return the fields of the journal entry that describe the changes."""
+        return {
+            "atOnce": self.at_once,
+            "units": [vars(unit) for unit in self.units],
+            "preserved": [_preserved_fields(one) for one in self.preserved],
+            "damaged": [_preserved_fields(one) for one in self.damaged],
+            "sample": _preserved_fields(self.sample) if self.sample else None,
+        }
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Changes:
+        """Decode the changes; a wrong field raises KeyError, TypeError or ValueError."""
+        return cls(
+            units=tuple(_unit(one) for one in strict_json.mappings(fields, "units")),
+            at_once=strict_json.boolean(fields, "atOnce"),
+            preserved=tuple(_preserved(one) for one in strict_json.mappings(fields, "preserved")),
+            # Journals of earlier versions lack these fields.
+            damaged=tuple(_preserved(one) for one in strict_json.mappings({"damaged": []} | fields, "damaged")),
+            sample=_preserved(fields["sample"]) if fields.get("sample") else None,
+        )
+
 
 @dataclass(frozen=True)
 class JournalEntry:
@@ -139,8 +161,7 @@ class JournalEntry:
     @property
     def fields(self) -> dict[str, Any]:
         """The entry as JSON."""
-        changes = self.changes
-        return {
+        entry = {
             "format": _FORMAT,
             "uniqueId": self.unique_id,
             "product": self.product,
@@ -149,12 +170,8 @@ class JournalEntry:
             "operator": self.operator,
             "started": self.started,
             "replaced": str(self.replaced) if self.replaced else None,
-            "atOnce": changes.at_once,
-            "units": [vars(unit) for unit in changes.units],
-            "preserved": [_preserved_fields(one) for one in changes.preserved],
-            "damaged": [_preserved_fields(one) for one in changes.damaged],
-            "sample": _preserved_fields(changes.sample) if changes.sample else None,
         }
+        return entry | self.changes.as_fields()
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any], unique_id: str) -> JournalEntry:
@@ -173,14 +190,7 @@ class JournalEntry:
             operator=strict_json.text(fields, "operator"),
             started=strict_json.integer(fields, "started"),
             replaced=None if replaced is None else Version.parse(strict_json.text(fields, "replaced")),
-            changes=Changes(
-                units=tuple(_unit(one) for one in strict_json.mappings(fields, "units")),
-                at_once=strict_json.boolean(fields, "atOnce"),
-                preserved=tuple(_preserved(one) for one in strict_json.mappings(fields, "preserved")),
-                # Journals of earlier versions lack these fields.
-                damaged=tuple(_preserved(one) for one in strict_json.mappings({"damaged": []} | fields, "damaged")),
-                sample=_preserved(fields["sample"]) if fields.get("sample") else None,
-            ),
+            changes=Changes.from_fields(fields),
         )
 
 

@@ -119,9 +119,8 @@ class EmulatedApplication:
         if not any(part.start < stack <= part.stop for part in profile.ram) or not self._pc & 1:
             raise CrashError(f"no vector table at {vector_table:#010x}: {stack:#010x} {self._pc:#010x}")
         self._flash_controller = FlashController(silicon.flash)
-        self.peripherals: Peripherals = (
-            Peripherals(LEFT_BY_ROM if from_rom else RESET_VALUES) if profile.runs_code else PlainPeripherals(profile)
-        )
+        registers = LEFT_BY_ROM if from_rom else RESET_VALUES
+        self.peripherals = Peripherals(registers) if profile.runs_code else PlainPeripherals(profile)
         has_bus = element is not None and profile.runs_code
         self._i2c = I2cMaster(element, self.peripherals.__getitem__) if element and has_bus else None
         self._flash_registers = flash_controller.REGISTERS if profile.runs_code else range(0)
@@ -180,7 +179,9 @@ class EmulatedApplication:
                 self._until_tick = period
             busy = ceil(self._flash_controller.busy * clock_hz)
             waits = busy > 0 and self._core_waits
-            cycles = min(left, self._until_tick if period else left, busy or left, left if waits else SLICE)
+            cycles = min(left, busy or left, left if waits else SLICE)
+            if period:
+                cycles = min(cycles, self._until_tick)
 
             # (3) The core executes, unless it waits or sleeps. For Unicorn a count of zero means no limit.
             if not self._asleep and not waits:

@@ -87,13 +87,17 @@ class I2cMaster:
             self._values[register] = value
 
     def _status(self) -> int:
-        status = (STARTED if self._phase is _Phase.STARTED else 0) | (ADDRESSED if self._is_addressed else 0)
-        status |= REFUSED if self._is_refused else 0
-        if self._phase is _Phase.WRITING and not self._is_addressed:
-            status |= EMPTY | (FINISHED if self._sent else 0)
-        if self._phase is _Phase.READING and not self._is_addressed and self._received:
-            status |= RECEIVED
-        return status
+        is_writing = self._phase is _Phase.WRITING and not self._is_addressed
+        is_reading = self._phase is _Phase.READING and not self._is_addressed
+        flags = {
+            STARTED: self._phase is _Phase.STARTED,
+            ADDRESSED: self._is_addressed,
+            REFUSED: self._is_refused,
+            EMPTY: is_writing,
+            FINISHED: is_writing and bool(self._sent),
+            RECEIVED: is_reading and bool(self._received),
+        }
+        return sum(flag for flag, is_set in flags.items() if is_set)
 
     def _control(self, value: int) -> None:
         if value & RESET:

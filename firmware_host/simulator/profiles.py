@@ -179,11 +179,12 @@ def _profiles() -> dict[str, BoardProfile]:
     files = ("chips.toml", "simulator/families.toml")
     chips, behaviours = (tomllib.loads(resources.files("firmware_host").joinpath(f).read_text("utf-8")) for f in files)
     parts = behaviours.pop("part")
-    return {
-        part: _profile(row, chips["family"][row["family"]], behaviours[row["family"]] | parts.get(part, {}))
-        for row in chips["chip"]
-        for part in [row["part"]]
-    }
+
+    profiles = {}
+    for row in chips["chip"]:
+        part, family = row["part"], row["family"]
+        profiles[part] = _profile(row, chips["family"][family], behaviours[family] | parts.get(part, {}))
+    return profiles
 
 
 PROFILES = _profiles()

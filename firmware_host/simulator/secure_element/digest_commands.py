@@ -64,16 +64,18 @@ def mac(core: ChipCore, command: ChipCommand) -> bytes:
     key = b"" if mode & _FROM_TEMP_KEY_1 else _mac_key(core, command.param2)
     from_register = _from_temp_key(core, mode)
     first, second = key or from_register, command.data or from_register
-    memory, serial = core.memory, core.memory.serial
-    otp = bytes(memory.otp[: 11 if mode & _OTP_88 else 8 if mode & _OTP_64 else 0]).ljust(11, b"\0")
-    has_serial = bool(mode & _SERIAL)
+
+    otp_size = 8 if mode & _OTP_64 else 0
+    otp = bytes(core.memory.otp[: 11 if mode & _OTP_88 else otp_size]).ljust(11, b"\0")
+    serial = core.memory.serial
+    selected = serial if mode & _SERIAL else bytes(len(serial))
     return sha256(
         first,
         second,
         bytes((Opcode.MAC, mode)) + command.param2.to_bytes(2, "little"),
         otp,
-        serial[8:9] + (serial[4:8] if has_serial else bytes(4)),
-        serial[0:2] + (serial[2:4] if has_serial else bytes(2)),
+        serial[8:9] + selected[4:8],
+        serial[0:2] + selected[2:4],
     )
 
 

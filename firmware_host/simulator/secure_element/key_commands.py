@@ -84,7 +84,7 @@ def sign(core: ChipCore, command: ChipCommand) -> bytes:
 def _statement(core: ChipCore, command: ChipCommand, temp_key: TempKey) -> bytes:
     """Return the 23 bytes that Sign(Internal) signs about the key from which TempKey was computed."""
     rules, serial = core.memory.rules(temp_key.slot), core.memory.serial
-    has_serial = bool(command.mode & 0x40)
+    selected = serial if command.mode & 0x40 else bytes(len(serial))
     return b"".join(
         (
             bytes((Opcode.SIGN, command.mode)),
@@ -92,9 +92,9 @@ def _statement(core: ChipCore, command: ChipCommand, temp_key: TempKey) -> bytes
             rules.slot_config.to_bytes(2, "little"),
             rules.key_config.to_bytes(2, "little"),
             bytes((temp_key.flags, 0, 0, serial[8])),
-            serial[4:8] if has_serial else bytes(4),
+            selected[4:8],
             serial[0:2],
-            serial[2:4] if has_serial else bytes(2),
+            selected[2:4],
             bytes((not core.memory.is_slot_locked(temp_key.slot), command.mode & 1, 0)),
         )
     )
