@@ -32,7 +32,7 @@ from blockota.errors import (
     shortened,
 )
 from blockota.files import is_disk_full
-from blockota.formats.cid import CID, check_block
+from blockota.formats.cid import check_block
 from blockota.model.release import show_time
 from blockota.model.rights import DeltaReader, ReleaseFile
 from blockota.stores.fetch import FileFetch, StoreDestination
@@ -144,7 +144,7 @@ class BrokerSync:
         before = self.facts
         self.facts = before.with_deltas(self._deltas)
         if self.facts != before and not self.left:
-            known = _files(before)
+            known = {file.cid for one in before.agreements for file in one.claim.files()}
             steps = plan(self.facts, self.state.memory(), now=now, sources=self.sources, url=self.url)
             yield from self._carry_out([step for step in steps if step.file.cid not in known], now=now)
 
@@ -340,10 +340,6 @@ def failure_of(steps: Sequence[Done]) -> BlockOTAError | None:
     what = "1 step of the round failed" if len(errors) == 1 else f"{len(errors)} steps of the round failed"
     names = shortened(f"could not {done.verb} {done.subject}" for done, _ in errors)
     return kind(what, why=names, remedy="see the messages above, and run the command again: completed steps are kept")
-
-
-def _files(facts: Facts) -> set[CID]:
-    return {file.cid for one in facts.agreements for file in one.claim.files()}
 
 
 def _no_source(step: Fetch) -> StoreError:

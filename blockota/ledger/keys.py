@@ -66,7 +66,11 @@ def open_log_key(uri: str, origin: str, *, environment: Mapping[str, str]) -> No
 
 def _private_key(kind: str, place: str, environment: Mapping[str, str]) -> Ed25519PrivateKey:
     if kind == "file" and place:
-        return _key_in_file(home_path(place))
+        path = home_path(place)
+        private = read_key_file(path, name="the key of a log", action=Action.MAKE_LOG_KEY)
+        if not isinstance(private, Ed25519PrivateKey):
+            raise _not_a_key(f"the file {path}")
+        return private
     if kind == "env" and _VARIABLE.fullmatch(place) and not _SECRET.fullmatch(place):
         return _key_in_environment(place, environment)
     raise UsageError(
@@ -126,13 +130,6 @@ def read_key_file(path: Path, *, name: str, action: Action | None = None) -> Pri
         raise UsageError(
             f"the file {path} is not {name}", why="it is not an unencrypted private key in PEM (PKCS #8)"
         ) from error
-
-
-def _key_in_file(path: Path) -> Ed25519PrivateKey:
-    private = read_key_file(path, name="the key of a log", action=Action.MAKE_LOG_KEY)
-    if not isinstance(private, Ed25519PrivateKey):
-        raise _not_a_key(f"the file {path}")
-    return private
 
 
 def _key_in_environment(name: str, environment: Mapping[str, str]) -> Ed25519PrivateKey:

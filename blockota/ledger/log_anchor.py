@@ -8,7 +8,7 @@ installation that cannot be recorded never prevents an anchor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,7 +133,8 @@ class LogAnchor:
         groups: Sequence[tuple[ReleaseId | None, frozenset[int]]] = [*unrecorded.items()][: size - anchored]
         steps = [*range(size - len(groups) + 1, size), size]
         for step, (release, devices) in zip(steps, groups or [(None, frozenset())], strict=True):
-            growth = self._growth(anchored, step)
+            proof = self._reader.prove_consistency(anchored, step)
+            growth = TreeGrowth(step, self._reader.head_at(step).root, tuple(proof))
             try:
                 if release:
                     self._ledger.anchor_installs(self._account, growth, release, sorted(devices))
@@ -146,12 +147,9 @@ class LogAnchor:
                 self._ledger.anchor(self._account, growth)
             anchored = step
         if len(unrecorded) == len(groups):  # else the next anchor records the others
-            self._write(size)
+            with suppress(OSError):
+                write_durable(self._file, b"%d\n" % size, mode=0o644)
         return anchored
-
-    def _growth(self, anchored: int, size: int) -> TreeGrowth:
-        proof = self._reader.prove_consistency(anchored, size)
-        return TreeGrowth(size, self._reader.head_at(size).root, tuple(proof))
 
     def _unrecorded(self, size: int, owns: Callable[[int], bool]) -> dict[ReleaseId, frozenset[int]]:
         """Return, for each release, the devices with an installation that is not recorded on the chain.
@@ -159,24 +157,22 @@ class LogAnchor:
         Only installations with the evidence level A or C are returned. A device that is already recorded is omitted.
         """
         found: dict[ReleaseId, set[int]] = {}
-        for raw in self._reader.entries(self._recorded(), size):
+        for raw in self._reader.entries(self._recorded_size(), size):
             if raw[1:2] == bytes((EntryKind.INSTALL,)):
                 entry = LogEntry.decode(raw)
                 if entry.release and entry.level in _COUNTED and entry.device >= BLOCK and owns(entry.device):
                     found.setdefault(entry.release, set()).add(entry.device)
-        return {release: left for release, left in self._missing(found) if left}
 
-    def _missing(self, found: Mapping[ReleaseId, set[int]]) -> Iterator[tuple[ReleaseId, frozenset[int]]]:
+        unrecorded = {}
         for release, devices in found.items():
             known = self._ledger.installed(release, sorted(devices))
-            yield release, frozenset(number for number in devices if not known[number])
+            if left := frozenset(number for number in devices if not known[number]):
+                unrecorded[release] = left
+        return unrecorded
 
-    def _recorded(self) -> int:
+    def _recorded_size(self) -> int:
+        """Return the size of the log up to which all installations are recorded, as the file states it."""
         try:
             return int(self._file.read_text())
         except (OSError, ValueError):  # without the file, the contract is asked about all installations
             return 0
-
-    def _write(self, size: int) -> None:
-        with suppress(OSError):
-            write_durable(self._file, b"%d\n" % size, mode=0o644)

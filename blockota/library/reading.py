@@ -39,7 +39,12 @@ def verify_image(
     """
     contract = connection.contract
     products = [contract.known_product(product)] if product else contract.products()
-    content = image if isinstance(image, bytes) else _read(image)
+    if isinstance(image, bytes):
+        content = image
+    else:
+        with naming_file(image), open_image(image, load_address=BOOT_ADDRESS).open() as file:
+            content = file.read()
+
     if not (product and version):
         release = _find(contract.histories(one.name for one in products), content, product, version)
         product, version = release.product, release.version
@@ -96,11 +101,6 @@ def follow_events(connection: Connection, *, pause: float | None) -> Iterator[Co
         if pause is None:
             return
         time.sleep(pause)
-
-
-def _read(path: Path) -> bytes:
-    with naming_file(path), open_image(path, load_address=BOOT_ADDRESS).open() as file:
-        return file.read()
 
 
 def _find(releases: Sequence[Release], content: bytes, product: str | None, version: Version | None) -> Release:

@@ -42,21 +42,22 @@ class AccessRecord:
     def line(self) -> str:
         """Format the record as one line of JSON in ASCII, so that a client's text cannot end the line."""
         request = self.request
-        return _line(
-            time=_now(),
-            client=request.client or None,
-            holder=self.holder,
-            method=request.method,
-            path=request.path[:_MAX_TEXT],
-            query=request.query[:_MAX_TEXT],
-            range=request.headers.get("range", "")[:_MAX_TEXT] or None,
-            agent=request.headers.get("user-agent", "")[:_MAX_TEXT] or None,
-            status=self.status,
-            bytes=self.sent,
-            complete=self.is_complete,
-            seconds=round(time.monotonic() - self.began, 4),
-            trouble=self.trouble,
-        )
+        fields = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "client": request.client or None,
+            "holder": self.holder,
+            "method": request.method,
+            "path": request.path[:_MAX_TEXT],
+            "query": request.query[:_MAX_TEXT],
+            "range": request.headers.get("range", "")[:_MAX_TEXT] or None,
+            "agent": request.headers.get("user-agent", "")[:_MAX_TEXT] or None,
+            "status": self.status,
+            "bytes": self.sent,
+            "complete": self.is_complete,
+            "seconds": round(time.monotonic() - self.began, 4),
+            "trouble": self.trouble,
+        }
+        return json.dumps({name: value for name, value in fields.items() if value is not None})
 
 
 def open_log(path: Path | None) -> Callable[[str], None]:
@@ -80,11 +81,3 @@ def _write(file: TextIO, line: str) -> None:
         file.flush()
     except (OSError, ValueError):
         return  # a full disk must not stop the repository
-
-
-def _line(**fields: object) -> str:
-    return json.dumps({name: value for name, value in fields.items() if value is not None})
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -207,7 +207,7 @@ def held_releases(lines: Iterable[_Numbered]) -> list[Sighting]:
     held: dict[_Place, Sighting] = {}
     for log, number, entry in sorted(lines, key=lambda line: line[2].time):
         board = entry.board or f"{log} {number}"
-        product, version = _found(entry)
+        product, version = _found_before(entry)
         if entry.after or entry.before:  # (3) and (4)
             held.pop(_place(board, entry, product), None)
             held.pop(_place(board, entry, entry.product), None)
@@ -222,7 +222,7 @@ def _place(board: str, entry: BenchEntry, product: str) -> _Place:
     return board, entry.chain_id, entry.contract, product
 
 
-def _found(entry: BenchEntry) -> tuple[str, Version | None]:
+def _found_before(entry: BenchEntry) -> tuple[str, Version | None]:
     """Parse `before` into product and version.
 
     The form of `before` is ``1.0.0``, or ``acme-lamp 3.2.1`` for another product.
@@ -248,12 +248,12 @@ def _cells(line: Line, entry: BenchEntry) -> dict[str, str]:
     return cells | {
         "line": str(line.number),
         "line_sha256": line.sha256.hex(),
-        "time": _moment(entry.time),
+        "time": _iso_time(entry.time),
         "chip_id": "" if entry.chip_id is None else f"{entry.chip_id:#05x}",
     }
 
 
-def _moment(seconds: int) -> str:
+def _iso_time(seconds: int) -> str:
     """Format a Unix time as in ISO 8601.
 
     A time beyond the calendar is returned as a number of seconds.

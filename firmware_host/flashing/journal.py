@@ -50,6 +50,13 @@ class UnitChange:
     before: int | None
     wanted: int
 
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> UnitChange:
+        """Decode the change of one unit; a wrong field raises KeyError, TypeError or ValueError."""
+        address, size, wanted = (strict_json.integer(fields, name) for name in ("address", "size", "wanted"))
+        before = None if fields["before"] is None else strict_json.integer(fields, "before")
+        return cls(address, size, before, wanted)
+
 
 @dataclass(frozen=True)
 class FoundUnit:
@@ -91,7 +98,7 @@ class Changes:
     def from_fields(cls, fields: dict[str, Any]) -> Changes:
         """Decode the changes; a wrong field raises KeyError, TypeError or ValueError."""
         return cls(
-            units=tuple(_unit(one) for one in strict_json.mappings(fields, "units")),
+            units=tuple(UnitChange.from_fields(one) for one in strict_json.mappings(fields, "units")),
             at_once=strict_json.boolean(fields, "atOnce"),
             preserved=tuple(_preserved(one) for one in strict_json.mappings(fields, "preserved")),
             # Journals of earlier versions lack these fields.
@@ -353,12 +360,6 @@ def _is_first_unit_only(pairs: Sequence[tuple[UnitChange | None, FoundUnit]]) ->
         all(is_state(*pair) for pair in others) and (identifies or is_state(*first))
         for is_state in (_is_before, _is_after)
     )
-
-
-def _unit(fields: dict[str, Any]) -> UnitChange:
-    address, size, wanted = (strict_json.integer(fields, name) for name in ("address", "size", "wanted"))
-    before = None if fields["before"] is None else strict_json.integer(fields, "before")
-    return UnitChange(address, size, before, wanted)
 
 
 def _preserved_fields(preserved: Preserved) -> dict[str, Any]:

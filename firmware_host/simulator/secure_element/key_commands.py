@@ -154,6 +154,11 @@ class _BootRules:
     kept: int
     key: int
 
+    @classmethod
+    def decode(cls, word: int) -> _BootRules:
+        """Decode the 16 bits of SecureBootConfig."""
+        return cls(word & 3, bool(word & 8), bool(word & 0x10), word >> 8 & 0xF, word >> 12)
+
 
 def secureboot(core: ChipCore, command: ChipCommand) -> bytes:
     """Check the digest of a firmware image.
@@ -165,7 +170,7 @@ def secureboot(core: ChipCore, command: ChipCommand) -> bytes:
     kind = command.mode & 7
     parse(kind in {_FULL, _FULL_STORE, _FULL_COPY} and not command.mode & 0x38 and command.param2 == 0)
     parse(len(command.data) == _DIGEST + (0 if kind == _FULL_STORE else _SIGNATURE))
-    rules = _boot_rules(core)
+    rules = _BootRules.decode(core.memory.word(SECURE_BOOT))
     require(core.memory.is_data_locked and rules.mode != 0 and not core.is_boot_prohibited)
     require(kind == _FULL or rules.mode in {_SIGNATURE_KEPT, _DIGEST_KEPT})
     digest, signature = command.data[:_DIGEST], command.data[_DIGEST:]
@@ -184,12 +189,6 @@ def secureboot(core: ChipCore, command: ChipCommand) -> bytes:
     core.is_boot_prohibited = bool(command.mode & 0x40)
     parameters = bytes((Opcode.SECUREBOOT, command.mode, 0, 0))
     return sha256(session, digest, signature, parameters) if session else b""
-
-
-def _boot_rules(core: ChipCore) -> _BootRules:
-    """Read the rules of SecureBoot from the configuration zone."""
-    word = core.memory.word(SECURE_BOOT)
-    return _BootRules(word & 3, bool(word & 8), bool(word & 0x10), word >> 8 & 0xF, word >> 12)
 
 
 def _judge_boot(core: ChipCore, rules: _BootRules, digest: bytes, signature: bytes) -> bytes:

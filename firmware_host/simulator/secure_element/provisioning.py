@@ -19,6 +19,9 @@ _LOCK_CONFIG, _LOCK_DATA, _LOCK_SLOT = 0, 1, 2
 _POINT, _SECRET = 64, 32
 _VALID = b"\x50"
 """The first byte of a public key that needs no further validation."""
+_LOCK_WORD = 84
+_WRITABLE_WORDS = [start for start in range(16, CONFIG_SIZE, 4) if start != _LOCK_WORD]
+"""The offsets of the words that Write can write: the words after the serial number, without the locks."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def provision(element: SecureElement, keys: ProvisioningKeys) -> ProvisionedDevi
     """
     _check(element, keys)
     wanted = configuration(bytes(element.memory.config))
-    for start in _writable_words():
+    for start in _WRITABLE_WORDS:
         element.execute(Opcode.WRITE, _CONFIG, start >> 2, wanted[start : start + 4])
     element.execute(Opcode.LOCK, _LOCK_CONFIG, crc16(wanted))
 
@@ -132,11 +135,6 @@ def configuration(current: bytes) -> bytes:
         wanted[KEY_CONFIG + 2 * slot : KEY_CONFIG + 2 * slot + 2] = plan.key_config.to_bytes(2, "little")
     wanted[SECURE_BOOT : SECURE_BOOT + 2] = SECURE_BOOT_CONFIG.to_bytes(2, "little")
     return bytes(wanted)
-
-
-def _writable_words() -> list[int]:
-    """Return the offsets of the words that Write can write: the words after the serial number, without the locks."""
-    return [start for start in range(16, CONFIG_SIZE, 4) if start != 84]  # noqa: PLR2004
 
 
 def _check(element: SecureElement, keys: ProvisioningKeys) -> None:
