@@ -130,11 +130,13 @@ class ApeAccount(BaseAccount):
             f"Waiting for ape:{self.alias} ({self.address}): check that the device shows the data of this command, and "
             "approve on the device."
         )
+
         try:
             with redirect_stdout(sys.stderr):
                 answer = sign()
         except Exception as error:
             raise RefusedError(f"ape:{self.alias} did not sign", why=_cause(error), remedy=_REMEDY) from error
+
         if answer is None:
             why = "the request was refused on the device, or the device is locked or not connected"
             raise RefusedError(f"ape:{self.alias} did not sign", why=why, remedy=_REMEDY)
@@ -177,6 +179,7 @@ def open_ape_account(alias: str, *, note: Callable[[str], None]) -> ApeAccount:
             remedy="list the accounts with Ape itself",
             action=Action.LIST_APE_ACCOUNTS,
         ) from error
+
     if found is None or address is None:
         raise UsageError(
             f"Ape has no account {alias}",

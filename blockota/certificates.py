@@ -45,6 +45,7 @@ def make_certificates(
         basics = x509.BasicConstraints(ca=True, path_length=0)
         issuer = _certificate((name, name), key, now).add_extension(basics, critical=True).sign(key, SHA256())
         files = {"authority.key": _pem(key), "authority.pem": issuer.public_bytes(Encoding.PEM)}
+
     own = generate_private_key(SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:64])])
     server = (
@@ -54,6 +55,7 @@ def make_certificates(
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
     )
+
     return files | {"server.key": _pem(own), "server.pem": server.sign(key, SHA256()).public_bytes(Encoding.PEM)}
 
 

@@ -98,6 +98,7 @@ def views_of(
     errors: dict[int, ChainError] = {}
     for chain_id, safe in dict.fromkeys((one.chain_id, one.safe) for one in proposals):
         connection = connection_to(chain_id)
+
         try:
             view = view_of(connection, [], safe=safe if connection.settings.chain_id == chain_id else "")
             views[view.chain_id, view.safe.address] = view
@@ -304,6 +305,7 @@ def _newest_counter(connection: Connection, contract: BlockOTAContract, product:
     newest = contract.latest(product)
     if newest is None:
         return 0
+
     stages = connection.image_sources().stages(newest)
     described = find_description(contract, newest, open_store=lambda: connection.store, stages=stages)
     if described.trouble:
@@ -313,6 +315,7 @@ def _newest_counter(connection: Connection, contract: BlockOTAContract, product:
             remedy="name a source that has the manifest, or the store from which it was published",
             action=Action.NAME_VENDOR_SOURCE,
         )
+
     return described.manifest.security_counter or 0 if described.manifest else 0
 
 
@@ -322,6 +325,7 @@ def _with_image(draft: Draft, path: Path, *, contract: BlockOTAContract) -> Draf
         draft = replace(draft, container=Container.OPAQUE)
     if product.chip_id == NO_CHIP or draft.container is not Container.STM32:
         return with_file(draft, path, product=product)
+
     chip = require_chip(product.chip_id)
     memory = ChipMemory(
         ram=tuple(Region(part.start, len(part)) for part in chip.ram),

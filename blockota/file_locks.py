@@ -62,6 +62,7 @@ def shared_lock(path: Path, *, exclusive: bool, timeout: float) -> Iterator[None
     """
     deadline = time.monotonic() + timeout
     paths = [path.with_name(f"{path.name}.{number}") for number in range(SHARES)]
+
     with ExitStack() as held:
         if exclusive:
             for one in paths:

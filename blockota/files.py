@@ -36,6 +36,7 @@ def whole_file(path: Path, *, mode: int = 0o644, staging: Path | None = None) ->
     """
     # The temporary file is in the folder of the result, because a rename is atomic only inside one file system.
     handle, name = tempfile.mkstemp(dir=staging or path.parent, prefix=f".{path.name}.", suffix=".partial")
+
     try:
         with os.fdopen(handle, "w+b") as file:
             yield file
@@ -130,6 +131,7 @@ def result_files(output: Path, companion: Path | None) -> Iterator[tuple[BinaryI
         UsageError: a folder does not exist or cannot be written.
     """
     companion_written = False
+
     try:
         with result_file(output) as file:
             if companion is None:
@@ -168,6 +170,7 @@ def check_new_file(path: Path, *, why: str = "owners may have signed it, so it i
     if os.path.lexists(path):
         remedy = "choose another file, or remove this file"
         raise UsageError(f"{path} already exists", why=why, remedy=remedy, action=Action.CHOOSE_OUTPUT)
+
     if not os.access(path.parent, os.W_OK):
         obstacle = "cannot be written" if os.path.lexists(path.parent) else "does not exist"
         raise UsageError(
@@ -205,6 +208,7 @@ def refuse_overwriting(output: Path, companion: Path | None, *, force: bool) -> 
     """
     if companion and companion.absolute() == output.absolute():
         raise UsageError("image and manifest cannot be one file", why=f"{output} is given for both")
+
     for path in (output, companion):
         if path is None or not os.path.lexists(path):
             continue
@@ -248,6 +252,7 @@ def read_input(path: Path, *, limit: int) -> bytes:
             raise UsageError(f"{path} is not a regular file", why="only regular files are read")
         with path.open("rb") as file:
             data = file.read(limit + 1)
+
     if len(data) > limit:
         raise UsageError(
             f"{path} is too large",

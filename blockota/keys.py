@@ -303,6 +303,7 @@ def _read_keystore(path: Path) -> dict[str, Any]:
             remedy="correct the path, or make a new key",
             action=Action.MAKE_KEY,
         )
+
     content = read_input(path, limit=_MAX_KEYSTORE_SIZE)
     try:
         check_depth(content.decode())

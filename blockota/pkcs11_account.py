@@ -72,7 +72,9 @@ class TokenAccount(BaseAccount):
         fields: Mapping[str, Any] = transaction_dict
         chain_id = int(fields["chainId"])
         common = [int(fields["gas"]), _raw(fields.get("to")), int(fields.get("value", 0)), _raw(fields.get("data"))]
+
         if "gasPrice" in fields:
+            # EIP-155: the signed hash covers the chain id, and v contains it.
             start = [int(fields["nonce"]), int(fields["gasPrice"]), *common]
             r, s, parity = self._sign(keccak(rlp.encode([*start, chain_id, 0, 0])))
             v = _FIRST_EIP155_V + 2 * chain_id + parity
@@ -82,6 +84,7 @@ class TokenAccount(BaseAccount):
             start = [chain_id, int(fields["nonce"]), tip, most, *common, []]  # the access list is empty
             r, s, v = self._sign(keccak(_DYNAMIC_FEE + rlp.encode(start)))
             raw = _DYNAMIC_FEE + rlp.encode([*start, v, r, s])
+
         return SignedTransaction(HexBytes(raw), HexBytes(keccak(raw)), r, s, v)
 
     def _sign(self, digest: bytes) -> tuple[int, int, int]:

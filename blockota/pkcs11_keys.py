@@ -103,12 +103,14 @@ class KeyName:
         """
         before, _, after = uri.removeprefix("pkcs11:").partition("?")
         path, query = _attributes(before.split(";")), _attributes(after.split("&"))
+
         if "pin-value" in {*path, *query}:
             raise UsageError(
                 "the URI contains a PIN, which is not used",
                 why="other users can see the command line, so this PIN is no longer secret: set a new PIN",
                 remedy="name the place of the PIN: pin-source=env:NAME or pin-source=file:PATH",
             )
+
         why = ""
         if path.keys() - _PATH_ATTRIBUTES or query.keys() - _QUERY_ATTRIBUTES:
             known = ", ".join(sorted(_PATH_ATTRIBUTES | _QUERY_ATTRIBUTES))
@@ -123,6 +125,7 @@ class KeyName:
             why = "it does not name the module of the token, which its manufacturer supplies"
         if why:
             raise UsageError("the PKCS #11 URI cannot be used", why=why, remedy=f"write {_EXAMPLE}")
+
         texts = {name: value.decode(errors="replace") for name, value in query.items()}
         return cls(path, home_path(texts["module-path"]), texts.get("pin-source", ""))
 
@@ -178,6 +181,7 @@ class TokenKey:
         signature = self._sign(digest, Mechanism.ECDSA)
         r, s = int.from_bytes(signature[:_WORD]), int.from_bytes(signature[_WORD:])
         s = min(s, order - s)
+
         curve = ec.SECP256R1() if self.curve == "P-256" else ec.SECP256K1()
         try:
             public = ec.EllipticCurvePublicKey.from_encoded_point(curve, b"\x04" + self.public_key)
@@ -229,6 +233,7 @@ def find_pin(name: KeyName, environment: Mapping[str, str], ask: Callable[[str],
     kind, _, place = name.pin_source.partition(":")
     if not name.pin_source and ask:
         return ask(f"PIN of {name.token}: ")
+
     if kind == "env" and _VARIABLE.fullmatch(place):
         if place not in environment:
             why = "the environment has no variable of this name"
@@ -236,6 +241,7 @@ def find_pin(name: KeyName, environment: Mapping[str, str], ask: Callable[[str],
         return environment[place]
     if kind == "file" and place:
         return _pin_in_file(home_path(place))
+
     raise UsageError(
         "the PIN of the token cannot be found",
         why="the URI must name its place, a variable or a file",
@@ -270,6 +276,7 @@ def _log_in(name: KeyName, pin: str) -> pkcs11.Session:
             why=str(error).removeprefix("OS exception while loading ") or _reason(error),
             remedy="correct module-path, or install the token's software",
         ) from error
+
     found = [token for token in tokens if _is_named(token, name.path)]
     if len(found) != 1:
         what, remedy = "cannot be found", "connect the token, or correct its name"
@@ -277,6 +284,7 @@ def _log_in(name: KeyName, pin: str) -> pkcs11.Session:
             what, remedy = "is not the only one of this name", "name the token by its serial number"
         why = f"the module has {len(tokens)} tokens, and {len(found)} of them match the URI"
         raise UsageError(f"{name.token} {what}", why=why, remedy=remedy)
+
     try:
         try:
             return found[0].open(user_pin=pin)
@@ -300,6 +308,7 @@ def _find_key_pair(session: pkcs11.Session, name: KeyName) -> tuple[Any, Any]:
         wanted[Attribute.LABEL] = name.path["object"].decode(errors="replace")
     if "id" in name.path:
         wanted[Attribute.ID] = name.path["id"]
+
     try:
         private: list[Any] = list(session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY, **wanted}))
         if len(private) != 1:
@@ -313,6 +322,7 @@ def _find_key_pair(session: pkcs11.Session, name: KeyName) -> tuple[Any, Any]:
         public = list(session.get_objects({Attribute.CLASS: ObjectClass.PUBLIC_KEY, **wanted}))
     except PKCS11Error as error:
         raise RefusedError(f"{name.token} cannot be searched", why=_reason(error)) from error
+
     if len(public) != 1:
         raise UsageError(
             f"the public key of {name.key} cannot be found",

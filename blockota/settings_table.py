@@ -258,6 +258,7 @@ def parse_toml(raw: bytes) -> dict[str, Any]:
         raise ValueError("its arrays or tables are nested too deeply") from error
     except ValueError as error:  # Python's own error for thousands of digits names a function of Python
         raise ValueError("a number has too many digits") from error
+
     if _has_wide_number(found):
         raise ValueError("a number has too many digits")
     return found

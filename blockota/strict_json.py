@@ -66,6 +66,7 @@ def load_object(raw: bytes, *, has_fractions: bool = False) -> dict[str, Any]:
     parse_float = float if has_fractions else _no_number
     if not raw.strip():
         raise ProposalError("the file cannot be read", why="it is empty")
+
     try:
         try:
             document = raw.decode()
@@ -77,6 +78,7 @@ def load_object(raw: bytes, *, has_fractions: bool = False) -> dict[str, Any]:
         )
     except ValueError as error:
         raise ProposalError("the file cannot be read", why=f"it is not valid JSON ({error})") from error
+
     if not isinstance(fields, dict):
         raise ProposalError("the file cannot be read", why="it is not a JSON object")
     return fields

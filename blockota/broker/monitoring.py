@@ -67,9 +67,11 @@ class BrokerStatus:
         yield _METRICS.counters("steps", text, "did", self.steps)
         text = "Failed steps since the start, by what was tried."
         yield _METRICS.counters("failed_steps", text, "tried", self.failed_steps)
+
         yield _METRICS.gauge("troubles", "1 if the last round, or a step of it, failed.", self.last_failed)
         yield _METRICS.gauges("agreements", "Agreements of the broker by their state.", "state", self.agreements)
         yield _METRICS.gauge("confirmed_block", "Confirmed block that was read last.", self.block)
+
         age = max(time.time() - self.block_time, 0) if self.block_time else 0
         yield _METRICS.gauge("block_age_seconds", "Seconds since that block; 0 before the first reading.", age)
         text = "Unix time at which the last round ended; 0 before the first."

@@ -283,6 +283,7 @@ class BrokerSync:
         with suppress(StoreError, ContentError):  # missing or corrupt
             check_block(file.cid, staging.read_block(file.cid))
             return
+
         for source in sources:
             try:
                 with TrustlessClient(source, self.limits) as client:
@@ -292,6 +293,7 @@ class BrokerSync:
                 reasons.append(SourceReport(source.url, 0, 0.0, error.verdict, error.why))
                 if error.verdict is Verdict.WRONG:
                     yield self._accuse(source.url, file, error.why, now=now)
+
         raise StoreError(
             f"the {file.label} could not be fetched",
             why=shortened(reasons, "; "),
@@ -351,6 +353,7 @@ def _no_source(step: Fetch) -> StoreError:
             remedy="wait, give the URL of another repository, or forgive the source after it was repaired",
             action=Action.FORGIVE_SOURCE,
         )
+
     return StoreError(
         f"no source is known for {step.file.cid}",
         why="no repository of the vendor is given, and no other broker has announced this release",

@@ -175,12 +175,15 @@ def find_anchor(reader: LogReader, proof: EntryProof, keeper: UUID, ledger: Upda
     event = next((one for one in ledger.anchors(keeper) if proof.index < one.head.size), None)
     if event is None:
         return None
+
     if reader.head_at(event.head.size) != event.head:
         raise RefusedError(
             "the log contradicts its anchor",
             why=f"its root at size {event.head.size} differs from the root in the anchor of block {event.block}",
             remedy="use the log that was anchored, because this log is a different log or a modified copy",
         )
+
+    # The proof's checkpoint can be older or newer than the anchor.
     earlier, later = sorted((event.head.size, Checkpoint.parse(proof.checkpoint.text).head.size))
     consistency = reader.prove_consistency(earlier, later)
     return Anchor(ledger.chain.chain_id, event.block, event.head.size, tuple(consistency))

@@ -54,11 +54,13 @@ def plan_anchor(
     keeper = identities.known_identity(account)
     note = reader.note()
     _check_key(reader, note, keeper.uuid, keeper.keys.log_key)
+
     record = ledger.log(keeper.uuid)
     anchored = TreeHead(record.size, record.root) if record else EMPTY_TREE
     published = reader.head().size
     if record:
         _check_continuation(reader, record, published)
+
     size = published - published % every
     if size <= anchored.size:
         return PlannedAnchor(keeper.uuid, anchored, None)
@@ -80,6 +82,7 @@ def _check_key(reader: LogReader, note: Note | None, keeper: UUID, log_key: byte
             why=f"the registry has no key for a log of {keeper}",
             remedy="ask the city to enrol the key of the log",
         )
+
     key = VerifierKey(note.text.partition("\n")[0], NoteAlgorithm.ED25519, log_key)
     try:
         is_signed = note.is_signed_by(key)
@@ -102,6 +105,7 @@ def _check_continuation(reader: LogReader, record: AnchoredLog, published: int) 
             remedy="an Administrator decides on suspended logs; a retired log is continued by a log of a new identity",
             action=Action.SHOW_LOG,
         )
+
     if record.size > published or reader.head_at(record.size).root != record.root:
         found = f"its size is only {published}" if record.size > published else "it has another root at this size"
         raise RefusedError(

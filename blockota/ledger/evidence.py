@@ -65,6 +65,7 @@ def proven_entry(log: LogReader, anchored: TreeHead, index: int) -> ProvenEntry:
             why=f"the log is anchored at size {anchored.size}",
             remedy="name an anchored entry, or wait for the next anchor",
         )
+
     read_node = read_from_tiles(log.read_tile, log.head().size)
     [entry] = log.entries(index, index + 1)
     path = prove_inclusion(read_node, index, anchored.size)

@@ -58,6 +58,7 @@ def open_log_key(uri: str, origin: str, *, environment: Mapping[str, str]) -> No
     else:
         private = _private_key(kind, place, environment)
         public, sign = private.public_key().public_bytes_raw(), private.sign
+
     try:
         return NoteSigner(VerifierKey(origin, NoteAlgorithm.ED25519, public), sign)
     except ValueError as error:
@@ -71,6 +72,7 @@ def _private_key(kind: str, place: str, environment: Mapping[str, str]) -> Ed255
         if not isinstance(private, Ed25519PrivateKey):
             raise _not_a_key(f"the file {path}")
         return private
+
     if kind == "env" and _VARIABLE.fullmatch(place) and not _SECRET.fullmatch(place):
         return _key_in_environment(place, environment)
     raise UsageError(
@@ -117,6 +119,7 @@ def read_key_file(path: Path, *, name: str, action: Action | None = None) -> Pri
             remedy="correct the path, or make a new key",
             action=action,
         )
+
     pem = read_input(path, limit=_MAX_FILE_SIZE)
     if sys.platform != "win32" and path.stat().st_mode & _OTHERS:  # Windows has other permissions
         raise RefusedError(
@@ -124,6 +127,7 @@ def read_key_file(path: Path, *, name: str, action: Action | None = None) -> Pri
             why="other users of this computer may read the file, and could sign with the key",
             remedy=f"run `chmod 600 {path}`, or make a new key if others have access to this computer",
         )
+
     try:
         return load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: the key is encrypted

@@ -67,6 +67,7 @@ class LogDisk:
                 if folder.exists():
                     break
             parent.mkdir(parents=True, exist_ok=True)
+
         with whole_file(target, staging=self.folder / _NEW) as file:
             file.write(data)
 
@@ -131,6 +132,8 @@ class TileLog:
             if place < size:
                 yield from self.published.entries(place, size)
                 place = size
+
+            # Behind the published entries, the log continues in the batches that wait for `publish`.
             for batch in self._batches(since=place):
                 if batch.first > place or (entries := self._read_batch(batch)) is None:
                     break  # the entries at this place were published since they were listed
@@ -247,6 +250,7 @@ class TileLog:
         """Return the right edge of the published tree, after a check that the tree matches the checkpoint."""
         if note is None:
             return TreeEdge()
+
         checkpoint = Checkpoint.parse(note.text)
         if checkpoint.origin != signer.key.name:
             raise RefusedError(
@@ -258,6 +262,7 @@ class TileLog:
             note.is_signed_by(signer.key)
         except ValueError as error:
             raise self.published.damaged(str(error)) from error
+
         edge = TreeEdge.read(self.published.read_tile, checkpoint.head.size)
         if edge.head() != checkpoint.head:
             raise self.published.damaged("its tiles do not belong to the root in its checkpoint")
@@ -299,9 +304,11 @@ class TileLog:
         batches = sorted(
             (_PendingBatch(int(name[1]), int(name[2])) for name in names if name), key=lambda one: one.first
         )
+
         size = self.published.head().size
         if not batches and not size and has_tiles and not self.published.note():
             raise self.published.damaged("it has tiles, and neither a checkpoint nor pending entries")
+
         expected = size
         for batch in batches:
             if batch.stop > size:

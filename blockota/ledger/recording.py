@@ -118,11 +118,13 @@ class LogRecorder:
         entries = outbox.outbox(BATCH)
         if not entries:
             return []
+
         try:
             indices = self._parts.log.append(entry for _, entry in entries)
         except BlockOTAError as error:
             self._lines.state("log", sentence(error))
             return []
+
         self._lines.state("log", "")
         self._first = indices[0] if self._first is None else self._first
         found = [(sequence, index) for (sequence, _), index in zip(entries, indices, strict=True)]
@@ -135,6 +137,7 @@ class LogRecorder:
         entry = LogEntry.decode(raw)
         self._appended[str(entry.kind)] += 1
         release = str(entry.release) if entry.release else None
+
         self._lines.event(
             "log",
             str(entry.kind),
@@ -149,6 +152,7 @@ class LogRecorder:
     def publish(self) -> None:
         """Publish a checkpoint with all appended entries, if there are new entries."""
         parts = self._parts
+
         try:
             if len(parts.log) == parts.log.published.head().size:
                 return
@@ -156,6 +160,7 @@ class LogRecorder:
         except BlockOTAError as error:
             self._lines.state("checkpoint", sentence(error))
             return
+
         self._lines.state("checkpoint", "")
         for witness in parts.witnesses:
             self._lines.state(f"witness {witness.key.name}", silent.get(witness, ""))
@@ -166,6 +171,7 @@ class LogRecorder:
         self._tried_at = min(self._tried_at, now)  # the clock was set back
         if parts.open_anchor is None:
             return
+
         try:
             if self._anchored is None and self._first is not None:  # this process has not anchored its entries
                 self._unanchored_since = oldest_unanchored(parts.log.published, self._first)
@@ -186,6 +192,7 @@ class LogRecorder:
             self._tried_at = now - max(parts.period - _AGAIN, 0) if is_passing else now
             self._lines.state("anchor", sentence(error))
             return
+
         self._lines.state("anchor", "")
         if self._anchored > before:
             self._lines.event("anchor", "anchored", size=self._anchored)

@@ -130,6 +130,7 @@ def _signing_key(note: Note, origin: str, keys: TrustedKeys) -> VerifierKey:
             remedy="get the key of the log from its keeper or from the gateway chain, and add it",
             action=Action.NAME_TRUST,
         )
+
     signing = next((key for key in candidates if note.is_signed_by(key)), None)
     if signing is None:
         raise _forged(f"its checkpoint is not signed by a trusted key of the log {origin}")

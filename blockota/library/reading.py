@@ -94,10 +94,12 @@ def follow_events(connection: Connection, *, pause: float | None) -> Iterator[Co
         position = follower.advance()
         if position.reorganised_from is not None:
             first_block = min(first_block, position.reorganised_from)
+
         logs = follower.events(contract.address, first_block=first_block)
         follower.acknowledge()
         first_block = position.block.number + 1
         yield from (event for log in logs if (event := read_event(log)))
+
         if pause is None:
             return
         time.sleep(pause)

@@ -200,6 +200,7 @@ class _MqttConnection:
             client.username_pw_set(account.name, account.password or None)
         if account.authority:
             client.tls_set_context(_tls(account.authority))
+
         self._accepted: asyncio.Future[None] = loop.create_future()
         self._ended: asyncio.Future[None] = loop.create_future()
         self._pending: dict[int, asyncio.Future[Any]] = {}
@@ -310,11 +311,13 @@ class _MqttConnection:
             raise ConnectionError(self._why)
         if isinstance(opened, socket.socket):
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_subscribe, client.on_publish = self._on_subscribe, self._on_publish
         client.on_message, client.on_socket_close = self._on_message, self._on_close
         client.on_socket_register_write = self._on_write_wanted
         client.on_socket_unregister_write = self._on_write_done
+
         self._loop.add_reader(opened, self._read)
         if client.want_write():
             self._loop.add_writer(opened, self._write)

@@ -123,6 +123,7 @@ class JobUpdate:
         status = fields.get("status")
         if status not in (JobStatus.IN_PROGRESS, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.REJECTED):
             raise ValueError(f"status is {status!r:.40}, which a device does not send")
+
         details = fields.get("statusDetails") or {}
         if not isinstance(details, dict) or len(details) > MAX_DETAILS:
             raise ValueError(f"statusDetails is not an object of at most {MAX_DETAILS} texts")
@@ -130,9 +131,11 @@ class JobUpdate:
             isinstance(value, str) and max(len(name), len(value)) <= MAX_DETAIL for name, value in details.items()
         ):
             raise ValueError(f"statusDetails has a value that is not a text of at most {MAX_DETAIL} characters")
+
         version = fields.get("expectedVersion")
         if version is not None and not _NUMBER.fullmatch(str(version)):
             raise ValueError(f"expectedVersion is {version!r:.40}, which is not a whole number")
+
         return cls(
             JobStatus(status),
             details,
@@ -210,6 +213,7 @@ class RunningImage:
         """
         if not isinstance(fields, dict) or len(product) > _MAX_TEXT:
             raise ValueError(f"the report about {product!r:.40} is not a JSON object")
+
         confirmed = fields.get("confirmed", True)
         if not isinstance(confirmed, bool):
             raise TypeError(f"confirmed of {product} is neither true nor false")

@@ -207,6 +207,7 @@ class ThingEvent(DeviceEvent):
         if not isinstance(items, list) or len(items) != _EVENT_ITEMS:
             raise ValueError(f"the message is not an array of the {_EVENT_ITEMS} items of an event")
         event, signature = cls.of_items(items[:-1]), items[-1]
+
         if signature is None:
             return event
         if not isinstance(signature, bytes) or len(signature) != _SIGNATURE_SIZE:

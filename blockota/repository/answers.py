@@ -48,6 +48,7 @@ def content_headers(cid: CID | str, wanted: Wanted, *, etag: str, is_private: bo
     """Return the headers for content under its address. Shared caches may store only public content."""
     extension, ranges = ("car", "none") if wanted.is_car else ("bin", "bytes")
     caches = "private" if is_private else "public"
+
     headers = {
         "Content-Type": wanted.content_type,
         "Content-Disposition": disposition(f"{cid}.{extension}"),
@@ -58,6 +59,7 @@ def content_headers(cid: CID | str, wanted: Wanted, *, etag: str, is_private: bo
         "X-Ipfs-Path": f"/ipfs/{cid}",
         "X-Ipfs-Roots": str(cid),
     }
+
     if not wanted.is_named and isinstance(cid, CID):
         headers |= {"Content-Location": wanted.location(cid), "Vary": "Accept"}
     return headers

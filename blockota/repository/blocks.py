@@ -108,10 +108,12 @@ class Blocks:
         """Open a block's file if the file was verified and has not changed since. The caller closes the file."""
         if cid not in self._verified or not isinstance(self._store, FileStore):
             return None
+
         try:
             file = self._store.open_block(cid)
         except StoreError:
             return None
+
         state = _state(file)
         if state == self._verified[cid] and state[0] == size:
             return file

@@ -85,6 +85,7 @@ class Catalogue:
     ) -> None:
         self._read_chain, self._store, self._clock = read, store, clock
         self.refresh_seconds, self._timeout = refresh, timeout
+
         self.blocks = Blocks(store)
         self.repair = ""
         self.trouble = ""
@@ -92,6 +93,7 @@ class Catalogue:
         self._read_at, self._reading = clock(), read()
         self._store_failure, self._store_since = "", clock()
         self._reads_store = False
+
         check_reach(store)
         self._add_deltas()
         self.files = find_files(self._rights(), store)

@@ -44,6 +44,7 @@ class LogSite(PlainSite):
             return text_response(HTTPStatus.METHOD_NOT_ALLOWED, sentence, allow)
         if request.method == "OPTIONS":
             return HttpAnswer(HTTPStatus.OK, {**PREFLIGHT, "Cache-Control": "no-store"})
+
         path = request.path.removeprefix("/")
         if request.path == HEALTH:
             size = self._log.published.head().size
@@ -52,6 +53,7 @@ class LogSite(PlainSite):
         if path == CHECKPOINT:
             note = self._log.published.note()
             return _file(note.encode() if note else None, "text/plain; charset=utf-8", caching=_SHORTLY)
+
         try:
             return self._tile(Tile.parse(path), request)
         except ValueError:

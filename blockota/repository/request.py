@@ -174,10 +174,13 @@ def byte_range(header: str, size: int) -> tuple[int, int] | None:
     match = _RANGE.fullmatch(header.replace(" ", ""))
     if match is None or not (match[1] or match[2]):
         return None
+
+    # `bytes=-N` requests the last N bytes.
     first = int(match[1]) if match[1] else max(size - int(match[2]), 0)
     last = min(int(match[2]), size - 1) if match[1] and match[2] else size - 1
     if match[1] and match[2] and int(match[2]) < first:
         return None
+
     if first >= size or (not match[1] and not int(match[2])):
         headers = {"Content-Range": f"bytes */{size}"}
         raise RefusedRequestError(

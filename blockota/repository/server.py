@@ -167,6 +167,7 @@ def tls_context(listening: Listening) -> ssl.SSLContext | None:
     certificate, key = listening.certificate, listening.private_key
     if certificate is None or key is None:
         return None
+
     _check_pem(certificate, b"-----BEGIN CERTIFICATE-----", "certificate")
     _check_pem(key, b"PRIVATE KEY", "unencrypted private key")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -283,6 +284,7 @@ class _RepositoryServer:
         request = replace(request, client=client_of(request.client, forwarded, self._listening.proxies))
         record = AccessRecord(request, self._site.holder(request))
         self._answers += 1
+
         try:
             await self._send(connection, record)
         except _FAILURES as error:

@@ -60,10 +60,12 @@ class RepositoryStatus:
         yield make.gauge("files", "Files that are served.", len(files.trees))
         text = "Files that may be served, and are missing or corrupt in the store."
         yield make.gauge("missing_files", text, len(files.missing))
+
         yield make.gauge("confirmed_block", "Confirmed block that was read last.", catalogue.block)
         yield make.gauge("read_age_seconds", "Seconds since the chain was read.", catalogue.age)
         text = "1 if the last reading of the chain is valid; otherwise nothing is served."
         yield make.gauge("open", text, catalogue.is_open)
+
         troubles = [catalogue.trouble, catalogue.store_trouble, self._tokens.trouble if self._tokens else ""]
         text = "Parts of the repository that are in trouble: the chain, the store, the file of tokens."
         yield make.gauge("troubles", text, len(list(filter(None, troubles))))

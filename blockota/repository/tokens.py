@@ -92,6 +92,7 @@ def read_tokens(path: Path) -> dict[bytes, str]:
     for number, line in enumerate(read_input(path, limit=_MAX_FILE_SIZE).decode("utf-8", "replace").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
+
         match = _LINE.fullmatch(line.strip())
         if match is None:
             raise UsageError(

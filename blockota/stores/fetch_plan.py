@@ -65,6 +65,7 @@ class FetchPlan:
         self.placed = 0
         self.error: BaseException | None = None
         self.root, self.size = root, size
+
         self._destination, self._clock = destination, clock
         self._links_left = overhead(size) // _LINK_SIZE
         self._needed: dict[CID, list[_BlockPlace]] = {}
@@ -73,6 +74,7 @@ class FetchPlan:
         self._inner: dict[CID, bytes] = {}
         self._arriving = 0
         self._is_stopped = False
+
         self._need(root, _BlockPlace(0, size, 0))
 
     @property

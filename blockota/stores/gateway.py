@@ -171,6 +171,7 @@ class GatewayStore(ReadOnlyStore):
                             remedy="fetch the image from another source",
                             action=Action.NAME_SOURCE,
                         ) from error
+
                     if error.again is None or attempt == attempts:
                         raise
                     time.sleep(error.again)

@@ -410,12 +410,12 @@ class HttpClient:
         is_named = origin == self._source.origin
         if is_named and not self._source.public_only:
             return endpoints
+
         allowed = allowed_endpoints(endpoints, own=self._own)
         if not allowed:
             leads = "leads" if is_named else "redirects"
-            raise self._error(
-                Verdict.REFUSED, f"it {leads} to {origin.host}, which is in a private network or this machine"
-            )
+            why = f"it {leads} to {origin.host}, which is in a private network or this machine"
+            raise self._error(Verdict.REFUSED, why)
         return allowed
 
     def _connect(self, origin: Origin, endpoints: list[Endpoint]) -> socket.socket:

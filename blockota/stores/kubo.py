@@ -123,6 +123,7 @@ class KuboApi:
         if not self._is_checked and command != "version":
             self._check_version(self._send("version", {}, doing=doing).data)
             self._is_checked = True
+
         response = self._pool.request(
             "POST",
             f"{self._base}/{command}?{urlencode(query)}",
@@ -140,6 +141,7 @@ class KuboApi:
                 pass
             case _:
                 raise self.not_kubo("it does not report a version")
+
         if tuple(map(int, numbers.groups())) < OLDEST_VERSION:
             raise StoreError(
                 f"the Kubo node at {self.place} is too old",
@@ -208,6 +210,7 @@ def _authorization_header(text: str) -> str:
     kind, _, secret = text.partition(":")
     if kind == "bearer" and _TOKEN.fullmatch(secret):
         return f"Bearer {secret}"
+
     if kind == "basic":
         try:
             is_encoded = b":" in base64.b64decode(secret, validate=True)  # Kubo also accepts this form
@@ -217,6 +220,7 @@ def _authorization_header(text: str) -> str:
             return f"Basic {secret}"
         if ":" in secret:
             return f"Basic {base64.b64encode(secret.encode()).decode()}"
+
     raise UsageError(
         f"{AUTHORIZATION_VARIABLE} cannot be used",
         why="the value must be basic:USER:PASSWORD, basic: and USER:PASSWORD in base64, or bearer:TOKEN",
@@ -232,6 +236,7 @@ def _api_base(url: str) -> str:
             why="other users of this computer can read command lines, and settings files are shared",
             remedy=f"put basic:USER:PASSWORD into the environment variable {AUTHORIZATION_VARIABLE}",
         )
+
     parts = split_url(url)
     if parts is None:
         raise UsageError(
@@ -411,6 +416,7 @@ class KuboStore:
                 pass
             case _:
                 raise self._api.not_kubo("its response to an import is not in Kubo's format")
+
         if found != str(root):
             raise StoreError(
                 f"the Kubo node at {self._api.place} stored another file", why=f"its root is {found[:100]}, not {root}"

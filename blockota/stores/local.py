@@ -169,6 +169,7 @@ class LocalStore:
         """
         with self._translated(), suppress(FileExistsError):  # if a file has this name, the lock fails below
             self.folder.mkdir(parents=True, exist_ok=True)
+
         with ExitStack() as held:
             try:
                 with self._translated():
@@ -230,6 +231,7 @@ def _reachable(roots: Iterable[CID], store: LocalStore) -> dict[CID, None]:
                 with suppress(StoreError, ContentError):
                     links = read_links(Block(cid, check_block(cid, store.read_block(cid))))
                     below |= dict.fromkeys(link.cid for link in links)
+
         level = [cid for cid in below if cid not in found]
         found |= dict.fromkeys(level)
     return found

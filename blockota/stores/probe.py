@@ -139,6 +139,8 @@ class _Walk:
             self.count += 1
             if block.cid.codec == RAW:
                 return
+
+            # Go on in the child that contains the byte. `offset` then counts from the start of this child.
             for link in read_links(block):
                 self.asked, size = link.cid, link.file_size
                 if offset < link.file_size:

@@ -367,6 +367,7 @@ class _Search:
                     f"the file {self._release.cid} is too large",
                     why=f"the file has more than the {self._release.size} bytes of the record",
                 )
+
             with _writing():
                 self._into.write(part)
             self._observer.progress(size)

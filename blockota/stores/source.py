@@ -111,6 +111,7 @@ class Source:
                 why=_fault_of(self.url),
                 remedy="write a URL like https://host or https://host/path",
             )
+
         if not self.token:
             return
         if not TOKEN.fullmatch(self.token):
@@ -178,6 +179,7 @@ class Credentials:
             token = self.environment.get(place, "").strip()
             if not token:
                 raise _unreadable(url, f"the token is expected in the environment variable {place}, which is not set")
+
         if not TOKEN.fullmatch(token):
             raise _unreadable(url, f"{reference} does not contain a token, a word of letters, digits and -._~+/")
         return token

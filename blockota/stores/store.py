@@ -96,6 +96,7 @@ def open_store(url: str, *, credentials: Credentials = NO_CREDENTIALS) -> Store:
         return GatewayStore(credentials.source(url))
     if kind == "kubo":
         return KuboStore(rest, authorization=os.environ.get(AUTHORIZATION_VARIABLE, ""))
+
     raise UsageError(
         f"{shown_url(url)!r} is not the URL of a store",
         why="the URL of a store is file:FOLDER, kubo:http://HOST:PORT or https://HOST",

@@ -108,6 +108,7 @@ class ImageRecord:
         """
         if (fields["uniqueId"], fields["product"]) != (unique_id, product):
             raise ValueError("uniqueId or product does not match the file's name")
+
         return cls(
             unique_id=unique_id,
             product=product,
@@ -149,6 +150,7 @@ class BoardImages:
         path = self._path(unique_id, product)
         if not path.exists():
             return None
+
         try:
             fields = strict_json.load(read_input(path, limit=_MAX_FILE_SIZE), form=_FORMAT)
             return ImageRecord.from_fields(fields, unique_id=unique_id, product=product)
@@ -269,6 +271,7 @@ class BoardImageJob:
                 why="its unique id cannot be read; nothing was changed",
                 remedy="use a board with a readable unique id",
             )
+
         if place.chip.is_erased_whole:
             raise VerificationError(
                 7,
@@ -277,6 +280,7 @@ class BoardImageJob:
                 "with each release; nothing was changed",
                 remedy="flash the board without an own image, and store the data of the board outside this flash",
             )
+
         proven = self.cleared.proven
         program, release = self.cleared.board.plan(proven.image, proven.release.load_address), proven.release
         if shared := [unit for unit in place.units if unit in program.units]:
@@ -292,6 +296,7 @@ class BoardImageJob:
         for unit in place.units:
             if contents.checksum(unit) == chip.blank_checksum(unit.size):
                 continue
+
             if not all(chip.is_blank(contents.read(part)) for part in without(unit.span, region)):
                 raise self._not_own(unit.address, "contains other data")
             if not may_replace and not chip.is_blank(contents.read(common(unit.span, region))):
@@ -349,6 +354,7 @@ class BoardImageJob:
         if found := self.images.made.get(self._key):
             self.note(f"The image of {self.product.name} that was made before the interruption is written again.")
             return found
+
         images = self.images
         if record and not images.may_make_new:
             raise RefusedError(
@@ -359,6 +365,7 @@ class BoardImageJob:
                 "new image",
                 action=Action.NEW_BOARD_IMAGE,
             )
+
         self._require_blank(place, contents, may_replace=images.may_replace or images.may_make_new)
         command = images.command
         if command is None:
@@ -368,6 +375,7 @@ class BoardImageJob:
                 remedy="give the command",
                 action=Action.NAME_IMAGE_COMMAND,
             )
+
         with images.turn:
             self.stop.check()
             data = command.run(
@@ -419,6 +427,7 @@ class BoardImageJob:
         if isinstance(error, FlashProofError):
             why = _CONTENTS_DIFFER
         state = f"the image of {self.product.name} is not proven, and the program was not changed"
+
         return error.revised(
             why=f"{why}; {state}" if why else state,
             remedy="set BOOT0 to 1, reset this board, and flash it again; if this command has ended, first withdraw "

@@ -166,6 +166,7 @@ def findings(seen: Observations) -> tuple[Finding, ...]:
 
 def _findings(seen: Observations) -> Iterator[Finding]:
     yield from (Finding("note", note) for note in seen.notes)
+
     if seen.failed:
         others = [port for port in seen.ports if port != seen.line.url]
         what = f"{seen.failed.what}: {seen.failed.why}"
@@ -175,6 +176,7 @@ def _findings(seen: Observations) -> Iterator[Finding]:
         yield _no_bootloader(seen)
     elif seen.last:
         yield from _session(seen, seen.last)
+
     if seen.identity:
         yield from _board(seen.identity)
     if seen.latency is not None:
@@ -188,6 +190,8 @@ def _hindrance(about: str, what: str, remedy: str, action: Action | None = None,
 def _no_bootloader(seen: Observations) -> Finding:
     trials = [trial for trial in (seen.asked, *seen.others) if trial]
     tried = f"; {len(trials) - 1} other settings of the line were tried as well" if len(trials) > 1 else ""
+
+    # The first sign that fits decides. A silent line is what remains.
     if any(trial.reply is Reply.CONNECTED for trial in trials):
         return _hindrance(
             "reset",
@@ -195,6 +199,7 @@ def _no_bootloader(seen: Observations) -> Finding:
             "reset the board by hand, or check how the adapter's DTR and RTS are connected",
             Action.RESET_BY_HAND,
         )
+
     if trials[0].reply is Reply.ECHO and not seen.line.mode.echo:
         return _hindrance(
             "echo",
@@ -202,6 +207,7 @@ def _no_bootloader(seen: Observations) -> Finding:
             "set BOOT0 to 1 and reset the board; on a line with two data wires, check whether TX and RX are connected "
             "to each other",
         )
+
     if unasked := next((trial.unasked for trial in trials if trial.unasked), b""):
         return _hindrance(
             "application",
@@ -209,6 +215,7 @@ def _no_bootloader(seen: Observations) -> Finding:
             "set BOOT0 to 1 and reset the board; if a line drives BOOT0, invert it",
             Action.INVERT_BOOT0,
         )
+
     if answer := next((trial.first or trial.second for trial in trials if trial.reply is Reply.OTHER), b""):
         return _hindrance(
             "garbage",
@@ -216,6 +223,7 @@ def _no_bootloader(seen: Observations) -> Finding:
             "set BOOT0 to 1 and reset the board; then check even parity, connect the grounds, and try 9600 baud",
             Action.LOWER_BAUD,
         )
+
     what = "the line returns what is sent, but no bootloader answers" if trials[0].has_echo else "nothing answers"
     return _hindrance("silence", f"{what}{tried}", _CHECKLIST)
 
@@ -233,6 +241,7 @@ def _session(seen: Observations, last: Trial) -> Iterator[Finding]:
         )
     elif last.reply is Reply.CONNECTED:
         yield Finding("conversation", "the bootloader was already connected, which does no harm")
+
     if seen.misunderstood:
         yield _hindrance(
             "parity",
@@ -367,6 +376,7 @@ class _LineExamination:
         """Identify the board, and measure the latency of a command without its transmission time."""
         self.link.echoes = bool(seen.last and seen.last.has_echo)
         bootloader = Bootloader(self.link)
+
         try:
             bootloader.connect()
             identity, taken = identify(bootloader), []
@@ -378,6 +388,7 @@ class _LineExamination:
             raise
         except BoardError as error:
             return replace(seen, misunderstood=error)
+
         on_the_wire = _QUESTION_BYTES * BITS_PER_BYTE / self.link.baud
         return replace(seen, identity=identity, latency=max(0.0, median(taken) - on_the_wire))
 

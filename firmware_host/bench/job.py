@@ -65,6 +65,7 @@ class BusyBoards:
                     remedy="name the port of each board only once; flash boards with copied chips one after the other",
                 )
             self._ids |= {unique_id} - {""}
+
         try:
             yield
         finally:
@@ -118,6 +119,7 @@ class Bench:
         except KeyboardInterrupt:
             stopped = BoardError("stopped before a board answered", why="nothing was changed")
             result = BoardResult(line.url, error=stopped)
+
         self.observer.ended(line.url, result)
         return result
 
@@ -189,6 +191,7 @@ class FlashJob:
             self._result.error = _with_line(error, self._port.line)
         except KeyboardInterrupt:
             self._result.error = BoardError("stopped before anything was erased", why="nothing was changed")
+
         self._write_log()  # (7)
         return self._result
 

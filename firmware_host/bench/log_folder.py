@@ -80,6 +80,7 @@ def open_bench_log(config: Path | None, *, environment: Mapping[str, str], folde
     if identity is None:
         state = settings_folder(config, environment=environment) / STATE_FOLDER / BENCH_FOLDER
         return BenchLog(folder, own_signer(state / _KEY_NAME))
+
     uri, origin = load_log(config, environment=environment).signing()
     if (keeper := keeper_in(origin)) != identity:
         raise UsageError(
@@ -87,6 +88,7 @@ def open_bench_log(config: Path | None, *, environment: Mapping[str, str], folde
             why=f"[bench] has the identity {identity}, but the origin in [log] ends with {keeper or 'no UUID'}",
             remedy=f'set origin = "NAME/{identity.hex}" in [log]',
         )
+
     return BenchLog(folder, open_log_key(uri, origin, environment=environment), identity)
 
 
@@ -103,6 +105,7 @@ def own_signer(key: Path) -> NoteSigner:
         key.parent.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(key.with_name(f"{key.name}.lock")):
             if not key.exists():
+                # The key gets its final name when it is complete, so that a stopped process never leaves half a key.
                 new = key.with_name(f"{key.name}.new")
                 new.unlink(missing_ok=True)  # of a process that was stopped
                 create_log_key(new)
@@ -110,6 +113,7 @@ def own_signer(key: Path) -> NoteSigner:
                 make_names_durable(key.parent)
     except OSError as error:
         raise UsageError(f"the key of the bench log {key} cannot be made", why=error.strerror or str(error)) from error
+
     signer = open_log_key(f"file:{key.absolute()}", "bench", environment={})
     public = signer.key
     return NoteSigner(replace(public, name=f"bench/{public.key.hex()[:_ORIGIN_DIGITS]}"), signer.sign)
@@ -198,6 +202,7 @@ class BenchLog:
             origin = Checkpoint.parse(note.text).origin
         else:
             origin = name if self._identity else f"{name}/{secrets.token_hex(_NAME_SIZE)}"
+
         if origin != name and (self._identity or not origin.startswith(f"{name}/")):
             raise RefusedError(
                 f"the bench log {self.folder} belongs to another bench or key",
@@ -227,6 +232,7 @@ class BenchLog:
             release = ReleaseId(entry.chain_id, contract, entry.product, Version.parse(version))
         if kind.names_running_image:
             image = bytes.fromhex(entry.sha256)
+
         return LogEntry(
             kind,
             entry.time,
@@ -265,6 +271,7 @@ class BenchLog:
             names = {path.name for path in self.folder.iterdir()}
             if names and not names & {_LOCK_NAME, *LOG_FILES}:
                 why = "the folder has other files"
+
         if why:
             what = f"the bench log {self.folder} cannot be continued"
             raise UsageError(what, why=why, remedy="choose another folder", action=Action.NAME_LOG)

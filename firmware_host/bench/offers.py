@@ -142,6 +142,7 @@ class Offers:
         """Read the product of the board's own image at the block at which checks 1 and 2 of the release passed."""
         if not name:
             return None
+
         product = self._contract.product(name, block=block)
         if product is None or not product.paired:
             state = "no longer paired" if product else "unknown to this vendor"

@@ -74,6 +74,7 @@ class Started:
                 "The bootloader acknowledged the start of the program. The chip was not reset, so its clocks and "
                 "peripherals keep the bootloader's settings."
             )
+
         silence = f" The program sent nothing within {FIRST_BYTE_SECONDS:g} s, so it is not known whether it runs."
         if not self.is_awaited:
             return f"{how} Nothing was written, so the bench did not wait for the program's output."

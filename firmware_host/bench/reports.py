@@ -151,6 +151,7 @@ def _tally(group: _Group, lines: list[_Numbered]) -> Tally:
     boards: dict[str, list[BenchEntry]] = {}
     for log, number, entry in lines:
         boards.setdefault(entry.board or f"{log} {number}", []).append(entry)
+
     good = sum(entries[-1].is_good for entries in boards.values())
     runs = [entry.milliseconds for _, _, entry in lines if entry.is_good and entry.milliseconds is not None]
     return Tally(
@@ -208,6 +209,7 @@ def held_releases(lines: Iterable[_Numbered]) -> list[Sighting]:
     for log, number, entry in sorted(lines, key=lambda line: line[2].time):
         board = entry.board or f"{log} {number}"
         product, version = _found_before(entry)
+
         if entry.after or entry.before:  # (3) and (4)
             held.pop(_place(board, entry, product), None)
             held.pop(_place(board, entry, entry.product), None)

@@ -150,10 +150,12 @@ class BoardResult:
                 "device": self.device,
             }
             fields["before"] = self.before
+
         if self.release:
             fields["product"] = self.release.product
             fields["version"] = str(self.release.version)
             fields["passed"] = [check.number for check in self.passed]
+
         if self.finished:
             summary = self.finished.summary
             fields |= {
@@ -167,6 +169,7 @@ class BoardResult:
                 "banner": self.banner,
                 "started": self.started,
             }
+
         if self.board_image:
             fields["boardImage"] = self.board_image.fields
         if self.line:
@@ -245,6 +248,7 @@ def combined_error(results: Sequence[BoardResult]) -> BlockOTAError | None:
     failed = [(result.port, result.error) for result in results if result.error]
     if not failed:
         return None
+
     port, worst = max(failed, key=lambda pair: _SEVERITY.index(pair[1].exit_status))
     kind = next((kind for kind in _KINDS if kind.exit_status == worst.exit_status), BlockOTAError)
     return kind(

@@ -146,6 +146,7 @@ class BoardSession:
         identity = self.identity
         if identity.product_id != release.chip_id or identity.readout_protected:
             return False
+
         if identity.chip is None:
             raise VerificationError(
                 7,

@@ -45,12 +45,14 @@ def at_all_ports(
             done, pending = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_EXCEPTION)
             if any(future.exception() for future in done):
                 stop.ask()  # even after a bug in one thread, no other board may be left half written
+
             requests = len(stop.requests)
             if requests and not answered:
                 observer.note("", _STOPPING)
             if requests > max(answered, 1):
                 observer.note("", _STILL_STOPPING)
             answered = requests
+
             if not pending:
                 break
     return [result for future in running for result in future.result()]

@@ -157,6 +157,8 @@ class Chip:
             size = min(next(sizes), end - address) if self.is_erased_whole else next(sizes)
             units.append(EraseUnit(len(units), address, size))
             address = units[-1].span.stop
+
+        # On some chips the page numbers of the second bank do not follow those of the first.
         first = len(units) // self.banks
         if not self.second_bank_page or first == self.second_bank_page:
             return tuple(units)
@@ -231,6 +233,7 @@ def chips_named(name: str) -> tuple[Chip, ...]:
             return (chip,)
         alike = max(_characters_alike(stem, wanted) for stem in chip.stems)
         found.setdefault(alike, []).append(chip)
+
     if not (best := max(found)):
         return ()
     part = re.sub(r"^(\w{6})[A-Z]\d", r"\1", wanted)  # without the package and the temperature range, such as T6

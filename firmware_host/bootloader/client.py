@@ -180,11 +180,13 @@ class Bootloader:
         if chip.is_erased_whole and list(pages) == [0]:
             self.erase_all()
             return
+
         units = chip.erase_units(flash_size)
         known = {unit.number for unit in units} | {unit.other_number or unit.number for unit in units}
         if wrong := [page for page in pages if page not in known]:
             why = f"page {wrong[0]} does not exist; the last page is {max(known)}"
             raise RefusedError("erase was not sent", why=why)
+
         command = self._erase_command()
         limit = min(chip.erase_limit, an3155.ERASE_LIMITS[command])
         for start in range(0, len(pages), limit):
@@ -355,6 +357,7 @@ class Bootloader:
                 why=f"the answer was {repr(heard[:_QUOTED])[1:]}",
                 remedy=f"{_RESET_REMEDY}: its application may be running; also check the speed and even parity",
             )
+
         return NoAnswerError(
             f"no bootloader answers on {self.link.name}",
             why=f"it stayed silent for {2 * ANSWER_SECONDS:.0f} s",

@@ -138,6 +138,7 @@ class BoardLine:
                 remedy="choose a wiring without RTS, such as dtr or by-hand",
                 action=Action.CHOOSE_WIRING,
             )
+
         if self.start is StartMethod.RESET and not self.starts_by_reset:
             raise UsageError(
                 f"the wiring {self.wiring.name} cannot start the program by a reset",
@@ -196,6 +197,7 @@ def find_wiring(name: str, *, invert_reset: bool = False, invert_boot0: bool = F
     if name not in WIRINGS:
         raise UsageError(f"unknown wiring {name!r}", remedy=f"choose one of {', '.join(WIRINGS)}")
     wiring = WIRINGS[name]
+
     lines = {ControlSignal.DTR, ControlSignal.RTS}
     if (invert_reset and wiring.reset not in lines) or (invert_boot0 and wiring.boot0 not in lines):
         raise UsageError(
@@ -213,6 +215,7 @@ def reset_board(link: Link, wiring: BoardWiring, *, boot0: bool, wait: Wait = ti
     """
     if wiring.is_by_hand:
         return
+
     if not link.can_steer:
         raise LinkError(
             f"the port {link.name} has no control lines",
@@ -220,6 +223,7 @@ def reset_board(link: Link, wiring: BoardWiring, *, boot0: bool, wait: Wait = ti
             remedy="use a serial device or an rfc2217:// port, or reset the board by hand",
             action=Action.RESET_BY_HAND,
         )
+
     if wiring.reset is ControlSignal.BREAK:
         link.send_break(BREAK_SECONDS)
         return
@@ -238,6 +242,7 @@ def enter_bootloader(bootloader: Bootloader, *, wiring: BoardWiring, wait: Wait 
     if wiring.is_by_hand:
         bootloader.connect()
         return
+
     for settle in SETTLE_SECONDS:
         reset_board(bootloader.link, wiring, boot0=True, wait=wait)
         wait(settle)
@@ -249,6 +254,7 @@ def enter_bootloader(bootloader: Bootloader, *, wiring: BoardWiring, wait: Wait 
             raise error.revised(remedy=_DOCTOR_REMEDY, action=Action.DIAGNOSE_LINE) from error
         else:
             return
+
     raise silence.revised(
         why=f"the board on {bootloader.link.name} was reset {len(SETTLE_SECONDS)} times through its wiring and did not "
         "answer",

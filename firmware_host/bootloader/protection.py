@@ -38,6 +38,7 @@ def protect_pages(
             why=f"the chip table does not describe the write-protection bits of {chip.name}",
             remedy="use ST's own tool for this chip",
         )
+
     wanted = set(pages)
     sectors = sorted(set(map(chip.protection_bit, wanted)))
     identity = _carry_out(bootloader, chip, exchange=an3155.write_protect(sectors), wait=wait)
@@ -82,6 +83,7 @@ def _carry_out(
     seconds = ANSWER_SECONDS + ERASE_MARGIN * (busy or chip.unit_erase_seconds)
     bootloader.perform(exchange, seconds=seconds)  # (1)
     bootloader.end()
+
     wait(busy + chip.ready_seconds)  # (2)
     try:
         bootloader.connect()
@@ -92,6 +94,7 @@ def _carry_out(
             remedy="set BOOT0 to 1, reset the board, and identify it",
             action=Action.IDENTIFY_BOARD,
         ) from error
+
     return identify(bootloader)  # (3), except the requirement
 
 

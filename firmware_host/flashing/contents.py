@@ -235,11 +235,13 @@ class OnChip(FlashContents):
         there = self._sum(words) if len(words) > WORTH else None
         if there is None:
             return super().read_beside(span)
+
         if there == self._plan.chip.blank_checksum(len(words)):
             read = super().read_beside
             edges = (range(span.start, words.start), range(words.stop, span.stop))
             before, after = (read(edge) if edge else b"" for edge in edges)
             return before + bytes((self._plan.chip.erased_byte,)) * len(words) + after
+
         data = FlashContents(self._bootloader).read(span)
         if zlib.crc32(data[words.start - span.start :][: len(words)]) == there:
             return data

@@ -189,6 +189,7 @@ class DigestStub:
         room = self.page_limit
         size, left = f"the flash of {self._flash_size} bytes", f"{len(chip.bootloader_ram)} bytes of RAM"
         in_words = all(one.start % _WORD == one.size % _WORD == 0 and one.size > 0 and one.count >= 0 for one in pages)
+
         faults = {
             f"the bootloader of {chip.name} leaves {left}, which is too little": room < 0,
             f"the RAM of {chip.name} has no room for {job.page_count} checksums": job.page_count > room,
@@ -199,6 +200,7 @@ class DigestStub:
             "a page does not consist of whole words": not in_words,
             f"not all pages lie in {size}": not all(_lies_in(one.span, flash) for one in pages),
         }
+
         if why := next((why for why, is_true in faults.items() if is_true), ""):
             raise RefusedError(
                 "the flash cannot be hashed on the chip",

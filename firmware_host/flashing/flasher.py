@@ -144,6 +144,7 @@ class _Flashing:
         self._wanted, self._is_unsealed = wanted_contents(plan), True  # as the first words were read last
         for span in self._plan.beside:
             self._wanted.restore(self._kept, within=span)
+
         self._stage, self._repeated = _RunStage.PLANNING, False
         self._work, self._summary = Work((), (), plan.units, at_once=False), Summary()
         self._erased_units = 0
@@ -160,6 +161,7 @@ class _Flashing:
         kept = [part for one in self._kept for span in self._plan.beside if (part := common(one.span, span))]
         digest = hashlib.sha256(image.data).digest()
         is_there = contents.sha256(image.load_address, [len(image.data)]) == (digest,)
+
         if is_there and all(contents.read(span) == self._wanted[span] for span in kept):
             for done in self._confirmed():
                 yield Checked(done, len(image.data))
@@ -169,6 +171,7 @@ class _Flashing:
             for span in self._read:
                 yield from self._to_write_back(span)
             yield from self._passes(first)
+
         self._stage = _RunStage.PROVEN
         if self._journal:
             self._journal.end()  # (6)
@@ -219,6 +222,7 @@ class _Flashing:
         plan = self._plan
         if not (planned.erase and plan.chip.is_erased_whole) or plan.flash_size >= plan.chip.flash_limit:
             return
+
         if not (plan.may_erase_all or self._contents.is_rest_blank()):
             raise RefusedError(
                 "the board was not flashed, and nothing was changed",
@@ -318,6 +322,7 @@ class _Flashing:
         total = sum(map(len, self._pending))
         self._summary = self._summary.plus(planned, written=total)
         self._contents.changed()
+
         yield from self._erase()  # (2), (3)
         self._stage = _RunStage.WRITING
         while self._pending and self._pending[0] != self._plan.seal:
@@ -438,6 +443,7 @@ class _Flashing:
             return error.revised(why=why)
         if self._stage is _RunStage.PROVEN:
             return error.revised(why=why, remedy="run the same command again, which changes nothing", action=None)
+
         remedy, action = "set BOOT0 to 1, reset the board, and ", Action.RESUME_FLASH
         if self._journal and self._stage is not _RunStage.PLANNING:
             remedy += "complete the run"
@@ -469,6 +475,7 @@ class _Flashing:
             if not proven and not self._wanted.is_blank(span):
                 state = "not all written back" if lost else "acknowledged, but not proven"
                 losses.append(f"the bytes {span.start:#010x} to {span.stop:#010x} beside the image are {state}")
+
         counts = (
             f"the board acknowledged: erased {self._erased_units} of {len(done.erase)} pages, wrote {written} of "
             f"{len(done.write)}"

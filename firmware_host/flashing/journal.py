@@ -189,6 +189,7 @@ class JournalEntry:
         if fields["uniqueId"] != unique_id:
             raise ValueError(f"uniqueId is {fields['uniqueId']!r:.40}, but the file name has another board's id")
         replaced = fields.get("replaced")
+
         return cls(
             unique_id=unique_id,
             product=strict_json.text(fields, "product"),
@@ -222,6 +223,7 @@ class FlashJournal:
         """
         if not self.path.exists():
             return None
+
         try:
             fields = strict_json.load(read_input(self.path, limit=_MAX_FILE_SIZE), form=_FORMAT)
             return JournalEntry.from_fields(fields, self.unique_id)
@@ -320,6 +322,7 @@ def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> 
     for one in entry.changes.preserved:
         if plan.chip.is_blank(one.data):
             continue
+
         found = Preserved(one.address, read_twice(bootloader, one.span))
         if not (_is_unfinished(one, found.data, blank=blank) or found in entry.changes.damaged):
             notes.append(
@@ -327,6 +330,7 @@ def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> 
                 "because the flash has newer bytes at these addresses."
             )
             continue
+
         if common(one.span, plan.span) != one.span:
             raise RefusedError(
                 f"the flashing of {entry.product} {entry.version} was interrupted on this board, and its journal has "

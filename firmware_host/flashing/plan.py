@@ -153,6 +153,7 @@ def plan(chip: Chip, image: FirmwareImage, *, flash_size: int, may_erase_all: bo
             f"but the flash covers {flash.start:#010x} to {flash.stop:#010x}",
             remedy="choose the image that was built for this board",
         )
+
     units = tuple(unit for unit in chip.erase_units(flash_size) if common(unit.span, image.span))
     size = max(VECTOR_WORDS, chip.write_alignment)
     start = image.span.start - image.span.start % size

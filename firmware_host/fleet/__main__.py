@@ -64,6 +64,7 @@ def _read(words: Sequence[str]) -> tuple[str, list[SimulatedDevice]]:
     """
     if len(words) != len(("URL", "FILE")):
         raise UsageError(f"{len(words)} arguments were given", remedy="run `python -m firmware_host.fleet URL FILE`")
+
     url, file = words
     try:
         is_server = urlsplit(url).scheme == "http" and urlsplit(url).hostname and urlsplit(url).port
@@ -71,6 +72,7 @@ def _read(words: Sequence[str]) -> tuple[str, list[SimulatedDevice]]:
         is_server = False
     if not is_server:
         raise UsageError(f"{url!r:.80} is not the URL of a server", why="it does not begin with http://HOST:PORT")
+
     devices = []
     try:
         for number, line in enumerate(Path(file).read_text("utf-8").splitlines(), 1):

@@ -162,6 +162,7 @@ class SimulatedDevice:
         if match := _SLEEP.fullmatch(answer.get("config", {}).get("polling", {}).get("sleep", "")):
             hours, minutes, seconds = map(int, match.groups())
             self._sleep = float(3600 * hours + 60 * minutes + seconds)
+
         links = answer.get("_links", {})
         if "configData" in links:
             line.identify(self._image)
@@ -202,6 +203,7 @@ class SimulatedDevice:
         """Report the outcome of an installation after the restart."""
         link, image = self._restarting or ("", "")
         conduct = self._settings.conduct
+
         if conduct is Conduct.BROKEN or (conduct is Conduct.FLAKY and self._tries == 1):
             line.feedback(link, _CLOSED, "failure", "the boot loader found a bad block in slot B")
         else:
@@ -209,6 +211,7 @@ class SimulatedDevice:
                 self._image = image
             line.feedback(link, _CLOSED, "success")
             line.identify(self._image)
+
         self._restarting = None  # after the exchange: it is repeated if the connection was lost
         return self._sleep
 

@@ -141,6 +141,7 @@ def open_remedy(number: int, system: str = sys.platform, *, group: str = "") -> 
     own = _OTHERS.get(system, _LINUX)
     if number == errno.EACCES and group and own is _LINUX:
         return f"add your user to the group {group} (sudo usermod -aG {group} $USER), and log in again"
+
     remedies = {
         errno.ENOENT: own.missing,
         errno.EACCES: own.forbidden,

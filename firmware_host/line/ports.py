@@ -138,6 +138,7 @@ class PortLink(Link):
         echo = b""
         while len(echo) < len(sent) and self._now() < deadline:
             echo += self._receive(len(sent) - len(echo))
+
         if echo == sent:
             self._has_echoed = True
             return
@@ -151,6 +152,7 @@ class PortLink(Link):
                 remedy="let only one device send; if the line has no echo, omit the echo mode",
                 action=Action.OMIT_ECHO,
             )
+
         at = next((place for place, pair in enumerate(zip(sent, echo, strict=False)) if pair[0] != pair[1]), len(echo))
         heard = echo[at : at + _SHOWN].hex(" ") or "nothing"
         raise LinkError(

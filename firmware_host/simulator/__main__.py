@@ -97,6 +97,7 @@ def _require_possible(options: argparse.Namespace) -> None:
         raise UsageError("a TCP connection has no baud rate", remedy="use --baud 115200, or serve --pty or --rfc2217")
     if options.invert_rs485 and not options.rs485:
         raise UsageError("--invert-rs485 has no effect without --rs485", remedy="add --rs485")
+
     only_rfc2217 = {
         "--parity": (options.parity == "none", "carry bytes without a parity bit"),
         "--rs485": (options.rs485, "have no RTS"),

@@ -67,14 +67,17 @@ class SimulatedBoard:
         self._element: SecureElement | None = None
         self._ran_before = 0.0
         self.side = BoardSide()
+
         self._faults, self._time = faults, Timeline(times)
         self._silicon = Silicon(profile, flash, faults=faults, unique_id=unique_id)
         self._line = Transmitter(faults, greets_twice=profile.greets_twice)
         self._cable = Cable(faults)
+
         self._script: Script[Leave] | None = None
         self._in_reset = self._is_measured = False
         self._host = self._measured = LineSettings()
         self._ran_until = self._reset_at = self._listens_from = -math.inf
+
         self.reset()
 
     @property
@@ -172,6 +175,7 @@ class SimulatedBoard:
         if self.application is None or seconds <= 0:
             return b""
         application = self.application
+
         try:
             sent = application.run(seconds)
         except CrashError as error:
@@ -182,6 +186,7 @@ class SimulatedBoard:
             logger.warning("power fails %s", error)
             sent = application.take_sent()
             self.cut_power()
+
         self._ran_until += seconds - application.seconds_left
         if self.application and application.peripherals.reset_requested:
             logger.info("the application asks for a reset")
@@ -235,6 +240,7 @@ class SimulatedBoard:
         except PowerCutError as error:
             logger.warning("power fails %s", error)
             self.cut_power()
+
         self._time.pass_bytes(len(self._line.pending), busy=self._silicon.flash.busy_seconds - busy_before)
         if leave == RESET:
             self._boot(self._time.moment)
@@ -248,11 +254,13 @@ class SimulatedBoard:
         self._measured, self._is_measured = LineSettings(), False
         if self._time.times:
             self._reset_at, self._listens_from = moment, moment + self.profile.boot_seconds
+
         if self._silicon.options.boot_rom_disabled:
             logger.warning("readout protection at level 2: the boot ROM is disabled")
         if not self.boot0 or self._silicon.options.boot_rom_disabled:
             self._start(self.profile.flash_start, from_rom=False)
             return
+
         logger.info("reset with BOOT0 at 1: the boot ROM waits for 0x7F")
         self._script = Rom(self._silicon, self._line, faults=self._faults).run()
         next(self._script)

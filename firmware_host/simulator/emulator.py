@@ -114,10 +114,12 @@ class EmulatedApplication:
         self.elapsed = 0.0
         self.seconds_left, self._cycles_per_instruction = 0.0, cycles_per_instruction
         self._silicon, profile = silicon, silicon.profile
+
         stack = _word(silicon.read(vector_table, 4))
         self._pc = _word(silicon.read(vector_table + 4, 4))
         if not any(part.start < stack <= part.stop for part in profile.ram) or not self._pc & 1:
             raise CrashError(f"no vector table at {vector_table:#010x}: {stack:#010x} {self._pc:#010x}")
+
         self._flash_controller = FlashController(silicon.flash)
         registers = LEFT_BY_ROM if from_rom else RESET_VALUES
         self.peripherals = Peripherals(registers) if profile.runs_code else PlainPeripherals(profile)
@@ -126,6 +128,7 @@ class EmulatedApplication:
         self._flash_registers = flash_controller.REGISTERS if profile.runs_code else range(0)
         self._overwritten: list[range] = []
         self._failure: FlashBusError | PowerCutError | None = None
+
         self._uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
         self._uc.ctl_set_cpu_model(CPU_MODELS[profile.core])
         self._map_memories(from_rom=from_rom)
@@ -133,6 +136,7 @@ class EmulatedApplication:
             self._uc.mmio_map(start, size, self._read_register, start, self._write_register, start)
         if profile.runs_code:
             self._uc.hook_add(UC_HOOK_MEM_WRITE_PROT, self._store_to_flash)
+
         self._uc.reg_write(arm_const.UC_ARM_REG_SP, stack)
         self._until_tick = 0
         self._asleep = self._tick_pending = self._has_faulted = self._core_waits = False
@@ -296,6 +300,7 @@ class EmulatedApplication:
         if start + offset == SCB_ICSR and value & CLEAR_SYSTICK:
             self._tick_pending = False
             return
+
         self.peripherals.write(start + offset, value, size=size)
         if self.peripherals.reset_requested:
             uc.emu_stop()
@@ -341,6 +346,7 @@ class Peripherals:
         """Return the value that the core reads from `size` bytes at `address`."""
         register = address & ~3
         value = self[register]
+
         if register == RCC_CR:  # an oscillator is ready immediately after it is switched on
             value |= (value & 0x0101_0001) << 1
         elif register == RCC_CFGR:  # the clock switches immediately

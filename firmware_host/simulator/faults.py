@@ -72,6 +72,7 @@ class Faults:
         name, _, value = text.partition("=")
         if name not in FAULT_NAMES:
             raise UsageError(f"unknown fault {name!r}", remedy=f"choose one of {', '.join(FAULT_NAMES)}")
+
         try:
             number = int(value or "1", 0)
         except ValueError:
@@ -81,6 +82,7 @@ class Faults:
                 f"the fault {name} cannot have the value {value!r}",
                 remedy=f"write a number, as in {name}=12 or {name}=0x08000400",
             )
+
         if name == "noise-at-open" and number > MAX_NOISE:
             raise UsageError(
                 f"the fault {name} cannot have the value {number}", remedy=f"write a number up to {MAX_NOISE}"

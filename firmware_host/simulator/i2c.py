@@ -63,6 +63,7 @@ class I2cMaster:
         if register == SR2:  # after SR1, this ends the phase of the address (section 26.6.7)
             self._is_addressed = False
             return 3 if self._phase is not _Phase.IDLE else 0
+
         if register == DR:
             byte, self._received = self._received[:1], b""
             is_last = self._values.get(CR1, 0) & STOP or not self._values.get(CR1, 0) & ACKNOWLEDGE
@@ -89,6 +90,7 @@ class I2cMaster:
     def _status(self) -> int:
         is_writing = self._phase is _Phase.WRITING and not self._is_addressed
         is_reading = self._phase is _Phase.READING and not self._is_addressed
+
         flags = {
             STARTED: self._phase is _Phase.STARTED,
             ADDRESSED: self._is_addressed,
@@ -106,6 +108,7 @@ class I2cMaster:
         self._values[CR1] = value
         if not value & ENABLED:
             return
+
         if value & START:
             self._deliver()
             self._phase, self._values[CR1] = _Phase.STARTED, value & ~START

@@ -106,6 +106,7 @@ class Rom:
             logger.warning("the first byte was not 0x7F: wrong baud rate measured, all bytes are ignored until reset")
             while True:
                 yield
+
         self._line.greet()
         leave = None
         while leave is None:
@@ -176,14 +177,17 @@ class Rom:
         silicon, options = self._silicon, self._profile.options
         address = yield from self._address(lambda at: self._in_program_memory(at) or at in options[:1])
         data = yield from take_counted((yield), "data")
+
         in_flash = address in self._profile.flash
         unit = self._profile.write_alignment if in_flash else 4
         if len(data) % unit or address % unit:
             raise RefusalError(f"{len(data)} bytes at {address:#010x} are not whole units of {unit} bytes")
+
         if address in options:
             if len(data) > len(options):
                 raise RefusalError(f"{len(data)} option bytes, there are {len(options)}")
             return (yield from self._set_options(data, "wrote the option bytes"))
+
         if not in_flash:
             silicon.write_ram(address, data)
         elif not silicon.flash.program(address, data):

@@ -287,6 +287,7 @@ class _SimulatedPort:
             return
         data = bytes(self._pending)
         self._pending.clear()
+
         if not self._wiring.rs485:
             self.hear(self._board.feed(data))
         elif self._is_sending:
@@ -304,10 +305,12 @@ class _SimulatedPort:
         """Set a control line. NRST changes immediately; a change of BOOT0 takes effect at the next reset."""
         self._pass_on()
         self.lines[line] = asserted
+
         wiring = self._wiring
         if wiring.rs485 and not self._is_sending:
             late, self._late = self._late, b""
             self.hear(late)
+
         if wiring.boot0:
             self._board.boot0 = self.lines[wiring.boot0] == wiring.invert_boot0
         if line == wiring.reset:

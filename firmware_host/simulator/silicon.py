@@ -65,11 +65,13 @@ class Supply:
         self._programs += 1
         if self._programs == self._faults.power_cut_before_program:
             raise PowerCutError(f"before program operation {self._programs}")
+
         cuts = (
             (self._programs, self._faults.power_cut_in_program),
             (self.operations, self._faults.power_cut_in_operation),
         )
         span, fails = slice(at, at + len(new)), any(number == cut for number, cut in cuts)
+
         if fails:
             new = self.interrupted(bytes(cells[span]), new, operation=f"program {self._programs}")
         cells[span] = new
@@ -81,10 +83,12 @@ class Supply:
         self._erases += 1
         cuts = ((self._erases, self._faults.power_cut_in_erase), (self.operations, self._faults.power_cut_in_operation))
         fails = any(number == cut for number, cut in cuts)
+
         old = b"".join(cells[span.start : span.stop] for span in spans)
         new = erased * len(old)
         if fails:
             new = self.interrupted(old, new, operation=f"erase {self._erases}")
+
         for span in spans:
             cells[span.start : span.stop], new = new[: len(span)], new[len(span) :]
         if fails:
@@ -307,12 +311,14 @@ class Silicon:
         self.options = OptionBytes(profile, supply=supply)
         self.ram = bytearray(profile.ram_size)
         self.system, self.factory = bytearray(len(profile.system)), bytearray(len(profile.factory))
+
         kib = (profile.reported_flash_size or profile.flash_size) // 1024
         if kib in profile.flash_size_codes:
             kib = profile.flash_size_codes.index(kib)
         words = [(at, unique_id[4 * index :][:4]) for index, at in enumerate(profile.unique_id_registers)]
         if profile.flash_size_register:
             words.append((profile.flash_size_register, kib.to_bytes(2, "little")))
+
         span, cells = (profile.factory, self.factory) if profile.factory else (profile.system, self.system)
         for address, value in words:
             cells[address - span.start : address - span.start + len(value)] = value
@@ -361,6 +367,7 @@ def _cells(contents: bytes | Path, profile: BoardProfile) -> Cells:
     """Return the cells: in memory, from initial contents; or in a file, which is created if it does not exist."""
     if isinstance(contents, bytes):
         return bytearray(contents + _rest(len(contents), profile))
+
     try:
         with contents.open("a+b") as file:
             if file.tell() not in (0, profile.flash_size):

@@ -179,6 +179,7 @@ def is_signed(public: bytes, digest: bytes, signature: bytes) -> bool:
         key = numbers.public_key()
     except ValueError:
         raise ChipStatusError(ChipStatus.ECC_FAULT) from None
+
     encoded = utils.encode_dss_signature(int.from_bytes(signature[:32]), int.from_bytes(signature[32:]))
     try:
         key.verify(encoded, digest, ec.ECDSA(_PREHASHED))

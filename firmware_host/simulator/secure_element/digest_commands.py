@@ -89,12 +89,14 @@ def checkmac(core: ChipCore, command: ChipCommand) -> bytes:
     parse(not mode & 0xD8 and len(command.data) == 2 * _KEY + _OTHER)
     challenge, response, other = command.data[:_KEY], command.data[_KEY : 2 * _KEY], command.data[2 * _KEY :]
     require(core.memory.is_data_locked)
+
     key = b"" if mode & _FROM_TEMP_KEY_1 else _mac_key(core, command.param2, is_check=True)
     core.registers.authorized = None
     from_register = _from_temp_key(core, mode)
     first, second = key or from_register, from_register if mode & _FROM_TEMP_KEY_2 else challenge
     otp, serial = bytes(core.memory.otp[:8]) if mode & _OTP_64 else bytes(8), core.memory.serial
     covered = other[:4], otp, other[4:7], serial[8:9], other[7:11], serial[0:2], other[11:13]
+
     if sha256(first, second, *covered) != response:
         raise ChipStatusError(ChipStatus.MISMATCH)
     core.registers.authorized = None if mode & _FROM_TEMP_KEY_1 else command.param2

@@ -158,6 +158,7 @@ class SecureElement:
         """
         if not self.acknowledges():
             return False
+
         if word_address == WordAddress.RESET:
             self._position = 0
         elif word_address == WordAddress.SLEEP:

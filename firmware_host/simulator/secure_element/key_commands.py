@@ -70,6 +70,7 @@ def sign(core: ChipCore, command: ChipCommand) -> bytes:
     slot = command.param2
     rules = core.usable(slot)
     key = core.private_key(slot)
+
     if command.mode & 0x80:
         parse(not command.mode & 0x01)
         message = core.take_message(command.mode)
@@ -112,10 +113,12 @@ def verify(core: ChipCore, command: ChipCommand) -> bytes:
     parse(kind in sizes and not command.mode & 0xD8 and len(command.data) == _SIGNATURE + sizes[kind])
     signature, rest = command.data[:_SIGNATURE], command.data[_SIGNATURE:]
     require(core.memory.is_config_locked)
+
     if kind in {_VALIDATE, _INVALIDATE}:
         parse(not command.mode & 0x20)
         _change_validity(core, command, signature, rest)
         return b""
+
     if kind == _EXTERNAL:
         parse(command.param2 == P256)
         public = rest

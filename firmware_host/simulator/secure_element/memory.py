@@ -201,6 +201,7 @@ class ElementMemory:
                 f"the image of the secure element has {len(image)} bytes instead of {IMAGE_SIZE}",
                 remedy="use a file that the model saved",
             )
+
         memory = cls()
         memory._fill(image)
         if max(memory.counters) > COUNTER_MAX:

@@ -146,6 +146,7 @@ def _check(element: SecureElement, keys: ProvisioningKeys) -> None:
                 f"the key {name!r} for the secure element has {len(getattr(keys, name))} bytes instead of {length}",
                 remedy="give public keys as X and Y of a point of P-256, and the MAC key as 32 random bytes",
             )
+
     if element.memory.is_config_locked or element.memory.is_data_locked:
         raise UsageError(
             "the secure element is locked already, and its rules cannot be changed any more",

@@ -46,6 +46,7 @@ def info(core: ChipCore, command: ChipCommand) -> bytes:
     if command.mode == 1:
         parse(command.param2 < len(SLOT_SIZES))
         return bytes((_has_valid_key(core, command.param2), 0, 0, 0))
+
     temp_key, authorized = core.registers.temp_key, core.registers.authorized
     state = 0 if authorized is None else 4 | authorized << 3
     return bytes((temp_key.flags if temp_key else 0, state | bool(temp_key) << 7, 0, 0))
@@ -94,6 +95,7 @@ def write(core: ChipCore, command: ChipCommand) -> bytes:
     parse(not command.mode & 0x3C)
     require(not command.mode & 0x40)
     parse(len(command.data) == size)
+
     zone, slot, start = _place(command, size)
     if zone == CONFIG:
         _write_config(core, start, command.data)
@@ -146,10 +148,13 @@ def lock(core: ChipCore, command: ChipCommand) -> bytes:
     parse(not command.data and not command.mode & 0x40)
     zone, slot = command.mode & 3, command.mode >> 2 & 0xF
     parse(zone <= DATA and (zone == DATA or slot == 0))
+
+    # Bit 7 of the mode waives the checksum; a slot never has one.
     memory = core.memory
     if zone != DATA and not command.mode & 0x80:
         content = bytes(memory.config) if zone == CONFIG else b"".join((*memory.slots, memory.otp))
         require(command.param2 == crc16(content))
+
     if zone == CONFIG:
         require(not memory.is_config_locked)
         _refuse_what_is_not_modelled(core)
@@ -176,6 +181,7 @@ def _refuse_what_is_not_modelled(core: ChipCore) -> None:
         != bytes.fromhex("ffffffff00000000") * 2,
         "LimitedUse": any(core.memory.rules(slot).is_limited for slot in range(len(SLOT_SIZES))),
     }
+
     if names := [name for name, is_there in found.items() if is_there]:
         raise UsageError(
             f"the model of the secure element has no {' and no '.join(names)}",
@@ -211,6 +217,7 @@ def nonce(core: ChipCore, command: ChipCommand) -> bytes:
         value = sha256(number, command.data, bytes((Opcode.NONCE, command.mode, 0)))
         core.registers.temp_key = TempKey(value, is_input=False)
         return number
+
     parse(command.mode & 0x1F == 3 and command.mode >> 6 <= 1)  # noqa: PLR2004
     parse(len(command.data) == (64 if command.mode & 0x20 else 32) and command.param2 == 0)
     if command.mode & 0x40:
