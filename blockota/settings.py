@@ -343,10 +343,8 @@ def require_address(setting: str, value: object) -> str:
     """
     if isinstance(value, str) and _ADDRESS.fullmatch(value):
         return value
-    raise UsageError(
-        f"the setting {setting} cannot be used",
-        why=f"{value!r} is not an address: an address is 0x and 40 hexadecimal digits",
-    )
+    why = f"{value!r} is not an address: an address is 0x and 40 hexadecimal digits"
+    raise UsageError(f"the setting {setting} cannot be used", why=why)
 
 
 def _bench_value(table: SettingsTable, key: str) -> Any:
@@ -371,9 +369,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         file = parse_toml(read_input(path, limit=_MAX_FILE_SIZE))
     except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{path} cannot be read", why="it is not text in UTF-8", remedy="save it with the encoding UTF-8"
-        ) from error
+        remedy = "save it with the encoding UTF-8"
+        raise UsageError(f"{path} cannot be read", why="it is not text in UTF-8", remedy=remedy) from error
     except ValueError as error:
         remedy = "correct the file, or copy the vendor's settings file again"
         raise UsageError(f"{path} cannot be read", why=f"it is not TOML: {error}", remedy=remedy) from error
@@ -401,6 +398,7 @@ def _section(file: dict[str, Any], name: str) -> dict[str, Any]:
                 remedy="add it to blockota.toml",
             )
         return section
+
     if name == "local":
         return {}
     raise UsageError(
@@ -458,6 +456,7 @@ def _tokens(environment: Mapping[str, str], table: object, *, folder: Path) -> d
         if not all(found):
             raise _not_a_reference("BLOCKOTA_TOKENS", "URL=env:NAME or URL=file:PATH")
         return {match[1]: match[2] for match in found if match}
+
     if not isinstance(table, dict):
         raise _not_a_reference("tokens", 'a table [tokens] with lines "URL" = "env:NAME" or "URL" = "file:PATH"')
     for number, value in enumerate(table.values(), 1):

@@ -105,6 +105,8 @@ class LogReader:
         if note is None:
             raise self.damaged("its checkpoint was removed")
         head = Checkpoint.parse(note.text).head
+
+        # The proof is checked before it is returned, so that damage is reported here and not by a verifier.
         entry = next(self.entries(index, index + 1))
         path = prove_inclusion(read_from_tiles(self.read_tile, head.size), index, head.size)
         if not is_included(leaf_hash(entry), index, head, path):

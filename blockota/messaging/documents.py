@@ -255,6 +255,7 @@ class ReportedState:
             products = reported.get(group) or {}
             if not isinstance(products, dict):
                 raise TypeError(f"{group} is not a JSON object")
+            # A product with the value null is removed from the shadow (AWS), and is not a report.
             found += [RunningImage.parse(product, one) for product, one in products.items() if one is not None]
         unique_id = _text(reported, "uniqueId")
         return cls(tuple(found), _text(reported, "hardware"), None if unique_id is None else bytes.fromhex(unique_id))
@@ -339,6 +340,7 @@ def _digest(fields: Mapping[str, Any], name: str) -> bytes | None:
         digest = bytes.fromhex(text)
     except ValueError:
         digest = b""
+    # `fromhex` ignores spaces, so the length of the text is checked as well.
     if len(text) != _HASH_HEX or len(digest) != _HASH_HEX // 2:
         raise ValueError(f"{name} is {text!r:.80}, which is not a SHA-256 in hexadecimal")
     return digest

@@ -107,6 +107,7 @@ class RequestTopic:
             ValueError: the topic is not the topic of a request.
         """
         for kind, pattern in _PATTERNS.items():
+            # A number of 20 digits can have more than 64 bits.
             if (match := pattern.fullmatch(topic)) and not int(match["thing"]) >> _NUMBER_BITS:
                 return cls(int(match["thing"]), kind, match.groupdict().get("job") or "")
         raise ValueError(f"the topic {topic!r:.80} is not the topic of a request")

@@ -163,6 +163,7 @@ class Credentials:
             UsageError: the URL is not the URL of a source, or the token cannot be read.
         """
         plain = Source(url, public_only=public_only)
+        # Locations are compared instead of texts, so that a default port or a final slash makes no difference.
         for named, reference in self.references.items():
             if _location(Source(named)) == _location(plain):
                 return replace(plain, token=self._read_token(named, reference))
@@ -172,6 +173,7 @@ class Credentials:
         kind, _, place = reference.partition(":")
         if kind == "file":
             try:
+                # A byte outside ASCII becomes a character that no token has.
                 token = read_input(Path(place), limit=_MAX_TOKEN_FILE).decode("ascii", "replace").strip()
             except UsageError as error:
                 raise _unreadable(url, f"the token is expected in a file, but {error.what} ({error.why})") from error

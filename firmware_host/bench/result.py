@@ -250,6 +250,7 @@ def combined_error(results: Sequence[BoardResult]) -> BlockOTAError | None:
         return None
 
     port, worst = max(failed, key=lambda pair: _SEVERITY.index(pair[1].exit_status))
+    # The class of an error determines the exit status of the command.
     kind = next((kind for kind in _KINDS if kind.exit_status == worst.exit_status), BlockOTAError)
     return kind(
         f"{len(failed)} of {len(results)} boards failed",

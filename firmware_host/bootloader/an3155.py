@@ -151,6 +151,7 @@ def write_protect(sectors: Sequence[int]) -> Exchange:
     """
     if not 1 <= len(sectors) <= MAX_BLOCK:
         raise _unsendable(f"protects 1 to {MAX_BLOCK} sectors at once, not {len(sectors)}")
+    # AN3155 section 3.9: the count on the line is one less than the number of sectors.
     return _exchange(Command.WRITE_PROTECT, with_checksum(_numbers((len(sectors) - 1, *sectors), width=1)))
 
 

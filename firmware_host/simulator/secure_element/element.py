@@ -191,7 +191,7 @@ class SecureElement:
         handler = _HANDLERS.get(opcode)
         if handler is None:
             raise ChipStatusError(ChipStatus.PARSE_ERROR)
-        if opcode != Opcode.SHA:
+        if opcode != Opcode.SHA:  # any other command ends a computation that SHA began
             self.core.registers.sha = None
         return handler(self.core, ChipCommand(opcode, mode, param2, data))
 
@@ -208,7 +208,7 @@ class SecureElement:
 
     def _execute_packet(self, packet: bytes) -> None:
         """Execute a command packet, whose answer can be read when the command's execution time has passed."""
-        self._before = self.memory.image()
+        self._before = self.memory.image()  # to be restored if power fails during the command
         seconds = _REFUSAL_TIME
         try:
             command = decode(packet)

@@ -46,6 +46,7 @@ def genkey(core: ChipCore, command: ChipCommand) -> bytes:
     require(rules.is_private and rules.key_type == P256)
     if mode & _CREATE:
         require(not core.memory.is_slot_locked(slot) and (rules.generates or not core.memory.is_data_locked))
+        # The number has 64 bits more than the order, so that the remainder is almost evenly distributed.
         number = int.from_bytes(core.random(40)) % (ORDER - 1) + 1
         core.memory.slots[slot][:] = bytes(4) + number.to_bytes(32)
     else:

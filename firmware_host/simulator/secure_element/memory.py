@@ -132,6 +132,7 @@ class ElementMemory:
 
     def __init__(self, serial: bytes = b"") -> None:
         self.config = bytearray(_DELIVERED)
+        # The serial number lies in two parts: bytes 0 to 3, and bytes 8 to 12.
         self.config[0:4] = b"\x01\x23" + serial[:2].ljust(2, b"\0")
         self.config[8:12] = serial[2:6].ljust(4, b"\0")
         self.otp = bytearray(b"\xff" * OTP_SIZE)
@@ -182,7 +183,7 @@ class ElementMemory:
         after = self.image()
         if share >= 1 or before == after:
             return
-        slots = range(CONFIG_SIZE, IMAGE_SIZE - 8)
+        slots = range(CONFIG_SIZE, IMAGE_SIZE - 8)  # the last 8 bytes are the counters
         changed = [at for at in slots if before[at] != after[at]]
         mixed = bytearray(before)
         for at in changed[: round(len(changed) * share)]:
