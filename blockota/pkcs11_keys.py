@@ -338,10 +338,12 @@ def _public_key(public: Any, name: KeyName, *, wanted: Curve | None) -> tuple[Cu
         point = bytes(public[Attribute.EC_POINT])
     except PKCS11Error:  # it is not a key of an elliptic curve
         curve, point = None, b""
+
     # The point is an OCTET STRING in DER. Some tokens omit the two bytes of its tag and length.
     size, prefix = (_WORD, b"") if curve == "Ed25519" else (1 + 2 * _WORD, b"\x04")
     point = point.removeprefix(bytes((4, size))) if len(point) == 2 + size else point
     is_usable = curve is not None and len(point) == size and point.startswith(prefix)
+
     if curve is None or not is_usable or wanted not in {None, curve}:
         raise RefusedError(
             f"{name.key} in {name.token} is not used",

@@ -139,6 +139,7 @@ class AgreementReader:
         open_ones = [(claim, agreement) for claim, agreement in claims if not agreement.status.is_final]
         # An announcement that was just sent is visible only at the newest block.
         newest = self._replication.agreements_of(agreement.number for _, agreement in open_ones)
+
         for claim, agreement in open_ones:
             # If the node no longer keeps the events, use the manifest that was read before.
             name = f"{claim.release.product} {claim.release.version} {claim.release.sha256.hex()}"

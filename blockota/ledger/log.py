@@ -179,6 +179,7 @@ class TileLog:
             if (largest := max(map(len, given), default=0)) > MAX_ENTRY_SIZE:
                 why = f"it has {largest:,} bytes, and an entry has at most {MAX_ENTRY_SIZE:,}"
                 raise UsageError("the entry cannot be appended", why=why)
+
             added = [entry for entry in dict.fromkeys(given) if entry not in indices]
             indices.update(zip(added, range(first, first + len(added)), strict=True))
             if added:

@@ -102,11 +102,13 @@ def verify_proof(file: ProofFile, keys: TrustedKeys) -> VerifiedEntry:
         witnesses = _cosignatures(note, keys)
     except ValueError as error:
         raise _forged(str(error)) from error
+
     # (5) the keeper of the log
     owner = keeper_in(checkpoint.origin)
     if owner and owner != entry.gateway:
         named = f"the gateway {entry.gateway}" if entry.gateway else "no gateway"
         raise _forged(f"the log {checkpoint.origin} belongs to {owner}, and the entry names {named}")
+
     # (6) the device
     evidence = judge(entry, keys.devices.get(entry.device))
     return VerifiedEntry(

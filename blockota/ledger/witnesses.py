@@ -131,6 +131,7 @@ def _ask(witness: Witness, note: Note, read_node: ReadNode) -> NoteSignature:
                 )
     finally:
         client.close()
+
     if status != HTTPStatus.OK:
         why = _REASONS.get(status, f"it answers with the status {status}")
         raise StoreError(f"{witness.key.name} does not sign", why=why)

@@ -81,6 +81,7 @@ class Blocks:
                 # Begin to read the next block. An error of this read is reported when that block is sent.
                 reading = asyncio.ensure_future(self.get(cid))
                 reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+
             async for part in self._parts(piece, part_size):
                 yield waiting + part if waiting else part
                 waiting = b""

@@ -102,6 +102,7 @@ class FileFetch:
         plan = FetchPlan(self._cid, size=self._size, destination=self._into)
         plan.take_kept()
         pace, reported = _Pace(self._limits.joining, placed=plan.placed), 0
+
         try:
             while not plan.is_over and self._staff(plan, is_slow=pace.is_slow(plan.placed), more=more):
                 with plan.changed:
@@ -118,6 +119,7 @@ class FileFetch:
             until = time.monotonic() + _JOIN_SECONDS
             for worker in self._workers.values():
                 worker.join(until - time.monotonic())
+
         if plan.placed > reported:
             on_progress(plan.placed - reported)
         if plan.error is not None:
@@ -287,6 +289,7 @@ class Worker:
             cid = plan.take(self, duplicate_after=self._duplicate_after())
             if cid is None:
                 return
+
             try:
                 with self._asking():
                     block = client.block(cid, limit=plan.largest(cid))

@@ -132,6 +132,7 @@ class FetchPlan:
                         break
                     self.changed.wait(_WAIT)
                 self._asked.setdefault(cid, {})[asker] = now
+
             # Outside the lock: reading and hashing take long.
             data = self.known(cid)
             if data is None:
@@ -173,9 +174,11 @@ class FetchPlan:
                 return False
             self._arriving += 1
             self._check(block, places)
+
         # Outside the lock: writing takes long.
         is_leaf = block.cid.codec == RAW
         self._destination.keep(block, [place.offset for place in places] if is_leaf else [])
+
         with self.changed:
             self._arriving -= 1
             self.placed += len(block.data) * len(places) if is_leaf else 0
@@ -208,6 +211,7 @@ class FetchPlan:
         for place in places:
             if place.size != size:
                 raise self._refused(f"{block.cid} has {size} bytes, and its parent records {place.size}")
+
         if links:
             self._inner[block.cid] = block.data
         for place in places:

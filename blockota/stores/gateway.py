@@ -90,6 +90,7 @@ class TrustlessClient:
             response = self._http.get(path, accept=CAR_REQUEST, limit=size + 2 * overhead(size) + _CAR_EXTRA)
             if not is_depth_first(response.header("Content-Type")):
                 return
+
             with ReadAhead(response.parts(), stop=self._http.abort_request) as ahead:
                 try:
                     yield from read_car(ahead, cid, size=size, earlier=earlier)

@@ -338,6 +338,7 @@ class _Search:
                 remedy = "ask the vendor for the address of its repository, and name it here or in vendor_sources"
                 return of_store.revised(remedy=remedy, action=Action.NAME_SOURCE)
             return _as_check_4(of_store)
+
         verdicts = shortened(self._reports.values(), "; ")
         of_others = "; ".join(filter(None, (verdicts, self._network_failure)))
         why = f"{of_store.what} ({of_store.why}); {of_others}" if of_store else of_others

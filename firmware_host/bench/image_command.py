@@ -54,12 +54,14 @@ class ImageCommand:
                 why=str(error).lower(),
                 remedy="close every quotation mark",
             ) from error
+
         if not words or shutil.which(words[0]) is None:
             raise UsageError(
                 "the command that makes the board's own image cannot be run",
                 why=f"no program {words[0]!r:.80} can be executed" if words else "the command is empty",
                 remedy="give a program and its arguments; the command runs without a shell",
             )
+
         if used := _SHELL_WORDS.intersection(words):
             raise UsageError(
                 "the command that makes the board's own image needs a shell",

@@ -129,6 +129,7 @@ class Bench:
         unique_id = board.identity.unique_id or ""
         journal = FlashJournal(self.journals, unique_id).entry() if unique_id else None
         image = self.images.interrupted(unique_id) if unique_id else None
+
         if journal:
             run_product, run_version = journal.product, journal.version
         elif image:
@@ -142,6 +143,7 @@ class Bench:
                 remedy="connect the board whose run was interrupted, or name the product to flash without resuming",
                 action=Action.NAME_PRODUCT,
             )
+
         if self.images.may_make_new and not image:
             raise UsageError(
                 "no new image can be made for this board",
@@ -155,6 +157,7 @@ class Bench:
                 why=f"the command names {' '.join(str(one) for one in (product, version) if one)}; nothing was changed",
                 remedy="resume without a product and version, or flash the named release without resuming",
             )
+
         try:
             return offers.offer(run_product, run_version, board_product=image.product if image else "")
         except VerificationError as error:

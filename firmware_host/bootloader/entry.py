@@ -274,6 +274,7 @@ def connect_fastest(bootloader: Bootloader, *, wiring: BoardWiring, wait: Wait =
     link = bootloader.link
     if wiring.is_by_hand or not link.can_steer:
         return
+
     chip, first_baud = find_chip(bootloader.product_id()), link.baud
     sample = _sample(bootloader, chip)  # a higher speed is accepted if it reads the same bytes
     for baud in (one for one in FASTER if one > first_baud):
@@ -287,6 +288,7 @@ def connect_fastest(bootloader: Bootloader, *, wiring: BoardWiring, wait: Wait =
         except BoardError:
             # The board or the adapter does not support this speed.
             continue
+
     # No higher speed works: return to the first speed.
     link.set_baud(first_baud)
     enter_bootloader(bootloader, wiring=wiring, wait=wait)

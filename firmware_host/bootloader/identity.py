@@ -62,11 +62,13 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
         agreed_answer(bootloader.product_id, "the board's product id"),
         bootloader.capabilities.version_text,
     )
+
     # (2) The row of the table. Without it no address is known.
     chip = find_chip(product_id)
     if chip is None:
         return BoardIdentity(product_id, version, chip=None)
     bootloader.target(chip)
+
     # (3) Flash size and unique id, which readout protection hides.
     span = _identity_span(chip)
     data = bootloader.read_unless_protected(span.start, len(span))
@@ -78,6 +80,7 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
         data = bootloader.read_unless_protected(span.start, len(span))
     if data is None:
         return BoardIdentity(product_id, version, chip, readout_protected=True)
+
     mark = agreed_answer(
         lambda: _read_mark(bootloader, chip), "the board's flash size and unique id", first=_mark_of(chip, data)
     )
@@ -91,6 +94,7 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
     bootloader.mark = mark
     flash_size = chip.usable(mark.flash_size)
     bootloader.target(chip, flash_size=flash_size)
+
     # (4) Write protection.
     return BoardIdentity(
         product_id,

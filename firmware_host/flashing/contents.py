@@ -199,12 +199,14 @@ class OnChip(FlashContents):
         digest = hashlib.sha256(wanted[span]).digest()
         found = self._run(span.start, [len(span)])
         there = found.sha256[0] if found else None
+
         if there not in (None, digest):
             # Noise may have corrupted the answer: hash once more, and read the pages whose checksum differs.
             self._bootloader.link.drain()
             self.changed()
             self._ask(span.start, [len(span)])
             there = self._digests.get((span.start, len(span)))
+
         if there not in (None, digest):
             for unit in self._plan.units:
                 part = common(unit.span, span)
@@ -212,6 +214,7 @@ class OnChip(FlashContents):
                     data = FlashContents(self._bootloader).read(part)
                     if data != wanted[part]:
                         raise _differing(part, data, wanted=wanted[part])
+
         if there is None:
             yield from super().prove(wanted, [span])
             return

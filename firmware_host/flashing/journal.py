@@ -264,6 +264,7 @@ class JournaledRun:
                 replace(unit, before=before.get((unit.address, unit.size))) if unit.before is None else unit
                 for unit in units
             )
+
         entry = JournalEntry(
             unique_id=journal.unique_id,
             product=release.product,
@@ -274,6 +275,7 @@ class JournaledRun:
             started=int(journal.now()),
             replaced=self.replaced,
         )
+
         try:
             write_durable(journal.path, strict_json.dump(entry.fields), mode=_MODE)
         except OSError as error:

@@ -308,6 +308,7 @@ def _cannot_open(url: str, reason: BaseException) -> LinkError:
     number = errno.EBUSY if number == errno.EAGAIN else number
     why = os.strerror(number) if number in errno.errorcode else str(reason)
     remedy, action = open_remedy(number, group=group_of(url)), None
+
     if number == errno.EBUSY and (program := user_of(url)):
         why = f"{why}, {program} uses it"
     if number == errno.ENOENT:
@@ -318,6 +319,7 @@ def _cannot_open(url: str, reason: BaseException) -> LinkError:
         why, remedy = "the host's name cannot be resolved", "check the host's name, and the network"
     if number == errno.ENOTTY:
         why = "it is not a serial device"
+
     # pyserial reports a failed negotiation with the state of each Telnet option, and without an errno.
     if "RFC2217" in why:
         why, remedy = "no RFC 2217 serial server answers at this address", "try socket:// in place of rfc2217://"
@@ -327,6 +329,7 @@ def _cannot_open(url: str, reason: BaseException) -> LinkError:
 def _open_serial(url: str, baud: int, *, parity: Parity, mode: LineMode) -> serial.Serial:
     bit = serial.PARITY_EVEN if parity is Parity.EVEN else serial.PARITY_NONE
     port = serial.serial_for_url(url, do_not_open=True, parity=bit, timeout=SLICE)
+
     # Linux raises both lines on open, which resets the board on common adapters: preset them low.
     port.dtr = port.rts = False
     # pyserial's RFC 2217 client supports none of these settings.
@@ -334,6 +337,7 @@ def _open_serial(url: str, baud: int, *, parity: Parity, mode: LineMode) -> seri
         port.exclusive, port.write_timeout = True, OPEN_TIMEOUT
     elif mode.rs485:
         port.rts = mode.invert_rs485
+
     try:
         port.baudrate = baud
         port.open()
@@ -341,6 +345,7 @@ def _open_serial(url: str, baud: int, *, parity: Parity, mode: LineMode) -> seri
         raise UsageError(f"{url} cannot be opened at {baud} baud", why=str(error)) from error
     except PORT_ERRORS as error:
         raise _cannot_open(url, error) from error
+
     if mode.rs485 and not url.startswith(RFC2217):
         _let_driver_switch(port, url, mode)
     # In this mode common USB adapters pass answers on at once and not after 16 ms. Not every driver supports it.

@@ -122,6 +122,7 @@ def _board(options: argparse.Namespace) -> SimulatedBoard:
             remedy="omit --second-bank-page, or choose a higher number, or a chip with two banks",
         )
     profile = replace(profile, max_baud=options.max_baud or profile.max_baud, second_bank_page=first)
+
     board = SimulatedBoard(
         profile,
         flash=options.flash or b"",
@@ -130,6 +131,7 @@ def _board(options: argparse.Namespace) -> SimulatedBoard:
         unique_id=options.unique_id,
     )
     board.side = BoardSide("N" if options.parity == "none" else "E", half_duplex=options.half_duplex)
+
     # Option bytes and BOOT0 take effect at a reset, so both are set before the board is served.
     pages = _pages(options.write_protected, profile)
     if pages or options.readout_protected:
@@ -163,6 +165,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add, add_line = parser.add_argument, parser.add_mutually_exclusive_group().add_argument
+
     # The line and its adapter.
     add_line("--tcp", type=_port, default=0, metavar="PORT", help="TCP port on 127.0.0.1 (default: any free port)")
     add_line("--pty", action="store_true", help="serve a new pseudo-terminal instead")
@@ -186,6 +189,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     text = "the delay of the USB adapter in milliseconds; requires --baud"
     add("--latency", type=_latency, default=0.0, metavar="MS", help=text)
     add("--verbose", action="store_true", help="log each read and write as well")
+
     # The board.
     text = f"the chip to simulate, such as stm32g071rb ({STM32F103C8.name}); a wrong name lists all names"
     add("--chip", type=_profile, default=STM32F103C8, metavar="NAME", help=text)

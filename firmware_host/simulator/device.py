@@ -202,10 +202,12 @@ class SimulatedBoard:
         begun = self._time.moment
         self._time.pass_bytes(1)
         sent = self.run(self._time.moment - self._ran_until) if self._time.times else b""
+
         # (2) The cable may lose or damage it.
         arrived = self._cable.to_board(byte)
         if arrived is None or not self.powered:
             return self._cable.to_host(sent)
+
         # (3) The application or the ROM receives the byte; a ROM that does not listen yet loses the byte.
         is_lost = self._reset_at <= begun and self._time.moment <= self._listens_from
         if self.application:
@@ -221,6 +223,7 @@ class SimulatedBoard:
                 if is_too_fast or begun < max(self._reset_at, self._listens_from):
                     arrived = GLITCH
             self._serve(self._script, arrived)
+
         # (4) Power may fail.
         if self._cable.received == self._faults.power_cut_after:
             logger.warning("power fails after %d bytes", self._cable.received)
@@ -267,11 +270,13 @@ class SimulatedBoard:
 
     def _start(self, vector_table: int, *, from_rom: bool) -> None:
         self._script = None
+
         # The digest program in RAM needs no peripheral but the USART, so it runs on every chip.
         if not (self.profile.runs_code or (from_rom and vector_table in self.profile.rom_ram)):
             logger.warning("running code on the %s is not simulated; silent until reset", self.profile.name)
             return
         speed = self._time.times.cycles_per_instruction if self._time.times else 1.0
+
         try:
             self.application = EmulatedApplication(
                 self._silicon,

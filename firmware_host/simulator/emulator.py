@@ -148,6 +148,7 @@ class EmulatedApplication:
         read_only = [(profile.system.start, system), (HANDLER_RETURN, bytes(PAGE))]
         if profile.runs_code and from_rom:
             read_only.append((0, system))
+
         # The core reads the cells themselves, so that it sees what the flash controller does.
         cells = silicon.flash.cells
         self._cells = (ctypes.c_uint8 * len(cells)).from_buffer(cells)
@@ -155,6 +156,7 @@ class EmulatedApplication:
         for start in self._flash_starts:
             access = UC_PROT_READ | UC_PROT_EXEC
             self._uc.mem_map_ptr(start, len(cells), access, ctypes.addressof(self._cells))
+
         for start, content in read_only:
             self._uc.mem_map(start & -PAGE, _whole_pages(start % PAGE + len(content)), UC_PROT_READ | UC_PROT_EXEC)
             self._uc.mem_write(start, content)
@@ -229,12 +231,14 @@ class EmulatedApplication:
         except UcError as raised:
             error = raised
         error, self._failure = self._failure or error, None
+
         # Unicorn has translated instructions that were overwritten. It can forget them only while it does not execute.
         for changed in self._overwritten:
             for mapped_at in self._flash_starts:
                 first = changed.start - self._silicon.profile.flash_start + mapped_at
                 self._uc.ctl_remove_cache(first, first + len(changed))
         self._overwritten.clear()
+
         at = int(self._uc.reg_read(arm_const.UC_ARM_REG_PC))
         if error is None:
             return at
@@ -262,6 +266,7 @@ class EmulatedApplication:
         self._tick_pending |= bool(self.peripherals[SYST_CSR] & 2)
         if not self._tick_pending:
             return
+
         # A pending interrupt wakes the core even if PRIMASK prevents its handler from running.
         self._asleep = False
         if self._uc.reg_read(arm_const.UC_ARM_REG_PRIMASK) & 1:
@@ -271,6 +276,7 @@ class EmulatedApplication:
             handler = _word(self._uc.mem_read(self.peripherals[SCB_VTOR] + 4 * SYSTICK_VECTOR, 4))
         except UcError as error:
             raise CrashError(f"no SysTick vector: {error}") from error
+
         # The emulator saves the registers itself; the exception frame on the stack stays empty.
         saved = self._uc.context_save()
         self._uc.reg_write(arm_const.UC_ARM_REG_SP, (self._uc.reg_read(arm_const.UC_ARM_REG_SP) - 32) & ~7)
@@ -368,6 +374,7 @@ class Peripherals:
         shift = (address - register) * 8
         mask = ((1 << size * 8) - 1) << shift
         written = self._values[register] = self[register] & ~mask | value << shift & mask
+
         if register == SCB_AIRCR:
             self.reset_requested = written >> 16 == AIRCR_KEY and bool(written & 4)
         elif register == RCC_APB2RSTR:

@@ -150,6 +150,7 @@ def _profile(row: Mapping[str, Any], family: Mapping[str, Any], behaviour: Mappi
     if "mass_erase_per_mib" in rest:
         mass_erase = rest.pop("mass_erase_per_mib") * flash_size / MIB
     erase = table["erase_command"]
+
     facts = {
         "name": row["part"],
         "product_id": row["id"],

@@ -226,6 +226,7 @@ class Rom:
                 raise RefusalError(f"this chip has no special erase {count:#06x}")
             self._line.ack()
             return
+
         frame = yield from take(2 * (count + 1) + 1)
         if checksum(head + frame):
             raise RefusalError("the page list's checksum is wrong")

@@ -97,6 +97,7 @@ def _serve_terminal(board: SimulatedBoard, master: int, path: str, ended: thread
         elif not connected:
             connected = True
             _send(master, board.connect())
+
         if events & select.POLLIN:
             # The baud rate that the program has set; a pseudo-terminal has no parity.
             if sys.platform == "linux":
@@ -104,6 +105,7 @@ def _serve_terminal(board: SimulatedBoard, master: int, path: str, ended: thread
                 # The bytes pass without a parity bit, so that the board's parity cannot differ.
                 board.set_line(LineSettings(int.from_bytes(rate, sys.byteorder), board.side.parity))
             _send(master, board.feed(os.read(master, CHUNK)))
+
         if connected:
             _send(master, board.idle(tick(board)))
 

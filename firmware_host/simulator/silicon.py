@@ -205,6 +205,7 @@ class Flash:
         self.busy_seconds += self._profile.program_time
         if offset >= len(self.cells) or self._profile.page_at(offset) in self.protected:
             return True
+
         old = bytes(self.cells[offset : offset + len(value)])
         # PM0075 section 2.3.3, "Main Flash memory programming": a cell that is not erased takes only zero.
         if self._profile.blank_only and any(value) and old != self._profile.erased * len(value):
@@ -212,10 +213,12 @@ class Flash:
         # Bits change only away from the erased state.
         before, wanted = int.from_bytes(old, "little"), int.from_bytes(value, "little")
         merged = before & wanted if self._profile.erased == b"\xff" else before | wanted
+
         # A worn-out cell: one of its bits is always programmed wrong.
         worn = (self._faults.flipped_bit or 0) - self._profile.flash_start - offset
         if 0 <= worn < len(value):
             merged ^= 1 << 8 * worn
+
         what = f"{self._profile.flash_start + offset:#010x}"
         self._supply.program(self.cells, offset, merged.to_bytes(len(value), "little"), what=what)
         return True
@@ -344,6 +347,7 @@ class Silicon:
             (profile.options.start, self.options.raw[: len(profile.options)]),
             (profile.factory.start, self.factory),
         )
+
         data, end = b"", address + length
         # A read may continue from one region into the next.
         while (at := address + len(data)) < end:
