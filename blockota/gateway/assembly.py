@@ -65,6 +65,7 @@ class Assembly:
             self.faults["identity"] = site.obstacle
         for name in site.unknown_lists:
             self.faults[f"group {name}"] = "the gateway does not have the list of its devices"
+
         self.facts = SiteFacts(
             block=site.block.number,
             time=_newest_time(site, producers),

@@ -130,6 +130,7 @@ class ImageCatalogue:
                 with whole_file(self._path(wanted), staging=self._new) as file:
                     file.write(raw)
                 return
+
             if delta := wanted.delta:
                 raw = find_small_file(delta.cid, self._store, stages=stages, size=delta.size, what=str(wanted))
                 _require_delta(raw, delta)

@@ -43,10 +43,14 @@ class EventDesk:
             raise _refused("the number of an event has more than 63 bits")
         if statement is not None:
             check_event(device, statement, text, counter)
+
+        # An event without a number cannot be recognised when it is repeated, so it is logged each time.
         level = EvidenceLevel.B if statement is None else EvidenceLevel.A
         facts = EntryFacts(EntryKind.EVENT, level=level, counter=counter, statement=statement, text=text)
         if counter is None:
             return await self._log(device.number, facts, None, now)
+
+        # A repeated event gets the index of its first entry; another event must not use its number.
         digest = event_digest(text)
         known = self._state.event(device.number, counter)
         if known and known.digest != digest:

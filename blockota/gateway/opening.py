@@ -116,19 +116,13 @@ def opened_parts(setup: GatewaySetup, lines: LineLog, stop: Stop) -> Iterator[Ga
 
         # The images, and the chains whose records prove them.
         catalogue = ImageCatalogue(settings.folder, first.store)
-        following = Following(
-            (
-                _site_opener(setup, follower(setup.site, "gateway-chain")),
-                {
-                    name: _producer_opener(settings, one, follower(one, f"producer-chain-{one.settings.chain_id}"))
-                    for name, one in setup.producers.items()
-                },
-            ),
-            catalogue,
-            settings,
-            lines,
-            snapshot=SnapshotFile(settings.folder / _READINGS_NAME, settings.identity),
-        )
+        open_site = _site_opener(setup, follower(setup.site, "gateway-chain"))
+        open_producers = {
+            name: _producer_opener(settings, one, follower(one, f"producer-chain-{one.settings.chain_id}"))
+            for name, one in setup.producers.items()
+        }
+        snapshot = SnapshotFile(settings.folder / _READINGS_NAME, settings.identity)
+        following = Following((open_site, open_producers), catalogue, settings, lines, snapshot=snapshot)
         sources = _sources_by(setup.producers, following)
 
         # The exchange with the validators, and what all faces share.

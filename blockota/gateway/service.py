@@ -142,11 +142,13 @@ class GatewayService:
                 if task.done():
                     task.result()  # an address that cannot be used ends the gateway
         finally:
+            # The threads wait for these events, and end when they notice the stop.
             self._stop.ask()
             self._changed.set()
             self._wanted.set()
             if access:
                 access.wake()
+
             for task in tasks:
                 task.cancel()
             await asyncio.wait([stopped, *tasks], timeout=_FACES_END)

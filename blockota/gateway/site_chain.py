@@ -119,6 +119,7 @@ class SiteChain:
         self._follower.check()
         known.next_block = at + 1
         self._follower.acknowledge()
+
         return SiteReading(
             position.block,
             position.newest,

@@ -361,6 +361,7 @@ class GatewayState:
         # Of several states of one delivery, the newest is written.
         deliveries = {place: delivery for changes in every for place, delivery in changes.deliveries.items()}
         records = {device: record for changes in every for device, record in changes.devices.items()}
+
         with self._transaction() as database:
             rows = [(device, slot, encode_delivery(one)) for (device, slot), one in deliveries.items()]
             database.executemany("INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?)", rows)
@@ -369,6 +370,7 @@ class GatewayState:
                 for device, one in records.items()
             ]
             database.executemany("INSERT OR REPLACE INTO devices VALUES (?, ?, ?, ?, ?, ?)", known)
+
             for changes in every:
                 sequences.append(_insert_entries(database, changes.entries))
                 if changes.event:

@@ -152,8 +152,7 @@ class Lwm2mFace:
         Raises:
             UsageError: the face cannot listen on the address.
         """
-        self._core = core
-        where = self._listening
+        self._core, where = core, self._listening
         # aiocoap's own messages go to the service's log only if they are defects.
         logging.getLogger("coap-server").setLevel(logging.ERROR)
 
@@ -181,6 +180,7 @@ class Lwm2mFace:
             if sending:
                 sending.cancel()
                 await asyncio.wait([sending])
+
             sessions = [known.task for known in self._registered.values()]
             for number in list(self._registered):
                 self._end(number)

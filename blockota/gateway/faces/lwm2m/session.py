@@ -324,6 +324,7 @@ class DeviceSession:
                 if blocks:  # the device forgets the blocks before
                     await self._client.write(URI, b"")
                 return answer.code
+
             if blocks == 0:
                 await self._core.offered(self._number, offer.job)
             if is_last:
