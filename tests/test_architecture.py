@@ -85,7 +85,6 @@ HOMES = {
     "pkcs11": ("blockota.pkcs11_keys",),
     "websockets": ("blockota.chain.wake",),
     "starlette": ("blockota.gateway", "blockota.identity", "blockota.operations"),
-    "uvicorn": ("blockota.gateway", "blockota.identity", "blockota.operations"),
     "jinja2": ("blockota.operations",),
     "python_multipart": ("blockota.operations.web.uploads",),
     "sqlalchemy": ("blockota.operations",),

@@ -23,7 +23,7 @@ PAGE = "page"
 """The folder of the page in the folder of the demonstration. A settings file has one log, and the page has its own."""
 ROOM = ("blockota", "operations", "run", "--events", "events.jsonl")
 """The module and the arguments of the operations room."""
-_LIBRARIES = ("alembic", "jinja2", "prometheus_client", "sqlalchemy", "starlette", "uvicorn")
+_LIBRARIES = ("alembic", "jinja2", "prometheus_client", "sqlalchemy", "starlette")
 _MODEL, _LOGS, _TICK = "thermo2", "[operations.logs]\n", 0.5
 
 

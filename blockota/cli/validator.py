@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from blockota.identity.validator_service import ValidatorSetup
 
 _FILE = click.Path(path_type=Path)
-_PACKAGES = ("joserfc", "starlette", "uvicorn", "paho")
+_PACKAGES = ("joserfc", "starlette", "paho")
 """The packages of the extra access."""
 
 

@@ -43,7 +43,7 @@ ENTRIES, WARNINGS = 240, 16
 """The largest numbers of entries of the gateway's state, and of warnings about requests, that are appended in one
 batch. `blockota.ledger.log` recognises repeats among as many entries as the sum of these numbers.
 """
-_LIBRARIES = ("starlette", "uvicorn", "joserfc")
+_LIBRARIES = ("starlette", "joserfc")
 _PAUSE = 1.0
 
 

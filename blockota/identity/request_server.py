@@ -19,10 +19,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from blockota.identity.asgi_server import serve_application
 from blockota.identity.intake import BusyError, RequestIntake
 from blockota.identity.sending import PATH
 from blockota.model.request import MAX_SIZE
+from blockota.repository.asgi_server import serve_application
 from blockota.repository.connection import ConnectionLimits
 from blockota.repository.server import Listening
 from blockota.settings_table import SettingsTable
@@ -95,7 +95,7 @@ class RequestServer:
             port.key,
             clients=_MAX_CONNECTIONS,
             stop_seconds=1,
-            limits=ConnectionLimits(_STALL, _KEEP_ALIVE, _STALL),
+            limits=ConnectionLimits(_STALL, _KEEP_ALIVE, _STALL / 2),
         )
         await serve_application(self._app, place, on_ready=on_ready)
 

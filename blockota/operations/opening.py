@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from blockota.connection import Connection
 from blockota.formats.notes import NoteSigner
-from blockota.identity.asgi_server import serve_application
 from blockota.ledger.log import TileLog
 from blockota.ledger.log_settings import LogSettings
 from blockota.line_log import LineLog
@@ -22,6 +21,7 @@ from blockota.operations.room_log import RoomLog
 from blockota.operations.settings import OperationsSettings
 from blockota.operations.sign_in import SignIns
 from blockota.operations.web.application import make_application
+from blockota.repository.asgi_server import serve_application
 from blockota.repository.connection import ConnectionLimits
 from blockota.repository.server import Listening
 from blockota.shutdown import Stop
@@ -83,7 +83,7 @@ def run_room(setup: RoomSetup, lines: LineLog, stop: Stop, *, on_ready: Callable
         room_log = _room_log(setup)
         sign_ins = SignIns(archive, settings.url, setup.city.settings.chain_id) if room_log else None
         host, port = settings.listen
-        limits = ConnectionLimits(setup.stall_seconds, _KEEP_ALIVE, setup.stall_seconds)
+        limits = ConnectionLimits(setup.stall_seconds, _KEEP_ALIVE, setup.stall_seconds / 2)
         place = Listening(host, port, clients=_MAX_CONNECTIONS, stop_seconds=_GRACE, limits=limits)
         with room.running():
             application, events = make_application(

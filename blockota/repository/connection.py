@@ -4,8 +4,8 @@ h11 parses requests and frames responses (RFC 9112). This module reads and waits
 
 1. A request's line and headers must arrive within `header_seconds`, in at most `MAX_HEADER_SIZE` bytes and
    `MAX_HEADERS` fields.
-2. No data is read while a request is answered. Request bodies are never read: the connection is closed after the
-   response to a request with a body.
+2. A request's body is read only by a server that asks for it, and must arrive within a further `header_seconds`. If the
+   body is not read, the connection is closed after the response.
 3. A part of a response is produced only when the kernel has accepted the previous part. A client that does not read
    therefore occupies only one part in memory. A client that acknowledges fewer than `slowest` bytes per second is
    disconnected.
@@ -19,7 +19,8 @@ import fcntl
 import struct
 import sys
 import termios
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -35,6 +36,9 @@ MAX_HEADERS = 100
 """The maximum number of header fields of a request."""
 READ_SIZE = 1 << 12
 """Bytes that are read at once. A request may exceed the size limit by this number before it is refused."""
+_BODY_READ_SIZE = 1 << 16
+_DISCARD_SECONDS, _MAX_DISCARDED = 2.0, 1 << 20
+"""The time and the number of bytes for which an unread body is discarded before the connection is closed."""
 _VERSIONS = (b"1.0", b"1.1")
 
 
@@ -43,7 +47,7 @@ class ConnectionLimits:
     """Limits of one connection.
 
     Attributes:
-        header_seconds: time for a request's line and headers.
+        header_seconds: time for a request's line and headers, and then for its body.
         idle_seconds: time between a response and the next request.
         stall_seconds: the time over which the speed of a client is measured.
         slowest: the minimum rate at which a client must acknowledge data, in bytes per second.
@@ -61,7 +65,9 @@ class HttpConnection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: ConnectionLimits) -> None:
         self._reader, self._writer, self._limits = reader, writer, limits
         self._http = h11.Connection(h11.SERVER)
-        self._unread = b""
+        self._head = b""
+        self._next: type[h11.NEED_DATA | h11.PAUSED] | h11.Event | None = None
+        self._body_end, self._is_head = 0.0, False
         self._written = 0
         self._is_new, self._is_closed = True, False
         writer.transport.set_write_buffer_limits(high=1, low=0)  # drain() waits until the kernel has taken all
@@ -84,15 +90,17 @@ class HttpConnection:
             ConnectionError: the connection was lost.
         """
         # Each request has its own h11 connection. This way, empty lines before a request can be skipped (RFC 9112
-        # section 2.2), which h11 would refuse. A request that arrived together with the previous one is kept.
+        # section 2.2), which h11 would refuse. What arrived after the previous request is kept.
+        received = self._http.trailing_data[0]
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_SIZE)
+        self._next, self._is_head = None, False
         limits, clock = self._limits, asyncio.get_running_loop().time
         async with asyncio.timeout(limits.header_seconds if self._is_new else limits.idle_seconds) as limit:
             self._is_new = False
             # Limit 4: wait for the first byte of a request.
-            while not (unread := self._unread.lstrip(b"\r\n")):
-                self._unread = await self._reader.read(READ_SIZE)
-                if not self._unread:
+            while not (unread := received.lstrip(b"\r\n")):
+                received = await self._reader.read(READ_SIZE)
+                if not received:
                     return None
             # Limit 1: receive the rest of the request.
             limit.reschedule(clock() + limits.header_seconds)
@@ -102,13 +110,47 @@ class HttpConnection:
                 if not received:
                     return None
                 self._http.receive_data(received)
-        self._unread = b""
 
         if not isinstance(event, h11.Request):
             raise h11.RemoteProtocolError("the received data is not a request")
         request = _request(event, self.peer)
-        self._http.next_event()  # the end of the request, unless a body follows
+        self._next = self._http.next_event()  # the end of the request, unless a body follows
+        self._body_end, self._is_head = clock() + limits.header_seconds, request.method == "HEAD"
         return request
+
+    async def receive_part(self) -> bytes:
+        """Receive the next part of the request's body.
+
+        Returns:
+            The part; empty at the end of the body.
+
+        Raises:
+            RemoteProtocolError: the received data is not HTTP.
+            TimeoutError: the body did not arrive in time.
+            ConnectionError: the connection was lost, or the client closed it.
+        """
+        if self._http.they_are_waiting_for_100_continue:
+            self._write(self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+        async with asyncio.timeout_at(self._body_end):
+            while self._next is h11.NEED_DATA:
+                received = await self._reader.read(_BODY_READ_SIZE)
+                if not received:
+                    raise ConnectionError("the client closed the connection")
+                self._http.receive_data(received)
+                self._next = self._http.next_event()
+        if not isinstance(self._next, h11.Data):
+            return b""
+        part = bytes(self._next.data)
+        self._next = self._http.next_event()
+        return part
+
+    async def wait_until_left(self) -> None:
+        """Wait until the client closes the connection, or is lost. A next request that the client sends is kept."""
+        with suppress(OSError):
+            while received := await self._reader.read(READ_SIZE):
+                self._http.receive_data(received)
+                if len(self._http.trailing_data[0]) > MAX_HEADER_SIZE:
+                    await asyncio.Event().wait()  # stop reading
 
     async def send(self, response: HttpAnswer, parts: AsyncIterator[bytes], *, is_last: bool) -> None:
         """Send a response.
@@ -123,21 +165,38 @@ class HttpConnection:
             TimeoutError: the client stopped reading.
             ConnectionError: the connection was lost.
         """
-        headers = [*response.headers.items(), ("Date", formatdate(usegmt=True))]
-        # The request is incomplete if it has a body or offers another protocol (RFC 9110 section 7.8).
-        if is_last or self._http.their_state is not h11.DONE:
-            headers.append(("Connection", "close"))
-        reason = HTTPStatus(response.status).phrase
-        head = self._http.send(h11.Response(status_code=response.status, headers=headers, reason=reason.encode()))
-        waiting = head or b""
+        headers = [(name.encode(), value.encode("latin-1")) for name, value in response.headers.items()]
+        self.begin(response.status, headers, is_last=is_last)
         async for part in parts:
-            # The head is sent with the first part, in one packet.
-            self._write(waiting + (self._http.send(h11.Data(data=part)) or b""))
-            waiting = b""
-            await self._drain()
-        self._write(waiting + (self._http.send(h11.EndOfMessage()) or b""))
-        await self._drain()
-        self._unread = self._http.trailing_data[0]
+            await self.write(part)
+        await self.end()
+
+    def begin(self, status: int, headers: Iterable[tuple[bytes, bytes]], *, is_last: bool) -> None:
+        """Begin a response. Its head is sent with the first part of the body, in one packet.
+
+        Args:
+            status: the HTTP status.
+            headers: all headers except ``Date``.
+            is_last: whether the connection is closed after the response.
+
+        Raises:
+            LocalProtocolError: a header is malformed.
+        """
+        added = [(b"Date", formatdate(usegmt=True).encode())]
+        # The request is incomplete if it has an unread body or offers another protocol (RFC 9110 section 7.8).
+        if is_last or self._http.their_state is not h11.DONE:
+            added.append((b"Connection", b"close"))
+        reason = HTTPStatus(status).phrase.encode()
+        self._head = self._http.send(h11.Response(status_code=status, headers=[*headers, *added], reason=reason)) or b""
+
+    async def write(self, part: bytes) -> None:
+        """Send the next part of the body, unless the request is HEAD. The errors are those of `send`."""
+        if not self._is_head:
+            await self._send_event(h11.Data(data=part))
+
+    async def end(self) -> None:
+        """End the response. The errors are those of `send`."""
+        await self._send_event(h11.EndOfMessage())
 
     @property
     def is_reusable(self) -> bool:
@@ -147,9 +206,17 @@ class HttpConnection:
     async def close(self) -> None:
         """Close the connection after all written data is sent.
 
+        An unread body is discarded before, up to a limit. If a socket with unread data is closed, the system discards
+        the response as well.
+
         Raises:
             ConnectionError: the connection was lost.
         """
+        size = 0
+        with suppress(TimeoutError, h11.RemoteProtocolError):
+            async with asyncio.timeout(_DISCARD_SECONDS):
+                while size < _MAX_DISCARDED and (part := await self.receive_part()):
+                    size += len(part)
         self._writer.close()
         await self._writer.wait_closed()
         self._is_closed = True
@@ -158,6 +225,11 @@ class HttpConnection:
         """Close the connection immediately, and discard the data that is not sent yet."""
         if not self._is_closed:
             self._writer.transport.abort()
+
+    async def _send_event(self, event: h11.Event) -> None:
+        head, self._head = self._head, b""
+        self._write(head + (self._http.send(event) or b""))
+        await self._drain()
 
     def _write(self, data: bytes) -> None:
         self._written += len(data)

@@ -1,7 +1,8 @@
 """The HTTP server of a repository or a log: its socket and TLS, its connections, and its shutdown.
 
 The server is built on asyncio and h11, because no common server has public settings for all required limits. The limits
-are the time for headers, the number of headers, and the time for which a client may stop reading.
+are the time for headers, the number of headers, and the time for which a client may stop reading. `asgi_server` serves
+ASGI applications within the same limits.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import resource
 import socket
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -45,7 +46,7 @@ _FAILURES = (BlockOTAError, OSError, h11.LocalProtocolError)
 """Errors that end a connection: an unreadable block, a lost or too slow client, a body shorter than announced."""
 _NOT_HTTP = text_response(400, "This is not an HTTP request that this server supports.")
 _UNREADABLE = text_response(500, "This server cannot read the content. Ask its operator, or another source.")
-_TOO_BUSY = text_response(
+TOO_BUSY = text_response(
     503,
     "This server serves its maximum number of clients. Try again later, or use another source.",
     {"Retry-After": "5"},
@@ -190,30 +191,41 @@ def _check_pem(path: Path, label: bytes, kind: str) -> None:
         raise UsageError(f"{path} cannot be used", why=f"the file does not contain a PEM block with the {kind}")
 
 
-class _RepositoryServer:
-    """Accepts connections, answers their requests and logs them."""
+class HttpServer:
+    """Accepts connections, and passes each request to a function that answers it.
+
+    Args:
+        listening: the limits of the server.
+        answer: answers a request on its connection.
+
+    Attributes:
+        is_stopping: whether each connection must be closed after its present response.
+    """
 
     def __init__(
-        self,
-        site: ServedSite,
-        listening: Listening,
-        *,
-        log: Callable[[str], None],
-        count: Callable[[AccessRecord], None] = lambda _: None,
+        self, listening: Listening, answer: Callable[[HttpConnection, HttpRequest], Coroutine[Any, Any, None]]
     ) -> None:
-        self._site, self._listening, self._log, self._count = site, listening, log, count
-        self._max_connections = _connection_limit(listening.clients, log=log)
+        self._listening, self._answer = listening, answer
         self._connections: set[asyncio.Task[None]] = set()
         self._idle: set[HttpConnection] = set()
-        self._part_size = PART_SIZE // 4 if listening.certificate else PART_SIZE  # asyncio's TLS copies each part
-        self._answers = 0
-        self._is_stopping = False
+        self.is_stopping = False
 
-    async def run(
-        self, listener: socket.socket, context: ssl.SSLContext | None, *, stop: Stop, on_ready: Callable[[str], None]
-    ) -> None:
-        """Serve until a stop is requested."""
-        asyncio.get_running_loop().set_exception_handler(_FailureLog(self._log))
+    @property
+    def connections(self) -> int:
+        """The number of open connections."""
+        return len(self._connections)
+
+    @asynccontextmanager
+    async def running(
+        self, listener: socket.socket, context: ssl.SSLContext | None, *, is_hurried: Callable[[], bool] = lambda: False
+    ) -> AsyncIterator[None]:
+        """Serve in the ``async with`` block. At its end, transfers may continue for `stop_seconds`.
+
+        Args:
+            listener: the listening socket.
+            context: the TLS settings; None for plain HTTP.
+            is_hurried: returns whether transfers are interrupted at once when the server stops.
+        """
         handshake_seconds = self._listening.limits.header_seconds if context else None
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -222,46 +234,37 @@ class _RepositoryServer:
             task.add_done_callback(self._connections.discard)
 
         server = await asyncio.start_server(accept, sock=listener, ssl=context, ssl_handshake_timeout=handshake_seconds)
-        refreshing = [asyncio.create_task(self._keep_fresh(each)) for each in self._site.refreshes()]
-        on_ready(url_of(self._listening, listener))
-        await asyncio.to_thread(stop.wait_until_asked)
+        try:
+            yield
+        finally:
+            # In Python 3.11, a connection that is accepted just before the server closes is neither served nor closed.
+            # Therefore, stop accepting first, and let the event loop process the accepted connections.
+            asyncio.get_running_loop().remove_reader(listener)
+            for _ in range(_ACCEPT_STEPS):
+                await asyncio.sleep(0)
+            server.close()
+            await self._end_connections(is_hurried)
 
-        # In Python 3.11, a connection that is accepted just before the server closes is neither served nor closed.
-        # Therefore, stop accepting first, and let the event loop process the accepted connections.
-        asyncio.get_running_loop().remove_reader(listener)
-        for _ in range(_ACCEPT_STEPS):
-            await asyncio.sleep(0)
-        server.close()
-        for task in refreshing:
-            task.cancel()
-
-        # Close idle connections now, and other connections when their transfer has finished or the time is over.
-        self._is_stopping = True
+    async def _end_connections(self, is_hurried: Callable[[], bool]) -> None:
+        """Close idle connections now, and other connections when their transfer has finished or the time is over."""
+        self.is_stopping = True
         for connection in self._idle:
             connection.abort()
         deadline = time.monotonic() + self._listening.stop_seconds
-        while self._connections and time.monotonic() < deadline and len(stop.requests) < 2:  # noqa: PLR2004 - a second signal
+        while self._connections and time.monotonic() < deadline and not is_hurried():
             await asyncio.wait(self._connections, timeout=_STOP_POLL_SECONDS)
         for task in self._connections:
             task.cancel()
         if self._connections:
             await asyncio.wait(self._connections)
 
-    async def _keep_fresh(self, refresh: Refresh) -> None:
-        """Repeat a periodic read, and log each change of its result: a new failure, or the end of a failure."""
-        logged = ""
-        while True:
-            await asyncio.sleep(refresh.pause())
-            trouble = await asyncio.to_thread(refresh.read)
-            if trouble != logged:
-                self._log(event_line(refresh.part, trouble))
-                logged = trouble
-
     async def _serve_connection(self, connection: HttpConnection) -> None:
         """Answer requests one after the other until the connection ends."""
         try:
-            while (request := await self._receive(connection)) and await self._answer(connection, request):
-                pass
+            while request := await self._receive(connection):
+                await self._answer(connection, request)
+                if self.is_stopping or not connection.is_reusable:
+                    break
             await connection.close()
         except _FAILURES:
             pass  # reported in the access log, unless the client was lost between two requests
@@ -273,13 +276,61 @@ class _RepositoryServer:
         try:
             return await connection.receive()
         except h11.RemoteProtocolError:
-            await connection.send(_NOT_HTTP, self._site.stream(_NOT_HTTP.pieces), is_last=True)
+            await connection.send(_NOT_HTTP, texts(_NOT_HTTP), is_last=True)
             return None
         finally:
             self._idle.discard(connection)
 
-    async def _answer(self, connection: HttpConnection, request: HttpRequest) -> bool:
-        """Answer and log one request. Returns whether another request may follow on the connection."""
+
+async def texts(response: HttpAnswer) -> AsyncIterator[bytes]:
+    """Yield the body of a response that contains no block."""
+    for piece in response.pieces:
+        if isinstance(piece, bytes):
+            yield piece
+
+
+class _RepositoryServer:
+    """Answers the requests for a site, and logs them."""
+
+    def __init__(
+        self,
+        site: ServedSite,
+        listening: Listening,
+        *,
+        log: Callable[[str], None],
+        count: Callable[[AccessRecord], None] = lambda _: None,
+    ) -> None:
+        self._site, self._listening, self._log, self._count = site, listening, log, count
+        self._max_connections = _connection_limit(listening.clients, log=log)
+        self._http = HttpServer(listening, self._answer)
+        self._part_size = PART_SIZE // 4 if listening.certificate else PART_SIZE  # asyncio's TLS copies each part
+        self._answers = 0
+
+    async def run(
+        self, listener: socket.socket, context: ssl.SSLContext | None, *, stop: Stop, on_ready: Callable[[str], None]
+    ) -> None:
+        """Serve until a stop is requested."""
+        asyncio.get_running_loop().set_exception_handler(_FailureLog(self._log))
+        is_hurried = lambda: len(stop.requests) > 1  # noqa: E731 - a second signal
+        async with self._http.running(listener, context, is_hurried=is_hurried):
+            refreshing = [asyncio.create_task(self._keep_fresh(each)) for each in self._site.refreshes()]
+            on_ready(url_of(self._listening, listener))
+            await asyncio.to_thread(stop.wait_until_asked)
+            for task in refreshing:
+                task.cancel()
+
+    async def _keep_fresh(self, refresh: Refresh) -> None:
+        """Repeat a periodic read, and log each change of its result: a new failure, or the end of a failure."""
+        logged = ""
+        while True:
+            await asyncio.sleep(refresh.pause())
+            trouble = await asyncio.to_thread(refresh.read)
+            if trouble != logged:
+                self._log(event_line(refresh.part, trouble))
+                logged = trouble
+
+    async def _answer(self, connection: HttpConnection, request: HttpRequest) -> None:
+        """Answer and log one request."""
         forwarded = request.headers.get("x-forwarded-for", "")
         request = replace(request, client=client_of(request.client, forwarded, self._listening.proxies))
         record = AccessRecord(request, self._site.holder(request))
@@ -294,10 +345,9 @@ class _RepositoryServer:
             self._answers -= 1
             self._count(record)
             self._log(record.line())
-        return connection.is_reusable
 
     async def _send(self, connection: HttpConnection, record: AccessRecord) -> None:
-        is_crowded = len(self._connections) > self._max_connections
+        is_crowded = self._http.connections > self._max_connections
         is_full = self._answers > self._listening.clients and record.request.path != HEALTH
 
         def body_of(response: HttpAnswer) -> AsyncGenerator[bytes, None]:
@@ -306,16 +356,16 @@ class _RepositoryServer:
 
         # The first part is read before the status is sent, so that a corrupt block can still be answered with 500.
         try:
-            response = _TOO_BUSY if is_crowded or is_full else self._site.answer(record.request)
+            response = TOO_BUSY if is_crowded or is_full else self._site.answer(record.request)
             parts = body_of(response)
             first = await anext(parts, b"")
         except BlockOTAError as error:  # for the log only, because the text contains the operator's paths
             record.trouble, response = self._site.explain(error), _UNREADABLE
             parts, first = body_of(response), b""
 
-        record.status = response.status
+        record.status, is_last = response.status, is_crowded or self._http.is_stopping
         async with contextlib.aclosing(parts):
-            await connection.send(response, _counted(first, parts, record), is_last=is_crowded or self._is_stopping)
+            await connection.send(response, _counted(first, parts, record), is_last=is_last)
         record.is_complete = True
 
 

@@ -40,8 +40,8 @@ from blockota.gateway.faces.ddi_documents import (
 )
 from blockota.gateway.faces.ddi_state import STATE_NAME, ActionStore
 from blockota.gateway.faces.image_response import ImageResponse
-from blockota.identity.asgi_server import serve_application
 from blockota.model.delivery import Stage
+from blockota.repository.asgi_server import serve_application
 from blockota.repository.connection import ConnectionLimits
 from blockota.repository.server import Listening
 from blockota.settings_table import SettingsTable
@@ -125,7 +125,8 @@ class DdiFace:
     Args:
         settings: the settings.
         context: the objects that the gateway's service passes to the face.
-        stall_seconds: a connection is closed when it has made no progress for one to two times this number of seconds.
+        stall_seconds: a client that does not send a whole request, or does not read, is disconnected after this number
+            of seconds.
     """
 
     name = "ddi"
@@ -151,7 +152,7 @@ class DdiFace:
         Raises:
             UsageError: the face cannot listen, or its certificate cannot be used.
         """
-        settings, limits = self._settings, ConnectionLimits(self._stall_seconds, _KEEP_ALIVE, self._stall_seconds)
+        settings, limits = self._settings, ConnectionLimits(self._stall_seconds, _KEEP_ALIVE, self._stall_seconds / 2)
         place = Listening(
             settings.host,
             settings.port,

@@ -119,7 +119,7 @@ class Member:
 PRELOADED = (
     *("blockota.cli.vpn", "blockota.cli.gateway", "blockota.identity.tunnel_sync", "blockota.identity.receiving"),
     *("blockota.cli.validator", "blockota.cli.cloud", "blockota.identity.validator_service", "blockota.line_log"),
-    *("blockota.operations.cloud_service", "blockota.identity.asgi_server", "sqlalchemy", "psycopg"),
+    *("blockota.operations.cloud_service", "blockota.repository.asgi_server", "sqlalchemy", "psycopg"),
     *(
         "alembic",
         "paho.mqtt.client",
