@@ -40,6 +40,7 @@ from benchmarks.figure import (
 from benchmarks.servers import nginx
 from blockota.gateway.face import FaceContext
 from blockota.gateway.faces.ddi import DdiFace, DdiSettings
+from blockota.gateway.faces.ddi_state import STATE_NAME
 from blockota.gateway.facts import ProvenImage
 from blockota.model.container import Container
 from tests.support.gateway import gateway_core, known_device, release_facts, site_facts
@@ -154,7 +155,8 @@ async def serve(folder: Path, certificate: Path | None) -> None:
     digest, size = plain_digest(path), path.stat().st_size
     facts = release_facts(folder, "1.1.0", sha256=digest, size=size)
     release = replace(facts, image=ProvenImage(digest, size, path, "", container=Container.SWU))
-    (folder / "state.sqlite").unlink(missing_ok=True)
+    for name in ("state.sqlite", STATE_NAME):
+        (folder / name).unlink(missing_ok=True)
     async with gateway_core(folder, site_facts(map(known_device, devices), release)) as gateway:
         context = FaceContext(GATEWAY, folder, gateway.clock, lambda *_, **__: None)
         face = DdiFace(DdiSettings("127.0.0.1", 0, certificate, certificate), context)
