@@ -142,7 +142,7 @@ def test_an_update_is_resumed_installed_and_confirmed(tmp_path: Path) -> None:
             await site.until(lambda: "Update successful, executing post-update" in site.device.log)
         assert (proxy.cuts, site.stage, site.claimed()) == (1, Stage.TRANSFER, [])
         with site.device.running("-c", "2"):  # as the device starts after the restart
-            await site.until(lambda: site.stage is Stage.SETTLED)
+            await site.until(lambda: site.stage is Stage.SETTLED and bool(site.claimed()))
         proxy.close()
         assert site.claimed() == [site.release.release.sha256]
 
