@@ -69,7 +69,7 @@ class SafeState:
         return ""
 
     def missing_before(self, nonce: int, queued: Collection[int]) -> int | None:
-        """Return the lowest unused nonce below `nonce` that is not `queued`; None if all these nonces are queued."""
+        """Return the lowest unused nonce below `nonce` without a proposal in `queued`; None without such a gap."""
         return next((earlier for earlier in range(self.nonce, nonce) if earlier not in queued), None)
 
     def as_fields(self) -> dict[str, Any]:
@@ -108,20 +108,20 @@ class ChainView:
         block_time: time of the block, in Unix seconds.
         contract: address of the Safe's contract BlockOTA, checksummed; None if the Safe does not own a BlockOTA.
         replication: address of the contract FirmwareReplication, checksummed; None without a configured address.
-        newest: for each product, its newest release that is not revoked.
-        agreements: the agreements with brokers that the proposals accept, decline or terminate.
-        shallow: numbers of the agreements in unconfirmed blocks, which a reorganisation can replace.
+        newest: one release for each product: the newest release that was not revoked.
+        agreements: the agreements with brokers that the reviewed proposals accept, decline or terminate.
+        shallow: numbers of the agreements in unconfirmed blocks. A reorganisation can still replace these agreements.
         contract_owners: addresses of the Safe's owners that are contracts.
         registries: a dict from name to checksummed address, for the other contracts that the Safe owns.
-        answers: a dict from ⟨address, calldata⟩ to result, for the getters that the red flags need. A failed call has
-            the result None.
+        answers: a dict from ⟨address, calldata⟩ to the result of a getter that the red flags need. The result of a
+            failed call is None.
         source: name of the chain view file; empty if the view was read from a node.
-        is_pinned: whether a node or the signer's settings name the Safe's contracts; if False, only the chain view file
-            names these contracts.
+        is_pinned: whether the addresses of the Safe's contracts come from a node or from the signer's settings. If
+            False, they come only from the chain view file.
         configured_safe: address of the Safe in the signer's settings; empty if the settings do not name a Safe.
-        queued: a dict from nonce to file name, for the proposals in the same folder that must be executed before the
-            reviewed proposal.
-        rivals: the names of the proposal files in the same folder with the same nonce as the reviewed proposal.
+        queued: a dict from nonce to file name. It lists the proposals in the same folder that must be executed before
+            the reviewed proposal.
+        rivals: names of other proposal files in the folder. These proposals use the nonce of the reviewed proposal.
     """
 
     chain_id: int
@@ -167,7 +167,7 @@ class ChainView:
         return next((agreement for agreement in self.agreements if agreement.number == number), None)
 
     def first_before(self, nonce: int) -> str:
-        """Return the name of the Safe's next proposal if its nonce is below `nonce`; otherwise, an empty text."""
+        """Return the name of the proposal with the Safe's next nonce; empty if `nonce` is not above the next nonce."""
         following = self.safe.nonce
         return self.queued.get(following, f"the proposal with nonce {following}") if following < nonce else ""
 
@@ -248,7 +248,10 @@ def _answer(fields: Mapping[str, Any]) -> tuple[tuple[str, bytes], bytes | None]
 
 
 def _unique(fields: Mapping[str, Any], name: str, *, key: str) -> list[dict[str, Any]]:
-    """Return a list of JSON objects. Repeated values of `key` are refused: only one object would be shown."""
+    """Return a list of JSON objects.
+
+    Two objects with the same value of `key` are refused, because only one would be shown.
+    """
     found = mappings(fields, name)
     keys = [str(one[key]) for one in found]
     if len(set(keys)) != len(keys):

@@ -64,7 +64,7 @@ class RedFlag:
     Attributes:
         word: word that the owner types to sign in spite of the flag.
         what: description of the unusual property, a clause without a full stop.
-        is_absence: whether the flag reports a record that the chain view lacks, and that a newer view could contain.
+        is_absence: whether the flag reports that the chain view lacks a record. A newer view could contain the record.
 
     Examples:
         >>> proposal, _ = load_proposal("1.1.0.json")

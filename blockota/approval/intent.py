@@ -103,7 +103,7 @@ _ORDER_STATUSES = ("unknown", "open", "cancelled", "expired", "void")
 
 
 def _word_of(words: tuple[str, ...]) -> Callable[[int], str]:
-    """Return a function that shows the number of an enumeration's member as a word."""
+    """Return a function that converts the number of an enum member to a word."""
     return lambda number: words[number] if number < len(words) else str(number)
 
 
@@ -146,8 +146,7 @@ def read_call(transaction: SafeTransaction) -> KnownCall | None:
 
     Returns:
         The decoded call; None for a call that a proposal must not contain. The Safe's own functions are accepted only
-        if the Safe calls itself. Getters and calls with an empty list are not accepted: they change nothing, but owners
-        would expect a change.
+        if the Safe calls itself. Getters and calls with an empty list are refused, because they change nothing.
     """
     found = []
     for contract in (SAFE,) if transaction.to == transaction.safe else CONTRACTS:

@@ -1,8 +1,8 @@
 """Finds red flags in the signature and the security counter of MCUboot images. Pure.
 
-A device refuses an image whose security counter is lower than the counter of an image that the device has run. If the
-newest release is revoked, devices return to the newest active release before it, unless that older release is below the
-product's floor. A device cannot return to the older release if the counter rose between the two releases.
+A device refuses an image if it has run an image with a higher security counter. If the newest release is revoked,
+devices return to the next older active release, unless the product's floor forbids that release. This return also fails
+if the revoked release raised the security counter.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ def loader_flags(
 
     Args:
         name: product and version of the release.
-        facts: the facts of its image.
+        facts: the facts about the image of the release.
         manifest: the manifest of the release; None if the release has no manifest, or if the manifest was not found.
-        since: the version of the preceding release, whose counter is `facts.before`; None without a preceding release.
+        since: the version of the preceding release; None without a preceding release. The preceding release has the
+            security counter `facts.before`.
         floor: the minimum version of the product.
     """
     is_mcuboot = manifest is not None and manifest.container is Container.MCUBOOT
@@ -46,7 +47,7 @@ def loader_flags(
 
 
 def _find_change(counter: int, before: int | None, *, since: Version | None, floor: Version | None) -> str:
-    """Describe an unusual change from the previous release's counter; empty if the change is usual."""
+    """Describe an unusual change of the security counter since the previous release; empty for a usual change."""
     if since is None:
         return ""
     if before is None:

@@ -13,11 +13,11 @@ _DIGIT = re.compile(r"\d")
 
 
 def find_lookalike(name: str, others: list[str]) -> str:
-    """Return the first of `others` that can be mistaken for `name`; empty without such a name.
+    """Return the first of `others` that a reader could mistake for `name`; empty if all of them are distinct.
 
-    Two names resemble each other if they consist of confusable characters (``l`` and ``1``, ``rn`` and ``m``), or if
-    they are one character apart. Names that differ only in their digits do not resemble each other, because models of
-    one series are numbered.
+    Two names are similar if they differ only in confusable characters (``l`` and ``1``, ``rn`` and ``m``), or in one
+    replaced, added or missing character. Digits are omitted from the second comparison, because vendors number the
+    models of a series.
     """
     for other in others:
         letters, other_letters = (_DIGIT.sub("", text.casefold()) for text in (name, other))
@@ -35,9 +35,9 @@ def _is_one_apart(one: str, other: str) -> bool:
 
 
 def _skeleton(name: str) -> str:
-    """Replace confusable characters by the representative of their class, then fold case.
+    """Replace each confusable character by the representative of its class, and then convert the name to lower case.
 
-    Case is folded last, because ``I`` resembles ``l``.
+    The conversion comes last, because the upper-case ``I`` resembles ``l``.
     """
     table = _representatives()
     for sequence in sorted(table, key=len, reverse=True):

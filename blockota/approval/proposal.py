@@ -4,10 +4,9 @@ The file contains the Safe transaction, a reason, the proposer's name and an exp
 see is always decoded from the calldata. The field ``intent`` of the file repeats the description for people who open
 the file. A file whose ``intent`` differs from the calldata is refused.
 
-The message that a Safe verifies does not contain reason, proposer and expiry. Owners therefore sign a second EIP-712
-message, the text message, with the type `TEXT_TYPE`. Its domain is
-``EIP712Domain(string name,uint256 chainId,address verifyingContract)`` with `TEXT_DOMAIN_NAME`, the chain id, and the
-address of the Safe.
+A Safe verifies only the transaction, which does not contain reason, proposer and expiry. Owners therefore sign a second
+EIP-712 message, the text message, with the type `TEXT_TYPE`. The domain of the text message is ``EIP712Domain(string
+name,uint256 chainId,address verifyingContract)`` with `TEXT_DOMAIN_NAME`, the chain id, and the address of the Safe.
 """
 
 from __future__ import annotations
@@ -192,6 +191,6 @@ class Proposal(SafeTransaction):
 
 
 def _token(fields: dict[str, Any], name: str) -> str:
-    """Return an address. The zero address is accepted too, although it has no letters and so no checksum."""
+    """Return a checksummed address or the zero address."""
     value = fields[name]
     return value if isinstance(value, str) and re.fullmatch("0x0{40}", value) else address(fields, name)

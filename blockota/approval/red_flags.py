@@ -94,15 +94,15 @@ def signature_flags(signatures: Iterable[Signature]) -> list[RedFlag]:
 def address_flag(name: str, load_address: int, *, linked_for: int, accepted: str) -> RedFlag:
     """Flag a program that was linked for an address other than its load address.
 
-    `accepted` is the part of the message that states whether the publisher's manifest accepts the difference. Without
-    acceptance, no bench installs the release.
+    `accepted` is a clause of the message: it states whether the release's manifest accepts the difference. A bench
+    installs the release only if the manifest accepts the difference.
     """
     addresses = f"0x{linked_for:08x}, and would be written at 0x{load_address:08x}"
     return RedFlag(Word.ADDRESS, f"the image of {name} seems to be linked for {addresses}; {accepted}")
 
 
 def container_flag(name: str, why: str) -> RedFlag:
-    """Flag a release whose container cannot be read, or does not fit the chip id of its product."""
+    """Flag a release whose container is unreadable or does not match the chip id of the product."""
     return RedFlag(Word.CONTAINER, f"no bench and no gateway would install {name}: {why}")
 
 
@@ -172,7 +172,7 @@ def _of_time(proposal: Proposal, view: ChainView, *, now: int) -> Iterator[RedFl
 
 
 def _blame_age(flags: list[RedFlag], proposal: Proposal, view: ChainView) -> list[RedFlag]:
-    """If the chain view is older than the proposal, replace the flags of missing records by one flag."""
+    """Replace all flags about missing records by one flag: the chain view is older than the proposal."""
     lacking = [flag for flag in flags if flag.is_absence]
     if not lacking:
         return flags
@@ -183,7 +183,7 @@ def _blame_age(flags: list[RedFlag], proposal: Proposal, view: ChainView) -> lis
 
 
 def _of_nonce(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
-    """Flag a used nonce, and a nonce that must wait for an earlier nonce without a proposal in the folder."""
+    """Flag a used nonce, and an earlier unused nonce for which the folder does not contain a proposal."""
     nonces = f"the proposal has nonce {proposal.nonce}, and the Safe's next nonce is {view.safe.nonce}"
     if proposal.nonce < view.safe.nonce:
         yield RedFlag(Word.NONCE, f"{nonces}: this or another proposal was executed already")

@@ -1,7 +1,7 @@
 """Finds red flags in calls to Producers, IdentityRegistry and DeviceRegistry. Pure.
 
-The flags depend on records of these contracts (`blockota.approval.registry_records`), and on the contracts of a
-producer that a call admits.
+The flags depend on records of these contracts (`blockota.approval.registry_records`). For a call that admits a
+producer, the flags also depend on the producer's own contracts.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def registry_flags(call: KnownCall | None, view: ChainView) -> list[RedFlag]:
 
 
 def open_questions(call: KnownCall | None, view: ChainView) -> list[Question]:
-    """Return the questions about a call to which the chain view has no answer.
+    """Return the questions about a call that the chain view cannot answer.
 
     The answer to a question can lead to further questions.
     """
@@ -49,7 +49,7 @@ def open_questions(call: KnownCall | None, view: ChainView) -> list[Question]:
 
 
 def registry_changes(call: KnownCall | None, view: ChainView) -> str:
-    """Describe the present record that a call to a registry changes; empty for other calls."""
+    """Describe the present state of the record that a call to a registry would change; empty for other calls."""
     return record_today(call, view, _Answers(view))
 
 

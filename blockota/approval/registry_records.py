@@ -1,7 +1,7 @@
-"""The records of Producers, IdentityRegistry and DeviceRegistry that a review needs, and their contents in words. Pure.
+"""Reads records of Producers, IdentityRegistry and DeviceRegistry for a review, and describes them in words. Pure.
 
-A review requests a record by a `Question`. A chain view contains the answers to the questions. The program that makes
-the chain view sends all open questions to the chain until no question is open.
+A review asks for a record with a `Question`, and the chain view contains the answer. The program that creates the chain
+view calls the contracts until each question has an answer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from blockota.model.release import show_time
 
 @dataclass(frozen=True)
 class Question:
-    """A call of a getter on which a review depends.
+    """A getter call whose result a review needs.
 
     Attributes:
         address: address of the called contract.
@@ -41,7 +41,7 @@ class Question:
     def decode(self, result: bytes) -> Any:
         """Decode the result of the getter.
 
-        Returns None if the called contract does not have the expected type.
+        Returns None if the result cannot be decoded, for example because another contract is at the address.
         """
         try:
             return interface(self.contract).decode_result(self.getter, result)
@@ -59,7 +59,7 @@ def registry_question(view: ChainView, contract: str, getter: str, *arguments: A
 
 
 def record_today(call: KnownCall | None, view: ChainView, ask: Ask) -> str:
-    """Describe the present record that a call is to change; empty if the call is not about a record.
+    """Describe the present state of the record that a call would change; empty if the call changes no record.
 
     Args:
         call: the call.

@@ -39,7 +39,7 @@ class SafeTransaction:
         safe_tx_gas: gas limit of the call if `gas_price` is not 0; otherwise the call gets all remaining gas. If
             `safe_tx_gas` or `gas_price` is not 0, a failed call uses up the nonce. If both are 0, a failed call
             reverts the whole transaction.
-        base_gas: gas for work outside the call; the Safe also refunds this gas.
+        base_gas: gas for the work outside the call. The Safe refunds it in addition to the gas of the call.
         gas_price: amount of wei or tokens that the Safe refunds to the executor per unit of gas; 0 means no refund.
         gas_token: address of the token in which the refund is paid; `ZERO_ADDRESS` means ether.
         refund_receiver: address that receives the refund; `ZERO_ADDRESS` means the executor.
@@ -86,7 +86,10 @@ class SafeTransaction:
 
     @property
     def eth_sign_signable(self) -> SignableMessage:
-        """The hash as a personal message (EIP-191 version 0x45), whose signature a Safe accepts if v is 31 or 32."""
+        """The hash as a personal message (EIP-191 version 0x45).
+
+        A Safe accepts a signature of this message with v = 31 or 32.
+        """
         from eth_account.messages import encode_defunct
 
         return encode_defunct(self.safe_tx_hash)

@@ -2,7 +2,7 @@
 
 An owner signs two messages: the Safe transaction, and the text message with reason, proposer and expiry
 (`Proposal.text_signable`). The Safe checks only the signature of the transaction, and other tools do not sign the text
-message. Without a signature of the text message, reason, proposer and expiry can be changed later. A signature of the
+message. If the text message is not signed, reason, proposer and expiry can be changed later. A signature of the
 transaction alone therefore counts only if the executor accepts an unsigned text (`waive_text`).
 
 The rules for v come from ``checkNSignatures`` in ``Safe.sol`` (Safe smart account 1.5). If v is 27 or 28, the owner
@@ -61,7 +61,7 @@ class Signature:
 
     @property
     def counts(self) -> bool:
-        """Whether the signature counts towards the threshold if it is valid."""
+        """Whether a valid signature counts towards the threshold: its text is signed, or the text may be unsigned."""
         return bool(self.text_signature) or self.text_waived
 
     @property
@@ -70,7 +70,10 @@ class Signature:
         return len(self.signature) == _SIZE and self.signature[-1] in _ETH_SIGN
 
     def as_fields(self) -> dict[str, str | None]:
-        """The JSON object of the signature in a signature file, which has the hashes of the proposal only once."""
+        """The signature's JSON object in a signature file.
+
+        It omits the proposal's hashes, which the file contains once.
+        """
         return {
             "signer": self.signer,
             "signature": "0x" + self.signature.hex(),
@@ -85,7 +88,7 @@ def sign(proposal: Proposal, account: BaseAccount) -> Signature:
 
 
 def waive_text(signatures: Iterable[Signature]) -> list[Signature]:
-    """Return copies of the signatures in which an unsigned text message is marked as accepted."""
+    """Copy the signatures, and mark in each copy that the executor accepts an unsigned text message."""
     return [replace(signature, text_waived=True) for signature in signatures]
 
 
@@ -293,7 +296,7 @@ def _unsupported(signature: bytes) -> str:
 
 
 def _recover_safe(proposal: Proposal, signature: bytes) -> str:
-    """Return who signed the Safe transaction, by the rules of ``checkNSignatures``; empty for an invalid signature."""
+    """Recover the address that signed the Safe transaction (``checkNSignatures``); empty for an invalid signature."""
     if len(signature) != _SIZE:
         return ""
     if signature[-1] in _ETH_SIGN:

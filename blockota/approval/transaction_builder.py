@@ -171,7 +171,7 @@ def _read(fields: Mapping[str, Any]) -> BuilderTransaction:
 def _any_address(fields: Mapping[str, Any], name: str) -> str:
     """Return an address.
 
-    An address in mixed case must have a correct checksum. An address in a single case has no checksum.
+    If the address has upper-case and lower-case letters, its EIP-55 checksum must be correct.
     """
     value = text(fields, name)
     digits = value.removeprefix("0x")
