@@ -34,7 +34,7 @@ class ContractEvent:
 
     Attributes:
         name: ``ReleasePublished``, ``ReleaseRevoked``, ``OemPaired``, ``OemUnpaired``, ``MinimumVersionRaised``,
-            ``Paused``, ``Unpaused``, or the event of a change of the contract's owner.
+            ``Paused``, ``Unpaused``, or an event about a change of the contract's owner.
         product: name of the product; empty if the event concerns the whole contract.
         version: version of the release, or the new floor (minimum version); None if the event has no version.
         block_number: number of the block with the event.
@@ -104,8 +104,8 @@ class BlockOTAContract(OwnedContract):
         """Yield all releases of a product, newest first. The contract is read page by page.
 
         Raises:
-            RefusedError: the versions do not decrease from release to release, so a dishonest node could send endless
-                pages.
+            RefusedError: the versions do not decrease from release to release. Without this check, a dishonest node
+                could send endless pages.
         """
         start: Version | None = None
         before: Version | None = None
@@ -188,12 +188,12 @@ class BlockOTAContract(OwnedContract):
         return self._pages("products", _product, block=block)
 
     def owner_and_paused(self) -> tuple[str, bool]:
-        """Return the contract's owner, and whether the owner stopped all releases, in one request."""
+        """Return the contract's owner, and whether the contract is paused, in one request."""
         owner, paused = self._ask_all([("owner", ()), ("paused", ())])
         return str(owner), bool(paused)
 
     def is_paused(self, *, block: int | None = None) -> bool:
-        """Whether the owner stopped all releases."""
+        """Whether the contract is paused, which stops all releases."""
         return bool(self._ask("paused", block=block))
 
     def pause(self, account: BaseAccount) -> Receipt:
@@ -205,11 +205,11 @@ class BlockOTAContract(OwnedContract):
         return self._send(account, "pause")
 
     def find_poor(self, owners: Sequence[str]) -> tuple[int, dict[str, int]]:
-        """Find the owners of the vendor's Safe who cannot pay for a pause from their balance.
+        """Find the owners of the vendor's Safe whose balance does not cover the cost of a pause.
 
         Returns:
-            The maximum cost of a pause at the current fees, and the balance of each owner whose balance is lower than
-            this cost. All amounts are in wei.
+            The maximum cost of a pause at the current fees, and a dict from owner to balance. The dict contains only
+            balances below this cost. All amounts are in wei.
 
         Raises:
             RefusedError: the contract is already paused, or the fees exceed the limit.
@@ -240,7 +240,7 @@ class BlockOTAContract(OwnedContract):
         Args:
             release: the release.
             block: the last block to search; None means the newest block.
-            in_parts: whether to split a range of blocks that the node refuses as too large.
+            in_parts: whether to search in smaller ranges of blocks if the node refuses the whole range as too large.
 
         Raises:
             ChainError: the node is out of reach, or no longer has the events.
@@ -253,9 +253,9 @@ class BlockOTAContract(OwnedContract):
         return None
 
     def _newest_active(self, product: str, head: BlockHead) -> Release | None:
-        """Find the newest release that is in effect at a block.
+        """Find the newest active release whose activation time is not after the time of a block.
 
-        If no release is in effect yet, return the newest release.
+        If the activation time of each release is later, return the newest release.
         """
         newest = self.latest(product, block=head.number)
         if newest is None or newest.active_from <= head.time:
@@ -404,13 +404,13 @@ def _release_argument(release: Release) -> dict[str, Any]:
 
 
 def argument_release(argument: Mapping[str, Any]) -> Release | None:
-    """Return the release in an argument of ``publish``. Its chip id is 0, because the argument has no chip id.
+    """Return the release in an argument of ``publish``. The argument lacks the chip id, so the release has chip id 0.
 
     Args:
         argument: the argument, decoded by `Interface.decode_call`.
 
     Returns:
-        The release; None if the release's version is 0, which the contract refuses.
+        The release; None for version 0, because the contract refuses version 0.
     """
     return _release({**argument, "chipId": 0, "status": Status.ACTIVE.value, "previous": 0})
 

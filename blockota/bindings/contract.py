@@ -40,7 +40,7 @@ def status_of(kind: type[Status], number: int, *, of: str, setting: str) -> Stat
 
 @contextmanager
 def refusals_in_words() -> Iterator[None]:
-    """Translate revert data into error messages while the ``with`` block runs."""
+    """Translate the revert data of an error in the ``with`` block into an error message."""
     try:
         yield
     except RevertedError as error:
@@ -70,7 +70,7 @@ class Contract:
     Args:
         chain: the chain with the contract.
         address: address of the contract.
-        first_block: a block before which the contract has no events, such as the block of its deployment.
+        first_block: number of the first block to search for events, such as the block of the contract's deployment.
     """
 
     NAME: ClassVar[str]
@@ -136,7 +136,7 @@ class OwnedContract(Contract):
 
 
 def registry_at(chain: Chain, setting: str, address: str) -> OwnedContract:
-    """Return a binding with only the functions of `OwnedContract`, for a contract of `REGISTRIES`."""
+    """Bind a contract of `REGISTRIES` with only the functions of `OwnedContract`."""
     names = {"NAME": REGISTRIES[setting], "SETTING": setting}
     registry: OwnedContract = type("Registry", (OwnedContract,), names)(chain, address)
     return registry

@@ -82,7 +82,7 @@ class DevicesContract(OwnedContract):
         return found
 
     def block_count(self, *, block: int | None = None) -> int:
-        """Return how many blocks of 256 device numbers were allocated to sites. The first block has the number 1."""
+        """Return the number of blocks of 256 device numbers that were allocated to sites. Blocks are counted from 1."""
         return int(self._ask("blockCount", block=block))
 
     def devices(self, *, block: int | None = None) -> Iterator[Device]:
@@ -117,11 +117,11 @@ class DevicesContract(OwnedContract):
         return bytes(self._ask("record", key, block=block))
 
     def query(self, key: str) -> str:
-        """Return IOTRegistry's answer to the query for a registrant, a spec or a thing, as JSON.
+        """Return the record of a registrant, a spec or a thing as JSON, in the form of IOTRegistry's query answers.
 
         Args:
             key: the key of the record: ``RegistrantPubkey:<hex>``, ``Spec:<name>``, ``Thing:<nonce in hex>`` or
-                ``Alias:<alias>``. For an alias, the answer is about the thing with this alias.
+                ``Alias:<alias>``. An alias selects the thing with this alias.
 
         Raises:
             UsageError: the key does not begin with one of these prefixes.
@@ -151,7 +151,7 @@ class DevicesContract(OwnedContract):
         return _batch(record) if record["count"] else None
 
     def known_to_import(self, things: Sequence[ThingTransaction]) -> Known:
-        """Read which registrants, specs, nonces and aliases of an IOTRegistry file are already registered."""
+        """Read all registrants and specs, and the nonces and aliases of an IOTRegistry file that are registered."""
         aliases = list(dict.fromkeys(alias for one in things for alias in one.aliases))
         taken = dict(zip(aliases, self._ask_many("numberOf", [(alias,) for alias in aliases]), strict=True))
         keys = [(f"Thing:{one.nonce.hex()}",) for one in things]
@@ -198,11 +198,11 @@ class DevicesContract(OwnedContract):
         return self._pages("specs", _spec, block=block)
 
     def updates(self, spec: Spec, *, block: int | None = None) -> list[SpecUpdate]:
-        """Return the spec's list of products that may update its devices, including ended entries."""
+        """Return the products that may update the devices of a spec, including products whose permission has ended."""
         return self._pages("updates", _update, spec.hash, block=block)
 
     def allows(self, spec: bytes, chain_id: int, contract: str, product: str) -> bool:
-        """Whether a spec's list allows a product to update the spec's devices. `spec` is the hash of the spec."""
+        """Whether a product may update the devices of a spec. `spec` is the hash of the spec."""
         return bool(self._ask("allows", spec, chain_id, contract, product_key(product)))
 
     def site(self, uuid: UUID, *, block: int | None = None) -> Site | None:
@@ -277,7 +277,7 @@ class DevicesContract(OwnedContract):
 
 
 def change_arguments(number: int, *, to: str = "", reason: str = "") -> tuple[Any, ...]:
-    """Return the arguments of ``transfer`` if `to` is given, of ``ban`` if `reason` is given, otherwise of ``unban``.
+    """Return the arguments of ``transfer`` (with `to`), of ``ban`` (with `reason`) or of ``unban`` (with neither).
 
     Raises:
         UsageError: the registrant's name or the reason is too long, or not printable ASCII.
@@ -288,7 +288,7 @@ def change_arguments(number: int, *, to: str = "", reason: str = "") -> tuple[An
 
 
 def import_call(things: Sequence[tuple[Registration, bytes]]) -> bytes:
-    """Return the calldata by which the city imports things of IOTRegistry, each with its original signature."""
+    """Return the calldata that imports things of IOTRegistry with their original signatures."""
     arguments = [{"thing": one.as_argument(), "signature": signature} for one, signature in things]
     return interface(DevicesContract.NAME).encode_call("importThings", arguments)
 
@@ -332,7 +332,7 @@ def _batch(record: Mapping[str, Any]) -> Batch:
 
 
 def _fills_block(batch: Batch, start: int) -> bool:
-    """Whether all numbers of the block that begins at `start` belong to a batch."""
+    """Whether a batch contains the whole block of device numbers that begins at `start`."""
     return batch.first <= start and start + BLOCK <= batch.first + batch.count
 
 

@@ -28,7 +28,7 @@ class IdentitiesContract(OwnedContract):
         return _identity(self._ask("identity", uuid.bytes, block=block))
 
     def identity_of(self, account: str, *, block: int | None = None) -> Identity | None:
-        """Return the identity to which an account belongs or belonged; None if there is no such identity."""
+        """Return the identity that uses an account now or used it before; None if no identity ever used the account."""
         return _identity(self._ask("identityOf", account, block=block))
 
     def known_identity(self, name: UUID | str) -> Identity:

@@ -85,8 +85,8 @@ class OrdersContract(Contract):
     def orders(self) -> list[Order]:
         """Read all orders from the contract's events, sorted by number, with their status at the newest block.
 
-        The contract stores only the newest order of a group for a product. An order can be replaced only after it was
-        cancelled, has expired, or is void.
+        For each group and product, the contract stores only the newest order. A new order is possible only after the
+        previous order was cancelled, expired or became void.
         """
         head = self.chain.head()
         events = self.chain.logs(self.address, [], from_block=self.first_block, to_block=head.number)

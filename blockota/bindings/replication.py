@@ -44,7 +44,7 @@ class ReplicationContract(Contract):
         return {found.number: found for record in records if (found := _agreement(record))}
 
     def shallow(self, agreements: Iterable[Agreement], *, block: int) -> list[int]:
-        """Return the numbers of agreements that did not exist at an earlier block, or had other terms at that block."""
+        """Return the numbers of agreements that are new, or whose terms changed, since an earlier block."""
         wanted = list(agreements)
         before = self.agreements_of((one.number for one in wanted), block=block)
         return [one.number for one in wanted if one.number not in before or not one.has_terms_of(before[one.number])]
@@ -87,7 +87,7 @@ class ReplicationContract(Contract):
         return self._send(account, "announce", *_release_named(agreement), uri)
 
     def is_announcing(self, agreement: Agreement, *, uri: str) -> bool:
-        """Whether the journal has a pending announcement of the URL, which `announce` would continue."""
+        """Whether an announcement of the URL is pending in the journal; `announce` then continues the announcement."""
         data = interface(self.NAME).encode_call("announce", *_release_named(agreement), uri)
         return self.chain.is_sending(agreement.broker, data, to=self.address)
 
@@ -97,11 +97,10 @@ class ReplicationContract(Contract):
 
 
 def decision_call(decision: str, *agreements: Agreement) -> bytes:
-    """Return the calldata by which the vendor decides on one agreement, or accepts several.
+    """Return the calldata of the vendor's decision on one agreement, or of the acceptance of several agreements.
 
-    The calldata contains all terms of the agreements. After a reorganisation, an agreement's number can belong to
-    another broker's proposal. The contract refuses a call whose terms differ from the terms of the agreement with this
-    number.
+    The calldata contains the number and the terms of each agreement, because a reorganisation can give the number to
+    another broker's proposal. The contract refuses the call if the terms of the numbered agreement differ.
 
     Args:
         decision: accept, decline or terminate; only accept allows several agreements.

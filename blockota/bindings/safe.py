@@ -115,13 +115,16 @@ def execute(
 
 
 def executed_hashes(chain: Chain, safe: str, *, from_block: int) -> frozenset[bytes]:
-    """Return the safeTxHash of every proposal that a Safe executed. Safe 1.4 and newer index the hash in the event."""
+    """Return the safeTxHash of every proposal that a Safe executed.
+
+    In events of Safe 1.4 and newer, the hash is a topic.
+    """
     found = chain.logs(safe, [_SUCCESS], from_block=from_block)
     return frozenset(log.topics[1] if log.topics[1:] else log.data[:32] for log in found)
 
 
 def rehearse(chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature]) -> Rehearsal:
-    """Simulate a proposal's call, and the whole execution if signatures and nonce suffice for an execution.
+    """Simulate a proposal's call. With enough signatures and the Safe's next nonce, also simulate the execution.
 
     Raises:
         ProposalError: the proposal is for another chain, or a signature is not valid.
@@ -161,7 +164,7 @@ def _try_call(chain: Chain, proposal: Proposal) -> bool:
 
 
 def _try_execution(chain: Chain, proposal: Proposal, *, call: bytes, sender: str) -> None:
-    """Simulate the whole execution. With safeTxGas or a gas price, the Safe returns false if its call fails."""
+    """Simulate the whole execution. If safeTxGas or a gas price is set, the Safe returns false for a failed call."""
     if not int.from_bytes(chain.call(proposal.safe, call, sender=sender)):
         raise ContractRefusalError(
             "the Safe's call would fail",
@@ -180,10 +183,10 @@ def _check_chain(proposal: Proposal, chain: Chain) -> None:
 
 
 def _check_success(receipt: Receipt, proposal: Proposal) -> None:
-    """Report a failed call. With safeTxGas or a gas price, the Safe uses up the nonce even if the call fails.
+    """Report a failed call. If safeTxGas or a gas price is set, a failed call uses up the Safe's nonce.
 
-    For a failed call, the Safe emits an event with the proposal's safeTxHash, which Safe 1.4 and newer index. The
-    safeTxHash is compared, because the called contract may emit an event of the same kind.
+    For a failed call, the Safe emits an event with the proposal's safeTxHash. The function compares this hash, because
+    the called contract can emit an event of the same kind.
     """
     if any(
         log.topics[:1] == (_FAILURE,) and proposal.safe_tx_hash in b"".join(log.topics[1:]) + log.data

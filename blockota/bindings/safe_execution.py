@@ -66,7 +66,7 @@ def read_execution(sent: TransactionCall, receipt: Receipt) -> SafeExecution | N
 
 
 def _signer(signed: bytes, signature: bytes) -> str:
-    """Return the account that made a signature; empty if the signature was not made with a key."""
+    """Recover the account that made a signature; empty if the signature was not made with a private key."""
     from eth_keys.datatypes import Signature as KeySignature
     from eth_keys.exceptions import BadSignature
     from eth_utils.exceptions import ValidationError

@@ -1,8 +1,8 @@
 """Read from the chain which releases may be served.
 
 A vendor may serve all its releases; a broker may serve the releases of its agreements. All data is read at one
-confirmed block, so a right to serve begins only when a reorganisation has become unlikely. If a reorganisation still
-removes a release or an agreement, the right to serve ends at the next read.
+confirmed block, because a reorganisation of a confirmed block is unlikely. If a reorganisation nevertheless removes a
+release or an agreement, the right to serve ends at the next read.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ class Reading:
     """The releases that may be served at one block, each with its conditions.
 
     Attributes:
-        time: the newest block's time in Unix seconds, with which a repository compares the expiry of agreements.
+        time: time of the newest block, in Unix seconds. A repository compares the expiry of agreements with this time.
         claims: the releases, with the conditions under which each may be served.
         manifests_known: whether the node returned the events with the content addresses of the manifests.
         block: number of the confirmed block that was read.
-        block_time: the confirmed block's time in Unix seconds, with which a broker compares the expiry of agreements.
-        reorganised_from: the first block that may have been replaced since the last read; None without a
-            reorganisation.
+        block_time: time of the confirmed block, in Unix seconds. A broker compares the expiry of agreements with this
+            time.
+        reorganised_from: number of the first block that a reorganisation since the last read may have replaced; None
+            without a reorganisation.
         agreements: all agreements of the replication contract, including those of other brokers; empty for a vendor.
     """
 
@@ -49,8 +50,8 @@ class RightsReader:
     Args:
         contract: the vendor's contract.
         follower: follows the chain of the contracts.
-        replication: the contract with the replication agreements. With None, all releases of the vendor are read, with
-            or without an agreement.
+        replication: the contract with the replication agreements. If None, agreements are ignored, and all releases of
+            the vendor are read.
         broker: address of the broker whose agreements are read; unused without `replication`.
     """
 
@@ -71,8 +72,8 @@ class RightsReader:
         """Read the claims at the newest confirmed block.
 
         Args:
-            acknowledge: whether to mark a reorganisation as handled. A caller that stores results of earlier reads
-                passes False, corrects the stored results, and then calls `Follower.acknowledge`.
+            acknowledge: whether to mark a reorganisation as handled. A caller that stores the results of earlier reads
+                passes False. After correcting the stored results, this caller calls `Follower.acknowledge`.
 
         Raises:
             ChainError: the node is out of reach or lags behind, or the chain was reorganised during the read.

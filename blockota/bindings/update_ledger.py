@@ -109,9 +109,10 @@ class UpdateLedgerContract(Contract):
         return found
 
     def suspected_size(self, keeper: UUID, device: int, release: bytes) -> int:
-        """Return the size of a log at its newest suspicion about a device and a release; 0 without such a suspicion.
+        """Return the size that a log had at its newest suspicion about a device and a release; 0 without a suspicion.
 
-        If the log is not suspended now, an Administrator has already decided on the entries below this size.
+        If the log is not suspended now, an Administrator has already decided on all entries with an index below this
+        size.
         """
         return int(self._ask("suspectedSize", keeper.bytes, device, release))
 
@@ -125,8 +126,7 @@ class UpdateLedgerContract(Contract):
 
         Args:
             release: the release.
-            blocks: the quantity of blocks of device numbers that are allocated to sites
-                (`DevicesContract.block_count`).
+            blocks: the number of allocated blocks of device numbers (`DevicesContract.block_count`).
             block: the chain's block at which the contract is read; None means the newest block.
         """
         starts = range(1, blocks + 1, _WORDS_AT_ONCE)
@@ -168,7 +168,7 @@ class UpdateLedgerContract(Contract):
         return self._send(account, "anchorInstalls", growth.size, growth.root, list(growth.proof), installs)
 
     def suspect(self, account: BaseAccount, keeper: UUID, first: ProvenEntry, second: ProvenEntry) -> Receipt:
-        """Suspend a log; the evidence is two of its install entries for one device and one release.
+        """Suspend a log. The evidence is two install entries of the log for the same device and release.
 
         Any account may do this.
 
