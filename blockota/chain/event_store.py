@@ -77,7 +77,7 @@ class EventStore:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the database. A thread that uses the store later gets a StoreError."""
+        """Close the database. Any later use of the store raises a StoreError."""
         self._file.close()
 
     def blocks(self) -> dict[int, bytes]:
@@ -91,11 +91,11 @@ class EventStore:
             _forget_old_blocks(database)
 
     def next_block(self, contract: str, *, first_block: int) -> int:
-        """Return the first block whose events of a contract are not stored yet.
+        """Return the number of the first block for which the store does not have a contract's events yet.
 
         Args:
             contract: the contract's address.
-            first_block: the block from which the contract's events are wanted.
+            first_block: the first block whose events the caller needs.
         """
         found = self._file.execute(
             "SELECT next_block FROM followed_contracts WHERE address = ? AND first_block <= ?",
@@ -104,9 +104,9 @@ class EventStore:
         return max(found[0][0], first_block) if found else first_block
 
     def append(self, contracts: Sequence[str], first: int, last: int, logs: Sequence[Log]) -> None:
-        """Store all events of contracts in the blocks `first` to `last`, with the hashes of the events' blocks.
+        """Store the events of contracts in the blocks `first` to `last`, and the hash of each block with an event.
 
-        Events of blocks from `first` on that were stored before are replaced.
+        The new events replace all stored events of these contracts in block `first` and later blocks.
         """
         with self._file.transaction() as database:
             numbers = {one.lower(): _follow(database, one, first=first, last=last) for one in contracts}
@@ -118,7 +118,7 @@ class EventStore:
             _forget_old_blocks(database)
 
     def events(self, contracts: Iterable[str], *, first_block: int = 0) -> Iterator[Log]:
-        """Yield the stored events of contracts from a block on, in the order of the chain."""
+        """Yield the stored events of contracts, oldest first, beginning with the block `first_block`."""
         wanted = {_raw(one) for one in contracts}
         numbers = self._file.execute("SELECT id, address FROM followed_contracts")
         names = {number: to_checksum_address(address) for number, address in numbers if address in wanted}

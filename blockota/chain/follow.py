@@ -47,8 +47,8 @@ class Position:
     Attributes:
         block: the newest confirmed block. Contracts are read at the number of this block.
         newest: the newest block. Its time counts as the chain's current time.
-        reorganised_from: the first block that may have been replaced since the last call of `Follower.acknowledge`,
-            even if that call was in an earlier process. None without a reorganisation.
+        reorganised_from: the first block that a reorganisation may have replaced since the last call of
+            `Follower.acknowledge`; None without a reorganisation. With a file as store, the value survives a restart.
     """
 
     block: BlockHead
@@ -142,8 +142,8 @@ class Follower:
         """Verify that the confirmed block was not replaced while contracts were read at its number.
 
         Raises:
-            ChainError: the node is out of reach, or the block was replaced. Values that were read at a replaced block
-                are void.
+            ChainError: the node is out of reach, or the block was replaced. The caller must discard the values that it
+                read at the replaced block.
         """
         block = self._reached().block
         if not self._node.has_block(block.number, block.hash):
@@ -151,13 +151,14 @@ class Follower:
             raise reorganised()
 
     def acknowledge(self) -> None:
-        """Record that the caller has discarded everything that the last reorganisation replaced."""
+        """Record that the caller has discarded all data from the blocks that the last reorganisation replaced."""
         self._store.acknowledge()
 
     def _read(self, contracts: Sequence[str], first: int) -> Iterator[Log]:
-        """Read and yield the events of contracts from a block up to the confirmed block, and store them range by range.
+        """Read, store and yield the events of contracts up to the confirmed block, one range of blocks at a time.
 
-        While one range is stored, the next range is requested. Storing and requesting a range take about the same time.
+        The next range is requested while the last range is stored, because a request takes about as long as the
+        storing.
         """
         last = self._reached().block.number
         if first > last:

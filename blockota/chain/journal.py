@@ -135,7 +135,7 @@ class Journal:
         return sorted(found, key=lambda entry: (entry.sender, entry.newest.nonce))
 
     def find(self, transaction: str) -> SentTransaction:
-        """Find the entry with an attempt of a given hash.
+        """Find the entry of a transaction by the hash of any of its attempts.
 
         Raises:
             UsageError: the journal has no attempt with this hash.

@@ -227,8 +227,8 @@ def project_folders() -> list[Path]:
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that is currently free.
 
-    Operating systems assign ports above 32,000 to programs that ask for any port. Such a port could be assigned to
-    another program before the caller uses it.
+    The port is at most 32,000. Operating systems assign higher ports to programs that ask for any port, so another
+    program could get a higher port before the caller uses it.
 
     Raises:
         UsageError: no port is free.

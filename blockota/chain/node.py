@@ -119,7 +119,8 @@ class Node:
     def check_unchanged(self, block: BlockHead) -> None:
         """Verify that a block is still on the chain, after contracts were read at its number.
 
-        A read names only the block's number, and after a reorganisation another block has this number.
+        A contract call identifies its block only by the number. After a reorganisation, a different block has this
+        number.
 
         Raises:
             ChainError: the node is out of reach, or the block was replaced. The values that were read at the block's
@@ -230,7 +231,7 @@ class Node:
         return self._logs(wanted, first, last=middle) + self._logs(wanted, middle + 1, last=last)
 
     def market(self) -> Market:
-        """Read the current gas price; if the gas price is not low, also read the usual price of the last blocks."""
+        """Read the current gas price, and also the median price of the last blocks if the current price is not low."""
         with self._translated():
             return self._market(*self._endpoint.request_each(_MARKET))
 

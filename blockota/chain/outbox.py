@@ -32,7 +32,7 @@ _FIRST_PAUSE, _LAST_PAUSE, _PAUSE_GROWTH = 0.05, 2.0, 1.5
 
 
 class TransactionState(Enum):
-    """The state of a transaction. The value of a state is text for people; programs use the name of the state."""
+    """The state of a transaction. Programs use a state's name; its value is for display."""
 
     CONFIRMED = "confirmed"
     REVERTED = "reverted"
@@ -104,7 +104,7 @@ class Sending:
         max_fee: the maximum fee for a unit of gas, in wei; None limits the fee by the usual price of the last blocks.
         journal: the folder of the journal; None means that no journal is kept.
         purpose: the command that sends the transaction, recorded in the journal.
-        timeout: the maximum time without progress of a transaction, in seconds.
+        timeout: the number of seconds after which a transaction without progress counts as failed to confirm.
         outage: the maximum time for which the node may be out of reach during the wait, in seconds.
         max_cost: the maximum cost of a transaction, in wei.
         note: called with a sentence for each state in which a transaction waits.
@@ -240,7 +240,7 @@ class Chain(Node):
         return self._outside_blocks(entry, head=head)
 
     def _outside_blocks(self, entry: SentTransaction, *, head: int) -> Situation:
-        """Determine the state of a transaction that is not in a block, and that has the account's next nonce."""
+        """Determine the state of a transaction that has its account's next nonce, and that is not in a block."""
         # (3) Does it offer enough? A fee below the base fee is not accepted now, even if the node has the transaction.
         least, limit = self.market().least, entry.newest.fees.limit
         if least > limit:
@@ -273,7 +273,7 @@ class Chain(Node):
         )
 
     def _overtaken(self, entry: SentTransaction, *, head: int) -> Situation:
-        """Determine the state of a transaction whose nonce was used by some transaction in a block."""
+        """Determine the state of a transaction if a block already includes a transaction with its nonce."""
         if receipt := self._receipt_of(entry):
             return self._in_block(receipt, head=head)
         # Receipts can lag behind nonces, most of all if several nodes share one name. Another transaction counts as a
@@ -357,7 +357,10 @@ class Chain(Node):
         return entry
 
     def _submit(self, signed: SignedTransaction) -> str:
-        """Submit a transaction. Returns the reason for a rejection; empty if accepted or if the response was lost."""
+        """Submit a transaction, and return why the node rejected it.
+
+        Returns an empty text if the node accepted the transaction, or if the response was lost.
+        """
         try:
             rejection = self.submit(signed.raw)
             return "" if rejection and self.knows(signed.hash) else rejection
@@ -440,7 +443,7 @@ class Chain(Node):
 
 
 class _Wait:
-    """Limits the wait for one transaction, and creates the error for a wait that takes too long."""
+    """The wait for one transaction, with its timeouts and the errors that they cause."""
 
     def __init__(self, entry: SentTransaction, sending: Sending, *, is_journalled: bool) -> None:
         self._entry, self._sending, self._is_journalled = entry, sending, is_journalled
@@ -474,7 +477,7 @@ class _Wait:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Let Ctrl-C report the pending transaction."""
+        """Add the hash of the pending transaction to the KeyboardInterrupt if Ctrl-C interrupts the ``with`` block."""
         try:
             yield
         except KeyboardInterrupt as error:

@@ -78,8 +78,8 @@ _END: ContextVar[float] = ContextVar("end", default=math.inf)
 def answered_within(seconds: float) -> Iterator[None]:
     """Limit the time of this thread's requests in the ``with`` block. A request that takes longer raises a ChainError.
 
-    Connecting and waiting for the response may each use all of the remaining time. The resolution of a host name is not
-    limited.
+    The connection attempt and the wait for the response each have the remaining time as their timeout. The resolution
+    of a host name has no timeout.
 
     Args:
         seconds: the maximum time for all requests in the ``with`` block together.
@@ -192,7 +192,10 @@ class RpcEndpoint:
                 yield from answers
 
     def _ask(self, method: str, parameters: Sequence[Any]) -> Any:
-        """Call a method. Returns the result, or the RpcError of a permanent refusal; raises a temporary refusal."""
+        """Call a method, and return its result or the RpcError of a permanent refusal.
+
+        Raises the RpcError of a temporary refusal, so that the caller repeats the request.
+        """
         return _attempt(lambda: _result(self._post(_request(1, method, parameters)), self._private))
 
     def _batch(self, questions: Sequence[Question]) -> list[Any] | None:
@@ -216,7 +219,7 @@ class RpcEndpoint:
         return [_attempt(functools.partial(_result, answer, self._private)) for answer in ordered]
 
     def _with_retries(self, ask: Callable[[], Result]) -> Result:
-        """Make a request, and repeat it after growing pauses while it fails temporarily."""
+        """Make a request, and after each temporary failure wait a little longer and repeat the request."""
         for pause in PAUSES:
             try:
                 return ask()
@@ -309,7 +312,7 @@ class RpcEndpoint:
 
 
 def required(answer: Any) -> Any:
-    """Return an answer of `RpcEndpoint.request_each`, or raise it if it is an `RpcError`."""
+    """Return one result of `RpcEndpoint.request_each`, or raise the result if it is an `RpcError`."""
     if isinstance(answer, RpcError):
         raise answer
     return answer

@@ -81,7 +81,7 @@ class Market:
 
     @property
     def is_ordinary(self) -> bool:
-        """Whether the price is so low that a comparison with the usual price is not needed."""
+        """Whether the price is low enough to be accepted without a comparison with the usual price."""
         if self.base_fee is None:
             return self.tip <= _LOW_BASE_FEE
         return self.base_fee <= _LOW_BASE_FEE and self.tip <= _LOW_TIP
