@@ -143,7 +143,7 @@ def check_device_key(device: int, key: bytes, versions: Sequence[DeviceVersion])
         versions: all versions of the device in the registry, the current version first.
 
     Returns:
-        A remark if the device now has a key other than the trusted key; empty if the trusted key is the current key.
+        A remark if the device has replaced the trusted key by a newer key; empty if the trusted key is the current key.
 
     Raises:
         RefusedError: the device never had this key.
@@ -159,7 +159,7 @@ def check_device_key(device: int, key: bytes, versions: Sequence[DeviceVersion])
 
 
 def find_anchor(reader: LogReader, proof: EntryProof, keeper: UUID, ledger: UpdateLedgerContract) -> Anchor | None:
-    """Find the first anchor that covers an entry; None if the entry is not anchored yet.
+    """Find the oldest anchor of a tree that includes an entry; None if the entry is not anchored yet.
 
     Args:
         reader: the log.

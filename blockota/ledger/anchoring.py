@@ -25,7 +25,7 @@ class PlannedAnchor:
     Attributes:
         keeper: the identity that keeps the log.
         anchored: the tree that is anchored now.
-        growth: the tree to anchor, with its consistency proof; None if the log has not reached the next size to anchor.
+        growth: the larger tree to anchor, with its consistency proof; None if the log has too few new entries.
     """
 
     keeper: UUID
@@ -43,7 +43,8 @@ def plan_anchor(
         account: the address of the account of the log's keeper.
         ledger: the contract with the anchors.
         identities: the registry of the keepers of logs.
-        every: the size to anchor is a multiple of this number. With 1, all published entries are anchored.
+        every: only tree sizes that are multiples of this number are anchored. With 1, all published entries are
+            anchored.
 
     Raises:
         RefusedError: the account belongs to no identity, the log does not belong to the account's identity, the log

@@ -1,8 +1,8 @@
 """Search an anchored log for evidence against its keeper: two installations of one release on one device.
 
-A device gets a release only once, and a repair is recorded by a reinstall entry. An honest log therefore never has two
-install entries of one device and one release. To suspend a log, the contract UpdateLedger needs two such entries, with
-their inclusion proofs.
+A release is installed on a device only once, and a repair has an entry of another kind, ``reinstall``. An honest log
+therefore never has two install entries with the same device and the same release. The contract UpdateLedger suspends a
+log if it gets two install entries with the same device and release, and their inclusion proofs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NO_DEVICE = bytes(8)
 def find_evidence(
     log: LogReader, anchored: TreeHead, *, decided: Callable[[int, bytes], int]
 ) -> tuple[ProvenEntry, ProvenEntry] | None:
-    """Return the first two install entries of one registered device and one release; None if the log has no such pair.
+    """Return the first two install entries with the same device and release; None if the log has no such pair.
 
     Args:
         log: the published log.

@@ -1,4 +1,4 @@
-"""The keeper's side of a log: a folder in which entries are appended, and from which they are published.
+"""Append entries to a log in a folder of this machine, and publish them.
 
 An entry passes through the same stages as in Tessera:
 
@@ -9,8 +9,8 @@ An entry passes through the same stages as in Tessera:
 4. `TileLog.publish` finally removes the files that the checkpoint made superfluous: partial tiles that became full, and
    the files in ``pending/``.
 
-Every file is written to a new name in ``new/`` and renamed. The checkpoint alone determines which entries are
-published. A tile depends only on the entries, and entries in ``pending/`` never change. A writer that was stopped
+Every file is first written in ``new/`` and then renamed. An entry counts as published only if the checkpoint includes
+the entry. A tile depends only on the entries, and entries in ``pending/`` never change. A writer that was stopped
 between two steps can therefore repeat all steps. Only one process writes at a time. Any number of processes may read.
 """
 
@@ -155,9 +155,9 @@ class TileLog:
         """Append entries durably.
 
         Either all entries are appended, or no entry is appended. If an entry equals one of the newest entries, it is
-        not appended again, and the index of the equal entry is returned. A caller that was stopped before the call
-        returned can therefore repeat the call. The newest entries are the last 256 entries of the log, or the last N
-        entries if the call has N > 256 entries.
+        not appended again, and the index of the equal entry is returned. A caller that was stopped during the call can
+        therefore repeat the call. The number of compared newest entries is 256, or the number of entries in the call if
+        that number is larger.
 
         Args:
             entries: the entries, at most 65,535 bytes each.
@@ -235,10 +235,10 @@ class TileLog:
         self._disk.sync()
 
     def _remove_superfluous(self, head: TreeHead, *, since: int) -> None:
-        """Remove the files that a checkpoint made superfluous.
+        """Remove the partial tiles and pending files that a new checkpoint replaces.
 
-        The files in ``pending/`` are removed last: if a writer is stopped before this step is complete, the next call
-        of `publish` finds the superfluous tiles by these files.
+        The files in ``pending/`` are removed last. If a writer is stopped before, the next call of `publish` finds
+        these files, and removes the remaining partial tiles.
         """
         for tile in tiles_of(head.size, since=since):
             if tile.width == TILE_WIDTH:
@@ -284,9 +284,9 @@ class TileLog:
             self._disk.write(tile.path, join_entries(waiting[begin : begin + tile.width]))
 
     def _newest(self, count: int, *, before: int) -> list[bytes]:
-        """Return the last entries before the index `before`, at most `count`.
+        """Return up to `count` entries that precede the index `before`.
 
-        `append` keeps its newest entries in memory, so that the next call does not read them again.
+        The entries are in memory if the last call of `append` wrote them; otherwise, they are read from the disk.
         """
         stop, tail = self._tail
         count = min(count, before)
@@ -295,7 +295,7 @@ class TileLog:
         )
 
     def _batches(self, *, since: int = 0) -> list[_PendingBatch]:
-        """Return the files in ``pending/`` from an index on, in the order of their entries.
+        """Return the files in ``pending/`` with entries from the index `since` on, in the order of their entries.
 
         Raises:
             ContentError: entries before or between these files are missing.
@@ -332,7 +332,7 @@ class TileLog:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Keep other processes from writing the log, and remove the unfinished files of a writer that was stopped."""
+        """Lock the log against other writers, and remove the unfinished files of a writer that was stopped."""
         try:
             (self.folder / _NEW).mkdir(parents=True, exist_ok=True)
             with exclusive_lock(self.folder / _LOCK, timeout=self._timeout):

@@ -1,9 +1,9 @@
 """Anchor the log of a service, and record on the chain which devices run which release.
 
-Once in every period, the log is anchored at the greatest multiple of 256 that does not exceed the number of its
-entries. If an entry is older than two periods and not anchored, all entries are anchored. Each transaction anchors a
-size and records the installations of one release. N releases therefore need N transactions, each with a larger size. An
-installation that cannot be recorded never prevents an anchor.
+An anchor includes the first N entries of the log. Once in every period, N is the greatest multiple of 256 that does not
+exceed the number of entries. If an unanchored entry is older than two periods, N is the number of all entries. Each
+transaction records the installations of only one release. The log therefore needs one transaction, with a larger N, for
+each release. If the contract refuses to record the installations, the log is anchored without them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _COUNTED = (EvidenceLevel.A, EvidenceLevel.C)
 
 
 def due_multiple(*, now: int, period: int, tried_at: int, waiting_since: int | None) -> int | None:
-    """Decide whether the log must be anchored now, and at which sizes.
+    """Decide whether the log must be anchored now, and which tree sizes may be anchored.
 
     Args:
         now: Unix time.
@@ -38,8 +38,7 @@ def due_multiple(*, now: int, period: int, tried_at: int, waiting_since: int | N
         waiting_since: Unix time of the oldest entry that is not anchored; None if all entries are anchored.
 
     Returns:
-        None if no anchor is due; otherwise, the number of which the anchored size must be a multiple: `EVERY`, or 1 to
-        anchor all entries.
+        `EVERY` to anchor at a multiple of `EVERY` entries, 1 to anchor all entries, or None if no anchor is due.
     """
     if waiting_since is None or now - tried_at < period:
         return None
@@ -152,9 +151,9 @@ class LogAnchor:
         return anchored
 
     def _unrecorded(self, size: int, owns: Callable[[int], bool]) -> dict[ReleaseId, frozenset[int]]:
-        """Return, for each release, the devices with an installation that is not recorded on the chain.
+        """Return, by release, the devices on which the release is installed without a record on the chain.
 
-        Only installations with the evidence level A or C are returned. A device that is already recorded is omitted.
+        Only installations with the evidence level A or C count.
         """
         found: dict[ReleaseId, set[int]] = {}
         for raw in self._reader.entries(self._recorded_size(), size):

@@ -21,7 +21,7 @@ _MAX_FILE_SIZE = TILE_WIDTH * (MAX_ENTRY_SIZE + 2)
 
 
 class _Client(threading.local):
-    """The HTTP client of a thread. A client has one connection, so several threads cannot share a client."""
+    """The HTTP client of a thread. Each thread needs its own client, because a client has only one connection."""
 
     def __init__(self, source: Source) -> None:
         self.http = HttpClient(source, Limits())

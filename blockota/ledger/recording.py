@@ -29,13 +29,13 @@ _AGAIN = 60
 
 
 class Outbox(Protocol):
-    """The entries that are not in the log yet."""
+    """The database table of a service with the entries that the log does not have yet."""
 
     def outbox(self, limit: int = ...) -> list[tuple[int, bytes]]:
         """Return the oldest entries with their sequence numbers."""
 
     def appended(self, positions: Iterable[tuple[int, int]], /) -> None:
-        """Record the indices of entries in the log, by sequence number."""
+        """Record, for each pair of an entry's sequence number and its index in the log, that the entry was appended."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class LogParts:
         log: the log.
         signer: the key that signs the log.
         witnesses: the witnesses that are asked to sign checkpoints.
-        open_anchor: opens the anchor of the log, and is called again until the node answers; None if the log is not
+        open_anchor: connects to the gateway chain, and is called again until the node answers; None if the log is not
             anchored.
         period: seconds between two anchors.
     """
@@ -66,8 +66,8 @@ class LogStatus:
         entries: number of entries.
         anchored: number of anchored entries; None if it is unknown.
         unanchored_since: Unix time of the oldest published entry that is not anchored; None if all entries are
-            anchored. Until the chain is reached for the first time, only entries since the service's start are
-            considered.
+            anchored. Before the first answer of the chain, only entries that were appended since the service's start
+            count.
         appended: number of entries that were appended since the start, by kind.
     """
 
@@ -113,7 +113,7 @@ class LogRecorder:
         """Append entries of the outbox.
 
         Returns:
-            For each appended entry, its sequence number in the outbox and its index in the log.
+            A pair for each appended entry: its sequence number in the outbox, and its index in the log.
         """
         entries = outbox.outbox(BATCH)
         if not entries:

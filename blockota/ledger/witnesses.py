@@ -1,7 +1,7 @@
 """Ask witnesses to sign a checkpoint (C2SP tlog-witness).
 
-A witness remembers the newest tree that it saw of each log, and signs only a tree that continues this tree. A log that
-shows two histories therefore cannot get signatures of the same witness on both histories.
+A witness remembers the newest tree of each log, and signs a checkpoint only if its tree extends the remembered tree. If
+a log publishes two different histories, a witness therefore signs only one of them.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def publish_witnessed(
     """Publish a log with the signatures of the witnesses that answer.
 
     Returns:
-        The published checkpoint, and why each of the other witnesses did not sign.
+        The published checkpoint, and for each witness that did not sign the reason.
 
     Raises:
         RefusedError: a witness has seen another history of the log, or the log has another origin.
