@@ -61,7 +61,7 @@ def find_agreement(contract: ReplicationContract, number: int) -> Agreement:
 
 
 def find_deep_agreement(contract: ReplicationContract, number: int, *, confirmations: int) -> Agreement:
-    """Read an agreement for the vendor's decision.
+    """Read an agreement that the vendor is about to decide, and require that its proposal is confirmed.
 
     Args:
         contract: the contract with the agreement.

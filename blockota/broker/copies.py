@@ -1,7 +1,7 @@
 """A broker's copies of releases, stored in the embedded store or in a Kubo node with a staging folder.
 
-A fetch can resume only if the store accepts single blocks. A Kubo node accepts only whole files, so it needs a staging
-folder.
+An interrupted fetch can resume only if the store accepts single blocks. A Kubo node accepts only whole files. Fetched
+blocks for a Kubo node are therefore collected in a staging folder.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Copies:
     def is_pinned(self, cid: CID) -> bool:
         """Whether a file is pinned.
 
-        With a Kubo node, the result is always False, because the node does not record which program pinned a file.
+        The function always returns False for a Kubo node, because the node does not record which program pinned a file.
         """
         # With a Kubo node, no file is pinned in the staging folder.
         return cid in self.staging.pins()
@@ -88,9 +88,9 @@ class Copies:
         collect(self.staging, [cid], keep=())
 
     def drop(self, cid: CID, *, keep: Iterable[CID], is_foreign: bool) -> None:
-        """Unpin a file that the broker pinned, and remove the blocks that no root in `keep` needs.
+        """Unpin a file unless it is foreign, and remove its blocks, except blocks that a file in `keep` uses.
 
-        A Kubo node removes the blocks of unpinned files by its own garbage collection.
+        A Kubo node's own garbage collection removes the blocks of unpinned files.
         """
         if not is_foreign:
             self._store.unpin(cid)

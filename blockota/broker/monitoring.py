@@ -43,7 +43,7 @@ class BrokerStatus:
 
     @property
     def word(self) -> str:
-        """``serving``, ``degraded`` after a failure, or ``starting`` before the end of the first round."""
+        """The status: ``starting`` until the first round ends, ``degraded`` after a failed round, else ``serving``."""
         if not self.rounds:
             return "starting"
         return "degraded" if self.last_failed else "serving"

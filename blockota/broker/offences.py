@@ -1,4 +1,4 @@
-"""Decide how long a broker does not use sources that served wrong blocks. Pure functions.
+"""Compute how long a broker avoids a source that served wrong blocks. Pure functions.
 
 One wrong block does not ban a source, because the source may have one damaged file among hundreds of good files.
 
@@ -38,7 +38,7 @@ class Offence:
 
 
 def skipped_until(offences: Iterable[Offence], url: str, cid: CID) -> float:
-    """Return the Unix time in seconds until which a source is not used for a file; 0 if the source may be used.
+    """Return the Unix time in seconds until which a file must not be fetched from a source; 0 if it may be fetched now.
 
     Args:
         offences: the offences of all sources.

@@ -2,10 +2,10 @@
 
 Pure functions.
 
-A file is kept while at least one valid claim (`model.rights`) includes the file. A wanted file passes through the
-stages of `Stage` in their order. An interrupted step is planned again, and reuses the work of the last run. The steps
-have the order drop, fetch, pin, announce. Space is therefore freed before a fetch, and a file is announced only after
-it was stored and pinned.
+A broker keeps a file while a valid claim (`model.rights`) includes the file. `CopyStage` lists the stages of a file. An
+interrupted step is planned again, and reuses the work of the last run. The order of the steps is drop, fetch, pin,
+announce. Unneeded files are therefore removed before a fetch needs space, and a replica is announced only after its
+image was stored and pinned.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from blockota.stores.source import base_url
 
 
 class CopyStage(enum.Enum):
-    """The progress of a file. The blocks of an `UNFIT` file are valid, but the file is not the recorded image."""
+    """The progress of a file. An `UNFIT` file has valid blocks, but is not the image that the chain records."""
 
     WANTED = "wanted"
     WHOLE = "whole"
@@ -76,7 +76,7 @@ class Facts:
     is_reorganised: bool = False
 
     def with_deltas(self, reader: DeltaReader) -> Facts:
-        """Return a copy of the facts, with the deltas from all readable manifests."""
+        """Return a copy of the facts, and add to each claim the delta patches that its manifest lists."""
         agreements = (replace(one, claim=reader.with_deltas(one.claim)) for one in self.agreements)
         return replace(self, agreements=tuple(agreements))
 
@@ -104,7 +104,7 @@ class BrokerMemory:
 
 @dataclass(frozen=True)
 class Drop:
-    """Remove a file, for the reason `why`, but not the blocks that the file shares with the roots in `keep`."""
+    """Remove a file for the reason `why`, except the blocks that the file shares with a file in `keep`."""
 
     file: ReleaseFile
     keep: frozenset[CID]
@@ -119,7 +119,7 @@ class Fetch:
         file: the file.
         sources: the URLs of the vendor's repositories.
         replicas: the URLs that other brokers announced, as untrusted text.
-        skipped: the sources that are not used now, each with the Unix time in seconds until which it is skipped.
+        skipped: the sources that served wrong blocks, each with the Unix time in seconds at which its pause ends.
     """
 
     file: ReleaseFile
@@ -137,7 +137,7 @@ class Pin:
 
 @dataclass(frozen=True)
 class Announce:
-    """Announce the URL of a replica whose image is stored. The agreement is read at the newest block."""
+    """Announce the URL of a stored replica. The field `agreement` has the agreement's state at the newest block."""
 
     agreement: Agreement
     url: str
@@ -209,7 +209,7 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
 
 
 def _why_unwanted(file: ReleaseFile, facts: Facts) -> str:
-    """Return why no agreement covers a file; declined, withdrawn and terminated agreements are not in `facts`."""
+    """Return why a file is no longer wanted: its release is revoked, or its agreement has expired or ended."""
     for one in _covering(file, facts.agreements):
         obstacle = one.claim.obstacle(facts.time)
         if obstacle is Obstacle.REVOKED:
@@ -220,13 +220,13 @@ def _why_unwanted(file: ReleaseFile, facts: Facts) -> str:
 
 
 def _replicas(file: ReleaseFile, good: Sequence[AgreementFacts], *, own: set[str]) -> list[str]:
-    """Return the URLs at which other brokers serve the releases to which a file belongs."""
+    """Return the URLs at which other brokers serve a release that includes the file."""
     urls = dict.fromkeys(url for one in _covering(file, good) for url in one.replicas)
     return [url for url in urls if url not in own]
 
 
 def _covering(file: ReleaseFile, agreements: Iterable[AgreementFacts]) -> Iterator[AgreementFacts]:
-    """Yield the agreements on a release to which a file belongs."""
+    """Yield the agreements whose release includes the file."""
     return (one for one in agreements if file.cid in {other.cid for other in one.claim.files()})
 
 

@@ -133,7 +133,7 @@ class BrokerState:
         )
 
     def put_offence(self, offence: Offence, *, why: str) -> None:
-        """Record that a source served a wrong block, and delete records that are a day older than the new record."""
+        """Record that a source served a wrong block, and delete all records that are more than a day old."""
         row = (offence.url, str(offence.cid), offence.time, why)
         self._file.execute("INSERT INTO offences VALUES (?, ?, ?, ?)", row)
         self._file.execute("DELETE FROM offences WHERE time < ?", (offence.time - _REMEMBERED,))

@@ -91,8 +91,8 @@ class BrokerSync:
         limits: the time and size limits of the requests to a source.
         verify_every: seconds after which a copy is verified again.
         must_stop: returns whether the round must end after the current step.
-        progress: shows the progress of a fetch; yields a function, which is called with the number of bytes that were
-            just added to the image.
+        progress: a context manager that shows the progress of a fetch. It yields a function to call with the number of
+            bytes that were just added to the image.
         facts: the chain facts of the last round, updated with its announcements.
         left: the number of steps that the last round did not begin.
     """
