@@ -1,9 +1,9 @@
 """Accounts of Ape's plugins, such as hardware wallets, with the interface of eth-account.
 
 This module is separate from `keys` because it imports Ape, which is optional and takes about a second to load. The
-module `keys` loads Ape only for an ``ape:`` key that is not a keystore. A plugin's signature is accepted only if the
-named account signed exactly the requested data. The recovery id of a signature is computed here, because plugins
-disagree about it: some count from 0, some count from 27, and some return a constant.
+module `keys` reads an ``ape:`` key from its keystore without Ape, and loads Ape only if the key has no keystore. Each
+signature is checked: the named account must have signed exactly the requested data. The recovery id of a signature is
+computed here, because plugins disagree about it: some count from 0, some count from 27, and some return a constant.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def make_certificates(
         title: the name of a new authority.
         hosts: names and addresses of the server.
         now: the time from which the certificates are valid.
-        authority: the private key and the certificate of the authority, in PEM; None to make them.
+        authority: the private key and the certificate of the authority, in PEM; None to make a new authority.
 
     Returns:
         PEM files by name: ``server.key`` and ``server.pem``; for a new authority, ``authority.key`` and

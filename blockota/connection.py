@@ -67,9 +67,9 @@ class Connection:
     def _remedy(self, otherwise: str, *, is_set: bool = False, owner: str = "vendor") -> tuple[str, Action | None]:
         """Return the remedy for a missing node or contract.
 
-        If the settings name the local chain of their folder, the remedy is to start that chain. If the node or contract
-        is not set and the folder lacks a settings file, the remedy is to add the settings file. Otherwise, the remedy
-        is `otherwise`.
+        If the configured node is a local chain in the project's folder, the remedy is to start this chain. If the
+        setting is missing because no settings file was read, the remedy is to copy or name the settings file. In all
+        other cases, the function returns `otherwise`.
         """
         folder = self.settings.transactions.parent
         ports = [(place, LocalChain.last_port(place)) for place in (folder, folder / GATEWAY_FOLDER)]

@@ -42,7 +42,7 @@ class Deployment:
         block_number: the block in which the first contract was created.
         registries: addresses of the deployed contracts, by the names of their settings
             (`blockota.settings.REGISTRIES`).
-        safes: addresses of the Safes that own the contracts in `registries`, by ``consortium``, ``city`` and
+        safes: addresses of the Safes that own the contracts in `registries`; the keys are ``consortium``, ``city`` and
             ``configurations``.
     """
 
@@ -111,12 +111,12 @@ class Deployment:
 def settings_text(networks: Mapping[str, tuple[str, Deployment]], *, comment: str) -> str:
     """Return the text of a settings file.
 
-    For the city's BlockOTA, the file has a network ``<name>-configurations``. With the network
-    ``<name>-configurations``, the commands for products and releases use the city's BlockOTA.
+    If a network has the city's own BlockOTA contract, the file also has a network ``<name>-configurations``. The
+    commands for products and releases use the city's contract if this network is selected.
 
     Args:
-        networks: URL and deployment of each network by its name. The first network belongs to the producer chain, and
-            the last network belongs to the gateway chain.
+        networks: URL and deployment of each network by its name. The first network is on the producer chain, and the
+            last network is on the gateway chain.
         comment: the first line of the file.
     """
     names = list(networks)

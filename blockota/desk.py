@@ -83,13 +83,13 @@ def views_of(
     """Read a chain view for each Safe that has a proposal and owns a configured contract.
 
     Args:
-        connection_to: returns the connection to the chain with the given id; if this chain is not configured, the
-            connection to another configured chain.
+        connection_to: returns the connection to the chain with the given id. For a chain that is not configured, it
+            returns the connection to another, configured chain.
         proposals: the proposals.
 
     Returns:
-        The chain views, and the error of each unreachable chain by chain id. If no proposal belongs to a Safe that owns
-        a configured contract, the only view is the view of the default Safe (`find_desk`).
+        The chain views, and the error of each unreachable chain by chain id. If none of the proposals' Safes owns a
+        configured contract, the list has only the view of the default Safe (`find_desk`).
 
     Raises:
         ChainError: no chain can be reached.
@@ -114,10 +114,10 @@ def find_desk(connection: Connection, safe: str = "", target: str = "") -> Desk:
 
     Args:
         connection: the connection to the chain.
-        safe: address of the Safe. If empty, the Safe is the owner of the configured BlockOTA; without a BlockOTA, the
-            owner of the first registry.
-        target: address that a proposal calls. If the Safe owns a second BlockOTA contract for the city's
-            configurations, the address selects one of the two contracts.
+        safe: address of the Safe. If the address is empty, the owner of the configured BlockOTA contract is the Safe.
+            If no BlockOTA contract is configured, the owner of the first registry is the Safe.
+        target: address of the contract that a proposal calls. A Safe can own two BlockOTA contracts, the second one for
+            the city's configurations. In this case, `target` selects the contract.
 
     Raises:
         ProposalError: the Safe owns none of the configured contracts.
@@ -149,7 +149,7 @@ def find_desk(connection: Connection, safe: str = "", target: str = "") -> Desk:
 def _replication(connection: Connection) -> ReplicationContract | None:
     """Return the replication contract; None if no replication contract is configured.
 
-    Without a replication contract, agreements can be neither made nor decided.
+    Agreements with brokers need a replication contract.
     """
     return connection.replication if connection.settings.replication else None
 
@@ -182,7 +182,7 @@ def queued_view(connection: Connection, proposal: Proposal, queue: Mapping[str, 
 
 
 def inputs_of(connection: Connection, images: Sequence[Path] = ()) -> ImageInputs:
-    """Return where a review finds images: the given files, the store and the configured sources."""
+    """Return the places where a review searches for images: the given files, the store and the configured sources."""
     sources, keys = connection.image_sources(), connection.settings.image_keys
     return ImageInputs(lambda: connection.store, sources=sources, images=images, image_keys=keys)
 
@@ -247,7 +247,7 @@ def complete_draft(
         connection: the connection to the chain, with the store and the sources of older images.
         draft: the draft.
         path: the image file.
-        contract: the contract with the product; None stands for the connection's contract.
+        contract: the contract with the product; None means the connection's contract.
 
     Raises:
         UsageError: the file does not exist, the file contradicts the draft, or the library for deltas is not installed.
@@ -275,12 +275,13 @@ def complete_draft(
 
 
 def find_higher_revoked(connection: Connection, draft: Draft) -> dict[Version, int]:
-    """Find the revoked releases whose devices would refuse the image of a draft.
+    """Find the revoked releases that have a higher security counter than a draft.
 
-    Only releases newer than the newest active release are compared. A release whose manifest is not found is left out.
+    A device refuses an image whose security counter is lower than the counter of its installed image. The search covers
+    the revoked releases after the newest active release. It skips a release whose manifest is not found.
 
     Returns:
-        The security counters of the found releases, by version. All counters are higher than the draft's counter.
+        The security counter of each found release, by version.
     """
     counter, contract, higher = draft.security_counter, connection.contract, dict[Version, int]()
     if counter is None:

@@ -178,7 +178,7 @@ class BlockOTAError(Exception):
         what: what happened, a clause without a full stop.
         why: the reason, with the relevant values.
         remedy: what to do next, a clause in the imperative, in the words of the domain.
-        action: the remedy as a command or option of the command line, if there is one.
+        action: the command or option that carries out the remedy; None if the command line has none.
         values: values for the action's option, such as the hash of a transaction.
 
     Attributes:
@@ -349,12 +349,12 @@ BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\U00013441\U00013442\U0001d159"
 
 
 def missing_package(what: str, package: str, *extras: str) -> UsageError:
-    """Return the error for something that needs a Python package that is not installed.
+    """Return the error for a missing optional Python package.
 
     Args:
-        what: what cannot be done, a clause.
+        what: the error's first clause, which states what BlockOTA cannot do.
         package: the package.
-        extras: the extras of BlockOTA that what cannot be done needs.
+        extras: the extras with which BlockOTA must be installed.
     """
     return UsageError(
         what,

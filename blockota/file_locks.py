@@ -47,9 +47,9 @@ def exclusive_lock(path: Path, *, timeout: float | None = None) -> Iterator[None
 def shared_lock(path: Path, *, exclusive: bool, timeout: float) -> Iterator[None]:
     """Lock a resource, either shared with other holders or exclusively, while the ``with`` block runs.
 
-    A shared holder locks one of `SHARES` files, and an exclusive holder locks all of them, in order. The second of two
-    exclusive holders therefore waits at the first file. An exclusive holder keeps each file that it has locked, so that
-    new shared holders cannot delay it forever. The lock is not reentrant.
+    A shared holder locks any one of `SHARES` files. An exclusive holder locks all these files, always in the same
+    order, so two exclusive holders cannot deadlock. While an exclusive holder waits for the next file, it keeps the
+    files that it has locked. New shared holders therefore cannot delay it forever. The lock is not reentrant.
 
     Args:
         path: the name of the lock files, to which a number is appended.

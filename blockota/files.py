@@ -201,7 +201,7 @@ def make_folder(folder: Path) -> Path:
 def refuse_overwriting(output: Path, companion: Path | None, *, force: bool) -> None:
     """Refuse to overwrite files unless `force` is set, and refuse one name for two files.
 
-    Only regular files are overwritten: the rename in `whole_file` would replace a device file by a regular file.
+    A device file is refused even with `force`, because the rename in `whole_file` would replace it by a regular file.
 
     Raises:
         UsageError: a file would be overwritten, a path is not a regular file, or both paths are the same.

@@ -84,8 +84,8 @@ def account_of(
 def check_key(uri: str) -> None:
     """Check a URI before it is written into settings: its form must be valid, and a named keystore must exist.
 
-    The key is not opened. Environment variables, tokens and Ape accounts are not checked: they may exist only on the
-    service's machine.
+    The key is not opened. Environment variables, tokens and Ape accounts are not looked up, because they may exist only
+    on the service's machine.
 
     Raises:
         UsageError: the URI is not valid, or its keystore cannot be read.
@@ -263,7 +263,7 @@ def _unknown_key(uri: str) -> UsageError:
 
 
 def _names_a_file(name: str) -> bool:
-    """Whether an error may show a file name: the file exists, or the name cannot be a mistyped private key."""
+    """Whether an error may show a file name, because the file exists or the name cannot be a private key."""
     if not name or "\0" in name:
         return False
     try:
