@@ -349,6 +349,7 @@ def require_address(setting: str, value: object) -> str:
 
 def _bench_value(table: SettingsTable, key: str) -> Any:
     value = table.values[key]
+
     if key == "port":
         ports = value if isinstance(value, list) else [value]
         if ports and all(_is_text(one) and one for one in ports):
@@ -374,6 +375,7 @@ def _read(path: Path) -> dict[str, Any]:
     except ValueError as error:
         remedy = "correct the file, or copy the vendor's settings file again"
         raise UsageError(f"{path} cannot be read", why=f"it is not TOML: {error}", remedy=remedy) from error
+
     refuse_unknown(path.name, file, known=_KNOWN)
     for name, section in _table("[networks]", file.get("networks", {})).items():
         refuse_unknown(f"[networks.{name}]", _table(f"[networks.{name}]", section), known=_KNOWN_NETWORK)

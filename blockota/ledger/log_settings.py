@@ -82,11 +82,13 @@ def load_log(config: Path | None, *, environment: Mapping[str, str]) -> LogSetti
     """
     table = load_table(config, "log", known=_KNOWN, environment=environment)
     origin = table.text("origin")
+
     if origin is not None:
         try:
             check_name(origin)
         except ValueError as error:
             raise table.unusable("origin", str(error)) from error
+
     witnesses = table.table("witnesses")
     return LogSettings(
         table.path("folder") or table.folder / STATE_FOLDER / LOG_FOLDER,

@@ -56,6 +56,7 @@ def load_trust(config: Path | None, *, environment: Mapping[str, str]) -> Truste
             remedy="get the key of the log from its keeper or from the gateway chain, and add it",
             action=Action.NAME_TRUST,
         )
+
     witnesses = _keys(table, "witnesses", NoteAlgorithm.COSIGNATURE)
     quorum = table.number("quorum", len(witnesses), most=len(witnesses))
     devices = table.table("devices")
@@ -85,6 +86,7 @@ def _device(table: SettingsTable, name: str) -> tuple[int, bytes]:
     if not number:
         raise table.unusable(name, "the name is not the number of a device")
     text = table.required(name, example="-----BEGIN PUBLIC KEY-----")
+
     try:
         key = read_pem(text)
     except UsageError as error:
