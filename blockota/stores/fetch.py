@@ -2,12 +2,12 @@
 
 Each source has a thread, which requests blocks of the shared `FetchPlan`, one after the other. A source that serves a
 wrong block, stalls, redirects to a forbidden address or fails too often is reported and not asked again. If only one
-source is active, the fetch first requests the whole file from that source as a CAR. If the CAR breaks off, the missing
-blocks are requested one by one.
+source is active, the fetch first requests the whole file from that source as a CAR. If the connection breaks before the
+end of the CAR, the missing blocks are requested one by one.
 
-A malicious source can be slow without exceeding a limit, so a fetch never depends on a single source. If the active
-sources together are too slow, more sources are activated: first the waiting sources, then the sources of the next stage
-of the search.
+A malicious source can delay a fetch by sending slowly, but just within the limits. A fetch therefore never depends on a
+single source. If all active sources together are too slow, the fetch activates the waiting sources, and after them the
+sources of the next search stage.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class FetchReport:
 
     @property
     def bad(self) -> tuple[SourceReport, ...]:
-        """The results of the sources that are not asked again (`BAD`)."""
+        """The results of the sources that are excluded from the fetch because of their verdict (`BAD`)."""
         return tuple(source for source in self.sources if source.verdict in BAD)
 
 
@@ -164,14 +164,14 @@ class FileFetch:
 
 
 class _Pace:
-    """Measures how many bytes of the file arrive in each time span of fixed length."""
+    """Measures how many bytes of the file arrive in each interval of `span` seconds."""
 
     def __init__(self, span: float, *, placed: int) -> None:
         self._span, self._placed = span, placed
         self._since = time.monotonic()
 
     def is_slow(self, placed: int) -> bool:
-        """Whether fewer than `FAST_ENOUGH` bytes arrived in the time span that has just ended."""
+        """Whether an interval has just ended in which fewer than `FAST_ENOUGH` bytes arrived."""
         now = time.monotonic()
         if now - self._since < self._span:
             return False
@@ -182,12 +182,12 @@ class _Pace:
 
 @dataclass(eq=False)
 class Worker:
-    """A source and its thread. The thread writes the attributes listed after `is_only`; other threads read them.
+    """A source and its thread. The thread writes the attributes from `size` on, and other threads read them.
 
     Attributes:
         source: the source.
         limits: the limits of the source.
-        is_only: whether this source is the only active source; only such a source is asked for a CAR.
+        is_only: whether this source is the only active source, and can therefore be asked for a CAR.
         size: size in bytes of the valid blocks that the source served.
         blocks: number of the valid blocks that the source served.
         seconds: time during which a request to the source was pending.
@@ -225,8 +225,8 @@ class Worker:
     def dismiss(self) -> None:
         """Abort the request.
 
-        If the source served nothing, the source gets the verdict of its last failure. A source without a failure gets
-        the verdict `LATE` if its current request has been pending for more than `duplicate_after` seconds.
+        A source that served no block gets the verdict of its last failure. If it had no failure, but its current
+        request has been pending for more than `duplicate_after` seconds, it gets the verdict `LATE`.
         """
         since = self.asked_since
         if self.verdict == Verdict.UNUSED and self.failure is not None:
@@ -311,9 +311,9 @@ class Worker:
             self.verdict, self.reason = error.verdict, error.why
 
     def _duplicate_after(self) -> float:
-        """Return twice this source's mean time per block, in seconds.
+        """Return after how many seconds this source requests a block that another source has not delivered.
 
-        If another source does not deliver a block within the returned time, this source requests the block too.
+        The time is twice this source's mean time per block, within limits.
         """
         longest = self.limits.duplicate_after
         own = 2 * self.seconds / self.blocks if self.blocks else longest
@@ -323,9 +323,8 @@ class Worker:
 class FileDestination:
     """Writes a file's leaves at their offsets. The methods are thread-safe.
 
-    As a context manager, `FileDestination` locks the store, so that no other process removes blocks of the file before
-    the file is pinned. A missing store is created with the first block, so a fetch without any block does not create a
-    store.
+    The context manager locks the store, so that other processes cannot remove the file's blocks before the file is
+    pinned. A missing store is created only when the first block arrives.
 
     Args:
         file: an empty, seekable file, open for reading and writing.

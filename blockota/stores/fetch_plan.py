@@ -1,8 +1,9 @@
 """The plan of a fetch: which blocks are missing, and which sources were asked for them. All threads share one plan.
 
-The DAG is discovered from the root down: inner blocks are requested before leaves, and leaves in file order. An idle
-source requests the next block, so a fast source fetches more blocks. When every block has been requested, a block whose
-source is slow is also requested from a second source, and the first response is used.
+The fetch begins with the root, because only an inner block lists the blocks below it. Inner blocks are requested before
+leaves, and leaves in the order of the file. An idle source requests the next block, so a fast source fetches more
+blocks. When all blocks have been requested, an idle source also requests a block that a slow source has not delivered.
+The first valid response is used.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Destination(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _BlockPlace:
-    """A place of a block in the DAG: the block's depth, and the offset and size of its bytes in the file."""
+    """An occurrence of a block in the DAG, with its depth, and with the offset and size of its bytes in the file."""
 
     offset: int
     size: int
@@ -118,8 +119,8 @@ class FetchPlan:
     def take(self, asker: Hashable, *, duplicate_after: float) -> CID | None:
         """Wait for a block to request, and return its CID; None when the fetch is over.
 
-        If another asker (a source) has not delivered a block within `duplicate_after` seconds, the block is requested
-        again. The wait is shorter if several askers have requested the block.
+        An asker is a source. If another source has not delivered a block within `duplicate_after` seconds, the block is
+        given to this source too. This time is divided by the number of sources that have already requested the block.
         """
         while True:
             with self.changed:
@@ -140,7 +141,7 @@ class FetchPlan:
             self.arrived(Block(cid, data))
 
     def give_back(self, asker: Hashable) -> None:
-        """Queue again the missing blocks that were requested by this asker only."""
+        """Put the missing blocks that only this asker had requested back into the queue."""
         with self.changed:
             for cid, askers in list(self._asked.items()):
                 if askers.pop(asker, None) is not None and not askers:
@@ -160,7 +161,7 @@ class FetchPlan:
         return largest_block(cid, size=size)
 
     def arrived(self, block: Block) -> bool:
-        """Store a block that matches its CID at the destination. Returns whether the block was still needed.
+        """Store a verified block at the destination, and return whether the block was still needed.
 
         Raises:
             ContentError: the block's size or links are impossible in the DAG of a file of this size.
@@ -195,7 +196,7 @@ class FetchPlan:
         return None
 
     def _overdue(self, asker: Hashable, now: float, *, duplicate_after: float) -> CID | None:
-        """Return the longest overdue block that this asker has not requested; None if no block is overdue."""
+        """Return the block that is overdue for the longest time at other askers; None if no block is overdue."""
         late: dict[CID, float] = {}
         for cid, askers in self._asked.items():
             if askers and asker not in askers:
@@ -205,7 +206,7 @@ class FetchPlan:
         return first if first is not None and late[first] <= now else None
 
     def _check(self, block: Block, places: list[_BlockPlace]) -> None:
-        """Check the block's size against the sizes in its parents, and add its children to the plan."""
+        """Check that a block has the size that its parents record, and add its children to the plan."""
         links = read_links(block) if block.cid.codec != RAW else []
         size = sum(link.file_size for link in links) if links else len(block.data)
         for place in places:

@@ -72,7 +72,7 @@ class TrustlessClient:
     def blocks(self, cid: CID, *, size: int, earlier: Callable[[CID], bytes | None]) -> Iterator[Block]:
         """Fetch all blocks of a file with one request for a depth-first CAR.
 
-        If the source does not serve a depth-first CAR, no block is yielded.
+        Yields no block if the source does not serve a depth-first CAR.
 
         Args:
             cid: the file's content address.
@@ -141,7 +141,7 @@ class ReadOnlyStore(ABC):
 
     @abstractmethod
     def _read_only(self, *_: object) -> UsageError:
-        """Return the error for an attempt to store or pin a file; the error names the read-only store."""
+        """Return the error for an attempt to store or pin a file in this read-only store."""
 
 
 class GatewayStore(ReadOnlyStore):
@@ -200,11 +200,11 @@ class GatewayStore(ReadOnlyStore):
 
 
 class ReadAhead:
-    """Reads parts of a stream ahead in a thread, so that network and hashing do not wait for each other.
+    """Reads a stream in a background thread, so that the next part is received while the caller hashes a part.
 
     Args:
         parts: the stream. Exceptions of the stream are raised again in the thread that iterates over `ReadAhead`.
-        stop: called to end `parts` early, if the ``with`` block ends before all parts were yielded.
+        stop: called if the ``with`` block ends before the end of `parts`; it must make `parts` end early.
 
     Attributes:
         ended: whether all parts were yielded.

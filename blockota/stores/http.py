@@ -3,11 +3,11 @@
 Every wait has a deadline, and every response has a size limit. h11 parses the protocol (RFC 9112). This module opens
 the socket, and limits the time and the bytes of every read. Proxies, cookies and compression are not used.
 
-A source must not direct our requests into networks that the source itself cannot reach (SSRF). A redirect may lead to
-public addresses, or to the address at which the configured source answered. A gateway on this machine may therefore
-redirect to this machine. A gateway on the internet must not redirect to this machine, even if the gateway's host name
-also resolves to this machine. A source whose URL was announced on a public chain must have a public address. The client
-connects to the same address that it checked, so DNS rebinding has no effect.
+A malicious source could redirect our requests into a private network (server-side request forgery). A redirect may
+therefore lead only to a public address, or to the address at which the configured source answered. A gateway on this
+machine may thus redirect to this machine. A gateway on the internet may not, even if its host name also resolves to
+this machine. A source whose URL was announced on a public chain must have a public address. The client connects to
+exactly the address that it has checked, so DNS rebinding has no effect.
 """
 
 from __future__ import annotations
@@ -101,12 +101,12 @@ def _embedded_ipv4(address: IPAddress) -> IPv4Address | None:
 
 
 def allowed_endpoints(endpoints: list[Endpoint], *, own: Collection[IPAddress]) -> list[Endpoint]:
-    """Return the endpoints to which a redirect may lead. `own` contains the addresses at which the source answered."""
+    """Return the endpoints that a redirect may use: public addresses, and the source's own addresses in `own`."""
     return [endpoint for endpoint in endpoints if endpoint.address in own or is_public(endpoint.address)]
 
 
 class ResponseBudget:
-    """The remaining bytes of a response that may be read, and the remaining time to wait for them.
+    """Limits the bytes of a response, and the time in which they must arrive.
 
     Args:
         limits: the limits of the source.
@@ -120,10 +120,10 @@ class ResponseBudget:
         self._allowed = _HEADS_SIZE
 
     def allow(self, size: int) -> None:
-        """Allow the bytes of a body, and a tenth more for the framing of chunks.
+        """Allow the bytes of a body, and 10 % more for the framing of chunks.
 
-        One more read is allowed, so that a body that is too large fails the check of the body's size before this limit.
-        The error of the check of the body's size is clearer than the error of this limit.
+        The limit also allows the bytes of one more read. For a body that is too large, `HttpResponse` therefore raises
+        its own, clearer error before this limit is reached.
         """
         self._allowed += size + size // 10 + READ_SIZE
 
@@ -448,7 +448,7 @@ class AbsentError(SourceError):
 
 @dataclass(frozen=True)
 class _Failure:
-    """The translation of an exception: verdict, reason, and seconds until another attempt (None for no attempt)."""
+    """The verdict and the reason for an exception, and the seconds until the next attempt (None: do not try again)."""
 
     verdict: Verdict
     why: Callable[[Any], str]

@@ -1,9 +1,10 @@
 """A Kubo node as a store: blocks are imported and exported as CAR files over the node's RPC API.
 
-This module builds the DAG and imports its blocks (``dag/import``), so settings of the node do not change a CID. One
-import request contains two CARs: all blocks, and then the root, which the node pins. During the request, the node's pin
-lock prevents garbage collection. Exported blocks (``dag/export``) are verified one by one. A node reports an error in
-the middle of a stream only in an HTTP trailer, and Python's HTTP clients do not read trailers.
+This module builds the DAG itself and imports its blocks (``dag/import``). The node's settings therefore do not change a
+CID. One import request contains two CARs: the first has all blocks, and the second has the root, which the node pins.
+During the request, the node's pin lock prevents garbage collection. Exported blocks (``dag/export``) are verified one
+by one. If the node fails in the middle of a stream, it reports the error only in an HTTP trailer, which Python's HTTP
+clients ignore.
 
 The operator runs the node. The node's blocks are verified, but the size and duration of its responses are not limited.
 
@@ -84,7 +85,7 @@ class KuboApi:
         Args:
             command: the command, such as ``block/get``.
             query: the options of the command.
-            doing: what the command does, for error messages; for example, ``store the file``.
+            doing: the action for error messages, such as ``store the file``.
 
         Raises:
             NotInStoreError: the node does not have a block.
@@ -119,7 +120,7 @@ class KuboApi:
         body: Iterator[bytes] | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> urllib3.BaseHTTPResponse:
-        """Send a command and read the response's head; check the node's version before the first command."""
+        """Send a command, and read the head of the response. The first call also checks the node's version."""
         if not self._is_checked and command != "version":
             self._check_version(self._send("version", {}, doing=doing).data)
             self._is_checked = True

@@ -1,9 +1,9 @@
 """The embedded content store: a folder, without a daemon.
 
-A block is the file ``blocks/<shard>/<cid>``; the shard is the two characters before the last character of the CID (the
-function ``next-to-last/2`` of Kubo's flatfs). A block file is created atomically. A pin is an empty file
-``pins/<cid>``. The files ``lock.0``, ``lock.1`` … are the lock of the store: shared while files are stored, exclusive
-while files are removed.
+A block is the file ``blocks/<shard>/<cid>``. The shard is the third-last and the second-last character of the CID, as
+in Kubo's function ``next-to-last/2``. A block file is created atomically. A pin is an empty file ``pins/<cid>``. The
+files ``lock.0``, ``lock.1`` … are a lock. Processes that store files share the lock, and a process that removes files
+has it exclusively.
 """
 
 from __future__ import annotations
@@ -158,11 +158,11 @@ class LocalStore:
 
     @contextmanager
     def locked(self, *, exclusive: bool) -> Iterator[None]:
-        """Lock the store against other processes: shared while files are stored, exclusively while files are removed.
+        """Lock the store: shared with other processes to store files, or exclusively to remove files.
 
-        A shared lock lasts from the first block of a file to the file's pin, so that no other process removes blocks of
-        the unpinned file. The operating system releases the lock when the process ends. The lock is not reentrant: code
-        with a shared lock must not request an exclusive lock.
+        A process that stores a file keeps the shared lock from the file's first block until the file is pinned. Other
+        processes therefore cannot remove blocks of the unpinned file. The operating system releases the lock when the
+        process ends. The lock is not reentrant: code with a shared lock must not request an exclusive lock.
 
         Raises:
             StoreError: another process holds the lock for too long, or the folder cannot be written.
@@ -206,10 +206,10 @@ class LocalStore:
 def collect(store: LocalStore, dropped: Iterable[CID], *, keep: Iterable[CID]) -> int:
     """Remove files from a store under its exclusive lock, and return the number of removed blocks.
 
-    `keep` lists roots that are kept in addition to the pinned roots, such as the roots of files that are being fetched.
+    `keep` lists the roots of files that are kept although they are not pinned, such as files that are being fetched.
 
-    A block of a dropped file is removed unless a pinned or kept file also contains the block. A block is removed before
-    the blocks that it links to, so that a repeated call can complete an interrupted removal.
+    A block of a dropped file is removed unless a pinned or kept file also contains the block. A block is removed after
+    all blocks below it, so that a repeated call can complete an interrupted removal.
 
     Raises:
         StoreError: the folder cannot be read or written, or another process holds the lock for too long.
@@ -221,7 +221,7 @@ def collect(store: LocalStore, dropped: Iterable[CID], *, keep: Iterable[CID]) -
 
 
 def _reachable(roots: Iterable[CID], store: LocalStore) -> dict[CID, None]:
-    """Return the CIDs of the files' blocks, level by level; blocks below a missing or corrupt block are omitted."""
+    """Return the CIDs of the files' blocks, level by level, without the blocks below a missing or corrupt block."""
     found = dict.fromkeys(roots)
     level = list(found)
     while level:

@@ -1,7 +1,7 @@
 """Check the announced replicas: request random blocks, and report which replicas serve correct blocks.
 
-A replica without the image cannot serve a random block of the image. Every received block is verified against its CID,
-and the path from the root to a leaf proves that the leaf belongs to the release.
+Only a replica that stores the whole image can serve any random block of it. Every received block is verified against
+its CID. The links from the root to a leaf prove that the leaf belongs to the release.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Probe:
         status: the result.
         blocks: number of valid blocks that the replica served.
         seconds: duration of the probe.
-        block: CID of the last requested block; if the replica served a wrong block, the CID that was requested.
+        block: CID of the last requested block, even if the replica served another block.
         why: why the probe failed; empty if the replica serves correct blocks.
     """
 
@@ -131,7 +131,7 @@ class _Walk:
         self.asked, self.count = release.cid, 0
 
     def descend(self, client: TrustlessClient) -> None:
-        """Walk to the leaf that contains a random byte of the image; a larger leaf is therefore more likely."""
+        """Choose a random byte of the image, and request all blocks from the root to the leaf with this byte."""
         size = self._release.size
         self.asked, offset = self._release.cid, self._randbelow(size)
         for _ in range(_MAX_DEPTH):

@@ -48,7 +48,8 @@ class SearchStage:
 
     Attributes:
         name: name of the group, for messages.
-        candidates: returns the sources; called only if the earlier stages are slow or do not serve the image.
+        candidates: returns the sources of the stage. The function is called only if the earlier stages are too slow or
+            do not serve the image.
     """
 
     name: str
@@ -83,9 +84,10 @@ class ImageSources:
         named: URLs that the operator gave for this search.
         vendor: the vendor's URLs, from the settings.
         gateways: further gateways, from the settings.
-        replicas: returns the agreements of brokers that serve a release; called only when brokers are to be asked.
+        replicas: returns the agreements of the brokers that serve a release. The function is called only when the
+            search reaches the brokers.
         allow_private: whether announced URLs may lead to this machine or a private network. Allow this only on a local
-            development chain: on a public chain, a stranger could direct requests into our own network.
+            development chain, because anyone can announce a URL on a public chain.
         credentials: the bearer tokens of sources.
     """
 
@@ -143,8 +145,8 @@ def announced(
 
     Args:
         agreements: agreements with the announced URLs, which are untrusted text.
-        is_local_chain: whether the chain is a local development chain. Otherwise, a URL may not lead to this machine or
-            a private network: on a public chain, a stranger could direct requests into our own network.
+        is_local_chain: whether the chain is a local development chain. On a public chain, anyone can announce a URL
+            that leads into our own network. URLs with private addresses are therefore accepted only on a local chain.
         credentials: the bearer tokens of sources.
     """
     for agreement in agreements:
@@ -170,8 +172,9 @@ def find_image(
     Args:
         release: the chain's record.
         store: the store, which is read first. Blocks that sources serve are also stored in a writable local store.
-        stages: the stages in the order in which they are asked; if a stage is slow, the next stage is asked too. If
-            `NETWORK` is a stage and the store is a Kubo node, the node searches the IPFS network last.
+        stages: the stages in the order of the search. If the sources of a stage are slow, the sources of the next stage
+            are asked too. If `NETWORK` is one of the stages and the store is a Kubo node, the search ends with the IPFS
+            network.
         into: an empty file, open for reading and writing; its position is undefined afterwards.
         observer: receives the progress, and the sources that are not asked again.
 
@@ -250,7 +253,7 @@ def find_small_file(cid: CID, store: Store, *, stages: Sequence[SearchStage], si
 
 
 class _Search:
-    """The search for one image, with the results so far. Each step returns whether the image is complete."""
+    """The search for one image, with its results so far. Each step's function returns whether the image is complete."""
 
     def __init__(
         self, release: Release, stages: Sequence[SearchStage], *, into: BinaryIO, observer: SearchObserver
@@ -287,7 +290,7 @@ class _Search:
         return True
 
     def fetch(self, keeper: LocalStore | None) -> bool:
-        """Ask all stages. The blocks are also stored in `keeper`, if `keeper` can be locked and written."""
+        """Fetch the image from the stages, one after the other, and also store the blocks in `keeper` if possible."""
         release, found = self._release, 0
 
         def count(size: int) -> None:
@@ -317,7 +320,7 @@ class _Search:
         return True
 
     def _next_sources(self, fetch: FileFetch) -> list[Source] | None:
-        """Return the sources of the next stage that is not empty; None if all stages were asked."""
+        """Return the sources of the next stage that has any; None if no stage is left."""
         self._note_bad(fetch.report().bad)
         while self._stages:
             stage = self._stages.popleft()
@@ -379,7 +382,7 @@ class _Search:
             self._into.truncate()
 
     def _note_bad(self, reports: Iterable[SourceReport]) -> None:
-        """Report the sources that are not asked again; each source is reported once."""
+        """Report each source that is excluded from the fetch, but only once."""
         for report in reports:
             if report.url not in self._reports:
                 self._reports[report.url] = report

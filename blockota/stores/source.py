@@ -29,11 +29,11 @@ class Limits:
     Attributes:
         connect: maximum time to connect and negotiate TLS.
         silence: maximum time without a received byte.
-        grace: time at the start of a response in which `slowest` does not apply.
-        slowest: the minimum bytes per second after `grace`, averaged over one response.
+        grace: time at the start of a response before the limit `slowest` applies.
+        slowest: the minimum mean speed of a response after `grace`, in bytes per second.
         duplicate_after: time after which another source is also asked for the same block.
-        joining: time after which more sources are activated if the active sources together are too slow.
-        total: maximum time for all requests of one client, without name lookups and connecting.
+        joining: time for which the active sources together may be too slow before more sources are activated.
+        total: maximum time for all requests of one client. Name lookups and the opening of connections do not count.
         redirects: the maximum number of redirects of one request.
         attempts: the maximum number of consecutive failures without a new block.
     """
@@ -138,7 +138,7 @@ class Source:
 class Credentials:
     """References to the bearer tokens of sources. A token is read when `source` is called for its URL.
 
-    A token belongs to one source. Scheme, host, port and path identify the source.
+    A token is sent only to the source with the same scheme, host, port and path.
 
     Attributes:
         references: ``env:NAME`` or ``file:PATH`` for the URL of each source.
@@ -283,5 +283,5 @@ def _unreadable(url: str, why: str) -> UsageError:
 
 
 def _location(source: Source) -> tuple[Origin, str]:
-    """Return the origin and the path to which a token belongs, without the ``/ipfs`` that requests append."""
+    """Return the origin and the path that identify a source in the list of tokens. A final ``/ipfs`` is removed."""
     return source.origin, source.path.removesuffix("/ipfs")

@@ -43,7 +43,7 @@ class Store(Protocol):
 
 @runtime_checkable
 class SearchingStore(Protocol):
-    """A store that can search a network for a file; for example, a Kubo node searches the IPFS network."""
+    """A store that can search a network for a file, such as a Kubo node, which searches the IPFS network."""
 
     url: str
 
@@ -53,7 +53,7 @@ class SearchingStore(Protocol):
 
 @runtime_checkable
 class NamedStore(Protocol):
-    """A store with a name for messages to the operator; for example, a pack has its file's name."""
+    """A store that has a name for messages to the operator, such as the file name of a pack."""
 
     name: str
 
