@@ -82,7 +82,7 @@ def text_response(status: int, sentence: str, headers: Mapping[str, str] | None 
 
 
 def car_blocks(blocks: tuple[TreeBlock, ...], wanted: Wanted) -> list[TreeBlock]:
-    """Return the blocks of the requested CAR in the order of sending; `blocks` are its root and all blocks below it."""
+    """Select the requested blocks of a CAR from `blocks`, which begins with the root, in the order of sending."""
     if wanted.scope == "block":
         return [blocks[0]]
     if wanted.span:

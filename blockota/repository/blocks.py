@@ -35,7 +35,7 @@ class BlockStore(Protocol):
 
 @runtime_checkable
 class FileStore(Protocol):
-    """A store with a file for each block, so that a slow client occupies an open file, but not memory for a block."""
+    """A store with a file for each block. For a slow client, the file stays open, instead of the block in memory."""
 
     def open_block(self, cid: CID) -> FileIO:
         """Open the unverified file of a block. The caller closes the file."""

@@ -31,7 +31,7 @@ class ServedFiles:
         rights: the rights to serve files.
         trees: the blocks of each file that is complete in the store.
         missing: for each file that may be served but is not complete in the store, the reason.
-        places: the first occurrence of each block, as ⟨root, index in the root's tree⟩.
+        places: for each block, the root of a file that contains the block, and the block's index in the file's tree.
     """
 
     rights: Rights
@@ -122,7 +122,7 @@ class Catalogue:
 
     @property
     def store_trouble(self) -> str:
-        """The reason why the store cannot be read; empty if the store can be read."""
+        """The reason why the store cannot be read; empty while the store works."""
         waited = self._clock() - self._store_since
         if self._reads_store and waited > _STORE_TIMEOUT:
             return f"the store has not answered for {waited:.0f} s."
@@ -160,7 +160,7 @@ class Catalogue:
         return f"{error.what}: {error.why}. {self.repair}" if self.repair else str(error)
 
     def label(self, root: CID) -> str:
-        """Return the name of a file for logs: its release, or the release whose manifest the file is."""
+        """Return the label of a file for logs, which names the file's release."""
         files = (file for claim in self._reading.claims for file in claim.files())
         return next((file.label for file in files if file.cid == root), str(root))
 
@@ -198,7 +198,7 @@ class Catalogue:
             self._reads_store = False
 
     def _add_deltas(self, *, from_memory: bool = False) -> None:
-        """Add the deltas in the manifests that the store has."""
+        """Read the stored manifests, and add their delta patches to the files that may be served."""
         claims = self._reading.claims
         claims = tuple(self._deltas.with_deltas(claim, from_memory=from_memory) for claim in claims)
         self._reading = replace(self._reading, claims=claims)
@@ -207,7 +207,7 @@ class Catalogue:
         return rights_at(self._time(), self._reading.claims)
 
     def _time(self) -> int:
-        """Return the chain's current time: the block time of the last read plus the time since the read."""
+        """Estimate the chain's current time as the block time of the last read plus the seconds since the read."""
         return int(self._reading.time + self.age)
 
 

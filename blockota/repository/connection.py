@@ -6,9 +6,9 @@ h11 parses requests and frames responses (RFC 9112). This module reads and waits
    `MAX_HEADERS` fields.
 2. A request's body is read only by a server that asks for it, and must arrive within a further `header_seconds`. If the
    body is not read, the connection is closed after the response.
-3. A part of a response is produced only when the kernel has accepted the previous part. A client that does not read
-   therefore occupies only one part in memory. A client that acknowledges fewer than `slowest` bytes per second is
-   disconnected.
+3. The server produces a part of a response only after the kernel has accepted the previous part. A client that stops
+   reading therefore occupies memory for only one part. A client that acknowledges fewer than `slowest` bytes per second
+   is disconnected.
 4. Between two requests, a connection may be idle for `idle_seconds`.
 """
 
@@ -236,7 +236,7 @@ class HttpConnection:
         self._writer.write(data)
 
     async def _drain(self) -> None:
-        """Wait until the kernel has accepted all written data, as long as the client keeps reading."""
+        """Wait until the kernel has accepted all written data. Raises a TimeoutError if the client reads too slowly."""
         limits, acknowledged = self._limits, self._acknowledged()
         while True:
             try:
@@ -253,15 +253,15 @@ class HttpConnection:
     def _acknowledged(self) -> int:
         """Count the bytes that the client acknowledged (on Linux), or that the kernel accepted (on other systems).
 
-        The kernel accepts new data only when a third of its send buffer of up to 4 MiB is free, which takes minutes
-        with a slow client. During this time, the length of the send queue (tcp(7), SIOCOUTQ) shows the client's
-        progress.
+        The kernel accepts new data only when a third of its send buffer is free. The buffer has up to 4 MiB, so a slow
+        client can take minutes to free this space. During this time, only the length of the send queue (tcp(7),
+        SIOCOUTQ) shows that the client still reads.
         """
         return self._written - queued_bytes(self._writer.transport)
 
 
 def queued_bytes(transport: asyncio.WriteTransport) -> int:
-    """Count the bytes written that the client has not acknowledged (on Linux), or that the kernel has not accepted."""
+    """Count the written bytes that the client (on Linux) or the kernel (on other systems) has not acknowledged."""
     queued = transport.get_write_buffer_size()
     if sys.platform == "linux" and not transport.is_closing():
         descriptor = transport.get_extra_info("socket").fileno()

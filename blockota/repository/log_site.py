@@ -1,7 +1,7 @@
 """The site of a log: its checkpoint, tiles and entry bundles as plain files (C2SP tlog-tiles).
 
-A path in a request is read as the name of a tile, and the file with the canonical name of this tile is opened. A
-request therefore cannot name another file of the log's folder, or a file outside of this folder.
+The path of a request is parsed as the name of a tile or bundle. The server builds the file's name from the parsed
+values. A request can therefore not select any other file inside or outside of the log's folder.
 """
 
 from __future__ import annotations

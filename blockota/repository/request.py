@@ -82,10 +82,10 @@ class Wanted:
     Attributes:
         is_car: whether a CAR is requested; otherwise, one raw block is requested.
         scope: which blocks of the tree the CAR contains (``dag-scope``).
-        repeat: whether the CAR contains a block as often as it occurs in the tree (``dups=y``).
-        span: offsets of the first and last byte that the CAR proves (``entity-bytes``); negative offsets count from
-            the file's end, and None means the end.
-        is_named: whether the URL itself names the form, so that the response does not depend on ``Accept``.
+        repeat: whether a block that occurs several times in the tree is also repeated in the CAR (``dups=y``).
+        span: offsets of the first and last requested byte of the file (``entity-bytes``). A negative offset counts from
+            the end of the file; None as the last offset means the end.
+        is_named: whether the URL names the form. The response then does not depend on the header ``Accept``.
     """
 
     is_car: bool
@@ -197,8 +197,8 @@ def has_etag(header: str, etag: str) -> bool:
 def client_of(peer: str, forwarded: str, proxies: Sequence[IPv4Network | IPv6Network]) -> str:
     """Return the IP address of the client that made a request. Proxies may have forwarded the request.
 
-    Each proxy appends the address of its own peer to ``X-Forwarded-For``. An entry is therefore trusted only if all
-    later entries and the connection's peer are trusted proxies.
+    Each proxy appends the IP address from which it received the request to ``X-Forwarded-For``. An entry is therefore
+    trusted only if the connection's peer and all later entries are addresses of trusted proxies.
 
     Args:
         peer: IP address of the connection's peer.

@@ -30,7 +30,8 @@ _RETRY = {"Retry-After": "60"}
 class Responder:
     """Chooses the response to each request. Without `tokens`, every client is served.
 
-    The responder does not read the store: a response lists the pieces of its body, which the server reads.
+    The responder does not read blocks from the store. A response lists the pieces of its body, and the server reads
+    these pieces while it sends the response.
     """
 
     def __init__(self, catalogue: Catalogue, tokens: Tokens | None = None) -> None:
@@ -103,8 +104,9 @@ class Responder:
         """Return the block of an address and all blocks below it.
 
         Raises:
-            RefusedRequestError: with status 503 if the chain or the store is out of reach, 410 if the right to serve
-                the block has ended, and otherwise 404, or 412 if the request has ``only-if-cached``.
+            RefusedRequestError: the block is not served. The status is 503 if the chain or the store is out of reach,
+                and 410 if the right to serve the block has ended. In all other cases, the status is 404, or 412 if the
+                request has ``only-if-cached``.
         """
         catalogue = self._catalogue
         if not catalogue.is_open:

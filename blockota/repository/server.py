@@ -1,7 +1,7 @@
 """The HTTP server of a repository or a log: its socket and TLS, its connections, and its shutdown.
 
-The server is built on asyncio and h11, because no common server has public settings for all required limits. The limits
-are the time for headers, the number of headers, and the time for which a client may stop reading. `asgi_server` serves
+The server must limit the time for headers, the number of headers, and the time for which a client may stop reading. The
+server is built on asyncio and h11, because the common HTTP servers cannot set all three limits. `asgi_server` serves
 ASGI applications within the same limits.
 """
 
@@ -383,8 +383,8 @@ def _connection_limit(clients: int, *, log: Callable[[str], None]) -> int:
     """Raise the limit of open files as far as allowed.
 
     Returns:
-        The number of connections above which requests are answered with 503. Without this limit, clients would get no
-        answer when the process cannot open another file.
+        The maximum number of connections; on further connections, requests are answered with 503. Without this limit,
+        the process could reach its limit of open files, and further clients would get no answer.
     """
     connections = _CONNECTIONS_PER_CLIENT * clients + _SPARE_CONNECTIONS
     others = clients + _SPARE_FILES  # each response has the file of a block open
@@ -399,7 +399,7 @@ def _connection_limit(clients: int, *, log: Callable[[str], None]) -> int:
 
 
 class _FailureLog:
-    """Logs failures in the event loop, such as a failure to accept a connection; each kind at most once a minute."""
+    """Logs failures in the event loop, such as a failed accept(2). Logs each kind of failure at most once a minute."""
 
     def __init__(self, log: Callable[[str], None]) -> None:
         self._log = log

@@ -24,8 +24,8 @@ class Tokens:
     """The accepted tokens, read from a file.
 
     Attributes:
-        trouble: the reason why the file could not be read last time, with the file's name; empty if it was read.
-        why: the reason without the file's name, for clients.
+        trouble: the reason why the last read of the file failed, with the file's name; empty after a successful read.
+        why: the same reason without the file's name, for responses to clients.
 
     Raises:
         UsageError: the file cannot be read, or a line is malformed.
@@ -49,8 +49,8 @@ class Tokens:
     def reload(self) -> None:
         """Read the token file again. After two failures in a row, no token is accepted until the file can be read.
 
-        After a first failure, the old tokens are still accepted, because the file may be half written. After a second
-        failure, the old tokens are no longer accepted, because the file may no longer list them.
+        The first failure may be caused by a half-written file, so the old tokens stay valid. After a second failure,
+        the old tokens are refused, because they may have been removed from the file.
         """
         try:
             self._names, self.trouble, self.why = read_tokens(self._path), "", ""

@@ -1,4 +1,4 @@
-"""List the blocks of a file in the order of sending, with their lengths, without reading a leaf. Pure functions."""
+"""List the blocks of a file, and their lengths, in the order of sending. Leaves are not read. Pure functions."""
 
 from __future__ import annotations
 
@@ -60,9 +60,10 @@ def subtree(blocks: tuple[TreeBlock, ...], index: int) -> tuple[TreeBlock, ...]:
 
 
 def blocks_for_bytes(blocks: tuple[TreeBlock, ...], *, first: int, last: int) -> tuple[TreeBlock, ...]:
-    """Select the blocks of a subtree that prove a range of bytes of its content (IPIP-402, ``entity-bytes``).
+    """Select the blocks of a subtree that a client needs to verify a range of bytes (IPIP-402, ``entity-bytes``).
 
-    The subtree's root is always included. `first` and `last` are offsets in the content of the subtree.
+    The result always includes the subtree's root. `first` and `last` are offsets in bytes in the content below this
+    root.
     """
     base = blocks[0].start
     inside = (block for block in blocks[1:] if block.start - base <= last and first < block.stop - base)
