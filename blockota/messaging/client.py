@@ -1,13 +1,14 @@
 """An MQTT client.
 
 The client connects with TLS, subscribes and publishes, and reconnects after a lost connection. The client uses MQTT
-3.1.1, and QoS 1 for all messages. The broker's confirmation of a message means that the broker has the message, not
-that a device has received it. A device confirms the receipt by a message of its own.
+3.1.1, and QoS 1 for all messages. The broker's confirmation of a message does not prove that a device has received the
+message. A device therefore confirms the receipt with a message of its own.
 
-The client confirms a message when the message is read from `BrokerConnection.messages`. A message that must not be lost
-is confirmed only by `BrokerConnection.release`, after its content was written to the disk. If the client is killed
-earlier, the broker delivers the message again. Messages are confirmed in their order (MQTT 3.1.1, section 4.6), so
-messages after an unconfirmed message wait.
+The client normally confirms a message when the message is read from `BrokerConnection.messages`. For a message that
+must not be lost, the service calls `BrokerConnection.release` after it has written the content to the disk. Only this
+call confirms the message. If the client is killed before, the broker delivers the message again. The client confirms
+messages in the order of their arrival (MQTT 3.1.1, section 4.6). A later message is therefore confirmed only after all
+earlier messages.
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ class BrokerConnection(Protocol):
     async def subscribe(self, topic: str) -> bool:
         """Subscribe to a topic.
 
-        Returns whether the broker grants the subscription. Some brokers grant every subscription and deliver no
-        messages.
+        Returns whether the broker grants the subscription. Some brokers grant every subscription, even if the access
+        rules do not allow the client to receive the messages.
         """
 
     async def publish(self, topic: str, payload: bytes, *, is_retained: bool = False) -> None:

@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 class JobStatus(StrEnum):
     """The status of a job's execution.
 
-    A device sends only the last four values.
+    A device sends only ``IN_PROGRESS``, ``SUCCEEDED``, ``FAILED`` and ``REJECTED``.
     """
 
     QUEUED = "QUEUED"
@@ -301,7 +301,7 @@ class Shadow:
 def merge(state: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """Merge a change into a state, and return the new state.
 
-    Objects are merged, and null removes a key (AWS).
+    As in AWS, nested objects are merged, and the value null removes a key.
 
     Raises:
         ValueError: the new state is too large.

@@ -200,8 +200,8 @@ def write_broker_files(
         now: the time from which the certificates are valid; the current time by default.
 
     Returns:
-        The new passwords, by user, of devices and management systems that had no password. The files contain only the
-        hashes of the passwords.
+        The passwords that were generated for devices and management systems without a password, by user name. The files
+        contain only the hashes of these passwords.
 
     Raises:
         UsageError: a file cannot be written.

@@ -128,10 +128,10 @@ class RequestTopic:
 
 
 def is_held(topic: str) -> bool:
-    """Whether a message is confirmed to the broker only after the gateway has stored its content.
+    """Whether the gateway must store the content of a topic's messages before it confirms them to the broker.
 
-    A device does not repeat such a message after the broker's confirmation. All other requests are repeated if the
-    gateway does not answer.
+    A device sends messages on these topics only until the broker confirms them. The device repeats all other requests
+    until the gateway answers.
     """
     return topic.endswith(_HELD)
 
