@@ -1,4 +1,4 @@
-"""The threads of a service: each repeats its work until the stop, and survives every error."""
+"""The threads of a service. Each thread repeats its work until the service stops, also after an error."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class ServiceThreads:
 
         Args:
             name: the name of the service's part that runs in the thread.
-            work: does one step and waits before it returns; called repeatedly until the stop.
+            work: does one step, and waits before it returns. The thread calls the function again until the service
+                stops.
         """
         # A daemon: a name lookup cannot be interrupted, and must not keep the process.
         thread = threading.Thread(target=self._repeat, args=(name, work), name=name, daemon=True)

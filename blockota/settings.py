@@ -1,8 +1,8 @@
 """Settings: the chains, contracts and store that a command uses.
 
-Settings are read from ``blockota.toml``, and ``BLOCKOTA_*`` variables override the file. Settings of the bench have no
-environment variable; only a command-line option overrides them. On the local chain, the deployment file
-``deployments/1337.json`` is sufficient without ``blockota.toml``.
+Settings are read from ``blockota.toml``, and ``BLOCKOTA_*`` variables override the file. Settings of the bench can be
+overridden only by command-line options. On the local chain, ``blockota.toml`` is optional, because the deployment file
+``deployments/1337.json`` has the required values.
 """
 
 from __future__ import annotations
@@ -202,8 +202,8 @@ def load_settings(
         environment: the environment with ``BLOCKOTA_*`` variables.
         role: the chain whose network is selected. If the file does not set ``<role>_network``, the setting ``network``
             selects the network.
-        node: URL and chain id of a node that the caller chose. The settings of the network with this chain id apply; if
-            the file has no such network, the defaults apply.
+        node: URL and chain id of a node to use instead of the configured node. All other settings are those of the
+            network with this chain id, or the defaults if the file does not configure this network.
 
     Raises:
         UsageError: the file cannot be read, or a setting is not valid.
@@ -411,9 +411,9 @@ def _section(file: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _of_chain(file: dict[str, Any], chain_id: int, *, first: str) -> tuple[str, dict[str, Any]]:
-    """Return a network that has a chain id; if several networks have it, prefer the network `first`.
+    """Return the name and the settings of the network with a chain id; among several networks, prefer `first`.
 
-    Without a match, the returned settings are empty.
+    If no network has the chain id, the returned settings are empty.
     """
     networks = {"local": {}, **file.get("networks", {})}
     for name in dict.fromkeys([first, *networks]):

@@ -27,9 +27,9 @@ _SELECTOR = getattr(selectors, "PollSelector", selectors.SelectSelector)
 class Stop:
     """A request to stop, shared by the threads of one command.
 
-    All methods may be called from any thread and from a signal handler. Threads wait for a stop on a pair of sockets.
-    With ``threading.Event``, a signal handler that interrupts ``Event.wait`` would deadlock on the event's lock.
-    Windows cannot wait on a pipe.
+    All methods may be called from any thread and from a signal handler. A stop wakes waiting threads through a pair of
+    sockets. With ``threading.Event``, a signal handler that interrupts ``Event.wait`` would deadlock on the event's
+    lock. A pipe is not used, because Windows cannot wait on a pipe.
 
     Attributes:
         is_asked: whether a signal or the program requested a stop.
@@ -94,13 +94,13 @@ def stop_on_signals(*, interrupt_at: int | None = None) -> Iterator[Stop]:
     A signal that is ignored before the call stays ignored. This is so for SIGHUP under ``nohup``. After SIGHUP, outputs
     that were terminals are redirected to /dev/null, so that writing to them does not fail while the command stops.
 
-    At the end, the previous handlers are restored if no signal was received. After a signal, further signals are only
-    recorded, so that they do not interrupt the command's final report.
+    If no signal was received, the previous handlers are restored at the end of the ``with`` block. Otherwise, the
+    handlers stay and only record further signals, so that a signal cannot interrupt the command's final report.
 
     Args:
-        interrupt_at: the number of the first signal, counted from 1, that raises KeyboardInterrupt in the main thread;
-            later signals raise it too. Pass 1 for a command that may be interrupted anywhere, and 2 for a command that
-            finishes its step first. If `interrupt_at` is None, no signal raises KeyboardInterrupt.
+        interrupt_at: the number of the first signal that raises KeyboardInterrupt in the main thread; all later signals
+            raise it too. With 1, the first signal interrupts the command anywhere. With 2, the command can finish its
+            step after the first signal. With None, signals do not raise KeyboardInterrupt.
 
     Yields:
         The stop request, which records the received signals.
@@ -137,8 +137,8 @@ def stop_on_signals(*, interrupt_at: int | None = None) -> Iterator[Stop]:
 def ignore_signals() -> None:
     """Ignore further signals. Call this function after the command's report is printed.
 
-    The exiting interpreter resets signal handlers to the default action, so that a repeated Ctrl-C would replace the
-    command's exit status. The interpreter does not reset ignored signals.
+    When the interpreter exits, it resets signal handlers to the default action, and a repeated Ctrl-C could then change
+    the command's exit status. The interpreter does not reset ignored signals.
     """
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -22,18 +22,19 @@ _LOCK_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class FileMark:
-    """A kind of SQLite file, and the mark by which the kind is recognised.
+    """A kind of SQLite file, and the ``application_id`` that identifies files of this kind.
 
     Attributes:
         application: the ``application_id`` that SQLite stores in files of this kind.
         form: the version of the tables.
         name: the kind in words, such as ``a file of events``.
-        use: the reason of the error if another process owns the file.
-        remedy: the remedy of the error if the file is damaged.
+        use: the reason in the error that another process owns the file.
+        remedy: the remedy in the error that the file is damaged.
         action: the option that names another file.
-        old_table: a table that identifies files of versions that wrote no mark; empty if all files have a mark.
-        is_flushed: whether a commit waits until the data are on the disk. If it does not wait, a power failure can lose
-            the commits of the last seconds; SIGKILL loses no commit.
+        old_table: a table by which files of old versions, which wrote no ``application_id``, are recognised; empty if
+            all versions wrote it.
+        is_flushed: whether a commit waits until the data are on the disk. Without this wait, a power failure can lose
+            the commits of the last seconds, but a SIGKILL of the process loses none.
     """
 
     application: int
@@ -141,7 +142,7 @@ class SqliteFile:
         return StoreError(f"{self.path} is damaged", why=why, remedy=self._mark.remedy, action=self._mark.action)
 
     def _prepare(self) -> None:
-        """Mark a new file, or check that the file is undamaged and has the mark, and set how commits are written."""
+        """Write the mark into a new file, or check an existing file and its mark, and configure the commits."""
 
         def value(statement: str) -> object:
             return self._database.execute(statement).fetchone()[0]

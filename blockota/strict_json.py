@@ -36,8 +36,8 @@ def load(raw: bytes, *, form: str, remedy: str = "", action: Action | None = Non
     Args:
         raw: the file's bytes.
         form: the required value of the field ``format``.
-        remedy: what the reader should do with a file of another format.
-        action: the remedy as a command or option, if it has one.
+        remedy: the remedy in the error for a file of another format.
+        action: the command or option that carries out the remedy; None without a command.
 
     Raises:
         ProposalError: the file is not a JSON object, repeats a key, or has another format.
@@ -241,7 +241,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def whole(text: str) -> int:
     """Read a whole number of a JSON text, as the argument `parse_int` of `json.loads`.
 
-    Without this limit, Python's error for a number of thousands of digits would name a function of Python.
+    The number may have at most 100 digits. Python's own limit is higher, and its error text names a Python function,
+    which the operator does not know.
 
     Raises:
         ValueError: the number has more than 100 digits.

@@ -20,7 +20,7 @@ _TARGET = re.compile(r"(with url:) \S+")
 
 
 class PrivateUrl:
-    """A URL of which only scheme, host and port are shown.
+    """A URL that is shown without its secrets: only scheme, host and port appear in messages.
 
     Args:
         url: an ``http://`` or ``https://`` URL; user, password, path, query and fragment are optional. The scheme of a
@@ -46,7 +46,7 @@ class PrivateUrl:
         return f"{self.place}/…" if more else self.place
 
     def hide_in(self, text: str) -> str:
-        """Replace the hidden parts of the URL by "…" in a foreign text, such as the error message of a server."""
+        """Replace the hidden parts of the URL by "…" in a text from elsewhere, such as a server's error message."""
         return self._hidden.sub("…", text) if self._hidden else text
 
     @cached_property
