@@ -6,6 +6,7 @@ The room makes the same checks as the command, and simulates each call as a tran
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -107,7 +108,10 @@ def prepare_group(city: CityChain, name: str, place: str, account: str) -> Prepa
         ChainError: the node is out of reach.
     """
     require_operator(city.identities, account)
-    site = _uuid(place)
+    site: UUID | None = None
+    with suppress(ValueError):  # the name of a model
+        site = UUID(place)
+
     group: Group = site_group(city.identities, name, site) if site else model_group(city.devices, name, place)
     words = f"The group {name} has all devices of {f'the gateway {site}' if site else f'the model {place}'}"
     shown = words, RoomCommand.DEFINE_GROUP, {"name": name, "site" if site else "model": str(site or place)}
@@ -156,13 +160,6 @@ def _prepared(
         contract.chain.call(contract.address, data, sender=account)
     words, command, values = shown
     return PreparedCall(words, contract.chain.chain_id, contract.address, data, command, values)
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
 
 
 def version_of(text: str) -> Version:

@@ -371,7 +371,10 @@ def log_lines(archive: RoomArchive, place: LogPlace, *, limit: int, kind: str = 
             "ORDER BY time DESC, chain DESC, position DESC LIMIT ?",
             bounds,
         )
-        lines += [_line_of_happening(Happening(*row), with_texts=with_texts) for row in rows]
+        for happening in (Happening(*row) for row in rows):
+            link = f"/transactions/{happening.chain}/{happening.block}/0x{happening.hash.hex()}"
+            text = happening.text if with_texts else without_reason(happening.text)
+            lines.append(LogLine(happening.time, "chain", happening.name, happening.subject, text, link))
 
     if kind != "chain":
         rows = archive.rows(
@@ -379,7 +382,10 @@ def log_lines(archive: RoomArchive, place: LogPlace, *, limit: int, kind: str = 
             "ORDER BY time DESC, keeper DESC, number DESC LIMIT ?",
             bounds,
         )
-        lines += [_line_of_entry(entry_of(row), with_texts=with_texts) for row in rows]
+        for entry in map(entry_of, rows):
+            subject = f"device {entry.device}" if entry.device else f"log {entry.keeper}"
+            text = entry_words(entry, with_texts=with_texts)
+            lines.append(LogLine(entry.time, "log", str(entry.kind), subject, text, entry_link(entry)))
 
     return sorted(lines, key=lambda one: one.time, reverse=True)[place.skip : place.skip + limit]
 
@@ -397,17 +403,6 @@ def folded(lines: Sequence[LogLine]) -> list[LogLine]:
         else:
             found.append(line)
     return found
-
-
-def _line_of_happening(one: Happening, *, with_texts: bool) -> LogLine:
-    link = f"/transactions/{one.chain}/{one.block}/0x{one.hash.hex()}"
-    text = one.text if with_texts else without_reason(one.text)
-    return LogLine(one.time, "chain", one.name, one.subject, text, link)
-
-
-def _line_of_entry(one: ArchivedEntry, *, with_texts: bool) -> LogLine:
-    subject = f"device {one.device}" if one.device else f"log {one.keeper}"
-    return LogLine(one.time, "log", str(one.kind), subject, entry_words(one, with_texts=with_texts), entry_link(one))
 
 
 def entry_link(one: ArchivedEntry | Running) -> str:
