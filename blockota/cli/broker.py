@@ -127,6 +127,7 @@ def sync(
             must_stop=lambda: stop.is_asked,
             progress=lambda file: counting_bar(session, "Fetching", total=file.size),
         )
+
         rounds = _Rounds(session, work, broker=address, stop=stop, is_endless=every is not None)
         if every is not None and not session.as_json:
             session.note(f"A round runs every {spelled(every)} until SIGTERM or Ctrl-C.")
@@ -200,6 +201,7 @@ class _Rounds:
 
         self._stop.sentence = ""
         self.watch.record(steps, self._work.facts, has_failed=failure is not None)
+
         then = after_announcing(steps, broker=self._broker)
         if self._is_endless and self._session.as_json:
             errors = [done.error for done in steps if done.error] + ([failure] if failure else [])

@@ -157,6 +157,7 @@ def status(session: Session, /) -> None:
         with database.reading() as connection:
             written = queries.last_batches(connection).get(settings.identity)
             day = queries.minutes(connection, until - _DAY, until)
+
     fields: dict[str, Any] = {
         "identity": str(settings.identity),
         "running": is_owned(settings.folder / STATE_NAME),

@@ -126,10 +126,12 @@ class CityDemo:
                 stack.enter_context(walk.service("firmware_host.fleet", server, _FILE)),
             ]
             show_address(walk, url)
+
             watch = _Watch(walk, url, services, stop)
             watch.wait_for(_OLD, sum(one is not Conduct.MODIFIED for one in conducts.values()) + len(BOARDS))
             walk.heading("The operator orders the update")
             order_update(walk, _NEW)
+
             walk.heading("What to look at")
             for path, what in _SIGHTS.items():
                 walk.say(f"{url}{path}  {what}")

@@ -53,6 +53,7 @@ def up(session: Session, /, port: int | None, *, two_chains: bool) -> None:
     """
     chains = _local_chains(port, two_chains=two_chains)
     _refuse_other_settings(chains[0])
+
     with chains[0].locked():  # two simultaneous starts would deploy twice
         was_running = chains[0].pid is not None
         started = []
@@ -66,6 +67,7 @@ def up(session: Session, /, port: int | None, *, two_chains: bool) -> None:
                 deployments = _set_up(session, started)
             _write_settings(session, chains, deployments)
             undo.pop_all()  # everything succeeded, so the chains go on
+
     producer, gateway = deployments[0], deployments[-1]
     fields = {
         "url": chains[0].url,

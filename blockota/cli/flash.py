@@ -82,6 +82,7 @@ def flash(
     """
     product = product or (None if resume else session.bench.product)  # a journal names the product of its run
     _require_consistent(lines, product, watch=watch, resume=resume)
+
     own = own.completed(session.bench, product, resume=resume)
     state = session.settings.bench
     journals = make_folder(state) / JOURNALS.name

@@ -89,6 +89,7 @@ def init(
     host_and_port(listen)
     if mqtt and not (identity or key or identity_key or log_key) and _add_broker(session, mqtt):
         return
+
     new = NewGateway(identity or uuid.uuid4(), domain, key, identity_key, log_key, listen, mqtt)
     found = found_gateway(session.config, new)
     fields = {
@@ -100,6 +101,7 @@ def init(
         "broker": str(found.broker) if found.broker else None,
         "passwords": dict(found.passwords),
     }
+
     enrol = (
         f"blockota identity enrol --kind gateway --uuid {new.identity} --public-key {found.public_key} "
         f"--log-key {found.log_public_key} --account ADDRESS -o enrol.json"
@@ -250,6 +252,7 @@ def device(session: Session, /, number: int, face: str | None, *, revoke: bool) 
             why="--token issues a credential, and --revoke revokes all credentials",
             remedy="pass one of them",
         )
+
     settings = _settings(session)
     with _state(settings) as state:
         if revoke:
@@ -262,6 +265,7 @@ def device(session: Session, /, number: int, face: str | None, *, revoke: bool) 
             _issue(session, settings, state, (number, face))
             return
         found = list(state.deliveries(number))
+
     plans = device_plans(settings)
     if number in plans and not any(not slot for _, slot, _ in found):
         found.insert(0, (number, "", Delivery()))

@@ -263,6 +263,7 @@ def show(session: Session, /, name: UUID | str, *, pem: bool) -> None:
     if pem and not session.as_json:
         click.echo(found.keys.key.pem, nl=False)
         return
+
     former = contract.generations(found.uuid)[1:]
     fields = found.as_fields() | {"former": [one.as_fields() for one in former]}
     rows = {

@@ -127,6 +127,7 @@ def read_password(descriptor: int) -> str:
         line += byte
     else:
         raise _no_password(descriptor, f"its first line is longer than {_MAX_PASSWORD_SIZE} bytes")
+
     line = line.removesuffix(b"\r")
     if not line:
         raise _no_password(descriptor, "its first line is empty")

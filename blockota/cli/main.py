@@ -166,6 +166,7 @@ def _report(failure: BaseException | None, words: list[str]) -> int:
             console(stderr=True), f"{text[:1].upper()}{text[1:]}", mark="Stopped. ", mark_style="bold yellow"
         )
         return _INTERRUPTED
+
     if isinstance(failure, click.UsageError):
         if failure.ctx:
             click.echo(f"{failure.ctx.get_usage()}\nTry '{failure.ctx.command_path} --help' for help.\n", err=True)
@@ -174,6 +175,7 @@ def _report(failure: BaseException | None, words: list[str]) -> int:
     else:
         error = _translated(failure, words)
         text = sentence_of(error)
+
     print_sentence(console(stderr=True), text, mark="Error: ", mark_style="bold red")
     if "--debug" in words:
         click.echo(without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)

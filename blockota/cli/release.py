@@ -171,6 +171,7 @@ def publish(
                 metadata=first.metadata,
             )
             wanted.append((path, draft))
+
     drafting.require_products({draft.product for _, draft in wanted})
     # All images are checked before the first is stored.
     drafts = [complete_draft(session.connection, draft, path) for path, draft in wanted]
@@ -197,6 +198,7 @@ def publish(
             [*(_published_rows(*one) for one in published()[:-1]), _published_rows(*published()[-1]) | stored],
         ),
     )
+
     manifests = [manifest for _, manifest in published()]
     if drafting.accept_load_address and not any(one and one.accepts_load_address for one in manifests):
         session.note("--accept-load-address changed nothing: no image seems to be linked for another address.")
@@ -281,6 +283,7 @@ def show(
     product, version = name or product, number or version
     if product is None:
         raise click.MissingParameter(param_hint="'NAME'", param_type="argument")
+
     session.contract.known_product(product)
     found = session.contract.known_release(product, version) if version else session.contract.latest(product)
     if found is None:
@@ -290,6 +293,7 @@ def show(
             remedy="list the releases",
             action=Action.LIST_RELEASES,
         )
+
     described = find_description(session.contract, found, open_store=lambda: session.store)
     revocation = _revocation(session, found) if found.status is Status.REVOKED else None
     fields = found.as_fields() | {

@@ -42,6 +42,7 @@ def verify(session: Session, /, file: Path, product: str | None, version: Versio
     releases, now = contract.histories(one.name for one in products), session.chain.head().time
     with naming_file(file):
         given = open_read_out(file, releases)
+
     with given.open() as opened:
         content = ReadOut(given, opened)
         with spinner(session, "Searching"):
@@ -49,6 +50,7 @@ def verify(session: Session, /, file: Path, product: str | None, version: Versio
         found = [
             one for one in there if product in (None, one.release.product) and version in (None, one.release.version)
         ]
+
         if there and not found:
             remedy = "fetch the image of the expected release"
             expected = " ".join(str(word) for word in (product, version) if word)

@@ -124,6 +124,7 @@ class CityChain:
             reading = replace(reading, logs=anchored)
         self._order_logs += [event.log for event in events if event.contract == "UpdateOrders"]
         reading = self._with_orders(reading, position.block)
+
         self._follower.check()
         self._writer.write(events)
         self._follower.acknowledge()

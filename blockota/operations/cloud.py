@@ -123,6 +123,7 @@ class CloudStore:
         if found.receiver not in {None, validator}:
             raise _refused(f"it was sent to {found.receiver}, and not to the validator that hands it on")
         readings = readings_in(found.data)
+
         # (2) the gateway and its signature
         reading = self._registry.reading(found.sender, _NO_ADDRESS)
         identity, is_late = reading.identity, _may_come(found, reading, now)
@@ -134,6 +135,7 @@ class CloudStore:
             found.is_signed_by(key) for key in self._registry.keys_of(identity.uuid)
         ):
             raise _unknown(f"it is not signed by a key of {identity.uuid}", is_late=is_late)
+
         # (3) the ban and the time
         if why := _time_fault(found, identity, now):
             raise _refused(why)

@@ -122,6 +122,7 @@ class LogFollower:
                 why="the identity is not enrolled, or has no log key",
                 remedy="enrol the identity with the key of its log",
             )
+
         origin = note.text.partition("\n")[0]
         try:
             trusted = [VerifierKey(origin, NoteAlgorithm.ED25519, key) for key in keys]
@@ -129,6 +130,7 @@ class LogFollower:
                 return
         except ValueError as error:
             raise self.reader.damaged(str(error)) from error
+
         raise RefusedError(
             f"the log {self.reader.name} does not belong to {self.keeper}",
             why="its checkpoint is not signed with a log key that the registry has for this identity",

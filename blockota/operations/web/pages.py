@@ -135,6 +135,7 @@ def updates(request: Request) -> Response:
     }
     placed = {one.subject: one for one in views.find_named(room.archive, "OrderPlaced")}
     cancelled = {one.subject: one for one in views.find_named(room.archive, "OrderCancelled")}
+
     return render(
         request,
         "updates.html",

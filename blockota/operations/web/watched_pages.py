@@ -62,6 +62,7 @@ def requests(request: Request) -> Response:
     refused = warnings_by(room.archive, "time / 60 * 60", first)
     bars = _bars(first, passed, refused)
     warned = {UUID(bytes=keeper): number for keeper, number in warnings_by(room.archive, "keeper", first).items()}
+
     return render(
         request,
         "requests.html",
