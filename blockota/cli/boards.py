@@ -94,7 +94,6 @@ def require_confirmation(session: Session, identity: BoardIdentity, *, consequen
         if confirmed.lower() == end:
             confirmed = name
 
-    # A person on a terminal and an option of the command line name the board in the same way.
     if confirmed.lower() != name and identity.unique_id is None:
         raise RefusedError(
             "nothing was changed",

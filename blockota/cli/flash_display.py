@@ -175,12 +175,11 @@ def finish(
         BlockOTAError: the flashing of a board failed.
     """
     error = combined_error(results) if results else None
-    fields = {
-        "results": [
-            result.fields | ({"error": error_fields(result.error)} if result.error else {}) for result in results
-        ],
-        "counters": display.counters.fields,
-    }
+    reports = []
+    for result in results:
+        failure = {"error": error_fields(result.error)} if result.error else {}
+        reports.append(result.fields | failure)
+    fields = {"results": reports, "counters": display.counters.fields}
 
     # With --json, a command prints one object: the error at the end contains the results.
     if not session.as_json or is_stopped or error is None:

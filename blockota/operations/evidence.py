@@ -61,7 +61,7 @@ class EntryEvidence:
         raw: bytes = found[0][0]
         trouble, judged, entry = "", None, None
 
-        # (1) What the entry states, and by which key its device signed it.
+        # (1) What the entry states, and whether the key of its device signed it.
         try:
             entry = LogEntry.decode(raw)
             device = room.state.city.devices.get(entry.device) if room.state.city else None
