@@ -5,8 +5,9 @@ see is always decoded from the calldata. The field ``intent`` of the file repeat
 the file. A file whose ``intent`` differs from the calldata is refused.
 
 A Safe verifies only the transaction, which does not contain reason, proposer and expiry. Owners therefore sign a second
-EIP-712 message, the text message, with the type `TEXT_TYPE`. The domain of the text message is ``EIP712Domain(string
-name,uint256 chainId,address verifyingContract)`` with `TEXT_DOMAIN_NAME`, the chain id, and the address of the Safe.
+EIP-712 message, the text message, with the type `TEXT_TYPE`. The text message has the domain
+``EIP712Domain(string name,uint256 chainId,address verifyingContract)`` with `TEXT_DOMAIN_NAME`, the chain id, and the
+address of the Safe.
 """
 
 from __future__ import annotations
