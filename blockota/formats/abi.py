@@ -1,8 +1,8 @@
 """Encode and decode calldata, results, errors and events with the packaged ABI of a contract.
 
-Source: Solidity, Contract ABI Specification. Decoding follows the strict mode of the specification: offsets are the
-smallest possible, no data overlaps, padding is zero, and no byte is left over. Only the types of our contracts and the
-Safe are supported: uint8 to uint256, bytes1 to bytes32, address, bool, bytes, string, tuples, and lists of them.
+Source: Solidity, Contract ABI Specification. Decoding follows the strict mode of the specification: offsets are as
+small as possible, data does not overlap, padding is zero, and no byte is unused. Only the types of our contracts and
+the Safe are supported: uint8 to uint256, bytes1 to bytes32, address, bool, bytes, string, tuples, and lists of them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class AbiType:
 
     Attributes:
         name: ``uint``, ``bytesN``, ``address``, ``bool``, ``bytes``, ``string``, ``tuple`` or ``list``.
-        size: the number of bits of a ``uint``, or of bytes of a ``bytesN``; 0 for other types.
+        size: number of bits of a ``uint``; number of bytes of a ``bytesN``; 0 for other types.
         parts: the field types of a ``tuple``; the element type of a ``list``.
         labels: the field names of a ``tuple``, which are the keys of the decoded dict.
     """
@@ -67,13 +67,13 @@ class AbiType:
     def is_dynamic(self) -> bool:
         """Whether the type is dynamic.
 
-        The head of a dynamic type is an offset, and its value follows after all heads.
+        The head of a dynamic value is an offset. The value itself follows after the heads of all values.
         """
         return self.name in {"bytes", "string", "list"} or any(part.is_dynamic for part in self.parts)
 
     @functools.cached_property
     def head_size(self) -> int:
-        """Size in bytes of the head, which is the encoding of a static type or the offset of a dynamic type."""
+        """Size of the head in bytes. The head is a static value itself, or the offset of a dynamic value."""
         is_word = self.is_dynamic or self.name != "tuple"
         return _WORD if is_word else sum(part.head_size for part in self.parts)
 
@@ -286,7 +286,7 @@ class Interface:
     def decode_call(self, data: bytes) -> Decoded | None:
         """Decode a call or an error of this contract.
 
-        Returns None for other data, and for data with extra bytes at the end.
+        Returns None if the selector is unknown, the arguments cannot be decoded, or bytes follow the arguments.
         """
         entry = self._by_selector.get(data[:SELECTOR_SIZE])
         if entry is None:
@@ -346,7 +346,10 @@ class _AbiEntry:
 
     @functools.cached_property
     def topic(self) -> bytes:
-        """Hash of the signature: the first topic of an event. The first four bytes of the hash are a selector."""
+        """Keccak-256 of the signature.
+
+        The hash is the first topic of an event, and its first four bytes are a selector.
+        """
         return keccak(text=f"{self.name}{self.inputs.canonical}")
 
     @property

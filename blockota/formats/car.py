@@ -2,14 +2,15 @@
 
 A CARv1 is a header followed by sections, each ``varint length | CID | block`` (CARv1 specification, "Format
 Description"). Blocks come depth first from the root. If several links lead to a block, the stream may repeat the block
-(``dups=y``) or not (``dups=n``); the reader accepts streams of either kind. The roots in the header are ignored,
-because the caller gives the root.
+(``dups=y``) or not (``dups=n``); the reader accepts streams of either kind. The reader ignores the roots in the header,
+because the caller passes the root.
 
-A CAR stream is untrusted. A block has at most 2 MiB, and all blocks together at most the file's size plus `overhead`.
-The limits also bound the reader's time. The reader's memory is at most two blocks and the links of one path.
+A CAR stream is untrusted. The reader limits a block to 2 MiB, and all blocks together to the file's size plus
+`overhead`. These limits also limit the reading time. The reader stores at most two blocks and the links of one path in
+memory.
 
-A CARv1 on a disk can contain several files. `index_car` finds the places of the blocks in the CARv1, so that blocks can
-be read in place.
+A CARv1 on a disk can contain several files. `index_car` returns the positions of the blocks, so that a program can read
+single blocks from the CARv1.
 
 Sources: CARv1 specification (ipld.io/specs/transport/car/carv1), Trustless Gateway specification
 (specs.ipfs.tech/http-gateways/trustless-gateway, section "CAR Responses").
@@ -61,8 +62,8 @@ def largest_block(cid: CID, *, size: int) -> int:
 
     Args:
         cid: the block's CID. Its codec distinguishes leaves from inner blocks.
-        size: the file's size in bytes. For a leaf with a known parent, `size` is the size that the parent
-            states for the leaf.
+        size: the file's size in bytes. If the leaf's parent is known, `size` is the leaf's size according to the
+            parent.
     """
     return min(size if cid.codec == RAW else overhead(size), MAX_BLOCK_SIZE)
 
@@ -90,8 +91,8 @@ def read_car(
         parts: the stream, in parts of any size.
         root: the file's content address.
         size: the largest accepted file, in bytes.
-        earlier: returns the bytes of a block that was yielded before, or None. It is called for a block that is not
-            next in the stream (``dups=n``). `read_car` also verifies these bytes.
+        earlier: a function that returns the bytes of an already yielded block, or None. `read_car` calls it if the next
+            block in the stream is not the expected block (``dups=n``), and verifies the returned bytes.
 
     Raises:
         ContentError: the stream is not a depth-first CARv1 of exactly this file, or exceeds the limits.
@@ -134,7 +135,7 @@ def index_car(file: BinaryIO, *, most_blocks: int) -> CarIndex:
 
 
 class _Sections:
-    """Reads the sections of a CARv1. The block of a section is read only if its CID is the wanted CID."""
+    """Reads the sections of a CARv1. A block is read only if its section has the requested CID."""
 
     def __init__(self, parts: Iterable[bytes], root: CID, *, allowed: int) -> None:
         self._root, self._allowed = root, allowed

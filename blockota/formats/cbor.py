@@ -1,8 +1,8 @@
 """Deterministic CBOR (RFC 8949, section 4.2.1). Pure.
 
 In deterministic CBOR, a value has exactly one encoding. `decode` refuses every other encoding of the same value: long
-forms of integers and lengths, indefinite lengths, map keys out of order, and bytes after the value. It also refuses the
-CBOR types that our formats do not use: tags, floats, and simple values other than false, true and null.
+forms of integers and lengths, indefinite lengths, map keys out of order, and bytes after the value. `decode` also
+refuses CBOR types that our formats do not use: tags, floats, and simple values other than false, true and null.
 """
 
 from __future__ import annotations

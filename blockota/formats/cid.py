@@ -4,7 +4,8 @@ The DAG follows the profile ``unixfs-v1-2025`` (IPIP-499), which uses CIDv1, SHA
 balanced tree of inner nodes with at most 1024 links. A file of at most 1 MiB is a single raw block, so the
 digest in the file's CID is the SHA-256 of the file.
 
-The reader accepts only the canonical form of the profile: an inner block must equal the output of `dag` for its links.
+The reader accepts only the canonical form of the profile: it encodes the links of an inner block again, and compares
+the bytes.
 
 Sources: CID specification (github.com/multiformats/cid), DAG-PB specification (ipld.io/specs/codecs/dag-pb/spec),
 UnixFS specification (specs.ipfs.tech/unixfs).
@@ -155,7 +156,7 @@ class DagLink:
 def dag(stream: BinaryIO) -> Iterator[Block]:
     """Yield the blocks of a file's DAG. Children come before parents, and the root comes last.
 
-    Whatever the file's size, memory is needed only for one chunk and for the links of one path through the tree.
+    The function stores one chunk and the links of one path through the tree in memory, whatever the file's size.
     """
     levels: list[list[DagLink]] = [[]]  # the open links by height, leaves first
     # An empty file has one empty chunk.
@@ -198,8 +199,8 @@ def read_file(root: CID, fetch: Callable[[CID], bytes]) -> Iterator[bytes]:
 def walk(root: CID, fetch: Callable[[CID], bytes]) -> Iterator[Block]:
     """Yield all blocks of a file, depth first from the root. Each block is verified before it is yielded.
 
-    A block with several links to it is fetched and yielded once for each link. The raw blocks, in the order in which
-    they are yielded, are the bytes of the file.
+    If several links lead to a block, the block is fetched and yielded once for each link. The yielded raw blocks,
+    joined in order, are the bytes of the file.
 
     Args:
         root: the file's content address.
@@ -307,7 +308,9 @@ def _close(levels: list[list[DagLink]], height: int) -> Block:
 
 
 def _encode_inner(links: list[DagLink]) -> bytes:
-    """Encode a PBNode. Its links come before its data, although their field number is higher (DAG-PB, "Serial Format").
+    """Encode a PBNode.
+
+    The links come before the data, although the links have the higher field number (DAG-PB, "Serial Format").
 
     The data is a UnixFS message with the fields Type (1, File), filesize (3) and blocksizes (4).
     """

@@ -3,10 +3,11 @@
 A statement is the untagged array ``[protected, {}, payload, signature]`` in deterministic CBOR:
 
 - protected: the byte string of the map ``{1: -7, 16: type}``. Header 1 is the algorithm, and -7 is ES256. Header 16 is
-  the media type of the statement (RFC 9596). It prevents the use of a statement of one type in place of another type.
+  the media type of the statement (RFC 9596). Because of this header, a statement of one type cannot replace a statement
+  of another type.
 - payload: a byte string with the statement.
-- signature: r and s, 32 bytes each, with a low s (`blockota.formats.p256`). A signer that computes a high s replaces s
-  by the order of the curve minus s.
+- signature: r and s, 32 bytes each, with a low s (`blockota.formats.p256`). If a signer computes a high s, it replaces
+  s by the order of the curve minus s.
 
 The signature covers the array ``["Signature1", protected, external_aad, payload]``, whose external_aad is empty.
 """

@@ -31,7 +31,7 @@ def make_patch(base: bytes, image: bytes) -> tuple[str, bytes]:
     """Make the smallest patch from one image to another, and apply the patch once to check it.
 
     Returns:
-        The format of the patch, and the patch. It can be larger than the image.
+        The format and the bytes of the patch. The patch can be larger than the image.
 
     Raises:
         UsageError: detools is not installed.

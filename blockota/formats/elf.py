@@ -108,9 +108,9 @@ def _read_header(content: bytes) -> _Header:
 def _count_header_bytes(content: bytes, header: _Header, segment: range) -> int:
     """Count the bytes of the ELF headers at the start of a segment.
 
-    `segment` is the segment's range of file offsets. GNU ld maps the ELF headers into the first segment, unless the
-    flash begins at a multiple of 64 KiB or `-n` is given. The headers do not belong to a section, so `objcopy` omits
-    them.
+    `segment` is the segment's range of file offsets. GNU ld includes the ELF headers in the first segment. It omits
+    them with the option `-n`, and if the flash begins at a multiple of 64 KiB. `objcopy` always omits the headers,
+    because they do not belong to a section.
     """
     # The program header table follows the header.
     if segment.start >= header.size + header.segment_count * _SEGMENT.size:

@@ -1,7 +1,7 @@
 """Reads firmware images from raw, Intel HEX, Motorola S-record, UF2, DfuSe and ELF files.
 
-The format is recognised by content, not by file name, so that an ELF header is never flashed as raw bytes. Other known
-kinds of files, such as archives, are refused with an error that names the kind (`formats.foreign`).
+The content of a file determines its format; the file name is ignored. An ELF header is therefore never flashed as raw
+bytes. Other known kinds of files, such as archives, are refused with an error that names the kind (`formats.foreign`).
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class FirmwareImage:
         data: the bytes, with gaps filled.
         load_address: address of the first byte.
         format: the format of the file.
-        gaps: the ranges of addresses between the parts of the image. The file has no bytes for the gaps.
-        family: the family of chips that the file is for, such as ``STM32F4``; empty if the file does not state it.
+        gaps: address ranges inside the image for which the file does not contain bytes.
+        family: the chip family that the file names, such as ``STM32F4``; empty if the file does not name a family.
     """
 
     data: bytes
@@ -87,8 +87,8 @@ def read_image(
     Args:
         content: the whole file.
         load_address: address of the first byte of a raw image; ignored for the other formats, which contain addresses.
-        limit: largest size in bytes of the file, and of the image in it.
-        flash: the flash of the chip; each part of a file with addresses must lie in it.
+        limit: maximum size in bytes, both for the file and for the image.
+        flash: the flash of the chip. If the file contains addresses, each part of the image must lie in the flash.
 
     Raises:
         UsageError: a raw image was given without a load address.
@@ -114,7 +114,7 @@ def read_image(
 
 
 def check_raw(head: bytes, span: range) -> None:
-    """Check from the first bytes of a file that it can be used as a raw image.
+    """Check the first bytes and the addresses of a file that is to be used as a raw image.
 
     Args:
         head: the first bytes of the file.

@@ -74,20 +74,20 @@ _DFU_VERSIONS = (b"\x00\x01", b"\x10\x01", b"\x1a\x01")
 
 
 def refuse_foreign(content: bytes) -> None:
-    """Refuse a file in a known format that is not for firmware images, such as a ZIP archive.
+    """Refuse a file that is recognised as another kind of file than a firmware image, such as a ZIP archive.
 
     Args:
         content: the whole file, or at least its first 4 KiB.
 
     Raises:
-        ImageError: the file has such a format; the error names the format and the way to get the image.
+        ImageError: the file is recognised. The error names its kind and the way to get the image.
     """
     if kind := find_foreign(content):
         raise ImageError("the file is not a firmware image", why=f"it is {kind.name}", remedy=kind.remedy)
 
 
 def find_foreign(content: bytes) -> ForeignKind | None:
-    """Return the kind of a file in a known format that is not for firmware images; None for every other file."""
+    """Recognise a file that is not a firmware image, such as a ZIP archive; return None for every other file."""
     for signature, kind in _SIGNATURES:
         if content.startswith(signature) and (signature != b"BZh" or _BZIP2.match(content)):
             return kind
@@ -124,7 +124,7 @@ def _find_json(content: bytes) -> ForeignKind | None:
 
 
 def _find_text(content: bytes) -> ForeignKind | None:
-    """Recognise text in UTF-16, and records of Intel HEX or S-record files after other text."""
+    """Recognise UTF-16 text, and Intel HEX or S-record files that begin with other text."""
     head = content[:_HEAD_SIZE]
     if _is_utf16(head):
         return ForeignKind("text in UTF-16", "save it again as ASCII text, for example with iconv -f utf-16 -t ascii")

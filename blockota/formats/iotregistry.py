@@ -1,14 +1,14 @@
 """Messages of Trusted-IoT-Alliance/IOTRegistry: its transactions, the records of its state, and its query answers.
 
 IOTRegistry is a registry of devices (*things*) for Hyperledger Fabric, last changed in 2018. A transaction names a
-function of the chaincode and has one argument, a protobuf message in hexadecimal. A message has fields of the wire type
-"length-delimited" only (protobuf encoding, "Message Structure"). The writer produces the bytes of Go's package: fields
-in the order of their numbers, empty fields left out. The reader accepts exactly these bytes.
+function of the chaincode and has one argument, a protobuf message in hexadecimal. All fields of a message have the wire
+type "length-delimited" (protobuf encoding, "Message Structure"). The writer produces the same bytes as Go's protobuf
+package: it sorts fields by number, and omits empty fields. The reader accepts only this encoding.
 
-A signature is an ECDSA signature over secp256k1 in DER. It covers the SHA-256 of a text, in which the fields are joined
-with ":". IOTRegistry's own check of the signature has two faults. First, the text for a thing does not contain the
-nonce of the thing, so that one signature is valid for every nonce. Second, different fields can have the same joined
-text, such as the alias ``a:b`` and the two aliases ``a`` and ``b``.
+A signature is an ECDSA signature over secp256k1 in DER. The signed text joins the fields with ":", and the signature
+covers the SHA-256 of this text. IOTRegistry's own check of the signature has two faults. First, the text for a thing
+omits the thing's nonce, so the signature is valid for every nonce. Second, different fields can produce the same text:
+for example, the alias ``a:b``, and the two aliases ``a`` and ``b``.
 
 Sources: IOTRegistry.go, IOTRegistryTX and IOTRegistryStore in github.com/Trusted-IoT-Alliance/IOTRegistry.
 """
@@ -65,9 +65,9 @@ class RegistrantTransaction:
         return _message({1: self.name, 2: self.public_key, 3: self.data, 4: self.signature})
 
     def texts(self) -> tuple[str, ...]:
-        """Return the texts that may be signed.
+        """Return three texts, of which the registrant signs one.
 
-        Each text contains the key as given, the compressed key, or no key.
+        The first text contains the key as given, the second the compressed key, and the third no key.
         """
         keys = (self.public_key.hex(), compressed(self.public_key).hex())
         return (*(f"{self.name}:{key}:{self.data}" for key in keys), f"{self.name}:{self.data}")
@@ -104,11 +104,11 @@ class ThingTransaction:
 
     @property
     def is_ambiguous(self) -> bool:
-        """Whether an alias or the spec contains ":", so that the signature is also valid for other aliases."""
+        """Whether an alias or the spec contains ":". The signature is then also valid for other aliases."""
         return any(":" in text for text in (*self.aliases, self.spec))
 
     def texts(self) -> tuple[str, ...]:
-        """Return the signed text. It does not contain the nonce."""
+        """Return the signed text, which does not contain the nonce."""
         return (":".join((self.registrant, *self.aliases, self.data, self.spec)),)
 
 
@@ -307,7 +307,7 @@ def uncompressed(public_key: bytes) -> bytes:
 
 
 def replays(things: Iterable[ThingTransaction]) -> dict[bytes, str]:
-    """Find things with one signed text, so that the registrant may have signed only one of these things.
+    """Find things that share one signed text. The registrant may have signed only one of these things.
 
     Returns:
         A dict from the nonce of each found thing to the reason why the thing's signature is not unique.
@@ -336,7 +336,7 @@ def _key(public_key: bytes) -> EllipticCurvePublicKey:
 def _message(fields: Mapping[int, str | bytes | tuple[str, ...]]) -> bytes:
     """Encode fields in the order of their numbers.
 
-    Empty fields are left out; empty items of a list are not.
+    Empty fields are omitted. Empty items of a list are encoded.
     """
     parts: list[bytes] = []
     for number, value in fields.items():

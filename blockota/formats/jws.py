@@ -1,7 +1,7 @@
 """Compact JSON Web Signatures (RFC 7515) with ES256 (RFC 7518, section 3.4). Pure.
 
-A token has the protected headers ``alg``, ``kid`` and ``typ``, and no others. ``typ`` names the kind of the document.
-It prevents the use of a token of one kind in place of another kind.
+The protected headers of a token are exactly ``alg``, ``kid`` and ``typ``. ``typ`` names the kind of the document.
+Because of ``typ``, a document of one kind cannot replace a document of another kind.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Values of LwM2M resources, as text or as TLV (LwM2M 1.0, sections 6.4.1 and 6.4.3). Pure.
 
-A gateway asks for text, but some clients always answer in TLV. The TLV answer to a read of one resource is one item of
-the type "resource with value".
+A gateway requests text, but some clients always answer in TLV. A client that answers a read of one resource in TLV
+sends a single item of the type "resource with value".
 """
 
 from __future__ import annotations

@@ -102,8 +102,8 @@ def program_offset(head: bytes) -> int:
 def image_digest(image: bytes) -> bytes:
     """Return the digest by which MCUboot and MCUmgr name an image: the hash of header, program and protected TLVs.
 
-    The caller must already have checked the SHA-256 of the image, because the hash of an encrypted image is not checked
-    here: it covers the decrypted program.
+    The caller must already have checked the SHA-256 of the image. This function cannot check the hash in an encrypted
+    image, because that hash covers the decrypted program.
 
     Raises:
         ImageError: the image is not a complete MCUboot image, or its hash is wrong.
@@ -112,7 +112,7 @@ def image_digest(image: bytes) -> bytes:
 
 
 def find_digest_fault(image: bytes) -> str:
-    """Return why an image has no digest (`image_digest`).
+    """Return why `image_digest` refuses an image.
 
     The text is empty if the image has a digest.
     """
@@ -136,12 +136,13 @@ def security_counter(image: bytes) -> int | None:
 
 @dataclass(frozen=True)
 class McubootItems:
-    """The TLVs of a complete image, whose hash is right.
+    """The TLVs of a complete image with a correct hash.
 
     Attributes:
         protected: type and value of each protected TLV, which the hash covers.
         unprotected: type and value of each other TLV.
-        end: number of bytes of the image up to the end of its TLVs. The rest of the slot may follow.
+        end: number of bytes from the start of the image to the end of its TLVs. Padding up to the slot's size may
+            follow.
     """
 
     protected: tuple[tuple[int, bytes], ...]
@@ -157,7 +158,7 @@ class McubootItems:
     def security_counter(self) -> int | None:
         """The security counter, or None for an image without one.
 
-        A loader refuses an image whose counter is lower than the counter of an image that it has run.
+        A boot loader refuses an image if it has run an image with a higher counter before.
         """
         return next((_COUNTER.unpack(value)[0] for kind, value in self.protected if kind == SECURITY_COUNTER), None)
 

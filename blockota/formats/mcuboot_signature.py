@@ -31,7 +31,7 @@ _SEQUENCE_HEAD = 2
 
 
 def key_hash(key: PublicKey) -> bytes:
-    """Return the SHA-256 by which MCUboot names a key."""
+    """Return the SHA-256 of a public key, by which MCUboot images name the key."""
     return hashlib.sha256(key.spki).digest()
 
 
@@ -45,7 +45,7 @@ def signing_key(items: McubootItems) -> bytes | None:
 def find_signature_fault(image: bytes, key: PublicKey) -> str:
     """Return why an image is not signed by a P-256 key; empty if the key signed the image.
 
-    If the image is encrypted and names the key, the reason is `ENCRYPTED`.
+    For an encrypted image that names the key, the reason is `ENCRYPTED`, because its signature cannot be verified.
     """
     try:
         items = read_items(image)
@@ -67,7 +67,7 @@ def find_signature_fault(image: bytes, key: PublicKey) -> str:
 
 
 def digest_to_sign(image: bytes) -> bytes:
-    """Return the digest that the signature of a still unsigned image must cover.
+    """Return the digest of an unsigned image, which its future signature must cover.
 
     Args:
         image: an image of imgtool that is neither signed nor padded to its slot.

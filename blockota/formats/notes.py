@@ -1,9 +1,9 @@
 """Signed notes, checkpoints of logs, and cosignatures of witnesses. Pure.
 
-The formats are those of C2SP: signed-note, tlog-checkpoint, and cosignature/v1 of tlog-cosignature. A note is a text,
-followed by lines with signatures. A checkpoint is a note whose text has a log's origin, the size of its tree and its
-root. A cosignature is the signature of a witness on a checkpoint. It contains the time at which the witness saw the
-checkpoint.
+The formats are defined by C2SP as signed-note, tlog-checkpoint and tlog-cosignature (cosignature/v1). A note is a text,
+followed by lines with signatures. A checkpoint is a note whose text contains the origin of a log, and the size and the
+root of the log's tree. A cosignature is the signature of a witness on a checkpoint. The cosignature contains the time
+at which the witness saw the checkpoint.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ class Note:
         return self._verify(key) is not None
 
     def cosigned_at(self, key: VerifierKey) -> int | None:
-        """Return the time, in seconds since 1970, at which a witness cosigned the note; None if it did not.
+        """Return the Unix time in seconds at which a witness cosigned the note; None without a cosignature.
 
         Raises:
             ValueError: a signature names the key, but does not verify.

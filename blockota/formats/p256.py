@@ -1,7 +1,8 @@
 """ECDSA signatures on P-256 as 64 bytes: r and s, 32 bytes each. Pure.
 
-Each signature has a second valid form, whose s is the order minus s. Stored signatures have the form with the low s, at
-most half of the order, so that their bytes cannot be changed without the key. OpenZeppelin's `P256` has the same rule.
+If a signature with r and s is valid, the signature with r and the order minus s is valid too. Stored signatures must
+have the low s, which is at most half of the order. Without the key, the bytes of a stored signature therefore cannot be
+changed. OpenZeppelin's `P256` has the same rule.
 """
 
 from __future__ import annotations

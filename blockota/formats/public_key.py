@@ -21,8 +21,8 @@ from blockota.errors import UsageError
 class KeyKind(enum.Enum):
     """The kind of a key.
 
-    P256, ED25519 and RSA have the numbers that the contract uses. X25519, the kind of a tunnel key, has no number in
-    the contract.
+    P256, ED25519 and RSA have the numbers that the contract uses. The contract does not number X25519, the kind of
+    tunnel keys.
     """
 
     P256 = 1
@@ -79,7 +79,7 @@ class PublicKey:
             _check_point(self.data)
 
     def __str__(self) -> str:
-        """The kind, with the number of bits of an RSA key."""
+        """The name of the kind; for an RSA key, also the number of bits."""
         return f"RSA-{_RSA_BITS[len(self.data)]}" if self.kind is KeyKind.RSA else str(self.kind)
 
     @property
@@ -143,7 +143,7 @@ def _check_point(data: bytes) -> None:
 
 
 def _check_rsa(der: bytes) -> None:
-    """Check the DER bytes before and after the modulus, which only depend on the length of the key.
+    """Check the DER bytes before and after the modulus. These bytes depend only on the length of the key.
 
     The highest and the lowest bit of the modulus must be set. The contract IdentityRegistry makes the same checks.
     """

@@ -1,7 +1,8 @@
 """Compact JSON Web Signatures of requests between identities (RFC 7515), read with joserfc. Pure.
 
-The protected header is exactly ``{alg, kid}``: no other parameter is accepted, so no token names its own key (``jwk``,
-``jku``, ``x5c``) or an extension (``crit``). The kind of the signer's key decides which algorithms are accepted:
+The protected header has exactly the parameters ``alg`` and ``kid``. A token therefore cannot contain its own key
+(``jwk``, ``jku``, ``x5c``) or require an extension (``crit``). The kind of the signer's key decides which algorithms
+are accepted:
 
 ========  =====================================================
 P-256     ``ES256`` (RFC 7518, section 3.4)
@@ -42,7 +43,7 @@ class RequestToken:
     Attributes:
         text: the token, as it was received.
         algorithm: header ``alg``.
-        key_id: header ``kid``: the identity that the token claims to come from.
+        key_id: header ``kid``, which names the claimed signer.
         claims: the document.
     """
 
@@ -80,7 +81,7 @@ def load_library() -> None:
 
 
 def is_signed_by(token: RequestToken, key: PublicKey) -> bool:
-    """Return whether a key signed a token, with an algorithm that is accepted for this kind of key."""
+    """Return whether a key signed a token. The algorithm must be accepted for this kind of key."""
     return _is_signed(token.text, token.algorithm, token.key_id, key)
 
 

@@ -1,8 +1,8 @@
 """Names the memories of an STM32 other than flash.
 
 An error uses the name of the memory in which a part of an image lies. The addresses are from ST's reference manuals:
-RM0008 (F1), RM0090 (F4), RM0385 (F7), RM0367 (L0), RM0351 (L4), RM0444 (G0) and others. Some addresses belong to
-different memories on different families. If the family is not known, the name lists both memories.
+RM0008 (F1), RM0090 (F4), RM0385 (F7), RM0367 (L0), RM0351 (L4), RM0444 (G0) and others. On two chip families, the same
+address can belong to two different memories. If the family is unknown, the name lists both memories.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Memory:
     Attributes:
         name: the name of the memory with its article.
         remedy: what to do with the part of the image in this memory, a clause in the imperative.
-        action: the command that carries out the remedy, if there is one.
+        action: the command that carries out the remedy; None if BlockOTA does not have such a command.
     """
 
     name: str

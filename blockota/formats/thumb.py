@@ -1,10 +1,9 @@
 """Recognises where functions begin in Thumb code, and reads its constants (ARMv7-M Architecture Reference Manual).
 
-The code is not decoded. An offset is taken for the start of a function if the instruction before the offset ends a
-function, and the instruction at the offset is typical for the first instruction of a handler. This test finds two
-functions in three, and almost every handler: handlers have no parameters, so they begin with fewer kinds of
-instructions. By chance, the test also succeeds at one offset in a hundred in random bytes, and at one offset in thirty
-in code where no function begins.
+The code is not decoded. A test decides whether a function begins at an offset. The preceding instruction must end a
+function, and the instruction at the offset must be typical for the start of a handler. The test finds two functions in
+three, and almost every handler. Handlers begin with fewer kinds of instructions, because they do not have parameters.
+The test also accepts wrong offsets: 1 in 100 in random bytes, and 1 in 30 in code.
 """
 
 from __future__ import annotations

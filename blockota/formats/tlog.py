@@ -1,11 +1,11 @@
 """Append-only logs: the hashes, proofs and tiles of a Merkle tree. Pure.
 
-The tree is that of RFC 6962, section 2.1, with SHA-256. Proofs are those of RFC 9162, sections 2.1.3 and 2.1.4. A log
-is published as tiles and entry bundles (C2SP tlog-tiles): files of 256 hashes or entries that never change. The module
-`blockota.formats.notes` has the signed checkpoints.
+The tree is defined by RFC 6962, section 2.1, with SHA-256. The proofs are defined by RFC 9162, sections 2.1.3 and
+2.1.4. A log is published in files of 256 hashes (tiles) or 256 entries (entry bundles), and a full file never changes
+(C2SP tlog-tiles). The module `blockota.formats.notes` reads and writes the signed checkpoints.
 
-A program that makes proofs passes a `ReadNode`, a function that returns the hash of a complete subtree.
-`read_from_tiles` makes a `ReadNode` from a function that reads tiles.
+The functions that create proofs call a `ReadNode`, which returns the hash of a complete subtree. `read_from_tiles`
+converts a function that reads tiles to a `ReadNode`.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def prove_inclusion(read_node: ReadNode, index: int, size: int) -> list[bytes]:
 
 
 def prove_consistency(read_node: ReadNode, earlier: int, size: int) -> list[bytes]:
-    """Return the proof that a tree of `size` entries continues the tree of its first `earlier` entries.
+    """Return the consistency proof between the trees of the first `earlier` and of the first `size` entries.
 
     Source: RFC 9162, section 2.1.4.1.
 
@@ -175,7 +175,7 @@ def is_consistent(earlier: TreeHead, head: TreeHead, proof: Sequence[bytes]) -> 
 
 
 def _skip_left_edges(node: int, last: int) -> tuple[int, int]:
-    """Move up from the last node of an incomplete level to the level at which the node has a left sibling."""
+    """Move up from a node until the node has a left sibling, or is at the left edge of the tree."""
     while node and not node & 1:
         node, last = node >> 1, last >> 1
     return node, last
@@ -189,7 +189,7 @@ def _split(size: int) -> int:
 def _range_hash(read_node: ReadNode, begin: int, end: int) -> bytes:
     """Return the hash of the subtree over a range of entries.
 
-    The left part of the subtree is complete at every level.
+    The subtree is split recursively, and the left part is always a complete subtree.
     """
     size = end - begin
     if size & (size - 1) == 0:
@@ -207,8 +207,7 @@ class Tile:
     """The name of a tile or of an entry bundle.
 
     Attributes:
-        level: 0 for a tile of the entries' hashes, 1 for a tile of the hashes of the full tiles of level 0, and so on.
-            None stands for an entry bundle.
+        level: 0 for hashes of entries; 1 for hashes of the full tiles of level 0, and so on; None for an entry bundle.
         index: the position of the tile in its level.
         width: the number of hashes or entries in the file, 1 to 256.
     """
@@ -295,9 +294,9 @@ def split_hashes(content: bytes) -> list[bytes]:
 
 
 def join_entries(entries: Iterable[bytes]) -> bytes:
-    """Return the bundle of some entries.
+    """Encode entries as an entry bundle.
 
-    The length of each entry, in two bytes, comes before the entry.
+    Two bytes with the length of the entry precede each entry.
 
     Raises:
         struct.error: an entry is larger than `MAX_ENTRY_SIZE`.
@@ -383,7 +382,7 @@ class TreeEdge:
 
 
 def tree_of(leaves: Iterable[bytes]) -> TreeHead:
-    """Return size and root of the tree of some entries, given the hashes of the entries."""
+    """Return the size and the root of the tree whose leaves are the given hashes."""
     edge = TreeEdge()
     for _ in edge.grow(leaves):
         pass

@@ -4,20 +4,20 @@ A program runs only at the address that it was linked for. A raw image does not 
 (ARMv7-M Architecture Reference Manual, B1.5.3) contains the addresses of the program's handlers. Let L be the load
 address, at which the image would be written. Three signs show that the program was linked for a higher address B:
 
-1. No address that the program uses is between L and B. The program uses the addresses of its handlers, the words of the
-   image that can be addresses, and the constants of ``movw`` and ``movt`` pairs.
-2. If the image is at L, functions begin at fewer than half of the handlers. (A program that is linked for L can have
-   its handlers far after its vector table, but its handlers are functions.)
-3. If the image is at B, the image contains the reset handler, which is not blank. (A program that is linked for L can
-   have a gap between its vector table and its code.)
+1. All addresses that the program uses are at or above B. The program uses the addresses of its handlers, the words of
+   the image that can be addresses, and the constants of ``movw`` and ``movt`` pairs.
+2. If the image were at L, fewer than half of the handler addresses would be the start of a function. (The handlers of a
+   program that is linked for L can be far after its vector table, but they are functions.)
+3. If the image were at B, the reset handler would be inside the image, and its bytes would not be blank. (A program
+   that is linked for L can have a gap between its vector table and its code.)
 
 B is at least L. B is at most the lowest address that the program uses, and at most the address of the lowest handler
 minus the size of the vector table. B is certain only if exactly one address in this range is possible. An address is
-possible if functions begin at nearly all handlers when the image is at this address.
+possible if nearly all handlers would be functions in an image at this address.
 
 A program may be linked for an address below L or beyond the flash. Handlers of this program are then outside the range
 from L to the end of the flash. The load address is therefore wrong if most handlers are outside this range, or if some
-handlers are outside and functions begin at fewer than half of the handlers from L upwards.
+handlers are outside and fewer than half of the handlers from L upwards are functions.
 """
 
 from __future__ import annotations
@@ -51,10 +51,11 @@ class LinkAddress:
     """The address that a program was linked for.
 
     Attributes:
-        address: the address; if it is not certain, the lowest address that the program uses.
+        address: the address for which the program was linked. If `is_certain` is False, this is only the lowest address
+            that the program uses.
         is_certain: whether the program was certainly linked for `address`.
-        probable: if the address is not certain, the start of the erase unit in which the program probably begins;
-            None if it cannot be estimated.
+        probable: the start of the erase unit in which the program probably begins; None if `address` is certain, or if
+            the start cannot be estimated.
     """
 
     address: int
@@ -93,13 +94,13 @@ class _LinkedProgram:
         return self.handlers[0] - self.table_size - self.offset
 
     def fits(self, address: int) -> bool:
-        """Whether the reset handler lies after the vector table and is not blank, if the image is at an address."""
+        """Whether the reset handler would be after the vector table, and not blank, in an image at an address."""
         at = self.reset - address
         inside = self.offset + self.table_size <= at <= len(self.image) - _WORD
         return inside and self.image[at : at + _WORD] not in _BLANK
 
     def has_functions(self, address: int) -> int:
-        """Count the handlers that are functions if the image is at an address; 0 if fewer than half are functions."""
+        """Count the handlers that would be functions in an image at an address; 0 if fewer than half would be."""
         found = sum(begins_function(self.image, handler - address) for handler in self.handlers)
         return found if 2 * found >= len(self.handlers) else 0
 
@@ -171,7 +172,7 @@ def _read_program(image: bytes, load_address: int, flash_end: int) -> _LinkedPro
 def _only_address(program: _LinkedProgram, lowest: int) -> int | None:
     """Return the only address up to `lowest` for which nearly all handlers are functions.
 
-    Returns None if there is no such address, or several.
+    Returns None if no address or more than one address is possible.
     """
     if len(program.handlers) < _MIN_HANDLERS:
         return None
