@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -214,6 +215,10 @@ def test_a_token_that_was_taken_back_ends_whatever_is_wrong_with_the_file(tmp_pa
     mine, file = {"Authorization": f"Bearer {token}"}, tmp_path / "tokens"
     file.write_text(line)
     with running(tmp_path, tokens=str(file), refresh=0.2) as repository:
+
+        def events() -> list[dict[str, Any]]:
+            return [line for line in repository.lines if "event" in line]
+
         assert repository.get(RAW_PATH, headers=mine).content == SMALL
         file.write_text("# plant-7 was stolen\nplant-8 thetoken\n")
         await_status(repository, mine, 401)
@@ -222,13 +227,14 @@ def test_a_token_that_was_taken_back_ends_whatever_is_wrong_with_the_file(tmp_pa
         assert health.json()["tokensTrouble"] == "line 2 is not NAME SHA256"
         assert str(tmp_path) not in health.text
         file.write_text(new_token("plant-8")[1])
+        trouble, recovery = eventually(lambda: events()[1:] and events()[:2], what="the line about the recovery")
         await_status(repository, mine, 401)
         file.unlink()
         file.write_text(line)
         await_status(repository, mine, 200)
-        events = [line for line in repository.lines if "event" in line]
-    assert [(event["event"], event["part"]) for event in events[:2]] == [("trouble", "tokens"), ("recovered", "tokens")]
-    assert f"{file} cannot be used" in events[0]["trouble"]
+    assert (trouble["event"], trouble["part"]) == ("trouble", "tokens")
+    assert (recovery["event"], recovery["part"]) == ("recovered", "tokens")
+    assert f"{file} cannot be used" in trouble["trouble"]
 
 
 def await_status(repository: Running, headers: dict[str, str], status: int) -> None:
