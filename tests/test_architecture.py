@@ -194,6 +194,17 @@ def test_parameters_are_few() -> None:
     ]
 
 
+def test_statements_have_one_conditional_expression() -> None:
+    """No statement has more than one conditional expression (``a if b else c``)."""
+    crowded = [
+        f"{module}:{node.lineno}"
+        for module, path in modules().items()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.stmt) and conditional_expressions(node) > 1
+    ]
+    assert not crowded
+
+
 def test_no_function_takes_any_options() -> None:
     """No function has variable keyword parameters (``**options``) of the type `Any`."""
     assert not [
@@ -365,6 +376,12 @@ def body_length(function: Function) -> int:
     """Return the number of lines of a function's body, without the docstring."""
     body = function.body[1:] if ast.get_docstring(function) else function.body
     return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+def conditional_expressions(node: ast.AST) -> int:
+    """Count the conditional expressions in a statement, without those in the statements inside it."""
+    inside = [one for one in ast.iter_child_nodes(node) if not isinstance(one, ast.stmt)]
+    return sum(isinstance(one, ast.IfExp) + conditional_expressions(one) for one in inside)
 
 
 def is_called_by_click(function: Function) -> bool:

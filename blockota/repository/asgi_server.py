@@ -53,6 +53,7 @@ async def serve_application(app: Application, place: Listening, *, on_ready: Cal
 
 
 def _scope(request: HttpRequest, place: Listening) -> Message:
+    client = (request.client, 0) if request.client else None
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -63,7 +64,7 @@ def _scope(request: HttpRequest, place: Listening) -> Message:
         "query_string": request.query.encode("latin-1"),
         "root_path": "",
         "headers": [(name.encode("ascii"), value.encode("latin-1")) for name, value in request.headers.items()],
-        "client": (request.client, 0) if request.client else None,
+        "client": client,
         "server": (place.host, place.port),
     }
 
