@@ -49,7 +49,7 @@ _PAUSE = 1.0
 
 @dataclass(frozen=True)
 class CommandPort:
-    """The port to which validators send commands, with the objects that process them.
+    """The port to which validators send commands, and the objects that process the commands.
 
     Attributes:
         desk: takes the commands.
@@ -206,7 +206,7 @@ def opened_access(
 
 
 def outbox_status(settings: GatewaySettings) -> dict[str, Any] | None:
-    """Return the numbers of readings that wait for validators and of refused requests; None without an outbox.
+    """Count the waiting readings and the refused requests in the outbox; return None if the outbox does not exist.
 
     Raises:
         StoreError: the file cannot be read.
@@ -241,9 +241,9 @@ def _command_port(
 
 
 class LimitedOutbox:
-    """An outbox that returns a limited number of entries for each call.
+    """Wraps an outbox, and limits the number of entries that one call returns.
 
-    The log recognises repeated entries only among its newest entries, so the batches of all outboxes must be small.
+    The log recognises a repeated entry only among its newest entries. All outboxes must therefore append small batches.
 
     Args:
         outbox: the outbox.
@@ -258,5 +258,5 @@ class LimitedOutbox:
         return self._outbox.outbox(min(limit, self._most))
 
     def appended(self, positions: Iterable[tuple[int, int]], /) -> None:
-        """Record the log index of each appended entry, given as pairs of sequence number and log index."""
+        """Record the log indices of appended entries, as pairs (sequence number, log index)."""
         self._outbox.appended(positions)

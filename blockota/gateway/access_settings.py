@@ -20,8 +20,8 @@ class AccessSettings:
         validators: the URL of each validator that receives the readings, by the validator's UUID.
         authority: PEM file of the validators' certificate authority; None for the system's certificate authorities.
         listen: host and port to which validators send commands; None if the gateway accepts no commands.
-        commands: the names of the commands that may be sent to devices of a model, by the name of the model's Spec.
-        max_age: the largest age in seconds of the block at which a validator's identity was read.
+        commands: for each model, by its name: the names of the commands that its devices may receive.
+        max_age: requests are refused if the last block that was read is older than this number of seconds.
     """
 
     validators: Mapping[UUID, str] = field(default_factory=dict)

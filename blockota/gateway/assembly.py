@@ -1,6 +1,6 @@
-"""Combine the readings of all chains with the catalogue of images.
+"""Combine the records read from all chains with the images in the catalogue.
 
-The results are the chain facts for the gateway's core, and a list of the missing files.
+The results are the facts for the gateway's core, and a list of the files that the catalogue lacks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Assembly:
         facts: the chain facts for the gateway's core.
         wanted: the missing files, the most urgent first.
         kept: SHA-256 of the images that may be offered now or later.
-        faults: the reason why a product, release, delta or group cannot be offered, by its name. The name ``identity``
+        faults: why a product, release, delta or group cannot be offered; the key is its name. The name ``identity``
             stands for the gateway's own identity.
     """
 
@@ -78,7 +78,7 @@ class Assembly:
         return self.facts
 
     def is_over(self, producers: Sequence[ProducerReading]) -> bool:
-        """Whether a release has become active since the facts were assembled."""
+        """Whether a release without an image has become active since the facts were assembled."""
         for reading in producers:
             time = reading.position.block.time
             releases = (one for product in reading.products for one in self.facts.components[product].releases)
@@ -108,7 +108,10 @@ class Assembly:
     def _with_image(
         self, facts: ReleaseFacts, component: Component, reading: ProducerReading, *, is_configuration: bool
     ) -> ReleaseFacts:
-        """Add the manifest and the proven image to the facts. No image is added before the manifest was found."""
+        """Add the manifest and the proven image to the facts of a release.
+
+        If the manifest of the release has not been found yet, neither is added.
+        """
         manifest: Manifest | None = None
         if address := manifest_of(reading.products[component], facts.release):
             manifest = self.catalogue.manifest(facts.release, address)
@@ -152,7 +155,7 @@ class Assembly:
         self.kept |= {one.sha256 for one in (*_usable(product), product.ahead) if one}
 
     def _want_deltas(self, component: Component, release: Release, product: ProductReading) -> None:
-        """List the missing deltas of a release, and the missing base images to which these deltas are applied."""
+        """Add the missing deltas of a release, and their missing base images, to the list of wanted files."""
         try:
             address = manifest_of(product, release) if can_apply() else None
             manifest = self.catalogue.manifest(release, address) if address else None
@@ -176,8 +179,8 @@ class Assembly:
 def wanted_releases(product: ProductReading, ordered: Collection[Version], *, time: int) -> list[Release]:
     """Return the releases whose images the gateway needs: the newest releases, and the releases that orders name.
 
-    The newest active release may require a version that a device does not run yet. The three newest active releases are
-    therefore wanted. Releases with a later activation time are wanted too.
+    The newest active release may require that a device first installs an older release. The three newest active
+    releases are therefore wanted. Releases with a later activation time are wanted too.
     """
     usable = _usable(product)
     active = [one for one in usable if one.active_from <= time][:_NEWEST]
@@ -185,7 +188,7 @@ def wanted_releases(product: ProductReading, ordered: Collection[Version], *, ti
 
 
 def _usable(product: ProductReading) -> list[Release]:
-    """Return the releases that are not revoked and not below the floor, newest first."""
+    """Return the releases that are neither revoked nor below the product's minimum version, newest first."""
     floor = product.product.minimum_version
     return [one for one in product.releases if one.status is Status.ACTIVE and not (floor and one.version < floor)]
 
@@ -195,7 +198,7 @@ def _newest_time(site: SiteReading, producers: Sequence[ProducerReading]) -> int
 
 
 def known_device(device: Device, site: SiteReading, settings: GatewaySettings) -> KnownDevice:
-    """Combine a device of the registry with its group, its face and its settings."""
+    """Return a device: its record in the registry, and its group, face and settings in the settings file."""
     model = site.specs[device.spec_hash].name if device.spec_hash in site.specs else ""
     face, of_device = settings.bound_devices.get(device.number, ("", {}))
 

@@ -1,10 +1,10 @@
 """The images and manifests of the gateway.
 
-The images and manifests are found and proven once for all devices, and stored as whole files. The search for an image
-begins before its release is confirmed. The core receives an image only after the image has passed checks 1 to 5 on the
-confirmed record, and the parts of checks 7 and 9 that need no device. The core receives a delta only after the
-catalogue has applied the delta and obtained the release's image. Each file is named by a SHA-256, and is first written
-under a temporary name. The folder has the following files:
+The gateway finds and verifies each image and manifest once for all devices, and stores it as a whole file. The search
+for an image begins before its release is confirmed. The core receives an image only after checks 1 to 5 have passed on
+the confirmed record. The parts of checks 7 and 9 that need no device must have passed, too. The core receives a delta
+only after the catalogue has applied the delta and obtained the release's image. Each file is named by a SHA-256, and is
+first written under a temporary name. The folder has the following files:
 
 ==========================  ====================================================
 ``images/<sha256>``         an image, which is verified again after every start
@@ -313,7 +313,7 @@ def _require_delta(raw: bytes, delta: Delta) -> None:
 
 
 def _content(path: Path, container: Container) -> bytes:
-    """Return the part of an image that is needed for the checks of the image's container."""
+    """Return the bytes that the checks need: the whole image for STM32 and MCUboot, and its beginning otherwise."""
     is_whole = container in (Container.STM32, Container.MCUBOOT)
     with path.open("rb") as file:
         return file.read(MAX_IMAGE_SIZE if is_whole else SWU_HEAD_SIZE)

@@ -27,8 +27,8 @@ async def send_waiting(
     Args:
         context: the objects that the gateway's service passes to the face.
         face: the name of the face, for the log.
-        send: sends a command if its device listens through this face. `send` is called again with each command that was
-            not sent.
+        send: sends a command to a device that listens through this face. A command that was not sent is passed to
+            `send` again.
     """
     commands = context.commands
     if commands is None:

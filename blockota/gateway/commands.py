@@ -7,9 +7,9 @@ an outcome     the device's answer, or *no answer* after the deadline; it is put
 =============  ==============================================================================================
 
 A command is therefore sent at most once. If the gateway is killed after it has recorded ``sent`` and before it sends
-the command, the device does not receive the command, and the outcome is *no answer*. A request that repeats the id of
-an earlier command is answered with the state of the earlier command, and does not change its deadline. The request is
-refused if its sender, name or arguments differ from those of the earlier command.
+the command, the device does not receive the command, and the outcome is *no answer*. If a request has the id of an
+earlier command, the answer is the state of the earlier command, whose deadline does not change. If the sender, the name
+or the arguments differ from the earlier command, the request is refused.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class CommandDesk:
         return lambda: self._wake.remove(wake)
 
     def set_face(self, thing: int, face: str | None) -> None:
-        """Record the face through which a device can be reached now; None means any face."""
+        """Record the face to which a device is connected now. If `face` is None, any face may reach the device."""
         if face is None:
             self._faces.pop(thing, None)
         else:
@@ -111,7 +111,7 @@ class CommandDesk:
         """Store the commands of accepted requests on the disk.
 
         Returns:
-            The state of each command, or the reason for its refusal, in the order of the requests.
+            For each request, in order: the state of its command, or the reason why the command was refused.
 
         Raises:
             UnreachableError: the gateway has not read its devices yet, or the file cannot be written. No command was

@@ -4,9 +4,9 @@ All methods must be called in one asyncio loop. A face with a thread of its own 
 `asyncio.run_coroutine_threadsafe`.
 
 A coroutine returns after the new state is on the disk. A face therefore acknowledges a message only when its content is
-on the disk. A call with the job number of an earlier try changes nothing, and returns False. A refused message is
-logged as a warning. A device that causes too many log entries is refused until the next minute, while other devices are
-still served.
+on the disk. If the job number in a call belongs to an earlier try, the call changes nothing and returns False. A
+refused message is logged as a warning. A device that causes too many log entries is refused until the next minute,
+while other devices are still served.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ class Core:
             await self._replan(self._fleet.learn(facts, policies))
 
     async def tick(self) -> None:
-        """Process expired timeouts, opened update windows and requests of operators. Call this method once a second."""
+        """Process expired timeouts, opened update windows, and requests of operators. Call this once a second."""
         async with self._planning:
             now = self._time()
 
@@ -225,8 +225,8 @@ class Core:
 
         Raises:
             AccessRefusedError: the device is not of this site, or is banned.
-            RefusedError: the statement is replayed, forged or about another image, or the stated version is not the
-                image's version, or the device's Spec does not list the product. A warning is logged.
+            RefusedError: the statement is replayed, forged or about another image; the version does not belong to the
+                image; or the device's Spec does not list the product. A warning is logged.
         """
         device = await self._served(number)
         slot = self._fleet.slot_of(device, report.product)
@@ -269,17 +269,17 @@ class Core:
     async def outcome(
         self, number: int, job: int, *, succeeded: bool, reason: str = "", is_refusal: bool = False
     ) -> bool:
-        """Record the outcome of a try, as the device states it. A success counts when the device reports the image.
+        """Record the outcome of a try that a device states. A success counts when the device reports the new image.
 
         Args:
             number: number of the device.
             job: number of the try.
             succeeded: whether the device states that the image is installed.
             reason: the reason for a failure.
-            is_refusal: whether another try would be useless.
+            is_refusal: whether another try would fail in the same way.
 
         Returns:
-            Whether the outcome is recorded, from this message or from an earlier copy of the message.
+            Whether the outcome was recorded, now or from an earlier copy of the message.
         """
         words = printable(reason)
         if await self._answered(number, job, Outcome(succeeded, words, is_refusal)):
@@ -335,7 +335,8 @@ class Core:
         Args:
             number: number of the device.
             text: the event.
-            statement: the device's signed statement, for level A. Without a statement, the event has level B.
+            statement: the device's signed statement, which gives the event the evidence level A. Without a statement,
+                the event has level B.
             counter: the device's own number for the event. A repeated event is not logged again.
 
         Returns:
@@ -386,7 +387,8 @@ class Core:
         Raises:
             AccessRefusedError: the device is not of this site, or it is banned.
             LimitReachedError: the device causes too many log entries.
-            StoreError: earlier changes are not on the disk, because writing failed again. No further changes are made.
+            StoreError: an earlier write to the disk failed, and its repetition failed, too. No further changes are
+                made.
         """
         if self._state.is_failing:
             await self._state.commit(StateChanges(self._time()))
@@ -443,7 +445,7 @@ class Core:
             raise failure
 
     async def _finish(self, work: FleetWork, *, always: bool = False) -> None:
-        """Write the changes, and notify the faces of changed offers afterwards, even if writing fails."""
+        """Write the changes, and then notify the faces of changed offers. A failed write does not prevent this."""
         entries = list[bytes]()
         for number, facts in work.entries:
             image = self._fleet.plan.image(facts.image) if facts.image else None
@@ -487,7 +489,7 @@ class Core:
         return replace(offer, is_configuration=slot.name != FIRMWARE)
 
     def _warn_later(self, number: int | None, reason: str) -> None:
-        """Log a warning in a background task, for callers that are not coroutines."""
+        """Log a warning in a background task, because the caller is not a coroutine."""
 
         async def write() -> None:
             with suppress(StoreError):  # the entry is written with the next commit

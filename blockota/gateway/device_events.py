@@ -1,4 +1,7 @@
-"""Logs the events of devices: a numbered event only once, and with its signature if the device has a key."""
+"""Logs the events of devices.
+
+An event with a number is logged only once. If the device signed the event, the signature is checked and logged.
+"""
 
 from __future__ import annotations
 

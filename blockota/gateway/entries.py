@@ -1,4 +1,7 @@
-"""Creates the entries of the gateway's log, with a limit for each device, and waits for their log indices."""
+"""Creates the entries of the gateway's log, and limits the number of entries for each device.
+
+A caller can wait until an entry has its index in the log (`EntryPlaces`).
+"""
 
 from __future__ import annotations
 
@@ -35,9 +38,10 @@ class EntryMaker:
         return self._entries.is_reached(number, now)
 
     def warning(self, number: int | None, reason: str, now: int) -> list[bytes]:
-        """Return the entry of a warning.
+        """Return the entry of a warning as a list.
 
-        The list is empty if the same warning was logged within the minute, or if the limit of warnings is reached.
+        The list is empty if the same warning was already logged within the minute, or if the limit of warnings is
+        reached.
 
         Args:
             number: number of the device; None if it is unknown, or not of this site.
@@ -53,9 +57,9 @@ class EntryMaker:
     def entry(
         self, number: int, facts: EntryFacts, now: int, *, unique_id: bytes | None = None, source: str | None = None
     ) -> list[bytes]:
-        """Return an entry about a device.
+        """Return an entry about a device as a list.
 
-        For a warning, the list is empty when the limit of warnings is reached.
+        For a warning, the limits of `warning` apply, and the list can be empty.
 
         Args:
             number: number of the device.
@@ -93,7 +97,7 @@ class EntryMaker:
 
 
 class EntryPlaces:
-    """The log indices of entries, for callers that wait until an entry is in the log."""
+    """Stores the log indices of entries, so that a caller can wait until an entry is in the log."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[int, int] = OrderedDict()
@@ -113,7 +117,7 @@ class EntryPlaces:
         return await asyncio.shield(future)
 
     def add(self, positions: Iterable[tuple[int, int]]) -> None:
-        """Record the log indices of entries, given as pairs of outbox number and log index."""
+        """Record the log indices of entries, as pairs (number in the outbox, log index)."""
         for sequence, position in positions:
             self._known[sequence] = position
             future = self._awaited.pop(sequence, None)
@@ -124,5 +128,5 @@ class EntryPlaces:
 
 
 def event_digest(text: str) -> bytes:
-    """Return the SHA-256 of an event's text as the log stores the text; a repeated event has the same SHA-256."""
+    """Return the SHA-256 of the text that the log stores for an event, by which a repeated event is recognised."""
     return hashlib.sha256(printable(text).encode("utf-8", "surrogatepass")).digest()

@@ -95,15 +95,17 @@ class Report:
         image: SHA-256 of the running image.
         product: product of the image; None for the firmware.
         version: version that the device states. It must match the image.
-        is_confirmed: whether the device has confirmed the image, and will not roll back by itself.
+        is_confirmed: whether the device has confirmed the image. A device does not roll back from a confirmed image by
+            itself.
         level: evidence level: B if the device reports the image, C if the face has read the flash. The core raises the
             level to A for a signed statement.
-        statement: the device's signed statement, `blockota.formats.cose` or `blockota.model.boot_event`.
-        digest: the MCUboot digest of the running image, for a statement that contains the digest instead of the
+        statement: the device's signed statement, in the format of `blockota.formats.cose` or
+            `blockota.model.boot_event`.
+        digest: the MCUboot digest of the running image. A signed event of a board contains this digest, not the
             SHA-256.
         hardware: hardware revision.
         unique_id: unique id of the chip.
-        is_reinstalled: whether the face has just written the image to the flash; only with level C.
+        is_reinstalled: whether the face has just written the image to the flash; True only with level C.
     """
 
     image: bytes | None = None

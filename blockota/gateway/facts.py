@@ -94,7 +94,7 @@ class ReleaseFacts:
         id: the release's name, unique on all chains.
         release: the record.
         manifest: manifest of the release; None if no manifest exists, or if the manifest has not been found yet.
-        is_active: whether the release is not revoked, and is in effect at the time of the confirmed block.
+        is_active: whether the release is in effect at the time of the confirmed block, and was not revoked.
         image: the proven image; None if the image has not been found yet, or is not needed.
     """
 
@@ -112,7 +112,8 @@ class ComponentFacts:
     Attributes:
         component: the product and its contract.
         product: the record with floor, chip and region; None if the contract does not have the product.
-        withheld: why the releases are not offered, such as a paused contract; empty if they are offered.
+        withheld: why the releases are not offered, for example because the contract is paused; empty if they are
+            offered.
         releases: all releases of the product, newest first. Revoked releases are included, so that a reported image is
             recognised.
     """

@@ -1,4 +1,4 @@
-"""The devices of a site in memory: their deliveries, their chosen targets, and the times at which to plan them again.
+"""The devices of a site in memory: their deliveries, their targets, and when to choose their targets again.
 
 This module writes nothing to disk. Changes are collected in a `FleetWork`, which `blockota.gateway.core.Core` commits.
 """
@@ -48,11 +48,11 @@ class _Member:
     """A device in memory.
 
     Attributes:
-        record: the device's reports, and its statements.
+        record: the facts from the device's reports and statements.
         deliveries: the deliveries of the device, by slot.
         choices: the chosen targets, by slot.
         basis: the facts from which the targets were chosen.
-        alarm: the earliest time at which the device must be planned again; None if no such time exists.
+        alarm: the time at which the device's targets must be chosen again; None if no time is set.
     """
 
     record: DeviceRecord = _UNKNOWN
@@ -201,7 +201,7 @@ class Fleet:
         self.replan(work, number)
 
     def delay(self, work: FleetWork, seconds: int) -> None:
-        """Extend the timeouts and pauses of all deliveries, except deliveries that a device has postponed."""
+        """Extend the timeouts and pauses of all deliveries. A postponed delivery keeps the time named by its device."""
         for number, member in self._members.items():
             for name, delivery in member.deliveries.items():
                 # A postponed delivery waits for a time that the device has named.

@@ -1,7 +1,7 @@
 """The work of the gateway's threads: following the chains, and finding the files of the releases.
 
-If reading a chain or searching a source fails, the thread tries again later. Until a chain can be read again, its last
-reading stays valid.
+If reading a chain or searching a source fails, the thread tries again later. If a chain cannot be read, its last
+records stay valid until the next successful reading.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Following:
     """Reads all chains of a gateway, and assembles the facts for the core.
 
     Args:
-        chains: a function that opens the gateway chain, and functions that open the producer chains, by the name of the
-            network. A failed call is repeated until the node answers.
+        chains: the function that opens the gateway chain, and a mapping from the names of networks to the functions
+            that open the producer chains. A failed call is repeated until the node answers.
         catalogue: the images.
         settings: the settings of the gateway.
         lines: the line log, to which failures and recoveries are written.
@@ -94,7 +94,7 @@ class Following:
         """Assemble the facts from the last readings and the images.
 
         Returns None before the first reading of the site. If only the time has changed, the last assembly is reused
-        with the new time, because a new assembly takes long for a site with many devices.
+        with the new time. A new assembly would take long for a site with many devices.
         """
         if self._site_reading is None:
             return None
@@ -136,7 +136,7 @@ class Following:
                 self._unsaved = None
 
     def replicas(self, component: Component, release: Release) -> Iterator[Agreement]:
-        """Yield the agreements of brokers that serve a release.
+        """Yield the agreements under which brokers serve a release.
 
         Raises:
             ChainError: the node is out of reach.
@@ -163,7 +163,8 @@ class FileFinder:
 
     Args:
         catalogue: the images.
-        sources: returns the sources of a product's files that are searched after the catalogue's store.
+        sources: returns the sources that are searched for a product's files if the catalogue's store does not have
+            them.
         lines: the line log, to which failures and recoveries are written.
         clock: returns seconds of a monotonic clock.
         must_stop: returns whether the gateway is stopping.

@@ -96,7 +96,7 @@ class Judge:
         """Whether a report repeats the last accepted statement, for example because the gateway's answer was lost.
 
         Raises:
-            RefusedError: the report repeats the last report's statement, but names another image.
+            RefusedError: the report contains the statement of the last report, but names another image.
         """
         raw = report.statement
         if raw is None or not report.is_confirmed or statement_digest(raw) != self.record.last:
@@ -207,7 +207,7 @@ class Judge:
 
 
 def check_event(device: KnownDevice, raw: bytes, text: str, counter: int | None) -> None:
-    """Check that a signed statement is this device's statement about an event.
+    """Check that this device signed a statement about this event.
 
     Raises:
         RefusedError: the statement is malformed, or has another signer, text or number.
@@ -233,15 +233,16 @@ def check_event(device: KnownDevice, raw: bytes, text: str, counter: int | None)
 
 
 def after(record: DeviceRecord, counter: int, raw: bytes) -> DeviceRecord:
-    """Return the device's record after an accepted statement with a counter."""
+    """Return the device's record, updated with the counter and the hash of an accepted statement."""
     last = statement_digest(raw)
     return replace(record, counter=counter, statements=record.statements + 1, last=last)
 
 
 def statement_digest(raw: bytes) -> bytes:
-    """Return the hash of a statement, which is equal for repeated statements.
+    """Return the hash by which a repeated statement is recognised.
 
-    A board signs an event again at each read of the event, so the hash of an event does not cover the signature.
+    A board makes a new signature each time an event is read. The hash of a board's event therefore leaves out the
+    signature.
     """
     return hashlib.sha256(raw[:-SIGNATURE_SIZE] if is_boot_event(raw) else raw).digest()
 

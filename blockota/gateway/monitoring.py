@@ -1,7 +1,7 @@
 """The pages for the gateway's operator: ``/health``, ``/metrics``, and the log.
 
-``/devices`` and ``/devices/NUMBER`` are served only to clients on the same machine. The two paths show the plans for
-devices, with the reasons.
+``/devices`` and ``/devices/NUMBER`` are served only to clients on the same machine. The two paths show for each device
+why its target was chosen, or why no target was chosen.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class AccessStatus:
     """The readings and commands of a gateway at one moment.
 
     Attributes:
-        waiting: number of readings in the outbox. A reading counts once for each validator.
+        waiting: number of readings in the outbox. A reading that waits for two validators counts twice.
         accepted: number of accepted readings since the start.
         refused: number of refused readings since the start.
         last: Unix time of the last accepted reading since the start; None if there was no reading.

@@ -163,10 +163,10 @@ def is_running(settings: GatewaySettings) -> bool:
 
 
 def device_plans(settings: GatewaySettings) -> dict[int, DevicePlan]:
-    """Return the gateway's plans for its devices, by number.
+    """Return the gateway's plan for each device, by the number of the device.
 
-    The reasons come from the running gateway. If the gateway does not answer, the plans contain only the names in its
-    last reading of the chain.
+    The running gateway provides the plans. If the gateway does not answer, the plans are made from its last stored
+    reading, and do not contain the reasons for the targets.
     """
     if settings.listen and (found := ask_plans(settings.listen)):
         return found

@@ -1,10 +1,10 @@
 """Decides which images the devices of a site must run, from the facts of one reading of the chains.
 
 A device has one slot with the name ``""`` for its firmware, and one slot for each configuration product on its Spec's
-list. A device runs only one firmware. One choice is therefore made among the releases of all firmware products on the
-Spec's list.
+list. A device runs only one firmware. The firmware is therefore chosen among the releases of all firmware products on
+the Spec's list.
 
-One choice is computed for all devices with the same Spec, group, orders and running image.
+The choice is computed once for all devices with the same Spec, group, orders and running image.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class Slot:
     def recognise(self, image: bytes, target: Target | None) -> ReleaseId | None:
         """Return the release of a reported image; None if no release has this image.
 
-        If several releases have the image, the release of the target is preferred, and otherwise the newest release.
+        If several releases have the image, the release of the target is returned. If the target has another image, the
+        newest release is returned.
         """
         found = self.releases.get(image, ())
         if target and target.release in found:
@@ -72,7 +73,7 @@ class Slot:
     def image_of(self, version: str, running: bytes | None) -> bytes | None:
         """Return the SHA-256 of the image of a version; None if no image or several images have this version.
 
-        The image belongs to the product that the device runs, or else to the only product with this version.
+        The products of the running image are searched first, and then all products of the slot.
         """
         known = self.releases.get(running, ()) if running else ()
         components = {Component.of(release) for release in known}
@@ -91,8 +92,8 @@ class Plan:
     Args:
         facts: the facts.
         policies: the policies of the groups, by name.
-        previous: the previous plan. Slots that are equal in the previous plan are reused, so that changes are found by
-            comparing object identities.
+        previous: the previous plan. Unchanged slots are the same objects as in the previous plan, so a change is found
+            by comparing object identities.
 
     Attributes:
         known_slots: the slots that were requested so far, by Spec and group.
@@ -114,9 +115,10 @@ class Plan:
         self._orders = dict(orders)
 
     def is_of(self, facts: SiteFacts, policies: Mapping[str, GroupPolicy]) -> bool:
-        """Whether facts differ from the facts of this plan only in block and time.
+        """Whether this plan was made from these facts and policies, apart from the block and the time.
 
-        Mappings are compared by identity, because a site can have many devices. The service reuses unchanged mappings.
+        Mappings are compared by identity, because comparing all devices of a site would take long. The service reuses
+        unchanged mappings.
         """
         mine = self.facts
         parts = ((mine.devices, facts.devices), (mine.specs, facts.specs), (mine.components, facts.components))

@@ -28,7 +28,7 @@ class ProductReading:
         product: the record of the product.
         releases: the releases, newest first.
         manifests: content addresses of the manifests, by version; None for a release without a manifest.
-        withheld: why the releases must not be installed, such as a paused contract; empty if they may be installed.
+        withheld: why the releases must not be installed, for example because the contract is paused; empty if they may.
         ahead: the newest release, if it is not confirmed yet; None if the newest release is confirmed.
     """
 
@@ -45,8 +45,9 @@ class ProducerReading:
 
     Attributes:
         position: the block.
-        products: the wanted products that exist. Products of contracts that are not followed are left out.
-        replications: the contracts with the brokers' agreements, by BlockOTA contract.
+        products: the records of the wanted products. A product is missing if it does not exist, or if its contract is
+            not followed.
+        replications: for each BlockOTA contract, by its address: the contract that stores the agreements with brokers.
         faults: contracts that could not be read, each with the reason.
         confirmations: the number of blocks that follow a confirmed block.
     """
@@ -58,7 +59,7 @@ class ProducerReading:
     confirmations: int = 0
 
     def answer(self, component: Component, release: Release) -> ChainAnswer:
-        """Return the chain facts for checks 1 to 5 of a release in `products`."""
+        """Return the facts on the chain that checks 1 to 5 of a release need. The release must be in `products`."""
         found, block = self.products[component], self.position.block
         active = (one for one in found.releases if is_active(one, block.time))
         return ChainAnswer(
@@ -98,7 +99,7 @@ class _Followed:
     """The facts about a followed BlockOTA contract.
 
     Attributes:
-        replication: address of the contract with the brokers' agreements; None without such a contract.
+        replication: address of the contract that stores the agreements with brokers; None if no contract stores them.
         is_suspended: whether the producer is suspended.
     """
 
@@ -114,8 +115,8 @@ class ProducerChain:
         follower: follows the chain.
         confirmations: the number of blocks that follow a confirmed block.
         producers: the consortium's contract; None to follow only the contracts in `contracts`.
-        contracts: addresses of BlockOTA contracts, each with the contract of its brokers' agreements. If the mapping is
-            not empty, only these contracts are followed.
+        contracts: the BlockOTA contracts to follow, each with the contract that stores its agreements with brokers. If
+            the mapping is empty, the contracts in `producers` are followed.
     """
 
     def __init__(
@@ -200,7 +201,7 @@ class ProducerChain:
         return replace(reading, products=found)
 
     def _read_followed(self, at: int) -> dict[str, _Followed]:
-        """Return the BlockOTA contracts to follow, with the contracts of their brokers' agreements."""
+        """Return the facts about each BlockOTA contract to follow, by the address of the contract."""
         if self._producers is None:
             return {address: _Followed(second) for address, second in self._named.items()}
 

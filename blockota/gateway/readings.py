@@ -1,10 +1,11 @@
 """Accepts the readings of devices, and stores each reading until it was delivered to the validators.
 
-`ReadingDesk.receive` returns after the reading was written to the outbox on the disk. A face confirms a reading only
-after this return, so a gateway that is killed loses no confirmed reading. Readings that arrive during a transaction are
-written together in the next transaction. If writing fails, no reading is confirmed, and the transaction is repeated.
+`ReadingDesk.receive` returns after the reading was written to the outbox on the disk. A face confirms a reading to the
+device only after `receive` has returned. A killed gateway therefore loses no confirmed reading. Readings that arrive
+during a transaction are written together in the next transaction. If writing fails, no reading is confirmed, and the
+transaction is repeated.
 
-Each validator has a share of the outbox, so a validator that is out of reach for days does not fill the whole outbox.
+Each validator has a share of the outbox. A validator that is out of reach for days can fill only its own share.
 When a share is full, new readings are stored for the other validators only. New readings are refused when all shares
 are full.
 """
@@ -40,7 +41,8 @@ class ReadingDesk:
         outbox: the outbox.
         validators: the receivers. Each reading is stored for each validator whose share of the outbox is not full.
         clock: returns Unix time.
-        note: called with the reason when the outbox cannot be written, and with an empty text after a successful write.
+        note: called with the reason after a failed write to the outbox, and with an empty text after a successful
+            write.
 
     Attributes:
         accepted: the number of readings since the start.

@@ -1,9 +1,10 @@
 """Bring the state of a gateway into agreement with its log.
 
-The reconciliation runs before the gateway serves devices. A gateway whose state was lost or restored from an older copy
-would log some statements a second time. Two entries about the installation of one release on one device make
-UpdateLedger suspend the log. Facts that are in the log but not in the state are therefore added to the state: the last
-running image of each device, the installations, and the events.
+The reconciliation runs before the gateway serves devices. Without the reconciliation, a gateway whose state was lost,
+or restored from an older copy, would log some statements a second time. If a log has two entries about the installation
+of one release on one device, UpdateLedger suspends the log. Facts that are in the log but not in the state are
+therefore added to the
+state: the last running image of each device, the installations, and the events.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _learn(state: GatewayState, entries: list[tuple[int, LogEntry]], size: int) 
 
 
 def _after(delivery: Delivery, entry: LogEntry) -> Delivery:
-    """Return the delivery state after a log entry about the running image; this state has no target."""
+    """Return the state of a delivery after a log entry about the running image. The state has no target."""
     installed = delivery.installed
     if entry.release and entry.level is not EvidenceLevel.B:
         installed |= {entry.release.digest}

@@ -217,7 +217,7 @@ class GatewayService:
         await core.update(assembly.facts, policies)
 
     def _find(self) -> None:
-        """Find the next missing file, and request a new assembly of the facts; wait if no search is due."""
+        """Search for the next missing file, and request a new assembly of the facts. If no search is due, wait."""
         self._wanted.clear()
         if self._assembly and self._parts.finder.find_next(self._assembly.wanted):
             self._parts.following.note_new_file()
@@ -261,7 +261,8 @@ class GatewayService:
         Args:
             face: the face.
             core: the core.
-            started: set when the face listens, or has failed with an error other than a wrong setting.
+            started: an event that is set when the face listens, or after its first failure. A wrong setting raises an
+                error instead.
 
         Raises:
             UsageError: a setting of the face cannot be used. After the first start, this error is logged instead, and

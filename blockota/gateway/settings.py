@@ -90,10 +90,10 @@ class GatewaySettings:
 
     @functools.cached_property
     def bound_devices(self) -> Mapping[int, tuple[str, Mapping[str, str]]]:
-        """The face and its settings for each device that is bound to one face, such as a board on a serial port.
+        """For each device that only one face serves, such as a board on a serial port: the face and its settings.
 
         A bound device is named in the table of its face, for example ``[gateway.an3155.devices]`` with ``300 =
-        "/dev/ttyUSB0"``. Any other device may use each face.
+        "/dev/ttyUSB0"``. All other devices may use any face.
         """
         found = {}
         for name, table in self.faces.items():

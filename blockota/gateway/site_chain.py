@@ -42,7 +42,8 @@ class SiteReading:
         orders: the open orders for devices of the site, oldest first.
         is_banned: whether the gateway is banned, retired or not enrolled.
         unknown_lists: names of groups whose device lists are not in the gateway's folder.
-        obstacle: why the gateway cannot work with its identity; empty if the identity can be used.
+        obstacle: why the gateway cannot use its identity, for example because it is banned; empty if it can use the
+            identity.
     """
 
     block: BlockHead
@@ -57,7 +58,7 @@ class SiteReading:
 
 @dataclass
 class _KnownFacts:
-    """Facts derived from events and earlier readings, which are discarded after a reorganisation."""
+    """The facts from earlier events and readings. After a reorganisation, all these facts are discarded."""
 
     next_block: int = 0
     words: dict[bytes, set[int]] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class SiteChain:
         identity: UUID of the gateway.
         follower: follows the chain.
         contracts: the registries of identities and devices, and the contract of orders.
-        lists: the folder with the device lists of those groups that are defined by a list.
+        lists: the folder with the lists of devices, for the groups that are defined by a list.
     """
 
     def __init__(
@@ -198,7 +199,7 @@ class SiteChain:
         return tuple(found), tuple(unknown)
 
     def _members(self, order: Order, group: Group, lists: Mapping[bytes, frozenset[int]]) -> frozenset[int]:
-        """Return the devices of the site that were in an order's group at the block of the order."""
+        """Return the devices of this site to which an order applies: members of its group, registered before it."""
         devices = self._known.devices
         numbers: Iterable[int] = ()
         if group.kind is GroupKind.MODEL:
@@ -218,7 +219,7 @@ class SiteChain:
         return known.registered[number]
 
     def _read_lists(self) -> dict[bytes, frozenset[int]]:
-        """Read the device lists in the folder, by their Merkle roots. A file that is not a device list is skipped."""
+        """Read the device lists in the folder. The key of each list is its Merkle root. All other files are skipped."""
         found = {}
         for path in sorted(self._lists.iterdir()) if self._lists.is_dir() else ():
             try:

@@ -1,12 +1,12 @@
 """Store the last readings of the chains in two files.
 
 With the stored readings, a gateway serves devices even if a chain is out of reach at the gateway's start. The files are
-caches: new readings replace the stored readings, and an unusable file is ignored. Images are proven again when they are
-read from the folder, so the files cannot make a wrong image valid.
+caches: new readings replace the stored readings, and an unusable file is ignored. A wrong file cannot make a wrong
+    image valid, because each image is proven again when it is read from the folder.
 
-The small readings of the producer chains have a file of their own. This file is written before a release is offered, so
-that a gateway that was killed recognises the release in a device's report. The readings of the gateway chain can be
-large, and are written some seconds later.
+The readings of the producer chains are small, and have a separate file. The separate file is written before a release
+is offered. A gateway that was killed therefore recognises the release when a device reports it. The readings of the
+gateway chain can be large, and are written some seconds later.
 """
 
 from __future__ import annotations

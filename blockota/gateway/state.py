@@ -1,13 +1,13 @@
 """The state of a gateway on its disk, in one SQLite file.
 
 The core changes its memory first, and then awaits `GatewayState.commit`. One transaction contains the changes of all
-waiting callers. While a thread writes a transaction to the disk, new callers wait for the next transaction. A
-transaction contains both the deliveries and the entries of each change, and keeps the order of the calls. If a change
-cannot be written, the error is raised in its caller, and the next commit writes the change again.
+waiting callers. While a thread writes a transaction to the disk, new callers wait for the next transaction. The
+deliveries and the log entries of one change are in the same transaction. Changes are written in the order of the calls.
+If a change cannot be written, the error is raised in its caller, and the next commit writes the change again.
 
 Entries for the log first go to the table ``outbox``. The service appends them to the log in batches, in order, and then
-removes them with `appended`. A service that is killed between these two steps repeats the batch. `TileLog.append` then
-finds the entries in the log.
+removes them with `appended`. A service that is killed between these two steps passes the same batch to the log again.
+`TileLog.append` recognises the repeated entries.
 
 Tokens are stored as their SHA-256. A slow hash such as scrypt is not needed, because a token has 256 random bits and
 cannot be guessed. Pre-shared keys are derived from the secret of the site and a salt, so the keys themselves are not
@@ -117,7 +117,8 @@ class StateChanges:
         deliveries: the new states, by device and slot.
         devices: the new records of devices.
         entries: entries for the log, in order.
-        event: device, number and digest of the event in the last entry; None if that entry is not such an event.
+        event: if the last entry is an event with a number: the device, the number and the digest of the event; None
+            otherwise.
         banned: devices whose credentials are removed.
         retries: numbers of the operators' requests that were processed.
     """
@@ -139,7 +140,8 @@ class GatewayState:
     Args:
         path: the file. Files with the endings ``-wal``, ``-shm`` and ``.lock`` in the same folder belong to the state.
         is_owner: whether this process runs the gateway.
-        pause: called before and after each commit; a test can interrupt the writer by an exception from this function.
+        pause: called before and after each commit. A test can raise an exception in this function to interrupt the
+            writer.
 
     Raises:
         RefusedError: the file is in use, belongs to another program, or belongs to a newer version of BlockOTA.
@@ -187,7 +189,7 @@ class GatewayState:
         return {device: DeviceRecord(*values) for device, *values in rows}
 
     def event(self, device: int, counter: int) -> LoggedEvent | None:
-        """Return an event by the device's own number; None if no such event is stored."""
+        """Return the event to which a device gave a number; None if the event is not stored."""
         statement = "SELECT digest, sequence, position FROM events WHERE device = ? AND counter = ?"
         rows = self._reader.execute(statement, (device, counter))
         return LoggedEvent(*rows[0]) if rows else None
@@ -198,7 +200,7 @@ class GatewayState:
         return bool(count >= _KEPT_EVENTS and counter < least)
 
     def nonce(self, device: int, statement: int) -> bytes:
-        """Return the nonce for a device's statement with the given number, derived from the gateway's secret."""
+        """Return the nonce of a device's statement, derived from the gateway's secret and the statement's number."""
         return self._derived("nonce", device, str(statement))[:16]
 
     async def commit(self, changes: StateChanges) -> range:
@@ -260,7 +262,7 @@ class GatewayState:
 
     @property
     def first_attempt(self) -> int:
-        """The random start of the try numbers, so that a gateway that lost its state does not reuse old job numbers."""
+        """The number before the first try. It is random, so that a gateway that lost its state uses new job numbers."""
         return int.from_bytes(self._secret[:4])
 
     def learn(self, changes: StateChanges, events: Sequence[tuple[int, int, bytes, int]], *, log_size: int) -> None:
@@ -335,7 +337,7 @@ class GatewayState:
         return self._reader.execute("SELECT number, device, slot FROM retries ORDER BY number")
 
     async def _write_waiting(self) -> None:
-        """Write the changes of all waiting callers in one transaction, repeatedly until no caller waits."""
+        """Write the changes of all waiting callers in one transaction, and repeat this until no caller waits."""
         loop = asyncio.get_running_loop()
         while self._waiting:
             waiting, self._waiting = self._waiting, []

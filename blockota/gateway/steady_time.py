@@ -1,15 +1,15 @@
 """The gateway's time.
 
-The gateway's time follows the machine's clock, but does not follow a jump of the clock immediately. If a clock suddenly
-jumped by a day, the transfers, trials and orders of all devices would end at the same instant, and their log entries
-could not be withdrawn. The gateway's time therefore advances only by the seconds between two normal readings of the
-clock. A difference of more than `LARGEST_STEP` seconds between two readings, or a step back, is recorded as a jump. The
-gateway's time is set to the clock's value when the time of a confirmed block agrees with the clock, or when the clock
-has run normally for `TRIAL` seconds.
+The gateway's time follows the machine's clock, but does not follow a jump of the clock immediately. If the gateway's
+time jumped by a day, the transfers, trials and orders of all devices would end at the same instant. The log entries
+about these ends could not be withdrawn. The gateway's time therefore advances only by the seconds between two normal
+readings of the clock. A difference of more than `LARGEST_STEP` seconds between two readings, or a step back, is
+recorded as a jump. The gateway's time is set to the clock's value when the time of a confirmed block agrees with the
+clock, or when the clock has run normally for `TRIAL` seconds.
 
 When the gateway's time is set forward, the timeouts of all deliveries are extended by the same number of seconds. A
-device is therefore not blamed for time in which the gateway did not observe it. The same rule applies to a gateway that
-was stopped for a day.
+timeout therefore does not count time in which the gateway did not observe the devices. The same rule applies after a
+gateway was stopped for a day.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class SteadyTime:
         last: the gateway's time when it was stopped; 0 for a new gateway.
 
     Attributes:
-        missed: seconds by which the time has jumped since `take_missed` was called.
+        missed: seconds by which the gateway's time was set forward since the last call of `take_missed`.
     """
 
     def __init__(self, clock: Callable[[], int], *, last: int = 0) -> None:
@@ -72,7 +72,7 @@ class SteadyTime:
             self._take_over()
 
     def take_missed(self) -> int:
-        """Return the seconds by which the time has jumped since the last call."""
+        """Return the seconds by which the gateway's time was set forward since the last call."""
         missed, self.missed = self.missed, 0
         return missed
 
