@@ -1,16 +1,16 @@
 """The face that flashes STM32 boards on the gateway's serial ports.
 
-The face uses the code of the flashing bench. A visit to a board runs in a thread, in these steps:
+The face flashes a board with the same code as the flashing bench. A visit to a board runs in a thread, in these steps:
 
 1. Connect, read the unique id, and find out which release is in the flash. The last part of the device's alias must be
    the unique id. A board with another unique id is not changed.
 2. Report the release at level C, because the gateway has read the flash itself.
 3. Flash the offered release. Checks 1 to 5 run on the confirmed record, checks 6 to 9 run before anything is erased,
    and check 10 runs afterwards.
-4. If the flash was changed but the release is not proven in it, flash the previous release in the same way. If the
-   previous release is no longer active, or is below the floor, flash the newest active release.
+4. If the flashing fails after the flash was changed, flash the previous release in the same way. If the previous
+   release is no longer active, or is below the product's minimum version, flash the newest active release.
 
-Only the bench's journal of an interrupted run is stored between two visits.
+Between two visits, the face stores only the journal of an interrupted run.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class FlashSettings:
         lines: the serial line of each board, by the number of the device.
         poll: seconds between two visits to a board without an offer; each visit stops the board's program.
         retry: seconds until the next visit after a failed visit, and after a visit for a device that is not registered.
-        consent: the flash contents that may be replaced. Downgrades are always allowed here, because the core has
-            already decided on them; a version below the floor is still refused.
+        consent: the flash contents that may be replaced. Downgrades are allowed, because the core has already decided
+            on them. A version below the product's minimum version is still refused.
     """
 
     lines: Mapping[int, BoardLine]
@@ -264,7 +264,7 @@ class FlashVisit:
             await self._restore(found)
 
     def _has_lost_program(self, found: FoundBoard) -> bool:
-        """Whether a failed try left the board without a program. A blank board that never reported a release is new."""
+        """Whether a failed try left the board without a program. A new board, which is blank, does not count."""
         delivery = self.core.state(self.number)
         return delivery.stage is not Stage.SETTLED and (delivery.running is not None or not found.is_blank)
 

@@ -1,10 +1,10 @@
 """The DDI face: hawkBit's device interface over HTTPS, for SWUpdate, RAUC and other Linux clients.
 
-A device polls. If the device has an offer, the answer has a link to the action, and the action has a link to the image.
-The device sends feedback about the action; the last feedback has the execution ``closed``. SWUpdate sends ``closed``
-after the restart, when the boot loader has kept the new system. ``closed`` therefore counts as the device's report that
-it runs the image (evidence level B). If the device reports its running image by the attribute ``blockota.image``, this
-attribute counts instead of ``closed``.
+A device polls. If the gateway offers an image to the device, the answer links to an action, and the action links to the
+image. The device sends feedback about the action; the last feedback has the execution ``closed``. SWUpdate sends
+``closed`` after the restart, when the boot loader has kept the new system. ``closed`` therefore counts as the device's
+report that it runs the image (evidence level B). If the device reports its running image by the attribute
+``blockota.image``, this attribute counts instead of ``closed``.
 """
 
 from __future__ import annotations
@@ -329,7 +329,7 @@ class DdiFace:
         return JSONResponse(cancellation(action))
 
     async def _canceled(self, _: Core, number: int, request: Request) -> Response:
-        """Forget an action after the device's feedback to its cancellation, whatever the feedback is."""
+        """Forget an action after the device has answered its cancellation. The result in the answer is ignored."""
         read_feedback(await _body(request))
         self._end(number, _action(request))
         return Response()
@@ -348,7 +348,7 @@ class DdiFace:
         return response
 
     def _offer(self, core: Core, number: int) -> DeviceOffer | None:
-        """Return the first of these offers that exists: the begun offer, a firmware offer, a configuration offer."""
+        """Return the offer that the device has begun; otherwise a firmware offer; otherwise a configuration offer."""
         offers = sorted(core.offers(number), key=lambda one: one.is_configuration)
         begun = self._actions.device(number).begun
         return next((one for one in offers if one.job == begun), offers[0] if offers else None)

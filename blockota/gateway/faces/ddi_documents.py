@@ -1,6 +1,6 @@
 """The documents of hawkBit's direct device integration (DDI), version 1. Pure.
 
-The sources are the DDI API of Eclipse hawkBit, and the fields of its documents that SWUpdate 2022.12 reads.
+The documents follow the DDI API of Eclipse hawkBit, and contain the fields that SWUpdate 2022.12 reads.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def read_range(header: str, size: int) -> tuple[int, int] | None:
     """Read the header ``Range`` (RFC 9110, section 14.2) for a file of a given size.
 
     Returns:
-        The first byte and the byte after the last byte; None for a header that must be ignored.
+        The offset of the first byte, and the offset after the last byte; None if the header must be ignored.
 
     Raises:
         ValueError: the range lies outside of the file.
@@ -135,8 +135,8 @@ def read_range(header: str, size: int) -> tuple[int, int] | None:
 def polling(base: str, *, pause: str, job: int | None, canceled: int | None, asks_attributes: bool) -> dict[str, Any]:
     """Return the answer to a poll.
 
-    An answer contains no link to an update that must wait. A closed maintenance window and ``update: skip`` are not
-    used, because SWUpdate would report the update as installed.
+    While an update must wait, the answer does not link to it. DDI could also announce a waiting update with a closed
+    maintenance window and ``update: skip``, but SWUpdate would report this update as installed.
 
     Args:
         base: URL of the device's resource.

@@ -38,8 +38,8 @@ class DdiDevice:
         begun: the action that the device has begun and not ended; None if no such action exists.
         ended: the action that ended last; None if no action has ended.
         feedback: the device's last message about the ended action; None if the action was cancelled.
-        names_image: whether the device has reported the SHA-256 of its running image. From a device
-            that reports the SHA-256, a success alone is not evidence of the running image.
+        names_image: whether the device has reported the SHA-256 of its running image. After this report, a stated
+            success without the SHA-256 is not evidence of the running image.
     """
 
     begun: int | None = None

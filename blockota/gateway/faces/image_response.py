@@ -25,8 +25,8 @@ Report = Callable[[int], Awaitable[object]]
 class ImageResponse(Response):
     """The response with a proven file, or with the byte range that the request names.
 
-    A client resumes an interrupted download with the header ``Range``. If the entity tag in the header ``If-Range`` is
-    not the file's, the response is the whole file, so that a client never joins parts of two files.
+    A client resumes an interrupted download with the header ``Range``. If the header ``If-Range`` has the entity tag of
+    another file, the response is the whole file. A client therefore never joins parts of two files.
 
     Args:
         request: the request.

@@ -6,8 +6,8 @@ connection, in case the broker has lost them. A request is answered on ``…/acc
 has written the request's contents to the disk. A device repeats a request that is not answered.
 
 Every entry of the log is published for management systems, in the order of the log. A broker that is killed may lose
-the messages of its last half minute. The face therefore stores the index of the entry that it had published a minute
-ago, and continues from this index when it connects. A subscriber must ignore an entry whose index it has already
+the messages of its last half minute. The face therefore stores the index that it had reached one minute earlier. After
+each connection, the face publishes again from this index. A subscriber must ignore an entry whose index it has already
 received.
 """
 
@@ -206,7 +206,7 @@ class MqttFace:
             raise (causes or list(errors.exceptions))[0] from errors
 
     async def _notify(self, session: _MqttRequests, core: Core) -> NoReturn:
-        """Publish the notices for all devices, and afterwards for each device whose offer changed."""
+        """Publish the notices for all devices once, and then for each device when its offer changes."""
         self._changed.update(core.numbers())
         self._wake.set()
         while True:
@@ -281,7 +281,7 @@ class _MqttRequests:
         }
 
     def notices(self, number: int) -> list[Message]:
-        """Return the notices for a device: the next job if it has changed, and the configurations that are missing."""
+        """Return the notices for a device: its next job if the job has changed, and configurations that it lacks."""
         device = self._core.device(number)
         if device is None:
             return []
@@ -348,9 +348,9 @@ class _MqttRequests:
             del self._turns[thing]
 
     async def _admitted(self, message: Message) -> RequestTopic | None:
-        """Return the topic of a request.
+        """Return the topic of a request; None for a message that must not be answered.
 
-        Returns None, and logs a warning in most cases, for a message that must not be answered.
+        For most of the messages that must not be answered, a warning is logged.
         """
         try:
             topic = RequestTopic.parse(message.topic)
@@ -428,7 +428,7 @@ class _MqttRequests:
 
 
 def _code(topic: RequestTopic, code: RejectCode) -> object:
-    """Return the code of a rejection: a word for requests about jobs, and a number for shadows, as AWS does."""
+    """Return the code of a rejection. As in AWS, the code is a word for jobs, and a number for shadows."""
     if topic.kind not in _SHADOW_KINDS:
         return code
     return INVALID if code is not RejectCode.INTERNAL else 500

@@ -36,7 +36,7 @@ class RejectedRequestError(Exception):
 
 @dataclass(frozen=True)
 class JobDesk:
-    """Answers requests about jobs. A job is an offer of the core that is not a configuration.
+    """Answers requests about jobs. A job is an offer of firmware, not of a configuration.
 
     Attributes:
         core: the core.
@@ -188,9 +188,9 @@ class JobDesk:
             await self.core.offered(thing, offer.job)
 
     def _execution(self, thing: int, offer: DeviceOffer) -> JobExecution:
-        """Return the stored execution of an offer.
+        """Return the execution of an offer's job.
 
-        The execution is new if the stored execution belongs to another job or has ended.
+        If the stored execution has ended, or belongs to another job, a new execution is returned.
         """
         kept = self.store.execution(thing, offer.release.product)
         if kept and kept.job == offer.job and not kept.status.is_end:
@@ -209,9 +209,9 @@ class JobDesk:
 
 
 def _report(update: JobUpdate, product: str, statement: bytes | None) -> Report | None:
-    """Return the report about the running image that a successful update contains.
+    """Return the report about the running image in a successful update.
 
-    Returns None if the update states only that the job succeeded.
+    Returns None if the update names no image.
     """
     image = update.details.get("sha256")
     digest = bytes.fromhex(image) if image is not None else None

@@ -1,9 +1,9 @@
-"""The check that the broker gives each device access only to its own topics.
+"""Checks that the broker gives each device access to its own topics only.
 
 The check runs before a gateway serves the devices. A broker may grant a subscription but deliver nothing, or accept a
 message but drop it. The check therefore observes which messages arrive. The probe signs in as device 0, a number that
-no device has. A broker whose rules depend on the user name applies the rules of devices to the probe too. The gateway
-and the probe first send to the topics of another device, and then to the topics of the probe.
+no device has. If the rules of the broker depend on the user name, the rules of devices also apply to the probe. The
+gateway and the probe first send to the topics of another device, and then to the topics of the probe.
 """
 
 from __future__ import annotations

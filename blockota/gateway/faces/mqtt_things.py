@@ -1,7 +1,7 @@
 """Readings of devices, commands to devices, and the devices' answers, over MQTT.
 
-The broker confirms a message to the device, and the gateway confirms the message to the broker after storing its
-content on the disk. A refused reading is confirmed too, and the reason is published on ``…/readings/rejected``.
+The broker acknowledges a message to the device. The gateway acknowledges the message to the broker after the content is
+on the disk. A refused reading is also acknowledged, and the reason is published on ``…/readings/rejected``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PAUSE = 1.0
 
 
 class ThingMessages:
-    """Processes those messages of one connection that must not be lost: readings and answers to commands.
+    """Processes the messages that must not be lost: the readings and the answers to commands on one connection.
 
     Args:
         core: the gateway's core.

@@ -39,7 +39,7 @@ class DeviceAnswer:
 class ServerContext(Context):
     """An endpoint of aiocoap with one transport, on which requests are both received and sent.
 
-    The class is needed because aiocoap cannot route a request to a session of its own DTLS server.
+    The class is needed because aiocoap cannot send a request through a session that its DTLS server has accepted.
     """
 
     async def find_remote_and_interface(self, message: Message) -> Any:  # noqa: ARG002 - aiocoap's method
@@ -47,11 +47,11 @@ class ServerContext(Context):
         return self.request_interfaces[0]
 
     def continue_message_ids(self, now: int) -> None:
-        """Choose the first message id, so that a restarted gateway does not repeat the ids of the process before it.
+        """Choose the first message id so that a restarted gateway does not repeat the ids from before the restart.
 
-        A device treats a message as a repetition if it received the id in the last 247 seconds, and repeats the old
-        answer (RFC 7252, sections 4.2 and 4.8.2). The random first id of aiocoap may be one of these ids. The first id
-        that this method chooses therefore rises with the time, faster than messages are sent.
+        If a device has received a message id in the last 247 seconds, it sends the old answer again (RFC 7252, sections
+        4.2 and 4.8.2). The random first id of aiocoap may be one of the ids from before the restart. This method
+        derives the first id from the time, so that the ids rise faster than messages are sent.
 
         Args:
             now: Unix time in seconds.

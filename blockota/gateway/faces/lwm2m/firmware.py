@@ -78,8 +78,8 @@ class FirmwareView:
 def was_told(delivery: Delivery) -> bool:
     """Whether the device was notified of the current try.
 
-        The device's state and result describe the current try only if the device was notified of it. A device sets the
-    result to 0 when it is notified of an image. A result from before the notification describes an earlier try.
+    A device sets its result to 0 when it is notified of an image. Before the notification, its state and result
+    describe an earlier try.
     """
     is_open = delivery.stage is Stage.OFFERED and delivery.offered_at is not None
     return is_open or delivery.stage in (Stage.TRANSFER, Stage.TRIAL)
@@ -88,8 +88,8 @@ def was_told(delivery: Delivery) -> bool:
 def is_running_confirmed(view: FirmwareView, delivery: Delivery) -> bool:
     """Whether the image that a device runs now is certain to stay installed.
 
-    A device that is updating may run the old or the new image, and may roll back. A device that was told to install an
-    image, but has not begun yet, still runs the previous image without a rollback.
+    A device that is updating may run the old or the new image, and may roll back. A device that has not begun to
+    install the new image still runs the previous image, and does not roll back.
     """
     if delivery.stage is Stage.TRIAL:
         return view.state == FirmwareState.IDLE
@@ -110,7 +110,7 @@ def failure_of(view: FirmwareView, offer: DeviceOffer | None, delivery: Delivery
 
 
 def is_lost(view: FirmwareView, delivery: Delivery) -> bool:
-    """Whether a device that registers again has lost the image of which it was notified, for example by a restart.
+    """Whether a device that registers again has lost the offered image, for example by a restart.
 
     A lost image counts as a failed try. Without this rule, a device that restarts in each download would try forever.
     """

@@ -1,8 +1,8 @@
-"""Serve proven images by CoAP block-wise transfer (RFC 7959), to a device that pulls.
+"""Serve proven images to devices that download them by CoAP block-wise transfer (RFC 7959).
 
 The socket for plain CoAP stores no state about its clients. Each request for a block is answered directly from the
-file. A repeated request is answered again, which RFC 7252, section 4.5, allows for GET. The memory therefore does not
-grow with the number of requests or of unfinished downloads. The socket serves only images.
+file. A repeated request is answered again, as RFC 7252, section 4.5, allows for GET. The memory use therefore does not
+depend on the number of requests and downloads. The socket serves only images.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Find = Callable[[bytes], Path | None]
 
 
 class ImageBlocks:
-    """Reads the blocks of images from files, of which a limited number is open."""
+    """Reads the blocks of images from files, and limits the number of open files."""
 
     def __init__(self, find: Find) -> None:
         self._find = find

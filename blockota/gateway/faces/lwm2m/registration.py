@@ -25,7 +25,7 @@ class DeviceRegistration:
         instances: the objects of the device and their instances.
         updated: Unix time of the registration, or of its last update.
         heard: Unix time of the device's last message; None if the device did not answer the last request.
-        served: bytes of each image that were served to the device's host, by SHA-256.
+        served: for each image, by its SHA-256: the number of bytes that were served to the device's host.
     """
 
     number: int

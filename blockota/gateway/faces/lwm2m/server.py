@@ -326,7 +326,7 @@ class Lwm2mFace:
         return await self._refuse(self._sender(request), f"request refused: {why}", code)
 
     def _note_served(self, host: str, request: Message, answer: Message) -> None:
-        """Record the image blocks that were served to a host, as the progress of the devices at this host."""
+        """Count the image blocks that were served to a host as progress of all devices at this host."""
         known = [one for one in self._registered.values() if one.host == host]
         if answer.code is BAD_OPTION:
             self._warn_later(known[0].registration.number if len(known) == 1 else None, WRONG_BLOCK)
@@ -395,7 +395,7 @@ class Lwm2mFace:
                 self._context.commands.set_face(number, None)
 
     def _awake_client(self, number: int) -> DeviceClient | None:
-        """Return the client for a registered device that listens now; None for any other device."""
+        """Return the client for a registered device that listens now; None if it sleeps or is not registered."""
         known, now = self._registered.get(number), self._core.time()
         if known is None or known.registration.is_over(now):
             return None
@@ -457,7 +457,7 @@ class _Handled(Resource):
         self._bodies, self._handle, self._refuse = bodies, handle, refuse
 
     async def needs_blockwise_assembly(self, request: Message) -> bool:  # noqa: ARG002 - aiocoap's method
-        """Return False: aiocoap's own assembly fails on a missing block, and stores an unlimited number of bodies."""
+        """Return False, because aiocoap's own assembly fails on a missing block, and stores any number of bodies."""
         return False
 
     async def render(self, request: Message) -> Message:

@@ -62,11 +62,11 @@ class SessionSettings:
     """The settings of the dialogue with LwM2M devices.
 
     Attributes:
-        images: the common part of the images' URIs; the SHA-256 of an image completes its URI.
+        images: the beginning of the URIs of all images; the SHA-256 of an image is appended.
         poll: seconds between two reads while a device downloads.
         trial: seconds between two reads while a device updates.
         awake: seconds for which a device in queue mode listens after its last message.
-        block_exponent: exponent of the size of pushed blocks, from 2 for 64 bytes to 6 for 1024 bytes.
+        block_exponent: size of pushed blocks as an exponent of CoAP: 2 means 64 bytes, and 6 means 1024 bytes.
     """
 
     images: str
@@ -87,8 +87,8 @@ class DeviceSession:
         registration: the device's registration.
 
     Attributes:
-        pushing: the job whose image is being pushed, or whose push was interrupted; None if no such job exists. A new
-            registration interrupts a push, so the next session takes over this value.
+        pushing: the job whose image is being pushed, or whose push was interrupted; None without a push. If the device
+            registers again during a push, the next session takes over this value.
     """
 
     def __init__(
@@ -347,7 +347,7 @@ class DeviceSession:
         return False
 
     async def _note_progress(self, offer: DeviceOffer) -> None:
-        """Record the progress of a download at its beginning, and when more blocks were served to the device's host."""
+        """Record the progress of a download when it begins, and when the device's host has received more blocks."""
         received = self._registration.served.get(offer.image, 0)
         delivery = self._core.state(self._number)
         if delivery.stage is Stage.OFFERED or received > delivery.received:

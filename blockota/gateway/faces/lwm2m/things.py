@@ -1,8 +1,8 @@
 """Readings of devices and commands to devices, over CoAP. The JSON payloads are the same as in the MQTT face.
 
-``POST /readings`` is answered with 2.04 when the reading is on the disk. A command is a ``POST /commands`` to a
-registered device that listens. The class of the answer's code determines the command's outcome: 2.xx is *done*, 4.xx is
-*refused*, and 5.xx is *failed*. The text in a 4.xx or 5.xx answer is the reason.
+``POST /readings`` is answered with 2.04 when the reading is on the disk. A command is sent as ``POST /commands`` to a
+registered device that listens. The code of the device's answer determines the outcome of the command: 2.xx means
+*done*, 4.xx *refused*, and 5.xx *failed*. The text in a 4.xx or 5.xx answer is the reason.
 """
 
 from __future__ import annotations

@@ -38,9 +38,9 @@ class _AgentFault(smp_error.ErrorV2[smp_error.MGMT_ERR]):
 
 
 class _AgentAnswer(message.ReadResponse):
-    """An answer as a map.
+    """An answer of the agent, with its items in one mapping.
 
-    The items are stored in one field, because the base class of `smp` already has fields such as ``version``.
+    The items are not separate fields, because the base class of `smp` already has fields such as ``version``.
     """
 
     _GROUP_ID = GROUP
@@ -48,19 +48,19 @@ class _AgentAnswer(message.ReadResponse):
 
     @property
     def off(self) -> int | None:
-        """The offset at which the board expects the next bytes of a patch; None in other answers."""
+        """The offset at which the board expects the next bytes of a patch; None if the answer has no offset."""
         offset = self.items.get("off")
         return offset if type(offset) is int else None
 
     @property
     def match(self) -> bool | None:
-        """Whether the file that a patch produced has the announced SHA-256; None in other answers."""
+        """Whether the file that a patch produced has the announced SHA-256; None if the answer does not state this."""
         is_same = self.items.get("match")
         return is_same if isinstance(is_same, bool) else None
 
     @classmethod
     def loads(cls, data: bytes) -> Self:
-        """Decode an answer. A refusal does not pass the validation, so that `smp` decodes the answer as an error."""
+        """Decode an answer. For a refusal, the validation fails, and `smp` then decodes the answer as an error."""
         items = cbor2.loads(data[Header.SIZE :])
         is_refusal = isinstance(items, dict) and ("rc" in items or "err" in items)
         header = Header.loads(data[: Header.SIZE])
@@ -266,7 +266,7 @@ class BoardAgent:
         await self._board.ask(_AcknowledgeRequest(number=number), "forget its events")
 
     async def sectors(self, nonce: bytes, pages: bytes) -> tuple[bytes, bytes | None]:
-        """Return the board's SHA-256 of a nonce and flash pages, and a MAC (None without a secure element).
+        """Let the board hash a nonce and flash pages; return the hash, and its MAC (None without secure element).
 
         Args:
             nonce: 32 random bytes.

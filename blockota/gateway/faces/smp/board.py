@@ -1,8 +1,8 @@
 """One board over SMP.
 
-The module uses `smpclient`, and translates its exceptions. An upload continues at the offset in the board's answer, so
-a repeated upload of the same file resumes. An image that is marked for a test is started once. MCUboot restores the
-previous image at the next start, unless the tested image was confirmed.
+The module uses `smpclient`, and converts its exceptions into errors of BlockOTA. An upload continues at the offset in
+the board's answer, so a repeated upload of the same file resumes. An image that is marked for a test is started once.
+MCUboot restores the previous image at the next start, unless the tested image was confirmed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class SmpLine:
         port: path of a serial port, or ``udp:ADDRESS`` with an optional ``:PORT``.
         speed: speed of the serial port in bits per second.
         answer: seconds until the board must have answered a request.
-        erase: seconds until the first answer to an upload; until then, the board erases its second slot.
+        erase: seconds to wait for the first answer to an upload, before which the board erases its second slot.
     """
 
     port: str
@@ -142,7 +142,7 @@ class SmpBoard:
             yield offset
 
     async def send_parts(self, content: bytes, first: Any, what: str) -> AsyncGenerator[int]:
-        """Send bytes in parts, each from the offset in the board's last answer.
+        """Send bytes in parts. Each part begins at the offset in the board's last answer.
 
         Yields the number of bytes that the board has received.
 

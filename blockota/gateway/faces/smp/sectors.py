@@ -2,8 +2,8 @@
 
 The gateway chooses a random nonce and random pages. The board answers with the SHA-256 of the nonce and the pages, and
 its secure element adds a MAC of this hash. The nonce is hashed before the pages, so that a board cannot answer with
-stored hashes. The gateway computes the expected hash and MAC from the image. If 8 of 64 pages are checked, one wrong
-page is found within 35 checks with a probability of 99 %.
+stored hashes. The gateway computes the expected hash and MAC from the image. If each check covers 8 of 64 pages, 35
+checks find a single wrong page with a probability of 99 %.
 """
 
 from __future__ import annotations

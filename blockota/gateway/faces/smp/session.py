@@ -1,7 +1,8 @@
 """Mutual authentication of a gateway and a board with a secure element, before the board accepts an image.
 
-1. The gateway chooses a random nonce and a random session id. The board answers with a nonce of its secure element, and
-   signs both nonces, the session id and the gateway's time with the device key recorded in DeviceRegistry.
+1. The gateway chooses a random nonce and a random session id. The board answers with a nonce of its secure element.
+   With its device key, the board signs both nonces, the session id and the gateway's time. DeviceRegistry has the
+   public key.
 2. The gateway signs the board's nonce, the session id and the digest of the offered image. The secure element verifies
    this signature with the gateway's public key, and the board accepts only this image until its next restart.
 """

@@ -4,14 +4,14 @@ A visit has the following steps:
 
 1. Read the board's images. If the second slot contains an image that is marked for a test, reset the board to start the
     test.
-2. If the running image is on trial and is the target, confirm it after its program has worked for the trial time.
+2. If the running image is the target and on trial, confirm the image after it has worked for the trial time.
 3. Check pages of the running image when a check is due (`blockota.gateway.faces.smp.sectors`). Log the events of
    BlockOTA's agent, and acknowledge the logged events, so that the board deletes them.
-4. Report the running image. The board reports a digest of the MCUboot format, so the digest is looked up among the
-   digests of the proven files (`ProvenDigests`).
+4. Report the running image. The board reports the MCUboot digest of the image instead of its SHA-256. `ProvenDigests`
+   finds the proven file with this digest.
 5. If there is an offer and the board has a secure element, run the mutual authentication
    (`blockota.gateway.faces.smp.session`). Send a patch to BlockOTA's agent if possible, or otherwise upload the image.
-   Compare the digest of the second slot with the image's, mark the image for a test, and reset the board.
+   Check that the second slot has the digest of the image, mark the image for a test, and reset the board.
 
 The board's answers determine the next step. Between two visits, the face remembers only refused patches and the last
 page check (`BoardNotes`).
@@ -195,7 +195,10 @@ class SmpVisit:
         return await self._install(offer, slots, agent)  # (5)
 
     async def _refuse_configurations(self) -> None:
-        """Refuse offers of configurations, which SMP cannot transfer, so that no order waits until its deadline."""
+        """Refuse offers of configurations, because this face installs only firmware.
+
+        Without the refusal, the order of a configuration would wait until its deadline.
+        """
         for offer in self.core.offers(self.number):
             if offer.is_configuration:
                 reason = "the face smp installs firmware only"
@@ -245,8 +248,8 @@ class SmpVisit:
         """Log the events of the board, and acknowledge each event after its entry is in the log.
 
         If the visit fails before the acknowledgement, the board sends the event again, and the core recognises the
-        event's number. An event in which the board signed its running image is reported to the core before it is
-        acknowledged.
+        event's number. If the board signed its running image in an event, the core receives a report with this event
+        before the acknowledgement.
         """
         kept = 0
         try:
@@ -287,7 +290,7 @@ class SmpVisit:
         return EventState.LOGGED
 
     async def _report_signed(self, events: Sequence[ReportedEvent], slots: BoardSlots) -> None:
-        """Find the newest event in which the board signed the running image, and report the image with this event."""
+        """Report the running image with the newest event in which the board signed this image."""
         active = slots.active
         for one in reversed(events):
             if one.statement and one.event.shows_running_image and one.event.digest == active.digest:
@@ -318,7 +321,7 @@ class SmpVisit:
         await self.core.reported(self.number, report)
 
     async def _confirmed(self, before: BoardSlots) -> BoardSlots:
-        """Confirm the program on trial if it answers at the end of the trial time without a reset.
+        """Wait for the trial time, and confirm the program on trial if it still runs and answers.
 
         Returns:
             The images of the board after the confirmation, as the board reports them.
