@@ -1,8 +1,9 @@
 """Collect requests from many connections, and pass them to a `RequestReceiver` in batches.
 
 While a thread processes one batch and flushes it to the disk, further requests wait for the next batch. A thousand
-requests in a second therefore need far fewer flushes. Requests are parsed, and most signatures are checked, in the
-event loop. In another thread, each check of a signature would wait for Python's global interpreter lock.
+requests in a second therefore need far fewer than a thousand flushes. Requests are parsed, and most signatures are
+checked, in the event loop. In another thread, each check of a signature would wait for Python's global interpreter
+lock.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ The steps for one request, or for several at once:
 4. The answers are returned.
 
 If a receiver is killed before step 3, the sender receives no answer, and repeats the request under the same id. `Keep`
-may therefore be called twice for one id, and must have its effect only once. If the answer to a repeated request is the
-fault `SEEN`, the first request was accepted and recorded, because every answer is sent after step 3.
+may therefore be called twice for one id. The second call must not repeat the effect. The fault `SEEN` in an answer
+means that the first request with this id was accepted and recorded, because every answer is sent after step 3.
 """
 
 from __future__ import annotations
@@ -152,8 +152,8 @@ class RequestReceiver:
     def read(self, raw: bytes, *, address: str) -> Arrival:
         """Parse one request for a later call of `receive_all`.
 
-        If the record of the sender is in memory, the signature is checked here, and the result is stored in the
-        request. The check of the signature is most of the work, and needs no lock.
+        If the record of the sender is in memory, this method also checks the signature, and stores the result in the
+        request. Most of the work is the check of the signature, which needs no lock.
 
         Args:
             raw: the bytes of the JSON-RPC request.
@@ -174,7 +174,7 @@ class RequestReceiver:
             arrivals: the requests.
 
         Returns:
-            The results of the requests, in the same order.
+            One result for each request, in the same order.
         """
         with self._lock:
             now = self._parts.clock()
@@ -200,7 +200,7 @@ class RequestReceiver:
             return [_received(case) for case in cases]
 
     def write_due_warnings(self) -> None:
-        """Write the log entries that count the refused requests of the last period.
+        """Write the warnings that count refused requests, after the period of each warning has ended.
 
         A service calls this method every few seconds.
 
@@ -235,9 +235,9 @@ class RequestReceiver:
         return case
 
     def _is_first(self, request: SignedRequest, now: int) -> bool:
-        """Whether a refused request is new, and not a recording that another party sent again.
+        """Whether a refused request arrives for the first time. Another party can record a request and send it again.
 
-        The id of the request is not stored, because its sender may repeat the request under this id, with a new time.
+        The id is not stored as seen, because the sender may repeat the request under the same id with a new time.
         """
         old = [name for name, _ in takewhile(lambda one: one[1] < now - KEPT_SECONDS, self._proven.items())]
         for name in old:
@@ -269,7 +269,7 @@ class RequestReceiver:
                 case.result = outcome
 
     def _warn(self, case: _RequestCase, now: int) -> list[bytes]:
-        """Set the id of the warning of a refused request, and return the new log entries."""
+        """Count a refused request as a warning, store the warning's id in `case`, and return the new log entries."""
         if case.fault is None or case.fault.is_own:
             return []
 

@@ -1,8 +1,9 @@
 """Read the records of the registry for services: by ``eth_call`` at one block, without transactions.
 
 A record is valid for the block at which it was read, and is read again after the next block. If the node does not
-answer, the last records are still used; `blockota.model.request.judge` refuses all requests when the records' block is
-too old. `IdentityReader.reading` raises an error if the node does not answer and the record is not in memory.
+answer, the last records are still used. When the block of the records is too old, `blockota.model.request.judge`
+refuses all requests. `IdentityReader.reading` raises an error if the node does not answer and the record is not in
+memory.
 
 Records are read from unconfirmed blocks, so that a ban takes effect immediately. If a reorganisation removes a record,
 the next reading shows the change. A node that lags behind the newest known block is refused, because the node might
@@ -213,7 +214,7 @@ class IdentityReader:
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
-        """Record a failure of the node, so that the next query is sent only after a pause.
+        """Record a failure of the node. During a pause after the failure, no query is sent.
 
         Raises:
             ChainError: the node does not answer, or failed a moment ago.

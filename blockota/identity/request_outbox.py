@@ -1,14 +1,14 @@
 """An outbox on the disk for requests that must not be lost: each request is stored until its receiver has accepted it.
 
 `RequestOutbox.put` returns when its items are on the disk. `RequestCourier` sends the requests in order, one request at
-a time for each receiver. One request can contain several items: a list in the member `member` of the request's data.
-After the first try, the items and the id of a request do not change, and its signature is renewed for each try. A
-receiver that has already accepted a request answers that it has seen the id. No item is therefore lost when an answer
-is lost or the sender is killed.
+a time for each receiver. One request can contain several items, as a list in the request's data. The argument `member`
+of `put` names this list. After the first try, the items and the id of a request do not change. Each try has a new
+signature. A receiver that has already accepted a request answers that it has seen the id. No item is therefore lost
+when an answer is lost or the sender is killed.
 
 A request that its receiver refuses permanently is set aside with the reason, and the next request is sent. After any
-other refusal, the request is repeated, because the reason may end: an identity is enrolled, a ban is lifted, or a clock
-is corrected.
+other refusal, the request is repeated, because the cause may disappear. For example, a ban is lifted, or a clock is
+corrected.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ class RequestOutbox:
             receiver: UUID of the receiving identity.
             method: the method of the request.
             items: JSON objects or texts.
-            member: the member of the request's data that contains the list of the items; if empty, each item is the
-                data of a separate request.
+            member: the name of the list of items in the request's data; if empty, each item is the data of a separate
+                request.
             expires: Unix time after which the items are dropped.
 
         Raises:

@@ -1,6 +1,6 @@
 """The HTTP server at which an identity receives requests: ``POST /requests`` with a JSON-RPC request as the body.
 
-The response to every request that was judged has the status 200, and is a JSON-RPC response. Any other status means
+If a request was judged, the response has the status 200, and is a JSON-RPC response. Any other status means
 that the request was not judged: 503 if too many requests are waiting, 404 for other paths, and 405 for other HTTP
 methods.
 """
@@ -125,8 +125,8 @@ def client_address(request: Request) -> str:
 async def _body(request: Request, limit: int) -> bytes:
     """Read a body, and store at most one byte more than the limit.
 
-    Further bytes are read and discarded, up to a limit, because a client that is still sending would not read the
-    response.
+    Up to `_MOST_READ` bytes are read, and the bytes above the limit are discarded. A client that is still sending would
+    otherwise not read the response.
     """
     content, size = bytearray(), 0
     async for part in request.stream():

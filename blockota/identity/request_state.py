@@ -1,8 +1,9 @@
 """The data of a receiver of requests on its disk: the ids of accepted requests, and entries that wait for the log.
 
-By the stored ids, the receiver recognises a recorded request that is sent again, even after a restart. An id is deleted
-after `KEPT_SECONDS`, because a request of this age is refused as too old. `RequestState` is one SQLite file. The file
-is also the outbox from which the service appends the log entries of warnings to its log.
+Another party can record a request and send it again. With the stored ids, the receiver recognises this request even
+after a restart. An id is deleted after `KEPT_SECONDS`, because a request of this age is refused as too old.
+`RequestState` is one SQLite file. The file is also the outbox from which the service appends the log entries of
+warnings to its log.
 """
 
 from __future__ import annotations

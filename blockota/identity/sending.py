@@ -129,7 +129,7 @@ class RequestReply:
 
     @property
     def is_final(self) -> bool:
-        """Whether the receiver would always refuse the request again, regardless of changes in the registry."""
+        """Whether the refusal is permanent, and cannot end with a change in the registry."""
         return not self.is_delivered and self.code in _FINAL
 
     @property

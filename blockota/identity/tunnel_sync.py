@@ -1,18 +1,18 @@
 """Keep the tunnels of this host in agreement with the registry of identities.
 
-The interface starts without peers, even if a killed process left some. After each event of the registry, all records
-are read at the event's block, and the changed peers are replaced. The command ``wg syncconf`` is not used, because it
-removes the addresses of all peers for a moment, in which their packets are lost. A peer is removed as soon as the event
-of its ban is read, before the records are read. Unconfirmed blocks are read: if a reorganisation removes a ban, the
-peer returns with the next reading.
+At the start, all peers that a killed process left are removed from the interface. After each event of the registry, all
+records are read at the event's block, and the changed peers are replaced. A change does not use the command ``wg
+syncconf``, which would remove the addresses of all peers for a moment. Packets of unchanged peers would be lost in this
+moment. A peer is removed as soon as the event of its ban is read, before the records are read. The records are read
+from unconfirmed blocks. If a reorganisation removes a ban, the peer returns with the next reading.
 
 If the chain is out of reach, the last peers stay for `TunnelSettings.max_age` seconds, so that a short outage of the
 chain does not interrupt the tunnels. After this time, all peers are removed, because a ban could have been missed. The
 peers are also removed when the program ends.
 
 Other programs on the host can remove the interface or the rules; for example, a restart of Debian's nftables.service
-flushes all rules. `TunnelSync.repair` loads the rules again without reading the chain. The next call of
-`TunnelSync.update` creates a removed interface again.
+flushes all rules. `TunnelSync.repair` loads the rules again without reading the chain. If the interface was removed,
+the next call of `TunnelSync.update` creates the interface again.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class TunnelState:
 
     @property
     def status(self) -> str:
-        """The registry's data about the other end of a tunnel."""
+        """The status of the other end in the registry, such as ``enrolled``."""
         if self.identity is None:
             return "not enrolled"
         if self.identity.banned and self.identity.banned_at:
@@ -343,7 +343,7 @@ class TunnelSync:
         return tuple(found)
 
     def _change(self, peers: tuple[Peer, ...]) -> None:
-        """Remove old peers, and then add new and changed peers, which may have the address of an old peer."""
+        """Remove old peers before new peers are added, because a new peer may have the address of an old peer."""
         if removed := sorted({one.encoded_key for one in self._peers} - {one.encoded_key for one in peers}):
             self._interface.remove_peers(removed)
         if added := [one for one in peers if one not in self._peers]:
@@ -357,12 +357,12 @@ class TunnelSync:
 
 
 def _needs_records(events: Iterable[DecodedEvent], own: UUID) -> bool:
-    """Whether the records must be read again: yes, unless all events are bans of identities other than `own`."""
+    """Whether the records must be read again. A ban of an identity other than `own` needs no new reading."""
     return any(event.name != "IdentityBanned" or UUID(bytes=event.arguments["uuid"]) == own for event in events)
 
 
 def _banned_by(events: Iterable[DecodedEvent]) -> set[UUID]:
-    """Return the identities that the events banned, except identities whose ban was lifted later."""
+    """Return the identities that were banned by the events and are still banned after the last event."""
     banned: set[UUID] = set()
     for event in events:
         if event.name == "IdentityBanned":

@@ -4,10 +4,10 @@ Every identity has a direct tunnel to each identity with which it may communicat
 tunnels only if the registry has its tunnel key and virtual IP, and if it is neither banned nor retired. The same
 records always produce the same output.
 
-WireGuard accepts a packet from a peer only if the packet's source is the peer's virtual IP, so a source address inside
-the tunnels identifies its sender. The rules of nftables allow only the ports of `Ports`, each for the kinds of
-identities that need it. Clouds may read the logs of gateways and validators, because the operations room is an identity
-of the kind Cloud.
+WireGuard accepts a packet from a peer only if the packet's source is the peer's virtual IP. The source address of a
+packet inside a tunnel therefore identifies the sender. The rules of nftables allow only the ports of `Ports`, each for
+the kinds of identities that need it. Clouds may read the logs of gateways and validators, because the operations room
+is an identity of the kind Cloud.
 """
 
 from __future__ import annotations
@@ -148,8 +148,8 @@ def render_rules(interface: str, kind: IdentityKind, ports: Ports, peers: Iterab
         interface: name of the interface.
         kind: the kind of this identity.
         ports: the ports.
-        peers: the peers. The rules depend only on validators and clouds, so a new or banned gateway does not change
-            them.
+        peers: the peers. The rules contain only addresses of validators and clouds, so a new or banned gateway does not
+            change the rules.
     """
     table, opened = f"table inet blockota_{interface}", list[str]()
     addresses = [(one.kind, one.address) for one in peers]

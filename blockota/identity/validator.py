@@ -1,7 +1,7 @@
 """A validator, which stores the readings of accepted requests, forwards them to the cloud, and applies its rules.
 
-`Validator.keep` is the `Keep` of a `RequestReceiver`. The requests are forwarded to the cloud unchanged, so the cloud's
-database has a gateway's signature for each reading.
+A `RequestReceiver` calls `Validator.keep` with the accepted requests. The requests are forwarded to the cloud
+unchanged, so the cloud's database has a gateway's signature for each reading.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Validator:
         return [{"readings": len(found)} if isinstance(found, tuple) else found for found in read]
 
     def _act(self, gateway: UUID, readings: Sequence[SensorReading]) -> None:
-        """Put the commands that readings cause into the outbox for their gateways."""
+        """Apply the rules to readings, and put the resulting commands for gateways into the outbox."""
         now = self._clock()
         for command in self._rules.apply(readings, gateway=gateway, now=now):
             rule = command.rule
@@ -119,7 +119,7 @@ class GatewayRoute:
         self._line, self._place = RequestLine(url) if url else None, url
 
     def send(self, raw: bytes) -> RequestReply:
-        """Send a command. A command to an identity that may not receive commands is refused without being sent.
+        """Send a command. If the gateway may not receive commands, the command is refused and not sent.
 
         Raises:
             UnreachableError: the registry or the gateway does not answer.

@@ -220,7 +220,7 @@ class ValidatorService(ReceivingService):
         return JSONResponse({"readings": [one.as_fields() for one in found]}, headers={"Cache-Control": "no-store"})
 
     async def _stranger(self, request: Request) -> Response | None:
-        """Return a refusal if the client is neither on this machine nor at the virtual IP of an active identity."""
+        """Return None for clients on this machine or at virtual IPs of active identities; refuse all other clients."""
         address = client_address(request)
         if is_this_machine(address):
             return None

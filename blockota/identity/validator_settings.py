@@ -68,9 +68,9 @@ class ValidatorSettings:
         key: URI of the account that anchors the validator's log; None if the log is not anchored.
         listen: host and port at which ``/health``, ``/metrics`` and the log are served; None to serve nothing.
         anchor_seconds: seconds between two anchors of the log.
-        max_age: the largest age in seconds of the block at which an identity was read.
-        accepts_replayable: whether requests without time, nonce and receiver are accepted, although a recorded request
-            of this older form can be sent again.
+        max_age: requests are refused if the last block that was read is older than this number of seconds.
+        accepts_replayable: whether requests of the older form are accepted. The older form has no time, nonce and
+            receiver, so another party can record a request and send it again.
         keep_readings: seconds for which readings are stored in memory.
         cloud: the cloud to which all requests are forwarded; None if no cloud is configured.
         gateways: URLs at which gateways receive commands, by UUID; commands to other gateways are sent to their virtual

@@ -39,7 +39,7 @@ class WarningMaker:
         return found, [self._entry(one, now) for one in warnings]
 
     def due(self, *, now: int) -> list[bytes]:
-        """Return the entries that count the refused requests of the last period.
+        """Return the entries of warnings that count refused requests, after the period of each warning has ended.
 
         A service calls this method every few seconds.
         """

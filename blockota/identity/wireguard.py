@@ -107,10 +107,9 @@ class WireGuard:
             return False
 
     def set_configuration(self, text: str, addresses: Sequence[IPv4Address]) -> None:
-        """Replace key and peers. Then route the addresses of the peers.
+        """Replace the private key and the peers of the interface. Then add the routes to the peers' addresses.
 
-        The sessions of unchanged peers continue, but each peer has no address for a moment, in which its packets are
-        lost.
+        The sessions of unchanged peers continue. For a moment, each peer has no address, and its packets are lost.
 
         Args:
             text: a configuration file of wg(8).
