@@ -16,6 +16,7 @@ import h11
 from blockota.repository.connection import HttpConnection
 from blockota.repository.request import HttpRequest
 from blockota.repository.server import TOO_BUSY, HttpServer, Listening, listen, texts, tls_context, url_of
+from blockota.url_secrets import without_secrets
 
 _LOGGER = logging.getLogger(__name__)
 Message = MutableMapping[str, Any]
@@ -81,9 +82,10 @@ class _AsgiRequest:
         """Let the application answer the request. A failure of the application is logged, and ends the connection."""
         try:
             await app(scope, self._receive, self._send)
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - a defect of the application must not end the server
             if not self._is_lost:
-                _LOGGER.exception("a request cannot be answered")
+                fault = without_secrets(repr(error))
+                _LOGGER.error("a request cannot be answered: %s", fault)  # noqa: TRY400 - logs contain no traceback
         finally:
             if self._leaving:
                 self._leaving.cancel()
