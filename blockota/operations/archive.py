@@ -1,8 +1,8 @@
 """The archive of the operations room, in one SQLite file.
 
 The archive stores the verified entries of the logs that the room follows, the events of all chains, and the sessions
-and dismissals of signed-in persons. The pages read it. The entries and events can be read again from their sources;
-sessions and dismissals cannot.
+and dismissals of signed-in persons. The pages read it. If the file is lost, the room reads the entries and events
+again. The sessions and dismissals are then lost.
 
 Every function that changes the archive commits before it returns. The threads of the room share one connection.
 """
@@ -112,7 +112,8 @@ class Running:
     """The release that a device runs, according to the newest entry about the device.
 
     Attributes:
-        kind: kind of the entry. A release that the device only claims to run is not counted as installed.
+        kind: kind of the entry. An entry of the kind CLAIMED contains only a claim of the device, which does not count
+            as an installation.
     """
 
     device: int
@@ -184,7 +185,7 @@ class RoomArchive:
     def trouble(self) -> str:
         """Why the archive cannot be written; empty if its path still leads to the file that the room opened.
 
-        SQLite continues to write to a deleted file. These changes would be lost when the room stops.
+        SQLite continues to write to a deleted file, but its changes are lost when the room stops.
         """
         with suppress(OSError):
             if file_id(self._file.path) == self._file_id:
@@ -239,8 +240,8 @@ class RoomArchive:
 
         Args:
             keeper: UUID of the identity that writes the log.
-            entries: number, bytes and decoded entry of each log entry. The decoded entry is None if the bytes are not
-                valid, or if a number in the entry is too large for SQLite.
+            entries: for each log entry: its number, its bytes and the decoded entry. The decoded entry is None if the
+                bytes are not valid, or if a number in the entry is too large for SQLite.
             head: size and root of the log after these entries.
             announce: called for each valid entry, within the transaction.
         """

@@ -61,8 +61,8 @@ async def _repeat(step: Callable[[], None], pause: float, note: Callable[[str], 
 def _record(outbox: NoticeOutbox, log: RoomLog) -> None:
     """Append the orders and bans on the chain to the room's log.
 
-    If the room crashes before it removes an entry from the outbox, it passes the same entry to the log again. The log
-    stores the entry only once.
+    If the room crashes before it removes an entry from the outbox, the entry is passed to the log again. The log stores
+    a repeated entry only once.
     """
     for number, text, time in outbox.records():
         log.record(text, now=time)

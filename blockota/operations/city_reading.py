@@ -33,7 +33,7 @@ class CityReading:
     Attributes:
         block: the confirmed block.
         newest: the newest block.
-        identities: all identities; the identity that was enrolled last comes first.
+        identities: all identities, the most recently enrolled first.
         devices: all devices that have their own record, by number.
         models: the name of each Spec, by hash.
         orders: all orders, oldest first.
@@ -163,7 +163,7 @@ class CityChain:
         return replace(reading, devices=dict(sorted(devices.items())), models=models)
 
     def _with_orders(self, reading: CityReading, block: BlockHead) -> CityReading:
-        """Read the orders. The status of an order also depends on the time of the block."""
+        """Read the orders at each block, because the status of an order depends on the time of the block."""
         if not self._order_logs:
             return replace(reading, orders=(), groups={})
         orders = tuple(self.orders.orders_in(self._order_logs, block))

@@ -10,15 +10,16 @@ A validator sends a request with the method ``store`` and the data ``{"requests"
    gateway's signature itself, because the database must contain a proof of each reading.
 3. The request was signed before any ban of the gateway took effect, and its time is not in the future.
 
-The validator may have read a newer block than the cloud. If the sender or its key is unknown at a block that is older
-than the request, the cloud reports that the registry may be behind, and the validator repeats the request.
+The validator may have read a newer block than the cloud, so the cloud may not know the sender or its key yet. If the
+cloud's block is older than the request, the cloud reports that its registry may be behind. The validator then repeats
+the request.
 
 The validator has already checked that the gateway signed the request recently and did not send it before.
 
-The cloud stores all requests that pass in one transaction, and commits the transaction before it answers. If a request
-does not pass, the cloud still stores the other requests of the same validator. The answer is then an error that names
-the refused request. The validator sets the refused request aside, and the cloud's log gets a warning about the
-validator.
+The cloud stores all requests that pass these checks. They are stored in one transaction, which is committed before the
+cloud answers. If a request does not pass, the cloud still stores the other requests of the same validator. The answer
+is then an error that names the refused request. The validator sets the refused request aside, and the cloud's log gets
+a warning about the validator.
 """
 
 from __future__ import annotations
@@ -73,11 +74,12 @@ class CloudStore:
         self.stored, self.readings = 0, 0
 
     def keep(self, requests: Sequence[SignedRequest]) -> list[Outcome]:
-        """Store the `submit` requests in the data of some `store` requests durably.
+        """Store durably the `submit` requests that the `store` requests contain.
 
         Returns:
             One result for each `store` request: ``{"stored": NUMBER}`` with the number of its `submit` requests, or an
-            error if the cloud refused a `submit` request or could not read the record of a gateway.
+            error. The result is an error if a `submit` request was refused, or if the record of a gateway could not be
+            read.
 
         Raises:
             StoreError: the database cannot be written.
@@ -93,7 +95,7 @@ class CloudStore:
         return [failure or _outcome(found, refused) for found, refused, failure in examined]
 
     def _examine(self, request: SignedRequest, now: int) -> tuple[list[AcceptedRequest], list[str], ChainError | None]:
-        """Return the accepted requests, the reason of each refusal, and the error that prevented a verification."""
+        """Return the accepted requests, the reasons for refusals, and the error if a record could not be read."""
         try:
             texts = _texts(request.data)
         except ValueError as error:
@@ -145,8 +147,9 @@ class CloudStore:
 def _may_come(request: SignedRequest, reading: RegistryReading, now: int) -> bool:
     """Whether the validator may have checked a request against a newer block than the cloud.
 
-    The answer is False when the request is older than `_LONGEST_LAG`. A validator sends requests in order. Without this
-    limit, on a chain that rarely adds blocks, one refused request would block all later requests.
+    The answer is False when the request is older than `_LONGEST_LAG`. A validator sends its requests in order, so one
+    request that is repeated forever would block all later requests. Without the limit, this could happen on a chain
+    that rarely adds blocks.
     """
     if request.time is None or abs(now - request.time) > _LONGEST_LAG:
         return False

@@ -1,7 +1,8 @@
 """``blockota cloud run``: a `ReceivingService` that writes the requests of validators into a database.
 
 The cloud answers a request after it has committed the rows and stored the request's name on the disk. After a crash
-between the two steps, the validator repeats the request; the rows are then not added a second time.
+between the commit and the storing of the name, the validator repeats the request. The rows of a repeated request are
+not added a second time.
 """
 
 from __future__ import annotations

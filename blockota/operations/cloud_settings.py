@@ -37,12 +37,12 @@ class CloudSettings:
         identity: its UUID.
         folder: the folder of the cloud's state.
         port: where the cloud receives requests.
-        database: URL of the database, or the place of the URL: ``env:NAME`` or ``file:PATH``.
+        database: URL of the database, or where to read the URL: ``env:NAME`` or ``file:PATH``.
         database_folder: the folder to which the path of a database file is relative.
         key: URI of the account that anchors the cloud's log; None if the log is not anchored.
         listen: host and port of ``/health``, ``/metrics`` and the log; None if the cloud does not serve these pages.
         anchor_seconds: seconds between two anchors.
-        max_age: the largest age of a block at which an identity was read, in seconds.
+        max_age: requests are refused if the last block that was read is older than this number of seconds.
     """
 
     identity: UUID
@@ -89,7 +89,7 @@ def open_database(place: str, *, folder: Path, environment: Mapping[str, str]) -
     """Return the database that a setting names, without a connection to it.
 
     Args:
-        place: the URL of the database, or the place of the URL: ``env:NAME`` or ``file:PATH``.
+        place: the URL of the database, or where to read the URL: ``env:NAME`` or ``file:PATH``.
         folder: the folder of the settings file, to which paths are relative.
         environment: the environment variables for ``env:NAME``.
 

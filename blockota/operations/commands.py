@@ -1,6 +1,6 @@
 """The commands that a page shows, for a person who works at a terminal instead of in the browser.
 
-The library does not spell commands: `blockota.cli.room_commands` does, from the parameters that the commands declare.
+`blockota.cli.room_commands` builds the text of a command from the parameters that the command declares.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import Enum, auto
 
 
 class RoomCommand(Enum):
-    """What a person can do with a command."""
+    """The actions for which a page shows a command."""
 
     SIGN_IN = auto()
     VERIFY_ENTRY = auto()

@@ -1,8 +1,8 @@
 """Prepare a change of the devices' configuration for an operator, as ``blockota order configure`` does.
 
 A configuration is a release in the city's own BlockOTA contract. If the configuration is not published yet, the room
-prepares a proposal to publish it for the owners of the city's Safe. After the Safe has executed the proposal, the same
-request prepares the operator's order.
+prepares a proposal for the city's Safe. The proposal publishes the configuration. After the Safe has executed the
+proposal, the same request prepares the operator's order.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Server(Protocol):
         """Return the statement that begins a transaction; empty if the driver begins transactions itself."""
 
     def create(self) -> None:
-        """Create the database if it does not exist and this kind of database can be created.
+        """Create a missing SQLite file. Do nothing for PostgreSQL, whose operator creates the database.
 
         Raises:
             StoreError: the database cannot be created.
@@ -140,8 +140,7 @@ class CloudDatabase:
     def writing(self) -> Iterator[Connection]:
         """Yield a connection whose changes are all committed together, or all rolled back.
 
-        After an error, it can be unknown whether the changes were committed, because the answer to a commit can be
-        lost.
+        The changes may have been committed even if an error is raised, because the answer to a commit can be lost.
 
         Raises:
             StoreError: the changes cannot be written, or may not be durable.

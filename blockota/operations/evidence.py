@@ -31,8 +31,8 @@ class EntryEvidence:
         number: index of the entry.
         raw: the bytes of the entry.
         entry: the decoded entry; None if the bytes are not a valid entry.
-        judged: the result of verifying the entry with the device's key in the registry; None if the entry is not valid
-            or the device's signature does not verify.
+        judged: what the entry proves, judged with the device's key in the registry; None if the entry or the device's
+            signature is not valid.
         proof: the proof file of the entry; None if the proof cannot be made.
         origin: the log's origin in the checkpoint; empty without a proof.
         size: the size of the log in the checkpoint; 0 without a proof.
@@ -85,7 +85,7 @@ class EntryEvidence:
 def trust_file(room: Room, evidence: EntryEvidence) -> str:
     """Return a table ``[trust]`` with the registered keys of an entry's log and device.
 
-    A viewer who does not trust the room compares these keys with the registries through another node.
+    A viewer who does not trust the room can read the registries through another node, and compare the keys.
     """
     city = room.state.city
     keys = city.log_keys.get(evidence.keeper, ()) if city else ()

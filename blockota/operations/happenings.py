@@ -1,7 +1,7 @@
 """Describe the events of contracts, and write them into the archive.
 
-A description contains no serial numbers or network addresses before its first colon. A public page omits the text after
-the colon, which is a reason that a person gave.
+A public page shows a description only up to its first colon. This part contains no serial numbers or network addresses.
+The text after the colon is a reason that a person entered.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class HappeningWriter:
     def drop(self, first_block: int) -> None:
         """Remove the events from a block onwards, after a reorganisation replaced the block.
 
-        Events of other contracts remain. Another reader removes the events of the other contracts, and may already have
-        written the events of the new block.
+        Events of other contracts remain, because another reader removes them. The other reader may already have written
+        the events of the new block.
         """
         self._times = {}
         self._archive.drop_happenings(self._node.chain_id, first_block, self._contracts)

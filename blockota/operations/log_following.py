@@ -3,8 +3,8 @@
 For each log, the steps are:
 
 1. A present or earlier log key of the log's identity in IdentityRegistry signed the checkpoint.
-2. The verified tree, extended by the entries since the last reading, has the root of the checkpoint. This check also
-   proves that the log only appended entries to the verified tree.
+2. The entries since the last reading are added to the verified tree. The new tree has the root of the checkpoint, which
+   proves that the log has only appended entries.
 3. The newest anchor on the chain is the root of the log at the anchored size.
 
 If a step fails, the later steps are skipped, and the pages show the reason.
@@ -162,9 +162,9 @@ class LogFollower:
             self._archive.add_entries(self.keeper, decoded, step, self._announce)
 
     def _read_tile(self, size: int, tile: Tile) -> bytes:
-        """Return the hashes of a partial tile, read from the larger tile at the same place in a tree of the given size.
+        """Return the hashes of a partial tile, read from the tile at the same place in the tree of size `size`.
 
-        A log may delete the partial tiles of earlier sizes.
+        A log may have deleted the partial tile of an earlier size. The later tile begins with the same hashes.
         """
         level = tile.level or 0
         width = min((size >> _TILE_HEIGHT * level) - tile.index * TILE_WIDTH, TILE_WIDTH)

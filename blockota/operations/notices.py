@@ -1,4 +1,4 @@
-"""Notices on MQTT, each of which names an event of a chain or an entry of a log for the subscriber to verify.
+"""Notices on MQTT. A notice names an event of a chain or an entry of a log, which the subscriber can verify.
 
 The topic is ``blockota/v1/notices/{kind}``. A notice is JSON. A subscriber can compare all fields of a notice with the
 chain or the log::

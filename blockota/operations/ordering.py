@@ -189,8 +189,9 @@ def _is_published(contract: BlockOTAContract, draft: Draft) -> bool:
 def _require_allowed(devices: DevicesContract, group: Group, contract: BlockOTAContract, product: str) -> None:
     """Require that the spec of a group's model lists a product.
 
-    Groups of other kinds pass. The contract UpdateOrders makes the same check when an order is sent. A configuration is
-    published before it is ordered, so its release would stay on the chain if the contract refused the order.
+    Groups of other kinds pass. The contract UpdateOrders makes the same check when an order is sent. For a
+    configuration, a refusal by the contract would be too late: the release is published before the order, and would
+    stay on the chain.
 
     Raises:
         RefusedError: the spec does not list the product.
@@ -207,7 +208,7 @@ def _require_allowed(devices: DevicesContract, group: Group, contract: BlockOTAC
 def require_operator(identities: IdentitiesContract, account: str) -> None:
     """Require that the contract UpdateOrders allows an account to order.
 
-    A configuration is published before it is ordered. This check comes before the publication.
+    A configuration is published before it is ordered. The account is therefore checked before the publication.
 
     Raises:
         RefusedError: the account is not the present account of an active operator.

@@ -145,7 +145,7 @@ class PostgresServer:
             )
 
     def interrupt(self) -> None:
-        """Close the socket of a waiting commit. It is then unknown whether the server commits."""
+        """Close the socket of a waiting commit. The server may still commit."""
         if driver := self._committing:
             with suppress(OSError), socket.socket(fileno=os.dup(driver.fileno())) as line:
                 line.shutdown(socket.SHUT_RDWR)

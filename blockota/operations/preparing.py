@@ -1,4 +1,4 @@
-"""Prepare orders and bans, which a signed-in person's wallet or command signs.
+"""Prepare orders and bans for a signed-in person, who signs them with a wallet or with a command.
 
 The room makes the same checks as the command, and simulates each call as a transaction of the person's account.
 """
@@ -40,7 +40,7 @@ PROPOSAL_TIME = 7 * 86_400
 
 @dataclass(frozen=True)
 class PreparedCall:
-    """A transaction for the wallet or the command of a person to sign.
+    """A transaction that a person signs with a wallet or with a command.
 
     Attributes:
         words: a description of the transaction's effect.
@@ -48,7 +48,7 @@ class PreparedCall:
         to: address of the contract.
         data: the calldata.
         command: the command that sends the same transaction.
-        values: the values of the command, without the key.
+        values: the values of the command's parameters, except the key.
         network: name of the producer chain's network; empty for the first network of the room.
     """
 

@@ -22,7 +22,7 @@ def without_addresses(text: str) -> str:
 
 
 def without_reason(text: str) -> str:
-    """Return the description of an event up to its first colon, after which a person's reason follows."""
+    """Return the description of an event without the reason that a person entered after the first colon."""
     return text.partition(": ")[0]
 
 

@@ -93,8 +93,8 @@ def minutes(connection: Connection, since: int, until: int, *, gateway: UUID = A
 def gateway_counts(connection: Connection, since: int, until: int) -> dict[UUID, MinuteCount]:
     """Return each gateway's counts of requests and readings in a time span. `start` is its newest minute.
 
-    The query's time grows with the number of gateways and minutes: it is some milliseconds for 100 gateways and one
-    hour.
+    The query takes some milliseconds for 100 gateways and one hour. Its time grows with the numbers of gateways and
+    minutes.
     """
     start, gateway = MINUTE.c.start, MINUTE.c.gateway
     found = select(gateway, func.max(start), func.sum(MINUTE.c.requests), func.sum(MINUTE.c.readings))

@@ -63,7 +63,7 @@ class RoomState:
         vendors: the newest reading of each producer chain, by chain id.
         logs: the state of each log, by the UUID of the identity that writes the log.
         read_at: Unix time of the last successful reading of each part, such as a chain.
-        troubles: for each part that cannot be read now, the reason.
+        troubles: why a part cannot be read now, by the name of the part.
     """
 
     city: CityReading | None = None

@@ -1,6 +1,6 @@
 """The log of the operations room. Each sign-in, dismissal, prepared order and prepared ban becomes an entry.
 
-The room is an identity of kind Cloud. The contracts allow no orders or bans by a Cloud.
+The room is an identity of the kind Cloud. The contracts refuse all orders and bans of this kind of identity.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The settings of the operations room: the table ``[operations]`` of the settings file.
 
-``[operations.logs]`` names the logs to follow: ``UUID = "FOLDER or URL"``, for each identity whose log is published.
+The table ``[operations.logs]`` names the logs to follow. A line has the form ``UUID = "FOLDER or URL"``, with the UUID
+of the identity that writes the log.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class OperationsSettings:
         logs: the folder or URL of each log to follow, by the UUID of the identity that writes the log.
         networks: names of the networks of the producer chains. If the list is empty, the room uses the producer network
             of the settings file.
-        database: the URL of the cloud's database, or the place of the URL; None if the room reads no database.
+        database: the URL of the cloud's database, or where to read the URL; None if the room reads no database.
         tunnels: name of the WireGuard interface of this host; None if the room shows no tunnels.
         broker: the broker for the notices; None if the room sends no notices.
         beside: the folder of the settings file; the path of a database is relative to this folder.

@@ -1,11 +1,11 @@
 """Sign-in with a text (EIP-4361) that an enrolled person signs with the key of an account.
 
-The room and the command build the text independently from the same values. No program therefore parses a text, and the
+The room and the command build the text independently from the same values. The text is therefore never parsed, and the
 command never signs a text that a server wrote.
 
-The room stores no unsigned texts, so a flood of requests for texts uses no storage. Instead, each nonce ends with a MAC
-over the text, by which the room recognises its own texts. A text is valid for one sign-in within five minutes, and not
-after a restart of the room.
+The room stores no unsigned texts, so a flood of requests for texts uses no storage. Each nonce ends with a MAC over the
+text, by which the room recognises its own texts. A text can be used for one sign-in, within five minutes and before the
+room's next restart.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class SignInText:
 
     @property
     def has_nonce(self) -> bool:
-        """Whether the nonce has the right form, and so cannot add a line to the text."""
+        """Whether the nonce is 64 hexadecimal digits. A nonce of another form could add lines to the text."""
         return _NONCE.fullmatch(self.nonce) is not None
 
 
@@ -98,8 +98,8 @@ class SignedIn:
 class SignIns:
     """Manages sign-in texts, one-time addresses and sessions.
 
-    The archive stores only hashes of the secrets of addresses and sessions. The key of the texts' MAC is only in
-    memory, so the room rejects every text from before its last restart.
+    The archive stores the secrets of one-time addresses and sessions only as hashes. The MAC key exists only in memory.
+    After a restart, the room therefore rejects all earlier texts.
 
     Args:
         archive: the archive.
@@ -127,7 +127,7 @@ class SignIns:
         return replace(salted, nonce=salted.nonce + self._mac(salted))
 
     def text(self, account: str, nonce: str, issued_at: int) -> SignInText:
-        """Build the text of this room from the values that a client sent."""
+        """Build the sign-in text of this room from the values that a client sent."""
         return SignInText(self._url, account, self._chain_id, nonce, issued_at)
 
     def accept(self, text: SignInText, signature: bytes, *, now: int) -> None:
@@ -209,7 +209,7 @@ class SignIns:
             database.execute("DELETE FROM session WHERE hash = ?", (_hash(secret),))
 
     def _mac(self, salted: SignInText) -> str:
-        """Return the second half of a nonce: a MAC over the text that contains only the first half."""
+        """Return the second half of a nonce: a MAC over the sign-in text with only the first half of the nonce."""
         return hmac.new(self._key, str(salted).encode("utf-8", "surrogatepass"), "sha256").hexdigest()[: 2 * _MAC_SIZE]
 
 

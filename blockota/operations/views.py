@@ -60,9 +60,10 @@ class UpdateProgress:
     Attributes:
         order: the order.
         group: the group; None if the group cannot be read.
-        members: the present number of devices in the group; None for a group by list, whose list is not on the chain.
+        members: the present number of devices in the group; None if the group is defined by a list, which is not on the
+            chain.
         done: the number of devices that run the release, according to the verified logs.
-        claimed: the number of devices in `done` that only claim to run the release, without a recorded installation.
+        claimed: the number of devices in `done` that only claim to run the release. Their installation is not recorded.
         failed: the number of refusals that name the order.
         postponed: the number of postponements that name the order.
         share: `done` divided by `members`, from 0 to 1.
@@ -192,7 +193,7 @@ def _progress(order: Order, city: CityReading, archive: RoomArchive) -> UpdatePr
 
 
 def members_of(group: Group, city: CityReading) -> set[int] | None:
-    """Return the numbers of a group's present devices; None for a group by list, whose list is not on the chain."""
+    """Return the device numbers of a group; None if the group is defined by a list, which is not on the chain."""
     if group.kind is GroupKind.SITE:
         return {number for number, one in city.devices.items() if one.site == group.site}
     if group.kind is GroupKind.MODEL:
@@ -276,7 +277,7 @@ class EntryQuery:
     """The filters of a list of entries. None matches all entries.
 
     Attributes:
-        order: the number of an order; selects the entries that name the order but record no installation.
+        order: the number of an order; selects the entries that name the order, except installations.
     """
 
     device: int | None = None
@@ -336,7 +337,7 @@ class LogPlace:
 
     Attributes:
         before: the latest Unix time of the lines to read.
-        skip: the number of lines with exactly this time that were read before. A fleet can write hundreds of lines in
+        skip: the number of lines with the time `before` that were already read. A fleet can write hundreds of lines in
             one second.
     """
 
@@ -344,7 +345,7 @@ class LogPlace:
     skip: int = 0
 
     def after(self, lines: Sequence[LogLine]) -> LogPlace:
-        """Return the place that follows `lines`, which were read from this place."""
+        """Return the place after `lines`. The lines must have been read from this place."""
         if not lines:
             return self
         last = lines[-1].time
@@ -393,7 +394,7 @@ def log_lines(archive: RoomArchive, place: LogPlace, *, limit: int, kind: str = 
 def folded(lines: Sequence[LogLine]) -> list[LogLine]:
     """Merge adjacent lines about the same event of several devices into one line.
 
-    Otherwise, the registration or the update of a fleet would hide all other lines.
+    Without the merge, the lines about the registration or the update of a fleet would hide all other lines.
     """
     found = list[LogLine]()
     for line in lines:
@@ -411,7 +412,7 @@ def entry_link(one: ArchivedEntry | Running) -> str:
 
 
 def _in_words(text: str) -> str:
-    """Describe the text of an entry if it is a JSON object, such as a refused request or an entry of a bench log."""
+    """Return the text of an entry. A JSON object, such as a warning about refused requests, is put into words."""
     if not text.startswith("{"):
         return text
     if refused := RequestWarning.parse(text):

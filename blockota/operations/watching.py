@@ -113,7 +113,7 @@ class RequestCounts:
     """The requests of the last hour.
 
     Attributes:
-        minutes: the number of requests that the cloud accepted in each minute, by the Unix time of the minute.
+        minutes: the counts of the requests that the cloud accepted, for each minute with a request.
         gateways: for each gateway, its newest minute and its counts of requests and readings.
     """
 

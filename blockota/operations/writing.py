@@ -4,9 +4,9 @@ Writing is idempotent: a request that is already in the database is not stored o
 is identified by its name, data, gateway and validator, not by its signature. A sender can therefore repeat each request
 that was not acknowledged, even with a new signature.
 
-Each transaction also changes the row of this cloud in ``batch``, because PostgreSQL does not wait for a standby when a
-transaction changes nothing. Otherwise, the cloud could acknowledge a repeated request although an interrupted commit
-left its rows only on the primary server.
+PostgreSQL waits for its standby only if a transaction changes a row. Each transaction therefore changes the row of this
+cloud in ``batch``. Without this change, the cloud could acknowledge a repeated request whose rows an interrupted commit
+left only on the primary server.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class AcceptedRequest:
 
     @cached_property
     def digest(self) -> bytes:
-        """The identifier of the request: a hash of name and data, or of the whole request if it has no name."""
+        """The identifier: a hash of gateway, validator, name and data; without a name, a hash of the whole request."""
         if not self.name:
             return sha256(self.raw).digest()
         data = [one.as_fields() for one in self.readings]

@@ -151,7 +151,7 @@ def sign_in_page(request: Request) -> Response:
 async def challenge(request: Request) -> Response:
     """Return the values of a new sign-in text for the account in the JSON body.
 
-    A flood of such requests costs little, because this function does not read the chain or the archive.
+    This function reads neither the chain nor the archive, so a flood of requests costs little.
     """
     try:
         check_origin(request)
@@ -176,7 +176,7 @@ async def answer(request: Request) -> Response:
 
 
 def _ticket_for(request: Request, fields: Mapping[str, Any]) -> str:
-    """Return a ticket, the secret of a one-time address, for the values of a signed text."""
+    """Check a signed text, and return a ticket: the secret of a one-time address."""
     sign_ins, now = _sign_ins(request), int(time.time())
     try:
         text = sign_ins.text(text_field(fields, "account"), text_field(fields, "nonce"), integer(fields, "issuedAt"))
@@ -206,7 +206,7 @@ async def start_session(request: Request) -> Response:
 
 
 def _session_for(request: Request, ticket: str) -> str:
-    """Record the sign-in of a ticket, and return the secret of its session."""
+    """Use a ticket: record the sign-in in the room's log, and return the secret of the new session."""
     sign_ins, now = _sign_ins(request), int(time.time())
     account, text, signature = sign_ins.use_ticket(ticket, now=now)
     _require_listed(request, account)

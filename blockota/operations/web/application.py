@@ -172,7 +172,7 @@ class _Headers:
 
 
 class _VisitorMiddleware:
-    """Identifies the visitor. The chain is not read without a cookie, for static files, or for live events."""
+    """Identifies the visitor by a cookie. Static files, live events and status pages are served without this step."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,7 +1,7 @@
 """Live updates by server-sent events.
 
-An event has no content. The page's script then loads the page again, and replaces its parts. A page therefore has the
-same contents with and without JavaScript.
+An event contains only the number of changes. The script of the page then loads the page again, and replaces its parts.
+A page therefore has the same contents with and without JavaScript.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class LiveEvents:
 
 
 class _EventStream(StreamingResponse):
-    """The event stream of a viewer, who is counted when the response is created, before the first event."""
+    """The event stream of a viewer. The viewer is counted before the first event, when the response is created."""
 
     def __init__(self, events: LiveEvents) -> None:
         self._events, self._changed = events, events.enter()

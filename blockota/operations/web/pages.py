@@ -1,4 +1,4 @@
-"""The pages that are shown without a sign-in: each is a function from a request to a response."""
+"""The pages that are shown without a sign-in. Each function takes a request, and returns a response."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def entry(request: Request) -> Response:
 
 
 def proof_file(request: Request) -> Response:
-    """The proof file of an entry for ``blockota log verify``, or the file with the registered keys for the entry."""
+    """A file for ``blockota log verify``: the proof of an entry, or the registered keys of its log and device."""
     room = room_of(request)
     if request.path_params["file"] not in ("receipt.json", "trust.toml"):
         return missing(request, request.url.path[:120], "an entry has the files receipt.json and trust.toml")
@@ -332,7 +332,7 @@ def log_rows(room: Room) -> list[dict[str, Any]]:
 
 @contextmanager
 def proving(request: Request) -> Iterator[None]:
-    """Limit how many pages wait for a node or the host of a log, so that a slow host does not block other pages.
+    """Limit the number of pages that wait for another host, so that a slow host does not block the other pages.
 
     Raises:
         UnreachableError: too many pages wait.

@@ -1,4 +1,4 @@
-"""The page that prepares orders, configurations and bans, which the person's wallet or command signs."""
+"""The page that prepares orders, configurations and bans. A person signs them with a wallet or a command."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: obje
 
 
 def named(text: str, city: CityReading | None, limit: int = _LIMIT) -> Markup:
-    """Return a text with shortened UUIDs, addresses and hashes, whose titles contain the full values.
+    """Shorten the UUIDs, addresses and hashes in a text. The title of each contains the full value.
 
     Args:
         text: the text, which this function escapes.
@@ -162,7 +162,7 @@ class Freshness:
 
     Attributes:
         name: the source.
-        detail: number of the block read from a chain, or the number of logs read; empty for other sources.
+        detail: for a chain, the number of the last block; for the logs, how many are followed; empty for other sources.
         time: Unix time of the last successful reading; 0 if there was none.
         trouble: why the source cannot be read now; empty if the source can be read.
     """

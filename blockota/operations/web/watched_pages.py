@@ -47,7 +47,7 @@ class Bar:
 def requests(request: Request) -> Response:
     """The requests of the last hour, accepted and refused.
 
-    Accepted requests are from the cloud's database, refused requests from the warnings in the logs.
+    The accepted requests come from the cloud's database. The refused requests come from the warnings in the logs.
     """
     room = room_of(request)
     now = int(time.time())
@@ -106,7 +106,7 @@ def stored_request(request: Request) -> Response:
 
 
 def warnings_by(archive: RoomArchive, group: str, since: int) -> dict[Any, int]:
-    """Return the numbers of warnings since a Unix time, grouped by an SQL expression over entries' columns."""
+    """Count the warnings since a Unix time, for each value of an SQL expression over the columns of an entry."""
     statement = f"SELECT {group}, count(*) FROM entry WHERE kind = ? AND time >= ? GROUP BY 1"  # noqa: S608 - constants
     return dict(archive.rows(statement, (int(EntryKind.WARNING), since)))
 
