@@ -4,8 +4,8 @@ A program runs only at the address that it was linked for. A raw image does not 
 (ARMv7-M Architecture Reference Manual, B1.5.3) contains the addresses of the program's handlers. Let L be the load
 address, at which the image would be written. Three signs show that the program was linked for a higher address B:
 
-1. All addresses that the program uses are at or above B. The program uses the addresses of its handlers, the words of
-   the image that can be addresses, and the constants of ``movw`` and ``movt`` pairs.
+1. The program does not use an address between L and B. The program uses the addresses of its handlers, the words of the
+   image that can be addresses, and the constants of ``movw`` and ``movt`` pairs.
 2. If the image were at L, fewer than half of the handler addresses would be the start of a function. (The handlers of a
    program that is linked for L can be far after its vector table, but they are functions.)
 3. If the image were at B, the reset handler would be inside the image, and its bytes would not be blank. (A program
