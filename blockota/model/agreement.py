@@ -12,7 +12,7 @@ from blockota.strict_json import address, integer, text
 
 
 class AgreementStatus(enum.Enum):
-    """The status of an agreement on the chain. Expiry is not a status, because it follows from the time."""
+    """The status of an agreement on the chain. Expiry is not a status, because it depends only on the time."""
 
     PROPOSED = 1
     ACCEPTED = 2
@@ -54,19 +54,19 @@ class Agreement:
         return replace(other, status=self.status, uri=self.uri) == self
 
     def is_open(self, time: int) -> bool:
-        """Whether the agreement is proposed or accepted, and not expired at `time`, a chain time in Unix seconds."""
+        """Whether the agreement is proposed or accepted, and not expired at the chain time `time` (Unix seconds)."""
         return not self.status.is_final and not self.has_expired(time)
 
     def has_expired(self, time: int) -> bool:
-        """Whether the agreement is expired at `time`. As in the contract, it expires at the second `expires_at`."""
+        """Whether the agreement is expired: `time` is `expires_at` or later, as in the contract."""
         return time >= self.expires_at
 
     def is_in_force(self, time: int) -> bool:
-        """Whether the agreement is accepted, and not expired at `time`, a chain time in Unix seconds."""
+        """Whether the agreement is accepted, and not yet expired at the chain time `time` (Unix seconds)."""
         return self.status is AgreementStatus.ACCEPTED and not self.has_expired(time)
 
     def serves(self, time: int) -> bool:
-        """Whether the agreement is accepted, announced and not expired at `time`, a chain time in Unix seconds.
+        """Whether the agreement is accepted, announced, and not yet expired at the chain time `time` (Unix seconds).
 
         The contract's own check also requires that the release is not revoked.
         """

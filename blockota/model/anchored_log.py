@@ -35,7 +35,7 @@ class LogState(enum.Enum):
 
 @dataclass(frozen=True)
 class Suspicion:
-    """A proven fault of a log: two install entries about one device and one release.
+    """A proven fault of a log: it contains two install entries about the same device and release.
 
     Attributes:
         device: number of the device.

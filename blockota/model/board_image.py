@@ -1,15 +1,15 @@
 """Decides whether an image that was made for a single board may be written beside the program of a release. Pure.
 
-An image for a single board is not published as a release. A command of the bench creates the image, and the chain does
-not record its hash, so checks 1 to 4 of `verification` do not apply. The chain determines only where the image is
+An image for a single board is not published as a release. A command of the bench creates the image. The chain does not
+record the image's hash, so checks 1 to 4 of `verification` do not apply. The chain determines only where the image is
 written: a paired product has a region and a chip id. The following checks apply, with their numbers in `verification`:
 
 5.  (a) The region does not overlap the program, and (b) the image is not empty and fits into the region.
-7.  (a) The product is for the chip of the program, and (b) the product's region is inside the flash, and (c) the region
-    is not at the start of the flash, where the chip reads its vector table.
+7.  (a) The product is for the chip of the program. (b) The product's region is inside the flash. (c) The region is not
+    at the start of the flash, where the chip reads its vector table.
 8.  (a) Readout protection is off, and (b) write protection is off in the region.
-10. The flash in the range of the image has the SHA-256 of the image. After a run that wrote the image, the check also
-    covers the rest of the region, which must be erased, so that no earlier key remains.
+10. The flash in the range of the image has the SHA-256 of the image. If this run wrote the image, the rest of the
+    region must also be erased. Otherwise, an earlier key could remain in the region.
 """
 
 from __future__ import annotations
@@ -156,8 +156,8 @@ def prove_written(image: BoardImage, digest: bytes, *, method: str) -> Passed:
 
     Args:
         image: the image that the command created.
-        digest: SHA-256 of the flash in the whole region; SHA-256 of the flash in the range of the image if an earlier
-            run wrote the image.
+        digest: SHA-256 of the flash in the whole region. If an earlier run wrote the image, the digest covers only the
+            range of the image.
         method: name of the method by which the digest was computed.
 
     Raises:

@@ -1,9 +1,9 @@
 """The events that BlockOTA's agent records about the images of its board (docs/device.md, "Commands"). Pure.
 
-A board with a secure element signs its events. All parts of the signed bytes have a fixed width, so that a contract can
-check them: ``blockota-event`` in ASCII, the number (4 bytes, big endian), kind and detail (1 byte each), and the digest
-of the running image (32 bytes). The signature covers their SHA-256. The numbers come from a counter of the secure
-element.
+A board with a secure element signs its events. The signed bytes are ``blockota-event`` in ASCII, the number (4 bytes,
+big endian), kind and detail (1 byte each), and the digest of the running image (32 bytes). Each part has a fixed width,
+so that a contract can check the bytes. The signature covers the SHA-256 of the bytes. The number comes from a counter
+in the secure element.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class BootEvent:
 
     Attributes:
         number: the board's number of the event, from 1 on. Each event has a greater number than all earlier events.
-        kind: the type of the event, a `BootEventKind`; a newer agent may send other numbers.
+        kind: the type of the event: a `BootEventKind`, or an unknown number from a newer agent.
         detail: a byte, whose meaning depends on the kind.
         digest: the digest of the running image, as `blockota.formats.mcuboot.image_digest` computes it, 32 bytes.
     """

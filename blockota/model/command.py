@@ -1,4 +1,4 @@
-"""Commands for devices, as the data of a signed `command` request and as the messages to a device. Pure.
+"""Commands for devices: the data of a signed `command` request, and the message to the device. Pure.
 
 The data of the request have exactly these members:
 
@@ -102,7 +102,7 @@ class DeviceCommand:
         return _json({"id": self.id, "name": self.name, "arguments": self.arguments, "deadline": self.deadline})
 
     def outcome(self, state: CommandState, time: int) -> SensorReading:
-        """Return the reading by which the gateway reports the command's outcome to validators."""
+        """Return the command's outcome as a reading, which the gateway sends to validators."""
         return SensorReading(str(self.thing), time, f"{OUTCOME}{self.id}", str(state))
 
 

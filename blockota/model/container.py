@@ -1,9 +1,8 @@
 """The kinds of image files of releases, called containers, and the checks that apply to each.
 
-Pure. The manifest of a release names the container. The container is `STM32` if no manifest exists, or if the
-manifest names no container. The chip id of a product determines which containers its releases may have. Chip id 0
-stands for all devices other than STM32 boards with ST's boot loader. Releases for chip id 0 have a container other than
-`STM32`.
+Pure. The manifest of a release names the container. The container is `STM32` if no manifest exists, or if the manifest
+names no container. The chip id of a product determines which containers its releases may have. A product with chip id 0
+is for devices other than STM32 boards with ST's boot loader. Its releases cannot have the container `STM32`.
 """
 
 from __future__ import annotations
@@ -95,7 +94,7 @@ FACES = tuple(_FACES)
 
 
 def checks_for(container: Container, face: str) -> Mapping[int, Means]:
-    """Return the checks that apply to an image at a face, each with the source of its data.
+    """Return the checks of an image by the bench or by a face of a gateway, each with the source of its data.
 
     Args:
         container: the container of the image.
@@ -117,7 +116,7 @@ def checks_for(container: Container, face: str) -> Mapping[int, Means]:
 
 
 def recognise(head: bytes) -> Container:
-    """Guess the container of a file from its first `SWU_HEAD_SIZE` bytes; never `STM32`."""
+    """Guess the container of a file from its first `SWU_HEAD_SIZE` bytes. The result is never `STM32`."""
     if cpio.first_name(head) == _SWU_FIRST:
         return Container.SWU
     return Container.MCUBOOT if head.startswith(mcuboot.MAGIC) else Container.OPAQUE

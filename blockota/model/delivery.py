@@ -1,12 +1,12 @@
 """A delivery: the update of one component of a device to its target release.
 
 The module defines the states and the events of a delivery. `blockota.model.target.choose` chooses the target, and
-`blockota.model.delivery_rules.advance` is the state machine. A face offers `Delivery.offer` to the device while this
-property is not None.
+`blockota.model.delivery_rules.advance` is the state machine. While `Delivery.offer` is not None, a face (a gateway's
+interface to devices) offers this target to the device.
 
-The state follows from the reports of the device. A transferred image, or a device's claim that it installed the image,
-does not count as an installation. An installation is logged only after a report that the device runs the image and has
-confirmed it.
+The state follows from the reports of the device. A completed transfer does not count as an installation, and a device's
+claim of success does not count either. An installation is logged only after the device has reported that it runs and
+has confirmed the image.
 
 =============  =========================================================================================
 Stage          Meaning
@@ -79,11 +79,12 @@ class DeliveryPolicy:
         pauses: seconds to wait after each failed try. The number of tries is one more than the number of pauses.
         postponements: the number of times that a device may postpone one target.
         longest_postponement: the total number of seconds by which a device may postpone one target.
-        late_after: the number of seconds after which an offer is logged as late if the device has not begun to fetch
-            the image.
-        transfer_time: the number of seconds without progress after which a transfer counts as failed.
-        trial_time: the number of seconds after which a trial counts as failed if the device has not confirmed the
-            image.
+        late_after: the number of seconds in which the device should begin to fetch an offered image. After this time,
+            the offer is logged as late.
+        transfer_time: the number of seconds that a transfer may last without progress. After this time, the transfer
+            counts as failed.
+        trial_time: the number of seconds in which the device must confirm an image on trial. After this time, the trial
+            counts as failed.
         offers_after_rollback: whether a release is offered again to a device that rolled back from it.
         is_configuration: whether the images of this component are configurations.
     """
@@ -111,7 +112,7 @@ class Delivery:
         logged: image and evidence level of the newest log entry about an installation; None without such an entry.
         installed: digests of the releases whose installation is logged with evidence of level A or C.
         tries: the number of failed tries of the current target.
-        attempt: a counter of the tries of all targets, from which the job number of each try is derived.
+        attempt: a counter of the tries of all targets. The job number of a try is derived from this counter.
         offered_at: Unix time at which the device was notified of the offer; None before the notification.
         postponements: the number of times that the device has postponed the current target.
         postponed_since: Unix time of the first postponement.
@@ -174,7 +175,7 @@ class Delivery:
         }
 
     def ended_by(self, job: int, reason: str) -> bool:
-        """Whether an answer about a failed try is a repetition, because the same answer already ended the last try.
+        """Whether an answer about a failed try repeats the answer that already ended the last try.
 
         Args:
             job: number of the try in the answer.
@@ -240,9 +241,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The device states the outcome of its try.
+    """The device reports whether its try succeeded.
 
-    A stated success is only a claim until the device reports the running image.
+    A success is only a claim until the device reports the running image.
 
     Attributes:
         succeeded: whether the device states that the image is installed.
@@ -285,7 +286,7 @@ Event = Planned | Reported | Offered | Progress | Outcome | Postponed | Timeout 
 
 @dataclass(frozen=True)
 class EntryFacts:
-    """The content of a log entry, without the facts that are the same for all entries of a device.
+    """The facts of a log entry, except the facts that all entries of a device have in common.
 
     Attributes:
         kind: the kind of the entry.

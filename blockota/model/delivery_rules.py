@@ -81,7 +81,7 @@ class _DeliverySituation:
         return replace(self, delivery=fresh).open()
 
     def is_given_up(self, target: Target | None) -> bool:
-        """Whether no tries are left for a target. A different order for the same release allows new tries."""
+        """Whether all tries of a target are used up. Another order for the same release allows new tries."""
         given_up = (one for one in self.delivery.given_up if target and target.is_same_release(one))
         return any(target and target.order in (None, one.order) for one in given_up)
 
@@ -94,7 +94,7 @@ class _DeliverySituation:
         return replace(delivery, stage=Stage.OFFERED, received=0, offered_at=None, wake=wake, reason="")
 
     def stop(self, reason: str) -> Delivery:
-        """Offer nothing until an operator retries."""
+        """Stop the delivery until an operator requests a retry."""
         return replace(self.delivery, stage=Stage.STOPPED, received=0, offered_at=None, wake=None, reason=reason)
 
     def entry(self, kind: EntryKind, *, text: str) -> EntryFacts:
@@ -126,7 +126,7 @@ class _DeliverySituation:
 def _planned(situation: _DeliverySituation, event: Planned) -> DeliveryStep:
     """Take a new target.
 
-    The running try continues if only the order of the target changes and tries are left.
+    If only the order of the target changes, and tries are left, the running try continues.
     """
     delivery, target = situation.delivery, event.target
     is_same = target is not None and target.is_same_release(delivery.target)
@@ -169,8 +169,8 @@ def _offered(situation: _DeliverySituation, _: Offered) -> DeliveryStep:
 def _progress(situation: _DeliverySituation, event: Progress) -> DeliveryStep:
     """Record the progress.
 
-    A message that reports no more bytes than before does not extend the timeout, so that a transfer without progress
-    fails.
+    During a transfer, only a message that reports more bytes than before extends the timeout. A transfer without
+    progress therefore fails.
     """
     delivery = situation.delivery
     if delivery.stage is Stage.TRANSFER and event.received <= delivery.received:
@@ -197,7 +197,7 @@ def _postponed(situation: _DeliverySituation, event: Postponed) -> DeliveryStep:
     """Postpone the delivery, up to the limits of the policy.
 
     A request beyond the limits is refused, and the offer stays open. A request with a past time is refused too, because
-    it may be the repetition of a request whose postponement has ended.
+    it can be a repeated message about a postponement that has ended.
     """
     delivery, policy = situation.delivery, situation.policy
     since = situation.now if delivery.postponed_since is None else delivery.postponed_since

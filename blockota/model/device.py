@@ -74,9 +74,9 @@ class Registrant:
 
 @dataclass(frozen=True)
 class SpecUpdate:
-    """A product on the list of a spec.
+    """A product in a spec's list of products that may update its devices.
 
-    The releases of the product may update the spec's devices, unless `allowed` is false.
+    If `allowed` is false, the product may not update the devices any more.
     """
 
     chain_id: int
@@ -112,7 +112,7 @@ class Spec:
 
     @property
     def hash(self) -> bytes:
-        """The hash by which other contracts name the spec."""
+        """The hash that identifies the spec in other contracts."""
         return spec_hash(self.name)
 
     def as_fields(self) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class Site:
     Attributes:
         uuid: UUID of the gateway.
         given: quantity of device numbers that the city has allocated to the site.
-        left: quantity of allocated numbers that no device uses yet.
+        left: quantity of allocated device numbers that are still unused.
     """
 
     uuid: UUID
@@ -147,7 +147,7 @@ class Site:
 
 @dataclass(frozen=True)
 class DeviceVersion:
-    """A version of a device's record: its registrant and key, and the range of blocks in which the version was current.
+    """A version of a device's record: registrant, key, and the range of blocks in which the version was current.
 
     Attributes:
         registrant: name of the registrant.
@@ -245,7 +245,7 @@ class Device:
 class Batch:
     """Devices that were registered together.
 
-    The contract records only the RFC 6962 root of the devices' names.
+    The contract does not record the devices' names. It records only the root of their Merkle tree (RFC 6962).
 
     Attributes:
         first: number of the first device.
@@ -283,7 +283,7 @@ def read_batch(text: str) -> list[str]:
     """Read the file of a batch.
 
     Each line contains the name of one device, in the order of the devices' numbers. The contract stores the root of a
-    Merkle tree, whose leaves are the lines of the file without their line ends (`batch_root`).
+    Merkle tree (`batch_root`). The leaves of the tree are the lines without their line ends.
 
     Raises:
         UsageError: a line is not the name of a device, a name is repeated, or the names have several registrants or
@@ -380,7 +380,7 @@ def account_of(public_key: bytes) -> str:
 
 
 def spec_hash(name: str) -> bytes:
-    """Return the hash by which other contracts name a spec."""
+    """Return the hash that identifies a spec in other contracts."""
     return keccak(name.encode())
 
 

@@ -132,7 +132,7 @@ def _differing_pages(start: int, now: bytes, before: bytes) -> Iterator[tuple[in
 
 
 def _touched(new: Placed, old: Placed) -> tuple[range, ...]:
-    """Return the numbers of the pages that either image covers, as disjoint ranges in ascending order."""
+    """Return the pages that at least one image covers, as disjoint ranges of page numbers in ascending order."""
     lower, upper = sorted((_pages(new), _pages(old)), key=lambda pages: (pages.start, pages.stop))
     if upper.start <= lower.stop:
         return (range(lower.start, max(lower.stop, upper.stop)),)

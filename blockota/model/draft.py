@@ -54,7 +54,7 @@ class Patch:
 
     @classmethod
     def of(cls, base: Release, data: bytes, *, compression: str) -> Patch:
-        """Describe a patch that applies to the image of a release."""
+        """Create the entry of a patch that applies to the image of the older release `base`."""
         *_, root = dag(io.BytesIO(data))
         digest = hashlib.sha256(data).digest()
         return cls(Delta(base.version, base.sha256, root.cid, digest, len(data), compression), data)
@@ -80,12 +80,13 @@ class Draft:
         flash_end: the end of the largest flash that the chip can have.
         has_address: whether the image comes from a file that contains its address, such as Intel HEX.
         accept_load_address: whether the publisher accepts a load address that the image was not linked for.
-        fill: whether gaps of at least an erase unit are filled; otherwise, they are refused.
+        fill: whether to fill gaps of at least an erase unit. If False, an image with a gap of this size is refused.
         filled: the gaps that were filled.
         notes: release notes, lines of text.
         metadata: keys and values, in any order.
         image_key: the key that signs the images of the product; None if the settings do not name a key.
-        least_counter: the security counter of the product's newest release; later releases need at least this counter.
+        least_counter: the security counter of the product's newest release. Later releases must not have a lower
+            counter.
 
     Examples:
         >>> draft = Draft("acme-thermo2", Version(1, 4, 0), notes="Saves power.", metadata={"commit": "4f2a91c"})
@@ -122,7 +123,7 @@ class Draft:
 
     @property
     def omitted(self) -> tuple[Version, ...]:
-        """The versions in `delta_from` that have no patch, because a patch would not be smaller than the image."""
+        """The versions in `delta_from` without a patch, because the patch would be as large as the image or larger."""
         made = {patch.delta.base_version for patch in self.patches}
         return tuple(version for version in self.delta_from if version not in made)
 
@@ -190,8 +191,8 @@ def draft_manifest(draft: Draft, release: Release) -> Manifest | None:
 def check_kind(draft: Draft, release: Release) -> None:
     """Check that the image is a valid file of its container.
 
-    For an STM32, also check that the program can start. The check prevents the publication of releases that fail check
-    9 of `model.verification` on every bench and gateway, and of images that the loader of a device refuses.
+    For an STM32, also check that the program can start. Without this check, a vendor could publish a release that every
+    bench, gateway or boot loader refuses.
 
     Raises:
         ImageError: the image is not a valid file of its container, or is not signed by the product's key. An image for
@@ -299,7 +300,7 @@ def _check_signature(draft: Draft) -> None:
 
 
 def _find_link_address(draft: Draft, release: Release) -> LinkAddress | None:
-    """Return the address for which a program was linked if it differs from the load address; None otherwise.
+    """Return the address for which a program was linked; None if this is the load address.
 
     Returns None for data.
     """

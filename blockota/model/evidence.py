@@ -19,7 +19,7 @@ class Evidence:
         kind: the kind of entry that the evidence supports.
         level: the evidence level that is proven; None if the entry is not about an image.
         proves: what the entry proves, as a clause.
-        is_signed: whether the entry contains a signature of the device that a trusted key verifies.
+        is_signed: whether the entry contains a signature of the device that is valid under a trusted key.
         remark: why the entry proves less than it states; empty if all statements are proven.
     """
 
@@ -49,7 +49,7 @@ def judge(entry: LogEntry, device_key: bytes | None) -> Evidence:
 
     Args:
         entry: the entry.
-        device_key: the trusted key of the entry's device, x and y; None if no such key is trusted.
+        device_key: the trusted key of the entry's device (x and y); None without a trusted key.
 
     Raises:
         RefusedError: the device's signature does not verify under the key.

@@ -89,9 +89,11 @@ class BoardAnswer:
         other: the release of another product in the range; None if the range does not contain a release of another
             product.
         holds_unknown: whether the range is not blank, and contains neither a release nor a half-written image.
-        half_written: whether the range contains the remains of an interrupted run. In this case, the contents match the
-            board's journal, or the first words are erased and each byte after them is erased or equals the image.
-        lost: erased ranges beside a half-written image. The former contents of these ranges are not in any journal.
+        half_written: whether the range contains the remains of an interrupted run. It does if the contents match the
+            board's journal. It also does if the first words are erased, and each later byte is erased or equals the
+            image's byte.
+        lost: erased ranges beside a half-written image. Their former contents are lost, because no journal contains
+            them.
         interrupted: the interrupted run in the board's journal; None without an interrupted run.
         is_revoked: whether `installed` is revoked.
     """
@@ -110,7 +112,7 @@ class BoardAnswer:
     is_revoked: bool = False
 
     def newer_than(self, version: Version, *, is_newest: bool) -> str:
-        """Return why writing a version is a downgrade that needs consent; empty if consent is not needed.
+        """Return why the operator must consent to a downgrade to `version`; empty if consent is not needed.
 
         The newest active release may replace a revoked release without consent, even if the revoked release is newer.
         An interrupted run is completed without new consent, because the operator consented when the run began.
@@ -166,7 +168,8 @@ class Consent:
     """The operator's consent to actions that are refused by default.
 
     Attributes:
-        allow_downgrade: replace a newer version. A version below the floor is still refused.
+        allow_downgrade: replace a newer version by an older version. A version below the floor is refused even with
+            consent.
         replace_unknown: replace contents that are not a release of any product.
         replace_product: name of the other product that the release may replace; None refuses all other products.
         configuration: the image is data without a vector table; ignored for an image at the start of the flash.
@@ -196,7 +199,7 @@ class Passed:
 
 
 def proof_words(method: str) -> str:
-    """Return the description of the proof method that results and logs record as ``stub`` or ``read-back``."""
+    """Describe a proof method. Results and logs record the method as ``stub`` or ``read-back``."""
     return "hashed on the chip" if method == "stub" else method
 
 
@@ -241,7 +244,8 @@ class KnownReleases:
 
     Attributes:
         own: releases of the product that is flashed.
-        others: returns the releases of all other products; called only if the board contains no release of `own`.
+        others: a function that returns the releases of all other products. It is called only if the board does not
+            contain a release in `own`.
     """
 
     own: tuple[Release, ...]

@@ -144,7 +144,7 @@ class Identity:
         retired: whether the identity is permanently retired.
         since: Unix time of the enrolment.
         from_block: block from which the newest keys are valid.
-        previous: UUID of the identity that was enrolled before this one.
+        previous: UUID of the identity that was enrolled immediately before this identity.
     """
 
     uuid: UUID

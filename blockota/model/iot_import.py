@@ -32,13 +32,14 @@ _ALIAS_LIMIT, _ALIASES, _NONCE_LIMIT, _DATA_LIMIT, _SIGNATURE_LIMIT = 128, 16, 6
 
 @dataclass(frozen=True)
 class Known:
-    """The part of the city's DeviceRegistry that concerns the things in the file.
+    """The records of the city's DeviceRegistry that are needed to import the things in a file.
 
     Attributes:
         registrants: all registrants.
         specs: a dict from the name of each registered spec to the name of its registrant.
-        nonces: the nonces of those things in the file that are registered.
-        aliases: a dict from alias to device number, for the aliases in the file that a registered device uses.
+        nonces: nonces of things in the file that are registered already.
+        aliases: a dict from alias to device number. It contains the aliases in the file that a registered device uses
+            already.
     """
 
     registrants: Sequence[Registrant]
@@ -47,7 +48,7 @@ class Known:
     aliases: Mapping[str, int] = field(default_factory=dict)
 
     def registrant_of(self, named: str) -> Registrant | None:
-        """Return the registrant that a transaction refers to, by its hexadecimal key or by its name."""
+        """Find a registrant by the hexadecimal key or the name in a transaction; None for an unknown registrant."""
         return next((one for one in self.registrants if named in (one.public_key.hex(), one.name)), None)
 
 
@@ -76,7 +77,7 @@ class ThingImport:
         things: the registrations to import, each with its original signature.
         omitted: the things that are left out, with the reasons.
         ambiguous: names of things to import whose signature is also valid for other aliases.
-        missing_specs: names of the things' specs that are not registered.
+        missing_specs: names of unregistered specs to which things in the file refer.
         missing_registrants: ⟨name, key⟩ of the registrants in the file that are not admitted.
     """
 
@@ -143,7 +144,7 @@ def things_of(transactions: Sequence[tuple[int, Transaction]]) -> list[ThingTran
 def plan_things(transactions: Sequence[tuple[int, Transaction]], known: Known, *, site: UUID) -> ThingImport:
     """Decide which things of a file are imported.
 
-    All imported things get numbers of one site.
+    All imported things receive device numbers of the given site.
     """
     replayed = replays(things_of(transactions))
     nonces: set[bytes] = set()
@@ -207,7 +208,7 @@ def find_spec(
 
 
 def _unadmitted(transactions: Sequence[tuple[int, Transaction]], known: Known) -> tuple[tuple[str, bytes], ...]:
-    """Return ⟨name, compressed key⟩ of the registrants who signed a transaction of the file and are not admitted."""
+    """Return ⟨name, compressed key⟩ of each validly signed registrant in the file that is not admitted yet."""
     admitted = {one.public_key for one in known.registrants}
     found = []
     for _, one in transactions:

@@ -1,8 +1,8 @@
 """The properties of an MCUboot image that a device's loader examines: the security counter, and the signature.
 
-A device refuses an image whose security counter is lower than the counter of an image that it has run. An owner is
-therefore shown the counters of the image and of the newest release, and whether the image was signed with the key that
-the settings name for the product. Pure.
+A device refuses an image if it has run an image with a higher security counter. A review therefore shows the counters
+of the image and of the newest release. It also shows whether the image was signed with the product's key in the
+settings. Pure.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ class Requirements:
     """The requirements of a release on a device.
 
     Attributes:
-        installed: the lowest version of the product that the device must already run; None if there is no such
-            requirement.
+        installed: the lowest version of the product from which a device can be updated; None if every version is
+            allowed.
         hardware: the hardware revisions that the release is for; empty for all revisions.
 
     Examples:
@@ -99,7 +99,7 @@ NO_REQUIREMENTS = Requirements()
 class Delta:
     """A patch that produces the image of this release from the image of an older release.
 
-    The SHA-256 of the produced image is checked; the content of the patch is not.
+    The content of the patch is not checked, because the SHA-256 of the produced image is checked.
 
     Attributes:
         base_version: version of the older release.
@@ -260,9 +260,10 @@ class Manifest:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The fields of the file that most manifests lack.
+        """The optional fields of the file; fields with default values are omitted.
 
-        An older version of BlockOTA refuses a file with a field that it does not know.
+        Older versions of BlockOTA refuse a file with an unknown field, so each omitted field helps them to read the
+        file.
         """
         optional = {
             "loadAddressAccepted": self.accepts_load_address,

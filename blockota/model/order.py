@@ -27,7 +27,7 @@ _WORD_SIZE, _NUMBER_SIZE = 32, 8
 
 
 class GroupKind(enum.Enum):
-    """The way in which a group is defined: by model, by site or by list, each with its number in the contract."""
+    """How a group is defined: by model, by site or by list. The values are the numbers in the contract."""
 
     MODEL = 1
     SITE = 2
@@ -59,8 +59,8 @@ class Group:
     The definition of a group never changes. The members of a group are determined at the block of an order.
 
     Attributes:
-        value: the definition of the group. By model, `spec_hash` of the Spec's name; by site, the gateway's UUID and
-            zeros; by list, the root of the list.
+        value: the definition of the group: `spec_hash` of the Spec's name for a model, the gateway's UUID and zeros for
+            a site, or the root of the list for a list.
         operator: UUID of the operator that defined the group; None for a group that is not defined yet.
         defined_at: Unix time of the definition; 0 for a group that is not defined yet.
     """

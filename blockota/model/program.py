@@ -1,6 +1,6 @@
 """Decides whether an image is a plausible program for its addresses. Pure.
 
-Publication and check 9 of `model.verification` use the same functions, so that both follow the same rules.
+Publication and check 9 of `model.verification` both use these functions, and therefore follow the same rules.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Vectors:
     Attributes:
         offset: offset of the vector table in the image; not 0 after an MCUboot header.
         stack: the initial stack pointer.
-        reset: the reset vector. Bit 0 of the vector must be set, because it selects the Thumb state, the only state of
-            a Cortex-M.
+        reset: the reset vector. Bit 0 must be set. It selects the Thumb state, and a Cortex-M does not support another
+            state.
     """
 
     offset: int
@@ -45,7 +45,7 @@ class Vectors:
 def program_remedy(*, is_boot: bool) -> tuple[str, Action | None]:
     """Return the remedy, and its action, for an image that is not a plausible program.
 
-    `is_boot` tells whether the image is at the address from which the chip boots. Any other image may also be data.
+    If `is_boot` is False, the image is not at the address from which the chip boots, and may also be data.
     """
     if is_boot:
         return _NO_PROGRAM, None

@@ -36,7 +36,8 @@ _PROOF = re.compile(
 class Anchor:
     """The anchor of the entry on the gateway chain.
 
-    The file does not name the contract, because a reader must know from another source which contract to trust.
+    The file does not contain the contract's address. A reader must get the address of the trusted contract from another
+    source.
 
     Attributes:
         chain_id: the id of the gateway chain.

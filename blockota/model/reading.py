@@ -1,4 +1,4 @@
-"""Readings of sensors, in the form in which a signed `submit` request contains them. Pure.
+"""Sensor readings, as the data of a signed `submit` request. Pure.
 
 The data are ``{"readings": [READING, ...]}`` with 1 to 1,000 readings. A reading is a JSON object:
 

@@ -28,13 +28,13 @@ bytes are 0x91, the kind, 0x48, the device number, 0x58 0x20, and the release.
 
 A device signs a statement of the type ``application/blockota-runs``, or ``application/blockota-postpones`` for a
 postponement. The payload is the array ``[nonce, counter, image]`` in deterministic CBOR. The nonce is 16 random bytes
-of the gateway, the counter is the device's, and the image is a SHA-256. The version is not signed, because the chain
-records the version of each image. A statement about an event has the type ``application/blockota-event`` and the
-payload of `blockota.model.device_event`.
+from the gateway. The counter is a number from the device. The image is a SHA-256. The version is not signed, because
+the chain records the version of each image. A statement about an event has the type ``application/blockota-event`` and
+the payload of `blockota.model.device_event`.
 
-A board with BlockOTA's agent signs `blockota.model.boot_event` instead. Such an event is the item ``signature`` of
-the entry about the event, and of the entry about the running image. The event's counter is the board's number of the
-event, and the event contains the MCUboot digest of the image instead of the SHA-256.
+A board with BlockOTA's agent signs `blockota.model.boot_event` instead. The signed event is the item ``signature`` both
+in the entry about the event and in the entry about the running image. In these entries, the item ``counter`` is the
+board's number of the event. The event contains the MCUboot digest of the image instead of the SHA-256.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class ReleaseId:
 
     @cached_property
     def digest(self) -> bytes:
-        """The hash by which UpdateLedger names the release: Keccak-256 of the four ABI-encoded values."""
+        """The hash that identifies the release in UpdateLedger: Keccak-256 of the four ABI-encoded values."""
         contract = bytes.fromhex(self.contract[2:]).rjust(_HASH_SIZE, b"\0")
         product = product_key(self.product)
         return keccak(self.chain_id.to_bytes(32) + contract + product + self.version.packed.to_bytes(32))
@@ -349,9 +349,9 @@ def printable(text: str) -> str:
 
 
 def event_text(raw: bytes) -> str | None:
-    """Return the text of an event; None if the bytes are not the entry of an event with a text.
+    """Return the text of an encoded event entry; None for other entries and for events without a text.
 
-    The function takes a tenth of the time of `LogEntry.decode`, and checks only the items that it reads.
+    The function checks only the items that it reads, and is therefore ten times as fast as `LogEntry.decode`.
     """
     if raw[1:2] != bytes((EntryKind.EVENT,)):
         return None

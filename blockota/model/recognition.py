@@ -41,10 +41,10 @@ def locate_releases(
     Args:
         releases: the candidates.
         size: the size of the file in bytes.
-        bases: returns the possible flash addresses of the file's first byte, under the assumption that the file
-            contains the given release.
-        sha256: returns the SHA-256 digests of several ranges of the file, given the position at which all ranges begin
-            and the length of each range.
+        bases: a function from a release to flash addresses. If the file contains the release, the file begins at one of
+            these addresses.
+        sha256: a function that returns the SHA-256 digests of several ranges of the file. Its arguments are the common
+            start of the ranges, and their lengths.
     """
     candidates = {Located(one, one.load_address - base) for one in releases for base in bases(one)}
     candidates = {one for one in candidates if one.offset >= 0 and one.span.stop <= size}
@@ -62,7 +62,7 @@ def locate_releases(
 
 
 def successor(release: Release, releases: Iterable[Release], *, now: int) -> Release | None:
-    """Return the newest release that replaces a release at the time `now`; None if no release replaces it."""
+    """Return the newest release that supersedes a release at the time `now`; None without a newer active release."""
     newer = [one for one in releases if one.product == release.product and one.version > release.version]
     active = [one for one in newer if one.status is Status.ACTIVE and one.active_from <= now]
     return max(active, key=lambda one: one.version, default=None)

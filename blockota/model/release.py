@@ -123,7 +123,7 @@ class Product:
         name: at most 31 ASCII characters.
         oem: name of the original equipment manufacturer that the product is paired with.
         chip_id: product id reported by the chip's bootloader (AN3155, Get ID).
-        region: range of flash for its images.
+        region: range of flash for the product's images.
         minimum_version: the floor. Lower versions must not be installed. None without a floor.
         paired: whether releases can be published and installed.
 
@@ -216,8 +216,8 @@ class Release:
         chip_id: product id of the chip that the release was published for.
         previous: the version published before this release; None for the first release.
         dag_root: SHA-256 of the root block of the DAG; None for an image of at most `SINGLE_BLOCK_SIZE` bytes.
-        manifest: SHA-256 of the manifest of a release that is not published yet. The value is None in a record of the
-            contract, which writes the SHA-256 only to an event.
+        manifest: SHA-256 of the manifest, only for a release before its publication. In a record of the contract, the
+            value is None, because the contract writes the SHA-256 only to an event.
 
     Examples:
         >>> release = network.releases("acme-thermo2")[-1]

@@ -1,7 +1,7 @@
 """Signed requests between identities: which requests a receiver accepts, and why it refuses others. Pure.
 
-A request is a JSON-RPC 2.0 object of at most 64 KiB. Its parameters are ``{"signed": TOKEN}``, a compact JWS whose
-header names the sender's UUID (``kid``), and whose claims are exactly:
+A request is a JSON-RPC 2.0 object of at most 64 KiB. The parameters of the request are ``{"signed": TOKEN}``. The token
+is a compact JWS. Its header names the sender's UUID (``kid``), and its claims are exactly:
 
 ==========  ================================================================================
 ``iat``     Unix time of the signature, in seconds
@@ -11,12 +11,12 @@ header names the sender's UUID (``kid``), and whose claims are exactly:
 ``data``    a JSON object with the submitted readings or the command
 ==========  ================================================================================
 
-Clients of the published system SF2C-BC sign another form: ``{"data", "identity", "time", "nonce", "to", "digest",
-"signature"}``. The digest is the SHA-256 of the other members as compact JSON with sorted names, in hexadecimal digits,
-and the signature is the RSA signature (PKCS #1 v1.5) of this digest in base64. This *published form* is accepted only
-for ``submit``, because its signature does not cover the method. An older form lacks ``time``, ``nonce`` and ``to``, so
-a recorded request can be replayed. A receiver accepts the older form only if its operator allows replayable requests
-(`Receiver.accepts_replayable`).
+Clients of the published system SF2C-BC sign another form:
+``{"data", "identity", "time", "nonce", "to", "digest", "signature"}``. The digest is the hexadecimal SHA-256 of the
+other members, encoded as compact JSON with sorted names. The signature is the RSA signature (PKCS #1 v1.5) of this
+digest in base64. The *published form* is accepted only for ``submit``, because its signature does not cover the method.
+In an older form, ``time``, ``nonce`` and ``to`` are missing, so a recorded request can be replayed. A receiver accepts
+the older form only if its operator allows replayable requests (`Receiver.accepts_replayable`).
 
 `judge` checks in this order:
 
@@ -95,9 +95,9 @@ class Fault(enum.Enum):
 
     @property
     def is_own(self) -> bool:
-        """Whether the fault lies with the receiver.
+        """Whether the receiver caused the fault.
 
-        In this case, the sender repeats the request, and no warning is logged.
+        If it did, the sender repeats the request, and the receiver does not log a warning.
         """
         return self in {Fault.REGISTRY_STALE, Fault.FAILED}
 
@@ -160,7 +160,7 @@ class SignedRequest:
 
     @property
     def is_replayable(self) -> bool:
-        """Whether the request can be replayed, because its signature covers no time, id or receiver."""
+        """Whether the request can be replayed: its signature does not cover a time, an id and a receiver."""
         return self.time is None
 
     def is_signed_by(self, key: PublicKey) -> bool:
@@ -184,8 +184,8 @@ class RegistryReading:
     Attributes:
         identity: the record of the sender; None if the sender is not enrolled.
         block_time: Unix time of the block at which the record was read.
-        address_owner: the identity from whose virtual IP the request came; None if the request did not come through a
-            tunnel.
+        address_owner: the identity that owns the virtual IP from which the request came; None for a request outside the
+            tunnels.
     """
 
     identity: Identity | None
@@ -200,8 +200,8 @@ class Receiver:
     Attributes:
         uuid: its identity.
         methods: a dict from the name of each method to the kinds of identities that may call the method.
-        max_age: the largest age in seconds of the block at which an identity was read.
-        accepts_replayable: whether requests in the published form without time, nonce and receiver are accepted.
+        max_age: the maximum age, in seconds, of the block at which the sender's record was read.
+        accepts_replayable: whether the receiver accepts the older published form, which lacks time, nonce and receiver.
         max_size: the size of the largest request, in bytes.
     """
 
@@ -297,7 +297,7 @@ def _faults(
     now: int,
     stale: tuple[Fault, str] | None,
 ) -> Iterator[tuple[Fault, str]]:
-    """Yield the faults of a request, in the order and with the step numbers of this module's description."""
+    """Yield the faults of a request, in the order of the numbered steps in the module's docstring."""
     identity, sender = reading.identity, request.sender
     # (2) the age of the registry
     if (age := now - reading.block_time) > receiver.max_age:

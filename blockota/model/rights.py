@@ -61,7 +61,7 @@ class Claim:
     deltas: tuple[Delta, ...] = ()
 
     def obstacle(self, time: int) -> Obstacle | None:
-        """Return why the release must not be served at `time`, a block's timestamp in Unix seconds; None if it may."""
+        """Return why the release must not be served at the block time `time`, in Unix seconds; None if allowed."""
         if self.release.status is not Status.ACTIVE:
             return Obstacle.REVOKED
         if self.agreement is None or self.agreement.is_in_force(time):
@@ -70,7 +70,7 @@ class Claim:
 
     @property
     def was_good(self) -> bool:
-        """Whether the release could be served at some time, now or in the past."""
+        """Whether serving the release is allowed now, or was allowed in the past."""
         return self.agreement is None or self.agreement.status in _ONCE_ACCEPTED
 
     @property
@@ -134,7 +134,7 @@ class Rights:
         time: the chain's time in Unix seconds.
         releases: the number of releases that may be served.
         roots: CID of each file that may be served, with the file's largest possible size in bytes.
-        gone: CIDs of files that could be served earlier, but must not be served any more.
+        gone: CIDs of files that must not be served any more, although serving them was allowed earlier.
         changes_at: Unix time of the earliest expiry among the agreements in force; None if no agreement is in force.
     """
 
@@ -148,7 +148,7 @@ class Rights:
 def rights_at(time: int, claims: Iterable[Claim]) -> Rights:
     """Determine which files may be served at `time`, in Unix seconds.
 
-    A file needs at least one valid claim.
+    A file may be served if at least one valid claim covers the file.
     """
     known = list(claims)
     good = [claim for claim in known if claim.obstacle(time) is None]

@@ -1,12 +1,12 @@
-"""The rules of a validator, by which readings cause commands to devices behind other gateways. Pure.
+"""The rules of a validator: a reading causes a command to a device behind another gateway. Pure.
 
 A rule has a condition: a reading of one thing, a comparison with a number, and a duration. The rule fires once when the
-condition has been true for the duration, measured by the times of the readings. The rule fires again only after the
-condition was false and `Rule.pause` has passed.
+condition has been true for the duration. The duration is measured by the times of the readings. The rule fires again
+only after the condition was false and `Rule.pause` has passed.
 
-`check_rules` refuses rules that form a circle, because it cannot be determined in advance whether the circle ends. In a
-circle, the command of a rule changes readings that cause the same command again, directly or by other rules.
-`check_rules` also refuses commands that are not listed in the settings.
+In a circle of rules, the command of a rule changes readings, and these readings cause the same command again, directly
+or through other rules. `check_rules` refuses circles, because a circle may never end. `check_rules` also refuses
+commands that are not listed in the settings.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class RuleState:
     """The state of a rule after the readings so far.
 
     Attributes:
-        since: time of the first reading since which the condition has been true; None if the condition is false.
+        since: time of the reading with which the condition became true; None if the condition is false.
         newest: time of the newest reading.
         has_fired: whether the rule has fired since the condition became true.
         fired_at: time of the reading at which the rule fired last; None if the rule has never fired.
@@ -221,7 +221,7 @@ def check_rules(rules: Sequence[Rule], commands: Iterable[str]) -> None:
 
 
 def _circle(rule: Rule, rules: Sequence[Rule]) -> list[str]:
-    """Return the things of a circle that begins with a rule; empty if the rule begins no circle."""
+    """Return the things of the shortest circle that contains a rule; empty if the rule is not part of a circle."""
     ways = [[rule.thing, rule.device]]
     seen = {rule.device}
 

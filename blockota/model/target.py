@@ -12,8 +12,7 @@
 
 A release may be installed if it meets five conditions: it is active; it is not below the floor; its image is proven;
 the device meets the requirements in its manifest; and it does not replace a newer release. The last condition has one
-exception: a revoked release may be replaced by the newest active release that is not below the floor, even if that
-release has a lower version.
+exception: the newest active release that is not below the floor may replace a revoked release, even a newer one.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class ProductFacts:
-    """A product on the list of a Spec, with its releases.
+    """A product that a Spec lists for updates, with the product's releases.
 
     Attributes:
         component: the product.
@@ -104,7 +103,7 @@ class DailyWindow:
 
     Attributes:
         start: seconds after midnight.
-        end: seconds after midnight. A window that ends before its start ends on the next day.
+        end: seconds after midnight. If `end` is less than `start`, the window ends on the next day.
     """
 
     start: int
@@ -133,7 +132,7 @@ class GroupPolicy:
     """The rules for updating the devices of a group, from the settings.
 
     Attributes:
-        mode: whether a release is installed only by an order.
+        mode: whether an order is required to install a release.
         windows: the times of the day for updates; empty if updates are allowed at any time.
         allow_downgrade: whether an older release may replace a newer release that is not revoked.
         configurations: names of products whose releases are configurations, in addition to all products with names that
@@ -222,7 +221,7 @@ class _Choosing:
     running: tuple[ProductFacts, Candidate] | None
 
     def by_order(self, orders: Sequence[Order]) -> Choice:
-        """Choose the release of the newest order that can be carried out, or else choose by the group's policy."""
+        """Choose the release of the newest open order; if the order cannot be carried out, apply the group's policy."""
         listed = {product.component: product for product in self.products}
         opened = [one for one in orders if one.status is OrderStatus.OPEN and one.not_before <= self.now < one.deadline]
         current = [one for one in opened if Component.of(one.release) in listed]

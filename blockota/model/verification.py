@@ -10,7 +10,7 @@ or raises an error with the number of the failed check. A board is erased only a
     contract was read.
 2.  (a) The product is paired, and (b) the contract is not paused.
 3.  (a) The release exists, (b) is the requested one, (c) is not revoked, and (d) is active at the block's time.
-4.  (a) The length and (b) the SHA-256 of the image equal those in the record.
+4.  The record contains (a) the length and (b) the SHA-256 of the image.
 5.  The addresses of the image are inside the product's region.
 
 `prove_board` runs checks 6 to 9 on the data read from the board:
@@ -21,11 +21,11 @@ or raises an error with the number of the failed check. A board is erased only a
 7.  (a) The release is for an STM32: its container is stm32, and its chip id is not 0. (b) The board's product id is the
     record's chip id. (c) The image and (d) the product's region are inside the flash.
 8.  (a) Readout protection is off, and (b) write protection is off in the range of the image. If the chip does not
-    report its write protection, the result of the check states this. Check 10 then detects a protected page.
+    report its write protection, the result of check 8 states this. In this case, check 10 detects a protected page.
 9.  (a) The program was linked for its load address, or the publisher accepted the load address in the manifest. (b) The
     image is long enough for a vector table, (c) the initial stack pointer is in RAM, and (d) the reset vector is in the
-    image. The vector table of an MCUboot image follows its header. If the operator consents, a data image outside the
-    start of the flash needs no vector table.
+    image. The vector table of an MCUboot image follows its header. With the operator's consent, a data image may lack
+    the vector table, but not at the start of the flash.
 
 `prove_container` runs the parts of checks 7 and 9 that a gateway can run without the device: (7) the container fits the
 product's chip id, and (9) the image is a valid file of its container. `model.container.checks_for` is the table of the

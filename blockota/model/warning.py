@@ -7,10 +7,10 @@ text of the entry is a JSON object::
      "code": CODE of the JSON-RPC error, "reason": REASON, "detail": DETAIL, "count": NUMBER of requests}
 
 Anyone can send any number of forged requests, and an entry cannot be removed from a log. `WarningLimits` therefore
-decides which warnings become entries: at most one entry in `PERIOD` seconds for each offender and reason, with the
-number of requests since the previous entry. A proven offender is counted by its UUID, and any other offender by its
-network address. Claimed offenders cause at most `MOST_CLAIMED` entries in `PERIOD` seconds. All further requests are
-counted in one additional entry.
+allows at most one entry in `PERIOD` seconds for each offender and reason. The entry contains the number of requests
+since the previous entry. A proven offender is identified by its UUID. An offender without proof is identified by its
+network address. All offenders without proof together cause at most `MOST_CLAIMED` entries in `PERIOD` seconds. One
+additional entry counts their further requests.
 """
 
 from __future__ import annotations
@@ -159,7 +159,10 @@ class WarningLimits:
         return found.warning.id, self._write(found, now)
 
     def due(self, *, now: int) -> Iterator[RequestWarning]:
-        """Yield the warnings to log because `PERIOD` is over. Warnings without further requests are closed."""
+        """Yield each warning that counted further requests, if its `PERIOD` is over.
+
+        Close warnings without further requests.
+        """
         for key, found in list(self._open.items()):
             if not found.unwritten and self._is_over(found, now):
                 del self._open[key]
