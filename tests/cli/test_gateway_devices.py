@@ -1,4 +1,4 @@
-"""The next step of a delivery, and the time until which the gateway waits for this step."""
+"""The command line shows the next step of a delivery, and until when the gateway waits for this step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ def test_each_stage_has_a_next_step(stage: Stage) -> None:
 
 
 def test_a_step_without_a_timeout_has_no_time() -> None:
-    """An offer without a timeout, and a target that is withheld, are shown without a time."""
+    """An offer without a timeout is shown without a time.
+
+    A withheld target is also shown without a time.
+    """
     offered = Delivery(Stage.OFFERED, Target(RELEASE, bytes(32)))
     assert next_step(256, "", offered) == "the device fetches the image"
     withheld = Delivery(Stage.OFFERED, Target(RELEASE, bytes(32)), is_withheld=True)

@@ -71,7 +71,10 @@ def test_entries_are_appended_published_and_checked(answer: Any, folder: Path) -
 
 
 def test_wrong_entries_are_not_appended(answer: Any, folder: Path) -> None:
-    """`log append` refuses a file that is not an entry of this gateway, an unprintable event, and missing arguments."""
+    """`log append` exits with status 2, and appends nothing, if an entry or an event is not acceptable.
+
+    The cases are a text file, a foreign entry, an event with a line break, no argument and a missing file.
+    """
     (folder / "text").write_text("no entry")
     status, found = answer("log", "append", "text", "--event", "x")
     assert (status, found["error"]["what"]) == (2, "text is not a log entry")

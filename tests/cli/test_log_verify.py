@@ -1,4 +1,4 @@
-"""`blockota log verify` shows on one screen what a receipt proves, and opens no network connection."""
+"""`blockota log verify` prints what a receipt proves, and opens no network connection."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_screen_says_what_a_receipt_proves(capsys: pytest.CaptureFixture[str]) -> None:
-    """The output contains device, release, signers, witnesses, evidence level, and that the anchor was not checked."""
+    """The output names the device, the release, the signers, the witnesses and the evidence level.
+
+    The output also states that the anchor was not checked.
+    """
     assert run(["log", "verify", "signed.json"]) == 0
     out = capsys.readouterr().out
     for words in (
@@ -84,7 +87,10 @@ def test_boards_without_a_number_and_events_are_shown(capsys: pytest.CaptureFixt
 
 
 def test_the_json_object_has_everything(capsys: pytest.CaptureFixture[str]) -> None:
-    """``--json`` prints the entry, the checkpoint, the witnesses, the evidence, and that the anchor was not checked."""
+    """``--json`` prints the entry, the checkpoint, the witnesses and the evidence.
+
+    The JSON object also states that the anchor was not checked.
+    """
     assert run(["log", "verify", "signed.json", "--json"]) == 0
     fields = json.loads(capsys.readouterr().out)
     assert fields["entry"]["product"] == "acme-thermo2"
@@ -95,7 +101,10 @@ def test_the_json_object_has_everything(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_the_keeper_makes_the_file_of_a_receipt(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """``log receipt`` writes a file that ``log verify`` accepts, and refuses the number of an unpublished entry."""
+    """``log receipt`` writes a file that ``log verify`` accepts.
+
+    ``log receipt`` refuses the index of an entry that is not published, and does not overwrite a file.
+    """
     log = TileLog(folder / "log")
     log.append([install().encode(), EVENT.encode()])
     log.publish(LOG.signer)

@@ -1,4 +1,4 @@
-"""The command that is advised after the execution of a proposal to a registry."""
+"""After a proposal to a registry is executed, the command line advises the next command."""
 
 from __future__ import annotations
 

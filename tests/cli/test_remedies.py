@@ -15,7 +15,7 @@ def test_every_action_has_an_option(action: Action) -> None:
 
 
 def test_the_option_follows_the_remedy() -> None:
-    """The command line adds the matching option, with its values, to the remedy of a library error."""
+    """The command line appends a command, such as ``transaction resume 0xab``, to the remedy of a library error."""
     error = RefusedError(
         "another transaction is pending",
         why="it has nonce 7",

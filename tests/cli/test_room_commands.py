@@ -24,7 +24,7 @@ VALUES: dict[RoomCommand, Values] = {
 
 @pytest.mark.parametrize("command", RoomCommand)
 def test_a_shown_command_is_accepted_by_the_command_line(command: RoomCommand) -> None:
-    """A shell and the command line read the text of a command as the values from which it was made."""
+    """If the text of a command is split as in a shell, the command line parses the original values."""
     words = shlex.split(command_line(command, VALUES[command]))
     path = " ".join(words[:3])
     read = CONTEXTS[path].command.make_context(path, words[3:], parent=CONTEXTS[path].parent).params
