@@ -1,4 +1,4 @@
-"""A gateway and a validator: each side verifies the readings and commands that it receives."""
+"""The validator verifies the gateway's readings, and the gateway verifies the validator's commands."""
 
 from __future__ import annotations
 
@@ -129,7 +129,10 @@ def test_a_hot_sensor_switches_a_fan(city: City, tmp_path: Path) -> None:
 
 
 def test_a_validator_commands_once(run: AccessRun) -> None:
-    """A command is answered with its state, also if a new request repeats it; a replayed request is refused."""
+    """A command is answered with its state, even if a new request repeats the command.
+
+    A replayed request is refused.
+    """
     deadline = int(time.time()) + 60
     first = command(COMMANDER, 1, deadline=deadline)
     assert asked(run, first)["result"] == {"id": "c-1", "state": "waiting"}
@@ -142,7 +145,10 @@ def test_a_validator_commands_once(run: AccessRun) -> None:
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_other_identities_may_not_command(run: AccessRun, kind: IdentityKind) -> None:
-    """A command signed by an identity other than a validator is not sent; its signature proves the logged warning."""
+    """A command signed by an identity that is not a validator is not sent.
+
+    The identity's signature proves the logged warning.
+    """
     answer = asked(run, command(OTHERS[kind], 20))
     assert answer["error"]["code"] == -32005
     assert not [one for one in run.commands.waiting() if one.id == "c-20"]

@@ -1,4 +1,4 @@
-"""The command desk: which commands are accepted; each is sent at most once and has an outcome."""
+"""The command desk accepts valid commands, sends each command at most once, and records its outcome."""
 
 from __future__ import annotations
 
@@ -118,7 +118,8 @@ def test_other_commands_are_refused(desks: ThingDesks, changed: dict[str, Any], 
 def test_an_id_names_one_command(desks: ThingDesks) -> None:
     """A command with the id of an earlier command but another name, argument or sender is refused.
 
-    A request that differs only in the deadline refers to the earlier command, whose deadline is unchanged.
+    A request that differs only in the deadline returns the state of the earlier command.
+    The deadline of the earlier command stays unchanged.
     """
     assert state_of(desks) == "waiting"
     assert state_of(desks, deadline=NOW + 31) == "waiting"
@@ -155,7 +156,10 @@ def test_the_devices_must_be_known_first(desks: ThingDesks) -> None:
 
 
 def test_answers_that_do_not_fit_are_refused(desks: ThingDesks) -> None:
-    """An answer is refused if it is from another device, for an unsent command, or contradicts an earlier answer."""
+    """An answer from another device, or for a command that was not sent, is refused.
+
+    An answer that contradicts an earlier answer is also refused.
+    """
     desks.commands.keep([command_request()])
     for thing, name in ((256, "c-1"), (256, "c-9"), (257, "c-1")):
         with pytest.raises(RefusedError) as caught:

@@ -89,7 +89,7 @@ def test_the_core_of_the_face_tests_records_calls(tmp_path: Path) -> None:
 def test_unchanged_facts_of_a_later_block_change_nothing(tmp_path: Path, new: ReleaseFacts) -> None:
     """Reading the same facts at a later block keeps all offers.
 
-    A changed policy and a ban of the gateway take effect in the same update.
+    A changed policy, or a ban of the gateway, takes effect in the `update` call that reports the change.
     """
     facts = site([known_device(256)], new)
 
@@ -278,7 +278,7 @@ def test_floods_are_limited_by_device(tmp_path: Path, new: ReleaseFacts) -> None
 
 
 def test_a_numbered_event_is_logged_once(tmp_path: Path, new: ReleaseFacts) -> None:
-    """A repeated event is answered with the same log index, whether or not it was already appended to the log."""
+    """A repeated event gets the same log index, both before and after the event is appended to the log."""
 
     async def use(gateway: GatewayCore) -> None:
         core = gateway.core

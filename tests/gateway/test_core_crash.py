@@ -1,6 +1,6 @@
 """A gateway that is killed between any two writes of an update neither loses nor repeats an entry.
 
-As a client of any face, the device repeats each message that was not acknowledged.
+Like the devices at every face, the simulated device repeats each message that was not acknowledged.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Killer:
 
 
 class KilledDisk(LogDisk):
-    """A log's disk that passes a point, at which the process can be killed, before and after each write."""
+    """A log's disk on which the test can kill the process before and after each write."""
 
     def __init__(self, folder: Path, killer: Killer) -> None:
         super().__init__(folder)
@@ -159,7 +159,7 @@ async def feed(gateway: GatewayCore, log: TileLog) -> None:
 
 
 def test_the_update_has_no_more_points(tmp_path: Path) -> None:
-    """Without a kill, the update makes the expected entries, and has at most `POINTS` points."""
+    """Without a kill, the update causes the expected entries, and passes at most `POINTS` kill points."""
     killer, update = Killer(1000), Update(tmp_path)
     assert update.run(killer)
     assert update.kinds() == KINDS

@@ -190,7 +190,7 @@ class Campaign:
         return Report(image=device.running, statement=SigningDevice(secret=7).state(device.running)[1])
 
     def _replayed(self, device: Device) -> Report:
-        """Return a report about one image with a statement about an earlier image."""
+        """Return a report about the old release that repeats the device's first statement."""
         old = self._releases[0].release.sha256
         return Report(image=old, statement=device.statements[0] if device.statements else b"\xa0")
 

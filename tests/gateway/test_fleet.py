@@ -73,7 +73,7 @@ def test_the_judge_finds_false_entries(signer: SigningDevice, diary: Diary) -> N
 
 
 def test_the_judge_finds_lost_and_doubled_entries(signer: SigningDevice, diary: Diary) -> None:
-    """The judge reports entries that are missing, repeated, or at another index than the gateway acknowledged."""
+    """The judge reports missing and repeated entries, and entries whose index differs from the acknowledged index."""
     receipt = signed_install(signer)
     assert faults(diary) == (0, 1, 0)
     assert faults(diary, receipt, signed_install(signer)) == (0, 0, 1)

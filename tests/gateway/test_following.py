@@ -1,4 +1,4 @@
-"""Files that are not found are searched again after growing pauses, and a stop request ends a search."""
+"""The gateway repeats the search for a missing file after growing pauses, and ends a search when it stops."""
 
 from __future__ import annotations
 
@@ -51,8 +51,9 @@ def finding(tmp_path: Path) -> Finding:
 
 
 def test_the_pause_grows_until_the_file_is_found(finding: Finding) -> None:
-    """A missing file does not delay other files; the pause before its next search doubles up to 600 s.
+    """A missing file does not delay the search for other files.
 
+    The pause between two searches for the missing file doubles each time, up to 600 s.
     When the file is found, its failure is no longer reported.
     """
     pauses = []

@@ -22,7 +22,10 @@ NEW = NewGateway(IDENTITY, "berlin.example", key="env:KEY")
 
 
 def test_a_new_gateway_can_be_enrolled_and_loaded(tmp_path: Path) -> None:
-    """The settings name the key files; the public keys can be enrolled; other users cannot read the private keys."""
+    """The new settings name the key files, and the public keys can be enrolled.
+
+    Other users cannot read the private keys.
+    """
     config = tmp_path / "blockota.toml"
     config.write_text('network = "local"\n')
     found = found_gateway(config, NEW)
@@ -68,7 +71,7 @@ def test_a_message_broker_gets_its_files(tmp_path: Path) -> None:
 
 
 def test_a_gateway_gets_a_message_broker_later(tmp_path: Path) -> None:
-    """The broker's files and table can be added to an existing gateway, once.
+    """The broker's files and its settings table can be added once to an existing gateway.
 
     Adding a broker changes no other file and no other setting.
     """

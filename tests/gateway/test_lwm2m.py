@@ -62,7 +62,7 @@ Play = Callable[[Story], DeliveringCore]
 def test_a_device_pulls_installs_and_reports(play: Play) -> None:
     """A device that registers receives the image's URI, fetches the image and installs it.
 
-    When the device registers again with the new version, its delivery is settled.
+    When the device registers again with the new version, the delivery reaches the stage SETTLED.
     """
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
@@ -104,7 +104,7 @@ def test_an_image_is_pushed_to_a_device_that_cannot_pull(play: Play, why: str) -
 
 
 def test_a_device_that_takes_no_large_body_pulls(play: Play) -> None:
-    """If the device answers a push with 4.13, the face has the device pull the image."""
+    """If the device answers a push with 4.13 (too large), the face makes the device pull the image instead."""
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         device.values["5/0/9"], device.most = b"1", 128

@@ -107,7 +107,7 @@ def test_a_body_with_wrong_blocks_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("distance", [0, 1], ids=["plain port", "device port"])
 def test_blocks_that_an_image_does_not_have_are_refused(tmp_path: Path, distance: int) -> None:
-    """Both ports refuse a block beyond the image's end and a block of the reserved size.
+    """Both ports refuse a request for a block beyond the end of the image, or for the reserved block size.
 
     The warning names the device.
     """
@@ -176,7 +176,7 @@ def test_devices_of_another_gateway_and_banned_ones_are_refused(tmp_path: Path) 
 
 
 def test_a_clock_that_jumps_ends_no_registration(tmp_path: Path) -> None:
-    """Registration lifetimes follow counted seconds, not jumps of the clock.
+    """A jump of the clock does not change a registration's lifetime, because the gateway counts seconds itself.
 
     The jump of the clock itself causes a warning.
     """
@@ -259,7 +259,7 @@ def test_a_device_in_queue_mode_is_asked_in_its_window_alone(tmp_path: Path) -> 
 
 
 def test_a_device_that_registers_in_its_download_goes_on(tmp_path: Path) -> None:
-    """A new registration during a pull does not count as a failed try, and the image is installed once."""
+    """If a device registers again during its download, the try does not fail, and the image is installed once."""
 
     async def story(core: DeliveringCore, _: server.Lwm2mFace, device: Lwm2mDevice) -> None:
         await device.register()

@@ -149,7 +149,7 @@ def test_a_signed_event_is_logged_with_its_signature(play: Play) -> None:
 
 
 def test_a_replayed_report_is_refused(play: Play) -> None:
-    """A statement of an earlier report is refused for another image and for a later nonce."""
+    """A replayed statement is refused if it names another image or another nonce."""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, signer: SigningDevice) -> None:
         made: list[bytes] = []
@@ -238,7 +238,10 @@ def test_a_success_without_the_image_is_not_believed(play: Play) -> None:
 
 
 def test_two_gateways_that_serve_one_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second gateway refuses a statement made for the first gateway, and has the device download the image again."""
+    """A second gateway refuses a statement that was made for the first gateway.
+
+    The second gateway then makes the device download the image again.
+    """
     monkeypatch.setattr(server, "find_spec", lambda _: None)
     signer = SigningDevice()
     folders = [tmp_path / name for name in ("first", "second")]

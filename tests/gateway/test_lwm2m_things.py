@@ -64,7 +64,7 @@ def reading(value: Any = 21.5, **changed: Any) -> bytes:
 
 
 def test_a_reading_is_answered_when_it_is_written(desks: ThingDesks) -> None:
-    """When a reading is answered with 2.04, another process already finds it in the outbox file."""
+    """When a reading is answered with 2.04, the reading is already in the outbox file."""
 
     async def story(_: DeliveringCore, desks: ThingDesks, device: Lwm2mDevice) -> None:
         assert (await device.request(POST, "readings", reading())).code is FORBIDDEN

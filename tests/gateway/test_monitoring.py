@@ -34,7 +34,7 @@ def ask(folder: Path, path: str, *, client: str = "127.0.0.1", status: GatewaySt
     [(GatewayStatus(), "starting"), (STATUS, "serving"), (GatewayStatus(block=7, troubles={"a": "b"}), "degraded")],
 )
 def test_health_has_a_word_for_the_state(tmp_path: Path, status: GatewayStatus, word: str) -> None:
-    """A gateway with failures also answers `/health` with 200, because a restart would not help."""
+    """The gateway answers `/health` with status 200 even if it has failures, because a restart would not help."""
     code, body = ask(tmp_path, "/health", status=status)
     assert (code, json.loads(body)["status"]) == (200, word)
 

@@ -146,7 +146,7 @@ def test_readings_are_kept_for_the_next_start(city: City, reader: Reader, tmp_pa
 
 
 def test_a_release_is_kept_before_it_can_be_offered(city: City, reader: Reader, tmp_path: Path) -> None:
-    """After a kill, the gateway still has every release whose facts were complete."""
+    """A release whose facts are complete survives a kill of the gateway."""
     city.register("SN-10", p256_key(2))
     path, chains = tmp_path / "readings.json", ((lambda: reader.site), {"local": lambda: reader.chain})
     settings = GatewaySettings(GATEWAY.uuid, tmp_path)
@@ -252,7 +252,7 @@ def test_a_gateway_without_an_identity_is_reported(city: City, reader: Reader) -
 
 
 def test_a_container_that_does_not_fit_is_not_offered(city: City, reader: Reader) -> None:
-    """A release for an STM32 with another container in its manifest fails check 7."""
+    """A release for an STM32 fails check 7 if its manifest names the wrong container."""
     image = code(760)
     facts = (PRODUCT.name, Version(3, 0, 0), hashlib.sha256(image).digest(), len(image))
     manifest = Manifest(*facts, container=Container.OPAQUE)

@@ -107,7 +107,7 @@ def test_a_full_outbox_refuses_readings(desks: ThingDesks, monkeypatch: pytest.M
 
 
 def test_a_validator_that_is_gone_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the outbox share of an unreachable validator is full, new readings are not stored for this validator.
+    """If a validator's share of the outbox is full, new readings for this validator are not stored.
 
     The other validator gets all readings until its own share is full.
     """

@@ -127,7 +127,10 @@ def test_a_replayed_signed_event_is_logged_once(tmp_path: Path) -> None:
 
 
 def test_a_repeated_signed_postponement_is_no_replay(tmp_path: Path) -> None:
-    """A signed postponement that is repeated after its end is not granted, and causes no warning."""
+    """If a device repeats a signed postponement after its end, the postponement is not granted.
+
+    The repetition causes no warning.
+    """
     thing, new = SigningDevice(), release(tmp_path, "1.1.0")
     device = known_device(256, key=PublicKey(KeyKind.P256, thing.key))
 

@@ -55,7 +55,7 @@ def test_callers_share_transactions_in_their_order(tmp_path: Path) -> None:
 def test_a_change_that_could_not_be_written_is_written_next(tmp_path: Path) -> None:
     """A full disk is reported to the caller of `commit`.
 
-    A change that failed keeps its place in the order, even if its caller was cancelled.
+    A change that could not be written is written before later changes, even if its caller was cancelled.
     """
 
     async def use(state: GatewayState) -> None:
@@ -104,7 +104,7 @@ def test_entries_leave_the_outbox_when_they_are_in_the_log(tmp_path: Path) -> No
 
 
 def test_only_the_newest_events_of_a_device_are_recognised(tmp_path: Path) -> None:
-    """An event older than the remembered events is recognised as too old, not accepted as new."""
+    """The state remembers only the newest events of a device, and recognises an older event as forgotten."""
 
     async def send(state: GatewayState) -> None:
         events = [(256, number, b"digest") for number in range(70)]

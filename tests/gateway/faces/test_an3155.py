@@ -135,7 +135,7 @@ def test_a_board_is_visited_when_its_record_is_known(tmp_path: Path) -> None:
 
 
 def test_the_release_before_is_flashed_again(tmp_path: Path) -> None:
-    """If flashing the new release fails after the flash was changed, the previous release is flashed and logged."""
+    """If flashing fails after the flash has changed, the face flashes and logs the previous release."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=Faults(power_cut_in_program=40))
     entries = serve(tmp_path, board, lambda entries, _: len(entries) == 3)
     assert kinds(entries) == [
@@ -174,7 +174,7 @@ def test_after_each_fault_of_the_line_the_board_runs_what_the_log_states(tmp_pat
 @pytest.mark.sampled
 @pytest.mark.parametrize("faults", sampled(EARLY_FAULTS, one_in=4))
 def test_a_fault_before_anything_is_erased_costs_no_try(tmp_path: Path, faults: Faults) -> None:
-    """If a fault precedes the first page erase, the face visits the board again and installs the release."""
+    """If a fault occurs before the first page erase, the face connects to the board again and installs the release."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=faults)
     entries = serve(tmp_path, board, lambda entries, _: len(entries) == 2)
     assert kinds(entries) == [(EntryKind.INSTALL, sha256(OLD)), (EntryKind.INSTALL, sha256(NEW))]
@@ -232,7 +232,7 @@ def test_an_erased_board_gets_its_release_again(tmp_path: Path) -> None:
 
 
 def test_another_board_at_the_port_is_left_alone(tmp_path: Path) -> None:
-    """If the board's unique id is not in the device's alias, the board is neither logged nor flashed."""
+    """A board whose unique id is not in the device's alias is not flashed; the only log entry is a warning."""
     board = SimulatedBoard(flash=OLD, unique_id=bytes(range(20, 32)))
     entries = serve(tmp_path, board, lambda entries, _: entries)
     assert [one.kind for one in entries] == [EntryKind.WARNING]
@@ -240,7 +240,7 @@ def test_another_board_at_the_port_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_contents_that_are_not_a_release_are_not_replaced(tmp_path: Path) -> None:
-    """Check 6 refuses a board with unknown contents. The update is not offered again until an operator retries it."""
+    """Check 6 refuses a board with unknown contents. The delivery then stops until an operator retries it."""
     board = SimulatedBoard(flash=program(BASE, handlers=9), unique_id=UNIQUE_ID)
     stopped: Condition = lambda entries, gateway: entries and gateway.core.state(NUMBER).stage is Stage.STOPPED  # noqa: E731
     entries = serve(tmp_path, board, stopped)

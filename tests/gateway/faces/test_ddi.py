@@ -216,7 +216,10 @@ def unstalled(ask: Callable[[], Answer]) -> Answer:
 
 
 def test_clients_that_stall_are_dropped(tmp_path: Path) -> None:
-    """A client that stalls, with half a request or an unread download, is disconnected; others are served."""
+    """A client that sends no complete request, or does not read its download, is disconnected.
+
+    Other clients are still served.
+    """
     core, large = FakeCore(), bytes(32 << 20)
     core.now_offered[256] = [device_offer(tmp_path, large)]
     face = DdiFace(DdiSettings("127.0.0.1", 0), context(tmp_path), stall_seconds=0.2)
@@ -237,7 +240,7 @@ def test_clients_that_stall_are_dropped(tmp_path: Path) -> None:
 
 
 def test_strangers_get_nothing(tmp_path: Path) -> None:
-    """Missing and foreign tokens, and unknown or malformed device ids, are all refused with status 401."""
+    """A request with a missing or foreign token, or with an unknown or malformed device id, gets status 401."""
     core = FakeCore()
     core.tokens[257] = "another"
 
@@ -335,7 +338,7 @@ def test_a_body_of_1_gib_is_refused_at_its_beginning(tmp_path: Path) -> None:
 
 
 def test_failures_and_refusals_are_told_apart(tmp_path: Path) -> None:
-    """A failed try is logged with the device's text, a rejected try is final, and an ended action has status 410."""
+    """The face logs the text of a failed try, ends a rejected try, and refuses feedback for ended actions."""
     core, offer = FakeCore(), device_offer(tmp_path, IMAGE)
     core.now_offered[256] = [offer]
 
@@ -423,9 +426,9 @@ async def _update(gateway: GatewayCore, folder: Path, image: bytes) -> None:
 
 
 def test_a_device_that_names_its_image_is_believed_only_then(tmp_path: Path) -> None:
-    """If a device reports its image in its attributes, a success alone makes no log entry.
+    """For a device that reports its image in its attributes, success feedback alone causes no log entry.
 
-    After the restart, the device's attributes lead to a log entry, or show that the device rolled back.
+    After the device's restart, its attributes cause a log entry or reveal a rollback.
     """
     old, new = release_facts(tmp_path, "1.0.0"), release_facts(tmp_path, "1.1.0")
 

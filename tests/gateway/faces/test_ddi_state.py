@@ -1,4 +1,4 @@
-"""A restart of the gateway changes no answer of the DDI face."""
+"""The DDI face gives the same answers before and after a restart of the gateway."""
 
 from __future__ import annotations
 

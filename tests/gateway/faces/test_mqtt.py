@@ -210,7 +210,10 @@ def test_a_device_postpones(site: Site) -> None:
 
 
 def test_a_configuration_reaches_the_device_and_comes_back(site: Site) -> None:
-    """The device shadow has the desired configuration until the device reports its hash. A stale write is refused."""
+    """The device shadow contains the desired configuration until the device reports the configuration's hash.
+
+    A stale write is refused.
+    """
     text = b'{"limit": 21.5}'
     offer = replace(device_offer(site.folder, text, job=9), is_configuration=True)
     site.core.now_offered[256] = [offer]
@@ -282,7 +285,7 @@ def test_notices_are_published_again_after_the_broker_lost_them(site: Site) -> N
 
 
 def test_a_changed_offer_is_notified_once(site: Site) -> None:
-    """Devices are notified of a withdrawn offer. A change that does not affect a device causes no notice."""
+    """Devices are notified of a withdrawn offer. A device whose offer is unchanged gets no notice."""
     face = site.face()
 
     async def work() -> None:

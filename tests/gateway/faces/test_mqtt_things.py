@@ -174,7 +174,10 @@ def test_a_defect_stops_neither_the_device_nor_the_others(site: Site, monkeypatc
 
 
 def test_a_command_is_sent_and_answered(site: Site) -> None:
-    """A command stored before the connection and a later command are each sent once; the answer becomes an outcome."""
+    """A device receives a command from before its connection and a later command, each once.
+
+    The device's answer becomes the outcome of the command.
+    """
     desks = desks_of(site)
     desks.commands.keep([command_request()])
 
@@ -203,7 +206,10 @@ def test_a_command_is_sent_and_answered(site: Site) -> None:
 
 
 def test_a_device_of_another_face_gets_no_command_by_mqtt(site: Site) -> None:
-    """Commands are sent by the face at which a device is registered, and by MQTT after the device has deregistered."""
+    """A command is sent by the face at which its device is registered.
+
+    After the device has deregistered, the MQTT face sends the command.
+    """
     desks = desks_of(site)
     desks.commands.set_face(256, "lwm2m")
     desks.commands.keep([command_request(), command_request(thing=257, id="c-2")])

@@ -55,7 +55,7 @@ def test_the_events_of_an_update_are_logged(serve: Callable[..., None]) -> None:
 
 
 def test_more_events_than_fit_into_an_answer(serve: Callable[..., None]) -> None:
-    """Events are read, acknowledged and read again until none is left on the board."""
+    """The face reads and acknowledges a board's events until the board has no more events."""
 
     async def use(site: Site) -> None:
         board = board_of(site)
@@ -119,7 +119,7 @@ def test_another_event_with_a_used_number(serve: Callable[..., None]) -> None:
     ids=["repeated", "zero", "kind", "digest", "incomplete", "refused"],
 )
 def test_events_that_cannot_be_used(serve: Callable[..., None], answer: dict[str, object]) -> None:
-    """Malformed events cause a warning and are not acknowledged; the board is updated nevertheless."""
+    """Malformed events cause a warning and are not acknowledged, and the update of the board continues."""
 
     async def use(site: Site) -> None:
         await site.until(lambda: site.board.running == digest_of(NEW) and site.board.is_confirmed)
@@ -197,7 +197,7 @@ def killed_at(folder: Path, *points: int) -> tuple[list[Killer], list[int | None
 
 
 def test_no_kill(tmp_path: Path) -> None:
-    """Without a kill, all events are logged, and the run passes at most `POINTS` points."""
+    """Without a kill, all events are logged, and the run has at most `POINTS` possible kill points."""
     [killer], logged = killed_at(tmp_path, 10_000)
     assert logged == list(range(1, 10))
     assert killer.count <= POINTS

@@ -59,7 +59,10 @@ def warnings(site: Site) -> str:
 
 
 def test_events_and_receipts_are_signed(serve: Serve) -> None:
-    """Signed events have level A; a receipt contains such an event about the board's image, and has level A as well."""
+    """Signed events have evidence level A.
+
+    A receipt that contains a signed event about the board's image also has level A.
+    """
 
     async def use(site: Site) -> None:
         await settled(site)
@@ -161,7 +164,7 @@ def test_a_gateway_that_is_not_accepted(serve: Serve, monkeypatch: pytest.Monkey
 
 
 def test_a_board_that_restarts_during_the_upload(serve: Serve) -> None:
-    """After a restart of the board, a second session is opened in the same try, and the upload continues."""
+    """After a restart of the board, the face opens a second session in the same try and continues the upload."""
 
     async def use(site: Site) -> None:
         await settled(site)

@@ -44,7 +44,10 @@ def sha256(content: bytes) -> bytes:
 
 
 def test_pages_are_drawn() -> None:
-    """Eight different pages of an image are drawn with equal probability; of a small image, all pages are checked."""
+    """Of a large image, eight different pages are drawn at random with equal probability.
+
+    Of a small image, all pages are drawn.
+    """
     assert sorted(draw_pages(5 * 1024 + 1)) == list(range(6))
     counts = Counter(page for _ in range(4000) for page in draw_pages(64 * 1024))
     assert set(counts) == set(range(64))
@@ -93,7 +96,7 @@ def test_a_spoiled_page_is_found_and_repaired(serve: Serve) -> None:
 
 
 def test_a_board_whose_first_report_is_wrong(serve: Serve) -> None:
-    """A board with a damaged image is not logged as running the release, because its pages are checked first."""
+    """The face checks a board's pages before it logs the running release, so a damaged image is not logged."""
 
     async def use(site: Site) -> None:
         await site.until(lambda: sha256(LARGER) in installed(site))
@@ -118,7 +121,7 @@ def test_a_board_whose_first_report_is_wrong(serve: Serve) -> None:
     ],
 )
 def test_a_board_with_a_known_mac_key_must_prove_itself(serve: Serve, flaw: str, why: str) -> None:
-    """Correct pages with a wrong MAC, or without a MAC, are not accepted."""
+    """If the gateway knows a board's MAC key, a page digest with a wrong MAC or without a MAC is not accepted."""
 
     async def use(site: Site) -> None:
         await site.until(lambda: f"the board does not count as running the release: {why}" in warnings(site))
@@ -152,7 +155,7 @@ def test_an_answer_that_cannot_be_used(serve: Serve, answer: dict[str, object]) 
 
 
 def test_a_digest_for_another_nonce(serve: Serve) -> None:
-    """A page digest for an earlier nonce is refused."""
+    """A page digest that was computed with another nonce is refused."""
 
     async def use(site: Site) -> None:
         await site.until(lambda: "the pages 0, 1, 2, 3 do not have the content" in warnings(site))

@@ -26,7 +26,10 @@ OLD_IMAGE, NEW_IMAGE = hashlib.sha256(OLD).digest(), hashlib.sha256(NEW).digest(
 
 
 def test_the_gateway_updates_the_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Session, offer, upload, trial, confirmation and events work with the compiled agent; receipts have level A."""
+    """The compiled agent passes a whole update: session, offer, upload, trial, confirmation and events.
+
+    The receipts have level A.
+    """
     monkeypatch.setenv(KEY_VARIABLE, f"{GATEWAY_KEY.private_numbers().private_value:064x}")
     agent = BoardAgent(OLD)
     key = agent.element.execute(Opcode.GENKEY, 0, DEVICE_KEY)

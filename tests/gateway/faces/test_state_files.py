@@ -1,4 +1,4 @@
-"""The state files of the DDI face and of the MQTT face: files that are damaged, or of another program or version."""
+"""The DDI face and the MQTT face refuse state files that are damaged or that another program wrote."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def execute(path: Path, statement: str, *values: str) -> None:
 
 
 def open_damaged(store: Open, path: Path) -> None:
-    """Open a damaged file. The error describes the gateway's work without the file."""
+    """Open a damaged file. The error states the remedy, and what happens without the file."""
     with pytest.raises(StoreError, match=r"face\.sqlite is damaged: .*\. Move the file away; without it, "):
         store(path)
 
@@ -50,7 +50,7 @@ def test_a_damaged_file_is_reported(store: Open, path: Path) -> None:
 
 @pytest.mark.parametrize("fields", ["{", "[]", "{}", '{"status": "LOST"}', '{"status": "QUEUED"}'])
 def test_a_damaged_execution_is_reported(fields: str, path: Path) -> None:
-    """A row of the MQTT face that is not an execution is reported as damage of the file."""
+    """If a row in the MQTT face's file cannot be decoded as an execution, the file is reported as damaged."""
     with closing(ThingStore(path)) as store:
         store.put_execution("acme-thermo2", JobExecution(256, 7))
     execute(path, "UPDATE execution SET fields = ?", fields)
@@ -77,7 +77,7 @@ def test_a_foreign_file_is_refused(store: Open, path: Path) -> None:
 
 
 def test_a_file_without_a_mark_is_still_read(path: Path) -> None:
-    """The files of earlier versions, which had no mark, are read, and are marked."""
+    """A file of an earlier version, which has no application id, is read and then gets the application id."""
     with closing(ActionStore(path)) as actions:
         actions.start(256, 7)
     execute(path, "PRAGMA application_id = 0")
