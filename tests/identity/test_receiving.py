@@ -79,7 +79,7 @@ def test_names_are_forgotten_after_two_windows(city: City, tmp_path: Path) -> No
 def test_a_failure_is_not_remembered(city: City, tmp_path: Path) -> None:
     """A request that failed is accepted when it is sent again.
 
-    The second copy of a failed request within a batch fails as well, and is not refused as SEEN.
+    If a batch contains a failing request twice, both copies fail, and neither copy is refused as SEEN.
     """
     raw = SENDER.request(iat=NOW)
     with RequestState(tmp_path / "state.sqlite") as state:

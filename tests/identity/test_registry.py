@@ -1,4 +1,7 @@
-"""Records are read at one block, a ban takes effect at the next block, and new senders are refused without the node."""
+"""A registry reader reads all records at one block, so a ban takes effect with the next block.
+
+While the node is unreachable, senders without a stored record are refused.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +122,7 @@ def test_a_virtual_ip_belongs_to_one_identity(city: City, relay: Relay) -> None:
 def test_without_the_node_known_records_stay_and_others_are_unknown(
     city: City, relay: Relay, *, is_watched: bool
 ) -> None:
-    """A record that was read before an outage of the node remains, with the time of its block.
+    """During an outage of the node, the reader still returns known records with the time of their block.
 
     Records that were not read before cannot be read until the node is back.
     """
@@ -191,7 +194,7 @@ def block(number: int, time: int, branch: bytes = b"a") -> BlockHead:
 def test_a_node_that_hangs_is_not_waited_for(
     city: City, relay: Relay, monkeypatch: pytest.MonkeyPatch, *, is_watched: bool
 ) -> None:
-    """If the node answers a first request but not the second, an unknown record is refused. Known records stay."""
+    """If the node does not answer in time, reading an unknown record raises an error. Known records stay."""
     clock = Clock()
     reader = reader_of(city, relay, clock, is_watched=is_watched)
     reader.refresh()
@@ -210,8 +213,9 @@ def test_a_node_that_hangs_is_not_waited_for(
 
 
 def test_a_node_that_lags_behind_is_not_followed() -> None:
-    """If the node's newest block goes backwards, the reading is refused, because a slower node lacks new bans.
+    """If the node reports an older block than before, the reading is refused.
 
+    A node that lags behind may lack new bans.
     A new chain is followed.
     """
     registry, clock = ScriptedRegistry(block(9, 90), block(7, 70), block(2, 95, b"new")), Clock()
@@ -226,8 +230,9 @@ def test_a_node_that_lags_behind_is_not_followed() -> None:
 
 
 def test_virtual_ips_follow_a_reorganisation() -> None:
-    """If a reorganisation removes an enrolment, also on a longer branch, the record disappears.
+    """If a reorganisation removes an enrolment, the reader no longer returns the record.
 
+    The new branch may be longer than the old branch, or equally long.
     The virtual IP of a removed enrolment has no owner.
     """
     registry, clock = ScriptedRegistry(block(7, 70), block(8, 80, b"b"), block(8, 80, b"c")), Clock()
@@ -261,7 +266,7 @@ def test_a_reader_opens_the_registry_when_the_node_is_there(city: City, relay: R
 def test_an_old_block_refuses_every_request(city: City, relay: Relay, tmp_path: Path) -> None:
     """Requests are accepted up to the maximum age of the newest block (60 s), and refused one second later.
 
-    A refusal because of an old block leaves no warning, because it is the receiver's own failure.
+    A refusal because of an old block is not logged as a warning, because the sender is not at fault.
     """
     reader = reader_of(city, relay, Clock())
     reader.refresh()

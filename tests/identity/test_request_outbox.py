@@ -1,4 +1,4 @@
-"""The outbox loses no item, keeps the order, and repeats a request under the same name until it was delivered."""
+"""The outbox sends all items in order, and repeats a request under the same name until its delivery."""
 
 from __future__ import annotations
 
@@ -61,8 +61,9 @@ def test_items_travel_together_and_in_order(tmp_path: Path) -> None:
 def test_a_request_keeps_its_name_and_its_items_until_it_is_delivered(
     tmp_path: Path, reply: RequestReply | None
 ) -> None:
-    """A repeated request has the same name and items, also after a restart; items added meanwhile wait.
+    """A repeated request has the same name and items, even after a restart.
 
+    Items that are added in the meantime are sent in the next request.
     The answer SEEN counts as a delivery.
     """
     route, path = ScriptedRoute(reply, SEEN, DONE), tmp_path / "outbox.sqlite"
@@ -79,7 +80,10 @@ def test_a_request_keeps_its_name_and_its_items_until_it_is_delivered(
 
 
 def test_a_request_that_is_refused_for_good_lets_the_next_one_pass(tmp_path: Path) -> None:
-    """A request that the receiver cannot carry out is recorded as refused with the reason; the next request is sent."""
+    """If the receiver cannot carry out a request, the refusal and its reason are recorded.
+
+    The courier then sends the next request.
+    """
     route = ScriptedRoute(IMPOSSIBLE, DONE)
     with RequestOutbox(tmp_path / "outbox.sqlite") as outbox:
         outbox.put(RECEIVER, "command", [{"id": 1}, {"id": 2}])

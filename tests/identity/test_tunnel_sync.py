@@ -157,7 +157,7 @@ def test_a_ban_is_carried_out_before_everything_else(host: Host) -> None:
 
 
 def test_a_ban_needs_no_records(host: Host) -> None:
-    """The event of a ban suffices to remove a peer, without a read of the records.
+    """The event of a ban removes a peer, even if the records cannot be read.
 
     After a later event, the records are read again.
     """
@@ -176,7 +176,7 @@ def test_a_ban_needs_no_records(host: Host) -> None:
 
 
 def test_a_rotated_key_replaces_the_peer(host: Host) -> None:
-    """After a rotation, the gateway's former tunnel key is not a peer, and the new key is."""
+    """After a rotation of a gateway's tunnel key, the new key replaces the former key in the peers."""
     host.update()
     before = base64.b64encode(keys_of(23).tunnel_key or b"").decode()
     assert before in host.interface.text
@@ -197,7 +197,7 @@ def test_the_ban_of_this_host_closes_all_its_tunnels(host: Host) -> None:
 
 
 def test_a_chain_out_of_reach_closes_the_tunnels_after_a_while(host: Host) -> None:
-    """Without a readable chain, the peers remain for `max_age` (600 s), and are then removed.
+    """If the chain is unreadable, the peers remain for `max_age` (600 s), and are then removed.
 
     The peers return when the chain can be read again.
     """
@@ -256,8 +256,9 @@ def test_an_interface_that_was_removed_is_made_again(host: Host) -> None:
 
 
 def test_an_endpoint_that_cannot_be_resolved_does_not_harm_the_others(host: Host) -> None:
-    """A peer whose host name cannot be resolved is added without an endpoint, and gets one when the name resolves.
+    """If the host name of a peer cannot be resolved, the peer is added without an endpoint.
 
+    When the host name resolves later, the peer gets its endpoint.
     An endpoint that cannot be resolved does not affect the other peers.
     """
     host.settings = replace(host.settings, endpoints={UUIDS[22]: "lost.example:51820", UUIDS[23]: "other.example:7"})
@@ -278,7 +279,10 @@ def test_an_endpoint_that_cannot_be_resolved_does_not_harm_the_others(host: Host
 
 
 def test_one_process_follows_the_registry(tmp_path: Path) -> None:
-    """A second process for the same tunnels is refused, because its end would remove the peers of the first process."""
+    """A second process for the same tunnels is refused.
+
+    At its end, the second process would remove the peers of the first process.
+    """
     own = TunnelSettings(UUIDS[OWN], tmp_path / "vpn.key")
     with lock_settings(own), pytest.raises(RefusedError, match="in use"), lock_settings(own):
         pass
@@ -294,7 +298,10 @@ def test_an_identity_without_tunnel_is_refused(host: Host) -> None:
 
 
 def test_the_states_of_tunnels_are_joined_with_the_registry(host: Host) -> None:
-    """The list of tunnel states names the identity of each tunnel, and marks a key that no identity has."""
+    """The list of tunnel states names the identity of each tunnel.
+
+    A tunnel key without an identity is marked as not enrolled.
+    """
     host.city.decide("identities", "ban", UUIDS[22].bytes, ban_reason("stolen"))
     key = base64.b64encode(keys_of(22).tunnel_key or b"").decode()
     rows = join_states(host.contract.identities(), [PeerState(key, "", 7, 1, 2), PeerState("AAAA", "", None, 0, 0)])
@@ -359,6 +366,6 @@ def test_settings_are_read(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_settings_are_refused(tmp_path: Path, wrong: str) -> None:
-    """An invalid setting is refused before it can reach a file of WireGuard."""
+    """Invalid settings of the tunnels raise `UsageError`."""
     with pytest.raises(UsageError):
         settings(tmp_path, wrong)

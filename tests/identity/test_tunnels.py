@@ -76,7 +76,7 @@ def test_two_gateways_are_never_peers() -> None:
 
 
 def test_a_tunnel_exists_at_both_ends_or_at_none() -> None:
-    """If one identity has another identity as a peer, the reverse is true as well."""
+    """If identity A has identity B as a peer, B also has A as a peer."""
     by_uuid = {one.uuid: one for one in CITY}
     for own in CITY:
         for peer in find_peers(CITY, own, {}):
@@ -119,7 +119,10 @@ VALIDATORS, CLOUDS = "{ 10.64.0.1, 10.64.0.7, 10.64.0.10 }", "{ 10.64.0.6 }"
     ],
 )
 def test_each_port_is_open_to_the_kinds_that_need_it(kind: IdentityKind, opened: list[str]) -> None:
-    """The rules open only the ports for commands of validators, requests of gateways and validators, and log reads."""
+    """For each kind of identity, the firewall rules open only the expected ports.
+
+    The ports are those for commands, for requests, and for reading the log.
+    """
     rules = render_rules("wg7", kind, Ports(), find_peers(CITY, record(20, kind), {}))
     lines = [line.strip() for line in rules.splitlines() if "dport" in line]
     assert lines == [f'iifname "wg7" {one} accept' for one in opened]
@@ -127,7 +130,10 @@ def test_each_port_is_open_to_the_kinds_that_need_it(kind: IdentityKind, opened:
 
 
 def test_a_new_gateway_changes_no_rules() -> None:
-    """A new gateway changes no firewall rules, but a changed set of validators or clouds does."""
+    """A new gateway does not change the firewall rules.
+
+    A different set of validators and clouds changes the rules.
+    """
     for kind in (IdentityKind.VALIDATOR, IdentityKind.CLOUD):
         own = record(20, kind)
         rules = render_rules("wg7", kind, Ports(), find_peers(CITY, own, {}))

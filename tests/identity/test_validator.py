@@ -85,8 +85,9 @@ def add_tables(config: Path, text: str) -> None:
 
 
 def test_a_killed_validator_loses_nothing_that_it_acknowledged(city: City, tmp_path: Path, port: int) -> None:
-    """After SIGKILL, the outbox has each acknowledged request unchanged, and a repeated request is SEEN.
+    """After SIGKILL, the outbox contains each acknowledged request unchanged.
 
+    A repeated request is refused as SEEN.
     The cloud later receives all acknowledged requests, with the signatures of the gateway.
     """
     config = write_validator(city, tmp_path)
@@ -180,7 +181,7 @@ def test_a_broken_cloud_gets_each_request_when_it_works_again(city: City, tmp_pa
 
 
 def test_requests_for_a_former_cloud_are_reported(city: City, tmp_path: Path) -> None:
-    """If the settings name another cloud than before, the validator reports trouble.
+    """If the settings name a new cloud, the validator reports the requests that wait for the former cloud.
 
     Requests that wait for the former cloud are kept.
     """
@@ -196,7 +197,7 @@ def test_requests_for_a_former_cloud_are_reported(city: City, tmp_path: Path) ->
 def test_a_hot_sensor_switches_an_actuator_behind_another_gateway(city: City, tmp_path: Path) -> None:
     """A rule's command is a request signed by the validator, and the other gateway verifies it.
 
-    The command is sent once for each rise above the limit.
+    The validator sends the command once each time the value rises above the limit.
     """
     with running_receiver(city, tmp_path, ACTOR.uuid, COMMAND) as gateway:
         config = write_validator(city, tmp_path, rules=RULES.format(actor=ACTOR.uuid))
@@ -253,7 +254,10 @@ def test_a_ban_counts_at_the_next_block(city: City, tmp_path: Path) -> None:
 def test_a_validator_reports_what_is_wrong_with_its_own_record(
     city: City, tmp_path: Path, identity: UUID, why: str
 ) -> None:
-    """A validator reports if its identity is not enrolled or not a validator, because its requests would be refused."""
+    """A validator reports if its identity is not enrolled, or is not a validator.
+
+    Receivers would refuse the requests of this identity.
+    """
     config = write_validator(city, tmp_path)
     config.write_text(config.read_text().replace(f'identity = "{VALIDATOR}"', f'identity = "{identity}"'))
     with running_validator(city, config) as run:
@@ -277,7 +281,7 @@ def test_a_validator_that_is_ready_has_read_the_registry(
 
 
 def test_a_flood_of_forged_requests_does_not_fill_the_log(city: City, tmp_path: Path) -> None:
-    """300 forged requests under new names leave at most 60 log entries, and a valid request is still accepted."""
+    """A flood of 300 forged requests causes at most 60 log entries, and a valid request is still accepted."""
     with running_validator(city, write_validator(city, tmp_path)) as run:
         client = run.client()
         forger = ForeignSender("ES256", number=24)
@@ -324,7 +328,7 @@ def page(port: int, path: str) -> bytes:
 
 
 def test_readings_are_answered_from_memory(city: City, tmp_path: Path) -> None:
-    """The newest readings of a device are returned first, with the gateway that sent them."""
+    """A query returns the newest readings of a device first, each with the gateway that sent the reading."""
     with running_validator(city, write_validator(city, tmp_path)) as run:
         client: ValidatorClient = run.client()
         for value in (1, 2, 3):

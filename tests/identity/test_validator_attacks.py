@@ -180,8 +180,9 @@ def test_an_attack_is_refused_with_its_code(run: ValidatorRun, sender: ForeignSe
 
 
 def test_a_reading_from_the_far_future_is_refused(run: ValidatorRun, sender: ForeignSender) -> None:
-    """A reading 700 seconds in the future is refused, because it would remain its device's newest reading.
+    """A reading 700 seconds in the future is refused.
 
+    Otherwise the reading would remain the newest reading of its device.
     A reading 400 seconds in the future is accepted, because the device's clock may be fast.
     """
     refused = post(run, sender.request(data=data(7, at=time.time() + 700)))["error"]
@@ -201,7 +202,8 @@ def test_a_limit_without_end_is_ignored(run: ValidatorRun) -> None:
 def test_both_forms_of_an_ecdsa_signature_are_one_request(run: ValidatorRun) -> None:
     """Anyone can turn s into N - s.
 
-    A request whose ECDSA signature has s replaced by N - s is refused as SEEN, because its name is unchanged.
+    If s in a request's ECDSA signature is replaced by N - s, the request is refused as SEEN.
+    The name of the changed request is the same.
     """
     sender = SENDERS["ES256"]
     document = good()
@@ -230,7 +232,7 @@ def test_a_changed_bit_of_a_token_is_refused(run: ValidatorRun, sender: ForeignS
 
 
 def test_a_valid_request_is_accepted_once(run: ValidatorRun, sender: ForeignSender) -> None:
-    """A request that another implementation signed is accepted, with each algorithm.
+    """For each algorithm, a request that another implementation signed is accepted.
 
     The same bytes are refused when they are sent again.
     """
@@ -262,7 +264,7 @@ def test_a_ban_is_proven_only_by_the_banned_key(run: ValidatorRun) -> None:
 def test_each_kind_calls_its_own_methods(run: ValidatorRun) -> None:
     """A `submit` request of a validator and a `command` request of a gateway are refused.
 
-    Such a refusal is proven, because the sender signed the request.
+    The warning about the refusal is proven, because the sender signed the request.
     """
     cases = ((COMMANDER.request(), -32005), (SENDERS["ES256"].request(method="command"), -32601))
     for raw, code in cases:
@@ -296,7 +298,7 @@ def test_signed_nonsense_is_no_data(run: ValidatorRun, sender: ForeignSender, da
 def test_the_published_form_needs_time_nonce_and_receiver(run: ValidatorRun) -> None:
     """A request in the form that clients of SF2C-BC sign is accepted once if it has time, nonce and receiver.
 
-    Without time, nonce and receiver, such a request is refused.
+    Without time, nonce and receiver, a request in the form of SF2C-BC is refused.
     """
     sender = SENDERS["RS256"]
     fresh = {"time": int(time.time()), "nonce": secrets.token_hex(8), "to": str(VALIDATOR)}
