@@ -3,18 +3,18 @@
 The board's image is written first, so that the new program never starts without this image. These are the steps:
 
 1. Prove that the image lies in pages that the program does not use (checks 7 and 8).
-2. Find out whether an earlier run has written an image. If the flash still contains the image that the board's record
-   names, this image stays.
-3. Otherwise, run the command (check 5). If this process still has the image bytes of an interrupted run, those bytes
-   are used instead.
+2. Find out whether an earlier run has written an image. If the board's record names an image, and the flash still
+   contains this image, the image is kept.
+3. Otherwise, run the command, which makes the image (check 5). After an interrupted run in the same process, use the
+   image that is still in memory.
 4. Record the SHA-256 and size of the image, erase and write its region, and prove the region (check 10). The region
    after the image is erased, so that a key of an earlier, longer image does not remain.
 5. After the program is also proven, record that the run is complete (`BoardImages.complete`).
 
-The bytes of an image are never written to a file. If a run is interrupted in step 4 and the process ends, the image is
-lost. The command then runs again only with the operator's consent, because it may issue a second serial number or key.
-A later run has only the record of the board and product, ``<folder>/<product>/<unique id>.json``. The record is written
-before the first erase.
+The bytes of an image are never written to a file. If the process ends during step 4, the image is lost, and only its
+record remains: ``<folder>/<product>/<unique id>.json``. A later run then needs the operator's consent to run the
+command again, because the command may issue a second serial number or key. The record is written before the first
+erase.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class BoardImages:
         may_make_new: whether the operator requested a new image for each board that already had an image.
         may_replace: whether the operator allowed the replacement of contents that are not in any record.
         made: the images that are not proven yet, by unique id and product.
-        given: the boards, by unique id and product, whose image this process has proven.
+        given: the unique id and product of each board whose image this process has proven.
         turn: a lock that prevents the command from running for two boards at the same time.
     """
 
@@ -263,7 +263,8 @@ class BoardImageJob:
     def _require_own_pages(self, place: FlashPlan) -> None:
         """Require pages that the program does not use.
 
-        The program's journal stores the bytes beside the program, and must never store bytes of the board's own image.
+        In shared pages, the program's journal would store bytes of the board's own image in a file, which is not
+        allowed.
         """
         if not self._unique_id:
             raise RefusedError(
@@ -289,8 +290,8 @@ class BoardImageJob:
     def _require_blank(self, place: FlashPlan, contents: FlashContents, *, may_replace: bool) -> None:
         """Require blank pages.
 
-        With the operator's consent, the region may have any contents. Bytes in the same pages outside the region are
-        never erased, because no journal could restore them after an interruption.
+        If the operator consents, the region may have any contents. The rest of its pages must always be blank, because
+        a board's own image has no journal that could restore other bytes after an interruption.
         """
         chip, region = place.chip, place.image.span
         for unit in place.units:
@@ -318,9 +319,9 @@ class BoardImageJob:
         )
 
     def _is_cut_off(self, record: ImageRecord, contents: FlashContents) -> bool:
-        """Whether bytes of an older image remain after the image of an interrupted run.
+        """Whether the region still has bytes of an older, longer image behind the image of an interrupted run.
 
-        Only an interrupted run is checked, because after a complete run the program may write to these addresses.
+        After a complete run, the result is always False, because the program may have written data to these addresses.
         """
         if record.state is not ImageState.MADE:
             return False

@@ -79,7 +79,7 @@ class Trial:
     def reply(self) -> Reply:
         """The kind of the answer, without an echo.
 
-        A zero byte before an ACK, and a repeated ACK or NACK, are accepted.
+        A zero byte before the answer is ignored. A repeated ACK or NACK counts as one.
         """
         received = self.first or self.second
         if not received:
@@ -98,20 +98,20 @@ class Trial:
 
     @property
     def found(self) -> bool:
-        """Whether a bootloader answered. With a wiring that resets the board, only an answer after a reset counts."""
+        """Whether a bootloader answered. A board that the wiring can reset must answer after a reset."""
         return self.reply is Reply.FRESH or (self.reply is Reply.CONNECTED and self.line.wiring.is_by_hand)
 
 
 @dataclass(frozen=True)
 class Observations:
-    """Observations on the serial line that the operator named. An observation that was not made is None or empty.
+    """Observations on the operator's serial line. The attribute of a missing observation is None or empty.
 
     Attributes:
         notes: notes for the operator about how the port was opened.
         failed: the error if the port could not be opened or was lost.
         asked: the attempt with the given wiring and speed.
-        others: attempts with other wirings, speeds and modes, made if the given settings failed; at most the last
-            attempt succeeded.
+        others: attempts with other wirings, speeds and modes, if the attempt with the given settings failed. The
+            attempts end with the first success.
         misunderstood: the error if the session failed after the bootloader's first answer.
         latency: seconds from a command to its answer, without the transmission time of the bytes.
     """
@@ -328,7 +328,7 @@ def _opened(line: BoardLine) -> Iterator[PortLink]:
 
 
 def _try_modes(seen: Observations, wait: Wait) -> Observations:
-    """Try other line modes that would explain the observations. The port is opened again for each mode."""
+    """Try the other line modes with which the board may answer. The port is opened again for each mode."""
     tried = seen.others
     for mode in _other_modes(seen):
         line = replace(seen.line, mode=mode)

@@ -81,7 +81,7 @@ class Bench:
         journals: the folder of the journals of interrupted runs.
         stop: stops the work between two bootloader commands.
         find_device: returns the device number of the board with a unique id; 0 if the board is not registered.
-        may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
+        may_erase_all: whether the operator confirmed that the chip has no more flash than it reports.
     """
 
     consent: Consent
@@ -104,7 +104,7 @@ class Bench:
     def resume(self, line: BoardLine, offers: Offers, product: str | None, version: Version | None) -> BoardResult:
         """Open a port, and complete the interrupted run that the board's journal records.
 
-        `product` and `version` are those that the operator named; None if the operator did not name them.
+        `product` and `version` must match the interrupted run; None accepts any product or version.
         """
         return self._flash(line, lambda board: self._interrupted_offer(board, offers, product, version), is_stuck=True)
 
@@ -342,7 +342,7 @@ def require_interrupted_runs(journals: Path, images: BoardImages) -> None:
 
 
 def _with_line(error: BlockOTAError, line: BoardLine) -> BlockOTAError:
-    """Add the serial line to the values of an error whose action is to resume the run."""
+    """Add the serial line to an error whose remedy is to resume the run, because the remedy names the line."""
     if error.action in _RESUMING:
         error.values["line"] = line
     return error

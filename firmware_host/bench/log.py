@@ -1,16 +1,18 @@
 """The bench log: one record for each job on a board, in a log of `blockota.ledger`.
 
 Each job on a board appends an entry of the kind event. The event's text is the record: one JSON line with all facts
-about the job. If the flash is proven and the board has a readable unique id, a receipt precedes the event. The receipt
-is an entry of the kind install, reinstall or equivalent, with the evidence level C. Receipt and event are appended
-together. The receipt can be given to others without the record, which contains the operator's name.
+about the job. If the flash is proven and the board has a readable unique id, the job also appends a receipt. The
+receipt is an entry of the kind install, reinstall or equivalent, with the evidence level C. One call appends the
+receipt and, directly after it, the event. The receipt can be given to others without the record, which contains the
+operator's name.
 
 Records are numbered from 1, and each record contains the SHA-256 of the previous record. Together with the tree and the
-signed checkpoint of the log, these hashes reveal a record that was removed, changed or inserted. A record's number and
-hash are printed with each result. A copy of the printed number and hash reveals a replacement of the whole log.
+signed checkpoint of the log, these hashes reveal a record that was removed, changed or inserted. Each result is printed
+with the number and the hash of its record. If the whole log was replaced, its record with this number has a different
+hash than the printed result.
 
-Up to BlockOTA 0.1, a bench log was a file with these JSON lines, and a second file (the head file) repeated the last
-line. Bench logs of this earlier version can still be read, but are no longer written.
+In BlockOTA 0.1, a bench log was a file with these JSON lines. A second file, the head file, repeated the last line.
+BlockOTA still reads these logs, but does not write them.
 """
 
 from __future__ import annotations
@@ -162,9 +164,9 @@ def read_log(path: Path) -> Iterator[Line]:
 def confirmed_lines(path: Path) -> tuple[list[Line], ContentError | None]:
     """Read the confirmed lines of a bench log, even if the log is damaged.
 
-    A line is confirmed if the next line contains its hash, or if the line is the last line of an undamaged log. The
-    last line before a damaged line is therefore not confirmed, because this last line may itself have been changed. The
-    error of `read_log` is returned with the lines.
+    A line is confirmed if the next line contains its hash. The last line of an undamaged log is also confirmed. If the
+    log is damaged, the line before the first damaged line is not confirmed, because it may also have been changed. The
+    function returns the lines with the error of `read_log`.
     """
     found: list[Line] = []
     try:
@@ -256,10 +258,10 @@ class _OldLog:
             yield missing
 
     def _missing(self, last: Line | None, rest: bytes) -> Line | None:
-        """Return the line that is only in the head file; None if the log has the last line of the head file.
+        """Return the line of the head file if the log does not have this line; otherwise None.
 
-        Earlier versions wrote the head file before the log. If a crash or a full disk prevented the write to the log,
-        only the head file has the line. The text `rest` is the incomplete line at the end of the log.
+        BlockOTA 0.1 wrote a line to the head file first, and then to the log. After a crash or on a full disk, only the
+        head file can have the line. `rest` is the incomplete line at the end of the log.
         """
         head: Line | None = None
         try:

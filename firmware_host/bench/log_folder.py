@@ -1,9 +1,9 @@
 """Write the bench log.
 
-The record of each job on a board is appended to a log together with its receipt, and the log is signed. A bench without
-an identity signs with its own key, which is generated at the first use. The name of this bench's log is derived from
-the key, and the log is never anchored. An enrolled technician uses the log of the table ``[log]``. The entries have the
-technician's UUID, and the log is signed by the key that the gateway chain records for the technician.
+Each job on a board appends its record and its receipt to a signed log. A bench without an identity generates its own
+key at the first use, and derives the log's name from the key. This log is never anchored. An enrolled technician uses
+the log of the table ``[log]``. The entries contain the technician's UUID. The technician's key, which the gateway chain
+records, signs the log.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _ORIGIN_DIGITS, _NAME_SIZE = 16, 4
 def login_name() -> str:
     """Return the login name of the operator.
 
-    If there is no name, return the user's number or ``unknown``.
+    Return the user's number or ``unknown`` if the system does not have a name.
     """
     try:
         return getpass.getuser()
@@ -194,8 +194,8 @@ class BenchLog:
     def _take_name(self) -> None:
         """Set the signer's name to the name of the existing log.
 
-        A new log of a bench without an identity gets a new name. If a key signed two logs under one name, the log would
-        seem to have forked.
+        A new log of a bench without an identity gets a new name. With the same name and key, two logs would look like
+        two histories of one log.
         """
         note, name = self._lines.log.published.note(), self.key.name
         if note:

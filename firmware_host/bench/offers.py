@@ -31,9 +31,9 @@ _IMAGE_CHECK = 4
 
 @dataclass(frozen=True)
 class Offer:
-    """A release that passed checks 1 to 5, and the other releases that the contract records at the same block.
+    """A release that passed checks 1 to 5, and all releases in the contract at the same block.
 
-    `board_product` is the product of the board's own image, read at the same block; None if the run has no such image.
+    `board_product` is the product of the board's own image, read at the same block; None without an own image.
     """
 
     proven: ProvenRelease
@@ -43,7 +43,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """The sources of images: first the store, then the `stages`; or only `file`, if a file is given.
+    """The sources of images: only `file` if a file is given, otherwise first the store and then the `stages`.
 
     The manifest is read only if check 7 or 9 needs the manifest.
     """
@@ -56,7 +56,7 @@ class ImageSource:
 
 
 def _is_plain(proven: ProvenRelease) -> bool:
-    """Whether an image is a plain program for its address, so that checks 7 and 9 do not need the manifest."""
+    """Whether an image is a program for the release's address, so that checks 7 and 9 do not need the manifest."""
     image, release = proven.image, proven.release
     # No board's flash ends before the region, so check 9 finds no other address than this search.
     linked_for = find_link_address(image, release.load_address, flash_end=proven.product.region.end)
@@ -77,8 +77,8 @@ class Offers:
     def offer(self, product: str, version: Version | None, *, board_product: str = "") -> Offer:
         """Look up a release, or the newest active release, on the chain, and prove the release and its image.
 
-        `board_product` names the product of the board's own image in an interrupted run. If `board_product` is empty,
-        the configured product is used.
+        To resume a run, `board_product` names the product of the board's own image in the interrupted run. If
+        `board_product` is empty, the configured product is used.
 
         Raises:
             RefusedError: one of checks 1 to 5 failed, or the board's own image does not fit beside the release.

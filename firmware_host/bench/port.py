@@ -1,17 +1,17 @@
 """One port of the bench, at which one board after another is connected.
 
-A poll sends only the byte 0x7F. After a reset, a bootloader measures its speed from the first byte; from a byte other
-than 0x7F, it measures a wrong speed and then ignores everything (AN3155 section 2). A bootloader that is already
-connected answers NACK to two bytes 0x7F.
+A poll normally sends only the byte 0x7F. After a reset, a bootloader measures the line's speed from the first byte that
+it receives. From any byte other than 0x7F, it measures a wrong speed, and then ignores all bytes (AN3155 section 2). A
+connected bootloader answers NACK after two bytes 0x7F.
 
-In the middle of a frame, 0x7F counts as the next byte of the frame. Two bytes 0x7F complete a one-page erase that was
-interrupted before its page number, and 130 bytes 0x7F complete an erase or write that was interrupted before its count.
-After an interrupted session, every poll therefore also sends `FEED`, which almost always ends the frame with a NACK.
-Otherwise, every 60th unanswered poll sends `FEED`.
+After an interrupted session, a bootloader can wait in the middle of a frame, and then takes each 0x7F for the next byte
+of the frame. The polls could therefore complete an erase or a write: two bytes 0x7F are enough if only a page number is
+missing, and 130 bytes if the count is missing. After an interrupted session, each poll therefore also sends `FEED`,
+which almost always ends the frame with a NACK. Without an interrupted session, only every 60th unanswered poll sends
+`FEED`.
 
-One risk remains: a session at another bench may be interrupted after the count of an erase. If the board is then
-connected to this port without a reset, the polls complete the erase, and the board loses page 127 (if its chip has that
-page).
+One risk remains if another bench was interrupted after the count of an erase, and the board is connected to this port
+without a reset. The polls then complete the erase, and the board loses page 127 if its chip has this page.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ complete a frame."""
 class Started:
     """The result of starting a board's program.
 
-    If the bench waited for the program's output (`is_awaited`), `text` is the output.
+    `is_awaited` states whether the bench waited for output of the program. `text` is this output.
     """
 
     by: StartMethod
@@ -97,7 +97,8 @@ class BoardPort:
     def connect(self, *, is_stuck: bool = False) -> BoardSession:
         """Start the board's bootloader and identify the board.
 
-        With `is_stuck`, the bootloader may be waiting in the middle of a frame.
+        `is_stuck` states that the bootloader may wait in the middle of a frame, for example after an interrupted
+        session.
         """
         self._usual_speed()
         bootloader = Bootloader(self._link, before_command=self._stop.check if self._stop else None)

@@ -79,7 +79,7 @@ class Day:
 
     @property
     def offset(self) -> str:
-        """The offset from UTC, such as ``UTC+01:00``; both offsets on a day on which the clocks change."""
+        """The offset from UTC, such as ``UTC+01:00``. On a day on which the clocks change, both offsets are named."""
         begin, end = (f"UTC{zone[:3]}:{zone[3:5]}" for zone in (f"{self.start:%z}", f"{self.end:%z}"))
         return begin if begin == end else f"{begin}, later {end}"
 
@@ -96,9 +96,9 @@ class Day:
 class Tally:
     """The boards with one product, version, operator and port on one day.
 
-    In the total, product, version, operator and port are empty. A board counts as good if its newest line is a success,
-    and as repeated if it has several lines. `first` and `last` are in Unix seconds. `mean_seconds` is the mean duration
-    of the successful runs; None if no line has the duration of its run.
+    A board is good if its newest line is a success. A board is repeated if it has several lines. In the total of all
+    groups, product, version, operator and port are empty. `first` and `last` are in Unix seconds. `mean_seconds` is the
+    mean duration of the successful runs; None if no line has the duration of its run.
     """
 
     product: str
@@ -131,11 +131,11 @@ class Tally:
 def tallies(lines: Iterable[_Numbered], day: Day) -> tuple[list[Tally], Tally | None]:
     """Sum up the boards of a day.
 
-    If a board has several lines, only the newest line decides between good and bad, and the board counts as repeated.
+    A board with several lines counts as repeated. Its newest line decides whether it counts as good or bad.
 
     Returns:
-        The groups, sorted, and the total; None if the day has no line. In the total, a board of several groups counts
-        once.
+        The groups, sorted, and the total; None if the day has no line. A board that is in several groups counts once in
+        the total.
     """
     found = sorted((line for line in lines if day.contains(line[2].time)), key=lambda line: (line[2].time, line[:2]))
     groups: dict[_Group, list[_Numbered]] = {}
@@ -167,7 +167,7 @@ def _tally(group: _Group, lines: list[_Numbered]) -> Tally:
 
 @dataclass(frozen=True)
 class Sighting:
-    """The newest log line that shows which release a board has, or had before a failed run."""
+    """The newest log line that names the release on a board. After a failed run, this is the release before the run."""
 
     log: str
     number: int
@@ -194,16 +194,16 @@ class Sighting:
 def held_releases(lines: Iterable[_Numbered]) -> list[Sighting]:
     """Determine which releases the boards have.
 
-    Returns one sighting for each board and product, sorted by board. Each log line updates the release that is listed
-    for its board, by these rules:
+    Returns one sighting for each pair of board and product, sorted by board. The log lines are read from old to new.
+    Each line changes the list by these rules:
 
-    1. If the line has a proven release (`after`), that release is listed.
-    2. If the line has no proven release, the release found before the work (`before`) is listed, because the board may
-       still have that release.
-    3. If the proven release replaced a release of another product, the entry of the other product is removed.
-    4. If the flash was found blank, unknown or half written, and no release is proven, the product's entry is removed.
+    1. If the job proved a release (`after`), this release is listed.
+    2. If the job did not prove a release, the release before the job (`before`) is listed, because the board may still
+       have it.
+    3. If the job replaced a release of another product, the sighting of the other product is removed.
+    4. If `before` does not name a release, and the job did not prove one, the sighting of the product is removed.
 
-    A line with neither `before` nor `after`, such as the line of a board that stopped answering, changes nothing.
+    If `before` and `after` are empty, for example because the board stopped answering, the list does not change.
     """
     held: dict[_Place, Sighting] = {}
     for log, number, entry in sorted(lines, key=lambda line: line[2].time):

@@ -54,7 +54,7 @@ class ChecksPassed:
 
 @dataclass(frozen=True)
 class BoardImageResult:
-    """The image that was made for one board, without its bytes, and the proof of the flash at the image's addresses."""
+    """The description of the image that was made for one board, and the proof that the flash has this image."""
 
     image: BoardImage
     finished: Finished

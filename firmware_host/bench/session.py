@@ -34,7 +34,7 @@ from firmware_host.flashing.plan import Event, Finished, FlashPlan, plan
 
 @dataclass(frozen=True)
 class FlashFindings:
-    """The flash region of a vendor's releases, the releases found in the region, and whether the region is erased."""
+    """The flash region of a vendor's releases, the releases found there, and whether it is erased."""
 
     region: Region
     releases: tuple[Release, ...]
@@ -86,8 +86,8 @@ class BoardSession:
     def search(self, known: Iterable[Release]) -> FlashFindings | None:
         """Search for releases in the board's flash without changing it.
 
-        Returns None if no release fits on this board. `known` are the releases on the chain. Releases for other chips
-        or for a larger flash are ignored.
+        Returns None if no release fits on this board. `known` has the releases on the chain. Releases that do not fit
+        the board's chip or flash size are ignored.
         """
         flash = self._flash()
         releases = [one for one in known if one.chip_id == self.identity.product_id and flash.contains(one.region)]
@@ -102,7 +102,7 @@ class BoardSession:
         return FlashFindings(Region(start, end - start), found, is_blank=not found and is_blank(planned, contents))
 
     def contents(self, planned: FlashPlan, *, proof: Proof) -> FlashContents:
-        """Return the contents of the flash, hashed on the chip if the chip and `proof` allow it."""
+        """Return a reader of the flash, which hashes on the chip if the chip and `proof` allow it."""
         # Reading a short image takes no longer than writing the digest program to RAM.
         stub = DigestStub(self.bootloader, planned.chip, flash_size=planned.flash_size, wait=self.wait)
         if stub.page_limit < 1 or proof is Proof.NO_STUB or len(planned.span) <= WORTH:
@@ -160,7 +160,7 @@ class BoardSession:
     def _flash(self) -> Region:
         """The region of the board's flash.
 
-        If the size is unknown, the region is the flash of the largest chip with the product id.
+        If the board did not report its flash size, the region is that of the largest chip with the same product id.
         """
         chip, flash_size = self.identity.chip, self.identity.flash_size
         return _region(chip.flash(flash_size or chip.flash_limit) if chip else range(0))
@@ -170,7 +170,8 @@ class BoardSession:
 class Examination:
     """The result of examining a board's flash for one release, before checks 6 to 9.
 
-    `installed` is None if the flash was not examined. `entry` is the interrupted run that the journal records.
+    `installed` is None if the flash could not be examined. `entry` is the interrupted run in the journal; None without
+    an interrupted run.
     """
 
     board: BoardSession
@@ -218,8 +219,8 @@ class Examination:
 class ClearedBoard:
     """A board that passed checks 6 to 9 for one release.
 
-    Only `Examination.clear` creates instances. `back` has the bytes beside the image that an interrupted run erased and
-    that this run writes back. `run` records the run in a journal.
+    Only `Examination.clear` creates instances. `back` has the bytes beside the image that an interrupted run erased.
+    This run writes these bytes back. `run` records the run in a journal.
     """
 
     board: BoardSession

@@ -139,7 +139,7 @@ class PortWatch:
     def _await_removal(self, port: BoardPort) -> None:
         """Wait until the board stops answering.
 
-        The board is polled without a reset, so a board that runs its program also counts as silent.
+        The polls do not reset the board, so a board that has started its program also counts as removed.
         """
         silent = 0
         while silent < REMOVED:
@@ -158,7 +158,7 @@ class PortWatch:
         return reply
 
     def _forgive(self) -> None:
-        """Allow another attempt on the last board if its flashing failed, because the board was removed since then."""
+        """Allow another attempt on the last board if its flashing failed and the board was removed."""
         if self._results and self._results[-1].error:
             self._is_settled = False
 

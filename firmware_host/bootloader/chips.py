@@ -38,9 +38,9 @@ flash."""
 class EraseUnit:
     """An erase unit: a page or sector, the smallest part of the flash that can be erased.
 
-    `number` is the unit's number in the erase commands. The flash controllers of some chips number the pages of the
-    second bank differently, and some boot ROMs use those numbers: `other_number` is the flash controller's number, or
-    None if that number equals `number`.
+    `number` is the unit's number in the erase commands. On some chips, the flash controller uses other numbers for the
+    pages of the second bank, and some boot ROMs expect these numbers. `other_number` is the flash controller's number
+    if it differs from `number`; otherwise None.
     """
 
     number: int
@@ -55,7 +55,7 @@ class EraseUnit:
 
 
 def joined(spans: Iterable[range]) -> list[range]:
-    """Join ranges: a range that begins where the previous range ends is merged into the previous range."""
+    """Merge each range that begins at the end of the previous range into the previous range."""
     result: list[range] = []
     for span in spans:
         start = result.pop().start if result and result[-1].stop == span.start else span.start
@@ -67,8 +67,8 @@ def joined(spans: Iterable[range]) -> list[range]:
 class IdentityBlock:
     """The addresses of the flash size in KiB, and of the three words of the unique id.
 
-    One command reads both. Some bootloaders refuse to read less than `span`. The flash size may also be an index into
-    `flash_size_codes`, whose values are in KiB.
+    One command reads the whole `span`, because some bootloaders refuse shorter reads. On some chips, the value at
+    `flash_size` is an index into `flash_size_codes`, which has the sizes in KiB.
     """
 
     span: range
@@ -88,9 +88,10 @@ class Chip:
         bootloader_ram: the addresses of the RAM that the bootloader can read and write; empty without such RAM.
         option_bytes: the addresses of the option bytes; empty if they cannot be read by address.
         protected_bytes: the bytes of flash that one write-protection bit covers; 0 if unknown.
-        second_bank_page: the flash controller's number of the second bank's first page; 0 if the controller numbers the
-            pages of all banks without a gap.
-        second_bank: the address of the second bank on every part; 0 if it begins where the first bank ends.
+        second_bank_page: the number of the second bank's first page in the flash controller; 0 if the page numbers of
+            the second bank continue those of the first bank.
+        second_bank: the address of the second bank if it is the same for all flash sizes; 0 if the second bank begins
+            at the end of the first bank.
         parts: a regular expression that matches the parts' names after ``STM32``; empty if it is not known.
     """
 
@@ -136,9 +137,10 @@ class Chip:
         return zlib.crc32(bytes((self.erased_byte,)) * size)
 
     def usable(self, flash_size: int) -> int:
-        """The number of contiguous bytes from `FLASH_BASE` on, in a flash of `flash_size` bytes.
+        """The number of bytes from `FLASH_BASE` to the first gap, in a flash of `flash_size` bytes.
 
-        The second bank of some parts begins at a fixed address, so a smaller first bank leaves a gap.
+        On some parts, the second bank begins at a fixed address. A gap follows the first bank if it ends before this
+        address.
         """
         has_gap = self.second_bank and flash_size // self.banks < self.second_bank - FLASH_BASE
         return flash_size // self.banks if has_gap else flash_size
@@ -222,9 +224,9 @@ def find_chip(product_id: int) -> Chip | None:
 def chips_named(name: str) -> tuple[Chip, ...]:
     """Return the rows that a chip's name or part number selects, such as ``STM32F103`` or ``stm32g071rb``.
 
-    First, the rows whose `stems` have the most characters in common with `name` are selected. If the regular expression
-    `parts` of some selected rows matches the name, only those rows are returned. The result has several rows if the
-    name is ambiguous, and is empty if no row matches.
+    The function selects the rows whose `stems` have the most characters in common with `name`. If the regular
+    expression `parts` of a selected row matches the name, only the rows with a match are returned. An ambiguous name
+    selects several rows, and an unknown name selects none.
     """
     wanted = name.upper().removeprefix("STM32")
     found: dict[int, list[Chip]] = {0: []}
@@ -249,7 +251,7 @@ def chips() -> tuple[Chip, ...]:
 
 
 def _characters_alike(stem: str, wanted: str) -> int:
-    """Count the equal characters of a stem and a chip's name; 0 if a character other than ``x`` differs."""
+    """Count the characters in which a chip's name agrees with a stem; 0 if another character than ``x`` differs."""
     pairs = list(zip(stem, wanted, strict=False))
     if any(own not in ("x", other) for own, other in pairs):
         return 0

@@ -12,11 +12,11 @@ The client follows four safety rules:
 
 1. The client sends only commands that the bootloader listed in its answer to Get.
 2. The client checks addresses before it sends a command. A bootloader before version 3.1 does not refuse a wrong
-   address. Such a bootloader interprets the next two bytes as a command (AN3155 table 3).
+   address, but interprets the next two bytes as a command (AN3155 table 3).
 3. The client sends a frame only after the previous frame was acknowledged.
-4. If the board stops answering within a frame, no further byte is safe. The client then sends nothing more, and raises
-   an error that asks the operator to reset the board. Only `Bootloader.resynchronise` sends bytes in the middle of a
-   frame.
+4. If the board stops answering within a frame, the client does not send any further byte, because the board could take
+   it for the rest of the frame. The client raises an error that asks the operator to reset the board. Only
+   `Bootloader.resynchronise` sends bytes to a board that may be within a frame.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class Bootloader:
     raise an exception to stop the work.
 
     Attributes:
-        mark: the mark of the last identified board; None before the first identification, or if the board's flash
-            cannot be read.
+        mark: the values that identify the board, such as its unique id; None before the identification, or if the
+            board's flash cannot be read.
     """
 
     def __init__(self, link: Link, *, before_command: Callable[[], None] | None = None) -> None:
@@ -104,11 +104,11 @@ class Bootloader:
     def resynchronise(self) -> None:
         """Recover a bootloader that waits in the middle of a frame, for example after the cable was unplugged.
 
-        Call this method before `connect`. Otherwise, the second 0x7F of `connect` would complete an erase frame that
-        was interrupted after its count, and erase page 127. One 0x7F starts a bootloader that was just reset. Then
-        `FEED` is sent until the board answers NACK. `FEED` never completes a frame that was interrupted before its
-        data, but completes one in 256 of the frames that were interrupted within their data. Use this method only if
-        the flash is verified afterwards. A reset is safer.
+        Call this method before `connect`, because the second 0x7F of `connect` could complete an interrupted erase
+        frame, and erase page 127. The method sends one 0x7F, which starts a bootloader that was just reset. Then it
+        sends `FEED` until the board answers NACK. A frame that was interrupted before its data always ends with a NACK.
+        A frame that was interrupted within its data is completed by chance in one of 256 cases. The flash must
+        therefore be verified afterwards. A reset is safer.
         """
         self.link.write(bytes((an3155.SYNC,)))
         for start in range(0, len(FEED), _FEED_BURST):
@@ -151,7 +151,8 @@ class Bootloader:
     def read_unless_protected(self, address: int, length: int) -> bytes | None:
         """Read 1 to 256 bytes.
 
-        Returns None if the bootloader refuses the command before its address, because readout protection is on.
+        Returns None if readout protection is on. The bootloader then refuses the command before it receives the
+        address.
         """
         exchange = an3155.read_memory(address, length)
         self._require_memory(exchange, length=length, is_read=True)
@@ -322,9 +323,9 @@ class Bootloader:
     def _synchronise(self) -> None:
         """Send 0x7F until the board answers ACK or NACK (AN3155 section 2).
 
-        A bootloader that was already connected is silent after one byte 0x7F, and answers NACK after two bytes 0x7F,
-        which are not a command. Two silences mean that no bootloader is connected. Other answers are noise, or do not
-        come from a bootloader.
+        A connected bootloader takes two bytes 0x7F for an invalid command. It is silent after the first byte, and
+        answers NACK after the second byte. If the board is silent twice, no bootloader is connected. Any other answer
+        is noise, or does not come from a bootloader.
         """
         heard, silences = b"", 0
         for _ in range(_SYNC_ATTEMPTS):

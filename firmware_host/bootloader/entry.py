@@ -55,9 +55,9 @@ class ControlSignal(Enum):
 class BoardWiring:
     """The signals that drive a board's NRST and BOOT0 pins.
 
-    With NONE, no signal drives the pin: the operator resets the board, or sets the jumper of BOOT0. With an inverted
-    reset line, the board is in reset while the line is not asserted. With an inverted BOOT0 line, BOOT0 is 1 while the
-    line is asserted.
+    NONE means that the operator must reset the board by hand, or set BOOT0 by a jumper. With an inverted reset line,
+    the board is in reset while the line is not asserted. With an inverted BOOT0 line, BOOT0 is 1 while the line is
+    asserted.
     """
 
     reset: ControlSignal

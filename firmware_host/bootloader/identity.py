@@ -114,10 +114,10 @@ def reconnect(bootloader: Bootloader, chip: Chip, *, flash_size: int) -> None:
 
 
 def require_same_board(bootloader: Bootloader, chip: Chip, *, flash_size: int) -> None:
-    """Require that the board identified before is still connected, and set it as the target again.
+    """Require that the connected board is the board that was identified before, and set it as the target again.
 
-    Product id, flash size and unique id are compared, unless they could not be read before. The comparison takes 6 ms
-    at 115200 baud.
+    The function compares the product id, the flash size and the unique id. It compares nothing if the flash of the
+    identified board could not be read. The comparison takes 6 ms at 115200 baud.
     """
     expected = bootloader.mark
     if expected is not None:
@@ -138,7 +138,7 @@ def require_same_board(bootloader: Bootloader, chip: Chip, *, flash_size: int) -
 def agreed_answer(read: Callable[[], Answer], what: str, *, first: Answer | None = None) -> Answer:
     """Read a value of the board twice and compare, because answers have no checksum (AN3155).
 
-    `first` is used in place of the first read.
+    If `first` is given, it replaces the first read.
     """
     value = read() if first is None else first
     if read() != value:

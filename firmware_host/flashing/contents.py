@@ -28,7 +28,7 @@ WORTH = 2048
 
 
 class Proof(Enum):
-    """How a flash is examined before a run and proven at the end: by hashing on the chip, or by reading every byte.
+    """The method to examine a flash before a run and to prove it at the end: hash it on the chip, or read every byte.
 
     STUB hashes for both purposes. READ_BACK hashes for the examination, and reads for the proof. NO_STUB reads for both
     purposes, so no program runs on the chip.
@@ -58,7 +58,7 @@ class FlashContents:
         return "read-back"
 
     def expect(self, start: int, lengths: Sequence[int]) -> None:
-        """Announce the digests that will be needed, so that one run on the chip can compute all of them."""
+        """Announce which digests the caller will request, so that the chip can compute all of them in one run."""
 
     def sha256(self, start: int, lengths: Sequence[int]) -> tuple[bytes, ...]:
         """Return the SHA-256 digests of the flash from the address `start`, one digest for each length in bytes."""
@@ -86,13 +86,13 @@ class FlashContents:
         return all(address in self._blocks for address in range(_block_start(span), span.stop, MAX_BLOCK))
 
     def read_beside(self, span: range) -> bytes:
-        """Read bytes that an erase will destroy and that must be written back; they are read twice and compared."""
+        """Read bytes that must be written back after an erase. The bytes are read twice and compared."""
         return read_twice(self._bootloader, span)
 
     def is_rest_blank(self) -> bool:
         """Whether all flash outside the plan is known to be erased.
 
-        Returns False if the flash outside the plan would have to be read first.
+        Returns False if this is unknown without reading the flash outside the plan.
         """
         return False
 
@@ -120,7 +120,7 @@ class FlashContents:
 class OnChip(FlashContents):
     """The contents of one board's flash, hashed by the digest program on the chip.
 
-    If the program fails, the flash is read back from then on.
+    After a failure of the program, all contents are read over the serial line.
     """
 
     def __init__(self, bootloader: Bootloader, stub: DigestStub, *, plan: FlashPlan, proof: Proof) -> None:
@@ -146,13 +146,13 @@ class OnChip(FlashContents):
         return "stub" if is_long or (image.load_address, len(image.data)) in self._digests else "read-back"
 
     def expect(self, start: int, lengths: Sequence[int]) -> None:
-        """Let the next run of the digest program also compute the digests for these lengths."""
+        """Add the digests for these lengths to the next run of the digest program."""
         self._expected = (start, list(lengths)[:MAX_LENGTHS])
 
     def sha256(self, start: int, lengths: Sequence[int]) -> tuple[bytes, ...]:
         """Return the SHA-256 digests, one for each length.
 
-        Each digest comes from the cache, from the chip, or from reading if reading is faster.
+        A digest that is not cached is computed on the chip, or from the bytes if reading them is faster.
         """
         # A run of the digest program takes as long as reading `WORTH` bytes.
         missing = sorted({length for length in lengths if (start, length) not in self._digests})
@@ -231,8 +231,8 @@ class OnChip(FlashContents):
     def read_beside(self, span: range) -> bytes:
         """Read bytes that an erase will destroy.
 
-        A short span is read twice. A long span is read once and compared with a checksum of the chip. A blank span is
-        not read.
+        A short span is read twice. A long span is read once and compared with a checksum from the chip. A long blank
+        span is not read.
         """
         words = _whole_words(span)
         there = self._sum(words) if len(words) > WORTH else None
@@ -302,7 +302,7 @@ class OnChip(FlashContents):
         return runs
 
     def _others(self) -> Iterator[range]:
-        """The spans that are examined next: bytes beside the image, and all other flash if a mass erase saves time."""
+        """Yield the spans outside the image whose checksum saves time, because the bytes are then not read."""
         plan = self._plan
         yield from (words for span in plan.beside if len(words := _whole_words(span)) > WORTH)
         if plan.mass_erase_saving(plan.units) > LOOK_SECONDS:
@@ -338,10 +338,10 @@ def read_twice(bootloader: Bootloader, span: range) -> bytes:
 
 
 def joined_checksum(parts: Sequence[int], size: int) -> int:
-    """The CRC-32 of data, computed from the CRC-32 of its parts.
+    """Compute the CRC-32 of data from the CRC-32 of each of its parts.
 
-    Each part has `size` bytes. The CRC register is linear in its first value: further data only shifts the effect of
-    that value.
+    Each part has `size` bytes. A CRC is linear, so the CRC-32 of the earlier parts only needs to be shifted over the
+    length of the next part.
     """
     zeros = bytes(size)
     unshifted = zlib.crc32(zeros)
@@ -352,7 +352,7 @@ def joined_checksum(parts: Sequence[int], size: int) -> int:
 
 
 def _whole_words(span: range) -> range:
-    """The part of a span for which the digest program can compute a checksum."""
+    """The whole words of a span, for which the digest program can compute a checksum."""
     return range(span.start + -span.start % _WORD, span.stop - span.stop % _WORD)
 
 

@@ -2,10 +2,11 @@
 
 The steps of a run (the digest program is ``stub``, described in ``stub/README.md``):
 
-1. Write the digest program of about 1,000 bytes (ARMv6-M: 1,300), followed by its parameters and a CRC-32, to the
-   chip's RAM (AN3155 Write Memory). A later run in the same session writes only the parameters and the CRC-32.
-2. Read the first 88 bytes of the program (ARMv6-M: 116) back. This part checks the CRC-32 of the rest before it jumps
-   to the rest, so only checked code runs. Reading the whole program back would take as long as hashing 48 KiB.
+1. Write the digest program, its parameters and a CRC-32 to the chip's RAM (AN3155 Write Memory). The program has about
+   1,000 bytes, or 1,300 for ARMv6-M. A later run in the same session writes only the parameters and the CRC-32.
+2. Read the head of the program back: the first 88 bytes, or 116 for ARMv6-M. The head checks the CRC-32 of the rest
+   before it continues there, so only checked code runs. Reading the whole program back would take as long as hashing 48
+   KiB.
 3. Start the program (AN3155 Go), and wait. The host sends no byte while the program runs.
 4. The program ends with a reset, which starts the bootloader again if BOOT0 is 1. Require that the same board answers.
 5. Read the results from RAM. A nonce distinguishes the results from earlier contents of the RAM.
@@ -57,16 +58,16 @@ _NO_WATCHDOG_THERE = ("H7", "H7A", "W")
 
 @dataclass(frozen=True)
 class Program:
-    """One of the two digest programs; each is position independent.
+    """One of the two digest programs. Both programs can run at any address.
 
     Attributes:
-        head_size: the size in bytes of the first part, which checks the CRC-32 of the rest.
+        head_size: the size in bytes of the program's head, which checks the CRC-32 of all following bytes.
         stack: the offset of the end of the stack; 0 for the end of the RAM.
         results: the offset of the results; 0 for the address after the program.
         once: the number of instructions of a run that hashes nothing. A run also takes `per_length` instructions for
             each digest, `per_block` for each 64 bytes, `per_page` for each page's CRC-32, and `per_word` for each word
             of a page.
-        reports_faults: whether the program reports that it read an address without memory.
+        reports_faults: whether the program detects and reports an address without memory.
     """
 
     file: str
@@ -182,7 +183,7 @@ class DigestStub:
     def seconds(self, start: int, lengths: Sequence[int], *, pages: Sequence[Pages] = ()) -> float:
         """Estimate the seconds that `run` takes on the chip, without the upload.
 
-        A run that is not possible is refused.
+        Raises a RefusedError if the chip cannot execute the run.
         """
         job = _Job(start, tuple(lengths), tuple(pages))
         chip, flash = self._chip, self._chip.flash(self._flash_size)
@@ -238,11 +239,12 @@ class DigestStub:
         return self._results(job, nonce)  # (5)
 
     def has_no_hidden_flash(self) -> bool:
-        """Whether the flash beyond the reported size, up to the size of the largest chip, is erased or does not exist.
+        """Whether a mass erase would lose no data in flash that the chip has, but does not report.
 
-        Chips that report less flash than they have are common. A mass erase also erases the unreported flash. Reading
-        memory that does not exist causes a fault, which only the program for ARMv7-M reports. On other cores, nothing
-        beyond the reported flash is read, and the result is False.
+        Many chips have more flash than they report, and a mass erase also erases this flash. The program therefore
+        checks that all addresses up to the size of the largest chip are erased or have no memory. Reading an address
+        without memory causes a fault, which only the program for ARMv7-M reports. On other cores, these addresses are
+        not read, and the result is False.
         """
         hidden = range(self._chip.flash(self._flash_size).stop, self._chip.flash(self._chip.flash_limit).stop)
         if not hidden or not self._program.reports_faults:
@@ -253,7 +255,7 @@ class DigestStub:
         return self._checksum(hidden) == self._chip.blank_checksum(len(hidden))
 
     def _checksum(self, span: range) -> int | None:
-        """The CRC-32 of any address range; None if some of the addresses have no memory."""
+        """Compute the CRC-32 of an address range; None if the chip reports an address without memory."""
         nonce, job = secrets.randbits(32), _Job(FLASH_BASE, (), (Pages(span.start, len(span)),))
         self._execute(job, nonce, seconds=self._seconds(job))
         self._last_header = self._read(0, _HEADER.size)
@@ -287,7 +289,7 @@ class DigestStub:
             ) from error
 
     def _write(self, parameters: bytes) -> None:
-        """Write the parameters to RAM. If the results of the last run are no longer in RAM, write the program first."""
+        """Write the parameters to RAM. If the RAM has lost the results of the last run, write the program too."""
         tail = parameters + struct.pack("<I", zlib.crc32(self._code[self._program.head_size :] + parameters))
         program = self._code + tail
         unit = self._chip.write_alignment

@@ -1,25 +1,24 @@
 """Flash an image by a plan, and yield events of the progress.
 
-An acknowledgement from a bootloader does not prove a write or an erase. The bootloader also acknowledges commands on
-protected pages, worn cells and pages that are not erased (AN3155, notes to Erase Memory and Write Memory). The whole
-image is therefore proven at the end, including unchanged pages. The checksums read before a run only decide which pages
-are written. If a checksum was wrong, the proof fails, and every page is written once more.
+A bootloader acknowledges commands even if they have no effect, for example on a protected page or on worn cells
+(AN3155, notes to Erase Memory and Write Memory). The whole image, including unchanged pages, is therefore proven at the
+end. The checksums that are read before a run decide only which pages are written. If a checksum was wrong, the proof
+fails, and the run writes every page once more.
 
 The *seal* is the image's first words (initial stack pointer and reset vector), which are written last. A run has the
 following steps. Each step states what the flash contains after a power cut in this step:
 
 1. *Write the journal.* The old program is unchanged.
-2. *Erase the page with the vector table.* The state of this page is unknown; the rest of the old program is unchanged.
-   No other page is erased before the seal reads erased.
+2. *Erase the page with the vector table.* This page can have any contents, and the rest of the old program is
+   unchanged. The run continues only after it has read the seal back as erased.
 3. *Erase and write the other pages, then the first page without the seal.*
 4. *Prove the image without the seal, and the bytes beside the image.* In steps 3 and 4 the seal is erased, so the board
    does not start a program.
-5. *Write the seal, and prove the seal.* The rest of the image is proven. After a power cut, the board starts the
-   release, or no program, or a program with a partly written vector table. Reading the seal back detects a partly
-   written vector table.
+5. *Write the seal, and prove the seal.* The rest of the image is complete. The vector table can be erased, partly
+   written or complete. The run reads the seal back to detect a partly written vector table.
 6. *Remove the journal.* The release is complete.
 
-The image is proven before the seal is written. Otherwise, a power cut could leave an unproven program that starts.
+The seal is written only after the proof of the image, so that a power cut cannot leave an unproven program that starts.
 """
 
 from __future__ import annotations
@@ -75,10 +74,11 @@ def carry_out(
 ) -> Generator[Event]:
     """Flash an image, and prove the whole image.
 
-    Erase units that already have their wanted contents are left unchanged. A KeyboardInterrupt ends the run between two
-    bootloader commands. It may be raised in this function, or thrown into the generator by the caller.
+    Erase units that already have their wanted contents are not changed. A KeyboardInterrupt ends the run between two
+    bootloader commands, also if the caller throws it into the generator.
 
-    By default the flash is read back. The bytes in `kept`, which an interrupted run erased, are written back.
+    Without `contents`, the proof reads the flash back. `kept` has bytes beside the image that an interrupted run
+    erased. This run writes them back.
 
     Yields:
         The events of the run. The last event is `Finished`, after the image is proven.
@@ -178,7 +178,7 @@ class _Flashing:
         yield Finished(digest, contents.method, self._summary)
 
     def _confirmed(self) -> Iterator[int]:
-        """Read the image back if the image must be proven by reading, but was only hashed.
+        """Read the image back, unless a hash on the chip is sufficient or all bytes have already been read.
 
         If noise corrupts an answer, the image is read a second time.
         """
@@ -218,7 +218,7 @@ class _Flashing:
         return planned
 
     def _require_whole_flash(self, planned: Work) -> None:
-        """Refuse to erase a chip as a whole if unreported flash could be lost."""
+        """Refuse a mass erase if it could also erase flash that the chip does not report."""
         plan = self._plan
         if not (planned.erase and plan.chip.is_erased_whole) or plan.flash_size >= plan.chip.flash_limit:
             return
@@ -240,10 +240,7 @@ class _Flashing:
                 self._read.append(span)
 
     def _to_write_back(self, span: range) -> Iterator[Preserved]:
-        """The bytes of a span that are written back.
-
-        Erased bytes at both ends of the span are omitted.
-        """
+        """Yield the bytes of a span that must be written back, without the erased bytes at its ends."""
         data, blank = self._wanted[span], bytes((self._plan.chip.erased_byte,))
         start = span.start + len(data) - len(data.lstrip(blank))
         if kept := data.strip(blank):
@@ -289,7 +286,7 @@ class _Flashing:
             raise
 
     def _read_damaged(self) -> None:
-        """Find bytes beside the image that are wrong after a failed proof, so that the journal can record the bytes."""
+        """After a failed proof, find the wrong bytes beside the image, which the journal then records."""
         found = [Preserved(span.start, read_twice(self._bootloader, span)) for span in self._read]
         self._damaged = tuple(one for one in found if one.data != self._wanted[one.span])
 
@@ -305,10 +302,10 @@ class _Flashing:
         self._journal.start(Changes(tuple(units), planned.at_once, kept, self._damaged, self._sample()))
 
     def _sample(self) -> Preserved | None:
-        """Return the first old bytes at the image's addresses, if the image has only one erase unit.
+        """Return the first bytes of the old contents if the image occupies only one erase unit; otherwise None.
 
-        After an interrupted erase, these bytes identify the old contents. For an image with several units, the units
-        that are not erased yet identify the old contents.
+        The journal recognises a half erased unit by these bytes. With several units, it recognises the old contents by
+        the units that are not erased yet.
         """
         if len(self._plan.units) > 1 or self._repeated:
             return None
@@ -355,8 +352,8 @@ class _Flashing:
     def _erase_unit(self, unit: EraseUnit) -> None:
         """Erase one unit.
 
-        The first unit of the second bank shows how the boot ROM numbers the bank's pages. Erasing a number that does
-        not exist has no effect (AN3155, note to Erase Memory), so trying both numbers is harmless.
+        The boot ROM can number the pages of the second bank in two ways. The first erase in this bank tries both
+        numbers, and shows which one is right. A number without a page has no effect (AN3155, note to Erase Memory).
         """
         other = unit.other_number
         if other is None or self._counts_gap is not None:
@@ -370,7 +367,8 @@ class _Flashing:
     def _erase_page(self, number: int) -> None:
         """Erase one page.
 
-        A refused command has erased nothing, so it is sent once more in case of noise.
+        Noise can cause a refusal, and a refused command does not erase anything. The command is therefore sent once
+        more.
         """
         try:
             self._bootloader.erase_pages([number])
@@ -383,7 +381,7 @@ class _Flashing:
                 raise refused_erase(error, self._plan.chip) from error
 
     def _prove_unsealed(self) -> None:
-        """Require that the image's first words are erased; otherwise, a half erased or mixed program would start."""
+        """Require that the image's first words are erased, so that a half erased or mixed program cannot start."""
         seal, chip = self._plan.seal, self._plan.chip
         found = self._bootloader.read(seal.start, len(seal))
         if not chip.is_blank(found):
@@ -428,9 +426,9 @@ class _Flashing:
             yield Checked(proof - len(seal) + done, proof)
 
     def _needs_proof(self, span: range) -> list[range]:
-        """The parts of `span`, beside the image, that need a proof: the whole span, or a blank span's written blocks.
+        """Return the addresses beside the image, in `span`, that must be proven.
 
-        Blank bytes are omitted, because reading these bytes can take as long as reading the image.
+        In a blank span, only the written blocks are proven, because reading the whole span can take too long.
         """
         if not self._wanted.is_blank(span):
             return [span]

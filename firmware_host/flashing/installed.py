@@ -23,8 +23,8 @@ BATCH = 8
 class Installed:
     """The contents of the flash at the addresses of a release.
 
-    With the defaults of all attributes, the flash is blank. `release` is a complete release of the product, and `other`
-    is a complete release of another product.
+    `release` is a complete release of the product. `other` is a complete release of another product. If no attribute is
+    set, the flash is blank.
     """
 
     release: Release | None = None
@@ -51,7 +51,7 @@ class Installed:
 def find_installed(
     plan: FlashPlan, contents: FlashContents, *, known: KnownReleases, entry: JournalEntry | None = None
 ) -> Installed:
-    """Determine the contents of the flash at the addresses of an image, reading as little as possible.
+    """Determine the contents of the flash at the addresses of an image, and read as few bytes as possible.
 
     The addresses are compared with the following, in this order:
 
@@ -59,10 +59,10 @@ def find_installed(
     2. a release of the product;
     3. a part of the image, with erased first words;
     4. a release of another product;
-    5. a state that an interruption of the run in the board's journal can have left.
+    5. the result of an interrupted run that the board's journal records.
 
-    The journal is checked last because it can be outdated. Contents that have the digest of a release always count as
-    this release.
+    The journal is checked last, because it can be outdated. Contents with the digest of a release count as this
+    release, even if the journal records an interrupted run.
     """
     flash, start = Region(plan.chip.flash(plan.flash_size).start, plan.flash_size), plan.image.load_address
     own = [one for one in known.own if flash.contains(one.region)]
@@ -89,8 +89,8 @@ def held_release(
 ) -> Release | None:
     """Find the newest release whose digest equals the digest of the flash.
 
-    `sha256` has the signature of `FlashContents.sha256`. The newest releases are compared first, in batches. A board
-    with a recent release is therefore hashed only once.
+    `sha256` has the signature of `FlashContents.sha256`. The flash is hashed in batches, which begin with the newest
+    releases. For a board with a recent release, one batch is therefore sufficient.
     """
     for some in batches(releases):
         found: dict[tuple[int, int], bytes] = {}
@@ -119,7 +119,7 @@ def find_releases(
 
 
 def batches(releases: Iterable[Release]) -> Iterator[list[Release]]:
-    """Split releases into groups of at most `BATCH` different sizes, the newest release first."""
+    """Sort releases from new to old, and split them into groups with at most `BATCH` different image sizes."""
     some: list[Release] = []
     for release in sorted(releases, key=lambda release: release.version, reverse=True):
         if len({one.size for one in (*some, release)}) > BATCH:
@@ -161,7 +161,7 @@ def _is_half_written(plan: FlashPlan, contents: FlashContents) -> bool:
 
 
 def _is_explained(plan: FlashPlan, contents: FlashContents, entry: JournalEntry) -> bool:
-    """Whether an interruption of the run in the journal can have left these contents of the flash."""
+    """Whether the contents of the flash can be the result of the interrupted run in the journal."""
     units = []
     for unit in plan.units:
         found = contents.checksum(unit)

@@ -5,9 +5,9 @@ journal, ``<folder>/<unique id>.json``. The journal does not record the progress
 progress more reliably. The journal records facts that the flash no longer shows:
 
 - the release that is being written;
-- the checksums of each page before and after the run, to recognise a mixture of old and new pages;
-- the bytes beside the image in erased pages, because the journal has the only copy of them;
-- if check 10 failed, the bytes that the flash had at the addresses beside the image.
+- the checksums of each page before and after the run, which identify old and new pages in a half written flash;
+- the bytes beside the image in the pages to erase, because the journal has their only copy;
+- after a failed check 10, the wrong bytes that were found in the flash beside the image.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SHIFTED = 8
 class UnitChange:
     """The CRC-32 of one page or sector before and after a run.
 
-    A second attempt keeps the value of `before`. None means that the contents before the run are unknown.
+    `before` is None if the contents before the run are unknown.
     """
 
     address: int
@@ -72,8 +72,8 @@ class Changes:
     """The changes that a run will make to the flash.
 
     Attributes:
-        at_once: whether the run uses a mass erase. An interrupted mass erase can leave each page in any state.
-        damaged: the bytes found in place of preserved bytes, if the proof of the preserved bytes failed.
+        at_once: whether the run uses a mass erase. If it is interrupted, every page can have any contents.
+        damaged: the bytes that a failed proof found at the addresses of the preserved bytes.
         sample: the first bytes at the image's addresses before the run, if the image has only one page; None if it has
             more pages.
     """
@@ -127,13 +127,13 @@ class JournalEntry:
     def explains(self, units: Sequence[FoundUnit], *, is_sealed: bool) -> bool:
         """Whether an interruption of this run can have left the flash in its current state.
 
-        If the image's first words are erased, each page has its old contents, has its new contents, or is blank. At
-        most one page may have other contents, because power may have failed while this page was erased or written.
-        After a mass erase, the first page is blank and the other pages may have any contents.
+        If the image's first words are erased, each page must be blank, or have its old or new contents. One page may
+        have other contents, because power may have failed during its erase or write. After an interrupted mass erase,
+        the first page must be blank, and all other pages may have any contents.
 
-        If the first words are not erased (`is_sealed`), the run was changing at most the first page. All other pages
-        then have their old contents, or all other pages have their new contents. If the first page has neither its old
-        nor its new contents, the result is True only if a later page contains data. Without this rule, any program in
+        If the first words are not erased (`is_sealed`), the interruption happened at the first page, which is erased
+        first and written last. The other pages must therefore have only old contents, or only new contents. If all
+        other pages are blank, the first page must also have its old or new contents. Without this rule, any program in
         the first page would match.
         """
         changes = {change.address: change for change in self.changes.units}
@@ -152,11 +152,11 @@ class JournalEntry:
     def explains_only_unit(self, read: Callable[[range], bytes], *, wanted: bytes, blank: int) -> bool:
         """Whether an interrupted erase of the image's only page can have left the current contents of this page.
 
-        An erase changes bits only towards the erased state, `blank`. Every bit that is still programmed in a half
-        erased page was therefore programmed before. Each programmed bit must also be programmed in the sample of the
-        old contents, or in `wanted`, the release's own bytes. If another image is to be flashed, `wanted` is empty.
-        Contents equal to the sample or to the release's own bytes are not accepted, because another program can have
-        the same vector table.
+        An erase can only change programmed bits to erased bits, which have the value in `blank`. Every programmed bit
+        of a half erased page must therefore also be programmed in the old contents. The old contents are the journal's
+        sample, or the release's own bytes, `wanted`. The caller passes empty `wanted` if another image is to be
+        flashed. A page that equals the sample or `wanted` is not accepted, because another program can have the same
+        vector table.
         """
         sample = self.changes.sample
         if sample is None:
@@ -296,7 +296,8 @@ class JournaledRun:
 class Restore:
     """The bytes that a run writes back.
 
-    `notes` has a sentence for the operator for each range of the journal that is not written back.
+    `notes` has a sentence for the operator about each range of bytes that the journal has, but that the run does not
+    write.
     """
 
     kept: tuple[Preserved, ...] = ()
@@ -309,11 +310,11 @@ def boards(folder: Path) -> list[str]:
 
 
 def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> Restore:
-    """Find the journal's bytes that must be written back.
+    """Find the bytes in the journal that this run must write back to the flash.
 
-    The flash is only read. Bytes are written back in three cases: the flash at their addresses is still
-    completely or partly erased, noise changed the frame that wrote one block, or an earlier proof of these bytes
-    failed. Newer bytes in the flash are kept.
+    The function only reads the flash. Bytes are written back if the flash at their addresses is still partly or
+    completely erased. Bytes are also written back if noise corrupted the frame that wrote one of their blocks, or if an
+    earlier proof of these bytes failed. In all other cases, the flash has newer bytes, which are kept.
 
     Raises:
         RefusedError: some of the bytes to write back lie outside the pages of the plan.
@@ -356,9 +357,9 @@ def _is_after(change: UnitChange | None, found: FoundUnit) -> bool:
 
 
 def _is_first_unit_only(pairs: Sequence[tuple[UnitChange | None, FoundUnit]]) -> bool:
-    """Whether all units but the first have their old contents, or all units but the first have their new contents.
+    """Whether all units after the first have their old contents, or all of them have their new contents.
 
-    If all units but the first are blank, the first unit must also have its old or new contents.
+    If all units after the first are blank, the first unit must also have its old or new contents.
     """
     first, *others = pairs
     identifies = not all(found.is_blank for _, found in others)
@@ -382,7 +383,7 @@ def _preserved(fields: dict[str, Any]) -> Preserved:
 
 
 def _is_unfinished(kept: Preserved, found: bytes, *, blank: int) -> bool:
-    """Whether a run that was interrupted before it proved the bytes `kept` can have left the bytes `found`."""
+    """Whether `found` can be the result of an interrupted attempt to write the bytes `kept`."""
     odd = []
     for block in chunks(range(kept.address - kept.address % MAX_BLOCK, kept.span.stop)):
         part = common(block, kept.span)
@@ -393,9 +394,10 @@ def _is_unfinished(kept: Preserved, found: bytes, *, blank: int) -> bool:
 
 
 def _is_damaged(whole: bytes, found: bytes, *, blank: int) -> bool:
-    """Whether a block was written from a corrupted frame whose checksum was valid by chance.
+    """Whether a block was written from a frame that noise corrupted, but whose checksum was valid by chance.
 
-    If noise adds or removes a byte, the rest of the block is the original bytes shifted by one place, or `FEED`.
+    If noise adds or removes a byte of the frame, the rest of the block has the original bytes, shifted by one place.
+    The rest can also have the bytes `FEED`, with which the client ends an interrupted frame.
     """
     first = next(at for at, (byte, there) in enumerate(zip(whole, found, strict=True)) if byte != there)
     rest = found[first:]

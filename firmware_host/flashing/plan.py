@@ -27,7 +27,7 @@ VECTOR_WORDS = 8
 
 @dataclass(frozen=True)
 class Preserved:
-    """Bytes beside the image in an erase unit that is erased; they are written back together with the image."""
+    """Bytes beside the image in one of its erase units. A run erases these bytes and writes them back."""
 
     address: int
     data: bytes
@@ -45,7 +45,7 @@ class FlashPlan:
     Attributes:
         units: the pages or sectors that the image occupies, by address. The first unit contains the start of the image.
         seal: the addresses of the image's first words, which are written last.
-        may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
+        may_erase_all: whether the operator confirmed that the chip has no more flash than it reports.
     """
 
     chip: Chip
@@ -79,7 +79,7 @@ class FlashPlan:
         return without(self.image.span, self.seal)
 
     def mass_erase_saving(self, units: Sequence[EraseUnit]) -> float:
-        """Return the seconds that a mass erase saves, compared with separate erases of all `units` but the first."""
+        """Return the seconds that a mass erase saves, compared with separate erases of the units after the first."""
         mass = self.chip.mass_erase_seconds  # 0 for a chip without a mass erase
         return self.chip.unit_erase_seconds * (len(units) - 1) - mass if mass else 0.0
 
@@ -127,10 +127,10 @@ class UnitState:
 
 @dataclass(frozen=True)
 class Work:
-    """The work of one pass: the erase units to erase, the units to write, and the unchanged units, by address.
+    """The work of one pass: the units to erase, the units to write, and the unchanged units, sorted by address.
 
-    If any unit must change, the first unit of `write` contains the image's first words. `erase` begins with the same
-    unit, unless that unit is blank. With `at_once`, one mass erase replaces all other erases.
+    If any unit must change, the unit with the image's first words is always the first unit of `write`. It is also the
+    first unit of `erase`, unless it is blank. With `at_once`, a mass erase replaces the other single erases.
     """
 
     erase: tuple[EraseUnit, ...]
@@ -142,8 +142,8 @@ class Work:
 def plan(chip: Chip, image: FirmwareImage, *, flash_size: int, may_erase_all: bool = False) -> FlashPlan:
     """Plan which erase units of a chip's flash an image occupies.
 
-    An image that does not lie within the flash is refused. If larger chips with the same product id exist, a mass erase
-    is allowed only with `may_erase_all`.
+    An image outside the flash is refused. `may_erase_all` allows a mass erase although larger chips with the same
+    product id exist, which may have unreported flash.
     """
     flash = chip.flash(flash_size)
     if not image.data or image.span[0] not in flash or image.span[-1] not in flash:
@@ -170,8 +170,8 @@ def wanted_contents(plan: FlashPlan) -> FlashBuffer:
 def work(plan: FlashPlan, states: Sequence[UnitState], *, is_rest_blank: Callable[[], bool] = lambda: False) -> Work:
     """Decide which erase units are erased and written, from the state of each unit of the plan.
 
-    `is_rest_blank` finds out whether all flash outside the plan is erased, including unreported flash. It is called
-    only if a mass erase is faster.
+    `is_rest_blank` returns whether all flash outside the plan, including unreported flash, is erased. Because the check
+    takes time, it is called only if a mass erase is faster.
     """
     if all(state.as_wanted for state in states):
         return Work((), (), plan.units, at_once=False)
@@ -195,7 +195,7 @@ def work(plan: FlashPlan, states: Sequence[UnitState], *, is_rest_blank: Callabl
 def blocks(plan: FlashPlan, units: Sequence[EraseUnit]) -> tuple[range, ...]:
     """Return the blocks to write for `units`.
 
-    The units include the plan's first unit, and the last block is the seal.
+    `units` must begin with the plan's first unit. The last returned block is the seal.
     """
     first, *others = units
     return (
@@ -278,7 +278,7 @@ class Part:
 class Summary:
     """The work of all passes of a flashing run.
 
-    Identical units already had their wanted contents and were not changed.
+    `identical` counts the units that already had their wanted contents, and were not changed.
     """
 
     erased: Part = Part()

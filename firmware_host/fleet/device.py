@@ -173,7 +173,7 @@ class SimulatedDevice:
         return self._sleep
 
     def _update(self, line: DdiLine, link: str) -> float:
-        """Perform an action; return the seconds until the restart, or, without a restart, until the next poll."""
+        """Perform an action, and return the seconds until the device restarts or polls again."""
         conduct = self._settings.conduct
         chunks = line.document(link).get("deployment", {}).get("chunks", [])
         if not chunks or link in self._lied:  # the action is over, or waits for an image that this device never loads

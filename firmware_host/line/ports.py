@@ -3,8 +3,8 @@
 pyserial opens all ports except bare TCP connections, because its class for sockets waits 0.3 s when it is closed.
 
 A frame is sent in one write. A frame that is split over two packets would wait 40 ms for the peer's delayed
-acknowledgement. A pseudo-terminal refuses the second change of any setting, so the timeout of a port never changes:
-`PortLink` implements deadlines by repeated reads with one short timeout.
+acknowledgement. A pseudo-terminal refuses a second change of its settings, so the timeout of a port never changes.
+`PortLink` implements a deadline by repeated reads, which all have the same short timeout.
 
 On a line with an echo, the host receives each frame that it sends. The link reads the echo back, compares it with the
 frame, and discards it. A changed echo reveals another sender on the line.

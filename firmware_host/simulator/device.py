@@ -110,7 +110,10 @@ class SimulatedBoard:
         return self._silicon.options.protected_pages
 
     def protect(self, *, readout: bool = False, pages: Iterable[int] = ()) -> None:
-        """Set the option bytes without a bootloader command, for whole sectors of `pages`, and reset the board."""
+        """Set the protection directly in the option bytes, and reset the board.
+
+        Write protection always covers whole sectors: all sectors that contain one of `pages` are protected.
+        """
         per_sector = self.profile.pages_per_sector
         self._silicon.protect(readout=readout, sectors={page // per_sector for page in pages})
         self.reset()
@@ -123,7 +126,7 @@ class SimulatedBoard:
         self._listens_from = -math.inf
 
     def hold_reset(self, *, low: bool) -> None:
-        """Pull NRST low, or release NRST; after the release, the ROM listens when its start-up time has passed."""
+        """Pull NRST low, or release NRST. After the release, the ROM needs its start-up time before it listens."""
         if low:
             self._halt()
         elif self._in_reset and self.powered:
@@ -151,7 +154,10 @@ class SimulatedBoard:
         self.powered = False
 
     def connect(self, *, reset: bool = True) -> bytes:
-        """Connect cable and power, reset the board (except after an `unplug` fault), and return the line's noise."""
+        """Connect the cable and the power, and return the noise on the line.
+
+        The board is reset, but a powered board is not reset after an `unplug` fault, or if `reset` is False.
+        """
         if (self._cable.reconnect() and reset) or not self.powered:
             self.reset()
         return bytes((7 * index + 0xA5) % 256 for index in range(self._faults.noise_at_open))

@@ -90,8 +90,8 @@ class EmulatedApplication:
     """An application in flash or RAM, started by a reset or by the ROM's Go command.
 
     Args:
-        silicon: the chip's memories. The emulator works directly on the flash, and on a copy of the RAM, which `stop`
-            copies back.
+        silicon: the chip's memories. The emulator changes the flash directly. It uses a copy of the RAM, which `stop`
+            writes back.
         vector_table: the address of the initial stack pointer and the reset vector.
         from_rom: whether the ROM's Go command started the application. Clocks and USART1 then have the settings of the
             ROM, and the system memory is mapped at address 0.

@@ -24,9 +24,9 @@ class Faults:
     Attributes:
         silent_after: the cable is unplugged after this number of received bytes, and reconnecting it resets the board.
         unplug_after: like `silent_after`, but reconnecting does not reset the board, so the ROM still waits for a byte.
-        unplug_after_sent: like `unplug_after`, but after this number of bytes that the board sent.
-        flip_received: the ordinal number of the byte to the board in which one bit flips on the line.
-        flip_sent: the ordinal number of the byte from the board in which one bit flips on the line.
+        unplug_after_sent: like `unplug_after`, but the bytes that the board sends are counted.
+        flip_received: the number of the byte in which one bit flips on the line, among the bytes sent to the board.
+        flip_sent: the number of the byte in which one bit flips on the line, among the bytes sent by the board.
         noise_at_open: the number of arbitrary bytes that the host receives when it opens the line.
         lost_ack: the ordinal number of the ACK that is not sent.
         leading_zero: 1 for a ROM that sends a 0x00 before its first ACK after a reset.

@@ -46,7 +46,9 @@ class FlashController:
         return {SR: status, CR: self._control, AR: self._address}.get(register, 0)
 
     def write(self, register: int, value: int) -> range:
-        """Write a register; return the addresses of changed cells, whose code the emulator must translate again.
+        """Write a register, and return the addresses of the flash cells that the write has changed.
+
+        The emulator must translate the code at these addresses again.
 
         Raises:
             FlashBusError: the key is wrong; the controller is then locked until a reset (section 2.3.2).
@@ -66,7 +68,7 @@ class FlashController:
         return range(0)
 
     def store(self, address: int, value: int, *, size: int) -> range:
-        """Program a half-word that the core stores; return addresses as `write` does.
+        """Program a half-word that the core stores in the flash, and return the addresses of the changed cells.
 
         Raises:
             FlashBusError: the bit PG is not set, or the core stores another size (section 2.3.3).

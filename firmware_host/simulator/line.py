@@ -1,7 +1,7 @@
 """The serial line between a host and a simulated board: signal levels on the wire, cable faults, and timing.
 
-The time of every event depends only on the time model: if the simulator computes or sleeps for too long, its next wait
-is shorter.
+The time model alone determines the time of each event. If the simulator computes or sleeps for too long, it shortens
+the next wait.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ class BoardSide:
 def received(data: bytes, sent: LineSettings, *, heard: LineSettings) -> bytes:
     """Return the bytes that a receiver with the settings `heard` decodes, if `data` is sent without pauses.
 
-    The signal is simulated bit by bit: a sender without parity corrupts only bytes that directly follow each other. A
-    byte with a parity or framing error is delivered, as by the USART of an STM32 (RM0008 section 27.3.3).
+    The signal is simulated bit by bit. If the sender does not send the parity bit that the receiver expects, only bytes
+    that follow each other without a pause are corrupted. A byte with a parity or framing error is delivered, as by the
+    USART of an STM32 (RM0008 section 27.3.3).
     """
     if sent == heard or not sent.baud or not heard.baud:
         return data

@@ -35,7 +35,7 @@ class BoardProfile:
         options: the addresses of the option bytes; empty if the ROM cannot read them.
         layout: the numbers and sizes of the erase units, in order; the last size repeats to the end of flash.
         flash_size_register: the address of the flash size in KiB, or of an index into `flash_size_codes`; 0 for none.
-        reported_flash_size: the flash size in the register if the register reports less than `flash_size`; otherwise 0.
+        reported_flash_size: the flash size that the register reports, if it is less than `flash_size`; otherwise 0.
         second_bank_page: the ROM's number for the first page of the second bank; 0 if the ROM continues the count of
             the first bank.
         erase_limit: the maximum number of pages in one erase command.
@@ -128,14 +128,14 @@ class BoardProfile:
         return range((bank - 1) * size, bank * size)
 
     def page_of_number(self, number: int) -> int:
-        """The page that the ROM erases for a number; `page_count` or more if no page has this number."""
+        """The page that the ROM erases for a command's page number; `page_count` or more if the page does not exist."""
         first = self.page_count // self.banks
         if not self.second_bank_page or number < first:
             return number
         return number - self.second_bank_page + first if number >= self.second_bank_page else self.page_count
 
     def erase_time(self, page: int) -> float:
-        """The typical time to erase a page; the erase of a page that does not exist takes as long."""
+        """The typical time to erase a page. An erase command for a missing page takes the same time."""
         if not self.sector_erase or page >= self.page_count:
             return self.page_erase
         return dict(self.sector_erase)[len(self.page_span(page))]

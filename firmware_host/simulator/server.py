@@ -162,7 +162,7 @@ def serving_thread(serve: Callable[[threading.Event], None]) -> Iterator[None]:
 
 
 def arriving(connection: socket.socket, ended: threading.Event, *, tick: Callable[[], float]) -> Iterator[bytes]:
-    """Yield the received data, or empty bytes after each `tick`, until the host closes the connection or `ended`."""
+    """Yield received data, or empty bytes after `tick`, until the host closes the connection or `ended` is set."""
     while not ended.is_set():
         data = b""
         if select.select([connection], [], [], tick())[0]:
@@ -191,8 +191,8 @@ class Wiring:
 
     Attributes:
         rs485: whether RTS switches an RS485 transceiver, which sends to the board while RTS is asserted, and otherwise
-            receives from the board. Bytes in the opposite direction are lost, except the board's answer: unlike a real
-            board, the simulated board waits until the transceiver receives.
+            receives from the board. Bytes in the opposite direction are lost. The board's answers are not lost, because
+            the simulated board, unlike a real board, waits until the transceiver receives.
         invert_rs485: whether the transceiver sends while RTS is not asserted.
     """
 

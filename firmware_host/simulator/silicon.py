@@ -51,7 +51,7 @@ class Supply:
         return self._programs + self._erases
 
     def count_programs(self, count: int) -> bool:
-        """Return whether power lasts for `count` more program operations; if power lasts, count them as performed."""
+        """Return whether power lasts for `count` more program operations, and count these operations if it does."""
         faults, done = self._faults, self._programs
         cuts = [faults.power_cut_before_program, faults.power_cut_in_program]
         if faults.power_cut_in_operation is not None:
@@ -113,7 +113,7 @@ class Flash:
 
     Attributes:
         busy_seconds: the time that all programming and erasing so far would have taken on the chip.
-        protected: the numbers of the pages that can be neither programmed nor erased.
+        protected: the numbers of the pages that cannot be programmed or erased.
     """
 
     def __init__(self, profile: BoardProfile, contents: bytes | Path, *, faults: Faults, supply: Supply) -> None:
@@ -140,7 +140,7 @@ class Flash:
         return range(span.start + self._profile.flash_start, span.stop + self._profile.flash_start)
 
     def is_protected(self, addresses: range) -> bool:
-        """Return whether a page with one of these addresses can be neither programmed nor erased."""
+        """Return whether one of these addresses is in a page that cannot be programmed or erased."""
         if not self.protected or not addresses:
             return False
         first, last = (self._profile.page_at(at - self._profile.flash_start) for at in (addresses[0], addresses[-1]))
@@ -178,7 +178,7 @@ class Flash:
         return whole
 
     def erase_page(self, page: int) -> None:
-        """Erase one page. A protected page does not change. A protected or missing page is not reported."""
+        """Erase one page. A protected or missing page does not change anything, and is not reported as an error."""
         profile = self._profile
         self.busy_seconds += profile.erase_time(page)
         if page < profile.page_count and page not in self.protected:

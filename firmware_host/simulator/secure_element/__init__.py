@@ -1,10 +1,10 @@
 """A model of Microchip's secure element ATECC608 at the level of its commands.
 
 The model was written from Microchip's data sheets, shares no code with the driver in ``device/``, and is compared with
-Microchip's own library in ``tests/peers/secure_element``. Where the public documents leave a rule open, the model
-follows the stricter reading, so a driver that works with the model works with either reading. The model has three
-strict rules. A command that uses TempKey or the message digest buffer clears this register. Keys work only after the
-data zone is locked. A slot can be locked only after the data zone.
+Microchip's own library in ``tests/peers/secure_element``. If the public documents leave a rule open, the model
+implements the stricter variant. A driver that works with the model therefore works with each variant. The model has
+three strict rules. A command that uses TempKey or the message digest buffer clears this register. Keys work only after
+the data zone is locked. A slot can be locked only after the data zone.
 
 The model does not have AES, ECDH, KDF, PrivWrite, DeriveKey, SelfTest, encrypted reads and writes, limited use of keys,
 and the single-wire interface. The model answers such commands with a parse error or an execution error.

@@ -27,9 +27,10 @@ class TempKey:
 
     Attributes:
         value: 32 or 64 bytes.
-        is_input: the flag SourceFlag: the value came from the host, and contains no random number of the chip.
+        is_input: the flag SourceFlag, which is set if the value came from the host and not from the chip's random
+            numbers.
         slot: the slot of the key from which the value was computed.
-        has_genkey: the flag GenKeyData: GenKey computed the value from the public key of `slot`.
+        has_genkey: the flag GenKeyData, which is set if GenKey computed the value from the public key of `slot`.
     """
 
     value: bytes
@@ -39,7 +40,7 @@ class TempKey:
 
     @property
     def flags(self) -> int:
-        """Return the flags as Sign(Internal) signs them and Info reports them."""
+        """Return the flags in the encoding of the commands Sign(Internal) and Info."""
         return self.slot | self.is_input << 4 | self.has_genkey << 6
 
 
@@ -50,7 +51,7 @@ class Registers:
     Attributes:
         temp_key: TempKey, or None while it is invalid.
         digest: the message digest buffer, 32 or 64 bytes, or None.
-        authorized: the slot whose key CheckMac proved last, or None.
+        authorized: the slot of the key with which the last CheckMac succeeded, or None.
         sha: the running SHA-256 of the command SHA, or None.
         hmac_key: the padded key of a running HMAC, or None.
     """
@@ -88,7 +89,7 @@ class ChipCore:
         return temp_key
 
     def take_message(self, mode: int) -> bytes:
-        """Return the message for Sign and Verify: with bit 5 of the mode, the message digest buffer; else TempKey."""
+        """Return the message for Sign and Verify: the digest buffer if bit 5 of the mode is set, else TempKey."""
         if not mode & 0x20:
             temp_key = self.take_temp_key()
             require(temp_key.is_input)

@@ -54,9 +54,9 @@ def sha(core: ChipCore, command: ChipCommand) -> bytes:
 def mac(core: ChipCore, command: ChipCommand) -> bytes:
     """Return the digest of a key, a challenge, the command, and parts of the OTP zone and of the serial number.
 
-    Bits 4 to 6 of the mode select these parts. With bit 0, the challenge comes from TempKey instead of the command.
-    With bit 1, the key comes from TempKey instead of a slot. If TempKey is used, bit 2 must equal TempKey's
-    SourceFlag.
+    Bits 4 to 6 of the mode select the parts of the OTP zone and of the serial number. With bit 0, the challenge comes
+    from TempKey instead of the command. With bit 1, the key comes from TempKey instead of a slot. If TempKey is used,
+    bit 2 must equal TempKey's SourceFlag.
     """
     mode = command.mode
     parse(not mode & 0x88 and len(command.data) == (0 if mode & _FROM_TEMP_KEY_2 else _KEY))
@@ -80,7 +80,7 @@ def mac(core: ChipCore, command: ChipCommand) -> bytes:
 
 
 def checkmac(core: ChipCore, command: ChipCommand) -> bytes:
-    """Compare a MAC that another chip made; a match authorizes the use of keys that require it.
+    """Check the MAC of another chip. A right MAC authorizes the use of the keys that require this check.
 
     The MAC covers 13 bytes of the other chip, which are part of this command: four bytes of the other chip's command,
     three bytes of its OTP zone, and six bytes of its serial number.

@@ -68,8 +68,8 @@ class ChipFaults:
         late: the time by which every command exceeds its maximum execution time, in seconds.
         has_wrong_checksum: one bit of every answer's checksum is inverted.
         truncated_to: the maximum number of bytes of an answer; the bus delivers 0xFF in place of all further bytes.
-        kept_when_cut: the fraction, from 0 to 1, of a command's changed slot bytes that keep the new value after a
-            power failure.
+        kept_when_cut: for a power failure during a command, the fraction (0 to 1) of the changed slot bytes that keep
+            their new value.
     """
 
     is_absent: bool = False

@@ -58,7 +58,7 @@ def genkey(core: ChipCore, command: ChipCommand) -> bytes:
 
 
 def _put_digest(core: ChipCore, slot: int, public: bytes, parameters: bytes) -> None:
-    """Put a digest into TempKey: the digest of the previous TempKey and a public key."""
+    """Replace the value of TempKey by the digest of this value and a public key."""
     temp_key, serial = core.take_temp_key(), core.memory.serial
     head = bytes((Opcode.GENKEY,)) + parameters + serial[8:9] + serial[0:2] + bytes(25)
     value = sha256(temp_key.value[:32], head, public)
@@ -66,7 +66,7 @@ def _put_digest(core: ChipCore, slot: int, public: bytes, parameters: bytes) -> 
 
 
 def sign(core: ChipCore, command: ChipCommand) -> bytes:
-    """Sign an external digest (bit 7 of the mode), or the chip's statement about the key whose digest TempKey has."""
+    """Sign an external digest if bit 7 of the mode is set, else a statement about the key whose digest TempKey has."""
     parse(not command.data and not command.mode & 0x1E)
     slot = command.param2
     rules = core.usable(slot)
@@ -131,10 +131,10 @@ def verify(core: ChipCore, command: ChipCommand) -> bytes:
 
 
 def _change_validity(core: ChipCore, command: ChipCommand, signature: bytes, other: bytes) -> None:
-    """Validate or invalidate the public key in a slot, by a signature of the key that the slot's ReadKey selects.
+    """Validate or invalidate the public key in a slot, if the parent key (ReadKey) has signed this change.
 
-    The signature covers the statement that Sign(Internal) of another chip would sign; `other` has the parts of this
-    statement that this chip does not know. The penultimate byte of `other`, and bit 0 of its first byte, are 1 for an
+    The signature covers the same bytes as a signature by Sign(Internal) of another chip. `other` has the parts of these
+    bytes that this chip does not know. The penultimate byte of `other`, and bit 0 of its first byte, are 1 for an
     invalidation and 0 for a validation.
     """
     slot, invalidates = command.param2, command.mode & 7 == _INVALIDATE
@@ -150,7 +150,7 @@ def _change_validity(core: ChipCore, command: ChipCommand, signature: bytes, oth
 
 @dataclass(frozen=True)
 class _BootRules:
-    """The fields of SecureBootConfig; `kept` and `key` are the slots of the stored value and of the public key."""
+    """The fields of SecureBootConfig; `kept` is the slot of the stored value, and `key` that of the public key."""
 
     mode: int
     sets_latch: bool
@@ -196,7 +196,10 @@ def secureboot(core: ChipCore, command: ChipCommand) -> bytes:
 
 
 def _judge_boot(core: ChipCore, rules: _BootRules, digest: bytes, signature: bytes) -> bytes:
-    """Raise a mismatch if the digest is wrong; return the signature that proved the digest, or empty bytes."""
+    """Check a digest, and return the signature that proved it; empty if the stored digest proved it.
+
+    A wrong digest raises a mismatch.
+    """
     kept = bytes(core.memory.slots[rules.kept])
     if not signature and rules.mode == _DIGEST_KEPT:
         _match(kept[:_DIGEST] == digest)

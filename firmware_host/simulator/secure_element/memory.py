@@ -172,7 +172,7 @@ class ElementMemory:
         return bytes(self.config + self.otp + b"".join(self.slots)) + counters
 
     def tear(self, before: bytes, share: float) -> None:
-        """Undo a part of a command's changes to the memory, as a loss of power during the command does.
+        """Undo some of a command's changes to the memory, to simulate a loss of power during the command.
 
         Only slots and the OTP zone can be written in part: locks, counters and rules change in one step.
 

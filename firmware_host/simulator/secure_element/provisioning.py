@@ -92,10 +92,11 @@ class ProvisionedDevice:
 def provision(element: SecureElement, keys: ProvisioningKeys) -> ProvisionedDevice:
     """Configure, fill and lock a new chip; these steps cannot be undone.
 
-    1. Write the configuration zone, and lock this zone with its checksum: the chip refuses the lock if a byte is wrong.
+    1. Write the configuration zone, and lock it with its checksum, so that the chip refuses the lock if a byte is
+       wrong.
     2. Generate the device's private key in the chip.
-    3. Write the public keys and the MAC key in the clear, so the connection to the chip must be trusted.
-    4. Lock the data zone, without a checksum: the maker does not know the private key in the zone.
+    3. Write the public keys and the MAC key without encryption. The connection to the chip must therefore be trusted.
+    4. Lock the data zone without a checksum, because the maker does not know the private key in the zone.
     5. Lock the slot of the device's key.
     6. Compare the device's public key with the public key of step 2.
 

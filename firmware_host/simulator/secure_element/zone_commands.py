@@ -116,9 +116,10 @@ def _write_config(core: ChipCore, start: int, data: bytes) -> None:
 
 
 def _write_slot(core: ChipCore, slot: int, start: int, data: bytes) -> None:
-    """Write to a slot that does not have a private key; after the data zone is locked, only if WriteConfig allows it.
+    """Write to a slot that does not have a private key.
 
-    A write must have 32 bytes if the data zone is not locked yet, or if the slot is secret.
+    After the data zone is locked, WriteConfig must allow the write. A write must have 32 bytes if the data zone is not
+    locked yet, or if the slot is secret.
     """
     memory, rules = core.memory, core.memory.rules(slot)
     require(memory.is_config_locked and not memory.is_slot_locked(slot) and not rules.is_private)
@@ -131,7 +132,7 @@ def _write_slot(core: ChipCore, slot: int, start: int, data: bytes) -> None:
 
 
 def update_extra(core: ChipCore, command: ChipCommand) -> bytes:
-    """Write configuration byte 84 (mode 0) or 85 (mode 1); after the zone is locked, only if the byte is zero."""
+    """Write configuration byte 84 (mode 0) or 85 (mode 1); in a locked zone, the byte must be zero before."""
     parse(not command.data and command.mode <= 1)
     offset = USER_EXTRA + command.mode
     require(not core.memory.is_config_locked or core.memory.config[offset] == 0)
@@ -142,8 +143,8 @@ def update_extra(core: ChipCore, command: ChipCommand) -> bytes:
 def lock(core: ChipCore, command: ChipCommand) -> bytes:
     """Lock the configuration zone (mode 0), the data and OTP zones (1), or one slot (2) permanently.
 
-    Without bit 7 of the mode, Param2 must be the checksum of the zone: the configuration zone, or all slots and the OTP
-    zone. A slot is locked without a checksum.
+    If bit 7 of the mode is not set, Param2 must be the checksum of the locked bytes. The data and OTP zones have one
+    common checksum. A slot is locked without a checksum.
     """
     parse(not command.data and not command.mode & 0x40)
     zone, slot = command.mode & 3, command.mode >> 2 & 0xF
