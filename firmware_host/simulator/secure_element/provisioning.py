@@ -108,20 +108,23 @@ def provision(element: SecureElement, keys: ProvisioningKeys) -> ProvisionedDevi
         ChipStatusError: the chip refused a step.
     """
     _check(element, keys)
-    wanted = configuration(bytes(element.memory.config))
+
+    wanted = configuration(bytes(element.memory.config))  # (1)
     for start in _WRITABLE_WORDS:
         element.execute(Opcode.WRITE, _CONFIG, start >> 2, wanted[start : start + 4])
     element.execute(Opcode.LOCK, _LOCK_CONFIG, crc16(wanted))
 
-    public = element.execute(Opcode.GENKEY, 0x04, DEVICE_KEY)
+    public = element.execute(Opcode.GENKEY, 0x04, DEVICE_KEY)  # (2)
+    # (3) the keys that the host supplies
     for slot, key in ((GATEWAY_KEY, keys.gateway), (IMAGE_KEY, keys.image), (AUTHORITY_KEY, keys.authority)):
         head = _VALID if slot == GATEWAY_KEY else b"\0"
         _write_slot(element, slot, head.ljust(4, b"\0") + key[:32] + bytes(4) + key[32:])
     _write_slot(element, MAC_KEY, keys.mac)
     _write_slot(element, BOOT_DIGEST, bytes(32))
 
-    element.execute(Opcode.LOCK, _NO_CHECKSUM | _LOCK_DATA)
-    element.execute(Opcode.LOCK, _LOCK_SLOT | DEVICE_KEY << 2)
+    element.execute(Opcode.LOCK, _NO_CHECKSUM | _LOCK_DATA)  # (4)
+    element.execute(Opcode.LOCK, _LOCK_SLOT | DEVICE_KEY << 2)  # (5)
+    # (6) the key that was registered is the key in the chip
     if element.execute(Opcode.GENKEY, 0, DEVICE_KEY) != public:
         raise UsageError("the secure element has lost its key", remedy="discard the chip, and use another chip")
     return ProvisionedDevice(element.memory.serial, public)
