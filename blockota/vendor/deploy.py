@@ -63,14 +63,14 @@ def deploy(chain: Chain, account: BaseAccount, *, safe: str) -> Deployment:
 def deploy_part(
     chain: Chain, account: BaseAccount, part: str, *, safe: str, known: Deployment | None = None
 ) -> Deployment:
-    """Deploy the contracts of `VENDOR`, or of one of `PARTS`, with a Safe as the owner.
+    """Deploy the contracts of one party (`VENDOR` or one of `PARTS`), with a Safe as their owner.
 
     Args:
         chain: the chain.
         account: the account that pays.
         part: the name of the party whose contracts are deployed.
         safe: address of the Safe.
-        known: the deployment of other parties on this chain, which the result includes.
+        known: the existing deployment of other parties on this chain. The result also contains its addresses.
 
     Raises:
         RefusedError: the address is not a Safe, or the Safe's owners could not sign and execute proposals.
@@ -96,7 +96,7 @@ def deploy_part(
 def deploy_registries(
     chain: Chain, account: BaseAccount, contracts: Mapping[str, tuple[str, ...]], *, safe: str
 ) -> dict[str, str]:
-    """Deploy contracts, such as those of an entry in `PARTS`, and return their addresses by setting name."""
+    """Deploy contracts, such as an entry of `PARTS`, and return a dict from setting name to address."""
     known = {"safe": safe}
     for setting, arguments in contracts.items():
         address, _ = create(chain, account, REGISTRIES[setting], *(known[argument] for argument in arguments))

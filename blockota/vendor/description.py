@@ -35,7 +35,8 @@ def find_description(
         stages: the sources to ask after the store.
 
     Returns:
-        The manifest. A missing or wrong manifest and the errors of `open_store` are returned as `trouble`, not raised.
+        The manifest. If the manifest is missing or wrong, or `open_store` fails, the result contains the reason as
+        `trouble`.
     """
     address = None
     try:
@@ -85,7 +86,7 @@ def read_manifest(store: Store, address: CID, *, release: Release, stages: Seque
     Raises:
         RefusedError: the file is not a manifest, or describes another release.
         StoreError: neither the store nor a source has the manifest.
-        ContentError: the store has wrong bytes under the manifest's address, and there are no sources.
+        ContentError: the store has wrong bytes under the manifest's address, and `stages` is empty.
     """
     what = f"the manifest {address} of {release.product} {release.version}"
     manifest = Manifest.from_json(find_small_file(address, store, stages=stages, size=MAX_SIZE, what=what))

@@ -65,7 +65,7 @@ def open_image(path: Path, *, load_address: int, flash: ChipFlash = ANY_FLASH) -
     Args:
         path: image file: raw (.bin), Intel HEX, S-record, UF2, DfuSe or ELF.
         load_address: address of a raw image's first byte; the other formats contain the address.
-        flash: the flash of the chip; if the file has addresses, each part of the file must lie in the flash.
+        flash: the flash of the chip. If the file contains addresses, each part of the image must lie in the flash.
 
     Raises:
         UsageError: the file does not exist or cannot be read.
@@ -99,7 +99,7 @@ def read_image_file(path: Path, *, load_address: int, flash: ChipFlash = ANY_FLA
 
 @dataclass(frozen=True)
 class ChipMemory:
-    """The properties of a chip's memory that are needed to read and check an image for the chip.
+    """The properties of a chip's memory, for reading and checking an image for the chip.
 
     Attributes:
         ram: the ranges of RAM.
@@ -123,7 +123,7 @@ class ChipMemory:
 def with_image(draft: Draft, path: Path, *, product: Product, chip: ChipMemory) -> Draft:
     """Add the image of a file to a draft, with its load address and the memory of the product's chip.
 
-    Gaps of at least an erase unit are refused, unless `draft.fill` is set.
+    If `draft.fill` is false, gaps of at least an erase unit are refused.
 
     Raises:
         UsageError: the file does not exist, cannot be read, or contains another load address than the draft.

@@ -41,7 +41,7 @@ class KeyNames:
     def read(self, kept: Keys | None = None) -> Keys:
         """Read the keys.
 
-        Attributes that are None are taken from `kept`, the identity's current account and keys.
+        If an attribute is None, its value comes from `kept`: the identity's current account and keys.
 
         Raises:
             UsageError: a file cannot be read, is not a key of the required kind, or the identity's key is missing.

@@ -1,6 +1,6 @@
 """Sets up the example on local chains for development: three Safes, all contracts, a product, and identities.
 
-All keys of the example are public. The Safes' owners and the other accounts are development accounts, and the remaining
+All keys of the example are public. All accounts are development accounts, including the owners of the Safes. The other
 keys are derived from constant texts in this module. Use these keys on local chains only.
 """
 

@@ -35,7 +35,7 @@ class ProposalFolder:
 
     Attributes:
         proposals: proposals by path, in the order of the file names.
-        skipped: for each proposal file that cannot be read, the reason by path.
+        skipped: a dict from path to reason, for the proposal files that cannot be read.
     """
 
     proposals: dict[Path, Proposal]
@@ -106,10 +106,10 @@ def read_view_file(path: Path, settings: Settings) -> ChainView:
 def check_view(view: ChainView, settings: Settings) -> ChainView:
     """Compare an untrusted chain view with the contracts and the Safe in the settings.
 
-    Addresses that the settings do not contain are not compared.
+    Only the addresses that the settings contain are compared.
 
     Returns:
-        The view; if the settings name no contract, it is marked as not pinned.
+        The view. If the settings do not name a contract, the view's `is_pinned` is False.
 
     Raises:
         ProposalError: the chain, contract or Safe of the view differs from the settings.
@@ -146,7 +146,7 @@ def check_view(view: ChainView, settings: Settings) -> ChainView:
 
 
 def read_folder(folder: Path, *, without: Path | None = None) -> ProposalFolder:
-    """Read the proposals among the files of a folder, without the file `without`, which is open already.
+    """Read the proposals in a folder. The file `without` is skipped, because it is open already.
 
     Raises:
         UsageError: the folder does not exist.
@@ -174,14 +174,14 @@ def collect_signatures(
     owners: Sequence[str] | None = None,
     note: Callable[[str], object] = lambda _: None,
 ) -> list[Signature]:
-    """Read the signature files that the user named, and the signature files in the folder of the proposal.
+    """Read the signature files that the user named, and the proposal's signature files in its folder.
 
     Args:
         file: path of the proposal file, ``NAME.json``. Files ``NAME.*signature*.json`` in the same folder are also
             read.
         proposal: the proposal in `file`.
-        named: signature files that the user named. Their signatures are returned unchecked, so that an invalid
-            signature is refused when it is used, and not skipped.
+        named: signature files that the user named. Their signatures are returned unchecked. An invalid signature in
+            these files is therefore not skipped, but refused when it is used.
         owners: owners of the Safe, or None. If the owners are given, signatures of other signers in the folder are
             skipped.
         note: called with a sentence for each file or signature that is skipped.
@@ -211,7 +211,7 @@ def collect_signatures(
 
 
 def is_beside(signature: Path, file: Path) -> bool:
-    """Return whether `collect_signatures` finds a signature file by its folder and name."""
+    """Return whether `collect_signatures` reads a signature file because of its folder and name."""
     is_same_folder = signature.parent.resolve() == file.parent.resolve()
     return is_same_folder and fnmatch.fnmatchcase(signature.name, _signature_pattern(file))
 

@@ -1,8 +1,8 @@
 """Checks the images that a proposal publishes: finds and hashes each image, and compares it with the newest release.
 
-An image is read from a file that the signer gave, otherwise from the store, otherwise from sources on the network.
-Files, store and sources are not trusted. The image is hashed on the signer's machine, and must have the SHA-256 and the
-content address in the calldata.
+An image is read from a file that the signer named. Without a file, the store is searched, and then the sources on the
+network. Files, store and sources are not trusted. The image is hashed on the signer's machine, and must have the
+SHA-256 and the content address in the calldata.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ class ImageInputs:
 
     Attributes:
         open_store: returns the store; called only if an image or a manifest is needed from the store.
-        sources: sources that are asked after the store. During an offline review, only sources that the user named are
-            asked.
+        sources: sources that are searched after the store. An offline review searches only the sources that the user
+            named.
         images: files of images that the proposal publishes.
         previous: files of images that were published before, for the comparison.
         observer: receives notes and progress.
-        image_keys: the file with the public key of a product's images, by the product's name.
+        image_keys: a dict from product name to the file with the public key for the product's images.
     """
 
     open_store: Callable[[], Store]
@@ -94,11 +94,10 @@ class CheckedImage:
     Attributes:
         source: file or place from which the image was read.
         size: size of the image, in bytes.
-        since: version of the product's newest release; None if the product has none, or if the chain was not read.
-        difference: difference from the newest release; if none can be computed, a sentence with the reason.
+        since: version of the product's newest release; None without a newest release, or if the chain was not read.
+        difference: difference from the newest release, or a sentence that explains why it cannot be computed.
         description: the manifest of the release.
-        linked_for: the lowest address for which the program was linked, if it differs from the load address; None if no
-            difference was found.
+        linked_for: `LinkAddress.address` of the program; None if the load address is not known to be wrong.
         loader: the MCUboot header and signature facts that a device's loader checks; None if no loader checks the
             image.
     """
@@ -128,7 +127,7 @@ class CheckedImage:
 
 @dataclass(frozen=True)
 class UncheckedImage:
-    """An image that could not be checked, in a review that does not require the check.
+    """An image that could not be checked. The review does not require the check.
 
     Attributes:
         trouble: why the image could not be checked.
@@ -184,19 +183,19 @@ def check_images(
     """Hash every image of a proposal, and compare each with the newest release of its product.
 
     Args:
-        proposal: the proposal. A proposal that publishes no releases has no images to check.
+        proposal: the proposal. If the proposal does not publish a release, no image is checked.
         view: the state of the chain, with the newest releases; None if it is not known.
         inputs: files, store and sources. Each given file must be an image of the proposal or of a product's newest
             release.
-        is_required: whether an image that cannot be checked is an error. Otherwise, such an image is returned as an
-            `UncheckedImage`. A wrong file that the signer gave is always an error.
+        is_required: whether an image that cannot be checked is an error. If False, the function returns an
+            `UncheckedImage` for this image. A wrong file that the signer gave is always an error.
 
     Returns:
         One result for each release, in the order of the calldata.
 
     Raises:
         ProposalError: an image is not the image in the calldata.
-        VerificationError: only wrong images were found (check 4 in `blockota.model.verification`).
+        VerificationError: every image that was found is wrong (check 4 in `blockota.model.verification`).
         StoreError: an image was not given, and was not found.
         UsageError: a given file or URL cannot be used.
         ImageError: a given file is not an image.
@@ -219,7 +218,7 @@ def check_images(
 def checked_images(
     proposal: Proposal, view: ChainView, inputs: ImageInputs
 ) -> Iterator[tuple[list[OpenImage], list[OpenImage]]]:
-    """Open and hash the images of a proposal, and open the images of the newest releases that were found.
+    """Open and hash the images of a proposal. Also open each available image of a newest release.
 
     Raises:
         ProposalError, VerificationError, StoreError, UsageError, ImageError: the errors of `check_images`.
@@ -311,7 +310,7 @@ class _ImageCheck:
     def open_newest(self, newest: Release) -> OpenImage | None:
         """Find the image of a product's newest release.
 
-        Returns None if no image or only wrong images were found.
+        Returns None if a correct image was not found.
         """
         try:
             found = self._previous.get(newest.sha256) or self._find(newest, asks_network=False)
@@ -431,7 +430,7 @@ class _ImageCheck:
 
         Raises:
             UsageError: a URL in the settings is not the URL of a gateway.
-            VerificationError: only wrong images were found (check 4).
+            VerificationError: every image that was found is wrong (check 4).
             StoreError: the image was not found.
         """
         # The image is written to a file, because an image can have 1 GiB.
@@ -480,7 +479,7 @@ class _ImageCheck:
 
 @contextmanager
 def _reading(origin: str) -> Iterator[None]:
-    """Translate errors of the operating system into errors that name the image's origin."""
+    """Convert an operating system error into an error that names the image's origin."""
     try:
         yield
     except OSError as error:

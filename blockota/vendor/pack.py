@@ -1,8 +1,9 @@
 """Packs: one file with everything that an owner without a network needs to review and sign a proposal.
 
 A pack is a CARv1 (`blockota.formats.car`). The roots in the CAR's header are the proposal file and the chain view file.
-The blocks follow in this order: the proposal, the chain view, the images and the manifests that the proposal publishes,
-and the images of the newest releases, for the comparison. Equal contents give equal bytes.
+The blocks have this order: the proposal, the chain view, the images and manifests that the proposal publishes, and the
+images of the newest releases. A review compares the published images with the newest releases. Equal contents give
+equal bytes.
 
 A pack is untrusted. A pack contains no file names and no compressed data, and is not unpacked into files. A pack is
 read in these steps:
@@ -12,11 +13,11 @@ read in these steps:
 3. Proposal and chain view are read like separate files (`Proposal.from_json`, `ChainView.from_json`).
 4. The pack contains the images, and is at least as large as all images together. Without the size check, one repeated
    block could represent a large image.
-5. Each file in the pack has all its blocks, and the pack has no other blocks. The number of links is limited, and every
-   block of an image except the last has at least 1 MiB. Without the two limits, a small pack could take a long time to
-   verify.
+5. The pack contains every block of its files, and does not contain other blocks. The total number of links is limited.
+   Each block of an image except the last has at least 1 MiB. Without these two limits, a small pack could take a long
+   time to verify.
 
-The review (`blockota.vendor.review`) then reads images and manifests from the pack, which it uses as a store.
+The review (`blockota.vendor.review`) then uses the pack as a store, from which it reads images and manifests.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class PackContents:
 
 
 class Pack(ReadOnlyStore):
-    """A pack in an open file, which is also a read-only store of its images and manifests.
+    """A pack in an open file. The pack is also a read-only store of its images and manifests.
 
     Attributes:
         proposal: the proposal.
@@ -135,7 +136,7 @@ class Pack(ReadOnlyStore):
         return UsageError(f"nothing can be stored in {self.name}", why="a pack is read-only")
 
     def _check_contents(self) -> None:
-        """Perform steps 4 and 5 of the module docstring."""
+        """Check the pack's contents (steps 4 and 5 of the module docstring)."""
         releases = self.proposal.releases
         names = {product_name(release["product"]) for release in releases}
         newest = [one for one in self.view.newest if one.product in names and self.has(one.cid)]
@@ -202,7 +203,10 @@ def open_pack(path: Path, *, on_progress: Callable[[int], object] = lambda _: No
 
 
 def read_packs_beside(path: Path) -> dict[str, Proposal]:
-    """Return the proposals of the other packs in the folder of a pack, by file name. Their images are not read."""
+    """Return the proposals of the other packs in the folder of a pack, by file name.
+
+    The images in these packs are not read.
+    """
     found = {}
     for other in sorted(path.parent.glob("*.pack")):
         if other.name != path.name and is_pack(other):
@@ -217,8 +221,8 @@ def read_packs_beside(path: Path) -> dict[str, Proposal]:
 def write_pack(proposal: Proposal, view: ChainView, inputs: ImageInputs, *, into: BinaryIO) -> PackContents:
     """Write a pack.
 
-    The proposal's images are found and hashed, and then copied into the pack with the manifests. Manifests and the
-    images of newest releases are optional for signing, and are left out if they are not found.
+    The proposal's images are found and hashed, and then copied into the pack with the manifests. An owner can sign
+    without manifests and without images of newest releases. If they are not found, the pack omits them.
 
     Args:
         proposal: the proposal.

@@ -59,7 +59,7 @@ def propose(contract: OwnedContract, call: bytes, *, reason: Reason, target: str
 
 
 def propose_call(contract: OwnedContract, function: str, *arguments: Any, reason: Reason) -> Proposal:
-    """Make a proposal by which the Safe that owns a contract calls one of its functions. The call is simulated.
+    """Make a proposal: the Safe that owns a contract calls a function of the contract. The call is simulated.
 
     Raises:
         ContractRefusalError: the contract would refuse the call.
@@ -70,7 +70,7 @@ def propose_call(contract: OwnedContract, function: str, *arguments: Any, reason
 def propose_to_itself(contract: OwnedContract, make: Callable[[SafeState], bytes], *, reason: Reason) -> Proposal:
     """Make a proposal by which the Safe changes its own owners or threshold.
 
-    `make` receives the Safe's current state and returns the calldata, such as the result of `add_call`.
+    `make` receives the Safe's current state, and returns the calldata, for example the result of `add_call`.
 
     Raises:
         RefusedError: `make` refuses the change, or a proposal with a lower nonce also changes the owners.
@@ -97,8 +97,8 @@ def propose_to_itself(contract: OwnedContract, make: Callable[[SafeState], bytes
 def propose_rejection(contract: OwnedContract, *, reason: Reason, rejected: Proposal | None = None) -> Proposal:
     """Make a proposal of an empty transaction, which rejects another proposal.
 
-    The execution of the empty transaction prevents every other transaction with the same nonce. The empty transaction
-    has the nonce of `rejected`, or the nonce in `reason` if `rejected` is None.
+    After the execution of the empty transaction, other transactions with the same nonce cannot be executed. The empty
+    transaction has the nonce of `rejected`, or the nonce in `reason` if `rejected` is None.
 
     Raises:
         ProposalError: the nonce is used already, or the rejected proposal is for another chain or Safe.
@@ -216,7 +216,7 @@ def _proposal(contract: OwnedContract, safe: SafeState, *, reason: Reason, to: s
 
 
 def _waiting(contract: OwnedContract, safe: SafeState, reason: Reason) -> dict[str, Proposal]:
-    """Return the queued proposals of the Safe that can still be executed."""
+    """Return the Safe's queued proposals whose nonce is unused and which have not expired."""
     place = (contract.chain.chain_id, safe.address)
     own = {name: one for name, one in reason.queued.items() if (one.chain_id, one.safe) == place}
     return {name: one for name, one in own.items() if one.nonce >= safe.nonce and one.expires > reason.now}

@@ -23,8 +23,8 @@ class Floor:
 
     Attributes:
         version: the floor, which is the lowest version that may be installed.
-        excluded: releases that may be installed today, and that the floor excludes permanently; newest first.
-        allowed: releases that may still be installed under the floor; newest first.
+        excluded: releases that may be installed now, but not under the new floor; newest first.
+        allowed: releases that may also be installed under the new floor; newest first.
     """
 
     product: str
@@ -123,7 +123,8 @@ def propose_floor(contract: BlockOTAContract, floor: Floor, *, reason: Reason, a
     """Propose to raise the floor of a product permanently. `above_newest` allows a floor above every release.
 
     Raises:
-        RefusedError: no release could be installed any more, or the contract would refuse the call.
+        RefusedError: the floor would exclude all releases and `above_newest` is false, or the contract would refuse the
+            call.
     """
     proposal = propose(contract, floor_call(floor.product, floor.version), reason=reason)
     if not floor.allowed and not above_newest:

@@ -16,7 +16,7 @@ from blockota.vendor.files import ProposalFolder, collect_signatures, read_folde
 
 
 class ProposalState(StrEnum):
-    """The state of a proposal in a folder. Proposals are listed in the order in which the states are defined."""
+    """The state of a proposal in a folder. A list of proposals is sorted in the order of these states."""
 
     NEXT = "next"
     LATER = "waits for those before it"
@@ -32,11 +32,11 @@ class ListedProposal:
     """A proposal in the list of its folder.
 
     Attributes:
-        signers: owners with a valid signature file beside the proposal. A file without a signature of the proposal's
-            text message is not counted.
+        signers: owners with a valid signature file beside the proposal. A file does not count if it lacks the signature
+            of the proposal's text message.
         threshold: number of owners that must sign.
         next_nonce: next nonce of the Safe.
-        competes_with: names of the proposal files with another transaction at the same nonce.
+        competes_with: names of proposal files that contain another transaction with the same nonce.
     """
 
     file: Path
@@ -70,10 +70,10 @@ class QueuePlace:
 
     Attributes:
         before: file names of the pending proposals with lower nonces, by nonce.
-        rivals: file names of the proposals with another transaction at the same nonce.
+        rivals: file names of proposals that contain another transaction with the same nonce.
         equal: file names of the proposals in `before` that make the same call; empty for a rejection.
-        newer: file names of the other proposals in `before` that publish the same or a newer version of one of the
-            proposal's products.
+        newer: file names of proposals in `before`, without those in `equal`. They publish the same or a newer version
+            of one of the proposal's products.
     """
 
     before: Mapping[int, str]
@@ -178,7 +178,7 @@ def check_next(proposal: Proposal, view: ChainView) -> None:
 def read_queue(folder: Path, *, without: Path | None = None) -> dict[str, Proposal]:
     """Return the readable proposals of a folder by file name; none if the folder does not exist.
 
-    The file `without` is left out: it is the proposal whose place is wanted, and was decoded already.
+    The file `without` is skipped, because its proposal was decoded already.
     """
     try:
         found = read_folder(folder, without=without).proposals
@@ -212,13 +212,13 @@ def find_place(proposal: Proposal, queue: Mapping[str, Proposal], *, nonce: int,
 
 
 def with_queue(view: ChainView, proposal: Proposal, queue: Mapping[str, Proposal], *, now: int) -> ChainView:
-    """Return a chain view to which a proposal's place in a queue is added."""
+    """Return a copy of a chain view, with the place of a proposal in a queue."""
     place = find_place(proposal, queue, nonce=view.safe.nonce, now=now)
     return replace(view, queued=place.before, rivals=place.rivals)
 
 
 def _hides(first: Proposal, proposal: Proposal) -> bool:
-    """Whether the contract refuses `proposal` after `first`, because `first` publishes the same or a newer version."""
+    """Whether `first` publishes the same or a newer version, so that the contract would then refuse `proposal`."""
     if first.to != proposal.to:
         return False
     published = {one["product"]: one["version"] for one in _releases(first)}  # in rising order within a call

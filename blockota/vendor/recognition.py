@@ -46,7 +46,7 @@ class ReadOut:
     """The bytes of an opened file.
 
     Attributes:
-        given: the file's size and format, and its address unless the file is raw.
+        given: the file's size and format. For a format with addresses, also the address of the image.
         file: the bytes of the file.
     """
 
@@ -56,8 +56,8 @@ class ReadOut:
     def find(self, releases: Iterable[Release], regions: Mapping[str, Region]) -> list[Located]:
         """Find the releases in the file. `regions` contains the regions of the products.
 
-        A raw file has no address. A raw file is assumed to begin at a release, at the start of the product's region, or
-        at the start of the flash.
+        A raw file does not contain an address. The function assumes that it begins at a release, at the start of the
+        product's region, or at the start of the flash.
         """
         given = self.given
 

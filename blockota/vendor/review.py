@@ -3,16 +3,15 @@
 An owner's machine takes these steps before a signature:
 
 1. The proposal's intent equals its decoded calldata (`Proposal.from_json`).
-2. Chain and Safe of the proposal equal those of the chain view, and the proposal can still be executed
-   (`check_pending`).
+2. The proposal is for the chain and the Safe of the chain view, and can still be executed (`check_pending`).
 3. Each image is found and hashed, and has the SHA-256, size and content address in the calldata (`check_images`).
 4. The owner sees the decoded calldata, the changes since the newest release, and the hashes to compare with a wallet
    (`blockota.vendor.screen`).
 5. The owner types the word of each red flag (`Review.red_flags`), and confirms the signature.
 
 `review_to_sign` runs steps 2 and 3, for a person and for a script. The command line also runs step 2 before it opens
-the key, so that no password is asked for a proposal that cannot be executed. It opens the key before step 3, so that a
-wrong password is reported before the images are read.
+the key: it does not request a password for a proposal that cannot be executed. The command line opens the key before
+step 3: it reports a wrong password before it reads the images.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ class Review:
     def _called(self) -> str | None:
         """Name of the called contract.
 
-        Without a view, a function that exists in several contracts is assigned to the first of these contracts.
+        Without a view, this is the first contract that has the called function.
         """
         if self.proposal.call is None:
             return None
@@ -140,7 +139,7 @@ def review_to_sign(
         view: the state of the chain, with the place of the proposal in its queue (`with_queue`).
         inputs: where the images are.
         now: the current time, in Unix seconds.
-        read_executed: as for `check_pending`.
+        read_executed: the argument `read_executed` of `check_pending`.
 
     Raises:
         ProposalError: the proposal is for another chain or Safe, can no longer be executed, or an image is not the
@@ -152,7 +151,7 @@ def review_to_sign(
 
 
 def review_proposal(proposal: Proposal, view: ChainView | None, inputs: ImageInputs, *, is_required: bool) -> Review:
-    """Check chain, Safe and images of a proposal, which may have been executed.
+    """Check chain, Safe and images of a proposal. The proposal may have been executed already.
 
     A `view` of None means that the state of the chain is not known. With `is_required`, an image that cannot be checked
     is an error.

@@ -118,7 +118,7 @@ def _labelled(intent: dict[str, str]) -> Rows:
 def _terms(proposal: Proposal, view: ChainView | None, *, now: int) -> Rows:
     """Return reason, proposer, expiry and nonce.
 
-    Safe transaction fields that BlockOTA itself never sets are included if the proposal sets them.
+    If the proposal sets Safe transaction fields that BlockOTA itself never sets, the result includes these fields.
     """
     rows: Rows = {}
     if proposal.operation:

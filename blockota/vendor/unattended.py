@@ -5,7 +5,7 @@ The rules of an unattended signature:
 1. Before anything is stored, the key is opened, and the paths of both output files are checked.
 2. The proposal is reviewed in the same way as for an owner who signs: each image is hashed again.
 3. A proposal with a red flag is not signed, because only a person can judge the flag.
-4. The proposal file and the signature file are both written, or neither is.
+4. Either both files are written (the proposal and the signature), or none.
 """
 
 from __future__ import annotations

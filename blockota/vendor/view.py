@@ -25,8 +25,8 @@ class Desk:
 
     Attributes:
         safe: address of the Safe; if empty, the owner of `contract` is used.
-        contract: the Safe's contract BlockOTA, if it owns one.
-        replication: the replication contract of `contract`, if there is one.
+        contract: the contract BlockOTA of the Safe; None if the Safe does not own a BlockOTA.
+        replication: the contract FirmwareReplication for `contract`; None without a replication contract.
         registries: addresses of the further contracts of the Safe, by their names.
     """
 
@@ -51,7 +51,7 @@ def read_view(desk: Desk, calls: Iterable[KnownCall] = (), *, confirmations: int
     Args:
         desk: the Safe and its contracts.
         calls: the calls under review. The view contains the agreements and records that the calls concern.
-        confirmations: the number of blocks that must follow an agreement. If fewer blocks follow an agreement, the
+        confirmations: the number of blocks that must follow the block of an agreement. If fewer blocks follow, the
             agreement is marked `shallow`.
 
     Raises:
@@ -99,7 +99,7 @@ def read_view(desk: Desk, calls: Iterable[KnownCall] = (), *, confirmations: int
 def _with_answers(view: ChainView, calls: Sequence[KnownCall], chain: Chain) -> ChainView:
     """Add the records that red flags of calls to registries need.
 
-    A record whose address or number depends on another record is read in a later round.
+    If the address or number of a record depends on another record, the record is read in a later round.
     """
     while questions := list(dict.fromkeys(one for call in calls for one in open_questions(call, view))):
         asked = [(one.address, one.calldata) for one in questions]
