@@ -6,10 +6,10 @@
 an outcome     the device's answer, or *no answer* after the deadline; it is put into the outbox as a reading
 =============  ==============================================================================================
 
-A command is therefore sent at most once. If the gateway is killed after it has recorded ``sent`` and before it sends
-the command, the device does not receive the command, and the outcome is *no answer*. If a request has the id of an
-earlier command, the answer is the state of the earlier command, whose deadline does not change. If the sender, the name
-or the arguments differ from the earlier command, the request is refused.
+A command is therefore sent at most once. If the gateway is killed after recording ``sent`` but before sending, the
+command is lost. The outcome of a lost command is *no answer*. If a request has the id of an earlier command, the answer
+is the state of the earlier command. The deadline of the earlier command does not change. If the sender, the name or the
+arguments differ from the earlier command, the request is refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Set up a gateway in the folder of a settings file: create its keys, and add its tables to the file.
+"""Set up a gateway: create its keys, and add its tables to a settings file.
 
 Nothing is overwritten.
 """

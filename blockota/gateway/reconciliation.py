@@ -2,9 +2,8 @@
 
 The reconciliation runs before the gateway serves devices. Without the reconciliation, a gateway whose state was lost,
 or restored from an older copy, would log some statements a second time. If a log has two entries about the installation
-of one release on one device, UpdateLedger suspends the log. Facts that are in the log but not in the state are
-therefore added to the
-state: the last running image of each device, the installations, and the events.
+of one release on one device, UpdateLedger suspends the log. The reconciliation adds the facts to the state that only
+the log contains: the last running image of each device, the installations, and the events.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ commands   reports the outcome *no answer* for commands whose deadlines have pas
 waiters    wait for new blocks, one thread for each chain
 =========  ======================================================================================
 
-Each thread is a loop that continues after every error. Because the process may be killed at any instant, data that must
-not be lost are written to the state or the log before they are used.
+Each thread is a loop that continues after every error. The process may be killed at any instant. Data that must not be
+lost are therefore written to the state or the log before their use.
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ class GatewayState:
         return LoggedEvent(*rows[0]) if rows else None
 
     def is_forgotten(self, device: int, counter: int) -> bool:
-        """Whether an event is older than the stored events, so that a repetition would not be recognised."""
+        """Whether an event is older than all stored events, so that its repetition could not be recognised."""
         count, least = self._reader.execute("SELECT count(*), min(counter) FROM events WHERE device = ?", (device,))[0]
         return bool(count >= _KEPT_EVENTS and counter < least)
 
@@ -333,7 +333,7 @@ class GatewayState:
             database.execute("INSERT INTO retries (device, slot) VALUES (?, ?)", (device, slot))
 
     def retries(self) -> list[tuple[int, int, str]]:
-        """Return the requests for new tries, each as the number of the request, the device and the slot."""
+        """Return the operators' requests for new tries, as triples (number of the request, device, slot)."""
         return self._reader.execute("SELECT number, device, slot FROM retries ORDER BY number")
 
     async def _write_waiting(self) -> None:

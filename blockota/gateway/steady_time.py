@@ -2,10 +2,10 @@
 
 The gateway's time follows the machine's clock, but does not follow a jump of the clock immediately. If the gateway's
 time jumped by a day, the transfers, trials and orders of all devices would end at the same instant. The log entries
-about these ends could not be withdrawn. The gateway's time therefore advances only by the seconds between two normal
-readings of the clock. A difference of more than `LARGEST_STEP` seconds between two readings, or a step back, is
-recorded as a jump. The gateway's time is set to the clock's value when the time of a confirmed block agrees with the
-clock, or when the clock has run normally for `TRIAL` seconds.
+about these ends could not be withdrawn. The gateway's time therefore advances only if two readings of the clock differ
+by at most `LARGEST_STEP` seconds. A larger difference, or a step back, is a jump. After a jump, the gateway's time is
+set to the clock's value in two cases: the time of a confirmed block agrees with the clock, or the clock has run for
+`TRIAL` seconds without another jump.
 
 When the gateway's time is set forward, the timeouts of all deliveries are extended by the same number of seconds. A
 timeout therefore does not count time in which the gateway did not observe the devices. The same rule applies after a

@@ -1,4 +1,4 @@
-"""Set up a service of an identity in the folder of a settings file: create its keys, and add its tables to the file.
+"""Set up a service: create the keys of its identity, and add its tables to a settings file.
 
 Nothing is overwritten.
 """
@@ -202,7 +202,8 @@ def found_receiver(
         now: the time from which the certificate is valid.
 
     Returns:
-        The files of the service, and the authority's certificate for the senders; None if no certificate was created.
+        The files of the service, and the authority's certificate, which the senders need. The certificate is None if
+        none was created.
 
     Raises:
         UsageError: the file already has such a service or a log, a key exists, or the origin or a key cannot be used.

@@ -130,7 +130,7 @@ class RequestReceiver:
         keep: executes accepted requests.
 
     Attributes:
-        counts: the number of refused requests by fault; the number of accepted requests has the key None.
+        counts: the number of requests by fault; the key None counts the accepted requests.
     """
 
     def __init__(self, receiver: Receiver, parts: ReceiverParts, *, keep: Keep) -> None:

@@ -6,9 +6,10 @@ refuses all requests. `IdentityReader.reading` raises an error if the node does 
 memory.
 
 Records are read from unconfirmed blocks, so that a ban takes effect immediately. If a reorganisation removes a record,
-the next reading shows the change. A node that lags behind the newest known block is refused, because the node might
-not have a recent ban. Behind a load balancer, one of several nodes can lag. `blockota.chain.follow` detects such a node
-by the hashes of confirmed blocks. This module reads only the newest block, and compares its number and time instead.
+the next reading shows the change. A node that lags behind the newest known block is refused, because the node might not
+have a recent ban. Behind a load balancer, one of several nodes can lag. `blockota.chain.follow` detects a lagging node
+by the hashes of confirmed blocks. The reader of this module reads only the newest block, and therefore compares block
+numbers and times.
 
 If the node accepts a query but never answers, `reading` fails after `TIMEOUT` seconds.
 """

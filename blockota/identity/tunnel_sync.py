@@ -1,10 +1,10 @@
 """Keep the tunnels of this host in agreement with the registry of identities.
 
 At the start, all peers that a killed process left are removed from the interface. After each event of the registry, all
-records are read at the event's block, and the changed peers are replaced. A change does not use the command ``wg
-syncconf``, which would remove the addresses of all peers for a moment. Packets of unchanged peers would be lost in this
-moment. A peer is removed as soon as the event of its ban is read, before the records are read. The records are read
-from unconfirmed blocks. If a reorganisation removes a ban, the peer returns with the next reading.
+records are read at the event's block, and the changed peers are replaced. A change does not use the command
+``syncconf`` of wg(8), which would remove the addresses of all peers for a moment. Packets of unchanged peers would be
+lost in this moment. A peer is removed as soon as the event of its ban is read, before the records are read. The records
+are read from unconfirmed blocks. If a reorganisation removes a ban, the peer returns with the next reading.
 
 If the chain is out of reach, the last peers stay for `TunnelSettings.max_age` seconds, so that a short outage of the
 chain does not interrupt the tunnels. After this time, all peers are removed, because a ban could have been missed. The

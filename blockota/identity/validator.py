@@ -50,7 +50,7 @@ class Validator:
 
     Args:
         stores: the stores and outboxes.
-        cloud: UUID of the cloud; None if no cloud is configured, and readings are stored only in memory.
+        cloud: UUID of the cloud; None without a cloud. Readings are then stored only in memory.
         rules: the rules.
         lines: the line log, to which a line about each command is written.
         clock: returns Unix time.
@@ -102,7 +102,7 @@ class Validator:
 
 
 class GatewayRoute:
-    """The connection to a gateway, which is used only if the gateway is enrolled and not banned.
+    """The connection to a gateway. No command is sent to a gateway that is banned or not enrolled.
 
     Args:
         gateway: UUID of the gateway.

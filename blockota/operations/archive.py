@@ -1,6 +1,6 @@
 """The archive of the operations room, in one SQLite file.
 
-The archive stores the verified entries of the logs that the room follows, the events of all chains, and the sessions
+The archive stores the verified entries of the followed logs, and the events of all chains. It also stores the sessions
 and dismissals of signed-in persons. The pages read it. If the file is lost, the room reads the entries and events
 again. The sessions and dismissals are then lost.
 
@@ -183,7 +183,7 @@ class RoomArchive:
 
     @property
     def trouble(self) -> str:
-        """Why the archive cannot be written; empty if its path still leads to the file that the room opened.
+        """Why the archive cannot be written: its file was deleted or replaced. Empty if the file is still in place.
 
         SQLite continues to write to a deleted file, but its changes are lost when the room stops.
         """
@@ -258,7 +258,7 @@ class RoomArchive:
 
         Args:
             happenings: the events in the order of the chain. The archive may already contain later events of the chain,
-                because several readers read the contracts of one chain.
+                because another reader of the same chain may be ahead.
             announce: called with the events that are new in the archive, within the transaction.
         """
         rows = (

@@ -38,7 +38,7 @@ class CloudSettings:
         folder: the folder of the cloud's state.
         port: where the cloud receives requests.
         database: URL of the database, or where to read the URL: ``env:NAME`` or ``file:PATH``.
-        database_folder: the folder to which the path of a database file is relative.
+        database_folder: the folder against which the relative path of a database file is resolved.
         key: URI of the account that anchors the cloud's log; None if the log is not anchored.
         listen: host and port of ``/health``, ``/metrics`` and the log; None if the cloud does not serve these pages.
         anchor_seconds: seconds between two anchors.

@@ -1,4 +1,4 @@
-"""Set up an operations room in the folder of a settings file: create its keys, and add its tables to the file.
+"""Set up an operations room: create its keys, and add its tables to a settings file.
 
 Nothing is overwritten.
 """

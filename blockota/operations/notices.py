@@ -7,9 +7,9 @@ chain or the log::
      "event": "ReleasePublished", "subject": "product acme-thermo2"}
     {"kind": "warning", "log": "21b678da-…", "entry": 17, "time": 1795000000, "device": 256}
 
-The room writes a notice into the archive together with its event or entry, and deletes the notice after the broker has
-acknowledged it. Each notice is therefore sent at least once (QoS 1), even if the room or the broker stops in the
-meantime. The room sends no notice about an event or entry that is older than one day when the room reads it.
+The room writes a notice into the archive together with its event or entry. After the broker has acknowledged a notice,
+the room deletes the notice. Each notice is therefore sent at least once (QoS 1), even if the room or the broker stops
+in the meantime. If an event or an entry is older than one day when the room reads it, the room sends no notice.
 """
 
 from __future__ import annotations

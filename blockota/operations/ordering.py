@@ -82,7 +82,8 @@ def check_order(
     Raises:
         RefusedError: the account may not order, the group is not defined or may not get the product, or the producer is
             not admitted or is suspended.
-        VerificationError: the release is not confirmed or active, is below the floor, or the contract is paused.
+        VerificationError: the release is not confirmed, not active, or below the product's minimum version; or the
+            contract is paused.
         ChainError: a node is out of reach.
     """
     # (1) The operator, the group, and whether the group may get the product.

@@ -179,7 +179,7 @@ class Room:
 
     @property
     def troubles(self) -> dict[str, str]:
-        """Why a chain cannot be read or the archive cannot be written, by the name of the chain or archive."""
+        """Why a chain cannot be read, or the archive cannot be written. The key is the name of the chain or archive."""
         why = self.archive.trouble
         return {**self.state.troubles, **({"archive": why} if why else {})}
 

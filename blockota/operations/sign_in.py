@@ -134,8 +134,8 @@ class SignIns:
         """Verify a signed text. `give_ticket` then marks the text as used.
 
         Raises:
-            AccessRefusedError: this room did not write the text since its last start, the text is too old, or the
-                account in the text did not sign the text.
+            AccessRefusedError: this room did not write the text, or wrote it before its last restart; the text is too
+                old; or another account signed it.
         """
         # (1) This room wrote the text: the second half of the nonce is a MAC over the rest of the text.
         is_open = abs(now - text.issued_at) < NONCE_TIME and text.has_nonce

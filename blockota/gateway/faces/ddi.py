@@ -221,8 +221,8 @@ class DdiFace:
         """Return the number of the device that sent a request.
 
         Raises:
-            HTTPException: the gateway has not read its devices yet, or the id or the token is wrong. The answer does
-                not reveal which of the two is wrong.
+            HTTPException: the gateway has not read its devices yet, or the id or the token is wrong. If the id or the
+                token is wrong, the answer does not reveal which.
         """
         name = request.path_params["id"]
         kind, _, token = request.headers.get("authorization", "").partition(" ")

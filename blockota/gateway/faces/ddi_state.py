@@ -1,8 +1,8 @@
 """The DDI face's data on disk: the actions that devices began and ended, and which devices report their image.
 
-The images that devices run are in the core's state. Without the file, a restarted gateway could not cancel an action
-that a device began before the restart, and would not recognise a repeated message. A commit does not wait for the disk:
-no data are lost by SIGKILL, but the data of the last seconds may be lost by a power failure.
+The images that devices run are in the core's state. Without the file, a restarted gateway would not recognise repeated
+messages, and could not cancel actions from before the restart. A commit does not wait for the disk. SIGKILL loses no
+data, but a power failure can lose the data of the last seconds.
 """
 
 from __future__ import annotations

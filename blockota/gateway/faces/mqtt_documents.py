@@ -12,8 +12,8 @@ The fields of a document::
     jws                                 compact JWS, ES256: the gateway's signature of all fields above, and of the
                                         fields thing, job and gateway
 
-A device that does not verify the signature must trust that the broker announces the right image. Such a device can
-still verify the image itself by comparing the image's SHA-256 with the record on the chain.
+A device that does not verify the signature must trust that the broker announces the right image. The device can still
+verify the image by comparing the image's SHA-256 with the record on the chain.
 """
 
 from __future__ import annotations

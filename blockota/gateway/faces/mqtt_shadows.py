@@ -1,12 +1,12 @@
 """The requests of MQTT devices about their configuration and their state, as the AWS Device Shadow defines them.
 
 ``state.reported`` of a device has four parts. ``firmware`` and ``configuration`` are objects with one field for each
-product, and the value of each field has the members ``sha256``, ``version``, ``confirmed`` and ``receipt``.
-``hardware`` and ``uniqueId`` are texts. A device that refuses a configuration reports the configuration's hash as
-``refused``, with a ``reason``. The gateway stores all other fields without reading them.
+product. The value of a field has the members ``sha256``, ``version``, ``confirmed`` and ``receipt``. ``hardware`` and
+``uniqueId`` are texts. A device that refuses a configuration reports the configuration's hash as ``refused``, with a
+``reason``. The gateway stores all other fields without reading them.
 
-Only the gateway writes ``state.desired``. Its field ``configuration`` contains the document of each configuration that
-the device must have. Its field ``nonce`` contains the nonce for the device's next signed statement.
+Only the gateway writes ``state.desired``. The field ``configuration`` contains the documents of the configurations that
+the device must have. The field ``nonce`` contains the nonce for the device's next signed statement.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The MQTT face's data on disk: executions of jobs, shadows, and the number of published log entries.
 
 The images that devices run are in the core's state. If data of this file are lost, devices repeat their reports, and
-the gateway publishes log entries a second time. A commit therefore does not wait for the disk. No data are lost by
-SIGKILL, but the data of the last seconds may be lost by a power failure.
+the gateway publishes log entries a second time. A commit therefore does not wait for the disk. SIGKILL loses no data,
+but a power failure can lose the data of the last seconds.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class ThingStore:
         return self._executions[thing].get(product)
 
     def execution_of(self, thing: int, job: int) -> tuple[str, JobExecution] | None:
-        """Return the product and the execution of a job; None if the job is not the device's last job for a product."""
+        """Return the product and the execution of a job; None if the job is not the last job of any product."""
         return next(((product, one) for product, one in self._executions[thing].items() if one.job == job), None)
 
     def put_execution(self, product: str, execution: JobExecution) -> None:

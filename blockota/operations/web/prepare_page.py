@@ -186,7 +186,7 @@ def _record(request: Request, visitor: Visitor, what: str, details: str) -> None
 
 
 def _wanted(form: Mapping[str, list[str]], product: str, version: str) -> WantedOrder:
-    """Return the order of a release for the group and in the time window of a form."""
+    """Return the order of a release, with the group and the time window in a form."""
     return WantedOrder(
         product=product,
         version=version_of(version),

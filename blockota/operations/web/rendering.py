@@ -1,7 +1,7 @@
 """Render the templates.
 
-Every value that a template shows is escaped twice: by Jinja2 for HTML, and by `plain` for characters that change the
-direction of text, look blank, or control a terminal.
+Jinja2 escapes every shown value for HTML. `plain` also escapes the characters that change the direction of text, look
+blank, or control a terminal.
 """
 
 from __future__ import annotations

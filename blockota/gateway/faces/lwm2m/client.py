@@ -50,8 +50,8 @@ class ServerContext(Context):
         """Choose the first message id so that a restarted gateway does not repeat the ids from before the restart.
 
         If a device has received a message id in the last 247 seconds, it sends the old answer again (RFC 7252, sections
-        4.2 and 4.8.2). The random first id of aiocoap may be one of the ids from before the restart. This method
-        derives the first id from the time, so that the ids rise faster than messages are sent.
+        4.2 and 4.8.2). The random first id of aiocoap may repeat an id from before the restart. The first id is
+        therefore derived from the time, and rises faster than messages are sent.
 
         Args:
             now: Unix time in seconds.

@@ -1,8 +1,8 @@
 """The dialogue with one registered device.
 
 The session reads the device's resources, and updates the device's firmware object. The session stores no state of a
-delivery. After a restart of the gateway, the state of the device and the state of the delivery in the core determine
-the next step (`next_action`). A session ends when the device registers again or deregisters.
+delivery. After a restart of the gateway, the device's state and the delivery's state in the core determine the next
+step (`next_action`). A session ends when the device registers again or deregisters.
 """
 
 from __future__ import annotations

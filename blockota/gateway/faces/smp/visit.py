@@ -311,8 +311,8 @@ class SmpVisit:
     async def _report(self, slots: BoardSlots, statement: bytes | None = None) -> None:
         """Report the running image; `statement` is a signed event about this image.
 
-        If the image is unknown or its pages failed the check, the first 32 bytes of the board's digest are reported
-        instead of the image's SHA-256. These bytes are not the SHA-256 of any file.
+        If the image is unknown or its pages failed the check, the first 32 bytes of the board's digest are reported as
+        the image. The core then recognises no release, because no file has these bytes as its SHA-256.
         """
         active = slots.active
         known = None if self.notes.wrong_pages else await self._file_of(active.digest)
