@@ -1,6 +1,6 @@
 """Measure the receiver of signed requests, and a whole validator: ``python -m benchmarks.access [--quick] [--json]``.
 
-The receiver's checks are measured without a network; the sender's record is in memory, and the names of received
+The script measures the receiver's checks without a network. The sender's record is in memory; the names of received
 requests are on disk. The validator is a process that serves HTTPS and reads the registry from anvil. It stores each
 request in its outbox, because its cloud service is unreachable. The validator's clients run in another process on the
 same machine.

@@ -1,8 +1,8 @@
 """A simulated board as a separate process, and the third-party flashers that are compared with BlockOTA's flasher.
 
 If the system allows it, the board's process runs with real-time priority, so that other processes do not slow the
-simulated board. The flashers run at normal priority. Every flasher uses the same simulated board, and is started as a
-new process for each board.
+simulated board. The flashers run at normal priority. Every flasher uses the same simulated board. Each run of a flasher
+is a new process.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ main()
 
 @dataclass(frozen=True)
 class ServedBoard:
-    """A board in its boot ROM at a ``socket://`` URL or pseudo-terminal; `file` contains the flash contents."""
+    """A board in its boot ROM, at a ``socket://`` URL or on a pseudo-terminal; `file` contains the board's flash."""
 
     url: str
     file: Path

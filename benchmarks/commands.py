@@ -1,8 +1,8 @@
 """Measure the gas and the time of commands: ``python -m benchmarks.commands [--quick] [--json]``.
 
-A time is the median duration of several whole processes on this machine. A throughput is given relative to the
-throughput of another operation in the same run. ``--quick`` leaves out the make targets. The exit status is 1 if a
-figure misses its limit.
+A time is the median duration of several whole processes on this machine. A throughput is relative to the throughput of
+another operation that the same run measures. ``--quick`` leaves out the make targets. The exit status is 1 if a figure
+misses its limit.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def make_test() -> Iterator[Figure]:
 
 
 def gas_figures() -> Iterator[Figure]:
-    """Yield the gas of publishing an image of at most 1 MiB: by an account, at release 1,000, and through a Safe."""
+    """Yield the gas of publishing an image of at most 1 MiB; the cases are an account, release 1,000, and a Safe."""
     with local_chain() as chain:
         contract = publish(chain, PRODUCT, [release(1)])
 
@@ -117,7 +117,7 @@ def content_address(path: Path) -> str:
 
 
 def process_figures(*, runs: int = RUNS) -> Iterator[Figure]:
-    """Yield the durations of whole processes: help, a chain read, and flashing an image that the board already has."""
+    """Yield the durations of three commands: the help, a chain read, and a flash run that changes nothing."""
     yield Figure("blockota --help", seconds([*COMMAND, "--help"], runs=runs), "s", 0.2)
     with tempfile.TemporaryDirectory() as folder:
         here, port = Path(folder), ("--port", str(free_port()))
@@ -141,7 +141,7 @@ def publish_image(folder: Path) -> None:
 
 
 def flash_figure(folder: Path, *, runs: int) -> Figure:
-    """Measure `blockota flash` on a simulated board without delays that already has the newest release."""
+    """Measure `blockota flash` on a simulated board that has no delays and already contains the newest release."""
     with board(BLUEPILL.read_bytes().ljust(FLASH_SIZE, b"\xff"), is_timed=False) as one:
         command = [*COMMAND, "flash", "--product", PRODUCT.name, "--port", one.url]
         return Figure(

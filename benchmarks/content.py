@@ -1,8 +1,8 @@
 """Measure storing and fetching images: ``python -m benchmarks.content [--json]``.
 
-Most figures are the ratio of the durations of two programs for the same task. The programs run in turns on this
-machine; the figure is the median of several turns after a warm-up. The exit status is 1 if a figure misses its limit,
-or if a program that the comparison needs is missing.
+Most figures are the ratio of the durations of two programs for the same task. The two programs run alternately on this
+machine. The figure is the median of several turns; a first turn warms up. The exit status is 1 if a figure misses its
+limit, or if a program that the comparison needs is missing.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def figures() -> Iterator[Figure]:
 
 
 def local_store() -> Iterator[Figure]:
-    """Yield the throughput of the local store relative to SHA-256, which every store must compute."""
+    """Yield the throughput of the local store, in percent of the throughput of SHA-256 alone."""
     theirs = (
         "Theirs: `hashlib.file_digest` of the same file. Both read files in the page cache; the store is on the disk "
         "of this clone."
@@ -241,7 +241,7 @@ def memory() -> Iterator[Figure]:
 
 
 def _in_a_new_interpreter(words: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a Python program as users do, not in a process that has imported the libraries before."""
+    """Run a Python program in a new process, which has to import the libraries first."""
     variables = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run([sys.executable, *words], env=variables, capture_output=True, text=True, check=False)
 

@@ -2,7 +2,7 @@
 
 The times are those of a simulated STM32F103 at 24 MHz with 1.3 cycles for each instruction. Each command of the secure
 element takes its longest time (``limits.toml``). I2C transfers take no simulated time. The gateway checks randomly
-drawn sectors. The probability that these checks find a spoiled page is computed, and is also measured.
+drawn sectors. The script computes the probability that these checks find a spoiled page, and also measures it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def boots(image: bytes) -> Iterator[Figure]:
 
 
 def drawn_checks() -> Iterator[Figure]:
-    """Yield the percentage of cases in which the checks find a spoiled page, computed and measured."""
+    """Yield two percentages of cases in which the checks find a spoiled page: the computed one and the measured one."""
     computed = 1 - (1 - ASKED / PAGES) ** CHECKS
     found = sum(any(0 in draw_pages(PAGES * PAGE) for _ in range(CHECKS)) for _ in range(DRAWN))
     name = f"one spoiled page of {PAGES} is found by {CHECKS} checks of {ASKED} pages"
@@ -75,7 +75,7 @@ def drawn_checks() -> Iterator[Figure]:
 
 
 def checks_on_boards(image: bytes, folder: Path) -> Iterator[Figure]:
-    """Spoil a page of each running board, and yield the largest number of checks until the page was found."""
+    """Spoil a page of each running board; yield how many checks at most were needed to find the page."""
     draw = random.Random(3)  # noqa: S311 - a draw that can be repeated
     content = image.ljust(-(-len(image) // PAGE) * PAGE, b"\xff")
     pages, needed = range(len(content) // PAGE), []

@@ -5,8 +5,8 @@ clauses, and each clause must match one rule of `fault_sentences`. A clause that
 each new sentence of the flasher needs a new rule in `fault_sentences`. A rule compares the clause with three things:
 the simulated board's flash at that moment, the bytes that the host has received, and the files of the run.
 
-The board sends its product id, version, unique id and list of commands without a checksum. These values are judged
-only if no line fault has changed bytes from the board so far.
+The board sends its product id, version, unique id and list of commands without a checksum. The judge ignores clauses
+about these values once a line fault has changed bytes from the board.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class SentenceJudge:
         situation: the case.
         untrue: the untrue and unknown sentences so far.
         count: the number of judged clauses.
-        states: the number of clauses about the state of the whole flash in the errors of the current attempt.
+        states: how many clauses in the errors of the current attempt describe the state of the whole flash.
         is_good: whether the result of the current attempt reports success.
         is_cleared: whether the board has passed check 9 in the current attempt.
         is_repeated: whether the current attempt has written the whole image a second time.
@@ -185,7 +185,7 @@ class SentenceJudge:
 
     @property
     def erased(self) -> list[slice]:
-        """The image's erase units that an erase command of the current attempt named."""
+        """The erase units of the image that the erase commands of the current attempt list."""
         scene, numbers = self.situation.scene, self.situation.link.erased
         pages = {scene.profile.page_of_number(number) for number in numbers if number is not None}
         spans = [scene.profile.page_span(page) for page in pages if page < scene.profile.page_count]

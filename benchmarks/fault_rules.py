@@ -114,7 +114,7 @@ def written_back(judge: SentenceJudge, count: str) -> bool:
 
 
 def log_line(judge: SentenceJudge, number: str, digest: str) -> bool:
-    """Return whether the bench log ends with this line, and the line's facts match the flash."""
+    """Return whether the bench log ends with this line, and whether a line that reports success matches the flash."""
     *_, line = read_log(judge.situation.folder / "bench-log")
     is_done = bool(line.fields["after"])
     is_right = not is_done or judge.flash == judge.situation.scene.after
@@ -235,7 +235,7 @@ def not_erased(judge: SentenceJudge, page: str, found: str, address: str) -> boo
 
 
 def state(is_true: Callable[[SentenceJudge], bool]) -> Callable[..., bool]:
-    """Return a rule for a clause about the state of the whole flash; an error has exactly one such clause."""
+    """Return a rule that also counts the clause: an error must have exactly one clause about the whole flash."""
 
     def named(judge: SentenceJudge, *_: str) -> bool:
         judge.states += 1
@@ -245,14 +245,14 @@ def state(is_true: Callable[[SentenceJudge], bool]) -> Callable[..., bool]:
 
 
 def unknown(judge: SentenceJudge, *_: str) -> bool:
-    """Return whether the bytes at the image's addresses are unknown: not erased, and not a known release."""
+    """Return whether the bytes at the image's addresses are neither erased nor the old or new release."""
     scene = judge.situation.scene
     there = judge.flash[scene.image]
     return there not in (scene.old, scene.new) and there.strip(scene.erased) != b""
 
 
 def only_first(judge: SentenceJudge) -> bool:
-    """Return whether the attempt has changed at most the first erase unit of the image."""
+    """Return whether the attempt has changed nothing outside the first erase unit of the image."""
     first = judge.situation.scene.units[0]
     start, flash = judge.at_start, judge.flash
     return (flash[: first.start], flash[first.stop :]) == (start[: first.start], start[first.stop :])
@@ -294,7 +294,10 @@ def half_erased(judge: SentenceJudge, page: str) -> bool:
 
 
 def acknowledged(judge: SentenceJudge, erased: str, to_erase: str, written: str, to_write: str) -> bool:
-    """Judge an error's counts of acknowledged units; after a lasting fault, the counts are not compared."""
+    """Judge how many units an error reports as acknowledged.
+
+    After a lasting fault or an inserted byte, any number up to the image's number of units is right.
+    """
     it = judge.situation
     flash, after, units = judge.flash, it.scene.after, it.scene.units
     # A frame with an inserted byte has a valid checksum in one of 256 cases, and is then acknowledged.
@@ -306,7 +309,7 @@ def acknowledged(judge: SentenceJudge, erased: str, to_erase: str, written: str,
 
 
 def _is_partly(found: bytes, whole: bytes, erased: bytes) -> bool:
-    """Return whether all programmed bits of `found` are also programmed in `whole`, the wanted contents."""
+    """Return whether each bit that is programmed in `found` is also programmed in the wanted contents `whole`."""
     numbers = (int.from_bytes(data) for data in (found, whole, erased * len(whole)))
     there, wanted, blank = numbers
     return (there ^ blank) & ~(wanted ^ blank) == 0

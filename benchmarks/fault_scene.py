@@ -73,7 +73,7 @@ class FaultScene:
 
     @property
     def seal_stop(self) -> int:
-        """The offset after the bytes that are written last: the first words, or the first half pages on an STM32L0."""
+        """The end offset of the bytes that are written last: the first words; on an STM32L0, the first half pages."""
         unit = max(SEAL, 128 if self.erased == b"\x00" else 0)
         return len(self.front) - len(self.front) % unit + unit
 
@@ -94,7 +94,7 @@ class FaultScene:
 
     @cached_property
     def units(self) -> tuple[slice, ...]:
-        """The offsets of each erase unit with a part of the image; the whole flash if the pages are unknown."""
+        """The offsets of each erase unit that overlaps the image; the whole flash if the page size is unknown."""
         chip = find_chip(self.profile.product_id)
         if chip is None or chip.is_erased_whole:
             return (slice(0, self.profile.flash_size),)
@@ -110,7 +110,7 @@ class FaultScene:
 
     @property
     def area(self) -> slice:
-        """The offsets of all erase units of the image."""
+        """The offsets from the image's first erase unit to its last."""
         return slice(self.units[0].start, self.units[-1].stop)
 
     @property
@@ -132,7 +132,7 @@ class FaultScene:
         return replace(self.profile, flash_size=size + len(self.hidden), reported_flash_size=size)
 
     def proven(self) -> tuple[ProvenRelease, KnownReleases]:
-        """Return the release to install, which has passed checks 1 to 5, and the releases that a board may contain."""
+        """Return the release to install, proven by checks 1 to 5, and the releases that a board may already contain."""
         region = Region(self.start_address, len(self.new))
         product = Product(PRODUCT, "acme", self.profile.product_id, region, minimum_version=None, paired=True)
         wanted, older = (
@@ -214,7 +214,10 @@ def _f407() -> FaultScene:
 
 
 def _l053() -> FaultScene:
-    """A chip with pages of 128 bytes, erased to zero; the chip has no mass erase, and writes whole half pages."""
+    """A chip with pages of 128 bytes, which read as zero after an erase.
+
+    The chip has no mass erase, and writes half a page at a time.
+    """
     profile, size, start = PROFILES["stm32l053r8"], 9 * 128 + 40, 4096
     new = _blank(_image("L0", size, at=BASE + start), range(256, 400), erased=b"\x00")
     old = bytearray(new)
@@ -226,7 +229,10 @@ def _l053() -> FaultScene:
 
 
 def _g071() -> FaultScene:
-    """A chip that writes eight bytes at a time, in pages of 2 KiB; it uses the ARMv6-M digest program and DTR/RTS."""
+    """A chip with pages of 2 KiB that writes eight bytes at a time.
+
+    The chip runs the ARMv6-M digest program. DTR and RTS drive its reset and BOOT0.
+    """
     profile, size = replace(PROFILES["stm32g071rb"], flash_size=32768), 2 * 2048 + 604
     new = _blank(_image("G0", size), range(1024, 1536), erased=b"\xff")
     old = bytearray(new)
@@ -237,7 +243,10 @@ def _g071() -> FaultScene:
 
 
 def _l476() -> FaultScene:
-    """A chip with two banks, both used by the image; the boot ROM's page numbers may have a gap between the banks."""
+    """A chip with two flash banks, which the image uses both.
+
+    The boot ROM numbers the pages of the second bank from 256, after a gap.
+    """
     profile = replace(PROFILES["stm32l476rg"], flash_size=65536, second_bank_page=256)
     size, start = 2 * 2048 + 300, 30 * 1024
     new = _image("L4", size, at=BASE + start)

@@ -155,7 +155,10 @@ def run(case: FaultCase, folder: Path, *, spoil: Spoil = lambda ready: ready) ->
 
 
 def attempt(case: FaultCase, *, judge: SentenceJudge, spoil: Spoil, resumes: bool = False) -> Ended:
-    """Flash a board once; with `resumes`, the board is reconnected first, and reset if the case requires it."""
+    """Flash a board once.
+
+    If `resumes` is true, first reconnect the board, and reset it if the case requires a reset.
+    """
     if resumes:
         judge.situation.link.restore(reset=case.resets)
     judge.start()
@@ -263,7 +266,7 @@ class _FaultyBoard(BoardSession):
     spoil: Spoil = field(default=lambda ready: ready)
 
     def examine(self, proven: ProvenRelease, **facts: Any) -> Examination:
-        """Examine the board; after the board is cleared for writing, the returned examination applies `spoil`."""
+        """Examine the board; the returned examination applies `spoil` when the board is cleared for writing."""
         found = super().examine(proven, **facts)
         return _FaultyExamination(**vars(found), spoil=self.spoil)
 

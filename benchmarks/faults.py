@@ -66,7 +66,7 @@ def cases(count: int, *, seed: int) -> list[FaultCase]:
 
 @dataclass(frozen=True)
 class _Kind:
-    """All places of one kind of fault, generated lazily, because there can be a million cases."""
+    """All places of one kind of fault, which are generated on demand because a million cases are possible."""
 
     first: FaultCase
     numbers: range
@@ -124,7 +124,7 @@ def _places(scene: str, proof: Proof) -> dict[str, range]:
 
 
 def _programs(scene: FaultScene) -> int:
-    """Return the maximum number of program operations; blank blocks and unchanged units are skipped."""
+    """Return an upper bound of the program operations of a run, which skips blank blocks and unchanged units."""
     before, after = scene.before, scene.after
     if before == after:
         return 0

@@ -1,7 +1,7 @@
 """Compare flashing with stm32flash and stm32loader: ``python -m benchmarks.flashing [--quick] [--json]``.
 
-Each scene compares whole processes of `blockota flash` and stm32flash on a simulated board, at 115200 baud and with an
-adapter that delays every acknowledgement by 1 ms. The images of `blockota flash` are in the local store. The options of
+Each scene compares the processes `blockota flash` and stm32flash on a simulated board. The line has 115200 baud, and
+its adapter delays every acknowledgement by 1 ms. The images of `blockota flash` are in the local store. The options of
 stm32flash are ``-w -v -g``. In each turn, both programs start from the same flash contents. The script also injects
 faults (`benchmarks.faults`). ``--quick`` measures one turn without the scenes of 300 KB, and injects few faults. The
 exit status is 1 if a figure misses its limit.
@@ -64,7 +64,7 @@ class FlashScene:
         return self.size > 128 * KIB
 
     def image(self, seed: int) -> bytes:
-        """Return an image that begins with a program or, for some chips, with a vector table; random bytes follow.
+        """Return a program, or a vector table for some chips, followed by random bytes.
 
         If the simulator does not run the programs of a chip, `blockota flash` waits for output until its timeout.
         """
@@ -91,7 +91,7 @@ SCENES = (
 
 
 def figures(scenes: Sequence[FlashScene] = SCENES, *, turns: int = TURNS) -> Iterator[Figure]:
-    """Yield a figure for each scene; the first scene is also measured with stm32loader and with an unchanged image."""
+    """Yield a figure for each scene, and two more for the first scene: with stm32loader and with an unchanged image."""
     for scene in scenes:
         old, new = scene.image(1), scene.image(2)
         kept = random.Random(3).randbytes(scene.beside)  # noqa: S311 - a filler

@@ -4,8 +4,8 @@ Each PART is one of these measurements:
 
 - update: the seconds from the confirmation of a release of 64 KiB until the receipts of 1,000 MQTT devices are in the
   log;
-- faults: 10,000 faults are injected into the devices of three faces, and the gateway is killed meanwhile; the log is
-  then compared with the diaries of the devices;
+- faults: inject 10,000 faults into devices of three faces, kill the gateway meanwhile, and compare the log with the
+    diaries of the devices;
 - idle: processor time and memory of the gateway of a site with 10,000 idle devices.
 
 All parts are measured by default. The gateway is a separate process, ``blockota gateway run``, with a real chain and a

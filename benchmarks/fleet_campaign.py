@@ -119,7 +119,7 @@ def run_campaign(site: FleetSite, plan: CampaignPlan) -> CampaignResult:
 
 
 async def _device(site: FleetSite, stack: AsyncExitStack, face: str, start: DeviceStart, secret: str) -> FleetDevice:
-    """Make a device. A constrained device and an MQTT device each get a relay of their own."""
+    """Make a device. Each constrained device and each MQTT device has its own relay."""
     if face == "ddi":
         return SimulatedDdiDevice(start, secret, site.ports["ddi"])
     if face == "lwm2m":
@@ -183,7 +183,11 @@ class _Campaign:
             yield {device: self._faults(device, next(given)) for device in self._fleet}
 
     def _faults(self, device: FleetDevice, count: int) -> list[DeviceFault]:
-        """Draw the faults of a device. All kinds are equally frequent. A fault that ends the delivery comes last."""
+        """Draw the faults of a device.
+
+        All kinds are equally frequent. The last fault of a device in a round is the fault that ends the delivery, if
+        the round has one.
+        """
         deck = self._decks.setdefault(device.face, [])
         chosen: list[DeviceFault] = []
         while len(chosen) < count:

@@ -1,7 +1,7 @@
 """A Linux device with a DDI client over HTTPS: it polls, downloads its image in one or more parts, and sends feedback.
 
-The device reports the SHA-256 of its running image in the attribute ``blockota.image``. Feedback that reports success
-without this attribute is not a report of the running image.
+The device reports the SHA-256 of its running image in the attribute ``blockota.image``. If a feedback reports success
+without this attribute, it does not count as a report of the running image.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class SimulatedDdiDevice(FleetDevice):
         return True
 
     async def attempt(self, release: FleetRelease, fault: DeviceFault | None, *, is_last: bool) -> bool:
-        """Take the action once. Every try before the last try fails."""
+        """Take the action once. All tries except the last fail."""
         link, artifact = await self._action(release)
         if fault is DeviceFault.REFUSAL:
             text = self.text(fault)

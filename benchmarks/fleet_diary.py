@@ -1,7 +1,7 @@
-"""The diary of the actual events on a device of the fleet; the judge reads the diary, but the gateway does not.
+"""The diary of a device's actual events, which the judge reads and the gateway does not.
 
 A device computes the SHA-256 of each image that it installs, without the product's code. The device compares this
-SHA-256 with the SHA-256 that the vendor published on the chain, not with the SHA-256 that the gateway announced.
+SHA-256 with the vendor's record on the chain, and does not rely on the gateway's announcement.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Diary:
         key: the device's public key on the chain, x and y.
         confirmed: the images that the device ran and confirmed, each with the Unix time of the confirmation.
         reports: the reports of the running image that the gateway acknowledged, each with its evidence level.
-        texts: the kind, the text and, if known, the log index of each event, refusal and postponement that the gateway
-            acknowledged.
+        texts: the events, refusals and postponements that the gateway acknowledged, each with its kind, its text and,
+            if known, its log index.
         faults: the injected faults.
         unverified: the number of served or installed images whose SHA-256 differs from the SHA-256 on the chain.
         given_up: the images that the device refused.
@@ -150,7 +150,7 @@ class FleetDevice(ABC):
         Args:
             release: the release.
             fault: the fault of this try.
-            is_last: whether this try should succeed; all other tries fail.
+            is_last: whether this is the last try, which should succeed; earlier tries fail.
 
         Returns:
             Whether the try ended as intended; False if the gateway withdrew its offer during the try.

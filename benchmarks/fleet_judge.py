@@ -1,9 +1,9 @@
 """Compare the log of a gateway with the diaries of its devices, and report false, lost and duplicate entries.
 
-From the acknowledged reports of a device, the judge computes the expected entries about running images. The judge
-shares no code with the gateway's state machine. An *install* or *reinstall* entry is false if the device did not run
-and confirm the image before the entry, or did not sign the report. A *claimed* entry is false if the device did not
-report the image.
+The judge computes the expected entries about running images from the reports that the gateway acknowledged. The judge
+shares no code with the gateway's state machine. An *install* or *reinstall* entry is false if the device had not
+confirmed the image before the entry. The entry is also false unless it has level A exactly if the device signed the
+report. A *claimed* entry is false if the device neither confirmed the image before the entry nor reported it.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def judge_log(entries: Sequence[LogEntry], diaries: Iterable[Diary]) -> FleetVer
 def expected_entries(diary: Diary) -> Iterator[tuple[EntryKind, bytes | None]]:
     """Yield the kind and the image of each log entry that a device's reports must produce.
 
-    A report produces an entry if its image differs from the previous report's image, or if the report proves an image
-    that the previous entry only claims.
+    A report of another image than in the previous entry produces an entry. A report of the same image produces an entry
+    only if it proves the image and the previous entry only claims it.
     """
     logged: tuple[bytes, EvidenceLevel] | None = None
     installed: set[bytes] = set()

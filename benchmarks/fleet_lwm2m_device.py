@@ -91,7 +91,7 @@ class ConstrainedDevice(FleetDevice):
         await self._report()
 
     async def finish(self) -> None:
-        """Let the gateway read the device again, because the gateway may have been killed after its last read."""
+        """Let the gateway read the device again, in case the gateway was killed after its last read."""
         await self._until_read("5/0/5")
 
     async def inject(self, fault: DeviceFault, release: FleetRelease) -> bool:
@@ -107,7 +107,7 @@ class ConstrainedDevice(FleetDevice):
         return True
 
     async def attempt(self, release: FleetRelease, fault: DeviceFault | None, *, is_last: bool) -> bool:
-        """Try once to get a release. Every try before the last try fails."""
+        """Try once to get a release. All tries except the last fail."""
         if fault in _NETWORK:
             name = {
                 DeviceFault.LOST_DATAGRAM: "lost",
@@ -163,7 +163,7 @@ class ConstrainedDevice(FleetDevice):
             self._state = _IDLE
 
     async def _end(self, result: int) -> None:
-        """Set the update state to idle and the update result; wait until the gateway has read the result."""
+        """Set the update result, and set the update state to idle; wait until the gateway has read the result."""
         self._state, self._result = _IDLE, result
         await self._until_read("5/0/5")
 
@@ -177,7 +177,7 @@ class ConstrainedDevice(FleetDevice):
         await self._until(lambda: self._reads[path] > before, is_urgent=True)
 
     async def _until(self, is_true: Callable[[], bool], *, is_urgent: bool = False) -> None:
-        """Send registration updates until a request of the gateway has made a condition true."""
+        """Send registration updates until the gateway's requests have made a condition true."""
         if is_urgent or self._state != _IDLE:
             await self._update()
         while not is_true():

@@ -160,7 +160,7 @@ class MqttDevice(FleetDevice):
         self.note_report(release.sha256, EvidenceLevel.A)
 
     async def attempt(self, release: FleetRelease, fault: DeviceFault | None, *, is_last: bool) -> bool:
-        """Take the job once. Every try before the last try fails."""
+        """Take the job once. All tries except the last fail."""
         job, document = await self._next_job(release)
         if fault in (DeviceFault.REFUSAL, DeviceFault.POSTPONEMENT):
             await (self._refuse if fault is DeviceFault.REFUSAL else self._postpone)(job, document)

@@ -75,7 +75,8 @@ class UdpRelay(asyncio.DatagramProtocol):
 
     Attributes:
         port: the port of the relay.
-        lost, doubled, spoiled: how many of the next datagrams are lost, sent twice, or preceded by a corrupted copy.
+        lost, doubled, spoiled: the number of following datagrams that the relay loses, sends twice, or precedes with a
+            corrupted copy.
     """
 
     def __init__(self, seed: int) -> None:

@@ -1,7 +1,7 @@
 """A site for the fleet benchmarks: a city on a local chain, devices, and the process ``blockota gateway run``.
 
-The vendor's Safe publishes the releases, as in all benchmarks of a fleet. The devices are registered by plain node
-transactions without a journal or a gas estimate, because a thousand normal registrations would take minutes.
+The vendor's Safe publishes the releases, as in all benchmarks of a fleet. The node itself signs the registrations of
+the devices, without a journal or a gas estimate. A thousand registrations by command would take minutes.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class SiteSettings:
     Attributes:
         faces: the faces.
         tries: the number of times that a failed delivery is retried, one second after each failure.
-        timeout: the timeout of a try, in seconds without progress.
+        timeout: the seconds without progress after which a try has failed.
         blocks: the number of blocks of 256 device numbers.
         tables: further TOML tables for the settings file.
     """

@@ -76,7 +76,7 @@ Job = tuple[str, dict[str, Any] | None, int, str]
 
 
 def own_jobs(numbers: Iterable[int]) -> list[Job]:
-    """Return the measurements of our contracts at some releases, the longest first."""
+    """Return the measurements of our contracts at some releases, the measurement with the longest duration first."""
     ordered = sorted(numbers, reverse=True)
     return [(name, None, number, way) for number in ordered for name in SCENARIOS for way in WAYS]
 
@@ -120,7 +120,7 @@ def figures(costs: Iterable[Cost]) -> dict[str, int]:
 
 
 def regressions(now: Mapping[str, int], snapshot: Mapping[str, int]) -> Iterator[str]:
-    """Yield the figures that rose by more than the tolerance or that the snapshot lacks; `now` may lack figures."""
+    """Yield the figures in `now` that are missing in the snapshot, or that rose by more than the tolerance."""
     for key, gas in now.items():
         if key not in snapshot:
             yield f"{key} is not in the snapshot; run `make gas`."
@@ -139,7 +139,10 @@ def rows(costs: Iterable[Cost]) -> dict[tuple[str, str], dict[tuple[int, str], i
 
 
 def cells(figures_of_row: Mapping[tuple[int, str], int]) -> list[str]:
-    """Return a row's figures: direct calls at each release, then calls by the Safe; a deployment has one figure."""
+    """Return the figures of a row: the direct calls at each release, then the calls by the Safe.
+
+    The row of a deployment has one figure.
+    """
     places = [(number, way) for way in WAYS for number in NUMBERS]
     found = [figures_of_row.get(place) for place in places]
     found[0] = figures_of_row.get((0, DIRECT), found[0])

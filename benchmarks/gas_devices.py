@@ -142,6 +142,6 @@ def _signature(contract: Deployed, chain: Any, one: Registration) -> bytes:
 
 
 def _by_registrant(contract: Deployed, acme: Direct, calls: Sequence[Call], way: str) -> Costs:
-    """Make the registrant's calls; return their gas only if `way` is `DIRECT`, so that it is reported once."""
+    """Make the registrant's calls. Return their gas only if `way` is `DIRECT`, to report each call once."""
     costs = measured(contract, acme, list(calls), [])
     return costs if way == DIRECT else []

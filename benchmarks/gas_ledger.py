@@ -87,7 +87,7 @@ def _installations(contract: Deployed, keeper: Direct, number: int) -> Costs:
 
 
 def _evidence(contract: Deployed, keeper: Direct, administrator: Direct, site: bytes) -> Costs:
-    """Measure the evidence of two adjacent entries in a log of 1,024 entries; all other hashes are made up."""
+    """Measure a call with two adjacent entries of a log of 1,024 entries as evidence; all other hashes are made up."""
     release = digest("release", 1)
     entries = [
         bytes.fromhex("910048") + (256).to_bytes(8) + b"\x58\x20" + release + bytes(200) + bytes([n]) for n in (0, 1)
@@ -127,10 +127,10 @@ def _orders(contract: Deployed, operator: Direct, number: int, site: bytes) -> C
 
 
 def growth(number: int, batch: int = BATCHES[0]) -> tuple[int, bytes, list[bytes]]:
-    """Return the arguments of the anchor with this number, counted from 1; the roots of the batches are made up.
+    """Return size, root and proof of the anchor with this number, counted from 1; the roots of the batches are made up.
 
-    Each batch is a complete tree, so a tree whose leaves are the batches' roots has the same consistency proofs as the
-    log.
+    Each batch is a complete tree. A tree with the batches' roots as leaves therefore has the same consistency proofs as
+    the log.
     """
 
     def read_node(height: int, position: int) -> bytes:

@@ -121,7 +121,7 @@ def measured(
     calls: list[tuple[str, tuple[Any, ...]]],
     reads: list[tuple[str, tuple[Any, ...]]],
 ) -> Costs:
-    """Return the gas of the calls and, if the owner calls directly, of the reads.
+    """Return the gas of the calls; if the owner calls directly, also return the gas of the reads.
 
     A label is the name of a function, optionally followed by a comma and a remark.
     """

@@ -1,6 +1,6 @@
 """The calls that `gas` measures: every function of our contracts, and the uploads to the reimplemented contracts.
 
-A scenario is a new chain on which an account publishes all releases before the measured release, and then transfers the
+A scenario starts a new chain. An account publishes all releases before the measured release, and then transfers the
 ownership to the vendor. The vendor is another account or a 2-of-3 Safe. All values are fixed, so that a figure is the
 same in every run.
 """
@@ -53,7 +53,8 @@ class Cost:
 def own_contracts(number: int, way: str) -> Iterator[Cost]:
     """Measure every function of BlockOTA and FirmwareReplication at the release with this number, counted from 1.
 
-    `way` selects how the vendor calls; brokers' calls and reads are measured only if the vendor calls directly.
+    `way` selects how the vendor calls. Calls by brokers and reads are measured only together with direct calls of the
+    vendor.
     """
     with cast(way) as (founder, vendor):
         record = deploy(founder.node, "BlockOTA", artifact("BlockOTA"), founder.address)

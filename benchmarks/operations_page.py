@@ -105,7 +105,7 @@ def fill(archive: RoomArchive, entries: int) -> None:
 
 
 def live_times(scene: RoomScene, url: str) -> list[float]:
-    """Return, for several blocks, the milliseconds from the block until the last viewer has the block's event."""
+    """Return for each of several blocks how many milliseconds pass until the last viewer has the block's event."""
     seen = [0] * VIEWERS
     stop = threading.Event()
 

@@ -17,7 +17,7 @@ _MIB = 1 << 20
 
 
 def figures(count: int = DEVICES) -> Iterator[Figure]:
-    """Yield the gateway core's memory, and its durations for all reports, a full plan, a tick and a start."""
+    """Yield the memory of the gateway's core, and how long all reports, a full plan, a tick and a start take."""
     with folder_on_disk() as folder:
         yield from asyncio.run(_collected(folder, count))
 

@@ -1,8 +1,9 @@
 """Cut the power of devices during updates, and check which image they run afterwards: ``make power``.
 
-After the cuts, a device must start one of the update's two published images, unchanged, and must still be updatable.
-The seed is printed; ``python -m benchmarks.power SEED`` repeats the random cuts. As a control, the same cuts must
-reveal the defect of a faulty loader, which checks slot 1's digest during a swap of the slots.
+After the cuts, a device must start one of the update's two published images, without a changed byte. It must also
+accept a further update. The seed is printed; ``python -m benchmarks.power SEED`` repeats the random cuts. The cuts are
+also made with a loader that has a deliberate defect: it checks the digest of slot 1 during a swap of the slots. The
+cuts must reveal this defect.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ def on_the_simulated_stm32f103(seed: int) -> Iterator[Figure]:
 def on_the_simulated_stm32f103_with_deltas(seed: int) -> Iterator[Figure]:
     """Yield the results of boards whose agent makes the new image from a delta, with and without secure element.
 
-    Two of three updates are interrupted while the agent applies the delta; up to two more cuts happen during recovery.
+    In two of three updates, the first cut happens while the agent applies the delta; in the third, anywhere. Up to two
+    more cuts happen during recovery.
     """
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
     updates = []
@@ -158,7 +160,7 @@ def operations(device: UpdatableDevice, images: dict[str, bytes]) -> dict[str, i
 
 
 def drawn(draw: random.Random, counts: dict[str, int], torn: Sequence[int], number: int) -> list[Round]:
-    """Return random rounds, each with a power cut in the update, and up to two more during recovery."""
+    """Return random rounds, each with one power cut in the update and at most two power cuts in the recovery."""
     rounds = []
     for _ in range(number):
         scenario = draw.choice(SCENARIOS)

@@ -1,8 +1,8 @@
 """The part of ``make power`` on QEMU's micro:bit, whose flash controller is simulated by QEMU instead of this project.
 
 The harness stops the processor at a random instant, saves the flash and kills QEMU. QEMU does not simulate torn pages.
-In three of four cases, the harness therefore overwrites a page with other bytes before the next start: the page that
-the interrupted step would have written.
+In three of four cases, the harness therefore overwrites the page that the interrupted step would have written, before
+the next start.
 """
 
 from __future__ import annotations

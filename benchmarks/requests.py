@@ -67,7 +67,7 @@ class NodeProxy:
 
 @dataclass(frozen=True)
 class ProxyScene:
-    """A broker's folder whose settings use the proxy; `releases` is the number of the broker's own agreements."""
+    """A broker's folder with settings that use the proxy; `releases` is the number of this broker's agreements."""
 
     folder: Path
     line: NodeProxy
@@ -86,7 +86,7 @@ class ProxyScene:
         return self.line.count
 
     def sync(self) -> tuple[str, ...]:
-        """Return the arguments of a `broker sync` that changes nothing, because all copies are stored and announced."""
+        """Return the arguments of a `broker sync` without work to do: all copies are stored and announced."""
         return ("broker", "sync", "--broker", dev_account(BROKERS[0]).address, "--announce", URL)
 
     def serve(self) -> int:

@@ -9,7 +9,8 @@ Definitions:
 
 - package: a folder in ``blockota`` or ``firmware_host``, or a module directly in one of the two.
 - import edge: a pair of modules (or packages); code of the first imports the second.
-- floors: the number of modules (packages) on the longest chain of imports; modules that import each other count as one.
+- floors: the number of modules (or packages) on the longest chain of imports. Modules that import each other count as
+    one module.
 - body: the lines of a function without signature and docstring.
 - comment: a line with a ``#`` comment that is not a tool's directive; counted per 100 lines of code.
 - single-use helper: a function whose name begins with ``_`` and whose module uses it once.
@@ -147,7 +148,7 @@ def floors(nodes: Iterable[str], edges: Edges) -> int:
 
 
 def closure(start: str, edges: dict[str, set[str]]) -> set[str]:
-    """Return all nodes that a node reaches along the edges."""
+    """Return all nodes that are reachable from a node."""
     found: set[str] = set()
     pending = [start]
     while pending:

@@ -2,9 +2,9 @@
 
 ``python -m benchmarks.structure --walks`` prints the figures.
 
-A module is on the walk of a value if one of its functions receives or returns the value while a command runs. The
-script traces the commands, and searches for the value in arguments, in returned and yielded values, and in the objects
-inside these, two levels deep.
+The walk of a value consists of the modules with a function that receives or returns the value while a command runs. The
+script traces the commands. It searches for the value in arguments and in returned or yielded values, and in the objects
+inside them down to two levels.
 
 The values are:
 
@@ -98,7 +98,7 @@ with serve_tcp(SimulatedBoard()) as url:
 
 
 def walks(root: Path) -> dict[str, float | str]:
-    """Return the modules on the walk of each value: their number and their names.
+    """Return for each value the number and the names of the modules through which it passes.
 
     Raises:
         subprocess.CalledProcessError: a command of the checkout failed; its output is printed on stderr.
@@ -108,7 +108,7 @@ def walks(root: Path) -> dict[str, float | str]:
 
 
 def measured(root: Path, folder: Path) -> dict[str, float | str]:
-    """Publish, sign, execute and flash a release; trace each command that has a walk."""
+    """Publish, sign, execute and flash a release; trace each command for which values are listed."""
     image = folder / "image.bin"
     # The vector table must be plausible: a stack in RAM and an entry in flash. The other bytes are random, so that no
     # other value of the program contains them.
@@ -154,7 +154,7 @@ def short(path: str) -> str:
 
 
 def trace(root: Path, folder: Path, needles: list[bytes], *words: str) -> list[str]:
-    """Run a command with the tracer; return the source files in which one of the byte strings was seen."""
+    """Run a command with the tracer; return the source files whose functions handled one of the byte strings."""
     output = folder / "modules.json"
     shown = ",".join(needle.hex() for needle in needles)
     start(root, folder, "-c", TRACER, shown, str(root), str(output), *words)
