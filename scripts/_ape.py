@@ -1,4 +1,4 @@
-"""Functions that the ``ape run`` scripts share: the connection to the chain, proposal files, and error reports."""
+"""Shared functions of the ``ape run`` scripts: connect to the chain, write proposal files, and report errors."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Step:
         title: the step's name in messages.
         stamps: names of the stamp files. If any stamp file is current, the step is up to date. When the step is run, it
             writes the first stamp file.
-        sources: for each stamp, a tuple of the files whose change makes the stamp outdated.
+        sources: for each stamp file, the tuple of source files whose digest a current stamp file contains.
         product: a path that exists after the step.
         commands: the commands of the step, in order.
     """
@@ -130,7 +130,7 @@ def steps(target: str) -> list[Step]:
 
 
 def tool_step(target: str, interpreter: str) -> Step:
-    """Return the step that installs a tool into its own venv, because its requirements conflict with BlockOTA's."""
+    """Return the step that installs a tool into its own venv; the tool's requirements conflict with BlockOTA's."""
     folder, lock = CLONE / ".build" / target, f"requirements-{target}.lock"
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install"]
     return Step(
@@ -156,7 +156,10 @@ def compiled_step() -> Step:
 
 
 def newer_python() -> str | None:
-    """Return a Python for the linter: this Python, or one in PATH, .build/python or pyenv; None if all are too old."""
+    """Return a Python that is new enough for the linter, or None.
+
+    The candidates are this Python, and those in PATH, .build/python and pyenv.
+    """
     minors = range(LINTER_PYTHON[1], UNBORN_PYTHON)
     on_path = [path for minor in minors if (path := shutil.which(f"python3.{minor}"))]
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"

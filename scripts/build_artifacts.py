@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def write(artifacts: dict[str, str], clone: Path, *, only_check: bool) -> int:
-    """Write each artifact that differs from its file in a clone; with `only_check`, print the names of these files.
+    """Write each artifact that differs from its file in a clone; if `only_check` is true, only print the file's name.
 
     Returns:
         The exit status, which is 1 if `only_check` is true and an artifact differs.

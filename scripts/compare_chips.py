@@ -2,8 +2,8 @@
 
 ``python -m scripts.compare_chips --stm32flash FOLDER --stm32loader FILE --probe-rs FOLDER`` reads `dev_table.c` of
 stm32flash's source package, `devices.py` of stm32loader, and the folder `targets` of the crate probe-rs. The script
-writes ``firmware_host/chips.md``. The exit status is 1 if `EXPLAINED` does not contain a difference, or contains a
-difference that no longer exists. Only facts are read from these files: ids, sizes and addresses.
+writes ``firmware_host/chips.md``. The exit status is 1 if a difference is missing in `EXPLAINED`, or if `EXPLAINED`
+lists a difference that no longer exists. Only facts are read from these files: ids, sizes and addresses.
 """
 
 from __future__ import annotations
@@ -98,11 +98,11 @@ EXPLAINED: dict[tuple[int, str, str], str] = {
 
 @dataclass(frozen=True)
 class Row:
-    """The facts of one table about a product id; None for a fact that the table lacks.
+    """The facts of one table about one product id; None stands for a fact that the table does not contain.
 
     Attributes:
         flash_end: the first address after the flash of the largest part.
-        units: the first sizes of erase units in flash order; the last size applies to all further units.
+        units: the sizes of the first erase units in flash order. The last size applies to all further units.
         free_ram: the RAM that the boot ROM leaves free.
         ram: the ranges of RAM, merged.
     """
@@ -259,7 +259,11 @@ def shown(value: object, field: str) -> str:
 
 
 def _padded(mine: tuple[int, ...] | None, theirs: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """Return our unit sizes, cut to the length of `theirs`; return `theirs` if it begins with our unit sizes."""
+    """Return our unit sizes in a form that can be compared with `theirs`.
+
+    The result is `theirs` if one list is the beginning of the other. Otherwise the result is our sizes, cut to the
+    length of `theirs`.
+    """
     if mine is None or theirs is None:
         return None
     first = mine[: len(theirs)]

@@ -1,8 +1,8 @@
 """Deploy the contracts of a vendor, the consortium or a city, owned by a Safe: ``ape run deploy --network NETWORK``.
 
-The script writes ``deployments/<chain id>.json`` and, if it does not exist, ``blockota.toml``, the settings file that
-the contracts' owner copies to others. On a local chain without ``--safe``, the script sets up the same example as
-``blockota dev up``.
+The script writes ``deployments/<chain id>.json``. If ``blockota.toml`` does not exist, the script also writes this
+settings file, which the contracts' owner copies to others. On a local chain without ``--safe``, the script sets up the
+same example as ``blockota dev up``.
 """
 
 from __future__ import annotations

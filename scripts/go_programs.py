@@ -1,7 +1,7 @@
 """Download and build Go programs for tests and benchmarks, into the user's cache folder.
 
-All clones of a user share the cache folder. A program is built in its module's own folder instead of by ``go install``,
-because ``go install`` refuses a module whose go.mod replaces other modules.
+All clones of a user share the cache folder. The script runs ``go build`` in the module's folder. It does not use ``go
+install``, which refuses a module whose go.mod replaces other modules.
 
 The script uses only the standard library, because it runs before any package is installed.
 """
@@ -99,7 +99,7 @@ def check_go() -> None:
 
 
 def compile_program(command: list[str], source: Path, *, count: int) -> None:
-    """Run the compiler, and show how many of at most `count` packages it has compiled."""
+    """Run the compiler, and show the number of compiled packages; `count` is the largest possible number."""
     with subprocess.Popen(command, cwd=source, stderr=subprocess.PIPE, text=True) as process:
         lines = list(counted(process.stderr or (), count))
     if process.returncode:

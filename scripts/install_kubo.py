@@ -23,7 +23,7 @@ OLDEST = (0, 40)
 
 
 def find() -> Path | None:
-    """Find an installed Kubo: on PATH if it is new enough, otherwise one that was built before."""
+    """Find an installed Kubo: a program on PATH that is new enough, or else a program that this script built before."""
     on_path = shutil.which("ipfs")
     built = [cached(version) for version in VERSIONS]
     candidates = [Path(on_path)] if on_path and (version_of(Path(on_path)) or (0,)) >= OLDEST else []

@@ -1,9 +1,9 @@
 """Check the clear-signing descriptors with the ERC-7730 linter: ``make clear-signing``.
 
-The linter accepts a descriptor only with the address of its contract, so the packaged descriptors are completed for an
-example deployment. ``python -m scripts.lint_clear_signing FOLDER`` checks the descriptors of a vendor. The exit status
-is 1 if a contract was not checked, a finding is not explained in `EXPLAINED`, an explanation has no finding, or
-Ledger's wallets cannot show a function.
+The linter requires the address of the contract in each descriptor. The script therefore adds the addresses of an
+example deployment to the packaged descriptors. ``python -m scripts.lint_clear_signing FOLDER`` checks the descriptors
+of a vendor. The exit status is 1 if a contract was not checked, a finding is not explained in `EXPLAINED`, an
+explanation has no finding, or Ledger's wallets cannot show a function.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def compile_mutants(
 
 
 def compile_part(layout: Layout, variants: Sequence[Variant]) -> list[Variant]:
-    """Compile changed sources of a contract in one process; return the variants that compile, with their bytecode.
+    """Compile several variants of a contract's sources in one process; return the variants that compile, with bytecode.
 
     The sources of each variant are in a folder of their own, because their imports are relative.
     """
@@ -99,12 +99,12 @@ def moved(file: str, folder: str) -> str:
 def run_killer(
     killer: type[Forge | Ape], variants: Sequence[Variant], layout: Layout, *, folder: Path, jobs: int
 ) -> Iterator[tuple[Variant, str]]:
-    """Run one test suite on variants of a contract; yield each with the test that failed, "" if all passed.
+    """Run one test suite on variants of a contract; yield each variant with its failed test, "" if all tests passed.
 
     `folder` contains a copy of the repository, ``tree``. For each job, another copy is made in `folder`.
 
     Raises:
-        RuntimeError: the suite fails on an unchanged contract, or passes on a broken one.
+        RuntimeError: the suite fails on an unchanged contract, or passes on a contract that cannot be created.
     """
     if not variants:
         return
@@ -123,7 +123,7 @@ def run_killer(
 
 
 def ask(tables: Tables, variants: Sequence[Variant], *, jobs: int) -> Iterator[tuple[Variant, str]]:
-    """Yield each variant with the test that failed on it; variants that timed out are repeated at the end."""
+    """Yield each variant with its failed test; at the end, test the variants that timed out again."""
     late = []
     with ThreadPoolExecutor(jobs) as pool:
         asked = {pool.submit(at_a_table, tables, variant): variant for variant in variants}
@@ -161,7 +161,7 @@ def lay_tables(killer: type[Forge | Ape], folder: Path, *, jobs: int) -> Tables:
 
 
 def as_deployed(layout: Layout, variant: Variant) -> bool:
-    """Return whether a variant, compiled with the settings of ape-config.yaml, has the contract's own bytecode."""
+    """Return whether a variant and its contract have the same bytecode with the settings of ape-config.yaml."""
     file, built = file_of(variant.contract), []
     for source in (variant.source, layout.sources()[variant.file]):
         sources = {file: layout.sources()[file], variant.file: source}

@@ -104,7 +104,7 @@ class Ape:
 
     @staticmethod
     def prepare(folder: Path) -> None:
-        """Run one test file in a copy of the repository, to see that the tests can run."""
+        """Run one test file in a copy of the repository, to check that the tests can run there."""
         done = run([*PYTEST, f"{CONTRACT_TESTS}/test_reading.py"], folder, dict(os.environ))
         if done is None or done.returncode:
             raise RuntimeError(f"the tests fail on the unchanged contracts: {done and done.stdout}")
@@ -164,7 +164,7 @@ def exchanged(folder: Path, variant: Variant) -> Iterator[None]:
 
 
 def forge(folder: Path, *words: str) -> subprocess.CompletedProcess[str] | None:
-    """Run forge in a copy of the repository, without the failing cases that it saved for earlier mutants."""
+    """Run forge in a copy of the repository, after deleting the failing cases that forge saved for earlier mutants."""
     for remembered in ("fuzz", "invariant"):
         shutil.rmtree(folder / ".build" / "forge" / remembered, ignore_errors=True)
     return run([str(find_forge()), *words], folder, environment() | FORGE_SETTINGS)

@@ -1,9 +1,10 @@
 """Make each change of `mutation` in a copy of the contracts, and check that the tests fail: ``make mutants``.
 
-Forge's tests and the Python tests (`mutant_killers`) run on each mutant until a test fails. A mutant on which all
-tests pass is compiled with the settings of the deployment, and left out if its bytecode equals the contract's. Every
-other surviving mutant must be explained in docs/contracts.md under a heading with its name. The exit status is 1 if a
-survivor is not explained, an explanation has no survivor, or the tests kill less than 95 % of a contract's mutants.
+Forge's tests and the Python tests (`mutant_killers`) run on each mutant until a test fails. If all tests pass on a
+mutant, the mutant is compiled with the settings of the deployment. A mutant with the same bytecode as the contract is
+left out. Every other surviving mutant must be explained in docs/contracts.md under a heading with its name. The exit
+status is 1 if a survivor is not explained, an explanation has no survivor, or the tests kill less than 95 % of a
+contract's mutants.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Fate:
 
     @property
     def survived(self) -> bool:
-        """Whether no test failed although the bytecode differs from the contract's."""
+        """Whether all tests passed although the mutant's bytecode differs from the contract's."""
         return not self.killer and not self.same
 
 
@@ -108,7 +109,7 @@ def all_mutants(layout: Layout) -> list[Fate]:
 
 
 def drawn_of(fates: Sequence[Fate], count: int) -> list[Fate]:
-    """Return `count` sampled mutants of each contract, in their order, or all mutants if the contract has fewer."""
+    """Return a sample of at most `count` mutants of each contract, in their order."""
     drawn: list[Fate] = []
     for contract in dict.fromkeys(fate.contract for fate in fates):
         own = [fate for fate in fates if fate.contract == contract]

@@ -1,7 +1,7 @@
 """Offer to serve a release, as a broker: ``ape run propose_replication --product P --version V --key KEY``.
 
-The contract is the one in ``blockota.toml`` or in ``deployments/<chain id>.json`` for the network's chain id, unless
-``--contract`` is given.
+The option ``--contract`` sets the contract. By default, the script uses the contract for the network's chain id in
+``blockota.toml`` or ``deployments/<chain id>.json``.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Propose a release: ``ape run publish build/app.bin --product P --version V -o proposal.json --network NETWORK``.
 
 The script does what `blockota release publish` does, on a network of Ape. With ``--sign env:NAME`` the script also
-writes an owner's signature, unless the proposal has a red flag. Contract, store and sources are those of
-``blockota.toml`` for the network's chain id; ``--contract`` and ``--store`` override them. `blockota proposal execute`
-sends the transaction once enough owners have signed.
+writes an owner's signature, unless the proposal has a red flag. The script reads contract, store and sources for the
+network's chain id from ``blockota.toml``. ``--contract`` and ``--store`` override the contract and the store. `blockota
+proposal execute` sends the transaction once enough owners have signed.
 """
 
 from __future__ import annotations

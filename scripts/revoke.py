@@ -1,7 +1,8 @@
 """Propose to withdraw a release: ``ape run revoke --product P --version V --reason TEXT -o revoke.json``.
 
-With ``--sign env:NAME`` the script also writes an owner's signature. The contract is the one in ``blockota.toml`` or in
-``deployments/<chain id>.json`` for the network's chain id, unless ``--contract`` is given.
+With ``--sign env:NAME`` the script also writes an owner's signature. The option ``--contract`` sets the contract. By
+default, the script uses the contract for the network's chain id in ``blockota.toml`` or ``deployments/<chain
+id>.json``.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The checks are the functions ``check_*`` of tests/contracts/Check*.t.sol. The functions ``check_reachable_*`` claim
 that a reachable state is unreachable. Halmos must refute each ``check_reachable_*``; a refutation shows that the other
-checks are not vacuous. The exit status is 1 if a check is not proved on every path, if a ``check_reachable_*`` is not
-refuted, or if one of the two kinds of check is missing for a contract.
+checks are not vacuous. The exit status is 1 if a check is not proved on every path, or if a ``check_reachable_*`` is
+not refuted. It is also 1 if a contract lacks one of the two kinds of check.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def of_python(text: str) -> Lines:
 
 
 def of_docstring(text: str, first_line: int) -> Lines:
-    """Yield line and text of each paragraph, list item, table row and described name of a docstring.
+    """Yield the line number and the text of each paragraph, list item, table row and described name in a docstring.
 
     Args:
         text: the docstring, as the source has it.

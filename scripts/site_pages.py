@@ -1,6 +1,6 @@
 """A hook of MkDocs for ``make docs``: README and the other pages of the repository's root become pages of the site.
 
-On GitHub, links between these pages and docs/ go through the root of the repository. On the site, all pages lie in one
+On GitHub, links between these pages and docs/ are relative paths in the repository. On the site, all pages lie in one
 folder, so the hook rewrites the links.
 """
 

@@ -1,10 +1,10 @@
-"""Decide a formula with Yices; unless Yices proves the formula unsatisfiable, decide the formula with Z3.
+"""Decide a formula with Yices; if Yices does not prove that the formula is unsatisfiable, decide it with Z3.
 
 Halmos runs this script for each path of a check.
 
 Yices 2.6.4 is faster, but reports some unsatisfiable formulas as satisfiable, so that Halmos shows a false
-counterexample. Therefore only "unsat" is accepted from Yices alone; in all other cases Z3 decides. If both solvers find
-a model, the script prints the model of Yices.
+counterexample. The script therefore accepts the answer "unsat" of Yices, and lets Z3 decide in all other cases. If both
+solvers find a model, the script prints the model of Yices.
 """
 
 from __future__ import annotations
