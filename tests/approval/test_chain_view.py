@@ -136,7 +136,7 @@ def test_a_file_is_read_back(view: ChainView) -> None:
 
 
 def test_entries_are_found_by_name_and_number() -> None:
-    """A product, release or agreement of a view is found by name or number; an unknown key returns None."""
+    """A chain view finds a product, release or agreement by its name or number, and returns None for an unknown key."""
     assert VIEW.product(PRODUCT.name) == VIEW.products[0]
     assert VIEW.newest_of(PRODUCT.name) == VIEW.newest[0]
     assert VIEW.agreement(3) == AGREEMENT
@@ -190,7 +190,7 @@ def test_another_value_is_refused_or_read_as_it_stands(path: tuple[str | int, ..
 
 @pytest.mark.parametrize("path", PLACES, ids=lambda path: ".".join(map(str, path)))
 def test_a_missing_field_is_refused(path: tuple[str | int, ...]) -> None:
-    """A chain view file is refused if a field is missing, and accepted if an entry of a list is missing."""
+    """A chain view file without one of its fields is refused; a file with one list entry less is accepted."""
     root = json.loads(RAW)
     target = root
     for key in path[:-1]:
@@ -279,7 +279,7 @@ BRACKETS = {
 
 @pytest.mark.parametrize(("raw", "good"), BRACKETS.values(), ids=BRACKETS)
 def test_levels_are_counted_as_json_counts_them(raw: bytes, good: bool) -> None:  # noqa: FBT001 - a row of a table
-    """Brackets inside JSON strings do not count as nesting, and more than 32 levels are refused."""
+    """JSON with more than 32 levels is refused; brackets inside strings do not count as levels."""
     if good:
         assert load_object(raw) == json.loads(raw)
         return
@@ -288,7 +288,7 @@ def test_levels_are_counted_as_json_counts_them(raw: bytes, good: bool) -> None:
 
 
 def test_a_number_without_end_is_refused_in_words() -> None:
-    """The largest uint256 is accepted in JSON; a number of 10,000 digits is refused with BlockOTA's own error."""
+    """JSON with the largest uint256 is accepted; for a number of 10,000 digits, BlockOTA raises its own error."""
     with pytest.raises(ProposalError, match="a number has 10,000 digits"):
         load_object(b'{"value": ' + b"1" * 10_000 + b"}")
     assert load_object(b'{"value": %d}' % (2**256 - 1)) == {"value": 2**256 - 1}

@@ -54,7 +54,7 @@ def test_an_image_with_the_same_counter_is_usual() -> None:
     ],
 )
 def test_a_changed_counter(before: int | None, floor: Version | None, what: str) -> None:
-    """A falling security counter raises a flag; so does a rise, unless the floor excludes the previous release."""
+    """A lower counter raises a flag. A higher counter raises a flag unless the floor excludes the previous release."""
     flags = found(replace(FACTS, before=before), floor=floor)
     assert [word for word, _ in flags] == [Word.COUNTER] * bool(what)
     assert all(what in text for _, text in flags)
@@ -97,7 +97,7 @@ def test_every_changed_byte_is_flagged() -> None:
 
 
 def test_other_bytes_are_flagged() -> None:
-    """A file that the manifest falsely calls an MCUboot image is flagged, even without a key in the settings."""
+    """A flag is raised if the manifest declares another file as an MCUboot image, even without an image key."""
     ((word, what),) = found(examine(b"\x7fELF", key=None, before=None))
     assert word is Word.CONTAINER
     assert "its image is not an MCUboot image: it does not begin with an MCUboot header" in what

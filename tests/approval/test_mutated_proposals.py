@@ -1,4 +1,4 @@
-"""Mutated proposals are refused by BlockOTA's checks, and by the Safe itself if BlockOTA's checks are bypassed."""
+"""BlockOTA's checks refuse mutated proposals, and the Safe itself refuses them if the checks are bypassed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Signed:
         return self.vendor.chain.call(self.vendor.safe, proposal.execution_call(joined), sender=MALLORY)
 
     def relabelled(self, proposal: Proposal) -> list[Signature]:
-        """Return copies of the signatures that name another proposal's hashes."""
+        """Return copies of the signatures in which the hashes are replaced by those of another proposal."""
         return [replace(one, proposal=proposal.digest, safe_tx_hash=proposal.safe_tx_hash) for one in self.signatures]
 
 
@@ -106,7 +106,7 @@ def at(root: Any, path: tuple[Any, ...]) -> Any:
 
 @st.composite
 def alike(draw: st.DrawFn, value: Any) -> Any:
-    """Return a changed value: an integer for an integer, an address or similar text for a text, any JSON otherwise."""
+    """Return a replacement for a JSON value: an integer for an integer, a text for a non-empty text, else any JSON."""
     if isinstance(value, int):
         return draw(st.integers(0, (1 << 64) - 1) | st.sampled_from([value + 1, max(value - 1, 0)]))
     if isinstance(value, str) and value:
@@ -271,7 +271,7 @@ BESIDE_THE_CALL: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", OTHER_FIELDS)
 def test_every_field_changed_after_signing_is_refused(signed: Signed, name: str) -> None:
-    """A proposal with a field changed after signing is refused, even if the signature files name the new hashes."""
+    """A proposal that was changed after signing is refused, even with signature files that contain its new hashes."""
     value, why, relabelled = OTHER_FIELDS[name]
     changes: dict[str, Any] = {name: signed.other_safe if name == "safe" else value}
     changed = replace(signed.proposal, **changes)

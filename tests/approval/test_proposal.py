@@ -129,7 +129,7 @@ def test_a_file_is_read_back(proposal: Proposal) -> None:
 @settings(max_examples=200, deadline=None)
 @given(name=st.sampled_from(sorted(fields_of(PROPOSAL))), value=json_values)
 def test_a_changed_field_is_refused_or_names_another_file(name: str, value: Any) -> None:
-    """A proposal file with a changed field is refused, or has a new digest, which existing signatures do not cover."""
+    """A proposal file with a changed field is refused or has a new digest."""
     try:
         found = read(fields_of(PROPOSAL) | {name: value})
     except ProposalError:
@@ -332,7 +332,7 @@ def test_a_time_beyond_the_calendar_is_shown() -> None:
 
 
 def test_a_proposal_expires_at_its_second() -> None:
-    """A proposal is refused from the second of its expiry on, with an error that contains the time."""
+    """A proposal is refused at the second of its expiry and later; the error contains the time."""
     proposal = replace(PROPOSAL, expires=NOW)
     proposal.check_time(NOW - 1)
     with pytest.raises(ProposalError, match="has expired: it was valid until 2027-01-15 08:00:00 UTC"):
@@ -342,7 +342,7 @@ def test_a_proposal_expires_at_its_second() -> None:
 @given(st.lists(proposals, min_size=2, max_size=2, unique=True))
 @settings(max_examples=30, deadline=None)
 def test_different_proposals_have_different_digests(pair: list[Proposal]) -> None:
-    """Different proposals have different digests, and a changed reason changes the digest."""
+    """Two proposals that differ, even only in their reasons, have different digests."""
     first, second = pair
     assert first.digest != second.digest
     assert replace(first, reason=first.reason + "!").digest != first.digest

@@ -254,20 +254,20 @@ UNSUPPORTED_SAFES = {
 
 @pytest.mark.parametrize("view", UNSUPPORTED_SAFES.values(), ids=UNSUPPORTED_SAFES)
 def test_a_safe_that_cannot_be_operated_is_flagged(view: ChainView) -> None:
-    """A Safe raises a red flag if its version is too old, or if too many owners are contracts, which cannot sign."""
+    """A red flag is raised if the Safe's version is too old, or if too many owners are contracts, which cannot sign."""
     assert flags(proposal_with(), view) == ["safe"]
     assert flags(proposal_with(), replace(VIEW, contract_owners=OWNERS[2:])) == []
 
 
 def test_removing_an_owner_with_the_threshold_kept_is_flagged() -> None:
-    """Removing an owner raises a red flag, and a second one if all remaining owners must then sign."""
+    """The removal of an owner raises a red flag, and a second flag if all remaining owners must sign afterwards."""
     four = replace(VIEW, safe=replace(VIEW.safe, owners=(*OWNERS, NEW_OWNER)))
     assert flags(safe_call("removeOwner", SENTINEL, OWNERS[0], 2), four) == ["removal"]
     assert flags(safe_call("removeOwner", SENTINEL, OWNERS[0], 3), four) == ["removal", "all"]
 
 
 def test_another_safe_than_the_settings_name_is_flagged() -> None:
-    """If the settings name another Safe, a red flag is raised; letter case does not matter in the comparison."""
+    """A red flag is raised if the settings name another Safe; addresses that differ only in letter case are equal."""
     assert flags(proposal_with(), replace(VIEW, configured_safe=MALLORY)) == ["moved"]
     assert flags(proposal_with(), replace(VIEW, configured_safe=SAFE.lower())) == []
 
@@ -325,7 +325,7 @@ BEHIND_THE_SAFE = {
 
 @pytest.mark.parametrize("signature", BEHIND_THE_SAFE)
 def test_modules_guards_and_handlers_are_unknown(signature: str) -> None:
-    """A call that changes a module, guard or fallback handler of the Safe is flagged as an unknown call."""
+    """A call that changes the Safe's modules, guard or fallback handler raises the flag of an unknown call."""
     arguments = BEHIND_THE_SAFE[signature]
     call = bytes.fromhex("b63e800d") + bytes(256) if arguments is None else encode_signature_call(signature, *arguments)
     proposal = proposal_with(to=SAFE, data=call)
@@ -354,7 +354,7 @@ def test_agreements_need_a_replication_contract() -> None:
 
 
 def test_a_floor_that_only_a_postponed_release_meets_is_flagged() -> None:
-    """A floor (minimum version) that a postponed release meets, but no active release, raises a red flag."""
+    """A red flag is raised for a floor (minimum version) that only a postponed release meets."""
     later = replace(NEWEST, version=Version(2, 0, 0), active_from=NOW + 60, previous=Version(1, 0, 0))
     floor = proposal_with(data=vendor_call("setMinimumVersion", product_key(PRODUCT.name), later.version.packed))
     assert flags(floor, replace(VIEW, newest=(later,))) == ["floor"]
@@ -362,7 +362,7 @@ def test_a_floor_that_only_a_postponed_release_meets_is_flagged() -> None:
 
 
 def test_a_contract_that_is_not_in_the_settings_is_flagged() -> None:
-    """A red flag is raised if only the chain view names the contract, and the signer's settings do not."""
+    """A red flag is raised if the signer's settings do not name the contract that the chain view names."""
     found = red_flags(proposal_with(), replace(VIEW, source="view.json", is_pinned=False), signer=None, now=NOW)
     only = "your settings do not name the contract, so view.json cannot be checked"
     assert found == [RedFlag(Word.UNCONFIGURED, f"{only}: copy the vendor's blockota.toml to this folder")]
@@ -422,7 +422,7 @@ def test_version_0_is_flagged() -> None:
     ],
 )
 def test_another_chain_or_safe_is_refused(changes: dict[str, Any], why: str) -> None:
-    """A proposal that names another chain or Safe than the chain view is refused, not only flagged."""
+    """A proposal for another chain or Safe than that of the chain view is refused instead of flagged."""
     with pytest.raises(ProposalError, match=why):
         red_flags(proposal_with(**changes), VIEW, signer=None, now=NOW)
 
@@ -446,7 +446,7 @@ def test_the_guide_lists_every_word() -> None:
 
 
 def test_a_view_that_is_older_than_the_proposal_is_outdated_and_nothing_worse() -> None:
-    """If a chain view older than the proposal lacks a product or nonce, the only flag is that the view is outdated.
+    """If a chain view is older than a proposal and lacks its product or nonce, the only red flag is ``old``.
 
     A proposal whose nonce is already used raises the flag ``nonce``, even if the chain view is older than the proposal.
     """

@@ -100,7 +100,7 @@ def kind_of(parameter: Mapping[str, Any]) -> str:
 
 
 def shaped(parameter: Mapping[str, Any], value: Any) -> Any:
-    """Return a value in which each dict is replaced by a tuple."""
+    """Return a copy of a value in which tuples replace all dicts."""
     if isinstance(value, list):
         return [shaped(parameter, one) for one in value]
     if isinstance(value, dict):
@@ -256,13 +256,13 @@ def test_an_unusual_call_has_its_flag(proposal: Proposal, changes: dict[Question
 
 @pytest.mark.parametrize(("proposal", "today"), TODAY.values(), ids=TODAY)
 def test_the_present_record_is_described(proposal: Proposal, today: str) -> None:
-    """The description of a call that changes a record contains the present contents of the record."""
+    """If a call changes a record, its description contains the present contents of the record."""
     assert registry_changes(proposal.call, answering(proposal)) == today
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff"], ids=["a batch", "garbled"])
 def test_a_device_without_a_readable_record_is_described(content: bytes) -> None:
-    """A device that was registered in a batch is described without a record.
+    """The description of a device from a batch contains no record, because such a device has none.
 
     A device record that cannot be decoded is described as unreadable.
     """
@@ -306,7 +306,7 @@ def test_a_call_of_several_contracts_is_for_the_called_one(function: str) -> Non
 
 
 def test_every_function_of_a_safe_has_words() -> None:
-    """All functions that change a registry are decoded, except those for registrants, which a Safe never calls."""
+    """Calls of all functions that change a registry are decoded, except the functions for registrants."""
     registrants = {"registerSpec", "allow", "disallow", "register", "registerBatch", "setKey"}
     for name in OWNED_REGISTRIES:
         for entry in artifact(name)["abi"]:
@@ -347,7 +347,7 @@ def test_functions_of_several_contracts_have_the_same_words() -> None:
 
 @pytest.mark.parametrize(("name", "place"), [("Producers", "IdentityRegistry"), ("IdentityRegistry", "DeviceRegistry")])
 def test_a_call_at_another_contracts_address_is_flagged(name: str, place: str) -> None:
-    """A call to one registry at the address of another, or on a chain where it is not configured, is flagged."""
+    """A flag is raised if a call goes to another registry's address, or if its registry is not configured."""
     function = {"Producers": "suspend", "IdentityRegistry": "retire"}[name]
     argument = product_key("acme") if name == "Producers" else UUID_BYTES
     wrong = calling(name, function, argument, to=PLACES[place])
@@ -375,7 +375,10 @@ def test_kinds_have_the_names_of_the_registry() -> None:
 
 
 def test_records_that_are_missing_are_flagged() -> None:
-    """A record that was not read raises the flag ``unread``; a record that was read can require further records."""
+    """A call whose records were not read raises the flag ``unread``.
+
+    Records that were read can refer to further records, which must also be read.
+    """
     assert words(rotation, VIEW) == ["keys", "unread"]
     assert words(rotation, replace(VIEW, source="view.json", block_time=NOW - 1)) == ["old", "keys"]
     call = admitting().call

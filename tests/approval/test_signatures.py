@@ -103,7 +103,7 @@ def test_a_signature_for_another_proposal_is_refused(other: Proposal, cast: Cast
 
 @pytest.mark.parametrize("other", SEEN_BY_THE_SAFE.values(), ids=SEEN_BY_THE_SAFE)
 def test_a_relabelled_signature_is_refused(other: Proposal, cast: Cast, owners: list[str]) -> None:
-    """Another proposal's signature is refused as forged, even if its file names this proposal's hashes."""
+    """A signature of another proposal is refused as forged, even if its file contains the hashes of this proposal."""
     relabelled = replace(by(cast.owner_b, other), proposal=PROPOSAL.digest, safe_tx_hash=PROPOSAL.safe_tx_hash)
     with pytest.raises(ProposalError, match="is forged"):
         accepted(by(cast.owner_a), relabelled, owners=owners)
@@ -122,7 +122,7 @@ def test_other_kinds_of_signature_are_refused(v: int, why: str, cast: Cast, owne
 
 
 def test_the_text_message_is_eth_account_s() -> None:
-    """The EIP-712 message that covers a proposal's reason equals the one that eth-account encodes."""
+    """The EIP-712 message with a proposal's reason equals the encoding of eth-account."""
     fields = {
         "safeTxHash": PROPOSAL.safe_tx_hash,
         "reason": PROPOSAL.reason,
@@ -142,7 +142,7 @@ def test_the_text_message_is_eth_account_s() -> None:
     ids=lambda changes: next(iter(changes)),
 )
 def test_a_changed_text_is_refused(changes: dict[str, Any], cast: Cast, owners: list[str]) -> None:
-    """A signature is refused if the reason, proposer or a time changed, although the Safe's hash is the same."""
+    """After a change of reason, proposer or a time, signatures are refused, although the Safe's hash is the same."""
     changed = replace(PROPOSAL, **changes)
     assert changed.safe_tx_hash == PROPOSAL.safe_tx_hash
     moved = [replace(by(owner), proposal=changed.digest) for owner in (cast.owner_a, cast.owner_b)]
@@ -152,7 +152,7 @@ def test_a_changed_text_is_refused(changes: dict[str, Any], cast: Cast, owners: 
 
 
 def test_a_signature_without_the_text_counts_only_on_consent(cast: Cast, owners: list[str]) -> None:
-    """A signature that does not cover the proposal's reason counts only with the executor's consent."""
+    """A signature without a signature of the proposal's reason is accepted only if the executor consents."""
     bare = replace(by(cast.owner_a), text_signature=b"")
     with pytest.raises(ProposalError, match=f"are not signed by {bare.signer}: .* or accept that"):
         accepted(bare, by(cast.owner_b), owners=owners)
@@ -205,7 +205,7 @@ def test_bytes_that_are_not_a_signature_are_refused(raw: bytes, cast: Cast, owne
 @settings(deadline=None, max_examples=60)
 @given(bit=st.integers(0, 65 * 8 - 1), part=st.sampled_from(["signature", "text_signature"]))
 def test_every_flipped_bit_is_refused(cast: Cast, bit: int, part: str) -> None:
-    """A signature with one flipped bit is refused, even if the reason need not be signed."""
+    """A signature with one flipped bit is refused, even if the executor accepts signatures without the reason."""
     good = by(cast.owner_a)
     changed = bytearray(getattr(good, part))
     changed[bit // 8] ^= 1 << bit % 8
@@ -259,7 +259,7 @@ def test_a_file_that_is_not_a_signature_is_refused(raw: bytes) -> None:
 
 
 def test_signatures_from_several_files_are_merged(cast: Cast) -> None:
-    """Merged signatures list each signer once, by ascending address, and drop equal duplicates."""
+    """Merging signatures removes equal duplicates, and sorts the signatures by the signer's address."""
     one, other = by(cast.owner_a), by(cast.owner_b)
     merged = merge([one, other, one])
     assert merged == sorted([one, other], key=lambda signature: int(signature.signer, 16))

@@ -157,7 +157,7 @@ def test_name_and_order_do_not_count() -> None:
     ids=lambda path: ".".join(map(str, path)),
 )
 def test_a_changed_file_is_refused(path: tuple[Any, ...]) -> None:
-    """A file in which any field but the name was changed is refused, with its checksum in the error."""
+    """A file with a changed field is refused, and the error contains its checksum; only a changed name is accepted."""
     fields = fields_of()
     target: Any = fields
     for key in path[:-1]:
@@ -266,7 +266,7 @@ def test_what_the_format_cannot_express_is_not_exported(changes: dict[str, Any])
 
 
 def test_a_file_becomes_a_proposal_of_its_safe(vendor: Vendor) -> None:
-    """An imported file, with or without a Safe's address, becomes a proposal for the vendor's Safe."""
+    """Importing a file, with or without a Safe's address, results in a proposal for the vendor's Safe."""
     call = revoke_call(PRODUCT.name, Version(1, 0, 0), reason="a test")
     wanted = proposal_with(safe=vendor.safe, to=vendor.contract.address, data=call, value=5)
     built = from_builder(to_builder(wanted))
