@@ -77,7 +77,7 @@ def test_an_owner_signs_a_proposal(wallet: Wallet) -> None:
 
 @pytest.mark.parametrize("habits", [{}, {"counts from": 1}, {"short": True}], ids=["plain", "constant", "short"])
 def test_the_chain_accepts_its_transactions(habits: dict[str, Any], wallet: Wallet, anvil: Chain) -> None:
-    """The chain accepts a contract creation and a call, even if the plugin always returns the same recovery id."""
+    """If a plugin always returns the same recovery id, the chain still accepts a contract creation and a call."""
     account = wallet(**habits)
     address = anvil.send(account, INITCODE).contract
     assert address is not None

@@ -58,7 +58,7 @@ def test_the_settings_of_two_chains_are_read_back(tmp_path: Path) -> None:
 
 
 def test_the_citys_own_contract_has_a_network(tmp_path: Path) -> None:
-    """The settings file has a network for configurations, with the city's BlockOTA and Safe instead of the vendor's."""
+    """The settings file contains a network for configurations, with the city's own BlockOTA contract and Safe."""
     registries, safes = {"producers": OTHER, "configurations": OTHER}, {"configurations": OTHER}
     path = tmp_path / "blockota.toml"
     deployed = replace(VENDOR, registries=registries, safes=safes)

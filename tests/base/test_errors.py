@@ -1,4 +1,4 @@
-"""Revising an error keeps its class."""
+"""Revised errors: the class and the unchanged parts remain."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ with lock:
 
 @contextmanager
 def held(path: Path, kind: str) -> Iterator[subprocess.Popen[str]]:
-    """Hold a lock in another process, until the process gets a line or is killed."""
+    """Start a process that keeps a lock until it reads a line or is killed."""
     pipe = subprocess.PIPE
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(path), kind], stdin=pipe, stdout=pipe, text=True, cwd=ROOT
@@ -80,7 +80,7 @@ def test_a_killed_writer_does_not_stop_the_bench_log(tmp_path: Path) -> None:
 
 
 def test_threads_exclude_each_other(tmp_path: Path) -> None:
-    """If two threads of one process request an exclusive lock, the second gets it after the first has released it."""
+    """If two threads request an exclusive lock, one thread gets the lock only after the other has released it."""
     order, is_started = [], threading.Event()
 
     def second() -> None:
@@ -138,6 +138,6 @@ def test_an_error_in_the_block_releases_the_lock(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_an_operating_system_error(tmp_path: Path) -> None:
-    """Locking a file in a missing folder raises FileNotFoundError, which callers translate."""
+    """Locking a file in a missing folder raises FileNotFoundError."""
     with pytest.raises(FileNotFoundError), exclusive_lock(tmp_path / "missing" / "lock"):
         pass

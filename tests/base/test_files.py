@@ -83,7 +83,7 @@ def test_a_name_that_the_system_refuses_is_a_usage_error(tmp_path: Path) -> None
 
 
 def test_a_durable_file_has_durable_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """First the file is flushed to the disk, then its name, and then the names of the folders made for the file."""
+    """Three flushes to the disk happen in order: the file, its name, and the names of the folders made for it."""
     flushed: list[os.stat_result] = []
     monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(os.fstat(handle)))
     file = tmp_path / "new" / "inner" / "file"
@@ -141,7 +141,7 @@ def test_a_tilde_stands_for_a_home() -> None:
     ("number", "remedy"), [(errno.ENOSPC, "Free space on the disk"), (errno.EACCES, "Name a file in another folder")]
 )
 def test_a_result_that_cannot_be_written_has_its_remedy(tmp_path: Path, number: int, remedy: str) -> None:
-    """The error for a file that cannot be written has the remedy for its cause, such as a full disk."""
+    """For each cause, such as a full disk, the error for a file that cannot be written contains the fitting remedy."""
     with pytest.raises(UsageError, match=f"cannot be written: {os.strerror(number)}. {remedy}"):  # noqa: SIM117
         with result_file(tmp_path / "result"):
             raise OSError(number, os.strerror(number))

@@ -207,7 +207,7 @@ def test_development_keys_are_those_of_the_test_mnemonic() -> None:
 
 
 def test_a_development_key_is_refused_on_a_real_chain() -> None:
-    """A development key is refused on any chain but a local one, because the key is public."""
+    """A development key, which is public, is refused on every chain that is not local."""
     with pytest.raises(RefusedError, match=r"cannot be used here: development keys are public.* keystore:FILE"):
         opened("dev:0", is_local_chain=False)
 
@@ -278,7 +278,7 @@ def test_any_uri_is_an_account_or_an_error(uri: str) -> None:
 def test_a_key_is_checked_before_it_is_needed(keystore: Callable[..., str], tmp_path: Path) -> None:
     """`check_key` accepts a well-formed key URI, and refuses a malformed URI and a missing or invalid keystore.
 
-    `check_key` accepts the name of an environment variable that is not set, because only the service may have it.
+    `check_key` accepts an unset environment variable, because the variable may be set only for the service.
     """
     for uri in (keystore(), "dev:3", f"env:{VARIABLE}", "ape:owner", "pkcs11:token=a"):
         check_key(uri)

@@ -1,4 +1,4 @@
-"""`import blockota` loads the library's modules only when one of its names is used."""
+"""Importing `blockota` does not load the library's modules; the first use of a name loads them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_all_names_of_the_library_are_offered_and_loaded_late() -> None:
 
 
 def test_the_library_needs_neither_web3_nor_a_terminal() -> None:
-    """The library imports none of web3, Ape, click and rich; only tests, scripts and the command line need them."""
+    """Importing the library does not import web3, Ape, click or rich."""
     script = "import sys, blockota.library; print(*{name.partition('.')[0] for name in sys.modules})"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not {"web3", "ape", "click", "rich"} & set(run.stdout.split())
@@ -62,7 +62,7 @@ def types_in(annotation: object) -> Iterator[type]:
 
 
 def test_programs_need_no_private_name() -> None:
-    """The library exports every type of its parameters and results, and every error that its docstrings name."""
+    """The library exports all types of its parameters and results, and all errors in its docstrings."""
     offered = {getattr(library, name) for name in library.__all__} | OPTIONAL
     for function in public_functions():
         hints = get_type_hints(function, localns={"BaseAccount": BaseAccount}).values()

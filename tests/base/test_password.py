@@ -105,7 +105,7 @@ def test_a_descriptor_that_is_not_open_is_reported(pipe: Pipe) -> None:
 
 
 def test_a_descriptor_of_this_process_is_not_read() -> None:
-    """A descriptor that this process opened itself is refused, because reading such a descriptor may never end."""
+    """A file descriptor that this process opened itself is refused, because a read from it may never end."""
     reader, writer = os.pipe()
     os.close(writer)
     with pytest.raises(UsageError, match="the caller did not open it"):
@@ -167,7 +167,7 @@ def terminal() -> Iterator[tuple[int, int]]:
     ids=["once", "twice", "until both agree"],
 )
 def test_the_terminal_is_asked_without_echo(typed: list[str], *, is_new: bool) -> None:
-    """A typed password is not echoed, a new password is typed twice, and the prompts are not written to stdout."""
+    """A typed password is not echoed, a new password must be typed twice, and prompts do not appear on stdout."""
     asking = f"ask_password('Password of a.json: ', is_new={is_new})"
     code = f"from blockota.cli.keys import ask_password; print(len({asking}))"
     with terminal() as (ours, theirs):

@@ -106,7 +106,7 @@ def test_a_variable_goes_before_the_file(write: Write) -> None:
 
 
 def test_the_variable_of_the_safe_counts_beside_a_configured_contract(write: Write, tmp_path: Path) -> None:
-    """If a contract is configured, the deployment file's Safe is not used; BLOCKOTA_SAFE always sets the Safe."""
+    """With a configured contract, the Safe of the deployment file is ignored; BLOCKOTA_SAFE always sets the Safe."""
     LOCAL.write(tmp_path)
     write(f'[networks.both]\nurl = "http://x"\nchain_id = 5\ncontract = "{CONTRACT}"\nsafe = "{SAFE}"')
     assert (load().safe, load(SAFE=OTHER).safe) == (SAFE, OTHER)
@@ -174,7 +174,7 @@ def test_sources_are_for_all_networks_or_for_one(write: Write) -> None:
 
 
 def test_tokens_are_read_and_not_shown(write: Write, tmp_path: Path) -> None:
-    """The settings name the file or the environment variable of each access token, not the token itself."""
+    """The settings contain the file or the environment variable of each access token, but not the token."""
     write('[tokens]\n"https://a" = "env:TOKEN_A"\n"https://b:8443/x" = "file:b.token"')
     assert load().tokens == {"https://a": "env:TOKEN_A", "https://b:8443/x": "file:b.token"}
     beside = load_settings(tmp_path / "blockota.toml", network=None, environment={}).tokens
@@ -290,7 +290,7 @@ def test_each_role_has_its_network(write: Write) -> None:
 def test_a_variable_names_a_roles_network(write: Write) -> None:
     """BLOCKOTA_GATEWAY_NETWORK overrides the gateway network of the settings file.
 
-    BLOCKOTA_NETWORK affects only roles for which the settings file names no network.
+    BLOCKOTA_NETWORK is ignored for a role whose network the settings file names.
     """
     write(TWO_CHAINS)
     assert load(role=Role.GATEWAY, GATEWAY_NETWORK="field").network == "field"
@@ -331,7 +331,7 @@ def test_an_invalid_variable_is_reported(write: Write, name: str, value: str) ->
 
 
 def test_a_named_file_is_required(write: Write, tmp_path: Path) -> None:
-    """The default settings file is optional, but a settings file that was named must exist."""
+    """A missing default settings file is accepted; a missing settings file that the user named is an error."""
     del write
     missing = tmp_path / "other.toml"
     with pytest.raises(UsageError, match="cannot be read: No such file"):
@@ -377,9 +377,9 @@ def test_a_deployment_that_cannot_be_written_is_reported(tmp_path: Path) -> None
 
 
 def test_a_node_chosen_elsewhere_gets_the_settings_for_its_chain(write: Write) -> None:
-    """For a node given by URL and chain id, the settings of the network with this chain id apply.
+    """If a node is given by URL and chain id, the settings of the network with the same chain id apply.
 
-    If no network has the chain id, no network's settings apply.
+    If the chain id is not configured, the settings of the networks are ignored.
     """
     write(FILE.replace('"field"', '"local"', 1))
     LOCAL.write(Path())

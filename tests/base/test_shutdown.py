@@ -56,7 +56,7 @@ def test_waiting_opens_no_file() -> None:
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_without_a_signal_the_handlers_are_restored(number: signal.Signals) -> None:
-    """If no signal arrived, the previous signal handlers are restored."""
+    """At its end, `stop_on_signals` restores the previous signal handlers if no signal arrived."""
     before = signal.getsignal(number)
     with stop_on_signals() as stop:
         assert signal.getsignal(number) is not before
@@ -100,7 +100,7 @@ def test_a_request_interrupts_from_the_given_one_on(interrupt_at: int, number: s
 
 
 def test_nested_calls() -> None:
-    """A nested `stop_on_signals` restores the outer signal handlers, unless it received a signal."""
+    """At its end, a nested `stop_on_signals` restores the outer handlers; after a signal, its own handlers remain."""
     with stop_on_signals(interrupt_at=1) as outer:
         with stop_on_signals():
             pass
@@ -148,7 +148,7 @@ def test_check_and_pause_interrupt_once_asked() -> None:
 
 
 def test_after_sighup_a_lost_terminal_is_not_written_to() -> None:
-    """After SIGHUP, a program that writes to its closed terminal continues to its end."""
+    """A program that writes to its terminal after SIGHUP, when the terminal is closed, still runs to its end."""
     program = (
         "import os\n"
         "from blockota.shutdown import stop_on_signals\n"

@@ -32,7 +32,7 @@ def test_scheme_host_and_port_are_shown() -> None:
     ],
 )
 def test_what_a_server_repeats_is_hidden(text: str) -> None:
-    """Path, query, fragment, user and password of a URL are hidden in a server's message."""
+    """If a server's message contains a configured URL, its path, query, fragment, user and password are hidden."""
     hidden = PrivateUrl(URL).hide_in(text)
     for secret in ("0123456789abcdef", "tell-no-one", "pass!word", "pass%21", "vendor", "frag-ment", "dmVuZG9y"):
         assert secret not in hidden
@@ -85,5 +85,5 @@ def test_a_path_is_never_left(secret: str, before: str, after: str) -> None:
     ],
 )
 def test_a_foreign_text_is_shown_without_secrets(text: str, shown: str) -> None:
-    """The path, query and credentials of each URL in a foreign text are hidden, even if only some are present."""
+    """In any text, the path, the query and the credentials of each URL are hidden, in every combination."""
     assert without_secrets(text) == shown
