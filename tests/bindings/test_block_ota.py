@@ -83,7 +83,7 @@ def test_the_newest_is_the_greatest_that_is_not_revoked(vendor: Vendor, product:
 
 
 def test_a_revoked_release_is_answered_without_its_reason(vendor: Vendor, product: Product) -> None:
-    """If a node refuses the query for a revocation's reason, the revoked release is returned without the reason."""
+    """A revoked release is returned without a reason if the node refuses the event query for the reason."""
     made = numbered(product, 1)
     vendor.decide(publish_call([made]))
     vendor.decide(revoke_call(product.name, made.version, reason="it burns"))
@@ -204,10 +204,10 @@ def other_contract(vendor: Vendor) -> str:
 
 
 def test_a_history_that_does_not_fall_is_not_followed(vendor: Vendor, product: Product) -> None:
-    """A node that returns the same page of a history again and again does not cause an endless loop."""
+    """Reading a history ends although the node always returns the same page."""
 
     class ForgetfulContract(BlockOTAContract):
-        """A contract whose node ignores the cursor, and always returns the first page of a history."""
+        """A contract binding whose node ignores the cursor, and always returns the first page of a history."""
 
         def _ask_many(
             self, function: str, arguments: Iterable[Sequence[Any]], *, block: int | None = None
@@ -233,7 +233,7 @@ def test_an_invalid_name_is_a_usage_error(vendor: Vendor, name: str) -> None:
 
 
 def test_the_answer_is_as_deep_as_asked(vendor: Vendor, product: Product) -> None:
-    """`answer` reads the chain at the block that has the required number of confirmations."""
+    """`answer` reads the contract at the newest block that has the required number of confirmations."""
     vendor.decide(publish_call([numbered(product, 1)]))
     published = vendor.chain.head().number
     rpc(vendor.chain, "anvil_mine", hex(4))
@@ -278,7 +278,7 @@ def test_where_all_are_postponed_the_newest_is_reported(vendor: Vendor, product:
 
 
 def test_a_contract_younger_than_the_depth_is_reported(vendor: Vendor) -> None:
-    """If the contract did not exist yet at the confirmed block, the error names that block."""
+    """If the contract did not exist yet at the confirmed block, the error contains the number of this block."""
     fresh, _ = BlockOTAContract.deploy(vendor.chain, vendor.cast.payer, owner=vendor.safe)
     before = vendor.chain.head().number - 1
     with pytest.raises(

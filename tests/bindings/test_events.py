@@ -79,7 +79,7 @@ def zero_of(kind: str) -> object:
 
 @pytest.mark.parametrize("contract", ["Producers", *GATEWAY_CONTRACTS])
 def test_every_event_of_the_contracts_can_be_decoded(contract: str) -> None:
-    """The events of each contract have only supported argument types, and only one-word arguments are indexed."""
+    """All arguments of the contracts' events have supported types, and all indexed arguments have one word."""
     for event in (entry for entry in artifact(contract)["abi"] if entry["type"] == "event"):
         indexed = [one["type"] for one in event["inputs"] if one["indexed"]]
         assert not {kind for kind in indexed if kind in {"bytes", "string"} or kind.endswith("[]")}
@@ -93,7 +93,7 @@ def test_every_event_of_the_contracts_can_be_decoded(contract: str) -> None:
 def test_a_restarted_gateway_continues_after_the_events_that_it_has_processed(
     anvil: Chain, cast: Cast, tmp_path: Path
 ) -> None:
-    """The events of two contracts on a real node are each decoded once, even if the gateway restarts in between."""
+    """On a real node, each event of two contracts is decoded exactly once, although the gateway restarts."""
     owner = cast.payer
     start = anvil.head().number
     identities, _ = create(anvil, owner, "IdentityRegistry", owner.address)

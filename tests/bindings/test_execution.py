@@ -71,7 +71,7 @@ def test_sufficient_gas_limits_are_accepted(vendor: Vendor, proposal: Proposal, 
 
 
 def test_a_call_that_would_only_cost_its_nonce_is_found_before_sending(vendor: Vendor, proposal: Proposal) -> None:
-    """A call that would fail because of its gas limit is refused before sending, so that its nonce is not used up."""
+    """A proposal is refused before sending, without using up its nonce, if the call's gas limit is too low."""
     rpc(vendor.chain, "anvil_setBalance", vendor.safe, hex(10**18))
     priced = replace(proposal, gas_price=1, safe_tx_gas=TOO_LITTLE_GAS)
     paying = replace(proposal, value=1, safe_tx_gas=1)
@@ -104,7 +104,7 @@ def test_the_failure_of_another_safe_is_ignored(vendor: Vendor, proposal: Propos
 
 
 def test_a_failing_call_without_gas_limits_is_refused_by_the_safe(vendor: Vendor, proposal: Proposal) -> None:
-    """A failing call without gas limits is refused before sending, so that its nonce is not used up."""
+    """A proposal without gas limits is refused before sending, without using up its nonce, if its call would fail."""
     paying = replace(proposal, value=1)
     with pytest.raises(ContractRefusalError, match="the contract refused"):
         run(vendor, paying)
@@ -129,7 +129,7 @@ def test_a_value_is_sent(vendor: Vendor, proposal: Proposal, cast: Cast) -> None
 
 
 def test_a_delegatecall_runs_as_the_safe(vendor: Vendor, proposal: Proposal) -> None:
-    """For a delegatecall, only the Safe's execution is simulated, because a plain call would run in another context."""
+    """A delegatecall is simulated only within the Safe's execution, because a plain call has another context."""
     emitter = contract_with(vendor, EMITS_A_FOREIGN_FAILURE)
     foreign = replace(proposal, to=emitter, data=b"", operation=DELEGATECALL)
     assert try_out(vendor, foreign, vendor.cast.owner_a, vendor.cast.owner_b) == Rehearsal(call=False, execution=True)
@@ -149,7 +149,10 @@ def test_a_rejection_takes_the_nonce(vendor: Vendor, proposal: Proposal, product
 
 
 def test_a_rehearsal_changes_nothing(vendor: Vendor, proposal: Proposal, product: Product, cast: Cast) -> None:
-    """A simulation sends nothing. The Safe's execution is simulated only with enough signatures for the next nonce."""
+    """A simulation sends nothing.
+
+    The simulation includes the Safe's execution only if there are enough signatures for the next nonce.
+    """
     assert try_out(vendor, proposal) == Rehearsal(call=True, execution=False)
     assert try_out(vendor, proposal, cast.owner_a) == Rehearsal(call=True, execution=False)
     ahead = replace(proposal, nonce=proposal.nonce + 1)

@@ -87,7 +87,7 @@ def test_an_unknown_identity_and_a_stranger_are_refused(identities: IdentitiesCo
 def test_a_key_that_the_contract_would_refuse_is_refused(
     identities: IdentitiesContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A public key that is not on its curve is refused, because only a dishonest node can return such a key."""
+    """A public key that is not a point of its curve is refused, because only a dishonest node can return such a key."""
     key = PublicKey(KeyKind.P256, enrolment_of(1).keys.key.data).data
     call_many = identities.chain.call_many
     monkeypatch.setattr(
@@ -124,7 +124,7 @@ def test_producers_are_read(anvil: Chain, identities: IdentitiesContract, cast: 
 def test_an_address_without_the_contract_is_compared_with_the_settings_of_its_publisher(
     anvil: Chain, cast: Cast, binding: type[IdentitiesContract | ProducersContract], publisher: str
 ) -> None:
-    """The remedy for a wrong contract address names the party that publishes the address."""
+    """The error for a wrong contract address names the party that publishes the right address."""
     with pytest.raises(RefusedError) as error:
         binding(anvil, cast.payer.address).owner()
     assert f"with the {publisher}'s settings" in error.value.remedy

@@ -135,7 +135,7 @@ def test_a_message_contains_the_values(name: str, words: tuple[str, ...]) -> Non
 def test_the_remedy_depends_on_the_status_of_the_agreement(
     monkeypatch: pytest.MonkeyPatch, status: int, words: str
 ) -> None:
-    """The remedy of WrongAgreementStatus is to wait for a decision on an offer, or to make a new offer."""
+    """The remedy for WrongAgreementStatus depends on the status: wait for a decision, or make a new offer."""
     monkeypatch.setitem(VALUES, "status", status)
     assert words in str(explain(reverted("WrongAgreementStatus")))
 

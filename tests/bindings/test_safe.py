@@ -66,7 +66,7 @@ def test_a_proposal_is_executed_once(vendor: Vendor, proposal: Proposal, cast: C
 
 
 def test_a_proposal_waits_for_those_before_it(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """A proposal with a later nonce is refused until the proposals with the earlier nonces were executed."""
+    """A proposal is refused until the proposals with all lower nonces were executed."""
     later = replace(proposal, nonce=proposal.nonce + 1)
     with pytest.raises(ProposalError, match=r"other proposals come first: .* has nonce .* Execute the other"):
         run(vendor, later, cast.owner_a, cast.owner_b)
@@ -93,7 +93,7 @@ def test_a_proposal_for_another_chain_is_not_executed(vendor: Vendor, proposal: 
 
 
 def test_too_few_or_foreign_signatures_cost_nothing(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """Too few or foreign signatures are refused; with valid signatures, the same proposal is then executed."""
+    """A proposal with too few or foreign signatures is refused, and is executed later with valid signatures."""
     with pytest.raises(ProposalError, match="1 of 2 required signatures were found"):
         run(vendor, proposal, cast.owner_a)
     with pytest.raises(ProposalError, match="is not an owner"):
@@ -102,7 +102,7 @@ def test_too_few_or_foreign_signatures_cost_nothing(vendor: Vendor, proposal: Pr
 
 
 def test_an_error_of_the_contract_is_reported_through_the_safe(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """If the Safe's call to a contract would fail, the contract's own error is reported."""
+    """If a contract would refuse the Safe's call, the error is the contract's own error."""
     release = release_of(b"faster", product=product_of(proposal), version=Version(3, 0, 0))
     vendor.decide(publish_call([release]))
     overtaken = replace(proposal, nonce=proposal.nonce + 1)

@@ -107,7 +107,7 @@ def test_a_release_is_served_when_it_is_deep_enough(scene: Scene) -> None:
 
 
 def test_a_count_that_the_node_invents_is_not_believed(scene: Scene) -> None:
-    """The list of agreements ends with the first empty page, even if the node reports a larger count."""
+    """Reading the agreements ends at the first empty page, even if the node reports a larger number of agreements."""
 
     class BoastfulContract(ReplicationContract):
         """A contract whose node reports the largest possible number of agreements."""
@@ -142,7 +142,7 @@ def test_an_agreement_is_served_when_it_is_deep_enough(scene: Scene) -> None:
 
 
 def test_a_reorganisation_removes_a_right(scene: Scene) -> None:
-    """A reorganisation deeper than the confirmations removes the right to serve a release and its manifest."""
+    """A reorganisation of more blocks than the confirmations removes the right to serve a release and its manifest."""
     reader = scene.vendor()
     made = scene.publish(b"image", Version(1, 1, 0), manifest=MANIFESTS[0])
     scene.mine(DEPTH)
@@ -157,7 +157,7 @@ def test_a_reorganisation_removes_a_right(scene: Scene) -> None:
 
 
 def test_agreements_expire_by_the_newest_block(scene: Scene) -> None:
-    """The expiry of agreements is decided by the time of the newest block, without confirmations."""
+    """The time that decides about expired agreements is the time of the newest block, which has no confirmations."""
     reading = scene.vendor().read()
     newest = scene.chain.head()
     assert (reading.block, reading.time) == (newest.number - DEPTH, newest.time)
@@ -206,7 +206,7 @@ def test_a_restarted_chain_is_read_again(scene: Scene, cast: Cast) -> None:
 
 
 def test_events_are_searched_from_the_first_block_on(scene: Scene) -> None:
-    """All manifests are found although the node, like many public ones, has no events of earlier blocks."""
+    """All manifests are found although the node, like many public nodes, cannot return events of earlier blocks."""
     oldest = scene.first_block
 
     def answer(body: bytes) -> tuple[int, bytes]:
@@ -227,7 +227,7 @@ def test_events_are_searched_from_the_first_block_on(scene: Scene) -> None:
 
 
 def test_a_contract_that_is_too_new_is_waited_for(scene: Scene) -> None:
-    """Reading fails until the contract's first block is confirmed, and the error names the confirmations."""
+    """Until the contract's first block is confirmed, reading raises an error with the number of confirmations."""
     first_block = scene.chain.head().number - DEPTH + 1
     reader = RightsReader(scene.contract, Follower(scene.chain, confirmations=DEPTH, first_block=first_block))
     with pytest.raises(ChainError, match=r"not confirmed yet.*newest block is \d+, .* when 3 blocks follow it"):
