@@ -1,4 +1,4 @@
-"""A broker stores the deltas that the manifest of a release lists, as soon as the broker has the manifest."""
+"""As soon as a broker has the manifest of a release, the broker stores the deltas in the manifest's list."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ def test_deltas_are_fetched_with_their_manifest(tmp_path: Path) -> None:
 
 
 def test_a_foreign_manifest_names_nothing(tmp_path: Path) -> None:
-    """Deltas that the manifest of another release lists are not stored."""
+    """If a manifest belongs to another release, its deltas are not stored."""
     (steps,), kept = rounds(tmp_path, WithManifest(FOREIGN), served=files(FOREIGN))
     assert len(steps) == 4
     assert PATCH.delta.cid not in kept
 
 
 def test_a_missing_delta_does_not_hinder_the_image(tmp_path: Path) -> None:
-    """Without a source for a delta, the delta's step fails, and the image and the manifest are still stored."""
+    """If a delta has no source, the step of the delta fails, but the image and the manifest are stored."""
     served = {cid: data for cid, data in files(MANIFEST).items() if cid != PATCH.delta.cid}
     (steps,), kept = rounds(tmp_path, WithManifest(MANIFEST), served=served)
     assert steps[-1] == "fetch delta of acme-thermo2 1.1.0 from 1.0.0"

@@ -1,4 +1,4 @@
-"""A broker's sync round reports its fetches; on a full disk, the round ends at the first failure with one error."""
+"""A broker's sync round reports its fetches, and ends with one error when the disk is full."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_the_fetch_of_an_image_reports_its_bytes(tmp_path: Path) -> None:
     ],
 )
 def test_a_full_disk_is_recognised(error: Exception, *, is_full: bool) -> None:
-    """A full disk is recognised from the cause of a store error; other failures are not reported as a full disk."""
+    """A store error is reported as a full disk if, and only if, its cause is a full disk."""
     with pytest.raises(StoreError) as refused:
         raise StoreError("the store cannot be used") from error
     assert is_disk_full(refused.value) is is_full

@@ -1,4 +1,4 @@
-"""For a limited time, a broker does not ask a source that served wrong blocks."""
+"""A broker sends no requests to a source for some time after the source has served wrong blocks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOW = 1_000_000.0
 
 
 def test_one_wrong_block_leaves_out_one_file() -> None:
-    """After one wrong block of a file, a source is not asked for this file for a minute, but it is asked for others."""
+    """After one wrong block of a file, a source gets no requests for this file for a minute."""
     found = [Offence(SOURCE, FILES[0], NOW)]
     assert skipped_until(found, SOURCE, FILES[0]) == NOW + 60
     assert skipped_until(found, SOURCE, FILES[1]) == 0
@@ -23,7 +23,7 @@ def test_one_wrong_block_leaves_out_one_file() -> None:
 
 @pytest.mark.parametrize(("count", "minutes"), [(1, 1), (2, 2), (3, 4), (4, 8), (6, 32), (7, 60), (20, 60)])
 def test_the_pause_doubles_up_to_an_hour(count: int, minutes: int) -> None:
-    """The pause after wrong blocks doubles up to an hour, and begins at the newest wrong block."""
+    """Each further wrong block doubles the pause, up to an hour; the pause begins at the newest wrong block."""
     found = [Offence(SOURCE, FILES[0], NOW + number) for number in range(count)]
     assert skipped_until(found, SOURCE, FILES[0]) == NOW + count - 1 + 60 * minutes
     assert skipped_until(found, SOURCE, FILES[1]) == 0
@@ -31,7 +31,7 @@ def test_the_pause_doubles_up_to_an_hour(count: int, minutes: int) -> None:
 
 @pytest.mark.parametrize(("count", "minutes"), [(2, 0), (3, 1), (4, 2), (5, 4), (9, 60), (11, 60)])
 def test_three_files_within_an_hour_leave_out_the_source(count: int, minutes: int) -> None:
-    """After wrong blocks of three files within an hour, a source is not asked for any file."""
+    """After wrong blocks of three files within an hour, a source gets no requests for any file."""
     found = [Offence(SOURCE, cid, NOW + number) for number, cid in enumerate(FILES[:count])]
     expected = NOW + count - 1 + 60 * minutes if minutes else 0
     assert skipped_until(found, SOURCE, FILES[-1]) == expected
@@ -39,6 +39,6 @@ def test_three_files_within_an_hour_leave_out_the_source(count: int, minutes: in
 
 
 def test_wrong_blocks_of_another_hour_do_not_count() -> None:
-    """A source with wrong blocks of three files, spread over more than an hour, is still asked for other files."""
+    """A source whose wrong blocks of three files spread over an hour still gets requests for the third file."""
     found = [Offence(SOURCE, cid, NOW + 1800.0 * number) for number, cid in enumerate(FILES[:3])]
     assert skipped_until(found, SOURCE, FILES[-1]) == 0

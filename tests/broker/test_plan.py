@@ -48,7 +48,7 @@ NEXT_STEPS: dict[CopyStage, list[type[Step]]] = {
 
 
 def facts_of(agreement: Agreement, release: Release = RELEASE) -> AgreementFacts:
-    """Return an agreement that is the same at the confirmed and at the newest block."""
+    """Return an agreement with equal states at the confirmed block and at the newest block."""
     return AgreementFacts(Claim(release, agreement=agreement), agreement)
 
 
@@ -66,7 +66,7 @@ def steps(
 
 @pytest.mark.parametrize("stage", CopyStage, ids=str)
 def test_a_wanted_file_goes_on_where_it_was(stage: CopyStage) -> None:
-    """From each stage of a file, the remaining steps are planned in order."""
+    """For each stage of a file, the plan contains the remaining steps in order."""
     assert [type(step) for step in steps(AGREED, memory=remembered(stage))] == NEXT_STEPS[stage]
 
 
@@ -77,7 +77,7 @@ def test_a_wanted_file_goes_on_where_it_was(stage: CopyStage) -> None:
 def test_only_what_is_good_is_wanted(
     status: AgreementStatus, release_status: Status, *, is_late: bool, stage: CopyStage | None
 ) -> None:
-    """Without a valid agreement and an active release, a file is dropped with its reason, and no step follows."""
+    """If the agreement is invalid or the release is not active, the plan only drops a stored file, with the reason."""
     agreed = facts_of(replace(AGREEMENT, status=status), replace(RELEASE, status=release_status))
     found = steps(agreed, memory=remembered(stage), time=AGREEMENT.expires_at if is_late else NOW)
     if status is AgreementStatus.ACCEPTED and release_status is Status.ACTIVE and not is_late:
@@ -100,7 +100,7 @@ def test_without_agreements_all_is_dropped() -> None:
 
 
 def test_one_good_agreement_is_enough_to_keep_a_file() -> None:
-    """A file with an ended and a new agreement is kept, and announced for the new agreement."""
+    """If a file has an ended and a new agreement, the file is kept, and is announced for the new agreement."""
     old = facts_of(replace(AGREEMENT, status=AgreementStatus.TERMINATED, uri=URL))
     new = facts_of(replace(AGREEMENT, number=2))
     found = steps(old, new, memory=remembered(CopyStage.PINNED))
@@ -108,7 +108,7 @@ def test_one_good_agreement_is_enough_to_keep_a_file() -> None:
 
 
 def test_drops_come_first_and_know_what_to_keep() -> None:
-    """Drops are planned before other steps, and keep the blocks that a wanted file shares with a dropped file."""
+    """The plan starts with the drops; a drop keeps the blocks that a wanted file shares with the dropped file."""
     other = ReleaseFile(MANIFEST, 3, b"x" * 32, "old")
     found = steps(AGREED, memory=remembered(CopyStage.PINNED, other))
     assert found[0] == Drop(other, frozenset({IMAGE.cid}), ENDED)
@@ -120,7 +120,7 @@ def test_drops_come_first_and_know_what_to_keep() -> None:
     [("", False, True), (URL, False, False), (OTHER, False, True), ("", True, True), (URL, True, True)],
 )
 def test_it_is_announced_where_it_is_not_yet(uri: str, *, is_announcing: bool, is_sent: bool) -> None:
-    """If the chain already has the URL, it is announced again only if the journal has an unfinished announcement."""
+    """A URL that the chain already has is announced again only if the journal has an unfinished announcement."""
     agreed = replace(AGREED, newest=replace(AGREEMENT, uri=uri), is_announcing=is_announcing)
     found = steps(agreed, memory=remembered(CopyStage.PINNED))
     assert found == ((Announce(agreed.newest, URL, IMAGE),) if is_sent else ())
@@ -149,14 +149,14 @@ def test_a_manifest_is_kept_beside_the_image() -> None:
 
 
 def test_sources_are_the_vendor_and_other_replicas() -> None:
-    """A file is fetched from the vendor's sources and from other replicas, never from the broker's own URL."""
+    """The sources of a fetch are the vendor's sources and other replicas, but not the broker's own URL."""
     found = steps(replace(AGREED, replicas=(OTHER, URL, VENDOR, OTHER)))
     assert found[0] == Fetch(IMAGE, (VENDOR,), (OTHER,))
 
 
 @pytest.mark.parametrize(("ahead", "is_asked"), [(1, False), (0, True), (-1, True)])
 def test_a_source_is_omitted_for_a_time(ahead: int, *, is_asked: bool) -> None:
-    """A source that served a wrong block of a file is not asked for that file for one minute."""
+    """For one minute after a wrong block of a file, the source gets no requests for this file."""
     until = NOW + ahead
     memory = BrokerMemory({}, tuple(Offence(url, IMAGE.cid, until - 60.0) for url in (VENDOR, OTHER)))
     found = steps(replace(AGREED, replicas=(OTHER,)), memory=memory)

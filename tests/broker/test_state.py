@@ -13,7 +13,7 @@ from blockota.errors import Action, RefusedError
 
 
 def test_a_file_of_an_earlier_version_is_still_read(tmp_path: Path) -> None:
-    """A state file without a mark, as version 0.1 wrote it, is read, and belongs to its broker."""
+    """A state file of version 0.1, which lacks the application's mark, is read; another broker is refused."""
     path = tmp_path / "broker.sqlite"
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("CREATE TABLE identity (key TEXT PRIMARY KEY, value TEXT NOT NULL)")

@@ -41,7 +41,7 @@ def advised(facts: Facts, *, confirmations: int = 12, url: str = "", has_key: bo
 
 @pytest.mark.parametrize("state", AgreementState, ids=str)
 def test_every_state_has_its_advice(state: AgreementState) -> None:
-    """Each agreement state in which the operator can act or has to wait has one sentence of advice."""
+    """For each state of an agreement that requires an action or a wait, the advice has one sentence."""
     found, words = CASES[state]
     facts = Facts(NOW, (found,), block=7)
     assert state_of(found, NOW) is state
@@ -51,14 +51,14 @@ def test_every_state_has_its_advice(state: AgreementState) -> None:
 
 
 def test_an_announcement_that_is_due_is_advised_only_without_a_key() -> None:
-    """The operator is advised to announce a URL only if the broker has no key for announcements."""
+    """The advice to announce a URL appears only if the broker has no key for announcements."""
     facts = Facts(NOW, (CASES[AgreementState.UNANNOUNCED][0],))
     assert advised(facts, url=URL) == []
     assert f"`blockota replica announce 1 {URL} --key URI`" in advised(facts, url=URL, has_key=False)[0]
 
 
 def test_a_move_is_advised_only_without_a_key() -> None:
-    """If the chain has an old URL, the operator is advised to announce the new URL only if the broker has no key."""
+    """If the URL on the chain is old and the broker has no key, the advice is to announce the new URL."""
     facts = Facts(NOW, (CASES[AgreementState.ANNOUNCED][0],))
     moved = "https://moved.example"
     assert (advised(facts, url=moved), advised(facts, url=URL, has_key=False)) == ([], [])
@@ -68,7 +68,7 @@ def test_a_move_is_advised_only_without_a_key() -> None:
 
 @pytest.mark.parametrize("confirmations", [0, 12])
 def test_advice_without_agreements_names_block_and_confirmations(confirmations: int) -> None:
-    """If a broker has no agreement, the advice contains the broker's address, the block and the confirmations."""
+    """If a broker has no agreement, the advice contains its address, the block and any required confirmations."""
     [advice] = advised(Facts(NOW, (), block=7), confirmations=confirmations)
     assert advice.startswith("0xb has no open agreement with this vendor as of block 7")
     assert ("12" in advice) == bool(confirmations)
