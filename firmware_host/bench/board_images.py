@@ -263,8 +263,8 @@ class BoardImageJob:
     def _require_own_pages(self, place: FlashPlan) -> None:
         """Require pages that the program does not use.
 
-        In shared pages, the program's journal would store bytes of the board's own image in a file, which is not
-        allowed.
+        If the board's own image shared pages with the program, the program's journal would store bytes of this image in
+        a file.
         """
         if not self._unique_id:
             raise RefusedError(

@@ -260,8 +260,8 @@ class _OldLog:
     def _missing(self, last: Line | None, rest: bytes) -> Line | None:
         """Return the line of the head file if the log does not have this line; otherwise None.
 
-        BlockOTA 0.1 wrote a line to the head file first, and then to the log. After a crash or on a full disk, only the
-        head file can have the line. `rest` is the incomplete line at the end of the log.
+        BlockOTA 0.1 wrote a line to the head file first, and then to the log. If a crash or a full disk prevented the
+        second write, only the head file has the line. `rest` is the incomplete line at the end of the log.
         """
         head: Line | None = None
         try:

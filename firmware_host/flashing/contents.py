@@ -92,7 +92,7 @@ class FlashContents:
     def is_rest_blank(self) -> bool:
         """Whether all flash outside the plan is known to be erased.
 
-        Returns False if this is unknown without reading the flash outside the plan.
+        Returns False if the answer would require reading the flash outside the plan.
         """
         return False
 
@@ -120,7 +120,7 @@ class FlashContents:
 class OnChip(FlashContents):
     """The contents of one board's flash, hashed by the digest program on the chip.
 
-    After a failure of the program, all contents are read over the serial line.
+    If the digest program fails, all further contents are read over the serial line.
     """
 
     def __init__(self, bootloader: Bootloader, stub: DigestStub, *, plan: FlashPlan, proof: Proof) -> None:

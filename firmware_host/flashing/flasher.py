@@ -14,8 +14,8 @@ following steps. Each step states what the flash contains after a power cut in t
 3. *Erase and write the other pages, then the first page without the seal.*
 4. *Prove the image without the seal, and the bytes beside the image.* In steps 3 and 4 the seal is erased, so the board
    does not start a program.
-5. *Write the seal, and prove the seal.* The rest of the image is complete. The vector table can be erased, partly
-   written or complete. The run reads the seal back to detect a partly written vector table.
+5. *Write the seal, and prove the seal.* The rest of the image is complete. After a power cut, the vector table is
+   erased, partly written or complete. The run reads the seal back to detect a partly written vector table.
 6. *Remove the journal.* The release is complete.
 
 The seal is written only after the proof of the image, so that a power cut cannot leave an unproven program that starts.
@@ -304,8 +304,8 @@ class _Flashing:
     def _sample(self) -> Preserved | None:
         """Return the first bytes of the old contents if the image occupies only one erase unit; otherwise None.
 
-        The journal recognises a half erased unit by these bytes. With several units, it recognises the old contents by
-        the units that are not erased yet.
+        These bytes identify the old program if the unit is half erased. If the image occupies several units, the units
+        that are not erased yet identify the old program.
         """
         if len(self._plan.units) > 1 or self._repeated:
             return None

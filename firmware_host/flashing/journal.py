@@ -72,7 +72,7 @@ class Changes:
     """The changes that a run will make to the flash.
 
     Attributes:
-        at_once: whether the run uses a mass erase. If it is interrupted, every page can have any contents.
+        at_once: whether the run uses a mass erase. An interrupted mass erase can leave any contents in every page.
         damaged: the bytes that a failed proof found at the addresses of the preserved bytes.
         sample: the first bytes at the image's addresses before the run, if the image has only one page; None if it has
             more pages.

@@ -130,7 +130,8 @@ class Work:
     """The work of one pass: the units to erase, the units to write, and the unchanged units, sorted by address.
 
     If any unit must change, the unit with the image's first words is always the first unit of `write`. It is also the
-    first unit of `erase`, unless it is blank. With `at_once`, a mass erase replaces the other single erases.
+    first unit of `erase`, unless it is blank. With `at_once`, a mass erase replaces the erases of the units after the
+    first.
     """
 
     erase: tuple[EraseUnit, ...]

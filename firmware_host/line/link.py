@@ -76,7 +76,8 @@ class Link(Protocol):
     """Moves bytes between the host and one board. Every method raises LinkError if the port was lost.
 
     `notes` describe for the operator how the port was opened. `can_steer` states whether the host can set the port's
-    speed and control lines, and send a break. If it is False, `set_baud`, `set_lines` and `send_break` raise LinkError.
+    speed and control lines, and send a break. If `can_steer` is False, `set_baud`, `set_lines` and `send_break` raise
+    LinkError.
     """
 
     name: str
