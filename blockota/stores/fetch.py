@@ -225,8 +225,8 @@ class Worker:
     def dismiss(self) -> None:
         """Abort the request.
 
-        A source that served no block gets the verdict of its last failure. If it had no failure, but its current
-        request has been pending for more than `duplicate_after` seconds, it gets the verdict `LATE`.
+        A source that served no block gets the verdict of its last failure. A source without a block and without a
+        failure gets the verdict `LATE` if its current request has been pending for more than `duplicate_after` seconds.
         """
         since = self.asked_since
         if self.verdict == Verdict.UNUSED and self.failure is not None:
@@ -311,9 +311,9 @@ class Worker:
             self.verdict, self.reason = error.verdict, error.why
 
     def _duplicate_after(self) -> float:
-        """Return after how many seconds this source requests a block that another source has not delivered.
+        """Return the seconds after which this source also requests a block that another source has not delivered.
 
-        The time is twice this source's mean time per block, within limits.
+        The result is twice this source's mean time per block, but at most `Limits.duplicate_after`.
         """
         longest = self.limits.duplicate_after
         own = 2 * self.seconds / self.blocks if self.blocks else longest

@@ -196,7 +196,7 @@ class FetchPlan:
         return None
 
     def _overdue(self, asker: Hashable, now: float, *, duplicate_after: float) -> CID | None:
-        """Return the block that is overdue for the longest time at other askers; None if no block is overdue."""
+        """Return the block that other askers have owed for the longest time; None if no block is overdue."""
         late: dict[CID, float] = {}
         for cid, askers in self._asked.items():
             if askers and asker not in askers:

@@ -5,9 +5,9 @@ the socket, and limits the time and the bytes of every read. Proxies, cookies an
 
 A malicious source could redirect our requests into a private network (server-side request forgery). A redirect may
 therefore lead only to a public address, or to the address at which the configured source answered. A gateway on this
-machine may thus redirect to this machine. A gateway on the internet may not, even if its host name also resolves to
-this machine. A source whose URL was announced on a public chain must have a public address. The client connects to
-exactly the address that it has checked, so DNS rebinding has no effect.
+machine may thus redirect to this machine. A gateway on the internet may not redirect to this machine, even if its host
+name also resolves to this machine. A source whose URL was announced on a public chain must have a public address. The
+client connects to exactly the address that it has checked, so DNS rebinding has no effect.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A block is the file ``blocks/<shard>/<cid>``. The shard is the third-last and the second-last character of the CID, as
 in Kubo's function ``next-to-last/2``. A block file is created atomically. A pin is an empty file ``pins/<cid>``. The
-files ``lock.0``, ``lock.1`` … are a lock. Processes that store files share the lock, and a process that removes files
-has it exclusively.
+files ``lock.0``, ``lock.1`` … form one lock: processes that store files share the lock, and a process that removes
+files has the lock exclusively.
 """
 
 from __future__ import annotations

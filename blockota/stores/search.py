@@ -48,8 +48,8 @@ class SearchStage:
 
     Attributes:
         name: name of the group, for messages.
-        candidates: returns the sources of the stage. The function is called only if the earlier stages are too slow or
-            do not serve the image.
+        candidates: returns the sources of the stage, and is called only if the earlier stages are too slow or do not
+            serve the image.
     """
 
     name: str
@@ -84,8 +84,8 @@ class ImageSources:
         named: URLs that the operator gave for this search.
         vendor: the vendor's URLs, from the settings.
         gateways: further gateways, from the settings.
-        replicas: returns the agreements of the brokers that serve a release. The function is called only when the
-            search reaches the brokers.
+        replicas: returns the agreements of the brokers that serve a release, and is called only when the search reaches
+            the brokers.
         allow_private: whether announced URLs may lead to this machine or a private network. Allow this only on a local
             development chain, because anyone can announce a URL on a public chain.
         credentials: the bearer tokens of sources.
@@ -320,7 +320,7 @@ class _Search:
         return True
 
     def _next_sources(self, fetch: FileFetch) -> list[Source] | None:
-        """Return the sources of the next stage that has any; None if no stage is left."""
+        """Return the sources of the next stage with at least one source; None if no stage is left."""
         self._note_bad(fetch.report().bad)
         while self._stages:
             stage = self._stages.popleft()
@@ -382,7 +382,7 @@ class _Search:
             self._into.truncate()
 
     def _note_bad(self, reports: Iterable[SourceReport]) -> None:
-        """Report each source that is excluded from the fetch, but only once."""
+        """Report the sources that the fetch has excluded, and each source only once."""
         for report in reports:
             if report.url not in self._reports:
                 self._reports[report.url] = report

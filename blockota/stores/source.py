@@ -33,7 +33,8 @@ class Limits:
         slowest: the minimum mean speed of a response after `grace`, in bytes per second.
         duplicate_after: time after which another source is also asked for the same block.
         joining: time for which the active sources together may be too slow before more sources are activated.
-        total: maximum time for all requests of one client. Name lookups and the opening of connections do not count.
+        total: maximum time for all requests of one client, without the time for name lookups and for opening
+            connections.
         redirects: the maximum number of redirects of one request.
         attempts: the maximum number of consecutive failures without a new block.
     """
