@@ -82,7 +82,7 @@ def text_response(status: int, sentence: str, headers: Mapping[str, str] | None 
 
 
 def car_blocks(blocks: tuple[TreeBlock, ...], wanted: Wanted) -> list[TreeBlock]:
-    """Select the requested blocks of a CAR from `blocks`, which begins with the root, in the order of sending."""
+    """Return the requested blocks in the order of sending. `blocks` has the root and all blocks below it."""
     if wanted.scope == "block":
         return [blocks[0]]
     if wanted.span:

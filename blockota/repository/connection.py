@@ -145,7 +145,9 @@ class HttpConnection:
         return part
 
     async def wait_until_left(self) -> None:
-        """Wait until the client closes the connection, or is lost. A next request that the client sends is kept."""
+        """Wait until the client closes the connection, or is lost. If the client sends another request, the request is
+        kept.
+        """
         with suppress(OSError):
             while received := await self._reader.read(READ_SIZE):
                 self._http.receive_data(received)
@@ -206,8 +208,8 @@ class HttpConnection:
     async def close(self) -> None:
         """Close the connection after all written data is sent.
 
-        An unread body is discarded before, up to a limit. If a socket with unread data is closed, the system discards
-        the response as well.
+        The server first reads and discards the rest of the request's body, up to a limit. If a socket is closed before
+        its data are read, the system also discards the response that is not sent yet.
 
         Raises:
             ConnectionError: the connection was lost.

@@ -85,7 +85,7 @@ class Wanted:
         repeat: whether a block that occurs several times in the tree is also repeated in the CAR (``dups=y``).
         span: offsets of the first and last requested byte of the file (``entity-bytes``). A negative offset counts from
             the end of the file; None as the last offset means the end.
-        is_named: whether the URL names the form. The response then does not depend on the header ``Accept``.
+        is_named: whether the URL names the form, so that the header ``Accept`` has no effect.
     """
 
     is_car: bool

@@ -224,7 +224,7 @@ class HttpServer:
         Args:
             listener: the listening socket.
             context: the TLS settings; None for plain HTTP.
-            is_hurried: returns whether transfers are interrupted at once when the server stops.
+            is_hurried: returns whether the server must interrupt transfers immediately when it stops.
         """
         handshake_seconds = self._listening.limits.header_seconds if context else None
 
