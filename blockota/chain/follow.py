@@ -48,7 +48,8 @@ class Position:
         block: the newest confirmed block. Contracts are read at the number of this block.
         newest: the newest block. Its time counts as the chain's current time.
         reorganised_from: the first block that a reorganisation may have replaced since the last call of
-            `Follower.acknowledge`; None without a reorganisation. With a file as store, the value survives a restart.
+            `Follower.acknowledge`; None without a reorganisation. If the `EventStore` is in a file, `reorganised_from`
+            survives a restart.
     """
 
     block: BlockHead

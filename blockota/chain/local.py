@@ -227,8 +227,7 @@ def project_folders() -> list[Path]:
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that is currently free.
 
-    The port is at most 32,000. Operating systems assign higher ports to programs that ask for any port, so another
-    program could get a higher port before the caller uses it.
+    The port is below 32,000, because operating systems assign higher ports to other programs that ask for any port.
 
     Raises:
         UsageError: no port is free.

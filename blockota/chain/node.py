@@ -119,8 +119,7 @@ class Node:
     def check_unchanged(self, block: BlockHead) -> None:
         """Verify that a block is still on the chain, after contracts were read at its number.
 
-        A contract call identifies its block only by the number. After a reorganisation, a different block has this
-        number.
+        A contract call names its block only by number, and after a reorganisation a different block has this number.
 
         Raises:
             ChainError: the node is out of reach, or the block was replaced. The values that were read at the block's
