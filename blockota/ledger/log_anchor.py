@@ -2,8 +2,8 @@
 
 An anchor includes the first N entries of the log. Once in every period, N is the greatest multiple of 256 that does not
 exceed the number of entries. If an unanchored entry is older than two periods, N is the number of all entries. Each
-transaction records the installations of only one release. The log therefore needs one transaction, with a larger N, for
-each release. If the contract refuses to record the installations, the log is anchored without them.
+transaction records the installations of only one release. For several releases, the log is anchored several times, each
+time with a larger N. If the contract refuses to record the installations, the log is anchored without them.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ class VerifiedEntry:
         head: size and root of the log in the checkpoint.
         witnesses: the signatures of trusted witnesses.
         evidence: what the entry proves.
-        names_gateway: whether the log's origin contains the UUID of the entry's gateway. If not, only the gateway chain
-            shows which identity keeps the log.
+        names_gateway: whether the log's origin contains the UUID of the entry's gateway. If the origin does not contain
+            this UUID, only the gateway chain shows which identity keeps the log.
     """
 
     entry: LogEntry

@@ -88,7 +88,7 @@ def publish_witnessed(
     """Publish a log with the signatures of the witnesses that answer.
 
     Returns:
-        The published checkpoint, and for each witness that did not sign the reason.
+        The published checkpoint, and the reason of each witness that did not sign.
 
     Raises:
         RefusedError: a witness has seen another history of the log, or the log has another origin.
