@@ -4,11 +4,11 @@ The client connects with TLS, subscribes and publishes, and reconnects after a l
 3.1.1, and QoS 1 for all messages. The broker's confirmation of a message does not prove that a device has received the
 message. A device therefore confirms the receipt with a message of its own.
 
-The client normally confirms a message when the message is read from `BrokerConnection.messages`. For a message that
-must not be lost, the service calls `BrokerConnection.release` after it has written the content to the disk. Only this
-call confirms the message. If the client is killed before, the broker delivers the message again. The client confirms
-messages in the order of their arrival (MQTT 3.1.1, section 4.6). A later message is therefore confirmed only after all
-earlier messages.
+The client normally confirms a message when the message is read from `BrokerConnection.messages`. A message that must
+not be lost is confirmed only when the service calls `BrokerConnection.release`, after it has written the content to the
+disk. If the client is killed before this call, the broker delivers the message again. The client confirms messages in
+the order of their arrival (MQTT 3.1.1, section 4.6). A later message is therefore confirmed only after all earlier
+messages.
 """
 
 from __future__ import annotations

@@ -130,8 +130,8 @@ class RequestTopic:
 def is_held(topic: str) -> bool:
     """Whether the gateway must store the content of a topic's messages before it confirms them to the broker.
 
-    A device sends messages on these topics only until the broker confirms them. The device repeats all other requests
-    until the gateway answers.
+    If the result is True, a device repeats a message only until the broker confirms it. On all other topics, a device
+    repeats a request until the gateway answers.
     """
     return topic.endswith(_HELD)
 
