@@ -1,7 +1,7 @@
 """A broker's copies of releases, stored in the embedded store or in a Kubo node with a staging folder.
 
-An interrupted fetch can resume only if the store accepts single blocks. A Kubo node accepts only whole files. Fetched
-blocks for a Kubo node are therefore collected in a staging folder.
+An interrupted fetch can resume only if the store accepts single blocks. A Kubo node accepts only whole files, so
+fetched blocks are first collected in a staging folder.
 """
 
 from __future__ import annotations
