@@ -250,8 +250,8 @@ class Network:
         """Yield the events of the contract in confirmed blocks, oldest first, from the deployment on.
 
         An event is yielded once. If a reorganisation replaces a confirmed block, the method yields the events of the
-        new blocks, but it cannot take back the events of the replaced block. Set `confirmations` high enough to avoid
-        this.
+        new blocks, but it cannot take back the events of the replaced block. A higher value of `confirmations` in the
+        settings makes such a reorganisation less likely.
 
         Args:
             wait: whether to wait for further blocks; the iteration then does not end.
@@ -491,7 +491,7 @@ def _paths(images: Sequence[str | Path]) -> list[Path]:
 def _several(values: Collection[_Value]) -> list[_Value]:
     """Return the values of an argument as a list.
 
-    A program without type checks may pass a single text or path, which is treated as one value. As a plain collection,
-    the text "unpairing" would also accept the red flag "pairing", because Python finds "pairing" in the text.
+    A program without type checks may pass a single text or path, which is treated as one value. Without this rule, the
+    argument "unpairing" would also accept the red flag "pairing", because "unpairing" contains this word.
     """
     return [cast("_Value", values)] if isinstance(values, str | Path) else list(values)
