@@ -111,8 +111,8 @@ class Deployment:
 def settings_text(networks: Mapping[str, tuple[str, Deployment]], *, comment: str) -> str:
     """Return the text of a settings file.
 
-    If a network has the city's own BlockOTA contract, the file also has a network ``<name>-configurations``. The
-    commands for products and releases use the city's contract if this network is selected.
+    If a network has the city's own BlockOTA contract, the file also has a network ``<name>-configurations``. With the
+    network ``<name>-configurations``, the commands for products and releases use the city's contract.
 
     Args:
         networks: URL and deployment of each network by its name. The first network is on the producer chain, and the

@@ -116,8 +116,8 @@ def find_desk(connection: Connection, safe: str = "", target: str = "") -> Desk:
         connection: the connection to the chain.
         safe: address of the Safe. If the address is empty, the owner of the configured BlockOTA contract is the Safe.
             If no BlockOTA contract is configured, the owner of the first registry is the Safe.
-        target: address of the contract that a proposal calls. A Safe can own two BlockOTA contracts, the second one for
-            the city's configurations. In this case, `target` selects the contract.
+        target: address of the contract that a proposal calls. A Safe can own two BlockOTA contracts, one of them for
+            the city's configurations, and `target` selects one of the two.
 
     Raises:
         ProposalError: the Safe owns none of the configured contracts.

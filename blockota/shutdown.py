@@ -99,8 +99,8 @@ def stop_on_signals(*, interrupt_at: int | None = None) -> Iterator[Stop]:
 
     Args:
         interrupt_at: the number of the first signal that raises KeyboardInterrupt in the main thread; all later signals
-            raise it too. With 1, the first signal interrupts the command anywhere. With 2, the command can finish its
-            step after the first signal. With None, signals do not raise KeyboardInterrupt.
+            raise it too. Pass 1 to let the first signal interrupt the command anywhere. Pass 2 to let the command
+            finish its step after the first signal. Pass None if no signal may raise KeyboardInterrupt.
 
     Yields:
         The stop request, which records the received signals.

@@ -31,10 +31,10 @@ class FileMark:
         use: the reason in the error that another process owns the file.
         remedy: the remedy in the error that the file is damaged.
         action: the option that names another file.
-        old_table: a table by which files of old versions, which wrote no ``application_id``, are recognised; empty if
-            all versions wrote it.
-        is_flushed: whether a commit waits until the data are on the disk. Without this wait, a power failure can lose
-            the commits of the last seconds, but a SIGKILL of the process loses none.
+        old_table: a table that identifies files of old versions, which did not write an ``application_id``; empty if
+            all versions wrote an ``application_id``.
+        is_flushed: whether a commit waits until the data are on the disk. If commits do not wait, a power failure can
+            lose the commits of the last seconds, but a SIGKILL of the process loses none.
     """
 
     application: int
