@@ -109,7 +109,7 @@ def _word_of(words: tuple[str, ...]) -> Callable[[int], str]:
 
 @dataclass(frozen=True)
 class KnownCall:
-    """A decoded call to one of BlockOTA's contracts, or by a Safe to itself.
+    """A decoded call: a Safe calls one of BlockOTA's contracts, or itself.
 
     Attributes:
         contracts: names of the contracts that have the called function, from `CONTRACTS` and `SAFE`. A function such as

@@ -36,8 +36,8 @@ class SafeTransaction:
         to: address that the Safe calls, checksummed.
         value: amount of wei that the call sends.
         operation: either `CALL` or `DELEGATECALL`.
-        safe_tx_gas: gas limit of the call if `gas_price` is not 0; otherwise the call gets all remaining gas. If
-            `safe_tx_gas` or `gas_price` is not 0, a failed call uses up the nonce. If both are 0, a failed call
+        safe_tx_gas: gas limit of the call, if `gas_price` is not 0. If `gas_price` is 0, the call gets all remaining
+            gas. If `safe_tx_gas` or `gas_price` is not 0, a failed call uses up the nonce. If both are 0, a failed call
             reverts the whole transaction.
         base_gas: gas for the work outside the call. The Safe refunds it in addition to the gas of the call.
         gas_price: amount of wei or tokens that the Safe refunds to the executor per unit of gas; 0 means no refund.
