@@ -377,7 +377,7 @@ def published_manifests(logs: Iterable[Log]) -> dict[Publication, CID | None]:
         logs: the contract's logs, oldest first. Events other than ``ReleasePublished`` are skipped.
 
     Returns:
-        The manifest's content address for each publication; None for a publication without a manifest.
+        A dict from publication to the manifest's content address; None for a publication without a manifest.
     """
     manifests: dict[Publication, CID | None] = {}
     for log in logs:

@@ -1,4 +1,4 @@
-"""The contract DeviceRegistry: read devices, registrants, specs and sites as values, and write as a registrant."""
+"""The contract DeviceRegistry: read devices, registrants, specs and sites, and send a registrant's transactions."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class DecodedEvent:
 
 
 def read_events(logs: Iterable[Log], contracts: Mapping[str, str]) -> Iterator[DecodedEvent]:
-    """Decode events. Events that no interface of this version of BlockOTA defines are skipped.
+    """Decode events. Events that this version of BlockOTA does not know are skipped.
 
     Args:
         logs: the events.

@@ -72,8 +72,9 @@ class RightsReader:
         """Read the claims at the newest confirmed block.
 
         Args:
-            acknowledge: whether to mark a reorganisation as handled. A caller that stores the results of earlier reads
-                passes False. After correcting the stored results, this caller calls `Follower.acknowledge`.
+            acknowledge: whether to mark a reorganisation as handled. If the caller stores the results of earlier reads,
+                it sets `acknowledge` to False. The caller then corrects the stored results, and calls
+                `Follower.acknowledge`.
 
         Raises:
             ChainError: the node is out of reach or lags behind, or the chain was reorganised during the read.
