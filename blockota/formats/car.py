@@ -1,9 +1,9 @@
 """CARv1: the blocks of one file in one stream.
 
-A CARv1 is a header followed by sections, each ``varint length | CID | block`` (CARv1 specification, "Format
-Description"). Blocks come depth first from the root. If several links lead to a block, the stream may repeat the block
-(``dups=y``) or not (``dups=n``); the reader accepts streams of either kind. The reader ignores the roots in the header,
-because the caller passes the root.
+A CARv1 is a header followed by sections (section "Format Description" of the CARv1 specification). Each section is
+``varint length | CID | block``. Blocks come depth first from the root. If several links lead to a block, the stream may
+repeat the block (``dups=y``) or not (``dups=n``). The reader accepts both kinds of streams. The reader ignores the
+roots in the header, because the caller passes the root.
 
 A CAR stream is untrusted. The reader limits a block to 2 MiB, and all blocks together to the file's size plus
 `overhead`. These limits also limit the reading time. The reader stores at most two blocks and the links of one path in
@@ -91,8 +91,8 @@ def read_car(
         parts: the stream, in parts of any size.
         root: the file's content address.
         size: the largest accepted file, in bytes.
-        earlier: a function that returns the bytes of an already yielded block, or None. `read_car` calls it if the next
-            block in the stream is not the expected block (``dups=n``), and verifies the returned bytes.
+        earlier: a function that returns the bytes of an already yielded block, or None. `read_car` calls `earlier` if
+            the next block in the stream is not the expected block (``dups=n``), and verifies the returned bytes.
 
     Raises:
         ContentError: the stream is not a depth-first CARv1 of exactly this file, or exceeds the limits.

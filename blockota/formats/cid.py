@@ -264,7 +264,7 @@ def varint(number: int) -> bytes:
 
 
 def _from_digits(text: str, digits: str = _BASE58) -> bytes:
-    """Decode a base58btc or base36 number to bytes. Each leading zero digit gives one leading zero byte."""
+    """Decode a base58btc or base36 number to bytes. Each leading zero digit is decoded to one leading zero byte."""
     value = 0
     for letter in text:
         value = value * len(digits) + digits.index(letter)

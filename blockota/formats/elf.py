@@ -108,7 +108,7 @@ def _read_header(content: bytes) -> _Header:
 def _count_header_bytes(content: bytes, header: _Header, segment: range) -> int:
     """Count the bytes of the ELF headers at the start of a segment.
 
-    `segment` is the segment's range of file offsets. GNU ld includes the ELF headers in the first segment. It omits
+    `segment` is the segment's range of file offsets. GNU ld includes the ELF headers in the first segment. GNU ld omits
     them with the option `-n`, and if the flash begins at a multiple of 64 KiB. `objcopy` always omits the headers,
     because they do not belong to a section.
     """

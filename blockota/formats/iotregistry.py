@@ -244,7 +244,7 @@ def read_transaction(function: str, raw: bytes) -> Transaction:
         raw: the protobuf message.
 
     Raises:
-        UsageError: IOTRegistry has no such function, would refuse the message, or would encode the message differently.
+        UsageError: IOTRegistry lacks the function, would refuse the message, or would encode the message differently.
     """
     if function in RegistrantTransaction.FUNCTIONS:
         fields = _read(raw, known=range(1, 5))

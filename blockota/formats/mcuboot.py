@@ -166,7 +166,7 @@ class McubootItems:
 def read_items(image: bytes) -> McubootItems:
     """Read the TLVs of an image, and check its hash.
 
-    The hash of an encrypted image is not checked, because it is the hash of the decrypted program.
+    The hash in an encrypted image is not checked, because it covers the decrypted program.
 
     Raises:
         ImageError: the image is not a complete MCUboot image, has several hashes or several security counters, or its

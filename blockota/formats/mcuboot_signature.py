@@ -100,7 +100,7 @@ def with_signature(image: bytes, key: PublicKey, signature: bytes) -> bytes:
     Args:
         image: an image that `digest_to_sign` accepts.
         key: the P-256 key.
-        signature: r and s of the signature of the image's digest, 32 bytes each.
+        signature: the ECDSA signature of the image's digest: r and s, 32 bytes each.
 
     Raises:
         ImageError: the image cannot be signed.

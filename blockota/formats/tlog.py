@@ -327,7 +327,7 @@ class TreeEdge:
 
     Attributes:
         size: the number of entries of the tree.
-        levels: the hashes of the partial tile of each level. The list is empty at a level that ends with a full tile.
+        levels: for each level, the hashes in its partial tile. The list is empty at a level that ends with a full tile.
     """
 
     size: int = 0

@@ -1,7 +1,8 @@
 """A strict reader of UF2 files for the STM32 (github.com/microsoft/uf2, README).
 
-A UF2 file is a sequence of blocks of 512 bytes: magic numbers, flags, a target address, the size of the payload, the
-number of the block, the number of blocks, a family id, the payload, and a magic number at the end.
+A UF2 file is a sequence of blocks of 512 bytes. The header of a block contains magic numbers, flags, a target address,
+the size of the payload, the number of the block, the number of blocks, and a family id. The payload and a final magic
+number follow.
 """
 
 from __future__ import annotations
