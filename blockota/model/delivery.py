@@ -109,7 +109,7 @@ class Delivery:
         is_withheld: whether the target must not be offered now.
         given_up: former targets for which no tries are left. An operator's retry or a new order allows new tries.
         running: SHA-256 of the image that the device reported last; None before its first report.
-        logged: image and evidence level of the newest log entry about an installation; None without such an entry.
+        logged: image and evidence level of the newest installation in the log; None without an installation.
         installed: digests of the releases whose installation is logged with evidence of level A or C.
         tries: the number of failed tries of the current target.
         attempt: a counter of the tries of all targets. The job number of a try is derived from this counter.

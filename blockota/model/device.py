@@ -74,7 +74,7 @@ class Registrant:
 
 @dataclass(frozen=True)
 class SpecUpdate:
-    """A product in a spec's list of products that may update its devices.
+    """An entry in the update list of a spec: a product that may update the spec's devices.
 
     If `allowed` is false, the product may not update the devices any more.
     """

@@ -73,7 +73,7 @@ class Draft:
         configuration: whether the image is data without a vector table.
         container: the container of the image.
         requires: the requirements of the release on a device.
-        delta_from: the versions from whose images patches must be created.
+        delta_from: older versions. A patch must be created from the image of each of these versions.
         patches: the created patches.
         region: the product's region; None if the region is not known yet.
         ram: the ranges of RAM in which a program's initial stack pointer must be.

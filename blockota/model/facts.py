@@ -89,9 +89,8 @@ class BoardAnswer:
         other: the release of another product in the range; None if the range does not contain a release of another
             product.
         holds_unknown: whether the range is not blank, and contains neither a release nor a half-written image.
-        half_written: whether the range contains the remains of an interrupted run. It does if the contents match the
-            board's journal. It also does if the first words are erased, and each later byte is erased or equals the
-            image's byte.
+        half_written: whether the range contains the remains of an interrupted run. If it does, the contents match the
+            board's journal, or the first words are erased and each later byte is erased or equals the image's byte.
         lost: erased ranges beside a half-written image. Their former contents are lost, because no journal contains
             them.
         interrupted: the interrupted run in the board's journal; None without an interrupted run.

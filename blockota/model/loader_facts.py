@@ -1,7 +1,7 @@
 """The properties of an MCUboot image that a device's loader examines: the security counter, and the signature.
 
 A device refuses an image if it has run an image with a higher security counter. A review therefore shows the counters
-of the image and of the newest release. It also shows whether the image was signed with the product's key in the
+of the image and of the newest release. The review also shows whether the image was signed with the product's key in the
 settings. Pure.
 """
 
@@ -23,8 +23,7 @@ class LoaderFacts:
     Attributes:
         fault: why the image is not a complete MCUboot image; empty if the image is complete.
         counter: the security counter, 0 if the image has no counter; None if the image is not an MCUboot image.
-        before: the security counter of the product's newest release; None if the counter is not known or there is no
-            release.
+        before: the security counter of the product's newest release; None for an unknown counter, or without a release.
         key: SHA-256 of the public key that the image names; None if the image names no key.
         signature_fault: why the image is not signed by the product's key; empty if the signature is valid; None if the
             signer's settings name no key for the product.
@@ -53,7 +52,7 @@ def examine(image: bytes, *, key: PublicKey | None, before: int | None) -> Loade
     Args:
         image: the image.
         key: the key of the product's images; None if the signer's settings name no key.
-        before: the security counter of the newest release; None if the counter is not known or there is no release.
+        before: the security counter of the newest release; None for an unknown counter, or without a release.
     """
     signature_fault = None if key is None else find_signature_fault(image, key)
     try:

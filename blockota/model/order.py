@@ -56,7 +56,8 @@ class OrderStatus(enum.Enum):
 class Group:
     """A group of devices.
 
-    The definition of a group never changes. The members of a group are determined at the block of an order.
+    The definition of a group never changes. For each order, the members of the group are determined at the block of the
+    order.
 
     Attributes:
         value: the definition of the group: `spec_hash` of the Spec's name for a model, the gateway's UUID and zeros for

@@ -43,8 +43,8 @@ class Anchor:
         chain_id: the id of the gateway chain.
         block: number of the block with the anchor.
         size: the number of entries that were anchored.
-        proof: the consistency proof between the anchored tree and the checkpoint's tree, 32 bytes each. The proof is
-            empty if the two trees are the same.
+        proof: the hashes (32 bytes each) of the consistency proof between the anchored tree and the checkpoint's tree.
+            The proof is empty if the two trees are the same.
     """
 
     chain_id: int
@@ -78,7 +78,8 @@ class ProofFile:
     Attributes:
         entry: the entry's bytes.
         index: the entry's position in the log, counted from 0.
-        path: the inclusion path from the leaf's sibling to the root's child (RFC 6962, section 2.1.1), 32 bytes each.
+        path: the hashes (32 bytes each) of the inclusion path, from the leaf's sibling to the root's child (RFC 6962,
+            section 2.1.1).
         checkpoint: the signed note with the log's origin, size and root.
         anchor: the anchor of the entry on the gateway chain; None if the entry is not anchored.
     """

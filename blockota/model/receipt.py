@@ -95,7 +95,7 @@ class EntryKind(IntEnum):
 
     @property
     def statement(self) -> str | None:
-        """The type of a device's signed statement in an entry of this kind; None if no statement is signed."""
+        """The type of the device's signed statement in an entry of this kind; None for kinds without a statement."""
         if self is EntryKind.POSTPONEMENT:
             return POSTPONES
         if self is EntryKind.EVENT:

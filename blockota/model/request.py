@@ -97,7 +97,7 @@ class Fault(enum.Enum):
     def is_own(self) -> bool:
         """Whether the receiver caused the fault.
 
-        If it did, the sender repeats the request, and the receiver does not log a warning.
+        After a fault of the receiver, the sender repeats the request, and the receiver does not log a warning.
         """
         return self in {Fault.REGISTRY_STALE, Fault.FAILED}
 

@@ -5,7 +5,8 @@
 1. Of the orders for the device, only orders with an open time window count. The newest of these orders determines the
    target, if the release of the order may be installed.
 2. Otherwise, the policy of the group determines the target. `Mode.AUTO` chooses the newest release that may be
-   installed, from the producer of the release that the device runs. `Mode.ORDERED` chooses no release.
+   installed. This release must come from the producer of the release that the device runs. `Mode.ORDERED` chooses no
+   release.
 3. The chosen release can be withheld for a time: while the device is banned, while the group or the contract is paused,
    or while the daily window of the group is closed. Withholding a release does not change the number of its failed
    tries.
