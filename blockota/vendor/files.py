@@ -92,7 +92,7 @@ def read_builder(path: Path) -> BuilderTransaction:
 
 
 def read_view_file(path: Path, settings: Settings) -> ChainView:
-    """Read a chain view file, and compare the view with the contracts and the Safe that the settings name.
+    """Read a chain view file, and compare the view with the contracts and the Safe in the settings.
 
     Raises:
         ProposalError: the chain, contract or Safe of the view differs from the settings.

@@ -26,7 +26,7 @@ _SENTINEL = "0x" + "00" * 19 + "01"
 
 @dataclass(frozen=True)
 class Reason:
-    """The fields of a proposal in addition to its call.
+    """The fields of a proposal, except the call.
 
     Attributes:
         text: why the transaction is proposed, one line for the other owners.
@@ -216,7 +216,7 @@ def _proposal(contract: OwnedContract, safe: SafeState, *, reason: Reason, to: s
 
 
 def _waiting(contract: OwnedContract, safe: SafeState, reason: Reason) -> dict[str, Proposal]:
-    """Return the Safe's queued proposals whose nonce is unused and which have not expired."""
+    """Return the Safe's queued proposals that have an unused nonce and have not expired."""
     place = (contract.chain.chain_id, safe.address)
     own = {name: one for name, one in reason.queued.items() if (one.chain_id, one.safe) == place}
     return {name: one for name, one in own.items() if one.nonce >= safe.nonce and one.expires > reason.now}

@@ -46,7 +46,7 @@ class ReadOut:
     """The bytes of an opened file.
 
     Attributes:
-        given: the file's size and format. For a format with addresses, also the address of the image.
+        given: the file's size and format; for a format with addresses, also the image's address.
         file: the bytes of the file.
     """
 
