@@ -246,7 +246,7 @@ def test_a_valid_request_is_accepted_once(run: ValidatorRun, sender: ForeignSend
 def test_a_ban_is_proven_only_by_the_banned_key(run: ValidatorRun) -> None:
     """A warning about a banned gateway is proven only if the gateway's key signed the request.
 
-    A recorded request, or a request to another validator, does not prove that the gateway sent it now.
+    The warning is not proven if the request is a replay, is too old, or is addressed to another validator.
     """
     raw = BANNED.request()
     error = post(run, raw)["error"]
