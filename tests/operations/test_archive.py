@@ -1,4 +1,4 @@
-"""Two chain readers add events of one chain to the archive, because vendors may publish on the gateway chain."""
+"""Two chain readers, for the city and for the vendors, can add events of the same chain to the archive."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def event(contract: str, name: str, block: int) -> Happening:
 
 
 def test_an_older_event_of_the_other_reader_is_announced(archive: RoomArchive, outbox: NoticeOutbox) -> None:
-    """A release of block 27 is announced once, even if another reader has already added an order of block 33."""
+    """If one reader has added an order of block 33, a release of block 27 is still announced, and only once."""
     archive.add_happenings([event("UpdateOrders", ORDER, 33)], outbox.add_happenings)
     releases = [event("BlockOTA", RELEASE, 27), event("BlockOTA", RELEASE, 34)]
     archive.add_happenings(releases, outbox.add_happenings)
@@ -53,7 +53,7 @@ def test_an_event_of_a_contract_admitted_later_is_announced(archive: RoomArchive
 
 
 def test_a_reorganisation_keeps_the_events_of_the_other_reader(archive: RoomArchive) -> None:
-    """After a reorganisation, deleting the city contracts' events does not delete the vendor contracts' events."""
+    """Deleting the events of the city's contracts after a reorganisation keeps the events of the vendor's contracts."""
     archive.add_happenings([event("BlockOTA", RELEASE, 27), event("UpdateOrders", ORDER, 33)])
     archive.drop_happenings(CHAIN, 20, VendorChain.CONTRACTS)
     archive.add_happenings([event("BlockOTA", RELEASE, 28)])
@@ -62,5 +62,8 @@ def test_a_reorganisation_keeps_the_events_of_the_other_reader(archive: RoomArch
 
 
 def test_the_readers_share_no_contract() -> None:
-    """No contract is read by both readers, because both would write and delete its events."""
+    """Each contract is read by only one of the two readers.
+
+    Two readers would delete each other's events.
+    """
     assert not set(VendorChain.CONTRACTS) & set(CityChain.CONTRACTS)

@@ -112,7 +112,10 @@ def test_readings_are_kept_with_the_request_that_proves_them(
 def test_a_repeated_request_is_stored_once(
     run: CloudRun, signers: dict[str, RequestSigner], submit: Callable[..., str]
 ) -> None:
-    """A repeated `store` request is refused as `SEEN`; a new `store` request does not store the reading again."""
+    """A repeated `store` request is refused as `SEEN`.
+
+    A new `store` request does not store a stored reading again.
+    """
     text = submit(77.0)
     request = store(signers["validator"], text, name="once")
     assert run.post(request)["result"] == {"stored": 1}
@@ -122,7 +125,7 @@ def test_a_repeated_request_is_stored_once(
 
 
 def test_a_request_that_is_signed_again_is_stored_once(run: CloudRun, signers: dict[str, RequestSigner]) -> None:
-    """A `submit` request that the gateway signs a second time, with a later time, is stored once.
+    """A `submit` request that a gateway signs again at a later time is stored once.
 
     A request with another name or another value is stored separately.
     """
@@ -198,7 +201,10 @@ BAD: dict[str, tuple[Bad, str]] = {
 def test_a_record_that_the_cloud_does_not_have_yet_is_waited_for(
     run: CloudRun, city: City, signers: dict[str, RequestSigner], submit: Callable[..., str]
 ) -> None:
-    """A request of a gateway whose enrolment the cloud has not read yet is stored when the validator repeats it."""
+    """The cloud does not store a request of a gateway whose enrolment the cloud has not read yet.
+
+    After the enrolment, the cloud stores the request when the validator repeats it.
+    """
     sender, good = ForeignSender("ES256", number=58), submit(1003.0)
     text = sender.request(data={"readings": [VALUE | {"thing": "new"}]}).decode()
     request = store(signers["validator"], text, good, name="early")
@@ -216,7 +222,10 @@ def test_a_record_that_the_cloud_does_not_have_yet_is_waited_for(
 def test_a_bad_request_is_refused_and_its_neighbours_are_stored(
     run: CloudRun, signers: dict[str, RequestSigner], submit: Callable[..., str], name: str
 ) -> None:
-    """One invalid request of three is refused with a warning about the validator; the two valid requests are stored."""
+    """If one of three requests is invalid, the cloud stores the other two requests.
+
+    The invalid request causes a warning about the validator.
+    """
     make, why = BAD[name]
     bad, good = make(submit, signers), [submit(1000.0), submit(1001.0)]
     answer = run.post(store(signers["validator"], good[0], bad, good[1]))

@@ -162,7 +162,7 @@ def test_a_missing_extra_is_named(city: City, tmp_path: Path, package: str) -> N
 
 
 def test_reading_commands_do_not_load_the_extra() -> None:
-    """The library and the commands that only read a chain start without SQLAlchemy."""
+    """Importing the library, or a command that only reads a chain, does not import SQLAlchemy."""
     program = (
         "import sys, blockota.cli.release, blockota.cli.order, blockota.operations.ordering; "
         "sys.exit('sqlalchemy' in sys.modules)"

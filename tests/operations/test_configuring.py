@@ -75,7 +75,10 @@ def logged(scene: RoomScene, words: str) -> list[str]:
 
 
 def test_a_configuration_is_proposed_and_then_ordered(scene: RoomScene, operator: Person) -> None:
-    """The form first returns a proposal, and after its execution an order, which the operator signs."""
+    """The form first returns a proposal for the Safe.
+
+    After the proposal is executed, the form returns an order that the operator signs.
+    """
     city, configurations = scene.city, scene.city.deployment.registries["configurations"]
     answer = operator.configure()
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json"), answer.text

@@ -1,4 +1,4 @@
-"""Each count on a page links to all its evidence, and is not larger than the evidence proves."""
+"""Each count on a page links to all its evidence, and the evidence proves at least this count."""
 
 from __future__ import annotations
 
@@ -53,7 +53,10 @@ def get(url: str, path: str) -> requests.Response:
 
 
 def test_the_whole_log_can_be_read_page_by_page(url: str) -> None:
-    """The links to older pages reach each log line once, even if one second has more lines than a page."""
+    """Following the links to older pages shows each log line exactly once.
+
+    One second of the log has more lines than a page.
+    """
     path, found = "/log", list[str]()
     while path:
         text = get(url, path).text.partition("<main")[2]
@@ -67,7 +70,10 @@ def test_the_whole_log_can_be_read_page_by_page(url: str) -> None:
 
 
 def test_a_long_export_names_its_continuation(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An export has a maximum number of lines, and its `Link` header has the URL of the next lines."""
+    """An export is limited to a maximum number of lines.
+
+    The `Link` header of the export has the URL of the next lines.
+    """
     whole = get(url, "/log/export.csv").text.splitlines()[1:]
     monkeypatch.setattr(pages, "_EXPORTED", 90)
     path, found = "/log/export.csv", list[str]()
@@ -81,7 +87,10 @@ def test_a_long_export_names_its_continuation(url: str, monkeypatch: pytest.Monk
 
 
 def test_a_claim_is_not_counted_as_an_installation(scene: RoomScene, url: str) -> None:
-    """Devices that only claim the ordered release are counted as claims, and refusals are shown with their reasons."""
+    """Devices that only claim the ordered release are counted separately as claims.
+
+    Refusals are shown with their reasons.
+    """
     number, release, now = scene.numbers[-1], scene.city.release_id("1.1.0"), int(time.time())
     image, gateway = bytes(range(32)), GATEWAY.uuid
     for entry in (
@@ -103,7 +112,7 @@ def test_a_claim_is_not_counted_as_an_installation(scene: RoomScene, url: str) -
 
 
 def test_the_offered_files_prove_the_entry_to_the_command(scene: RoomScene, url: str, tmp_path: Path) -> None:
-    """`blockota log verify`, as the page shows it, accepts the offered proof file and trust file."""
+    """The `blockota log verify` command on the page accepts the proof file and the trust file from the page."""
     link = f"/entries/{GATEWAY.uuid}/0"
     text = unescape(re.sub(r"<[^>]*>", "", get(url, link).text))
     assert "blockota log verify receipt-0.json --trust trust-0.toml" in text
@@ -120,7 +129,7 @@ def test_the_offered_files_prove_the_entry_to_the_command(scene: RoomScene, url:
 
 
 def test_a_checkpoint_of_a_stranger_is_no_proof(scene: RoomScene, url: str) -> None:
-    """A checkpoint that a foreign key signed is refused when a page reads it again for a proof."""
+    """The page refuses to make a proof if a foreign key signed the log's checkpoint."""
     path, link = scene.gateway.folder / "checkpoint", f"/entries/{GATEWAY.uuid}/0"
     true = path.read_bytes()
     stranger = Ed25519PrivateKey.generate()

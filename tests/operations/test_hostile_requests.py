@@ -87,7 +87,7 @@ def test_any_number_or_name_in_an_address_gives_a_page(url: str, path: str, stat
 
 
 def test_a_text_that_looks_like_an_identifier_stops_no_page(scene: RoomScene, url: str) -> None:
-    """Log texts that look like an address (`0X…`), and a device number of 64 bits, do not break a page."""
+    """A page is shown even if a log text looks like an address (`0X…`) or a device number has 64 bits."""
     text, now = f"sent by 0X{'A' * 40}", int(time.time())
     scene.gateway.state(EntryKind.WARNING, text, time=now)
     scene.gateway.state(EntryKind.WARNING, "about a device beyond the registry", time=now, device=(1 << 64) - 1)
@@ -104,7 +104,10 @@ def test_a_text_that_looks_like_an_identifier_stops_no_page(scene: RoomScene, ur
 
 
 def test_a_dismissal_names_all_warnings_in_the_log(scene: RoomScene, url: str) -> None:
-    """If a dismissal's reason has 500 characters, the entries name each warning; a refused dismissal has no entry."""
+    """The log entries of a dismissal name each warning, even if the reason has 500 characters.
+
+    A refused dismissal has no log entry.
+    """
     numbers = [scene.gateway.state(EntryKind.WARNING, f"warning {one}", time=int(time.time())) for one in range(60)]
     scene.gateway.publish()
     named = [f"{GATEWAY.uuid}/{one}" for one in numbers]

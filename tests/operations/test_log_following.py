@@ -60,7 +60,7 @@ def count(archive: RoomArchive) -> int:
 
 
 def test_a_growing_log_is_read_step_by_step(tmp_path: Path, archive: RoomArchive) -> None:
-    """Each update adds only the new entries, for sizes around full tiles (255, 256, 257) and after a restart."""
+    """Each update archives exactly the new entries, even when the log grows across a full tile (256 entries)."""
     for start, stop in ((0, 1), (1, 255), (255, 256), (256, 257), (257, 700)):
         log = write(tmp_path / "log", start, stop)
         state = follow(log, archive)
@@ -68,7 +68,7 @@ def test_a_growing_log_is_read_step_by_step(tmp_path: Path, archive: RoomArchive
 
 
 def test_a_log_need_not_keep_its_earlier_partial_tiles(tmp_path: Path, archive: RoomArchive) -> None:
-    """A log without the partial tiles of its earlier sizes is verified, because C2SP permits their removal."""
+    """A log is verified even if the partial tiles of its earlier sizes were removed, which C2SP permits."""
     assert not follow(write(tmp_path / "log", 0, 44), archive).trouble
     log = write(tmp_path / "log", 44, 144)
     for path in [*(tmp_path / "log").rglob("*.p/44")]:
@@ -96,7 +96,10 @@ def test_a_log_of_an_identity_that_is_not_enrolled_is_not_a_lie(tmp_path: Path, 
 
 
 def test_a_rewritten_log_is_reported(tmp_path: Path, archive: RoomArchive) -> None:
-    """A log with a changed history or fewer entries is reported as a lie; the entries that were read before remain."""
+    """A log with a changed history, or with fewer entries than before, is reported as a lie.
+
+    The entries that were archived before remain.
+    """
     assert not follow(write(tmp_path / "log", 0, 300), archive).trouble
     other = write(tmp_path / "other", 0, 400, text="rewritten")
     state = follow(other, archive)
@@ -109,7 +112,7 @@ def test_a_rewritten_log_is_reported(tmp_path: Path, archive: RoomArchive) -> No
 
 
 def test_a_changed_entry_is_reported(tmp_path: Path, archive: RoomArchive) -> None:
-    """If one byte of an unread entry was changed, no entry of the update is archived."""
+    """If one byte of a new entry is wrong, the update archives no entry."""
     log = write(tmp_path / "log", 0, 40)
     [bundle] = (tmp_path / "log" / "tile" / "entries").rglob("*.p/*")
     raw = bytearray(bundle.read_bytes())
@@ -121,7 +124,7 @@ def test_a_changed_entry_is_reported(tmp_path: Path, archive: RoomArchive) -> No
 
 
 def test_a_log_that_is_not_the_anchored_one_is_reported(tmp_path: Path, archive: RoomArchive) -> None:
-    """A log that contradicts its anchor, by another root or by fewer entries, is reported as a lie."""
+    """A log is reported if its root differs from the anchored root, or if it is shorter than the anchored log."""
     log = write(tmp_path / "log", 0, 20)
     assert not follow(log, archive, anchor_of(log.published.head_at(7))).trouble
     wrong = follow(log, archive, anchor_of(TreeHead(7, b"\1" * 32)))

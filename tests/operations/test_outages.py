@@ -1,4 +1,4 @@
-"""With a chain, database or archive that is missing, late or reorganised, pages show the last reading and its age."""
+"""During an outage of a chain, database or archive, the pages show the last reading and its age."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def get(url: str, path: str = "/") -> str:
 
 
 def chain_events(url: str) -> str:
-    """Return the exported events of contracts, without the entries of the operations room's own log."""
+    """Return the lines of the exported log that are events of contracts."""
     return "\n".join(line for line in get(url, "/log/export.csv").splitlines() if line.split(",")[1:2] == ["chain"])
 
 
@@ -91,7 +91,7 @@ def test_pages_stay_when_the_chain_is_gone(own: OwnChain, scene: RoomScene) -> N
 
 
 def test_a_reorganisation_removes_what_it_replaced(own: OwnChain, scene: RoomScene) -> None:
-    """After a reorganisation, the pages show the events of the new blocks, and no events of the replaced blocks."""
+    """After a reorganisation, the pages show the remaining events, but no events of the replaced blocks."""
     endpoint = own.chain._endpoint  # noqa: SLF001 - only the node can take blocks back
     with running_room(scene.setup) as url:
         eventually(lambda: "2 followed" in get(url), what="the logs")
@@ -107,7 +107,10 @@ def test_a_reorganisation_removes_what_it_replaced(own: OwnChain, scene: RoomSce
 
 
 def test_a_locked_or_damaged_archive_is_a_sentence(scene: RoomScene) -> None:
-    """While another program locks the archive, the room answers; a room with a damaged archive does not start."""
+    """While another program locks the archive, the room still answers.
+
+    A room with a damaged archive does not start.
+    """
     path = scene.setup.settings.folder / ARCHIVE_NAME
     with running_room(scene.setup) as url:
         eventually(lambda: "2 followed" in get(url), what="the logs")
@@ -124,7 +127,10 @@ def test_a_locked_or_damaged_archive_is_a_sentence(scene: RoomScene) -> None:
 
 
 def test_requests_come_from_the_database_of_the_cloud(scene: RoomScene, tmp_path: Path) -> None:
-    """The page counts accepted requests; while the database is missing, it shows the last count and the outage."""
+    """The page counts the accepted requests in the cloud's database.
+
+    While the database is missing, the page shows the last count and the outage.
+    """
     now = int(time.time())
     with CloudDatabase.at("sqlite:///cloud.db", folder=tmp_path) as database:
         database.migrate()
@@ -150,7 +156,7 @@ def test_requests_come_from_the_database_of_the_cloud(scene: RoomScene, tmp_path
 
 
 def test_a_host_that_does_not_answer_delays_no_other_page(scene: RoomScene) -> None:
-    """While many viewers wait for proofs of a log whose server does not answer, other pages are shown."""
+    """Other pages are shown while many viewers wait for a log server that does not answer."""
     with running_room(scene.setup) as url:
         eventually(lambda: "2 followed" in get(url), what="the logs")
     with socket.create_server(("127.0.0.1", 0), backlog=200) as silent, ThreadPoolExecutor(60) as viewers:

@@ -92,7 +92,7 @@ def test_a_number_leads_to_a_proof_that_others_can_check(scene: RoomScene, url: 
 
 
 def test_a_release_names_the_owners_who_signed_it(scene: RoomScene, url: str) -> None:
-    """The evidence of a release is its transaction, with the two owners who signed it."""
+    """The evidence of a release is its transaction, with the two owners who signed the transaction."""
     [link] = re.findall(r'href="(/transactions/[^"]+)">who signed it', get(url, "/updates").partition("1.0.0")[2])[:1]
     text = get(url, link)
     assert {scene.city.cast.owner_a.address, scene.city.cast.owner_b.address} <= set(re.findall(r"0x\w{40}\b", text))

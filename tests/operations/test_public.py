@@ -58,7 +58,7 @@ class PublicRoom:
     cookie: str = ""
 
     def ask(self, path: str, form: dict[str, str] | None = None) -> tuple[int, str]:
-        """Send a request. Return the status, and headers and text, from which the room's own URL is removed."""
+        """Send a request. Return the status of a response, and its headers and text without the room's own URL."""
         connection = HTTPConnection(urlsplit(self.url).netloc, timeout=20)
         headers = {"Cookie": self.cookie} if self.cookie else {}
         if form is not None:
@@ -110,7 +110,7 @@ def plant(scene: RoomScene) -> None:
 
 @pytest.fixture(scope="module")
 def scene(anvil: Chain, cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> RoomScene:
-    """Return a city with the secrets, and a room with --public whose other sources are out of reach."""
+    """Return a city with planted secrets, and a room with --public whose other sources are out of reach."""
     found = make_scene(anvil, cast, tmp_path_factory.mktemp("room"), is_public=True)
     plant(found)
     logs = {
@@ -190,7 +190,7 @@ def paths_by_route(scene: RoomScene, room: PublicRoom) -> dict[str, list[str]]:
 
 
 def test_no_route_of_a_public_room_has_a_planted_secret(scene: RoomScene, room: PublicRoom) -> None:
-    """No route contains a planted serial number, account or address in its answer to a request without a session."""
+    """Without a session, no response of a route contains a planted serial number, account or address."""
     paths = paths_by_route(scene, room)
     with RoomArchive(scene.folder / "other.sqlite") as archive:
         parts = Room(
@@ -208,7 +208,10 @@ def test_no_route_of_a_public_room_has_a_planted_secret(scene: RoomScene, room: 
 
 
 def test_the_planted_texts_are_there_in_a_room_that_is_not_public(scene: RoomScene) -> None:
-    """Without --public, the pages contain the planted secrets, so the search for secrets can find them."""
+    """Without --public, the pages contain the planted secrets.
+
+    The search can therefore find a secret that a page contains.
+    """
     port = free_port()
     settings = replace(
         scene.setup.settings, folder=scene.folder / "full", listen=("127.0.0.1", port), url=f"http://127.0.0.1:{port}"
@@ -229,7 +232,10 @@ def test_the_planted_texts_are_there_in_a_room_that_is_not_public(scene: RoomSce
 
 
 def test_the_session_of_a_public_room_shows_no_secret(scene: RoomScene, room: PublicRoom) -> None:
-    """A signed-in person sees the same pages; the reason of a dismissal is left out, and errors contain no address."""
+    """Even with a session, no page of a public room contains a secret.
+
+    The cases include the reason of a dismissal, and error messages.
+    """
     signed = PublicRoom(room.url, room.setup)
     signed.sign_in(KINDS["administrator"].account or 0)
     page = signed.get("/warnings")

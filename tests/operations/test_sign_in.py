@@ -129,7 +129,10 @@ def test_a_changed_text_is_refused(sign_ins: SignIns, changes: dict[str, object]
 
 
 def test_another_key_and_broken_signatures_are_refused(sign_ins: SignIns) -> None:
-    """Malformed signatures and those of another account are refused, and the sign-in text can still be used."""
+    """Malformed signatures, and signatures of another account, are refused.
+
+    The sign-in text can then still be used.
+    """
     text = sign_ins.challenge(OPERATOR.address, now=NOW)
     for wrong in (sign_text(text, STRANGER), b"", b"\0" * 65, b"\xff" * 65, b"x" * 64):
         with pytest.raises(AccessRefusedError, match="did not sign"):
@@ -148,7 +151,10 @@ def test_a_flood_of_texts_blocks_no_sign_in(sign_ins: SignIns, tmp_path: Path) -
 
 
 def test_addresses_of_wallets(sign_ins: SignIns) -> None:
-    """An address in lower case is accepted; an address with a wrong checksum, or malformed, is refused."""
+    """An address in lower case is accepted.
+
+    A malformed address, or an address with a wrong checksum, is refused.
+    """
     assert sign_ins.challenge(OPERATOR.address.lower(), now=NOW).account == OPERATOR.address
     for wrong in (OPERATOR.address.swapcase(), f"{OPERATOR.address}\n", "0x00", ""):
         with pytest.raises(AccessRefusedError, match="not the address"):
@@ -156,7 +162,10 @@ def test_addresses_of_wallets(sign_ins: SignIns) -> None:
 
 
 def test_tickets_and_sessions_end(sign_ins: SignIns) -> None:
-    """A one-time address opens one session within two minutes; a session ends after its time and by signing out."""
+    """A one-time address opens one session within two minutes.
+
+    A session ends after its maximum time, or when the person signs out.
+    """
     texts = [sign_ins.challenge(OPERATOR.address, now=NOW) for _ in range(2)]
     ticket, old = (sign_ins.give_ticket(text, b"signature", now=NOW) for text in texts)
     assert sign_ins.use_ticket(ticket, now=NOW + TICKET_TIME - 1)[0] == OPERATOR.address
@@ -213,7 +222,7 @@ def test_a_flood_of_texts_at_the_room(scene: RoomScene, url: str) -> None:
 
 
 def test_the_command_signs_nothing_for_another_room(scene: RoomScene, url: str) -> None:
-    """The command refuses a room whose sign-in text names another page or chain, and reports a room out of reach."""
+    """The command refuses to sign a text for another page or chain, and reports a room out of reach."""
     with pytest.raises(RefusedError, match="another page, account or chain"):
         sign_in(url, OPERATOR, chain_id=scene.city.chain.chain_id + 1)
     with pytest.raises(RefusedError, match=rf"opened at {urlsplit(url).netloc}, and the request names another host"):
@@ -287,7 +296,10 @@ def test_a_dismissal_is_an_entry_of_the_log_of_the_room(scene: RoomScene, url: s
 
 
 def test_a_prepared_order_is_sent_by_the_key_of_the_operator(scene: RoomScene, url: str) -> None:
-    """The room prepares a group and an order; after the operator's key signs both, the page shows the new order."""
+    """The room prepares the transactions of a group and an order.
+
+    After the operator's key signs both transactions, the page shows the new order.
+    """
     client = signed_in(scene, url, OPERATOR)
     for path, form in (
         ("/prepare/group", {"name": "all-thermo2", "place": "thermo2"}),

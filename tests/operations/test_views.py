@@ -10,7 +10,7 @@ LINE = LogLine(100, "log", "claimed", "device 256", "acme-thermo2 1.1.0", "/entr
 
 
 def test_the_reports_of_a_fleet_are_one_line() -> None:
-    """Adjacent reports of the same release are merged into the newest report; other lines are not moved."""
+    """Adjacent reports of the same release are merged into the newest report, and other lines keep their place."""
     reports = [replace(LINE, subject=f"device {number}") for number in range(256, 260)]
     failure = replace(LINE, kind="event", text="acme-thermo2 1.1.0: the device rolled back")
     older = replace(LINE, subject="device 300", text="acme-thermo2 1.0.0")

@@ -73,7 +73,10 @@ def test_a_transaction_that_fails_writes_nothing(database: CloudDatabase) -> Non
 
 
 def test_every_transaction_changes_a_row(database: CloudDatabase) -> None:
-    """Each transaction updates the cloud's row, because only a commit with changes waits for the standby server."""
+    """Each transaction updates the cloud's row.
+
+    A commit waits for the standby server only if it has changes.
+    """
     for number in (1, 2):
         write(database, accepted(1), now=START + number)
         with database.reading() as connection:
@@ -87,7 +90,10 @@ def test_any_number_of_requests_is_written_together(database: CloudDatabase) -> 
 
 
 def test_values_return_as_they_were_measured(database: CloudDatabase) -> None:
-    """Numbers, texts and flags are read back unchanged, newest first; `latest` returns the newest of each quantity."""
+    """Numbers, texts and flags are read back unchanged, the newest first.
+
+    `latest` returns the newest reading of each quantity.
+    """
     readings = (
         SensorReading("acme/1", 10.5, "temperature", -2.25, "Cel"),
         SensorReading("acme/1", 12, "open", value=True),
