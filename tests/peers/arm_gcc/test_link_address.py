@@ -1,4 +1,4 @@
-"""The link address is found in programs that GCC compiled, so a wrong load address is reported."""
+"""BlockOTA finds the link address of a program that GCC compiled, and reports a wrong load address."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def test_a_new_event_appears_on_an_open_page(scene: RoomScene, url: str, browser
 def test_a_page_that_was_refused_the_events_gets_them_later(
     scene: RoomScene, url: str, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A viewer that the room rejected, because it had too many viewers, reconnects and then shows the missed events."""
+    """A browser that was rejected because of too many viewers reconnects and then shows the missed events."""
     monkeypatch.setattr(live, "_MAX_VIEWERS", 0)
     browser.open()
     browser.goto(f"{url}/log?kind=log")

@@ -51,9 +51,10 @@ def await_command(services: Services) -> str:
 
 
 def await_set_aside(world: World) -> str:
-    """Wait until the validator discards a command to the gateway, which is banned now. Returns the reason.
+    """Wait until the validator discards a command to the banned gateway. Returns the reason.
 
-    The validator was killed after the ban. A rule's state is only in memory, so the rule fires again.
+    The validator was killed after the ban. The validator stores the state of a rule only in memory, so the rule fires
+    again after the kill.
     """
     validator, target = world.validators[0], str(world.captured.uuid)
 

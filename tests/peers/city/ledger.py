@@ -70,7 +70,8 @@ class CityLedger:
     def enrol(self, members: Sequence[Member]) -> None:
         """Enrol the first members with the commands of docs/city.md, and all further members with one call of the Safe.
 
-        Commands for all members would be slow: a proposal takes three seconds, and may contain `MOST_ITEMS` identities.
+        Enrolling all members by commands would be slow.
+        One proposal takes three seconds, and contains at most `MOST_ITEMS` identities.
         """
         listed = [_listed(member.enrolment) for member in members[:MOST_ITEMS]]
         (self.desk / "members.json").write_text(json.dumps({"identities": listed}))

@@ -27,6 +27,6 @@ def read_logs(world: World) -> int:
 
 
 def fetched(client: Member, server: Member, path: str) -> str:
-    """Return what a member receives from another member's log port; empty if the tunnel does not carry the request."""
+    """Return the response of another member's log port to a member; empty if the tunnel drops the request."""
     command = client.host.command("curl", "-s", "-m", "3", f"http://{server.address}:{LOGS}{path}")
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout

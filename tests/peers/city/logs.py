@@ -58,8 +58,7 @@ def find_warning(keeper: Member, number: str) -> LoggedWarning | None:
 def anchor_warnings(world: World, warnings: Sequence[LoggedWarning]) -> int:
     """Anchor the logs of all keepers with ``blockota log anchor``, and check that the ledger has the warnings.
 
-    The contract's root must be that of a tree that includes each warning, and must equal the root of the keeper's
-    tiles.
+    The root in the contract must equal the root of the keeper's tiles, and its tree must include each warning.
 
     Returns:
         The number of anchored logs.

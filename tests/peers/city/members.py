@@ -73,7 +73,10 @@ class Member:
 
     @property
     def listens(self) -> bool:
-        """Whether other members connect to this member. Gateways connect to their validators, and not the reverse."""
+        """Whether other members connect to this member.
+
+        Gateways connect to validators; validators do not connect to gateways.
+        """
         return self.kind is not IdentityKind.GATEWAY
 
     @property
@@ -175,7 +178,7 @@ def tunnel_settings(member: Member, others: Sequence[Member]) -> str:
 
 
 def new_members(hosts: Iterator[NamespaceHost], size: int, folder: Path) -> list[Member]:
-    """Return the cloud, the validators, the gateways, and two more gateways that will be banned, each with new keys."""
+    """Return the cloud, the validators, the gateways, and two gateways to be banned; each member has new keys."""
     kinds = [IdentityKind.CLOUD, *[IdentityKind.VALIDATOR] * size, *[IdentityKind.GATEWAY] * (size + 2)]
     members = []
     for number, (kind, host) in enumerate(zip(kinds, hosts, strict=False)):

@@ -1,7 +1,7 @@
 """Post requests and print the answers: ``python -m tests.peers.city.requester FILE``.
 
-FILE is a JSON list with one list for each receiver: its URL, the file of its certificate authority, and the requests as
-texts. For each receiver, the program prints the list of its answers.
+FILE is a JSON list with an item for each receiver: the URL, the file of the certificate authority, and the requests.
+For each receiver, the program prints the list of its answers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A sensor that sends its temperature to its gateway every second: ``python -m tests.peers.city.sensor NUMBER FILE``.
 
 The client is paho, with QoS 1 and a persistent session. FILE is a JSON object with the host, the password and the
-certificate authority of the broker. Each value is sent once: 0, 1, 2, … On SIGTERM, the sensor waits for the last
-confirmations, and prints how many values the broker has confirmed.
+certificate authority of the broker. The sensor sends the values 0, 1, 2, … once each. On SIGTERM, the sensor waits for
+the last confirmations, and prints the number of confirmed values.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Services:
         world: the city.
         devices: the numbers of the devices, by the number of the gateway; each site has one device.
         hosts: the hosts of the devices, by the number of the gateway.
-        running: the running services, by member number, each with the function that stops it.
+        running: the process and the exit stack of each running service, by the number of the member.
         things: the processes of the sensors and of the actuator, by the number of the gateway.
     """
 

@@ -68,8 +68,9 @@ class CloudStorage:
     def fail_over(self, name: str) -> FailOver:
         """Kill the primary, promote the standby, and wait until the cloud writes there.
 
-        A commit becomes visible on the primary when the standby has acknowledged it. The cloud acknowledges the rows
-        only after the commit. The standby must therefore have each value that was readable on the primary.
+        A commit becomes visible on the primary only after the standby has acknowledged the commit. The cloud
+        acknowledges the rows only after the commit. The standby must therefore have each value that was readable on the
+        primary.
 
         Args:
             name: a quantity whose values arrive continuously.

@@ -85,7 +85,8 @@ def refuse_command(world: World) -> LoggedWarning:
 def refuse_banned(world: World) -> LoggedWarning:
     """Ban the captured gateway, and send its requests through a tunnel that is still open.
 
-    The attacker stops ``vpn sync`` on the gateway, and the test stops it on one validator, so this tunnel stays open.
+    The attacker stops ``vpn sync`` on the gateway, and the test stops ``vpn sync`` on one validator.
+    The tunnel between the gateway and this validator therefore stays open.
     The validator's service reads the ban from the chain, and refuses the requests. ``vpn sync`` on the validator then
     continues, and closes the tunnel.
     """
@@ -180,5 +181,5 @@ def peers_of(member: Member) -> str:
 
 
 def key_of(member: Member) -> ECKey:
-    """Return the identity's key of a member."""
+    """Return the identity key of a member."""
     return ECKey.import_key((member.folder / "identity.pem").read_text())

@@ -1,6 +1,6 @@
 """A real proof-of-authority network on loopback: three geth nodes that seal by Clique (EIP-225).
 
-Partitions and reorganisations are real: a disconnected sealer seals one block, and then waits for the other sealers.
+Partitions and reorganisations are real. A disconnected sealer seals one block, and then waits for the other sealers.
 After the sealer is connected again, the longer chain wins.
 """
 

@@ -33,12 +33,15 @@ def test_an_instruction_of_a_later_fork_gets_its_own_sentence(consortium: Clique
 
 
 def test_an_account_without_coin_is_refused(consortium: CliqueConsortium) -> None:
-    """On a network of geth nodes, a payment from an empty account is refused, both by the check and by the node."""
+    """On a network of geth nodes, both BlockOTA's check and the node refuse a payment from an empty account."""
     check_empty_account(consortium.workshop.chain)
 
 
 def test_the_network_goes_on_without_one_sealer_and_halts_without_two(consortium: CliqueConsortium) -> None:
-    """With two of three sealers stopped, `execute` gives up; `transaction resume` confirms the transaction later."""
+    """While two of three sealers are stopped, `execute` stops waiting for its transaction.
+
+    `transaction resume` confirms the transaction later.
+    """
     first, second, third = consortium.network.sealers
 
     def restart() -> None:

@@ -16,7 +16,10 @@ CUTS = 6
 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_an_agent_survives_power_cuts(loader: str) -> None:
-    """After a power cut in an update, with or without a second cut in the recovery, the board can be updated again."""
+    """After a power cut in an update, the board can be updated again.
+
+    A second cut may happen during the recovery.
+    """
     draw = random.Random(f"{SEED} {loader}")  # noqa: S311 - a draw that can be repeated
     whole, made = operations(loader)
     for limits in [(whole,), (made,), (whole, made)] * (CUTS // 3):
@@ -26,6 +29,9 @@ def test_an_agent_survives_power_cuts(loader: str) -> None:
 
 
 def test_the_seeded_error_is_found() -> None:
-    """A loader that checks slot 1's digest in the middle of a swap does not survive the same power cuts."""
+    """A power cut in operation 8000 makes a board with the faulty loader unusable, but not the correct loader.
+
+    The faulty loader checks slot 1's digest in the middle of a swap.
+    """
     assert cut_update("loader-faulty", [Cut(8000)])[0].startswith("it does not answer")
     assert cut_update("loader", [Cut(8000)]) == ("", 1)

@@ -31,7 +31,7 @@ def publish_delta(site: Workshop) -> None:
 
 
 def test_a_gateway_gets_a_delta_from_a_broker(site: Workshop) -> None:
-    """The replica serves what its agreements name, and the update's receipt names the replica as its source."""
+    """The replica serves the releases of its agreements, and the update's receipt names the replica as the source."""
     publish_delta(site)
     for number, version in enumerate(("1.0.0", "1.1.0"), 1):
         words = ("--product", PRODUCT, "--version", version, "--expires-in", "30m")

@@ -1,4 +1,4 @@
-"""Deltas are made by detools, and are proven before they are published.
+"""BlockOTA makes deltas with detools, and checks each delta before its publication.
 
 On a Linux device, the program detools applies the deltas.
 """
@@ -32,7 +32,7 @@ DETOOLS = Path(sys.executable).parent / "detools"
 
 
 def test_the_smallest_patch_is_taken() -> None:
-    """The smallest patch is made with heatshrink if code moved, and with crle if one byte changed."""
+    """The smallest patch uses heatshrink compression if code moved, and crle compression if one byte changed."""
     assert (FORMAT, len(PATCH)) == ("heatshrink", 223)
     assert apply_patch(OLD, PATCH, compression=FORMAT, limit=len(NEW)) == NEW
     large = noise(20_000)
@@ -56,7 +56,7 @@ def test_a_wrong_base_does_not_make_the_image() -> None:
 @settings(max_examples=500, deadline=None)
 @given(st.data())
 def test_a_damaged_patch_is_refused(data: st.DataObject) -> None:
-    """Arbitrary bytes are either refused as a patch, or produce a result within the size limit.
+    """A damaged patch is either refused, or produces a result within the size limit.
 
     No unexpected error occurs, and the program always ends.
     """

@@ -45,7 +45,7 @@ def publish(city: City, store: LocalStore, version: str, image: bytes, *patches:
 
 
 def newest(reader: Reader) -> ProvenImage | None:
-    """Run the reader's steps until it finds nothing more, and return the image of the newest release."""
+    """Run the reader's steps three times, and return the image of the newest release."""
     for _ in range(3):
         reader.read()
         reader.find()

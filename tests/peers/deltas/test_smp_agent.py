@@ -1,4 +1,4 @@
-"""The SMP face sends a patch to BlockOTA's agent instead of an image, if there is a patch."""
+"""If a patch exists, the SMP face sends the patch to BlockOTA's agent instead of the whole image."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def updated(site: Site) -> AgentDevice:
 
 
 def test_a_delta_is_sent(serve: Callable[..., None], tmp_path: Path) -> None:
-    """If there are deltas from the running image to the new one, the smallest patch is sent instead of the image."""
+    """If deltas from the running image exist, the face sends the smallest patch instead of the image."""
 
     async def use(site: Site) -> None:
         board = await updated(site)
@@ -95,7 +95,10 @@ def test_a_patch_that_the_board_does_not_take(serve: Callable[..., None], tmp_pa
 
 
 def test_an_interrupted_patch(serve: Callable[..., None], tmp_path: Path) -> None:
-    """After a lost answer, the gateway sends the rest of the patch; after a board restart, the whole patch."""
+    """After a lost answer, the gateway sends only the rest of the patch.
+
+    After a restart of the board, the gateway sends the whole patch again.
+    """
 
     async def use(site: Site) -> None:
         board = await updated(site)

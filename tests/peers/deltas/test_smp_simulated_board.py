@@ -37,7 +37,7 @@ def patch_of(folder: Path) -> DeltaOffer:
 def test_a_patch_and_the_sector_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The board receives a patch, and proves its pages with the secure element's MAC.
 
-    If a page changes later, while the board runs, the gateway detects the change, and the board no longer counts as
+    If a page of the running board changes later, the gateway detects the change. The board then no longer counts as
     running the release.
     """
     monkeypatch.setenv(KEY_VARIABLE, f"{GATEWAY_KEY.private_numbers().private_value:064x}")

@@ -75,7 +75,7 @@ def test_a_city_is_updated_and_shown_until_ctrl_c(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("send", [os.killpg, os.kill], ids=["Ctrl-C", "SIGTERM"])
 def test_a_signal_during_the_setup_leaves_nothing_behind(send: Callable[[int, int], None], tmp_path: Path) -> None:
-    """Ctrl-C and SIGTERM before the page is shown end the command with status 130, and end its local chain."""
+    """Ctrl-C or SIGTERM during the setup ends the command with status 130, and leaves no file in the folder."""
     with running_demo(tmp_path) as demo:
         line_with(demo, "the local chain is up")
         send(demo.pid, signal.SIGINT if send is os.killpg else signal.SIGTERM)

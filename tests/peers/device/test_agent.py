@@ -82,7 +82,10 @@ def test_a_delta_for_another_base_is_refused(client: AgentClient) -> None:
 
 
 def test_a_damaged_delta_is_refused(board: QemuBoard, client: AgentClient) -> None:
-    """A file other than the published one is not accepted; a good patch is accepted afterwards."""
+    """A damaged patch is refused or produces the published image.
+
+    A good patch is accepted afterwards.
+    """
     for at in range(1, len(PATCH), 7):
         damaged = bytearray(PATCH)
         damaged[at] ^= 1 << at % 8
@@ -101,7 +104,10 @@ def test_a_damaged_delta_is_refused(board: QemuBoard, client: AgentClient) -> No
 
 
 def test_a_delta_of_many_parts_is_interrupted(board: QemuBoard, client: AgentClient, tmp_path: Path) -> None:
-    """Repeating the first part does not discard received data; after a power cut, the patch is sent from its start."""
+    """Repeating the first part of a patch keeps the received data.
+
+    After a power cut, the patch is sent again from its start.
+    """
     noise = random.Random(3).randbytes(5_000)  # noqa: S311 - incompressible bytes
     image = agent(tmp_path, ImageSignature(version="1.2.0"), appendix=noise)
     _, patch = make_patch(OLD, image)
@@ -133,7 +139,7 @@ def test_events_wait_until_they_are_acknowledged(client: AgentClient) -> None:
 
 
 def test_events_survive_a_power_cut(board: QemuBoard, client: AgentClient) -> None:
-    """After a reset, entries and their acknowledgements are unchanged, and the numbers continue."""
+    """After a power cut, the events and their acknowledgements are unchanged, and the event numbers continue."""
     cut(board)
     before = client.ask(GROUP_DEVICE, EVENTS)["events"]
     assert [event["number"] for event in before] == [*range(1, len(before) + 1)]
@@ -147,7 +153,7 @@ def test_events_survive_a_power_cut(board: QemuBoard, client: AgentClient) -> No
 
 
 def test_sectors_without_a_secure_element(client: AgentClient) -> None:
-    """Without a secure element, a digest has no MAC, and sessions and offers are not supported."""
+    """Without a secure element, the board returns page digests without a MAC, and refuses sessions and offers."""
     pages = b"\x03\x00\x07"
     content = b"".join(OLD[1024 * page : 1024 * (page + 1)].ljust(1024, b"\xff") for page in pages)
     client.start_asking(GROUP_DEVICE, 3, body={"nonce": bytes(32), "sectors": pages}, is_read=True)
@@ -157,7 +163,7 @@ def test_sectors_without_a_secure_element(client: AgentClient) -> None:
 
 
 def test_a_rollback_is_reported(client: AgentClient) -> None:
-    """The boot report states that the previous image was not confirmed."""
+    """After three unconfirmed starts, the board returns to the old image and reports the rollback."""
     client.send_delta(OLD, PATCH, NEW)
     start_trial(client, NEW)
     for _ in range(3):

@@ -32,7 +32,10 @@ def chip_device(chip_library: ChipDevice, images: dict[str, bytes]) -> ChipDevic
 
 
 def test_the_chip_checks_each_boot_and_each_update(chip_device: ChipDevice, images: dict[str, bytes]) -> None:
-    """The secure element verifies the running image, the requested one and, after a rollback, the old one again."""
+    """The secure element verifies the running image at the start, and the requested image at an update.
+
+    After a rollback, the secure element verifies the old image again.
+    """
     assert chip_device.boot() == Running(CHECKED)
     kept = bytes(chip_device.element.memory.slots[BOOT_DIGEST])[:32]
     assert kept == digest_of(chip_device.slot(0))
@@ -123,7 +126,7 @@ def test_an_unlocked_chip_proves_nothing(chip_device: ChipDevice, images: dict[s
 
 
 def test_a_chip_with_another_key_accepts_no_successor(chip_device: ChipDevice, images: dict[str, bytes]) -> None:
-    """If the secure element is locked with another vendor's key, the device keeps its running image."""
+    """If the secure element has another vendor's key, a new image is refused, and the old image remains."""
     key = image_key("test-only-foreign-key.pem")
     chip_device.element = provisioned(chip_device.new_element(), image=key)
     assert chip_device.boot() == Running(Flag.CHIP_PRESENT)
@@ -135,7 +138,7 @@ def test_a_chip_with_another_key_accepts_no_successor(chip_device: ChipDevice, i
 
 
 def test_a_chip_that_was_awake_is_woken(chip_device: ChipDevice) -> None:
-    """After a reset of the microcontroller during a command, the next boot can use the chip, which is still awake."""
+    """If the microcontroller is reset during a command, the chip stays awake, and the next boot can use the chip."""
     chip_device.element.wake()
     chip_device.seconds += 0.01
     assert chip_device.element.read(4)
@@ -143,7 +146,7 @@ def test_a_chip_that_was_awake_is_woken(chip_device: ChipDevice) -> None:
 
 
 def test_a_chip_that_is_busy_is_waited_for(chip_device: ChipDevice) -> None:
-    """If the microcontroller is reset while the secure element signs, the loader does not report the chip as absent."""
+    """If the microcontroller is reset while the secure element is busy, the loader waits for the secure element."""
     chip_device.element.wake()
     chip_device.seconds += 0.01
     assert chip_device.element.write(WordAddress.COMMAND, ChipCommand(Opcode.GENKEY, 0, DEVICE_KEY).encoded())

@@ -1,4 +1,4 @@
-"""The whole path: a release of the vendor's Safe, the SMP face, a board in QEMU, and the anchored receipt."""
+"""A release of the vendor's Safe reaches a board in QEMU through the SMP face, and its receipt is anchored."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_published_delta_reaches_the_board(sensors: Workshop, tmp_path: Path) 
 
 
 def test_a_release_that_crashes_is_rolled_back_and_recorded(sensors: Workshop, tmp_path: Path) -> None:
-    """The board rolls back to 1.0.0 by itself, and the gateway records that the release failed."""
+    """If the new release crashes, the board rolls back to 1.0.0, and the gateway records the failure."""
     folder = tmp_path / "board"
     folder.mkdir()
     crashing = agent(folder, ImageSignature(version="1.1.0"), "AGENT_CRASHES")

@@ -154,7 +154,7 @@ def test_two_damaged_images_do_not_start(device: HostDevice, images: dict[str, b
 
 
 def test_a_damaged_image_does_not_open_the_floor(device: HostDevice, images: dict[str, bytes]) -> None:
-    """An image whose counter is too low does not start, even if the image in slot 0 is damaged."""
+    """An image with a too low security counter does not start, even if the image in slot 0 is damaged."""
     device.load(images["newer counter"], images["new"])
     spoil(device, SLOT_0 + 900)
     assert device.boot() is None

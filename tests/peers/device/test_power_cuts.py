@@ -18,7 +18,10 @@ DOUBLE_CUTS = 500
 def test_a_cut_in_any_operation_leaves_a_device(
     device: HostDevice, images: dict[str, bytes], scenario: Scenario
 ) -> None:
-    """After a power cut in any operation, whatever bits it leaves, the device runs an image and can be updated."""
+    """After a power cut in any flash operation, the device runs an image and can be updated.
+
+    The contents of the interrupted cells vary from cut to cut.
+    """
     for number in operations(device, scenario, images):
         cut = Cut(number, torn=number % len(TORN), seed=number)
         assert find_fault(device, scenario, images, [cut]) == ("", 1), cut
@@ -43,7 +46,7 @@ def test_cuts_during_the_recovery_leave_a_device(device: HostDevice, images: dic
 
 
 def test_the_seeded_error_is_found(tmp_path: Path, images: dict[str, bytes]) -> None:
-    """The same cuts reveal the defect of a loader that checks slot 1's digest in the middle of a swap."""
+    """More than half of the power cuts reveal a loader that checks slot 1's digest in the middle of a swap."""
     faulty = built_host(tmp_path, FAULTY)
     scenario = SCENARIOS[0]
     numbers = operations(faulty, scenario, images)

@@ -23,7 +23,10 @@ SEED = 20_261_129
 
 
 def test_a_cut_leaves_a_board_that_runs_a_release(tmp_path: Path) -> None:
-    """After cuts in every eighth operation of each stage, and at random instants, the board can still be used."""
+    """After a cut in every eighth flash operation of each stage, the board runs a release and can be updated.
+
+    A cut at a random instant has the same result.
+    """
     draw, loader = random.Random(SEED), Loader(tmp_path)  # noqa: S311 - a draw that can be repeated
     for stage, flash in stage_flashes(tmp_path).items():
         count = count_operations(tmp_path, flash, loader)
@@ -35,7 +38,10 @@ def test_a_cut_leaves_a_board_that_runs_a_release(tmp_path: Path) -> None:
 
 
 def test_a_cut_in_a_delta_leaves_the_running_release(tmp_path: Path) -> None:
-    """While a delta is applied, the running slot is not changed; after a cut, the delta can be applied again."""
+    """Power cuts while a delta is applied do not change the running slot.
+
+    After a cut, the delta can be applied again.
+    """
     draw, patch = random.Random(SEED), make_patch(OLD, NEW)[1]  # noqa: S311 - a draw that can be repeated
     for turn in range(4):
         assert not find_fault(tmp_path, cut_in_delta(tmp_path, NEW, patch, draw)), turn

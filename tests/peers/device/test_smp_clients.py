@@ -37,7 +37,7 @@ def smpmgr(board: QemuBoard, *words: str) -> str:
 
 
 def restart(board: QemuBoard, *requests: Any) -> None:
-    """Send requests with smpclient, then a reset, and wait until the board is ready again."""
+    """Send requests and then a reset with smpclient, and wait until the board is ready again."""
     boots = board.boots
     asked(board, *requests, ResetWrite())
     board.wait_until_ready(boots + 1)
@@ -72,7 +72,10 @@ def running(board: QemuBoard) -> tuple[bytes, bool]:
 
 
 def test_smpmgr_updates_and_confirms(board: QemuBoard, tmp_path: Path) -> None:
-    """``smpmgr upgrade`` installs an image on trial, which ``state-write --confirm`` keeps."""
+    """``smpmgr upgrade`` installs an image on trial.
+
+    ``state-write --confirm`` makes the image permanent.
+    """
     (tmp_path / "new.bin").write_bytes(NEW)
     assert digest_of(OLD).hex().upper() in smpmgr(board, "image", "state-read")
     assert "Upgrade complete." in smpmgr(board, "upgrade", "--slot", "1", str(tmp_path / "new.bin"))
@@ -118,7 +121,10 @@ def test_the_board_describes_itself(board: QemuBoard) -> None:
 
 
 def test_an_upload_goes_on_after_a_power_cut(board: QemuBoard, tmp_path: Path) -> None:
-    """A record in the slot identifies the partly sent file, so only one page is sent again."""
+    """After a power cut, an upload continues near the offset that it reached before the cut.
+
+    A record in the slot identifies the partly sent file.
+    """
     padding = random.Random(2).randbytes(40_000)  # noqa: S311 - incompressible bytes
     image = agent(tmp_path, ImageSignature(version="2.0.0"), appendix=padding)
 

@@ -32,7 +32,10 @@ def test_the_page_leads_to_an_anchored_receipt(tmp_path: Path) -> None:
 
 
 def test_the_page_leads_to_refused_requests(tmp_path: Path) -> None:
-    """In the example of the validator, a request is accepted; repeated, forged and banned requests are refused."""
+    """In the example of the validator, a valid request is accepted.
+
+    Repeated and forged requests, and requests of a banned identity, are refused.
+    """
     requests = f"127.0.0.1:{free_port()}"
     listen = f"--requests {requests} --listen 127.0.0.1:{free_port()}"
     printed = run_example(

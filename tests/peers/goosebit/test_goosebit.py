@@ -1,5 +1,6 @@
-"""The DDI face and goosebit give a device the same links, hashes, ranges and statuses. SWUpdate installs from both.
+"""The DDI face and goosebit respond to a device with the same links, hashes, ranges and statuses.
 
+SWUpdate installs from both.
 The references for DDI are hawkBit's documentation and goosebit.
 """
 
@@ -82,7 +83,7 @@ class Walk:
     """The answers that a device received during one update.
 
     Attributes:
-        polls: the poll answers before the attributes were sent, with the update, and after the success.
+        polls: the answers to three polls: before the attributes were sent, with the update, and after the success.
         deployment: the action.
         part: status and Content-Range of the answer to a request for a range.
         statuses: the class of the HTTP status (2 or 4), by the feedback's execution and result.

@@ -1,4 +1,4 @@
-"""Files that objcopy, srec_cat, dfuse-pack and dfu-suffix write are read as these tools intend."""
+"""BlockOTA correctly reads the files that objcopy, srec_cat, dfuse-pack and dfu-suffix write."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def run(*words: object) -> None:
 
 @pytest.mark.parametrize("options", [(), ("--srec-forceS3",), ("--srec-len", "64")], ids=["default", "S3", "long"])
 def test_s_records_of_objcopy(tmp_path: Path, options: tuple[str, ...]) -> None:
-    """The S-records that objcopy writes for an ELF file give the same image as the ELF file."""
+    """The S-records that objcopy makes from an ELF file are read as the raw image of the ELF file."""
     run("arm-none-eabi-objcopy", "-O", "srec", *options, ELF, tmp_path / "app.srec")
     image = read_image((tmp_path / "app.srec").read_bytes())
     assert (image.data, image.load_address, image.format) == (RAW.read_bytes(), BASE, "srec")
 
 
 def test_s_records_of_srec_cat(tmp_path: Path) -> None:
-    """S-records from srec_cat are read with the load address and the gap that srec_cat's options requested."""
+    """S-records from srec_cat are read with the load address and the gap that srec_cat's options define."""
     made = tmp_path / "app.srec"
     words = (RAW, "-binary", "-crop", 0, 0x400, 0x800, 0xC00, "-offset", BASE)
     run("srec_cat", *words, "-o", made, "-motorola", "-line-length", 70)

@@ -13,7 +13,10 @@ COUNT = 300
 
 
 def test_random_messages_of_go_should_be_read_and_written() -> None:
-    """Random messages from Go pass the tests of tests/formats; the first messages are the committed test vectors."""
+    """BlockOTA reads and writes random messages from Go as the tests in tests/formats require.
+
+    The first of these messages are the committed test vectors.
+    """
     command = [GO, "run", ".", str(COUNT)]
     done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, check=True)
     vectors = json.loads(done.stdout)

@@ -47,7 +47,7 @@ class Node:
         return run(self.program, self.repo, *arguments, data=data)
 
     def pins(self) -> dict[str, str]:
-        """Return ⟨CID → kind of pin⟩ of the pinned blocks."""
+        """Return the kind of pin of each pinned block, by CID."""
         keys: dict[str, dict[str, str]] = json.loads(self.ipfs("pin", "ls", "--enc=json"))["Keys"]
         return {cid: found["Type"] for cid, found in keys.items()}
 

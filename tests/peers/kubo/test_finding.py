@@ -1,4 +1,4 @@
-"""An image is found if the Kubo node lacks it, refuses the request, or can fetch it from peers."""
+"""An image is found even if the Kubo node lacks the image, refuses the request, or must query its peers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def found(store: KuboStore, *gateways: Gateway) -> tuple[bytes, list[str]]:
 
 
 def test_a_node_that_lacks_the_image_does_not_search_for_it_first(kubo: Path, tmp_path: Path) -> None:
-    """Known sources are queried before the Kubo node searches the network, which may take minutes."""
+    """Known sources are queried first, because the Kubo node's search in the network may take minutes."""
     with running_node(kubo, tmp_path, kind=ONLINE) as node, serving(BLOCKS) as gateway:
         began = time.monotonic()
         assert found(node.store, gateway) == (IMAGE, ["Asking other sources for the image (1 source)."])

@@ -82,7 +82,7 @@ def decay(node: Node, block: Block) -> Path:
 
 @contextmanager
 def pipe(data: bytes) -> Iterator[BinaryIO]:
-    """Yield the end of a pipe from which the data can be read once."""
+    """Yield the reading end of a pipe that contains the data."""
     reading, writing = os.pipe()
 
     def write() -> None:

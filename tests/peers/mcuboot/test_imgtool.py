@@ -91,7 +91,10 @@ def make_image(keys: Path, *options: str) -> bytes:
 
 @pytest.mark.parametrize(("name", "counter"), zip(SIGNED, COUNTERS, strict=True))
 def test_images_of_imgtool_are_verified(keys: Path, name: str, counter: int | None) -> None:
-    """A signature is valid only for its own key; an image is accepted exactly if imgtool verifies it."""
+    """An image is accepted with its signer's key, and refused with another key.
+
+    The program imgtool verifies the same image.
+    """
     image = make_image(keys, *SIGNED[name])
     assert security_counter(image) == counter
     assert find_signature_fault(image, public_key(keys)) == ""

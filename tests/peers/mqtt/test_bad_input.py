@@ -63,7 +63,7 @@ def text(value: str) -> bytes:
 async def is_closed_after(broker: Mosquitto, topic: str) -> bool:
     """Publish to a topic as device 256 with raw packets, which no client library would send.
 
-    Whether the broker then closes the connection.
+    Return whether the broker then closes the connection.
     """
     context = ssl.create_default_context(cafile=str(broker.files.authority))
     reader, writer = await asyncio.open_connection("localhost", broker.port, ssl=context)
@@ -117,7 +117,7 @@ def test_nonsense_and_a_flood_have_warnings(tmp_path: Path) -> None:
 
 
 def test_a_replayed_report_is_refused(tmp_path: Path) -> None:
-    """A signed statement counts once, and only for the nonce and the image that it names."""
+    """A signed statement counts once, and only if its nonce and its image match the report."""
     old, new = (release_facts(tmp_path, version).release.sha256 for version in ("1.0.0", "1.1.0"))
 
     async def story(broker: Mosquitto, gateway: GatewayCore, _: FakeThing) -> None:

@@ -125,7 +125,10 @@ async def take_job(site: SiteBroker, password: str, image: bytes) -> None:
 
 
 def test_a_device_signs_in_with_the_password_that_was_issued(site: Workshop) -> None:
-    """The newest password of a device works immediately; all other passwords and revoked passwords are refused."""
+    """The newest password of a device works immediately.
+
+    Older, wrong and revoked passwords are refused.
+    """
     with broker() as reached, ExitStack() as stack:
         gateway = GatewayProcess(site.folder, stack)
         gateway.start()

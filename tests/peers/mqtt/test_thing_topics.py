@@ -43,7 +43,10 @@ async def rejected(device: FakeThing) -> str:
 
 
 def test_devices_are_kept_apart(tmp_path: Path, desks: ThingDesks) -> None:
-    """A device cannot send or receive in another device's name, and a huge message ends its connection."""
+    """A device cannot use the topics of another device.
+
+    A huge message ends the connection of its sender.
+    """
     desks.commands.keep([command_request()])
 
     async def main() -> None:

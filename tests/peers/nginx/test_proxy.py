@@ -98,7 +98,10 @@ def await_answer(site: Site) -> None:
 
 
 def test_an_image_is_fetched_through_a_proxy(site: Site) -> None:
-    """An image is downloaded through nginx with TLS, a path prefix and a token, from one source and from two."""
+    """An image is downloaded through nginx with TLS, a path prefix and a token.
+
+    The download works with nginx as the only source, and with a second source.
+    """
     source = Source(site.url, token=site.token, tls=ssl.create_default_context(cafile=str(site.authority)))
     direct = Source(site.repository.url, token=site.token)
     for sources in ([source], [source, direct]):

@@ -115,7 +115,7 @@ class PostgresPair:
         return f"postgresql://{USER}:{ENCODED}@{hosts}/{NAME}"
 
     def await_standby(self) -> None:
-        """Wait until each commit on the primary waits for the standby."""
+        """Wait until the standby is the synchronous standby of the primary."""
         asked = "SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')"
         eventually(lambda: self.primary.ask(asked) == "1", what="the synchronous standby")
 
@@ -124,7 +124,7 @@ class PostgresPair:
         run([program("pg_ctl"), "promote", "-w", "-D", str(self.standby.folder)])
 
     def wait_of_primary(self) -> str:
-        """Return the process whose commit waits for the standby; empty if there is none."""
+        """Return the id of the process whose commit waits for the standby; empty if no commit waits."""
         return self.primary.ask("SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
 
 
@@ -200,7 +200,10 @@ def run(command: Sequence[str], *, text: str = "") -> str:
 
 
 def server_ids() -> tuple[int | None, int | None]:
-    """Return user and group of the server, which must not run as root; None for those of this process."""
+    """Return the user and group ids for the server; None means the ids of this process.
+
+    The server refuses to run as root.
+    """
     if os.geteuid():
         return None, None
     found = pwd.getpwnam("postgres")

@@ -78,7 +78,10 @@ class Validator:
 
 
 def test_the_cloud_goes_on_with_the_promoted_standby(pair: PostgresPair, config: Path) -> None:
-    """After the primary is killed, the cloud continues with the standby, which has each acknowledged request."""
+    """After the primary is killed, the cloud continues with the standby.
+
+    The standby has each acknowledged request.
+    """
     with cloud_process(config) as (process, run):
         validator = Validator(run)
         eventually(lambda: len(validator.acknowledged) >= ENOUGH, what="requests before the kill")

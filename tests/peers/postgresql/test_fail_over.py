@@ -85,7 +85,7 @@ def test_the_primary_is_killed_and_the_writer_goes_on(pair: PostgresPair, tmp_pa
 def test_without_its_standby_the_primary_acknowledges_nothing(pair: PostgresPair, tmp_path: Path) -> None:
     """A commit waits until the standby has the rows.
 
-    If an administrator cancels the wait for the standby, the commit fails, and so does a repeated commit.
+    If an administrator cancels the wait for the standby, the commit fails. A repeated commit fails as well.
     """
     with CloudDatabase.at(pair.url, folder=tmp_path) as database:
         database.migrate()

@@ -102,7 +102,7 @@ def test_a_standby_alone_is_not_written(servers: PostgresPair, tmp_path: Path) -
 def test_a_commit_waits_until_the_standby_has_flushed_it(
     servers: PostgresPair, tmp_path: Path, configured: str, used: str
 ) -> None:
-    """If the server's ``synchronous_commit`` is weaker than ``on``, the connection uses ``on``."""
+    """If the URL sets ``synchronous_commit`` to a weaker value than ``on``, the connection uses ``on``."""
     url = f"{servers.url}?options=-csynchronous_commit%3D{configured}"
     with CloudDatabase.at(url, folder=tmp_path) as database, database.reading() as connection:
         assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == used

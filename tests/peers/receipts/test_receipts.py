@@ -75,7 +75,7 @@ def test_other_libraries_accept_what_we_accept(program: Path, tmp_path: Path) ->
 
 
 def test_other_libraries_refuse_another_key(program: Path, tmp_path: Path) -> None:
-    """Go's libraries also refuse a receipt of another device, and a receipt of another log with the same name."""
+    """Go's libraries refuse a receipt that another device signed, and find no witness of an unwitnessed log."""
     foreign = MemoryLog([signed_install(SigningDevice(5)).encode()])
     assert checked(program, foreign.prove(0).to_json(), tmp_path) is None
     unwitnessed = MemoryLog([signed_install(SIGNER).encode()], witnesses=0)

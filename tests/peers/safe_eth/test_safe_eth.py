@@ -190,7 +190,7 @@ def test_we_execute_with_signatures_of_safe_eth_py(vendor: Vendor, proposal: Pro
 
 
 def test_safe_eth_py_refuses_what_we_refuse(vendor: Vendor, proposal: Proposal) -> None:
-    """BlockOTA and safe-eth-py refuse too few signatures, a non-owner's signature, and one for another nonce."""
+    """Both libraries refuse too few signatures, a non-owner's signature, and a signature for another nonce."""
     from safe_eth.safe.exceptions import InvalidMultisigTx
 
     cast = vendor.cast

@@ -87,7 +87,7 @@ class Library:
     def _read(self) -> dict[str, Any]:
         """Return the next line of the library's process.
 
-        If there is no further line, the process has written a traceback to stderr.
+        If the process has ended, its traceback is on stderr.
         """
         assert self.process.stdout
         line = self.process.stdout.readline()

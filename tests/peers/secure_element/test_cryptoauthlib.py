@@ -190,7 +190,7 @@ def test_mac_and_checkmac(provisioned: Library) -> None:
 
 
 def test_mac_over_temp_key(provisioned: Library) -> None:
-    """The challenge of a MAC can be a nonce to which both sides contribute.
+    """The challenge of a MAC can be a nonce to which both the chip and the library contribute.
 
     The nonce can be computed outside the chip, and can be used once.
     """

@@ -51,7 +51,7 @@ KEYS: tuple[tuple[str, str, PrivateKeyTypes], ...] = (
 
 @dataclass(frozen=True)
 class SoftToken:
-    """SoftHSM with two tokens, ``gateway`` with keys and ``empty`` without; both have the same PIN."""
+    """SoftHSM with the token ``gateway``, which has keys, and the token ``empty``; both have the same PIN."""
 
     folder: Path
 

@@ -73,7 +73,7 @@ def check_receipt(site: Workshop) -> str:
 
 
 def test_a_published_swu_is_installed_and_its_receipt_is_anchored(site: Workshop) -> None:
-    """The real gateway is restarted while the device restarts; the receipt still names the published file."""
+    """If the gateway restarts while the device restarts, the receipt still names the published file."""
     site.decide(pair_call(HUB))
     done(site, "device", "spec", "add", "hub", *REGISTRANT_KEY)
     done(site, "device", "spec", "allow", "hub", "--product", HUB.name, *REGISTRANT_KEY)

@@ -177,7 +177,7 @@ def test_a_payload_that_was_not_signed_is_a_failed_try(tmp_path: Path) -> None:
 
 
 def test_a_withdrawn_update_is_cancelled(tmp_path: Path) -> None:
-    """An action that the device installed but did not confirm is cancelled when it is no longer offered."""
+    """If a release is revoked after its installation but before its confirmation, the face cancels the action."""
 
     async def use(site: Site) -> None:
         with site.device.running():

@@ -71,7 +71,7 @@ def test_each_port_is_open_to_the_kinds_that_need_it(tunnels: TunnelCity) -> Non
 
 
 def test_the_virtual_ip_of_another_gets_no_answer(tunnels: TunnelCity) -> None:
-    """A packet from a gateway with the virtual IP of another gateway is dropped."""
+    """If a gateway sends a packet from another gateway's virtual IP, the validator drops the packet."""
     validator, (first, second) = tunnels.validators[0], tunnels.gateways
     first.comes_to_reach(validator)
     first.host.run("ip", "address", "add", f"{second.address}/32", "dev", first.interface)
@@ -181,7 +181,10 @@ def reach_by_force(end: End, other: End, way: End) -> None:
 
 
 def test_no_gateway_reaches_another_through_a_validator(tunnels: TunnelCity) -> None:
-    """A validator drops packets between tunnels, and restores its firewall rules after another program removed them."""
+    """A validator does not forward packets between tunnels.
+
+    If another program removes the firewall rules, the validator restores the rules.
+    """
     validator, (first, second) = tunnels.validators[0], tunnels.gateways
     for gateway, other in ((first, second), (second, first)):
         gateway.comes_to_reach(validator)
