@@ -1,4 +1,4 @@
-"""Write the image that a command makes for one board, before the program of the same run is written.
+"""Let a command make an image for one board, and write this image before the program of the same run.
 
 The board's image is written first, so that the new program never starts without this image. These are the steps:
 
@@ -290,8 +290,8 @@ class BoardImageJob:
     def _require_blank(self, place: FlashPlan, contents: FlashContents, *, may_replace: bool) -> None:
         """Require blank pages.
 
-        If the operator consents, the region may have any contents. The rest of its pages must always be blank, because
-        a board's own image has no journal that could restore other bytes after an interruption.
+        If the operator consents, the region may have any contents. All other bytes of its pages must be blank, because
+        a board's own image has no journal from which they could be restored.
         """
         chip, region = place.chip, place.image.span
         for unit in place.units:

@@ -31,7 +31,7 @@ them."""
 def protect_pages(
     bootloader: Bootloader, chip: Chip, *, pages: Iterable[int], wait: Wait = time.sleep
 ) -> BoardIdentity:
-    """Protect exactly these pages, and the pages that share a protection bit with them, from writing."""
+    """Write-protect these pages, and the pages that share a protection bit with them, but no other page."""
     if not chip.protected_bytes:
         raise RefusedError(
             "nothing was sent",

@@ -259,7 +259,7 @@ class OnChip(FlashContents):
         return plan.may_erase_all or bool(self._guarded(lambda stub: stub.has_no_hidden_flash()))
 
     def _sum(self, span: range) -> int | None:
-        """The CRC-32 of a part of the flash that consists of whole words; None if the chip does not compute it."""
+        """Return the CRC-32 of whole words of the flash; None if the chip cannot compute it."""
         if span not in self._sums and (found := self._run(span.start, [], pages=[Pages(span.start, len(span))])):
             self._sums[span] = found.pages[0]
         return self._sums.get(span)

@@ -1,4 +1,4 @@
-"""A simulated Linux device that speaks DDI, written from the DDI API of Eclipse hawkBit, without code of the gateway.
+"""A simulated Linux device that implements the DDI API of Eclipse hawkBit, without any code of the gateway.
 
 The device polls at the interval that the server sets. The device downloads the image of an action, checks the SHA-256,
 restarts after a random time of at most one poll interval, and then reports the outcome. The attribute

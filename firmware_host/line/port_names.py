@@ -62,9 +62,9 @@ class SerialPort:
 
     Attributes:
         adapter: the product name of the adapter; empty if it is not known.
-        stable_name: a name that does not depend on the order in which adapters are plugged in; empty if the port has no
-            such name.
-        remedy: what to do if the user may not open the port; empty if the user may.
+        stable_name: a name that stays the same if the adapters are plugged in in a different order; empty without a
+            stable name.
+        remedy: the remedy if the user may not open the port; empty if the user may open the port.
     """
 
     name: str

@@ -42,7 +42,7 @@ GLITCH = 0x00
 
 
 class SimulatedBoard:
-    """One powered board with BOOT0 at 1, which receives and returns bytes without a port and without threads.
+    """A powered board with BOOT0 at 1. It receives and returns bytes, and uses neither ports nor threads.
 
     Args:
         flash: the initial contents of the flash, or the file that stores the flash.

@@ -42,8 +42,8 @@ class Faults:
         power_cut_in_erase: power fails within the page or mass erase with this number; some of the bits are erased.
         power_cut_in_operation: power fails within the operation with this number; programs and erases are counted
             together.
-        torn: selects the cells that an interrupted operation has changed: with 1 no cell, with 2 all cells, with 3 the
-            first half of the cells, and with any other number some bits of all cells.
+        torn: selects the cells that an interrupted operation has changed: 1 selects no cell, 2 all cells, and 3 the
+            first half of the cells. Any other number selects some bits of all cells.
         seed: selects the bits that flip, and the bits that an interrupted operation has changed.
     """
 

@@ -1,8 +1,8 @@
 """I2C1 of an STM32F103 as a master (RM0008 section 26), with a secure element as the only other device on the bus.
 
-A transfer takes no simulated time. This is harmless, because the driver polls the registers, and a byte takes much less
-time on the bus than a command takes in the chip. Like the real controller, the model does nothing if it has no clock,
-if its pins are not configured, or if it is switched off.
+A transfer takes no simulated time. This is harmless, because the driver polls the registers. A command in the chip also
+takes much longer than its bytes on the bus. Like the real controller, the model does nothing if it has no clock, if its
+pins are not configured, or if it is switched off.
 """
 
 from __future__ import annotations

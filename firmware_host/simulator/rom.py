@@ -26,7 +26,7 @@ FIRST_SPECIAL, WHOLE_FLASH, SPECIAL_BANKS = 0xFFF0, 0xFFFF, {0xFFFE: 1, 0xFFFD: 
 
 @dataclass(frozen=True)
 class Leave:
-    """How the ROM stops running: by a jump to the vector table at `jump`, or by a reset if `jump` is None."""
+    """The ROM ends by a jump to the vector table at `jump`, or by a reset if `jump` is None."""
 
     jump: int | None = None
 

@@ -368,7 +368,7 @@ class Silicon:
 
 
 def _cells(contents: bytes | Path, profile: BoardProfile) -> Cells:
-    """Return the cells: in memory, from initial contents; or in a file, which is created if it does not exist."""
+    """Return the cells of the flash, in memory or in a file, which is created if it does not exist."""
     if isinstance(contents, bytes):
         return bytearray(contents + _rest(len(contents), profile))
 

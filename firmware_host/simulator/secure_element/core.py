@@ -141,13 +141,13 @@ class ChipCore:
 
 
 def require(condition: bool) -> None:  # noqa: FBT001
-    """Raise an execution error, which means that the chip cannot execute the command now, if a condition is false."""
+    """If a condition is false, raise an execution error: the chip cannot execute the command now."""
     if not condition:
         raise ChipStatusError(ChipStatus.EXECUTION_ERROR)
 
 
 def parse(condition: bool) -> None:  # noqa: FBT001
-    """Raise a parse error, which means that a length or parameter of the command is wrong, if a condition is false."""
+    """If a condition is false, raise a parse error: a length or parameter of the command is wrong."""
     if not condition:
         raise ChipStatusError(ChipStatus.PARSE_ERROR)
 

@@ -82,7 +82,7 @@ def mac(core: ChipCore, command: ChipCommand) -> bytes:
 def checkmac(core: ChipCore, command: ChipCommand) -> bytes:
     """Check the MAC of another chip. A right MAC authorizes the use of the keys that require this check.
 
-    The MAC covers 13 bytes of the other chip, which are part of this command: four bytes of the other chip's command,
+    The command has 13 bytes from the other chip, which the MAC covers. They are four bytes of the other chip's command,
     three bytes of its OTP zone, and six bytes of its serial number.
     """
     mode = command.mode
