@@ -94,8 +94,8 @@ class Source:
         public_only: whether the client connects to public addresses only; True for URLs announced on a public chain.
 
     Raises:
-        UsageError: the URL does not begin with http or https, has no host, has a user, a query or a fragment, or the
-            token may not be sent to the URL.
+        UsageError: the URL is not an http or https URL with a host, the URL has a user, a query or a fragment, or the
+            token may not be sent to this URL.
     """
 
     url: str
