@@ -65,7 +65,7 @@ class Catalogue:
         files: the files that are currently served.
         blocks: reads and verifies the blocks.
         refresh_seconds: seconds between two reads of the chain.
-        repair: a sentence for the operator: how to repair missing and corrupt blocks; empty if this is not known.
+        repair: an instruction for the operator to repair missing and corrupt blocks; empty without an instruction.
         trouble: the reason why the chain could not be read last time; empty if it was read.
 
     Raises:
@@ -167,8 +167,8 @@ class Catalogue:
     def refresh(self) -> None:
         """Read chain and store again.
 
-        If the chain is out of reach, the result of the last read stays in use, but files of expired agreements are
-        no longer served.
+        While the chain is out of reach, the result of the last read is used. Even then, files of expired agreements are
+        not served.
         """
         began = self._clock()
         try:

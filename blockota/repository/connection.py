@@ -145,9 +145,7 @@ class HttpConnection:
         return part
 
     async def wait_until_left(self) -> None:
-        """Wait until the client closes the connection, or is lost. If the client sends another request, the request is
-        kept.
-        """
+        """Wait until the client closes the connection or is lost. A request that arrives in this time is kept."""
         with suppress(OSError):
             while received := await self._reader.read(READ_SIZE):
                 self._http.receive_data(received)

@@ -125,8 +125,8 @@ def read_wanted(query: Mapping[str, str], accept: str) -> Wanted:
     """Read the requested form of the content. The query takes precedence over the ``Accept`` header.
 
     Raises:
-        RefusedRequestError: with status 400 if the request names no form or a query field is not valid; with 406 if the
-            form is not served.
+        RefusedRequestError: the status is 400 if the request names no form, or if a query field is not valid. The
+            status is 406 if the requested form is not served.
     """
     choices = [choice for choice in _choices(accept) if choice[0] in (RAW_TYPE, CAR_TYPE) and _is_served(choice[1])]
     named = query.get("format")
@@ -152,8 +152,8 @@ def read_address(text: str) -> CID:
     """Read the content address in a request's path.
 
     Raises:
-        RefusedRequestError: with status 400 if the address is malformed; with 404 if an image cannot have an address
-            of this kind.
+        RefusedRequestError: the status is 400 if the address is malformed, and 404 if images never have an address of
+            this kind.
     """
     try:
         return CID.parse_any(text)
