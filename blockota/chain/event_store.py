@@ -1,7 +1,7 @@
 """The events and block hashes of one chain, in memory or in an SQLite file.
 
-Every function that changes the store commits its changes before it returns. A process that is killed therefore loses no
-committed change, and the next process continues with the first block that is not stored.
+Every function that changes the store commits its changes before it returns. If a process is killed, the next process
+therefore continues with the first block that is not stored.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Follow one chain: its newest confirmed block, the events up to that block, and reorganisations.
 
-With an `EventStore` in a file, a service that was restarted or killed continues with the first block that it has not
-read. The service itself must record the block up to which it has processed the events. A gateway's loop is::
+With an `EventStore` in a file, a restarted service continues with the first block that it has not read. The service
+itself must record the block up to which it has processed the events. A gateway's loop is::
 
     names = {settings.identities: "IdentityRegistry", settings.orders: "UpdateOrders"}
     with EventStore.open(folder / "gateway-chain.sqlite", chain_id=node.chain_id) as store, stop_on_signals() as stop:

@@ -200,7 +200,8 @@ class Node:
             topics: the values of the first topics; None stands for any value.
             from_block: the first block to search.
             to_block: the last block to search; None means the newest block.
-            in_parts: whether to split a range of blocks that the node refuses as too large; splitting can take long.
+            in_parts: whether to split a range of blocks if the node refuses it as too large. A split range can take
+                long.
 
         Raises:
             ChainError: the node is out of reach, or no longer has the events of these blocks.

@@ -185,8 +185,8 @@ class Chain(Node):
 
         Args:
             transaction: the transaction's hash, with 0x.
-            account: the sender, which signs the transaction again with a higher fee if no block includes it yet; with
-                None, the fee is not changed.
+            account: the account of the sender. If no block includes the transaction yet, the account signs the
+                transaction again with a higher fee. With None, the fee is not changed.
 
         Raises:
             UsageError: the journal does not have the transaction, or the account is not its sender.

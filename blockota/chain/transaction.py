@@ -187,7 +187,7 @@ def cannot_pay(account: str, balance: int, *, gas: int = 0, fees: Fees | None = 
         account: the account that pays.
         balance: the account's balance, in wei.
         gas: the units of gas that the transaction may use.
-        fees: the fees for each unit; None if only the node's answer shows that the balance is too low.
+        fees: the fees for each unit of gas; None if the low balance is known only from the node's answer.
         answer: the node's answer, shown if `fees` is None.
     """
     # The balance is rounded down and the cost up, so that they never look equal.
