@@ -29,8 +29,8 @@ def find_evidence(
     Args:
         log: the published log.
         anchored: size and root of the anchored log. Entries that are not anchored yet are not evidence.
-        decided: returns an index for a device and a release. Entries below the returned index are not evidence, because
-            an Administrator has decided on these entries.
+        decided: returns the index up to which an Administrator has already decided about a device and a release.
+            Entries below this index are not evidence.
 
     Raises:
         RefusedError: the log has not published all anchored entries, or another log was anchored.

@@ -156,8 +156,8 @@ class TileLog:
 
         Either all entries are appended, or no entry is appended. If an entry equals one of the newest entries, it is
         not appended again, and the index of the equal entry is returned. A caller that was stopped during the call can
-        therefore repeat the call. The number of compared newest entries is 256, or the number of entries in the call if
-        that number is larger.
+        therefore repeat the call. The newest entries are the last 256 entries, or as many entries as the call has if it
+        has more than 256.
 
         Args:
             entries: the entries, at most 65,535 bytes each.
