@@ -1,7 +1,8 @@
 """A broker's state file: an SQLite file, written after each step and used by one run at a time.
 
-The state file records the stage of each file and the time of the last verification of its copy. It also records the
-announcements, the events of the vendor's contract, the manifests of releases, and the wrong blocks that sources served.
+The state file records the stage of each file and the time of the last verification of its copy. The file also records
+announcements, events of the vendor's contract, and manifests of releases. For each wrong block, the file records the
+source.
 """
 
 from __future__ import annotations
