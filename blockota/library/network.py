@@ -335,7 +335,7 @@ class Network:
 
         Returns:
             The red flags, which are unusual properties of the proposal. ``what`` describes the property, and ``word``
-            is the word that `sign` accepts.
+            is its word for the argument `accept` of `sign`.
 
         Raises:
             RefusedError: the proposal is for another chain or Safe, or an image is not the image in the calldata.
@@ -366,8 +366,8 @@ class Network:
 
         Args:
             proposal: the proposal.
-            key: the owner's key, as ``keystore:FILE``, ``ape:ALIAS``, ``env:NAME`` or, on a local chain, ``dev:N``; or
-                an account of eth-account.
+            key: the owner's key: an account of eth-account, or ``keystore:FILE``, ``ape:ALIAS`` or ``env:NAME``. On a
+                local chain, ``dev:N`` is also accepted.
             password: the password of a keystore.
             images: files of images that the proposal publishes; other images are read from the store or the sources.
             accept: the words of red flags that the owner has judged.

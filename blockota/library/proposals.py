@@ -45,7 +45,7 @@ def save_proposal(path: str | Path, proposal: Proposal, *signatures: Signature) 
     """Write a proposal file, and a file in the same folder for each signature.
 
     Args:
-        path: the proposal file, which may exist only if it contains this proposal.
+        path: the proposal file. An existing file is accepted only if it contains this proposal.
         proposal: the proposal.
         signatures: signatures of the proposal.
 
