@@ -252,7 +252,7 @@ def complete_draft(
     Raises:
         UsageError: the file does not exist, the file contradicts the draft, or the library for deltas is not installed.
         RefusedError: the product is not paired, its chip is not supported, or the file is not an image.
-        StoreError: the image of an older release was not found; or the image is for MCUboot, and the manifest of the
+        StoreError: the image of an older release was not found. For an MCUboot image, also if the manifest of the
             product's newest active release was not found.
     """
     contract = contract or connection.contract

@@ -366,7 +366,7 @@ def missing_package(what: str, package: str, *extras: str) -> UsageError:
 
 
 def shortened(items: Iterable[object], separator: str = ", ") -> str:
-    """Format a list for a message as its first items and the number of the others, such as ``a, b, c and 4 more``."""
+    """Format the first items of a list and the number of the other items, such as ``a, b, c and 4 more``."""
     words = list(map(str, items))
     rest = len(words) - _LISTED
     return separator.join(words[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")

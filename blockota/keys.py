@@ -3,8 +3,8 @@
 The URI of a key names the place where the key is kept. The key itself never appears on a command line.
 
 - ``keystore:FILE``: an encrypted keystore file (Web3 Secret Storage, version 3).
-- ``ape:ALIAS``: an account of Ape: the keystore ``~/.ape/accounts/ALIAS.json``, or an account of a plugin, such as a
-  hardware wallet.
+- ``ape:ALIAS``: an account of Ape. Its key is in the keystore ``~/.ape/accounts/ALIAS.json``, or a plugin has the key,
+  for example in a hardware wallet.
 - ``env:NAME``: an environment variable with the private key in hex, for a vendor's CI.
 - ``pkcs11:…``: a key in a PKCS #11 token (RFC 7512; see `blockota.pkcs11_keys`), for services.
 - ``dev:N``: account N of the well-known test mnemonic, on local chains only.

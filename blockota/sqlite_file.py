@@ -1,4 +1,4 @@
-"""SQLite files of BlockOTA: transactions, and the refusal of files that are damaged or belong to other programs."""
+"""Open SQLite files, refuse files that are damaged or belong to other programs, and execute transactions."""
 
 from __future__ import annotations
 
