@@ -26,7 +26,7 @@ CHAIN_ID_ANSWER = b'{"jsonrpc":"2.0","id":0,"result":"0x539"}'
 
 @dataclass
 class Answers:
-    """The HTTP status and body with which a server that is not a node answers each request."""
+    """The HTTP status and body of all responses of a server that is not a node."""
 
     status: int = 200
     body: bytes = CHAIN_ID_ANSWER
@@ -136,7 +136,7 @@ def test_a_malformed_answer_is_reported(no_node: str, answers: Answers, result: 
 
 
 def test_a_missing_block_is_reported(anvil: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the node still lacks a block after the last retry, the error advises to wait and try again."""
+    """The error for a block that the node still lacks after the last retry advises to wait and try again."""
     monkeypatch.setattr("time.sleep", lambda _: None)
     with pytest.raises(
         ChainError, match=r"does not have block \d+ yet, also after retries for 8 s\. Wait and try again"

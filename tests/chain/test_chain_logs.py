@@ -1,4 +1,4 @@
-"""Tests of a contract's event logs, which are requested in block ranges that the node accepts."""
+"""Tests of queries for a contract's events, in block ranges that the node accepts."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_events_are_returned_oldest_first(anvil: Chain, paired: BlockOTAContract
 
 
 def test_topics_and_the_first_block_choose(anvil: Chain, paired: BlockOTAContract, cast: Cast) -> None:
-    """In an event query, None matches any topic; events of earlier blocks and other contracts are excluded."""
+    """None in an event query matches any topic. `logs` excludes events of earlier blocks and of other contracts."""
     found = pairings(anvil, paired)
     assert anvil.logs(paired.address, [None, found[2].topics[1]]) == [found[2]]
     assert anvil.logs(paired.address, [found[0].topics[0]], from_block=found[1].block_number) == found[1:]
@@ -87,7 +87,7 @@ def test_a_receipt_has_the_same_events(vendor: Vendor) -> None:
 
 @pytest.mark.parametrize("status", [200, 400, 413])
 def test_a_node_that_limits_the_range_is_asked_in_parts(anvil: Chain, paired: BlockOTAContract, status: int) -> None:
-    """If a node limits event queries to two blocks, all events are found, whichever HTTP status a refusal has."""
+    """All events are found on a node that refuses queries over more than two blocks, with any HTTP status."""
     with stingy(anvil, span=2, status=status) as url:
         assert pairings(Chain(url), paired) == pairings(anvil, paired)
         with pytest.raises(ChainError, match=url):
@@ -98,7 +98,7 @@ def test_a_node_that_limits_the_range_is_asked_in_parts(anvil: Chain, paired: Bl
 def test_a_node_without_events_is_reported(
     anvil: Chain, paired: BlockOTAContract, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    """A node that refuses an event query for a single block raises a ChainError with the node's URL."""
+    """If a node refuses even an event query for a single block, a ChainError with the node's URL is raised."""
     monkeypatch.setattr("blockota.chain.rpc.PAUSES", ())
     with stingy(anvil, span=0, status=status) as url, pytest.raises(ChainError, match=url):
         Chain(url).logs(paired.address, [])

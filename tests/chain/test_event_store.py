@@ -66,7 +66,7 @@ def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_restarted_follower_asks_only_for_blocks_that_it_has_not_read() -> None:
-    """After a restart, stored events are not requested again, and an idle read requests two blocks at most."""
+    """After a restart, stored events are not requested again, and a read without new blocks requests one block."""
     node = ScriptedNode("abcd")
     for blocks in ("abcd", "abcdef", "abcdef"):
         node.blocks = blocks
@@ -83,7 +83,7 @@ def test_a_restarted_follower_asks_only_for_blocks_that_it_has_not_read() -> Non
 
 
 def test_several_contracts_are_read_with_one_request() -> None:
-    """Events of several contracts are returned in chain order; a contract that is added later is read separately."""
+    """Events of several contracts are returned in chain order, even if a contract is added later."""
     node = ScriptedNode("abcd")
     with open_store() as store:
         follower = Follower(node, store=store)
@@ -112,7 +112,7 @@ def test_an_earlier_first_block_is_read_too() -> None:
 
 
 def test_a_reorganisation_while_the_follower_did_not_run_is_reported_until_it_is_acknowledged() -> None:
-    """A restarted follower detects a reorganisation, refuses a lagging node, and repeats unacknowledged events."""
+    """A restarted follower refuses a lagging node, and reports a reorganisation until it is acknowledged."""
     with open_store() as store:
         Follower(ScriptedNode("abcd"), store=store).advance()
     with open_store() as store, pytest.raises(ChainError, match="the node is behind"):
@@ -128,7 +128,7 @@ def test_a_reorganisation_while_the_follower_did_not_run_is_reported_until_it_is
 
 
 def test_a_long_history_is_read_in_ranges() -> None:
-    """The block range of an event query is limited, and grows while the answers contain few events."""
+    """The block range of event queries grows up to a limit while the answers contain few events."""
     node = ScriptedNode(" " * 20_000 + "a")
     with open_store() as store:
         follower = Follower(node, store=store)
@@ -141,7 +141,7 @@ def test_a_long_history_is_read_in_ranges() -> None:
 @pytest.mark.sampled
 @pytest.mark.parametrize("count", sorted({1, 60, *sampled(range(1, 1390), one_in=130)}))
 def test_a_follower_that_is_killed_loses_nothing_and_reads_nothing_twice(count: int) -> None:
-    """A follower that is killed at any line of its code does not lose or repeat events, and reports reorganisations."""
+    """After a kill at any line of its code, a follower has all events once, and reports reorganisations."""
     done = forks.run(["-c", KILLED_AT, str(count), *STATES], folder=Path.cwd())
     assert done.returncode in {-signal.SIGKILL, 0}, done.stderr
     processed = [line.split() for line in done.stdout.splitlines()]
@@ -222,7 +222,7 @@ def emission(chain: Chain, emitter: str) -> dict[str, str]:
 
 
 def test_a_store_is_closed_when_no_thread_uses_it() -> None:
-    """If a service closes the event file while another thread stores events, `close` waits for the thread.
+    """`close` waits for a thread that stores events in the file.
 
     Later calls are refused.
     """

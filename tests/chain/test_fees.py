@@ -28,7 +28,7 @@ amounts = st.integers(0, 10**15)
 
 @given(amounts, amounts, amounts)
 def test_an_offer_never_passes_the_ceiling(base_fee: int, tip: int, ceiling: int) -> None:
-    """A base fee above the maximum fee is refused; otherwise a transaction's fee and tip stay within the maximum."""
+    """A base fee above the maximum fee is refused; otherwise, fee and tip do not exceed the maximum fee."""
     market = Market(base_fee, tip)
     if base_fee > ceiling:
         with pytest.raises(RefusedError, match="the gas price exceeds your limit"):
@@ -42,7 +42,7 @@ def test_an_offer_never_passes_the_ceiling(base_fee: int, tip: int, ceiling: int
 
 @given(amounts, amounts, st.integers(1, 10**15), amounts)
 def test_a_higher_offer_is_an_eighth_higher(base_fee: int, tip: int, limit: int, old_tip: int) -> None:
-    """A replacement raises fee and tip by at least 12.5 %, and is refused if the maximum fee does not allow this."""
+    """A replacement raises fee and tip by at least 12.5 %; if the maximum fee is too low for this, it is refused."""
     before = Fees(limit, min(old_tip, limit))
     raised = Market(base_fee, tip).outbid(before, ceiling=10**16)
     assert raised.tip is not None
@@ -87,7 +87,7 @@ def test_without_a_limit_a_gas_price_is_compared_with_the_usual_one(price: int, 
 
 
 def test_a_node_that_asks_for_a_fortune_is_refused(anvil: Chain, cast: Cast) -> None:
-    """A forged base fee of 900,000 gwei is refused; if the median fee is forged as well, `max_cost` is the limit."""
+    """A forged base fee of 900,000 gwei is refused, even if the median is forged too; `max_cost` then limits it."""
 
     def forged(*, history: bool) -> Callable[[bytes], tuple[int, bytes]]:
         def answer(body: bytes) -> tuple[int, bytes]:
@@ -115,7 +115,7 @@ def test_a_transaction_may_cost_what_the_settings_allow(anvil: Chain, cast: Cast
 
 
 def test_the_usual_price_is_the_median_of_the_last_blocks(cast: Cast) -> None:
-    """Without EIP-1559, the usual price is the median gas price, which one expensive transaction does not raise."""
+    """Without EIP-1559, the usual price is the median gas price; a single expensive transaction does not raise it."""
     with fresh_anvil("--hardfork", "berlin", "--gas-price", str(2 * GWEI)) as chain:
         assert chain.market().usual_price == 0
         for price in (2, 3, 90):
@@ -142,7 +142,7 @@ def test_a_ceiling_refuses_before_anything_is_signed(anvil: Chain, cast: Cast) -
 
 
 def test_a_ceiling_caps_the_offer(anvil: Chain, cast: Cast) -> None:
-    """If the usual fee exceeds the maximum fee, the transaction offers exactly the maximum fee."""
+    """A transaction offers exactly the maximum fee if the usual fee is higher."""
     base_fee = anvil.market().base_fee or 0
     receipt = Chain(anvil.url, sending=Sending(max_fee=base_fee + 1)).send(cast.broker, b"", to=SAFE)
     sent = rpc(anvil, "eth_getTransactionByHash", f"0x{receipt.transaction.hex()}")
@@ -185,7 +185,7 @@ def stuck(desk: Desk) -> Iterator[Desk]:
 
 
 def test_an_offer_that_is_too_low_is_reported(stuck: Desk) -> None:
-    """The error for a pending transaction below the base fee contains both fees; `max_fee` limits the replacement."""
+    """The error for a pending transaction with a too low fee contains both fees; `max_fee` limits its replacement."""
     now = stuck.outbox().locate(stuck.entries[0])
     assert now.state is TransactionState.UNDERPAID
     with pytest.raises(ChainError, match=r"offers \S+ gwei .* asks for \S+; .*raise the fee of the same"):
@@ -204,7 +204,7 @@ def newest_after(stuck: Desk, first: SignedTransaction) -> SignedTransaction:
 
 
 def test_the_same_command_under_a_higher_ceiling_offers_more(stuck: Desk, pool: ThreadPoolExecutor) -> None:
-    """If a command is repeated with a higher maximum fee, a replacement of its transaction is sent and mined."""
+    """A repeated command with a higher maximum fee replaces its stuck transaction, and the replacement is mined."""
     first = stuck.entries[0].newest
     sent = pool.submit(stuck.outbox(max_fee=1000 * GWEI).send, stuck.payer, b"stuck", to=SAFE)
     second = newest_after(stuck, first)

@@ -1,4 +1,4 @@
-"""Tests of the follower, which reads each event of confirmed blocks once, even if the chain is reorganised."""
+"""Tests of the follower: it reads each event of confirmed blocks once, even after a reorganisation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_events_are_read_up_to_the_confirmed_block(confirmations: int, confirmed
 
 
 def test_a_block_is_read_once() -> None:
-    """A request for events begins with the first unread block; without a new block, no events are requested."""
+    """A request for events begins at the first unread block; if all blocks were read, no request is sent."""
     node = ScriptedNode("abcd")
     follower = Follower(node, first_block=1)
     for blocks in ("abcd", "abcd", "abcdef"):
@@ -54,7 +54,7 @@ def test_a_reorganisation_drops_what_was_read_from_it_on() -> None:
 
 
 def test_a_restarted_chain_may_be_shorter() -> None:
-    """If the node has another genesis block, the follower reports a reorganisation from block 0, not a lagging node."""
+    """If the genesis block differs, the follower reports a reorganisation from block 0 instead of a lagging node."""
     node = ScriptedNode("abcdef")
     store = EventStore()
     follower = Follower(node, store=store)
@@ -112,7 +112,7 @@ def test_events_that_the_node_does_not_keep_are_asked_for_again() -> None:
 
 
 def test_events_of_blocks_not_asked_for_are_refused() -> None:
-    """Events of blocks outside the requested range raise an error, because they could be counted twice."""
+    """A response with events outside the requested blocks raises an error, because events could be counted twice."""
     node = ScriptedNode("ab", is_careless=True)
     follower = Follower(node)
     follower.advance()
@@ -124,7 +124,7 @@ def test_events_of_blocks_not_asked_for_are_refused() -> None:
 
 
 def test_the_newest_event_is_checked_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a node sends the newest event first, and this event's block was replaced, the events are refused."""
+    """Events are refused if the node sends the newest event first and this event's block was replaced."""
     node, sent = ScriptedNode("abc"), ScriptedNode("abX").all_logs((CONTRACT,), 0, 2)
     follower = Follower(node)
     follower.advance()

@@ -50,7 +50,7 @@ def test_an_account_without_coin_is_refused_before_anything_is_sent(anvil: Chain
 
 
 def test_a_call_that_reverts_is_not_blamed_on_the_node(vendor: Vendor) -> None:
-    """An empty account without the right to pause gets the contract's error instead of the node's gas error."""
+    """If an empty account calls `pause` without the right, the error is the contract's, not that of the node."""
     with pytest.raises(ContractRefusalError, match="may not pause the contract"):
         vendor.contract.pause(Account.create())
 
@@ -83,7 +83,7 @@ def test_the_missing_amount_suffices(anvil: Chain) -> None:
     ids=["geth, a little", "geth, nothing", "a Safe, a little"],
 )
 def test_a_node_that_estimates_only_what_can_be_paid(desk: Desk, answer: str) -> None:
-    """Geth refuses to estimate a poor account's transaction with fees, so the cost is estimated without fees."""
+    """The cost is estimated without fees if the node refuses an estimate with fees for a poor account, as Geth does."""
 
     def refuse(body: bytes) -> tuple[int, bytes]:
         if method_of(body) == "eth_estimateGas" and b"maxFeePerGas" in body:
@@ -115,7 +115,7 @@ def test_amounts_that_nearly_suffice_never_look_equal() -> None:
     ],
 )
 def test_a_node_that_rejects_for_lack_of_funds_is_not_blamed(desk: Desk, code: int, answer: str) -> None:
-    """If the coin is spent between check and submission, the node's rejection is reported as a lack of balance."""
+    """If the balance is spent between check and submission, the error reports that the account cannot pay."""
 
     def spend_then_reject(body: bytes) -> tuple[int, bytes]:
         if method_of(body) != "eth_sendRawTransaction":
@@ -133,7 +133,7 @@ def test_a_node_that_rejects_for_lack_of_funds_is_not_blamed(desk: Desk, code: i
 
 @pytest.mark.parametrize("method", ["eth_estimateGas", "eth_sendRawTransaction"])
 def test_the_answer_of_a_node_with_another_balance_is_quoted(desk: Desk, method: str) -> None:
-    """If a node that counts pending transactions rejects an account with enough balance, the error quotes the node."""
+    """If a node rejects an account with enough balance, as for queued transactions, the error quotes the node."""
     answer = "insufficient funds for gas * price + value: queued cost 9"
 
     def reject(body: bytes) -> tuple[int, bytes]:

@@ -55,7 +55,7 @@ def test_what_is_signed_is_read_back(nonce: int, fees: Fees, to: str | None, dat
 @settings(max_examples=60)
 @given(st.integers(0, len(SIGNED.raw) - 1), st.integers(1, 255))
 def test_changed_bytes_are_another_transaction_or_none(place: int, change: int) -> None:
-    """A signed transaction with one changed byte is invalid, or has another sender, calldata or nonce."""
+    """A change of one byte makes a signed transaction invalid, or changes its sender, calldata or nonce."""
     raw = bytearray(SIGNED.raw)
     raw[place] ^= change
     try:
@@ -107,7 +107,7 @@ def test_a_key_that_signs_something_else_is_refused() -> None:
 
 
 def test_an_entry_is_read_back(journal: Journal, path: Path) -> None:
-    """An entry is found by the hash of each signed transaction in it, and its file describes the transaction."""
+    """A journal entry is found by the hash of each of its signed transactions; its file describes the transaction."""
     assert journal.entries() == [ENTRY]
     for attempt in ENTRY.attempts:
         assert journal.find(f"0x{attempt.hash.hex().upper()}") == ENTRY
@@ -154,7 +154,7 @@ def test_a_damaged_file_is_refused(journal: Journal, path: Path, text: str) -> N
 
 
 def test_a_file_of_another_chain_or_place_is_refused(journal: Journal, path: Path) -> None:
-    """A journal file under the name of another transaction is refused."""
+    """A journal file is refused if its name is that of another transaction."""
     path.rename(path.with_name(f"{SAFE.lower()}-5.json"))
     with pytest.raises(RefusedError, match="the file's name belongs to another transaction"):
         journal.entries()

@@ -45,7 +45,7 @@ def test_a_chain_keeps_its_state(local: LocalChain, cast: Cast) -> None:
 
 
 def test_an_idle_chain_makes_a_block_when_it_is_started(local: LocalChain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the newest block is old, `start` mines a block, so that a chain view is not reported as outdated."""
+    """`start` mines a block if the newest block is old, so that a new chain view does not count as outdated."""
     before = local.start().head()
     assert local.start().head() == before
     monkeypatch.setattr("blockota.chain.local._IDLE", -1)
@@ -81,7 +81,7 @@ def test_a_port_that_anvil_cannot_bind_is_reported(local: LocalChain) -> None:
 
 
 def test_a_damaged_state_is_reported_and_the_previous_one_restored(local: LocalChain) -> None:
-    """If the saved state is damaged, the error names the file with the previous state, which restores the chain."""
+    """The error for a damaged state names the file with the previous state, and this file restores the chain."""
     chain = local.start()
     rpc(chain, "anvil_setBalance", SAFE, hex(7))
     local.stop()
@@ -95,7 +95,7 @@ def test_a_damaged_state_is_reported_and_the_previous_one_restored(local: LocalC
 
 
 def test_a_killed_chain_is_started_again(local: LocalChain) -> None:
-    """A killed chain starts again, because the id of a process that has ended does not count as a running chain."""
+    """A killed chain starts again, although the file with its process id still exists."""
     local.start()
     process = local.pid
     assert process is not None

@@ -120,7 +120,7 @@ def test_nothing_is_believed_before_its_confirmations(desk: Desk, pool: ThreadPo
 
 
 def test_a_transaction_that_a_reorganisation_drops_is_handed_in_again(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """If a reorganisation removes a transaction, the same signed bytes are submitted again with the same nonce."""
+    """After a reorganisation removed a transaction, the same signed bytes are submitted again."""
     outbox = desk.outbox(confirmations=2)
     sent = desk.start(pool, outbox)
     desk.mine(2)
@@ -153,7 +153,7 @@ def test_a_receipt_of_a_block_that_is_gone_is_not_believed(desk: Desk, pool: Thr
 
 
 def test_a_transaction_that_a_reorganisation_replaces_is_reported(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """If another transaction used the nonce, an error is raised; the request can be sent again after `forget`."""
+    """An error is raised if another transaction used the nonce; after `forget`, the request can be sent again."""
     outbox = desk.outbox(confirmations=1)
     other = desk.signed(data=b"something else")
     sent = desk.start(pool, outbox)
@@ -197,7 +197,7 @@ def test_a_mined_transaction_whose_receipt_lags_is_not_called_replaced(
 
 
 def test_a_node_without_old_state_cannot_tell_which_transaction_has_the_nonce(desk: Desk) -> None:
-    """If a node lacks old data, a transaction whose nonce is used has the state UNKNOWN, and `forget` refuses it."""
+    """On a node without old data, `forget` refuses a transaction whose nonce is used, because its fate is unknown."""
     Journal(desk.sending.journal, 1337).write(SentTransaction((desk.signed(),), "", 5))
     desk.chain.submit(desk.signed(data=b"something else").raw)
     desk.mine()
@@ -220,7 +220,7 @@ def test_a_node_without_old_state_cannot_tell_which_transaction_has_the_nonce(de
 
 
 def test_a_replacement_in_an_old_block_is_found(desk: Desk) -> None:
-    """A replacing transaction is found although many later blocks follow its block."""
+    """The transaction that replaced another is found in its block, although many blocks follow."""
     Journal(desk.sending.journal, 1337).write(SentTransaction((desk.signed(),), "", 5))
     other = desk.signed(data=b"something else")
     desk.chain.submit(other.raw)
@@ -260,7 +260,7 @@ def test_a_journal_that_cannot_be_written_stops_the_sending(desk: Desk, tmp_path
 
 
 def test_a_crash_between_writing_and_sending_sends_once(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """After a crash between recording and sending, the same command submits the recorded bytes without signing."""
+    """After a crash between recording and sending, a repeated command submits the recorded bytes and signs nothing."""
     signed = desk.signed()
     Journal(desk.sending.journal, 1337).write(SentTransaction((signed,), "it crashed", 5))
     assert desk.outbox().locate(desk.entries[0]).state is TransactionState.LOST
@@ -272,7 +272,7 @@ def test_a_crash_between_writing_and_sending_sends_once(desk: Desk, pool: Thread
 
 @pytest.mark.parametrize("moment", ["cut_before", "cut_after"])
 def test_a_line_that_breaks_at_the_sending(desk: Desk, pool: ThreadPoolExecutor, moment: str) -> None:
-    """If the connection breaks during submission, the error contains the transaction hash; a new call completes it."""
+    """If the connection breaks during submission, the error contains the transaction's hash; a second call succeeds."""
     with line_to(desk.chain) as line:
         outbox = desk.outbox(line.url)
         setattr(line, moment, "eth_sendRawTransaction")
@@ -332,7 +332,7 @@ def test_another_transaction_waits_for_the_first(desk: Desk, pool: ThreadPoolExe
 
 
 def test_two_programs_that_do_the_same_send_it_once(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """While one program sends a transaction, another program with the same account is refused after the timeout."""
+    """While a program sends a transaction, a second program with the same account gets an error after the timeout."""
     first = desk.start(pool)
     with pytest.raises(RefusedError, match="another command is sending from the same account"):
         desk.outbox(timeout=0.1).send(desk.payer, DATA, to=SAFE)
@@ -342,7 +342,7 @@ def test_two_programs_that_do_the_same_send_it_once(desk: Desk, pool: ThreadPool
 
 
 def test_a_transaction_from_elsewhere_is_not_queued_behind(desk: Desk) -> None:
-    """If the node has a pending transaction of the account that is not in the journal, `send` refuses."""
+    """`send` raises an error if the node has a pending transaction of the account that the journal does not contain."""
     desk.chain.submit(desk.signed().raw)
     with pytest.raises(RefusedError, match="pending transaction that is not in the journal"):
         desk.outbox().send(desk.payer, DATA, to=SAFE)

@@ -110,7 +110,7 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_node_that_does_not_answer_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a node does not respond in time, the error contains the time limit."""
+    """The error for a node that does not respond in time contains the time limit."""
     monkeypatch.setattr(rpc, "_TIMEOUT", 0.2)
     with listener([], b"") as port, pytest.raises(ChainError, match=r"no answer within 10 s"):
         Chain(f"http://127.0.0.1:{port}")
@@ -196,7 +196,7 @@ def test_what_is_not_a_number_is_refused(value: object) -> None:
 
 
 def test_a_number_that_no_chain_has_is_refused() -> None:
-    """A number of more than 256 bits is refused with its size, even a number that Python refuses to print."""
+    """The error for a number of more than 256 bits contains its size, even if Python refuses to print the number."""
     assert quantity("0x" + "f" * 64) == 2**256 - 1
     for digits in (65, 20_000):
         with pytest.raises(ValueError, match=f"a number of {4 * digits} bits is given where at most 256"):
@@ -227,7 +227,7 @@ TEMPORARY = {
 
 @pytest.mark.parametrize("name", TEMPORARY)
 def test_a_failure_for_a_moment_is_repeated(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a temporary failure, the request is repeated after growing pauses until a response is valid."""
+    """After temporary failures, the request is repeated with growing pauses until a valid response arrives."""
     pauses: list[float] = []
     monkeypatch.setattr("time.sleep", pauses.append)
     answers = iter([TEMPORARY[name]] * 3 + [(200, answer_of())])
@@ -238,7 +238,7 @@ def test_a_failure_for_a_moment_is_repeated(name: str, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("name", TEMPORARY)
 def test_a_failure_that_lasts_is_reported_as_such(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a temporary failure outlasts all retries, the error contains the node's reason and the time of the retries."""
+    """If all retries fail, the error contains the node's reason and the duration of the retries."""
     monkeypatch.setattr("time.sleep", lambda _: None)
     reasons = "429|daily request count|header not found|beyond current head"
     expected = rf"cannot answer now: .*({reasons}).*, also after retries for 8 s\. Wait"
@@ -247,7 +247,7 @@ def test_a_failure_that_lasts_is_reported_as_such(name: str, monkeypatch: pytest
 
 
 def test_a_block_that_a_lagging_node_does_not_have_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request for a block that a lagging node lacks is repeated until the node has it or the retries end."""
+    """If a lagging node lacks a block, the request is repeated until the node has the block or the retries end."""
     pauses: list[float] = []
     monkeypatch.setattr("time.sleep", pauses.append)
     block = {"number": "0x9", "timestamp": "0x1", "hash": "0x" + "11" * 32}
@@ -272,7 +272,7 @@ def test_a_block_beyond_all_chains_is_refused(field: str) -> None:
 
 
 def test_a_search_in_too_many_blocks_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refusal of a large block range is not retried, although its code -32005 also means a rate limit."""
+    """If the code -32005 means that the block range is too large, not a rate limit, the request is not repeated."""
     monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits"))
     refusal = answer_of(code=-32005, message="query returned more than 10000 results")
     with stand_in(lambda _: (200, refusal)) as url, pytest.raises(RpcError, match="10000 results"):
@@ -280,7 +280,7 @@ def test_a_search_in_too_many_blocks_is_not_repeated(monkeypatch: pytest.MonkeyP
 
 
 def batch_node(answer: Callable[[list[Any]], object], seen: list[int]) -> Callable[[bytes], tuple[int, bytes]]:
-    """Return a fake node: it echoes the parameter of a single request, and passes a batch to `answer`."""
+    """Return a fake node that returns the parameter of a single request, and lets `answer` respond to a batch."""
 
     def reply(body: bytes) -> tuple[int, bytes]:
         request = json.loads(body)
@@ -327,7 +327,7 @@ def test_a_batch_with_other_answers_is_refused(spoil: Callable[[list[Any]], list
 
 @pytest.mark.parametrize("takes_batches", [True, False])
 def test_a_refused_call_leaves_the_others_of_its_batch(*, takes_batches: bool) -> None:
-    """Each refused call has an error in place of a result; if all results are required, the first error is raised."""
+    """Refused calls have errors in place of results; if the caller requires all results, the first error is raised."""
     questions = [("eth_call", (1,)), ("eth_newer", ("lacks",)), ("eth_call", (3,))]
 
     def reply(body: bytes) -> tuple[int, bytes]:

@@ -50,7 +50,7 @@ def test_a_real_node_wakes_the_waiting_thread(anvil: Chain) -> None:
 
 
 def test_announced_blocks_end_one_wait() -> None:
-    """Several blocks that were announced before a wait end this wait immediately, but not the following wait."""
+    """If several blocks were announced before a wait, only this wait ends immediately, and the next wait lasts."""
 
     def answer(connection: ServerConnection) -> None:
         connection.recv()
@@ -74,7 +74,7 @@ def test_announced_blocks_end_one_wait() -> None:
 
 
 def test_a_node_without_websockets_is_polled() -> None:
-    """If the node refuses the WebSocket, each wait lasts for the pause, and later waits do not try to connect."""
+    """After the node has refused a WebSocket, each wait lasts for the pause, without another attempt to connect."""
     requests = list[bytes]()
     with stand_in(lambda body: requests.append(body) or (404, b"")) as url:  # type: ignore[func-returns-value]
         signal = BlockSignal(url, pause=SHORT)
@@ -82,7 +82,7 @@ def test_a_node_without_websockets_is_polled() -> None:
 
 
 def test_a_lost_connection_is_opened_again() -> None:
-    """If the node closes the connection, that wait lasts for the pause, and a later wait connects again."""
+    """If the node closes the connection during a wait, this wait lasts for the pause; a later wait connects again."""
     connections = list[ServerConnection]()
 
     def answer(connection: ServerConnection) -> None:
