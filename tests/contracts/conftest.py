@@ -45,7 +45,7 @@ Contracts = Mapping[str, ContractContainer]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Start anvil before Ape's plugin looks for a running node, if tests of this folder are selected."""
+    """If tests of this folder are selected, start anvil before Ape's plugin searches for a running node."""
     here = Path(__file__).parent
     if "APE_FOUNDRY_HOST" in os.environ or not any(here in item.path.parents for item in session.items):
         return
@@ -163,7 +163,7 @@ def safe(owner_a: TestAccountAPI, owner_b: TestAccountAPI, owner_c: TestAccountA
 
 @pytest.fixture(scope="session")
 def vendor(safe: Safe) -> AccountAPI:
-    """The Safe as an impersonated account, which needs no signatures; `Safe.execute` has the owners sign a call."""
+    """The Safe as an impersonated account, whose calls need no signatures, unlike those of `Safe.execute`."""
     safe.contract.provider.set_balance(safe.contract.address, 10**20)
     return ape.accounts.test_accounts.impersonate_account(safe.contract.address)
 

@@ -1,8 +1,8 @@
 """Tests of the package's contract artifacts.
 
-The artifacts must be made from the present Solidity sources. The bytecode of a contract ends with the hash of metadata,
-which contain all source hashes and compiler settings. For this check, the compiler only has to make the metadata,
-without code, which takes seconds. `make check` also compiles the sources completely and compares the bytecode.
+The artifacts must be made from the present Solidity sources. The bytecode of a contract ends with a hash of the
+contract's metadata: the hashes of all sources, and the compiler settings. The check takes seconds, because the compiler
+only makes the metadata and no code. `make check` also compiles the sources completely and compares the bytecode.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def test_imports_should_be_found_on_an_include_path(launcher: Path, sources: Pat
 def test_imports_outside_of_the_allowed_folders_should_be_refused(
     launcher: Path, sources: Path, tmp_path: Path, *, allowed: bool
 ) -> None:
-    """The launcher follows a symbolic link in an import only if `--allow-paths` allows its target."""
+    """An import through a symbolic link is compiled only if `--allow-paths` contains the link's target."""
     outside = tmp_path / "outside"
     (sources / "lib").rename(outside)
     (sources / "lib").symlink_to(outside)
@@ -121,7 +121,7 @@ def test_imports_outside_of_the_allowed_folders_should_be_refused(
 
 
 def test_it_should_serve_a_clone_that_did_not_install_it(launcher: Path, sources: Path, tmp_path: Path) -> None:
-    """The launcher uses npm's solc of the working folder, so the clone that installed the launcher may be deleted."""
+    """The launcher runs npm's solc from the working folder, even if the clone that installed it was deleted."""
     orphan = tmp_path / NAME
     orphan.write_text(launcher.read_text().replace(json.dumps(str(CLONE)), '"/gone"'))
     orphan.chmod(0o755)

@@ -92,7 +92,7 @@ def devices(registry: Registry, owner_a: TestAccountAPI) -> ContractInstance:
 def test_when_a_registrant_is_admitted_it_should_be_recorded_and_emitted(
     city: City, vendor: AccountAPI, owner_b: TestAccountAPI
 ) -> None:
-    """A registrant is recorded with name and account; the record in IOTRegistry's format contains the key."""
+    """Admitting a registrant records its name, account and key, and a record with the key in IOTRegistry's format."""
     key = public_key(owner_b)
     receipt = city.devices.admitRegistrant(ACME, key, owner_b.address, sender=vendor)
     (event,) = receipt.decode_logs(city.devices.RegistrantAdmitted)
@@ -110,7 +110,7 @@ def test_when_a_registrant_is_admitted_it_should_be_recorded_and_emitted(
 def test_when_a_registrant_is_suspended_or_replaced_it_should_write_nothing(
     registry: Registry, vendor: AccountAPI, mallory: TestAccountAPI, owner_a: TestAccountAPI
 ) -> None:
-    """A suspended registrant, and the former account of a registrant, cannot write.
+    """Calls by a suspended registrant, or by the former account of a registrant, are refused.
 
     A registration signed by a suspended registrant is refused.
     """
@@ -196,7 +196,7 @@ def test_when_blocks_are_given_they_should_be_those_of_the_site(city: City, vend
 def test_when_a_site_is_replaced_it_should_keep_its_devices(
     city: City, devices: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """The successor of a gateway receives the blocks and the devices of this gateway."""
+    """If one gateway succeeds another, it receives all blocks and devices of the other gateway."""
     heir = UUIDS[9].bytes
     city.identities.enrol(enrolment_argument(enrolment_of(9)), sender=vendor)
     receipt = devices.replaceSite(GATEWAY.bytes, heir, sender=vendor)
@@ -248,7 +248,7 @@ def test_when_a_registration_is_changed_or_repeated_it_should_refuse(
 
 
 def test_when_things_are_imported_they_should_keep_their_signature(registry: Registry, vendor: AccountAPI) -> None:
-    """The Safe imports things of IOTRegistry, and the imported things stay marked.
+    """Things that the Safe imports from IOTRegistry are marked as imported permanently.
 
     The aliases of imported things need not have the form that `register` requires.
     """
@@ -266,7 +266,7 @@ def test_when_things_are_imported_they_should_keep_their_signature(registry: Reg
 
 
 def test_when_a_batch_is_registered_its_devices_should_exist(registry: Registry, owner_a: TestAccountAPI) -> None:
-    """The devices of a batch have consecutive numbers of the site, and no records of their own."""
+    """The devices of a batch get consecutive numbers of the site. They do not get separate records."""
     contract = registry.contract
     receipt = contract.registerBatch(SPEC, GATEWAY.bytes, 300, ROOT, sender=registry.acme)
     (event,) = receipt.decode_logs(contract.BatchRegistered)
@@ -287,7 +287,7 @@ def test_when_a_key_is_set_the_former_version_should_stay(
 ) -> None:
     """Each key change makes a new version of the device.
 
-    A key that any device has ever used cannot be set again, not even for the same device.
+    A key that a device has ever used cannot be set again for any device.
     """
     keys: list[PublicKey] = [p256_key(1), p256_key(2)]
     blocks = [devices.device(256).fromBlock]

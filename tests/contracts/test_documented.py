@@ -14,13 +14,13 @@ LETTERS = "BRPIDLO"
 
 
 def numbers_of(way: str) -> set[str]:
-    """Return the invariant numbers (such as B1) in the names of the Solidity functions `{way}_{number}_…`."""
+    """Return the invariant numbers, such as B1, from the names `{way}_{number}_…` of Solidity functions."""
     sources = [path.read_text() for path in (CLONE / "tests/contracts").glob("*.t.sol")]
     return {number for source in sources for number in re.findall(rf"function {way}_([{LETTERS}]\d+)_", source)}
 
 
 def test_every_invariant_should_be_tested_as_documented() -> None:
-    """Each "yes" in the invariant table of docs/contracts.md has a test of the column's kind, and vice versa."""
+    """The invariant table in docs/contracts.md has a "yes" exactly where a test of the column's kind exists."""
     table = re.findall(rf"^\| ([{LETTERS}]\d+) \| *(yes|) *\| *(yes|) *\| *(yes|) *\|$", PAGE, re.MULTILINE)
     ticked = [{row[0] for row in table if row[column]} for column in (1, 2, 3)]
     assert ticked == [numbers_of(way) for way in WAYS]

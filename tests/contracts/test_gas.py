@@ -49,7 +49,7 @@ def test_publishing_should_cost_the_same_at_release_2_and_at_release_1000(
 def test_publishing_several_at_once_should_cost_less_for_each(
     with_release: ContractInstance, vendor: AccountAPI, make_release: MakeRelease
 ) -> None:
-    """If one transaction publishes ten releases, each uses at most 75 % of the limit for a single publication."""
+    """A transaction with ten releases uses per release at most 75 % of the gas limit for a single publication."""
     receipt = with_release.publish([make_release(number) for number in range(2, 12)], sender=vendor)
     assert receipt.gas_used / 10 <= PUBLISH * 0.75
 
@@ -57,7 +57,7 @@ def test_publishing_several_at_once_should_cost_less_for_each(
 def test_publishing_by_two_signatures_of_the_safe_should_stay_below_its_limit(
     with_release: ContractInstance, safe: Any, broker: TestAccountAPI, make_release: MakeRelease
 ) -> None:
-    """A publication through the Safe uses at most 125,000 gas, except in the Safe's first transaction."""
+    """From the Safe's second transaction on, a publication through the Safe uses at most 125,000 gas."""
     used = []
     for number in (2, 3):
         calldata = with_release.publish.encode_input([make_release(number)])
@@ -70,7 +70,7 @@ def test_publishing_by_two_signatures_of_the_safe_should_stay_below_its_limit(
 def test_one_signature_of_the_safe_should_publish_nothing(
     with_release: ContractInstance, safe: Any, owner_a: TestAccountAPI, make_release: MakeRelease
 ) -> None:
-    """With one signature of three, the Safe refuses to publish (error GS020: too few signatures)."""
+    """With the signature of only one of three owners, the Safe refuses to publish (GS020: too few signatures)."""
     calldata = with_release.publish.encode_input([make_release(2)])
     with ape.reverts("GS020"):
         safe.execute(with_release, calldata, sender=owner_a, signatures=1)

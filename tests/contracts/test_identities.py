@@ -103,7 +103,7 @@ def test_when_several_are_enrolled_it_should_list_them_newest_first(
 def test_when_only_the_key_is_given_it_should_be_enrolled(identities: ContractInstance, vendor: AccountAPI) -> None:
     """An identity may lack account, log key, tunnel key and virtual IP.
 
-    Several identities may lack an account, keys or a virtual IP.
+    Two identities without these values do not conflict with each other.
     """
     bare = {"account": ZERO_ADDRESS, "logKey": bytes(32), "tunnelKey": bytes(32), "virtualIp": 0}
     for number in range(2):
@@ -153,7 +153,7 @@ def test_when_the_last_address_of_a_block_is_taken_it_should_refuse(
 
 
 def test_when_an_rsa_key_has_no_kind_it_should_refuse(identities: ContractInstance, vendor: AccountAPI) -> None:
-    """The format of a key must match its kind, so a valid RSA key of an unknown kind is refused."""
+    """The enrolment of a valid RSA key with an unknown key kind is refused."""
     key = read_pem(pem_of(rsa_key(2048)))
     with ape.reverts(identities.KeyInvalid):
         identities.enrol(argument(0, keyKind=0, key=key.data), sender=vendor)
@@ -208,9 +208,9 @@ def test_when_keys_are_rotated_it_should_keep_the_former_ones(enrolled: Contract
 
 
 def test_when_an_account_stays_it_should_be_active(enrolled: ContractInstance, vendor: AccountAPI) -> None:
-    """Values that a rotation does not change must be passed again.
+    """A rotation may pass the present account again.
 
-    An identity can get its former account back.
+    A later rotation can restore a former account.
     """
     account = argument(0)["account"]
     enrolled.rotate(GATEWAY, *rotation(9, account=account), sender=vendor)
@@ -223,7 +223,7 @@ def test_when_an_account_stays_it_should_be_active(enrolled: ContractInstance, v
 
 
 def test_when_a_rotation_is_wrong_it_should_refuse(enrolled: ContractInstance, vendor: AccountAPI) -> None:
-    """A rotation needs a known identity, a valid key, and keys that belong to no other identity."""
+    """A rotation of an unknown identity, with an invalid key, or with another identity's key is refused."""
     with ape.reverts(enrolled.IdentityUnknown, uuid=OTHER):
         enrolled.rotate(OTHER, *rotation(9), sender=vendor)
     with ape.reverts(enrolled.KeyInvalid, uuid=GATEWAY, keyKind=1, length=3):
@@ -283,7 +283,7 @@ def test_when_an_administrator_is_banned_it_should_ban_nothing(
 def test_when_an_administrator_bans_eleven_within_an_hour_it_should_refuse(
     enrolled: ContractInstance, vendor: AccountAPI, technician: TestAccountAPI
 ) -> None:
-    """An Administrator's eleventh ban is refused until an hour after the first ban."""
+    """After ten bans by an Administrator, the eleventh is refused until an hour after the first."""
     enrolled.enrolAll([argument(number) for number in range(2, 12)], sender=vendor)
     times = []
     for uuid in (GATEWAY, *(uuid.bytes for uuid in UUIDS[2:11])):

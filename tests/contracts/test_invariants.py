@@ -1,6 +1,6 @@
 """Any sequence of calls by the vendor preserves the invariants of BlockOTA.
 
-A model of the contract in Python performs the same random calls, and its state is compared with the contract's.
+A model in Python performs the same random calls as the contract. The test compares the states of both.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def test_when_a_gateway_anchors_it_should_be_recorded_and_emitted(city: City) ->
 
 
 def test_when_the_log_does_not_continue_it_should_refuse(city: City) -> None:
-    """An anchor with another history, a proof of a wrong length, or a size that is not greater is refused."""
+    """An anchor is refused if it has another history, a proof of a wrong length, or a size that is not greater."""
     gateway = city.accounts[0]
     city.ledger.anchor(*LOG.growth(0, 3), sender=gateway)
     size, root, proof = LOG.growth(3, 8)
@@ -77,7 +77,7 @@ def test_when_the_caller_keeps_no_log_it_should_refuse(city: City, owner_a: Acco
 
 
 def test_when_the_gateway_is_banned_it_should_refuse_until_the_ban_is_lifted(city: City, vendor: AccountAPI) -> None:
-    """A ban ends anchoring by the identity, and leaves its log unchanged.
+    """A banned identity cannot anchor, and its anchored log does not change.
 
     After the ban is lifted, the identity's log continues.
     """
@@ -111,7 +111,7 @@ def test_when_keys_are_rotated_it_should_continue_the_log(city: City, vendor: Ac
 def test_when_devices_are_installed_it_should_record_each_once(city: City) -> None:
     """Installed devices are recorded, and an event is emitted.
 
-    Recording a device twice reverts completely; `anchor` without devices is still possible.
+    A call that records a device again reverts completely; `anchor` without devices still succeeds.
     """
     gateway = city.accounts[0]
     receipt = city.ledger.anchorInstalls(*LOG.growth(0, 3), installs(256, 300), sender=gateway)
@@ -146,7 +146,7 @@ def test_when_the_devices_are_of_another_site_it_should_refuse(city: City) -> No
 def test_when_a_device_is_installed_twice_it_should_suspend_the_log(city: City, owner_b: AccountAPI) -> None:
     """Any account can suspend a log by proving that it has two install entries for one device and release.
 
-    An Administrator resumes it. After the decision, the earlier install entries are not evidence.
+    An Administrator resumes it. After this decision, the same entries cannot suspend the log again.
     """
     gateway, administrator = city.accounts[0], city.accounts[1]
     log = evidence()
@@ -187,7 +187,7 @@ def test_when_a_device_is_installed_twice_it_should_suspend_the_log(city: City, 
     ids=["a repair", "before an installation"],
 )
 def test_when_a_device_is_repaired_it_should_not_be_evidence(city: City, kinds: tuple[EntryKind, EntryKind]) -> None:
-    """An installation and a reinstallation of the same release on a device do not suspend the gateway's log."""
+    """An installation and a reinstallation of one release on one device are not evidence against the gateway's log."""
     log = evidence(kinds)
     city.ledger.anchor(*log.growth(), sender=city.accounts[0])
     with ape.reverts(city.ledger.NotAnInstall, index=1 + kinds.index(EntryKind.REINSTALL)):
@@ -229,7 +229,7 @@ def test_a_log_and_installations_should_be_stored_as_documented(city: City) -> N
 
 
 def test_a_release_should_be_named_by_the_hash_of_its_encoding(city: City) -> None:
-    """`installed` expects the Keccak-256 hash of the ABI-encoded chain id, contract, product and version."""
+    """The argument of `installed` is the Keccak-256 hash of the ABI-encoded chain id, contract, product and version."""
     city.ledger.anchorInstalls(*LOG.growth(), installs(FIRST_DEVICE), sender=city.accounts[0])
     words = [RELEASE.chain_id.to_bytes(32), bytes.fromhex(SAFE[2:]).rjust(32, b"\0")]
     words += [product_key(RELEASE.product), RELEASE.version.packed.to_bytes(32)]

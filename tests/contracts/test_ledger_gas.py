@@ -33,7 +33,7 @@ def installs(*words: tuple[int, int], version: int) -> dict[str, object]:
 
 @pytest.mark.parametrize("batch", A_RECEIPT)
 def test_a_receipt_should_stay_below_its_limit(city: City, batch: int) -> None:
-    """From the second anchor on, the gas of anchoring 2^n entries, divided by 2^n, stays below its limit."""
+    """From the second anchor on, the gas for each of 2^n anchored entries stays below its limit."""
     used = [city.ledger.anchor(*growth(number, batch), sender=city.accounts[0]).gas_used for number in range(1, 9)]
     assert max(used[1:]) <= A_RECEIPT[batch] * batch
 
@@ -54,7 +54,7 @@ def test_a_device_s_bit_should_stay_below_its_limits(city: City, vendor: object)
 
 
 def test_an_order_should_stay_below_its_limit(city: City) -> None:
-    """The contract's first order, and the first order of its group for another product, stay below the gas limit."""
+    """Two orders stay below the gas limit: the contract's first, and the group's first for another product."""
     group, operator = Group.of_site("berlin", GATEWAY), city.accounts[2]
     city.orders.defineGroup(product_key(group.name), group.kind.value, group.value, sender=operator)
     for product in ("acme-thermo2", "acme-pump"):

@@ -152,7 +152,7 @@ def test_when_an_order_is_cancelled_it_should_make_room_for_the_next(
 def test_when_the_operator_is_banned_its_orders_should_be_void(
     city: City, orders: ContractInstance, operator: TestAccountAPI, vendor: AccountAPI
 ) -> None:
-    """A ban of the operator makes the operator's existing orders permanently void.
+    """A ban of the operator voids the operator's existing orders, even after the ban is lifted.
 
     Orders that the operator makes after the ban was lifted are valid.
     """
@@ -169,7 +169,7 @@ def test_when_the_operator_is_banned_its_orders_should_be_void(
 
 
 def test_when_the_deadline_passes_it_should_expire(orders: ContractInstance, operator: TestAccountAPI) -> None:
-    """From its deadline on, an order is expired, and a new order can replace it."""
+    """At its deadline an order expires, and a new order can then replace it."""
     soon = int(ape.chain.pending_timestamp) + 100
     orders.order(*terms(), VERSION, 0, soon, sender=operator)
     ape.chain.pending_timestamp = soon

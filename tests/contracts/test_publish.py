@@ -43,7 +43,7 @@ def test_when_the_release_is_the_first_it_should_be_recorded_and_emitted(
 def test_when_the_release_is_a_later_one_it_should_become_the_head_and_link_to_the_one_before(
     with_release: ContractInstance, vendor: AccountAPI, make_release: MakeRelease
 ) -> None:
-    """The newest published version becomes the head, and its field `previous` contains the former head."""
+    """A published version becomes the head of the history; its field `previous` contains the former head."""
     wanted = make_release(5)
     with_release.publish([wanted], sender=vendor)
     assert with_release.productRecord(wanted["product"]).head == wanted["version"]
@@ -87,7 +87,7 @@ def test_when_the_image_belongs_to_another_product_too_it_should_be_recorded_for
 def test_when_the_time_is_ahead_it_should_be_kept(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """A scheduled release becomes the latest when it is published, but `isAuthentic` is false until `activeFrom`."""
+    """A scheduled release is the latest as soon as it is published, but is not authentic before `activeFrom`."""
     ahead = ape.chain.pending_timestamp + 3600
     wanted = make_release(1, activeFrom=ahead)
     block_ota.publish([wanted], sender=vendor)
@@ -245,7 +245,7 @@ def test_when_the_image_is_recorded_already_it_should_name_the_version_that_has_
     *,
     revoked: bool,
 ) -> None:
-    """An image that was published before, even if its release is revoked, is refused under another version."""
+    """An image is refused under another version if it was published before, even if that release is revoked."""
     if revoked:
         with_release.revoke(product, FIRST, "bricks boards", sender=vendor)
     image = make_release(1)["sha256"]

@@ -66,7 +66,7 @@ def test_when_the_release_is_scheduled_it_should_take_the_proposal(
     broker: TestAccountAPI,
     make_release: MakeRelease,
 ) -> None:
-    """A scheduled release accepts proposals, so that copies exist before it becomes active."""
+    """Brokers may propose to serve a scheduled release, so that copies exist before it becomes active."""
     ahead = make_release(3, activeFrom=ape.chain.pending_timestamp + YEAR)
     block_ota.publish([ahead], sender=vendor)
     replication.propose(ahead["product"], ahead["version"], ahead["activeFrom"] + YEAR, sender=broker)
@@ -140,7 +140,7 @@ def test_when_the_broker_s_earlier_one_has_expired_it_should_withdraw_that_and_t
     *,
     accepted: bool,
 ) -> None:
-    """A new proposal of a broker withdraws its expired agreement, and only the new agreement is listed as a replica."""
+    """A broker's new proposal withdraws the expired agreement, and only the new agreement becomes a replica."""
     if accepted:
         proposed.accept(*terms(proposed, 1), sender=vendor)
         proposed.announce(*release_of(proposed, 1), "https://old.example", sender=broker)

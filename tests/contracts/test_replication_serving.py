@@ -156,7 +156,7 @@ def test_when_it_has_expired_it_should_still_be_ended(
 def test_when_the_release_is_revoked_it_should_have_no_replicas(
     serving: ContractInstance, block_ota: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """A revoked release has no replicas, although the recorded status of its agreements does not change."""
+    """The list of replicas of a revoked release is empty, although its agreements keep their recorded status."""
     block_ota.revoke(PRODUCT, FIRST, "bricks boards", sender=vendor)
     assert served(serving) == []
     assert serving.agreement(1).status == ACCEPTED
@@ -184,7 +184,7 @@ def test_when_replicas_are_asked_for_it_should_answer_a_page_of_those_that_serve
 
 
 def test_when_some_end_in_any_place_it_should_keep_the_others(crowd: ContractInstance, vendor: AccountAPI) -> None:
-    """When agreements anywhere in the list of replicas are terminated, the other replicas remain listed."""
+    """After the termination of agreements at any place in the list of replicas, the other replicas remain listed."""
     for ended in ([1], [5, 4], [2, 4], [3, 2], [1, 2, 4, 5]):
         with ape.chain.isolate():
             for number in ended:
