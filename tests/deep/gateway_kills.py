@@ -1,4 +1,4 @@
-"""Test that the gateway survives one kill after any step of an update, or one after every step; run by `make deep`."""
+"""Test that an update completes although the gateway is killed after one or every step; run by `make deep`."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ __all__ = ["site", "templates", "workshop"]
 
 @pytest.mark.parametrize("steps", [*([step] for step in STEPS), STEPS], ids=str)
 def test_a_gateway_killed_after_a_step_loses_nothing(site: Workshop, steps: list[str]) -> None:
-    """The device's receipt is logged exactly once, at whichever step the gateway is killed."""
+    """After a kill of the gateway at any step, or at every step, the device's receipt is in the log exactly once."""
     check_killed_after(site, steps)

@@ -41,7 +41,7 @@ def consortium(
 
 
 def test_the_network_goes_on_without_one_validator_and_halts_without_two(consortium: FinalConsortium) -> None:
-    """With two of four validators stopped, `proposal execute` gives up; `transaction resume` succeeds later."""
+    """While two of four validators are stopped, `proposal execute` fails; later, `transaction resume` succeeds."""
     first, _, third, fourth = consortium.validators
 
     def restart() -> None:

@@ -125,7 +125,7 @@ async def nats_cluster(program: Path, folder: Path, *devices: int) -> AsyncItera
 
 
 async def admits(cluster: NatsCluster, node: Node) -> None:
-    """Wait until a node accepts clients, which means that the cluster has elected the leader of its streams."""
+    """Wait until a node accepts clients; the cluster has then elected the leader of its streams."""
     async with AsyncExitStack() as stack:
         await reach(stack, cluster.account(PROBE, node))
 
