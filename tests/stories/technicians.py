@@ -64,7 +64,7 @@ class Jig:
         self.last_heard = b""
 
     def put(self, one: SimulatedBoard | None, *, is_reset: bool = True) -> None:
-        """Replace the connected board by another board or by none, and by default reset the new board.
+        """Replace the connected board by another board, or by None for an empty port; by default, reset the new board.
 
         The board is reset just before the next poll, because a reset in the middle of a poll would have to be repeated
         (see `BoardPort.poll`).

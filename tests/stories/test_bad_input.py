@@ -245,7 +245,10 @@ def test_unknown_contents_are_replaced_only_with_consent(workshop: Workshop) -> 
 
 
 def test_a_board_that_falls_silent_while_writing_is_completed_later(workshop: Workshop) -> None:
-    """A board that stops answering during writing does not start, and the next run completes it."""
+    """A board that stops answering during writing does not start.
+
+    The next run of `flash` completes the board.
+    """
     workshop.publish("1.2.0", IMAGES / "bluepill-1.2.0.bin")
     board = SimulatedBoard(faults=Faults(silent_after=5000))
     with serve_tcp(board) as url:
@@ -283,7 +286,10 @@ def test_a_development_key_is_refused_on_a_real_chain(workshop: Workshop) -> Non
 
 
 def test_a_signature_file_of_another_proposal_is_ignored(workshop: Workshop) -> None:
-    """Another proposal's signature file is ignored beside the proposal, and refused if it is named explicitly."""
+    """A signature file of another proposal is ignored if it lies beside the proposal.
+
+    If the user names the file, the command is refused.
+    """
     propose(workshop)
     assert workshop.run("proposal", "sign", "proposal.json", "--key", "dev:1", "--yes").status == 0
     Path("proposal.json").unlink()
@@ -297,7 +303,7 @@ def test_a_signature_file_of_another_proposal_is_ignored(workshop: Workshop) -> 
 
 
 def test_a_forged_signature_is_shown_as_invalid(workshop: Workshop) -> None:
-    """``proposal show`` marks a signature as invalid if its signer is not the signer that the file names."""
+    """``proposal show`` marks a signature as invalid if the file names an owner who did not make the signature."""
     propose(workshop, 1)
     fields = json.loads(Path("1.signature.json").read_text())
     forged = fields | {"signatures": [fields["signatures"][0] | {"signer": workshop.cast.owner_c.address}]}

@@ -91,7 +91,7 @@ def test_the_start_is_chosen(workshop: Workshop, start: str, words: str) -> None
 
 
 def test_a_silent_program_is_not_called_running(workshop: Workshop) -> None:
-    """If a program sends nothing after its start, the report does not state that the program runs."""
+    """If a program sends nothing after its start, `flash` reports that it is not known whether the program runs."""
     silent = bytearray(OLD.read_bytes())
     start = int.from_bytes(silent[4:8], "little") - 1 - 0x0800_0000
     silent[start : start + 2] = b"\xfe\xe7"  # a branch to itself
@@ -194,7 +194,10 @@ def test_bench_is_a_table(bench: Bench) -> None:
 
 
 def test_a_command_without_a_port_takes_the_only_adapter(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a port, the only USB adapter is used; otherwise the error lists the ports, as `board ports` does."""
+    """Without the option `--port`, a command uses the only USB adapter.
+
+    If the machine has no USB adapter or several, the error lists the ports.
+    """
     found: list[ListPortInfo] = []
     monkeypatch.setattr(port_names, "comports", lambda: found)
     ends(

@@ -38,7 +38,10 @@ def test_pages_are_erased_and_proven(bench: Bench) -> None:
 
 
 def test_a_mass_erase_deletes_the_journal(bench: Bench) -> None:
-    """A mass erase deletes the journal of an interrupted flash run, and a page erase keeps the journal."""
+    """A mass erase deletes the journal of an interrupted flash run.
+
+    A page erase keeps the journal.
+    """
     journal = Path(".blockota/bench/interrupted") / f"{UNIQUE_ID}.json"
     journal.parent.mkdir(parents=True)
     board = SimulatedBoard(flash=FULL)
@@ -101,7 +104,10 @@ def test_a_failed_erase_reports_the_state_of_the_flash(bench: Bench) -> None:
 
 
 def test_protections_are_set_and_lifted(bench: Bench) -> None:
-    """Write and readout protection are set and lifted, and lifting readout protection erases the flash."""
+    """Write protection and readout protection can be set and lifted.
+
+    Lifting readout protection erases the flash.
+    """
     board = SimulatedBoard(flash=FULL)
     with serve_tcp(board) as url:
         port = ("--port", url, *CONFIRMED)

@@ -54,7 +54,10 @@ def test_identify_describes_a_board(bench: Bench) -> None:
 
 
 def test_identify_reports_what_is_unknown(bench: Bench) -> None:
-    """``board identify`` reports unknown values of an unsupported chip and of a readout-protected board."""
+    """``board identify`` prints "unknown" for values that it cannot read.
+
+    The boards have an unsupported chip or readout protection.
+    """
     with serve_tcp(SimulatedBoard(with_product_id(0x999))) as url:
         assert "not supported, product id 0x999" in bench.run("identify", "--port", url).out
     closed = SimulatedBoard()
@@ -155,7 +158,7 @@ def test_mistakes_with_ports_have_their_sentences(bench: Bench) -> None:
 
 
 def test_the_doctor_succeeds_if_the_board_can_be_flashed(bench: Bench) -> None:
-    """``board doctor`` exits with 0 if the board can be flashed, and with 4 and an error otherwise."""
+    """``board doctor`` exits with status 0 if the board can be flashed, and otherwise with status 4 and an error."""
     with serve_tcp(SimulatedBoard()) as url:
         outcome = bench.run("doctor", "--port", url)
         assert outcome.status == 0

@@ -210,7 +210,10 @@ def test_boards_at_several_ports_get_their_own_images(paired: Workshop) -> None:
 
 
 def test_a_board_is_given_one_image_only(paired: Workshop) -> None:
-    """If the flash still has the board's own image, the command does not run again, even for a new release."""
+    """The command that makes a board's own image runs once per board.
+
+    While the flash has this image, even a new release does not run the command again.
+    """
     one = board(1)
     first, second = flash(paired, one, "--version", "1.0.0"), flash(paired, one, "--json")
     assert (first.status, second.status, calls()) == (0, 0, 1), second.err
@@ -219,7 +222,7 @@ def test_a_board_is_given_one_image_only(paired: Workshop) -> None:
 
 
 def test_a_lost_image_needs_consent(paired: Workshop) -> None:
-    """If the flash has lost the board's own image, a second image is made only with ``--new-board-image``."""
+    """If a board no longer has its own image, `flash` refuses to make a second image without ``--new-board-image``."""
     assert flash(paired, board(1)).status == 0
     refused = flash(paired, one := board(1))
     assert (refused.status, set(one.flash), calls()) == (3, {0xFF}, 1)
@@ -249,7 +252,7 @@ def test_a_shorter_image_leaves_no_byte_of_the_old_contents(paired: Workshop) ->
 
 
 def test_a_new_image_is_made_when_asked(paired: Workshop) -> None:
-    """``--new-board-image`` makes a new image, even if the flash still has the recorded image."""
+    """``--new-board-image`` makes a new image, even if the board still has its earlier own image."""
     one = board(1)
     assert flash(paired, one).status == 0
     with serve_tcp(one) as url:
@@ -260,7 +263,7 @@ def test_a_new_image_is_made_when_asked(paired: Workshop) -> None:
 
 @pytest.mark.usefixtures("paired")
 def test_a_watching_bench_makes_one_new_image_for_each_board() -> None:
-    """``--watch --new-board-image`` keeps the new image of a board that is connected again."""
+    """``--watch --new-board-image`` makes only one new image for a board that is connected twice."""
     place, one = Jig(), board(1)
     with place.served() as url, running(*WORDS, *MAKING, "--watch", "--new-board-image", "--port", url) as work:
         work.wait_for("Put a board in")
@@ -276,7 +279,7 @@ def test_a_watching_bench_makes_one_new_image_for_each_board() -> None:
 def test_a_new_image_of_a_run_without_own_images_is_refused(paired: Workshop) -> None:
     """``--new-board-image`` alone exits with status 2.
 
-    ``--resume --new-board-image`` also exits with status 2, if the interrupted run had no board's own image.
+    ``--resume --new-board-image`` also exits with status 2 if the interrupted run did not write a board's own image.
     """
     alone = paired.flash("socket://localhost:1", "--new-board-image")
     assert (alone.status, "no new image can be made" in alone.err) == (2, True), alone.err
@@ -291,7 +294,7 @@ def test_a_new_image_of_a_run_without_own_images_is_refused(paired: Workshop) ->
 
 
 def test_an_image_that_was_cut_off_is_lost(paired: Workshop) -> None:
-    """If writing the board's own image is interrupted, the next run reports the image as lost.
+    """If a run is interrupted while it writes the board's own image, the next run reports the image as lost.
 
     With ``--new-board-image``, a new image is made.
     """
@@ -310,7 +313,10 @@ def test_an_image_that_was_cut_off_is_lost(paired: Workshop) -> None:
 
 
 def test_a_program_that_was_cut_off_is_resumed_with_its_image(paired: Workshop) -> None:
-    """If a run ends while it writes the program, ``--resume`` completes it and keeps the board's proven own image."""
+    """After an interruption while the program is written, ``--resume`` completes the program.
+
+    The board's own image is not made again.
+    """
     one = board(1, faults=Faults(power_cut_in_program=250))
     cut = flash(paired, one, "--no-stub")
     assert (cut.status, own(one), calls()) == (4, keys_of(1), 1), cut.err
@@ -323,7 +329,10 @@ def test_a_program_that_was_cut_off_is_resumed_with_its_image(paired: Workshop) 
 
 
 def test_a_revoked_program_keeps_the_image(paired: Workshop) -> None:
-    """If the release of an interrupted run is revoked, another release is flashed with the same board's own image."""
+    """If an interrupted release is revoked, the next run flashes another release.
+
+    The board keeps its own image.
+    """
     one = board(1, faults=Faults(power_cut_in_program=250))
     assert flash(paired, one, "--no-stub").status == 4
     paired.decide(revoke_call(PRODUCT, Version(1, 1, 0), reason="it overheats"))
@@ -333,7 +342,7 @@ def test_a_revoked_program_keeps_the_image(paired: Workshop) -> None:
 
 @pytest.mark.usefixtures("paired")
 def test_a_watching_bench_keeps_the_image_until_it_is_proven() -> None:
-    """``--watch`` writes the same image again to a board that was disconnected during the run and connected again."""
+    """If a board was disconnected while its own image was written, ``--watch`` writes the same image again."""
     place = Jig()
     with place.served() as url, running(*WORDS, *MAKING, "--watch", "--port", url) as work:
         work.wait_for("Put a board in")
@@ -350,7 +359,7 @@ def test_a_watching_bench_keeps_the_image_until_it_is_proven() -> None:
 
 
 def test_a_worn_page_says_no_byte_of_the_image(paired: Workshop) -> None:
-    """If the image cannot be proven, neither the error nor the log shows a byte of the flash."""
+    """If the board's own image cannot be proven, neither the error nor the log contains a byte of the flash."""
     one = board(1, faults=Faults(flipped_bit=REGION.start + 3))
     outcome = flash(paired, one)
     assert (outcome.status, set(one.flash[:PAGE])) == (4, {0xFF}), outcome.err

@@ -69,7 +69,10 @@ def states(outcome: Outcome) -> list[str]:
 
 
 def test_an_agreement_counts_when_it_is_confirmed(agreed: Workshop, vendor_url: str) -> None:
-    """A broker acts on the acceptance and on the end of an agreement only after the confirmation of these events."""
+    """A broker reacts to the acceptance of an agreement only after the confirmation of the acceptance.
+
+    The same is true for the end of an agreement.
+    """
     require_confirmations(agreed)
     assert states(sync(agreed)) == []
     rpc(agreed.chain, "anvil_mine", DEPTH - 1)
@@ -87,7 +90,10 @@ def test_an_agreement_counts_when_it_is_confirmed(agreed: Workshop, vendor_url: 
 def test_killed_while_an_announcement_waits_for_blocks_it_sends_no_second_one(
     agreed: Workshop, vendor_url: str
 ) -> None:
-    """A broker killed after it sent an announcement waits for that transaction, and sends no second transaction."""
+    """A broker that was killed after sending an announcement waits for this transaction.
+
+    The broker sends no second transaction.
+    """
     require_confirmations(agreed)
     rpc(agreed.chain, "anvil_mine", DEPTH)
     with running(agreed, "--vendor-source", vendor_url) as broker:
@@ -100,7 +106,7 @@ def test_killed_while_an_announcement_waits_for_blocks_it_sends_no_second_one(
 
 
 def test_a_reorganisation_that_takes_the_announcement_back_is_mended(agreed: Workshop, vendor_url: str) -> None:
-    """After a reorganisation removed an announcement, the broker announces its URL again and fetches nothing."""
+    """If a reorganisation removes an announcement, the broker announces its URL again, but fetches nothing."""
     sync(agreed, vendor_url)
     assert listed(agreed) == [(1, "accepted", URL)]
     rpc(agreed.chain, "anvil_reorg", 1, [])
@@ -129,7 +135,7 @@ def test_a_reorganisation_that_takes_the_release_back_is_followed(agreed: Worksh
 
 
 def test_a_chain_that_began_anew_is_another_one(agreed: Workshop, vendor_url: str) -> None:
-    """After a development chain was reverted to a snapshot, the broker announces its URL again."""
+    """If a development chain is reverted to a snapshot, the broker announces its URL again."""
     rpc(agreed.chain, "evm_snapshot")
     sync(agreed, vendor_url)
     rpc(agreed.chain, "evm_revert", "0x0")

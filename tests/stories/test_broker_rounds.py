@@ -127,7 +127,10 @@ def test_a_signal_between_two_rounds_ends_it_at_once(agreed: Workshop, vendor_ur
 def test_a_signal_in_a_round_lets_the_step_end(
     agreed: Workshop, vendor_url: str, kind: int, every: tuple[str, ...]
 ) -> None:
-    """After a signal during a round, the current step is finished, and the next run does the remaining steps."""
+    """After a signal during a round, the broker finishes the current step.
+
+    The next run does the remaining steps.
+    """
     with slow_vendor() as (gateway, gate), running(agreed, *every, "--vendor-source", gateway.url) as broker:
         await_request(gateway)
         broker.process.send_signal(kind)
@@ -144,7 +147,10 @@ def test_a_signal_in_a_round_lets_the_step_end(
 
 @pytest.mark.parametrize("every", [(), SELDOM], ids=("once", "every"))
 def test_a_second_signal_breaks_the_step_off(agreed: Workshop, vendor_url: str, every: tuple[str, ...]) -> None:
-    """A second signal aborts the current step, the exit status is 130, and the next run does the remaining work."""
+    """A second signal aborts the current step, and the exit status is 130.
+
+    The next run does the remaining work.
+    """
     with slow_vendor() as (gateway, gate), running(agreed, *every, "--vendor-source", gateway.url) as broker:
         await_request(gateway)
         status, printed = broker.stop(signal.SIGTERM, signal.SIGINT)

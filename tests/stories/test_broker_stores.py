@@ -65,7 +65,7 @@ def vendor_url(agreed: Workshop) -> Iterator[str]:
 
 
 def killed_until_done(workshop: Workshop, *options: str) -> int:
-    """Kill each round after more state file writes than before, until a round completes; return the number of kills."""
+    """Kill each round after a larger number of writes to the state file; return the number of killed rounds."""
     # Every round makes the first writes, so a kill before them is always tested.
     for number, count in enumerate(sorted({1, 5, *sampled(range(1, 100), one_in=20), 1000})):
         words = ["-c", _KILLED_AT, str(count), "broker", "sync", *OPTIONS, *options]
@@ -96,7 +96,7 @@ def test_copies_that_are_lost_are_fetched_again(agreed: Workshop, vendor_url: st
 
 
 def test_a_lost_state_file_costs_no_second_announcement(agreed: Workshop, vendor_url: str) -> None:
-    """A broker that lost its state file verifies its copies again, and does not announce its URL twice."""
+    """A broker without its state file verifies its copies again, but does not announce its URL again."""
     sync(agreed, vendor_url)
     Path("broker.sqlite").unlink()
     assert sorted(verbs(sync(agreed, vendor_url))) == ["fetched", "fetched", "pinned", "pinned"]
@@ -119,7 +119,7 @@ def test_rotten_blocks_are_found_when_the_state_file_is_lost(agreed: Workshop, v
 
 
 def test_a_spoilt_copy_is_found_and_repaired(agreed: Workshop, vendor_url: str) -> None:
-    """A corrupt copy on disk is found with --verify, or when its check is due.
+    """A corrupt copy on disk is found by ``--verify``, and by the regular check of ``--verify-every``.
 
     Only the corrupt copy is fetched again.
     """
@@ -152,7 +152,10 @@ def test_a_spoilt_copy_is_named_with_the_command_that_repairs_it(agreed: Worksho
 
 
 def test_a_repository_that_was_mended_is_asked_when_it_is_forgiven(agreed: Workshop) -> None:
-    """A source that served wrong blocks is not used again until its ban ends or ``--forgive`` is given."""
+    """A source that served wrong blocks is banned for some time.
+
+    The option ``--forgive`` ends the ban early.
+    """
     held = dict(blocks_of("1.0.0"))
     with hostile_gateway.serving(held, hostile_gateway.flips_bit(0.5)) as vendor:
         first = sync(agreed, vendor.url)
@@ -198,7 +201,7 @@ def test_another_replica_is_asked_in_a_private_network_only_where_that_is_allowe
 
 @contextmanager
 def on_another_chain(workshop: Workshop) -> Iterator[str]:
-    """Yield the name of a network that has the same chain under another chain id."""
+    """Yield the name of a network whose node serves the same chain with another chain id."""
     deployed = json.loads((workshop.folder / "deployments" / f"{LOCAL_CHAIN_ID}.json").read_text())
 
     def answer(body: bytes) -> tuple[int, bytes]:
@@ -212,7 +215,7 @@ def on_another_chain(workshop: Workshop) -> Iterator[str]:
 
 
 def test_right_blocks_of_the_wrong_image_are_withheld(workshop: Workshop) -> None:
-    """Valid blocks that form another image than the recorded image are neither pinned nor announced."""
+    """If valid blocks form another image than the recorded image, the broker neither pins nor announces the image."""
     release, held = mismatched(workshop)
     with hostile_gateway.serving(held) as vendor:
         first = sync(workshop, vendor.url)

@@ -92,7 +92,10 @@ def test_a_revoked_release_is_dropped(agreed: Workshop, vendor_url: str) -> None
 
 
 def test_an_expired_agreement_is_dropped_and_a_new_one_fetched(agreed: Workshop, vendor_url: str) -> None:
-    """The copies of an expired agreement are dropped without a transaction, and fetched again for a new agreement."""
+    """The broker drops the copies of an expired agreement without a transaction.
+
+    For a new agreement, the broker fetches the copies again.
+    """
     sync(agreed, vendor_url)
     rpc(agreed.chain, "evm_increaseTime", 1801)
     rpc(agreed.chain, "evm_mine")
@@ -103,7 +106,10 @@ def test_an_expired_agreement_is_dropped_and_a_new_one_fetched(agreed: Workshop,
 
 
 def test_a_reorganisation_that_takes_the_acceptance_back_is_followed(workshop: Workshop) -> None:
-    """After a reorganisation removed the acceptance, the broker drops its copies until the offer is accepted again."""
+    """If a reorganisation removes the acceptance, the broker drops its copies.
+
+    After a new acceptance, the broker fetches the copies again.
+    """
     agree(workshop)  # not from a saved chain, of which anvil lacks the state of older blocks
     with vendor_of(workshop) as vendor_url:
         sync(workshop, vendor_url)
@@ -187,7 +193,10 @@ def test_mistakes_are_refused(agreed: Workshop) -> None:
 
 
 def test_a_check_names_sources_that_serve_wrong_blocks_or_do_not_answer(agreed: Workshop) -> None:
-    """``replica check`` exits with 0, with 5 if a replica serves nothing, or with 3 if a replica serves wrong bytes."""
+    """``replica check`` exits with status 0 if all replicas serve the image.
+
+    The status is 5 if a replica serves nothing, and 3 if a replica serves wrong bytes.
+    """
     offer(agreed, number=2, key="dev:5")
     held = {address("1.0.0"): image("1.0.0").read_bytes()}
     with ExitStack() as stack:
@@ -218,7 +227,7 @@ def check_replicas(workshop: Workshop) -> tuple[int, list[str]]:
 
 
 def test_a_broker_is_advised_about_its_next_step(workshop: Workshop) -> None:
-    """``broker sync`` names the next step before an offer, before a decision, and before an announcement."""
+    """``broker sync`` prints the next step while an offer, a decision or an announcement is missing."""
     words = ("broker", "sync", *BROKER)
     outcome = workshop.run(*words)
     assert (outcome.status, outcome.out, "replica propose" in outcome.err) == (0, "", True)

@@ -156,6 +156,6 @@ def test_a_mistyped_command_is_answered_with_the_meant_one(
 
 @pytest.mark.parametrize("words", ["--config blockota.toml release list", "release --config blockota.toml list"])
 def test_an_option_before_the_verb_is_answered_with_its_place(words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """If an option precedes the command's verb, the error shows that options follow the verb."""
+    """If an option precedes the command's verb, the error states that options follow the verb."""
     assert run(words.split()) == 2
     assert re.search(r"Options follow the verb, as in `blockota \w+ VERB --config`\.", capsys.readouterr().err)

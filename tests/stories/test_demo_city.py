@@ -18,7 +18,10 @@ from firmware_host.fleet.device import Conduct
 
 @pytest.mark.parametrize("count", [20, 999, 1000, 10_000])
 def test_exceptions_are_few_and_of_each_kind(count: int) -> None:
-    """At most 5 % of a large city's devices are exceptions, and a small city has each kind of exception."""
+    """At most 5 % of the devices of a large city are exceptions.
+
+    A small city has each kind of exception.
+    """
     found = Counter(conducts_of(list(range(256, 256 + count))).values())
     assert found.keys() == set(Conduct)
     assert count - found[Conduct.STEADY] <= max(count * 5 // 100, len(Conduct) - 1)

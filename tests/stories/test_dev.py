@@ -85,7 +85,10 @@ def test_a_chain_is_stopped_if_it_cannot_be_set_up(port: str, capsys: pytest.Cap
 
 
 def test_settings_for_this_chain_are_kept_without_a_word(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """``dev up`` leaves settings that select its chain unchanged, and warns only about contracts of another chain."""
+    """``dev up`` does not change settings that select its chain.
+
+    If the settings name a contract of another chain, ``dev up`` prints a warning.
+    """
     mine = f'[networks.local]\nurl = "http://localhost:{port}/"\n'
     Path("blockota.toml").write_text(mine)
     assert run(["dev", "up", "--port", port]) == 0
@@ -100,7 +103,10 @@ def test_settings_for_this_chain_are_kept_without_a_word(port: str, capsys: pyte
 
 
 def test_settings_for_another_chain_are_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """In a folder with settings for another chain, ``dev up`` starts nothing and hides the secret in the node's URL."""
+    """If the settings name another chain, ``dev up`` starts nothing.
+
+    The error hides the secret in the node's URL.
+    """
     Path("blockota.toml").write_text(
         'network = "main"\n[networks.main]\nurl = "https://node.example/v3/secretkey"\nchain_id = 1\n'
     )
@@ -121,7 +127,7 @@ def test_the_local_chain_is_offered_only_where_it_was_started(
 ) -> None:
     """If there are no settings, the error asks for the vendor's settings file.
 
-    If the node is not the local chain of the folder, the error suggests to check the connection. Otherwise, the error
+    If the local chain was not started in this folder, the error suggests checking the connection. Otherwise, the error
     suggests ``dev up``.
     """
     assert run(["release", "list"]) == 2

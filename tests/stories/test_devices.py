@@ -120,7 +120,10 @@ def test_a_device_is_registered_and_gets_keys(city: Workshop) -> None:
 
 
 def test_a_registration_that_the_contract_refuses_is_explained(city: Workshop) -> None:
-    """A foreign signature, a taken name, the spec of another registrant and a gateway without numbers are refused."""
+    """A registration that the contract would refuse causes an error with the reason.
+
+    The cases include a foreign signature, a taken name, a foreign spec, and a gateway without numbers.
+    """
     site = ("--site", GATEWAY)
     refused(city.run("device", "register", DEVICE, *site, *ACME_KEY), REFUSED, "belongs to the device 256")
     stranger = city.run("device", "register", "acme/thermo2/2", *site, *BOLT_KEY)

@@ -79,7 +79,10 @@ def settings(workshop: Workshop, **lists: list[str]) -> None:
 
 
 def test_a_board_is_flashed_from_the_one_honest_replica_of_three(bench: Workshop, board_url: str) -> None:
-    """A board is flashed from the honest replica if a second replica serves wrong blocks and a third is incomplete."""
+    """Of three replicas, one serves wrong blocks and one lacks the image.
+
+    A board is flashed from the honest replica.
+    """
     with gateways(vices.flips_bit(0.5), vices.honest, vices.honest) as (liar, ignorant, honest):
         ignorant.blocks = {}
         announce(bench, liar.url, ignorant.url + "/ipfs", honest.url)

@@ -134,7 +134,10 @@ def test_usage_errors_are_reported_before_a_board_is_contacted(
 
 
 def test_a_product_is_asked_for(published: Workshop) -> None:
-    """``flash`` requires a product, except with ``--resume``, which reads the product from the journal."""
+    """``flash`` requires a product.
+
+    With ``--resume``, the product is read from the journal of the interrupted run.
+    """
     outcome = published.run("flash", "--port", "socket://localhost:1")
     assert (outcome.status, "no product given. Name the product (--product NAME" in outcome.err) == (2, True)
     outcome = published.run("flash", "--port", "socket://localhost:1", "--resume")
@@ -142,7 +145,7 @@ def test_a_product_is_asked_for(published: Workshop) -> None:
 
 
 def test_every_board_has_a_line_in_the_log(published: Workshop) -> None:
-    """The bench log records the operator, the board's contents before and after, and the kind of proof."""
+    """The bench log records the operator, the board's contents before and after flashing, and the kind of proof."""
     with serve_tcp(board(1, flash=OLD.read_bytes())) as url:
         first = published.flash(url, "--operator", "Ada", "--read-back")
         second = published.flash(url, "--json")

@@ -142,7 +142,7 @@ def test_the_same_command_completes_it_as_well(published: Workshop) -> None:
 
 
 def test_another_board_is_not_resumed(published: Workshop) -> None:
-    """``--resume`` refuses another board or another release than the journal's."""
+    """``--resume`` refuses a board or a release that differs from the journal of the interrupted run."""
     with serve_tcp(holding_old(power_cut_in_program=20_000)) as url:
         interrupted_flash(published, url)
         named = published.run("flash", "--resume", "--port", url, "--product", PRODUCT, "--version", "1.0.0")
@@ -171,7 +171,10 @@ def test_a_release_that_was_revoked_since_is_not_completed(published: Workshop) 
 
 
 def test_bytes_of_a_revoked_release_s_journal_are_not_dropped_silently(published: Workshop) -> None:
-    """Another release is refused while a journal contains bytes that only the interrupted run would restore."""
+    """Another release is refused while a journal contains bytes that are no longer in the flash.
+
+    After the user moves the journal away, the release is flashed.
+    """
     with serve_tcp(cut := holding_old(power_cut_in_program=20_000)) as url:
         interrupted_flash(published, url)
         published.decide(revoke_call(PRODUCT, Version(1, 2, 0), reason="it overheats"))

@@ -105,7 +105,10 @@ def test_a_board_that_failed_is_tried_again_when_it_is_put_in_again(jig: tuple[J
 
 @pytest.mark.usefixtures("published")
 def test_boards_with_unreadable_unique_ids_are_distinct(jig: tuple[Jig, str]) -> None:
-    """Two readout-protected boards, whose unique ids cannot be read, are refused as different boards."""
+    """Two readout-protected boards have unreadable unique ids.
+
+    ``flash --watch`` treats them as different boards, and refuses each.
+    """
     place, url = jig
     with running(*WORDS, "--watch", "--port", url) as work:
         work.wait_for("Put a board in")
@@ -123,7 +126,10 @@ def test_boards_with_unreadable_unique_ids_are_distinct(jig: tuple[Jig, str]) ->
 
 @pytest.mark.usefixtures("published")
 def test_a_board_whose_cable_came_off_is_gone_on_with(jig: tuple[Jig, str]) -> None:
-    """A board disconnected during an erase is resumed without a reset, and the pages beside the image are kept."""
+    """A board that was disconnected during an erase is completed without a reset.
+
+    The pages beside the image are kept.
+    """
     place, url = jig
     place.last_heard = bytes((Command.ERASE, Command.ERASE ^ 0xFF))
     flash = OLD.read_bytes().ljust(127 * 1024, b"\xff") + b"calibration".ljust(1024, b"!")

@@ -39,7 +39,7 @@ def test_an_owner_without_coin_is_warned_before_the_emergency(workshop: Workshop
 def test_a_node_that_estimates_nothing_still_shows_the_contract(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the node cannot estimate gas, ``contract show`` warns that it is unknown which owners can pay for a pause."""
+    """If the node cannot estimate gas, ``contract show`` warns that it cannot check who can pay for a pause."""
     refusal = {"code": -32601, "message": "eth_estimateGas is not available"}
 
     def refuse(body: bytes) -> tuple[int, bytes]:

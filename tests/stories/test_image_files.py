@@ -70,7 +70,7 @@ def test_an_image_for_another_address_is_published_where_it_belongs(workshop: Wo
 def test_a_publisher_who_insists_is_seen_by_owners_and_benches(workshop: Workshop) -> None:
     """``--accept-load-address`` raises a red flag for owners.
 
-    Without the manifest, which records the option, a bench refuses the image that was linked for another address.
+    A bench that does not have the manifest refuses an image that was linked for another address.
     """
     Path("moved.bin").write_bytes(program(MOVED, after=noise(20_000)))
     ok(publish(workshop, "moved.bin", "--accept-load-address"))
@@ -162,7 +162,10 @@ def test_a_uf2_file_for_another_family_is_refused(workshop: Workshop) -> None:
 
 
 def test_gaps_are_filled_only_on_request(workshop: Workshop) -> None:
-    """A HEX file with a gap of whole pages is refused with the gap's addresses. `--fill` records and shows the gap."""
+    """A HEX file with a gap of whole pages is refused, and the error names the addresses of the gap.
+
+    `--fill` records and shows the gap.
+    """
     start, end = APPLICATION.ljust(1024, b"\0"), b"data" * 8
     lines = [linear(BASE)]
     lines += [hex_record(0, at, start[at : at + 32]) for at in range(0, len(start), 32)]
@@ -240,7 +243,10 @@ def test_option_bytes_are_named_with_their_remedy(workshop: Workshop) -> None:
 
 
 def test_an_mcuboot_image_is_flashed_into_its_slot(workshop: Workshop) -> None:
-    """A signed MCUboot image is published for its slot; check 9 reads the vector table after the image's header."""
+    """A signed MCUboot image is published for its slot.
+
+    Check 9 reads the vector table after the image's header.
+    """
     slot = Region(BASE + 0x4000, 0x8000)
     pair(workshop, "acme-slot", region=slot)
     Path("signed.bin").write_bytes(signed(program(slot.start + 0x200, after=noise(4000))))
@@ -274,7 +280,10 @@ OUTSIDE = {
 
 
 def test_a_product_is_paired_with_a_chip_and_a_part_of_its_flash(workshop: Workshop) -> None:
-    """``product pair`` accepts only whole erase units inside a chip's flash, and a chip name that has one chip id."""
+    """``product pair`` requires a region of whole erase units inside the chip's flash.
+
+    The chip's name must belong to exactly one chip id.
+    """
     words = ("product", "pair", "acme-new", "--oem", "acme", "--chip", "0x410", "-o", "pair.json")
     for region, why in OUTSIDE.values():
         refused(workshop.run(*words, "--region", region), REFUSED, why)

@@ -55,7 +55,7 @@ def searched(*history: Release) -> KnownReleases:
 def run(board: SimulatedBoard, wanted: ProvenRelease, *, consent: Consent = NO_CONSENT) -> str:
     """Clear, flash and prove a board (checks 6 to 10), and return the text of check 6.
 
-    The wanted release is the newest release in the chain's record.
+    The chain's record contains the wanted release and the older releases.
     """
     history = [release for release in HISTORY if release.version <= wanted.release.version]
     cleared = bench_of(board).examine(wanted, known=searched(*history)).clear(consent)
@@ -67,7 +67,7 @@ def run(board: SimulatedBoard, wanted: ProvenRelease, *, consent: Consent = NO_C
 
 @pytest.mark.sampled
 def test_a_first_flashing_that_was_cut_anywhere_is_finished_by_the_same_command() -> None:
-    """After a first flash run was cut off at any byte, repeating the command completes the board."""
+    """If a first flash run is interrupted at any byte, repeating the command completes the board."""
     reports: set[str] = set()
     until_proven = _bytes_until_proven()
     # Near the end of the range only the proof is missing, so the last cut is always tested.
@@ -90,7 +90,7 @@ def _run_again(board: SimulatedBoard) -> str:
 
 @pytest.mark.sampled
 def test_an_update_that_was_cut_is_finished_at_the_latest_with_replace_unknown() -> None:
-    """An update that was cut off during the erase is completed with ``--replace-unknown``."""
+    """If an update is interrupted during the erase, ``--replace-unknown`` completes the update."""
     kinds: set[str] = set()
     for cut in sampled(range(3000, 45_000, 4001), one_in=3):
         board = SimulatedBoard(flash=NEXT, faults=Faults(silent_after=cut))
@@ -104,7 +104,7 @@ def test_an_update_that_was_cut_is_finished_at_the_latest_with_replace_unknown()
 
 
 def test_an_update_that_was_cut_after_the_erase_is_known_again() -> None:
-    """An update that was cut off after the erase is completed by repeating the command."""
+    """If an update is interrupted after the erase, repeating the command completes the update."""
     board = SimulatedBoard(flash=IMAGE)
     events = bench_of(board).examine(SECOND, known=searched(*HISTORY)).clear(NO_CONSENT).flash()
     next(event for event in events if isinstance(event, Programmed))
@@ -125,7 +125,7 @@ def test_an_update_that_was_cut_after_the_erase_is_known_again() -> None:
     ids=["behind a block", "last byte", "whole but for one", "half written but for one", "first words", "one of them"],
 )
 def test_one_unexplained_byte_makes_the_contents_unknown(contents: bytes) -> None:
-    """A single byte that is neither erased nor part of the image makes the flash contents unknown."""
+    """If one byte is neither erased nor equal to the image's byte, the contents of the flash count as unknown."""
     board = SimulatedBoard(flash=contents)
     with pytest.raises(VerificationError, match="the board has unknown contents"):
         run(board, FIRST, consent=Consent(allow_downgrade=True))
@@ -202,7 +202,10 @@ def test_a_flipped_bit_ends_as_check_10(published: Workshop) -> None:
 
 
 def test_a_board_that_cannot_start_is_flashed_all_the_same(published: Workshop) -> None:
-    """If the connection is lost after check 10, flashing succeeds with a note that the board did not start."""
+    """If the connection is lost after check 10, flashing succeeds.
+
+    A note states that it is not known whether the program runs.
+    """
     sent = _bytes_until_proven()
     with served(SimulatedBoard(faults=Faults(silent_after=sent))) as url:
         outcome = published.flash(url, "--json")
@@ -214,7 +217,7 @@ def test_a_board_that_cannot_start_is_flashed_all_the_same(published: Workshop) 
 
 
 def _bytes_until_proven() -> int:
-    """Return the number of bytes that the host sends until check 10, if the chain has only release 1.0.0."""
+    """Return the number of bytes that the host sends until check 10 of a flash run for release 1.0.0."""
 
     class CountingLink(DirectLink):
         """A link that counts the bytes that the host sends."""
@@ -236,7 +239,10 @@ def _bytes_until_proven() -> int:
 
 
 def test_bytes_beside_the_image_are_in_the_journal_while_they_are_nowhere_else(published: Workshop) -> None:
-    """An interrupted run keeps the bytes beside the image in its journal, and the next run restores them."""
+    """An interrupted run stores the bytes beside the image in its journal.
+
+    The next run restores these bytes.
+    """
     beside = bytes(range(256))
     flash = b"\xff" * 768 + beside
     board = SimulatedBoard(flash=flash, faults=Faults(silent_after=_bytes_until_proven() // 2))

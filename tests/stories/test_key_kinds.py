@@ -113,7 +113,7 @@ def test_a_hardware_wallet_offers_a_replica(released: Workshop, plug_in: Callabl
 def test_an_owner_signs_a_release_on_a_hardware_wallet(
     released: Workshop, plug_in: Callable[[LocalAccount, str], None]
 ) -> None:
-    """The Safe accepts an owner's signature from a hardware wallet, which also pays for the execution."""
+    """A hardware wallet signs a proposal as an owner of the Safe, and pays for the execution."""
     plug_in(released.cast.owner_a, "willing")
     image, file = str(IMAGES / "bluepill-1.1.0.bin"), "1.1.0.json"
     made = released.run("release", "publish", image, "--product", PRODUCT, "--version", "1.1.0", "-o", file)

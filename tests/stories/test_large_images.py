@@ -23,7 +23,7 @@ def test_24_mebibytes_go_the_whole_road_in_little_memory(workshop: Workshop) -> 
 
 
 def test_a_large_image_is_still_refused_for_what_it_is(workshop: Workshop) -> None:
-    """A large image file that is not acceptable is refused with the specific reason.
+    """A large file that cannot be an image is refused with the specific reason.
 
     The cases are an archive, HEX, S-record and ELF files above the size limit, and flat images beyond the region or
     the limit.
@@ -45,7 +45,7 @@ def test_a_large_image_is_still_refused_for_what_it_is(workshop: Workshop) -> No
 
 
 def test_what_no_board_can_take_is_not_even_fetched(workshop: Workshop) -> None:
-    """An image that is too large to be flashed is refused by its recorded size, before any source is queried."""
+    """If the recorded size of an image is too large for flashing, the image is refused before any source is queried."""
     pair(workshop)
     write_image(Path("large.bin"), 17 * MEBIBYTE)
     words = ("--product", LARGE_PRODUCT.name, "--version", "1.0.0", "--configuration", "-o", "large.json")

@@ -48,7 +48,7 @@ def after_page(workshop: Workshop) -> None:
 
 
 def examples() -> Iterator[doctest.DocTest]:
-    """Yield the examples in the docstrings of the library's names and of their public methods."""
+    """Yield the examples in the docstrings of the library's public names, and of the public methods of its classes."""
     finder = doctest.DocTestFinder(recurse=False)
     yield from finder.find(library, "blockota.library")
     for name in library.__all__:
@@ -153,7 +153,7 @@ def test_two_proposals_never_share_a_file(workshop: Workshop) -> None:
 def test_events_follow_the_chain(workshop: Workshop) -> None:
     """With `wait`, `Network.events` yields each event of new blocks once.
 
-    After a reorganisation, `Network.events` yields the events of the blocks that replace the removed blocks.
+    After a reorganisation, `Network.events` yields the events of the new blocks.
     """
     workshop.after(after_page)
     with blockota.Network.from_settings() as network:

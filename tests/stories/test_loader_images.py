@@ -50,7 +50,10 @@ def settled(workshop: Workshop) -> Workshop:
 
 
 def test_a_counter_goes_from_the_image_to_the_chain(workshop: Workshop) -> None:
-    """Each owner's screen shows the counter and the signature, and the recorded manifest has the counter."""
+    """The screen of each owner shows the security counter and the signature.
+
+    The recorded manifest contains the counter.
+    """
     settled(workshop)
     write_image("sensor-1.1.0.bin", 1)
     (made,) = ok(publish(workshop, "sensor-1.1.0.bin", "1.1.0", "--json")).json["releases"]
@@ -67,7 +70,7 @@ def test_a_counter_goes_from_the_image_to_the_chain(workshop: Workshop) -> None:
 
 
 def test_a_lower_counter_is_not_published(workshop: Workshop) -> None:
-    """If a device with the newest release would refuse an image, nothing is stored.
+    """If devices with the newest release would refuse an image because of its counter, the image is not stored.
 
     An image without a counter is refused like an image with the counter 0.
     """
@@ -86,7 +89,7 @@ def test_a_lower_counter_is_not_published(workshop: Workshop) -> None:
 
 
 def test_a_lower_counter_in_the_same_proposal_is_not_published(workshop: Workshop) -> None:
-    """If a proposal has two releases of a product, the second counter is compared with the first."""
+    """If a proposal has two releases of a product, the second must not have a lower counter than the first."""
     settled(workshop)
     write_image("sensor-1.1.0.bin", 3)
     write_image("sensor-1.2.0.bin", 2)
@@ -95,7 +98,7 @@ def test_a_lower_counter_in_the_same_proposal_is_not_published(workshop: Worksho
 
 
 def test_a_counter_counts_until_its_release_is_revoked(workshop: Workshop) -> None:
-    """After a revocation, a counter may be lower than that of the revoked release.
+    """After a release is revoked, a new release may have a lower counter than the revoked release.
 
     A note names the devices that would refuse the image.
     """
@@ -111,9 +114,9 @@ def test_a_counter_counts_until_its_release_is_revoked(workshop: Workshop) -> No
 
 
 def test_a_counter_that_rises_is_a_red_flag_without_a_raised_floor(workshop: Workshop) -> None:
-    """A higher counter is a red flag, because devices could not return to the previous release.
+    """A higher counter raises a red flag, because devices could not return to the previous release.
 
-    If the floor already forbids the return, there is no red flag.
+    The red flag is omitted if the minimum version already excludes the previous release.
     """
     settled(workshop)
     write_image("sensor-1.1.0.bin", 2)
@@ -160,7 +163,8 @@ def test_an_image_of_another_key_is_not_published(workshop: Workshop, key: None,
 def test_an_owner_sees_an_image_of_another_key(workshop: Workshop) -> None:
     """The proposer's settings need not name an image key.
 
-    The owner's settings name the key that is checked, and the owner must type the word of the red flag.
+    The signature is checked with the key that the owner's settings name.
+    If the check fails, the owner must type the word of the red flag.
     """
     settled(workshop)
     use_chain(workshop.folder, workshop.chain)

@@ -72,7 +72,10 @@ def test_a_broker_counts_its_rounds(workshop: Workshop) -> None:
 
 
 def test_a_broker_without_a_chain_is_degraded(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a broker's chain is unreachable, the metrics count the failed round and keep the last number of agreements."""
+    """If the chain is unreachable, the broker's metrics count the failed round.
+
+    The metrics still contain the last number of agreements.
+    """
     agree(workshop)
     url = f"http://127.0.0.1:{(port := free_port())}"
     with relayed(int(workshop.chain.url.rpartition(":")[2])) as relay:

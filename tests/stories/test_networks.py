@@ -67,7 +67,10 @@ def mining_when_waited_for(workshop: Workshop, line: Line) -> Iterator[None]:
 
 
 def test_a_line_that_breaks_while_executing(field: tuple[Workshop, Line]) -> None:
-    """After a lost connection, the command exits with 5, and ``transaction resume`` sends no second transaction."""
+    """If the connection breaks during `execute`, the command exits with status 5.
+
+    ``transaction resume`` later completes the same transaction.
+    """
     workshop, line = field
     before = used(workshop)
     line.cut_after = "eth_sendRawTransaction"
@@ -90,7 +93,7 @@ def test_a_line_that_breaks_while_executing(field: tuple[Workshop, Line]) -> Non
 
 
 def test_the_same_command_goes_on_with_what_a_block_has(field: tuple[Workshop, Line]) -> None:
-    """Repeating a command after a lost connection continues its transaction, and sends no second transaction."""
+    """If the connection broke, repeating the command continues the same transaction and sends no second one."""
     workshop, line = field
     before = used(workshop)
     line.cut_after = "eth_sendRawTransaction"

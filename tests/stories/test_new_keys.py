@@ -44,7 +44,10 @@ def test_a_new_key_is_a_keystore_that_only_its_password_opens(capsys: pytest.Cap
 
 
 def test_an_existing_file_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`key new` overwrites neither a file nor a dangling link, and fails before it asks for a password."""
+    """`key new` does not overwrite a file or a dangling link.
+
+    The command fails before it asks for a password.
+    """
     (folder / "alice.json").write_text("precious")
     (folder / "link.json").symlink_to(folder / "away.json")
     for name, words in (
@@ -134,7 +137,10 @@ def test_a_missing_key_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_password_is_never_an_argument(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a terminal and a file descriptor, `key new` fails; an empty or a short password is refused."""
+    """Without a terminal, `key new` requires the option for a file descriptor.
+
+    An empty password and a short password are refused.
+    """
     assert run(["key", "new", "alice.json"]) == 2
     assert "--password-fd" in capsys.readouterr().err
     for password, words in (("", "its first line is empty"), ("1234567", "at least 8 characters are required")):
@@ -161,7 +167,7 @@ def test_addresses_of_other_kinds_of_keys(monkeypatch: pytest.MonkeyPatch, capsy
 def test_the_public_key_of_an_account_is_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`key public` prints a key in the format of `device registrant admit --public-key`, and can write it to a file."""
+    """`key public` prints a key as `device registrant admit --public-key` expects it, or writes the key to a file."""
     expected = PrivateKey(bytes(dev_account(1).key)).public_key.to_compressed_bytes().hex()
     monkeypatch.setenv("PAYER_KEY", dev_account(1).key.hex())
     for uri in ("env:PAYER_KEY", "dev:1"):
@@ -172,6 +178,6 @@ def test_the_public_key_of_an_account_is_printed(
 
 
 def test_the_public_key_of_a_token_needs_its_pin(capsys: pytest.CaptureFixture[str]) -> None:
-    """A PKCS #11 URI that names no source of the PIN needs a terminal."""
+    """If a PKCS #11 URI names no source of the PIN, the command needs a terminal."""
     assert run(["key", "public", "pkcs11:token=a;object=b?module-path=/lib/none.so"]) == 2
     assert "PIN of the token 'a'" in capsys.readouterr().err

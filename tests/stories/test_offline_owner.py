@@ -1,6 +1,6 @@
 """A vendor's first release with two owners, one of them off line.
 
-The release takes nine commands, and one file in each direction.
+The owners type nine commands, and send one file in each direction.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def test_a_pack_is_reviewed_and_signed_without_a_network(workshop: Workshop) -> 
 
 
 def test_packs_are_signed_in_one_visit(workshop: Workshop) -> None:
-    """The second of two consecutive proposals can be signed off line if the first pack is in the same folder."""
+    """Off line, an owner can sign the second of two proposals if the first pack is in the same folder."""
     for image, version in ((OLD, "1.0.0"), (NEW, "1.1.0")):
         file = propose(workshop, image, version)
         packed = ok(workshop.run("proposal", "pack", str(file)))

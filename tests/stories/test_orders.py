@@ -72,7 +72,10 @@ def decide(workshop: Workshop, setting: str, function: str, *arguments: object) 
 
 
 def test_an_operator_orders_an_update_and_cancels_it(city: Workshop) -> None:
-    """An order is listed and shown with its group until it is cancelled. A group has only one order for a product."""
+    """An order is listed and shown with its group until it is cancelled.
+
+    For each product, a group has at most one open order.
+    """
     placed = city.run(*UPDATE, "1.0.0", *KEY, "--json").json
     assert (placed["number"], placed["group"], placed["version"], placed["status"]) == (1, "berlin", "1.0.0", "open")
     assert placed["operator"] == str(OPERATOR.uuid)
@@ -95,7 +98,10 @@ def test_an_operator_orders_an_update_and_cancels_it(city: Workshop) -> None:
 
 
 def test_an_order_that_no_gateway_would_carry_out_is_refused(city: Workshop) -> None:
-    """``order update`` refuses a release that is not published, below the floor, revoked, or of an unknown producer."""
+    """``order update`` refuses a release that gateways would not install.
+
+    The cases include a missing release, a revoked release, and a suspended producer.
+    """
     refused(city.run(*UPDATE, "9.0.0", *KEY), REFUSED, "does not exist")
     refused(city.run(*UPDATE, "1.0.0", *GATEWAY_KEY), REFUSED, "may not order")
     nowhere = ("order", "update", "--group", "nowhere", "--product", PRODUCT, "--version", "1.0.0")
@@ -124,7 +130,7 @@ def test_a_named_producer_needs_no_contract_in_the_settings(city: Workshop) -> N
 
 
 def test_a_contract_that_is_not_admitted_is_refused(city: Workshop) -> None:
-    """An order is refused if the consortium did not admit the contract of the release."""
+    """An order is refused if the release's contract does not belong to a producer that the consortium admitted."""
     known = deployed(city)
     other = BlockOTAContract.deploy(city.chain, city.cast.payer, owner=known.safe)[0]
     replace(known, contract=other.address).write(city.folder)
@@ -205,9 +211,10 @@ def test_groups_are_defined_once_and_name_their_devices(city: Workshop) -> None:
 
 
 def test_a_log_with_two_installations_is_suspended_and_decided_on(city: Workshop) -> None:
-    """Two install entries of one device suspend a log; an entry of a reinstallation is not evidence.
+    """A log with two installations of the same release on one device is suspended.
 
-    After an Administrator's decision, log entries from before the decision are not evidence.
+    An entry of a reinstallation does not suspend the log.
+    After an Administrator's decision, earlier log entries do not suspend the log again.
     """
     known = deployed(city)
     decide(city, "devices", "giveBlocks", GATEWAY.uuid.bytes, 1)

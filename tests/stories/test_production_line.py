@@ -141,7 +141,10 @@ def test_wrong_usage_of_the_log_is_refused(tmp_path: Path, words: tuple[str, ...
 
 
 def test_a_damaged_log_is_exported_only_as_far_as_it_is_confirmed(tmp_path: Path) -> None:
-    """A damaged log is refused, and ``--confirmed-part`` exports its confirmed lines and prints their numbers."""
+    """A damaged log is refused.
+
+    With ``--confirmed-part``, the confirmed lines of a damaged log are exported.
+    """
     write_two_logs(tmp_path)
     change(tmp_path / "line-1", b'"milliseconds":5000', b'"milliseconds":1000')
     words = ("log", "--log", "line-1", "--csv", "boards.csv")
@@ -176,7 +179,7 @@ def test_a_log_without_a_confirmed_line_is_not_exported(tmp_path: Path) -> None:
     ],
 )
 def test_a_day_is_the_local_day(tmp_path: Path, zone: str, offset: str, first: str, boards: int) -> None:
-    """The summary counts the lines of the local day, and names the offset of the local time."""
+    """The summary counts the lines of a day in local time, and prints the offset of the local time."""
     late = int(datetime.fromisoformat("2026-11-27T23:30:00+00:00").timestamp())
     times = (late, late + 3600, late + 9 * 3600)
     write_log(tmp_path / "log", *(replace(ENTRY, time=time, board=unique_id(time)) for time in times))
@@ -202,7 +205,10 @@ def test_a_line_in_two_logs_counts_once(tmp_path: Path) -> None:
 
 
 def test_control_characters_do_not_reach_a_terminal(tmp_path: Path) -> None:
-    """On a terminal, ``--csv -`` escapes the control characters of a name; a file gets them unchanged."""
+    """On a terminal, ``--csv -`` escapes the control characters of a name.
+
+    In a file, the control characters are unchanged.
+    """
     write_log(tmp_path / "log", replace(ENTRY, operator="\x1b[31mIda"))
     words = [sys.executable, "-m", "blockota", "bench", "log", "--log", "log", "--csv", "-"]
     near, far = os.openpty()

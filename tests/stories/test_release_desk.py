@@ -83,7 +83,10 @@ def without_network(folder: Path, *words: str) -> Outcome:
 
 
 def test_a_release_is_decided_by_an_owner_at_home_and_one_at_the_desk(workshop: Workshop) -> None:
-    """A release is proposed, signed off line and on line, and its signatures are merged, simulated and executed."""
+    """Two owners sign a release, one off line and one on line.
+
+    Their signatures are merged, and the proposal is simulated and executed.
+    """
     workshop.after(publish_first)
     file = propose(workshop, NEW, "1.1.0", "--reason", "fewer wake-ups", "--proposer", "Ann")
     assert {name: row["state"] for name, row in listed(workshop).items()} == {
@@ -136,7 +139,7 @@ def test_what_is_signed_is_shown_in_the_order_in_which_it_matters(workshop: Work
 
 
 def test_the_first_release_and_one_without_its_predecessor_say_so(workshop: Workshop) -> None:
-    """A release can be signed if no previous image can be compared; the output states why."""
+    """If the image cannot be compared with a previous image, signing succeeds and the output states the reason."""
     file = propose(workshop, OLD, "1.0.0")
     assert "there is no earlier release to compare with" in ok(sign(workshop, file, "dev:1")).out
     workshop.run("proposal", "sign", str(file), "--key", "dev:2", "--yes")
@@ -224,7 +227,10 @@ def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None
 
 
 def test_a_second_proposal_waits_for_the_first(workshop: Workshop) -> None:
-    """A new proposal takes the nonce after the proposals in its folder, and can be signed before they are executed."""
+    """A new proposal gets the nonce after the pending proposals in its folder.
+
+    The new proposal can be signed before the pending proposals are executed.
+    """
     propose(workshop, OLD, "1.0.0")
     file = propose(workshop, NEW, "1.1.0")
     assert Proposal.from_json(file.read_bytes()).nonce == 2

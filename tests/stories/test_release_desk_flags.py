@@ -93,7 +93,7 @@ def test_every_red_flag_stops_signing_without_a_terminal(workshop: Workshop, usu
 
 
 def test_an_old_view_and_a_strange_key_are_red_flags(workshop: Workshop, usual: Proposal) -> None:
-    """An old chain view and a non-owner's key raise red flags before signing."""
+    """A chain view of three days ago, and the key of a non-owner, raise red flags before signing."""
     assert usual.nonce == 2
     ok(workshop.run("proposal", "export-view", "1.1.0.json", "-o", "view.json"))
     view = json.loads(Path("view.json").read_text())

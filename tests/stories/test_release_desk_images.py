@@ -91,7 +91,7 @@ def test_a_missing_predecessor_is_reported(owner: Workshop) -> None:
 
 
 def test_signing_offline_asks_named_sources_only(owner: Workshop) -> None:
-    """When signing with a chain view, only sources named by ``--source`` are queried for a missing image."""
+    """If an owner signs with a chain view, a missing image is searched only in the sources named by ``--source``."""
     ok(owner.run("proposal", "export-view", "1.1.0.json", "-o", "view.json"))
     home = at_home(owner, Path("1.1.0.json"), Path("view.json"), NEW)
     file = home / "blockota.toml"
@@ -124,7 +124,7 @@ def test_an_owner_sees_the_image_before_signing(owner: Workshop) -> None:
 
 
 def test_a_chain_out_of_reach_leaves_the_difference_unknown(owner: Workshop) -> None:
-    """Without a chain, the image is still hashed, but its difference from the previous release is unknown."""
+    """Without a chain, the image is hashed, but it is not compared with the previous release."""
     Path("blockota.toml").write_text(f'[networks.local]\nurl = "{NOBODY}"\n')
     shown = ok(owner.run("proposal", "show", "1.1.0.json", "--image", str(NEW)))
     assert "hashed here from" in shown.out

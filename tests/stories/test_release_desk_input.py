@@ -129,7 +129,10 @@ def test_every_field_that_is_changed_after_signing_undoes_the_signature(desk: Wo
 
 
 def test_a_text_changed_after_signing_is_refused_although_its_digest_fits(desk: Workshop) -> None:
-    """A reason changed after signing is refused, even if the signature files name the new file digest."""
+    """If the reason was changed after signing, the proposal is refused.
+
+    Signature files that name the new digest do not help.
+    """
     ok(sign(desk, "1.0.0.json", "dev:2", "-o", "bob.json"))
     path = changed("1.0.0.json", reason="second", expires=4_000_000_000)
     relabelled = {"proposal": Proposal.from_json(path.read_bytes()).digest}
@@ -145,7 +148,7 @@ def test_a_text_changed_after_signing_is_refused_although_its_digest_fits(desk: 
 
 
 def test_signatures_of_other_tools_need_consent(desk: Workshop) -> None:
-    """Signatures that do not cover the proposal's reason are executed only with ``--unsigned-text``."""
+    """If signatures do not cover the proposal's reason, the execution requires ``--unsigned-text``."""
     proposal = Proposal.from_json(Path("1.0.0.json").read_bytes())
     ann, bob = (dev_account(number).sign_message(encode_defunct(proposal.safe_tx_hash)) for number in (1, 2))
     joined = "".join(f"{one.r:064x}{one.s:064x}{one.v + 4:02x}" for one in (ann, bob))
@@ -253,7 +256,7 @@ NO_PROPOSALS = [
 
 
 def test_what_is_not_a_proposal_is_refused(desk: Workshop) -> None:
-    """The error for an invalid input file names the file, whatever its contents."""
+    """The error for an input file with invalid contents names the file."""
     for content, words in NO_PROPOSALS:
         Path("bad.json").write_bytes(content)
         for role in ("proposal", "view", "signature", "builder"):
@@ -285,7 +288,7 @@ def test_a_proposal_gets_a_name_that_its_folder_finds(workshop: Workshop) -> Non
 def test_a_proposal_that_another_person_made_at_the_same_time_is_reported(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If two people take the same nonce in a shared folder at the same time, the last writer gets a warning."""
+    """If two people write proposals with the same nonce at the same time, the second person gets a warning."""
     words = ("product", "floor", PRODUCT)
     ok(workshop.run(*words, "1.0.0", "--above-newest", "-o", "other.json"))
     other = Path("other.json").rename("other.bak")
@@ -392,7 +395,7 @@ def test_a_development_key_does_not_sign_for_a_real_chain(desk: Workshop) -> Non
 
 
 def test_an_image_for_another_address_is_refused(workshop: Workshop) -> None:
-    """A HEX file that has the proposal's bytes at another address is not accepted for signing."""
+    """A HEX file with the bytes of the image at another address is refused when signing."""
     file = propose(workshop, OLD, "1.0.0")
     moved = "\n".join(
         [":020000040801F1", *OLD.with_suffix(".hex").read_text().splitlines()[1:]]

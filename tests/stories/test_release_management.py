@@ -147,7 +147,10 @@ def test_where_one_release_is_refused_nothing_is_stored(configured: Workshop, na
 
 
 def test_a_program_that_cannot_start_is_refused_before_anybody_signs(workshop: Workshop) -> None:
-    """An image that would fail check 9 is not proposed, nor is configuration data at the boot address."""
+    """An image that would fail check 9 is not proposed.
+
+    Configuration data for the boot address are not proposed either.
+    """
     Path("foreign.bin").write_bytes(b"\x00\x80\x00\x20" + OLD.read_bytes()[4:])
     Path("data.bin").write_bytes(b"interval=60\0")
     words = (*RELEASE, "-o", "p.json")
@@ -246,7 +249,10 @@ def test_metadata_that_cannot_be_is_refused(
 
 
 def test_an_unpaired_product_takes_nothing(workshop: Workshop, board_url: str) -> None:
-    """After a product is unpaired, no release of it is published or flashed, but its releases stay on record."""
+    """After a product is unpaired, its releases are neither published nor flashed.
+
+    The earlier releases remain on the chain.
+    """
     publish(workshop)
     assert workshop.run("product", "unpair", PRODUCT, "-o", "unpair.json").status == 0
     refused(
@@ -278,7 +284,7 @@ def test_a_floor_excludes_older_releases(workshop: Workshop, board_url: str) -> 
 
 
 def test_a_floor_above_everything_must_be_meant(workshop: Workshop) -> None:
-    """A floor (minimum version) above all releases needs an extra option, because nothing could be installed."""
+    """A floor (minimum version) above all releases excludes every release, so it needs ``--above-newest``."""
     publish(workshop)
     floor = ("product", "floor", PRODUCT, "1.0.1", "-o", "floor.json")
     refused(workshop.run(*floor), REFUSED, "exclude every release", "1.0.0", "--above-newest")
@@ -291,7 +297,7 @@ def test_a_floor_above_everything_must_be_meant(workshop: Workshop) -> None:
 
 
 def test_one_owner_stops_everything_and_all_resume(workshop: Workshop, board_url: str) -> None:
-    """A single owner can pause the contract, but only the Safe can resume it."""
+    """One owner can pause the contract, but only the Safe can resume the contract."""
     publish(workshop)
     refused(workshop.run("contract", "pause", "--key", "dev:6"), REFUSED, "may not pause the contract")
     assert workshop.run("contract", "pause", "--key", "dev:2", "--json").json["paused"] is True

@@ -96,7 +96,7 @@ def sign_acceptance(workshop: Workshop) -> list[str]:
 
 
 def test_a_number_that_became_another_brokers_is_not_accepted(released: Workshop) -> None:
-    """If a reorganisation gives an agreement's number to another broker, the contract refuses the signed acceptance."""
+    """If a reorganisation gives an agreement's number to another broker, the signed acceptance is refused."""
     propose(released)
     assert sign_acceptance(released) == []
     rpc(released.chain, "anvil_reorg", 1, [])

@@ -220,7 +220,10 @@ def test_an_unusable_certificate_is_reported(workshop: Workshop) -> None:
 
 
 def test_reasons_why_clients_are_not_served_are_reported(workshop: Workshop) -> None:
-    """``repository serve`` starts with a warning if no release may be served yet, or if the file of tokens is empty."""
+    """``repository serve`` prints a warning if no release may be served yet.
+
+    An empty file of tokens causes a warning too.
+    """
     Path(".blockota/store").mkdir(parents=True)
     Path("tokens").touch()
     broker = workshop.cast.broker.address

@@ -129,7 +129,10 @@ def test_without_a_key_only_the_proposal_is_written(workshop: Workshop) -> None:
 
 @by_script_and_command
 def test_a_proposal_with_a_red_flag_is_not_signed_by_a_ci(workshop: Workshop, run: Callable[..., Outcome]) -> None:
-    """Nothing is written if the key is not an owner's, or if the proposal or its image raises a red flag."""
+    """Without an owner's key, nothing is written.
+
+    The same is true if the proposal or its image raises a red flag.
+    """
     workshop.after(publish_first)
     owner, sign = workshop.cast.owner_a.key.hex(), ("--sign", "env:OWNER_KEY")
     stranger = publish(workshop, NEW, "1.1.0", *sign, key=workshop.cast.mallory.key.hex(), run=run)

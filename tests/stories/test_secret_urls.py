@@ -1,4 +1,4 @@
-"""Secrets in a node's URL are never printed, even if a hostile node repeats them."""
+"""BlockOTA never prints the secrets in a node's URL, even if a hostile node repeats the secrets."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ PLAIN = {"dumb": {"TERM": "dumb"}, "NO_COLOR": {"TERM": "xterm-256color", "NO_CO
 
 
 def test_a_list_of_usual_releases_has_one_line_for_each(office: Terminal) -> None:
-    """The columns of `release list` fit 80 columns, unless names or versions are long."""
+    """`release list` fits a terminal of 80 columns if names and versions are not long."""
     shown = office.run("release", "list", "--product", PRODUCT)
     assert len(shown.text.splitlines()) == 2, shown.text
 

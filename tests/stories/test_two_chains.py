@@ -134,7 +134,7 @@ def test_each_safe_decides_on_its_chain(desk: Desk) -> None:
 
 
 def list_without_the_gateway_chain(desk: Desk) -> None:
-    """Require that the proposals of one chain are listed while the node of the other chain is unreachable."""
+    """Require that the proposals of one chain are listed even if the node of the other chain is unreachable."""
     settings, gateway = Path("blockota.toml").read_text(), desk.done("dev", "status", "--json").json["gatewayUrl"]
     Path("blockota.toml").write_text(settings.replace(gateway, "http://127.0.0.1:9"))
     listed = desk.done("proposal", "list", "--json")
