@@ -311,7 +311,7 @@ def listen_to(link: Link, *, seconds: float) -> str:
 
 
 def _sample(bootloader: Bootloader, chip: Chip | None) -> bytes:
-    """Read the product id and, if readable, the start of the bootloader ROM, for a comparison of speeds."""
+    """Read values that must be equal at each speed: the product id and, if readable, the start of the boot ROM."""
     product_id = bootloader.product_id().to_bytes(2, "big")
     if chip is None:
         return product_id

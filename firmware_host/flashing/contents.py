@@ -352,7 +352,7 @@ def joined_checksum(parts: Sequence[int], size: int) -> int:
 
 
 def _whole_words(span: range) -> range:
-    """The whole words of a span, for which the digest program can compute a checksum."""
+    """Return the part of a span that consists of whole words, as the digest program requires."""
     return range(span.start + -span.start % _WORD, span.stop - span.stop % _WORD)
 
 

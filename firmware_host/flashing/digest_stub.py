@@ -239,7 +239,7 @@ class DigestStub:
         return self._results(job, nonce)  # (5)
 
     def has_no_hidden_flash(self) -> bool:
-        """Whether a mass erase would lose no data in flash that the chip has, but does not report.
+        """Whether a mass erase is safe, because the flash beyond the reported size is erased or does not exist.
 
         Many chips have more flash than they report, and a mass erase also erases this flash. The program therefore
         checks that all addresses up to the size of the largest chip are erased or have no memory. Reading an address
@@ -339,7 +339,7 @@ class DigestStub:
 
 
 def _placed(program: Program, ram: range) -> bytes:
-    """The code of a program for the addresses `ram`, without the space for the parameters and their CRC-32."""
+    """Return the code of a program that runs at the addresses `ram`, without the parameters and their CRC-32."""
     code = bytearray(resources.files("firmware_host.flashing").joinpath("stub", program.file).read_bytes())
     stack = ram.start + program.stack if program.stack else ram.stop - ram.stop % 8
     _HEADER.pack_into(code, 0, stack, ram.start + _HEADER.size + 1)
