@@ -254,7 +254,7 @@ class HttpConnection:
         """Count the bytes that the client acknowledged (on Linux), or that the kernel accepted (on other systems).
 
         The kernel accepts new data only when a third of its send buffer is free. The buffer has up to 4 MiB, so a slow
-        client can take minutes to free this space. During this time, only the length of the send queue (tcp(7),
+        client can take minutes to free this space. Until the space is free, only the length of the send queue (tcp(7),
         SIOCOUTQ) shows that the client still reads.
         """
         return self._written - queued_bytes(self._writer.transport)
