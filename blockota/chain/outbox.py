@@ -88,7 +88,7 @@ class Situation:
     def progress(self) -> object:
         """A value that changes when the chain makes progress with the transaction.
 
-        While the transaction waits for a block, new blocks alone are not progress.
+        If no block includes the transaction yet, a new block does not count as progress.
         """
         if self.receipt:
             return self.receipt.block_hash, self.head

@@ -180,7 +180,7 @@ class RpcEndpoint:
         """Call several methods like `request_many`, but return the refusal of a call instead of raising it.
 
         Yields:
-            The results, in the order of the calls; an `RpcError` in place of the result of a refused call.
+            The results, in the order of the calls. The result of a refused call is an `RpcError`.
         """
         for start in range(0, len(questions), _BATCH):
             part = questions[start : start + _BATCH]
