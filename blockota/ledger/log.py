@@ -237,8 +237,8 @@ class TileLog:
     def _remove_superfluous(self, head: TreeHead, *, since: int) -> None:
         """Remove the partial tiles and pending files that a new checkpoint replaces.
 
-        The files in ``pending/`` are removed last. If a writer is stopped before, the next call of `publish` finds
-        these files, and removes the remaining partial tiles.
+        The files in ``pending/`` are removed last. If a writer is stopped before this last step, the next call of
+        `publish` finds these files, and removes the remaining partial tiles.
         """
         for tile in tiles_of(head.size, since=since):
             if tile.width == TILE_WIDTH:

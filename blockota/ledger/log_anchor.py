@@ -1,9 +1,9 @@
 """Anchor the log of a service, and record on the chain which devices run which release.
 
-An anchor includes the first N entries of the log. Once in every period, N is the greatest multiple of 256 that does not
-exceed the number of entries. If an unanchored entry is older than two periods, N is the number of all entries. Each
-transaction records the installations of only one release. For several releases, the log is anchored several times, each
-time with a larger N. If the contract refuses to record the installations, the log is anchored without them.
+Once in every period, the log is anchored at a multiple of 256 entries. If an unanchored entry is older than two
+periods, all entries are anchored. A transaction anchors a size of the log, and records the installations of only one
+release. For several releases, the log is therefore anchored several times, each time at a larger size. If the contract
+refuses to record the installations, the log is anchored without them.
 """
 
 from __future__ import annotations

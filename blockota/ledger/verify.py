@@ -123,7 +123,7 @@ def keeper_in(origin: str) -> UUID | None:
 
 
 def _signing_key(note: Note, origin: str, keys: TrustedKeys) -> VerifierKey:
-    """Return the trusted key of the log that signed the note. A log can have several keys after a rotation."""
+    """Return the trusted log key with which the note is signed. A log can have several keys after a rotation."""
     candidates = [key for key in keys.logs if key.name == origin]
     if not candidates:
         raise RefusedError(
