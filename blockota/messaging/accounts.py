@@ -1,4 +1,4 @@
-"""The message broker to which a service connects, and its account there. Imports no MQTT library."""
+"""The address of a message broker, and the account with which a service connects to it. Imports no MQTT library."""
 
 from __future__ import annotations
 
