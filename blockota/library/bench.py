@@ -32,7 +32,7 @@ def flash_board(
         line: the serial line to the board.
         wanted: the product and the version; None as the version means the newest active version.
         consent: the board contents that may be replaced.
-        operator: the operator's name in the log; empty for the login name.
+        operator: the operator's name in the log; empty to use the login name.
 
     Raises:
         BlockOTAError: the board was not flashed, or could not be recorded in the log.
