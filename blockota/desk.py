@@ -83,8 +83,8 @@ def views_of(
     """Read a chain view for each Safe that has a proposal and owns a configured contract.
 
     Args:
-        connection_to: returns the connection to the chain with the given id. For a chain that is not configured, it
-            returns the connection to another, configured chain.
+        connection_to: returns the connection to the chain with the given id. If this chain is not configured, the
+            function returns the connection to another, configured chain.
         proposals: the proposals.
 
     Returns:

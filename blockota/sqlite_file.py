@@ -28,8 +28,8 @@ class FileMark:
         application: the ``application_id`` that SQLite stores in files of this kind.
         form: the version of the tables.
         name: the kind in words, such as ``a file of events``.
-        use: the reason in the error that another process owns the file.
-        remedy: the remedy in the error that the file is damaged.
+        use: the reason that the error states if another process owns the file.
+        remedy: the remedy that the error states if the file is damaged.
         action: the option that names another file.
         old_table: a table that identifies files of old versions, which did not write an ``application_id``; empty if
             all versions wrote an ``application_id``.
