@@ -87,7 +87,7 @@ def test_without_a_limit_a_gas_price_is_compared_with_the_usual_one(price: int, 
 
 
 def test_a_node_that_asks_for_a_fortune_is_refused(anvil: Chain, cast: Cast) -> None:
-    """A forged base fee of 900,000 gwei is refused, even if the median is forged too; `max_cost` then limits it."""
+    """A forged base fee of 900,000 gwei is refused as unusual, or as above `max_cost` if the median is forged too."""
 
     def forged(*, history: bool) -> Callable[[bytes], tuple[int, bytes]]:
         def answer(body: bytes) -> tuple[int, bytes]:

@@ -29,7 +29,7 @@ def answer_of(result: object = "0x539", **error: object) -> bytes:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 500, 503, 599])
 def test_an_http_status_is_named_and_no_secret_is(status: int) -> None:
-    """An error contains the HTTP status, but neither the path of the node's URL (often an API key) nor the password."""
+    """An error contains the HTTP status, but not the path or password of the node's URL; the path can be an API key."""
     with stand_in(lambda _: (status, answer_of())) as url:
         secret = url.replace("http://", "http://user:password@") + "/v2/apikey?token=secret"
         fault = "denies access" if status in {401, 403} else "does not answer"
