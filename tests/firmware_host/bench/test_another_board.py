@@ -126,7 +126,7 @@ def test_another_board_at_the_proof_is_neither_proven_nor_written(tmp_path: Path
 
 
 def test_another_board_while_contents_are_read_is_reported(tmp_path: Path) -> None:
-    """The run ends without a journal if the board is replaced while its contents are read."""
+    """If the board is replaced while its contents are read, the run fails and writes no journal."""
     board, second = boards()
     bed = Bed(board, second)
     bed.swap_at = 1
@@ -138,7 +138,7 @@ def test_another_board_while_contents_are_read_is_reported(tmp_path: Path) -> No
 
 
 def test_a_board_of_another_family_is_asked_no_more(tmp_path: Path) -> None:
-    """If the replacement has another product id, its identity block, which is at another address, is not read."""
+    """If the replacement board has another product id, the flasher does not read its identity block."""
     board, second = boards(SimulatedBoard(PROFILES["stm32f103c6"], unique_id=FIRST))
     bed = Bed(board, second)
     bed.swap_at = 2
@@ -149,7 +149,7 @@ def test_a_board_of_another_family_is_asked_no_more(tmp_path: Path) -> None:
 
 
 def test_another_board_after_a_silence_is_not_read_back(tmp_path: Path) -> None:
-    """A replacement board that is connected during the hashing is detected before the flash is read back."""
+    """If the board is replaced during the hashing, the flasher detects this before it reads the flash back."""
     board, second = boards()
     bed = Bed(board, second)
     bed.swap_at = 2
@@ -168,7 +168,7 @@ def swapped_when(bed: Bed, ready: ClearedBoard, *, at: Callable[[Event], bool]) 
 
 
 def test_another_board_before_a_second_attempt_is_not_written(tmp_path: Path) -> None:
-    """If the proof fails because another board answers, the flasher does not write the image again."""
+    """If another board answers during the proof, the run fails, and the image is not written a second time."""
     board, second = boards()
     bed = Bed(board, second)
 
@@ -183,7 +183,7 @@ def test_another_board_before_a_second_attempt_is_not_written(tmp_path: Path) ->
 
 
 def test_another_board_after_the_checks_is_not_changed(tmp_path: Path) -> None:
-    """A replacement board that is connected while the operator confirms the erase is not changed."""
+    """If the board is replaced while the operator confirms the erase, the replacement board is not changed."""
     board, second = boards()
     bed = Bed(board, second)
     ready = cleared(bed, tmp_path)
@@ -196,7 +196,7 @@ def test_another_board_after_the_checks_is_not_changed(tmp_path: Path) -> None:
 
 
 def test_one_garbled_answer_is_not_another_board(tmp_path: Path) -> None:
-    """An identity with a wrong bit is read again, and the run continues."""
+    """If a line fault changes one bit of the board's identity, the identity is read again and the run continues."""
     board, second = boards()
     bed = Bed(board, second)
     ready = cleared(bed, tmp_path)

@@ -1,6 +1,6 @@
 """A board's own image is written before the program.
 
-After an interruption at any point, only the bytes are lost that the error names.
+After an interruption at any point, the flash lacks only bytes that the error names.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def reasons(error: BaseException | None) -> Iterator[str]:
 
 @pytest.mark.parametrize("faults", sampled(FAULTS, one_in=12), ids=str)
 def test_an_interruption_at_any_point_is_completed(maker: Maker, faults: Faults) -> None:
-    """After any fault, the board never has the new program without its own image.
+    """After any fault, a board that contains the new program also contains its own image.
 
     The next run completes the image and the program, or reports why it cannot.
     """
@@ -145,7 +145,7 @@ def test_an_interruption_at_any_point_is_completed(maker: Maker, faults: Faults)
 
 
 def test_other_data_in_the_pages_of_the_region_is_kept(maker: Maker) -> None:
-    """A board's image is refused if its region begins within a page with other data, even with consent."""
+    """Even with consent, a board's image is refused if its region begins in a page that contains other data."""
     board = SimulatedBoard(flash=OLD.data.ljust(OFFSET, b"\xff") + b"other")
     inside = replace(KEYS, region=Region(KEYS.region.start + 512, KIB))
     images = replace(maker.images(may_make_new=True), may_replace=True)
@@ -165,7 +165,7 @@ def test_a_region_may_begin_within_a_blank_page(maker: Maker) -> None:
 
 @pytest.mark.parametrize("number", range(8, 200, 6))
 def test_an_interrupted_run_leaves_no_old_bytes_behind_the_image(maker: Maker, number: int) -> None:
-    """If an interruption leaves old bytes after the board's image, the next run erases them and keeps the image."""
+    """If an interrupted run leaves old bytes after the board's image, the next run erases these bytes."""
     old = bytes(range(1, 200)) * 11
     flash = OLD.data.ljust(OFFSET, b"\xff") + old[: KEYS.region.size]
     board = SimulatedBoard(flash=flash, faults=Faults(lost_ack=number))
@@ -179,7 +179,7 @@ def test_an_interrupted_run_leaves_no_old_bytes_behind_the_image(maker: Maker, n
 
 
 def test_a_cut_off_image_is_completed_from_the_flash(maker: Maker) -> None:
-    """If old bytes follow the image of an interrupted run, the next run keeps the image and erases the bytes."""
+    """If the flash contains the image of an interrupted run and old bytes after it, the next run keeps the image."""
     board, images = SimulatedBoard(flash=OLD.data), maker.images()
     maker.flash(board, images)
     record = images.find(UNIQUE_ID, KEYS.name)
@@ -191,7 +191,10 @@ def test_a_cut_off_image_is_completed_from_the_flash(maker: Maker) -> None:
 
 
 def test_what_the_program_writes_behind_the_image_is_kept(maker: Maker) -> None:
-    """After a complete run, the program may use the region after the image. A later run does not change this region."""
+    """After a complete run, the program may store data in the rest of the image's region.
+
+    A later run does not change these data.
+    """
     board = SimulatedBoard(flash=OLD.data)
     maker.flash(board, maker.images())
     used = SimulatedBoard(flash=board.flash[: OFFSET + len(IMAGE)] + b"a counter")
@@ -211,7 +214,7 @@ def test_a_chip_that_is_erased_as_a_whole_has_no_own_image(maker: Maker) -> None
 
 
 def test_a_request_to_stop_before_the_command_changes_nothing(maker: Maker) -> None:
-    """A stop before the image is made leaves the flash unchanged and leaves no record."""
+    """If the operator stops the run before the image is made, the flash is unchanged and no record is written."""
     board, stop, images = SimulatedBoard(flash=OLD.data), Stop(), maker.images()
     stop.ask()
     with pytest.raises(KeyboardInterrupt):

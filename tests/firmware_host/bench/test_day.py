@@ -39,7 +39,10 @@ def summed(*entries: BenchEntry, day: Day = DAY) -> tuple[list[Tally], Tally | N
 
 
 def test_boards_are_counted_by_their_newest_line() -> None:
-    """A board that failed and then succeeded is good and repeated. A board whose last run failed is bad."""
+    """A board whose last run succeeded counts as good; if an earlier run failed, it also counts as repeated.
+
+    A board whose last run failed is bad.
+    """
     parts, total = summed(
         entry("a", result="the board fell silent"),
         entry("a", at=NOON + 1),
@@ -56,7 +59,7 @@ def test_boards_are_counted_by_their_newest_line() -> None:
 
 
 def test_groups_differ_in_product_version_operator_and_port() -> None:
-    """A board with log lines in two groups counts in both groups, and once in the total."""
+    """A board with log lines in two groups counts once in each group, but only once in the total."""
     one = entry("a")
     others = (
         replace(one, product="other"),
@@ -77,7 +80,7 @@ def test_boards_without_a_unique_id_are_distinct() -> None:
 
 
 def test_lines_of_earlier_versions_have_no_mean_time() -> None:
-    """A log line without the duration of its run counts as a board. The line's version is the proven version."""
+    """A log line without the duration of its run counts as a board. Its version is the proven version."""
     (part,), _ = summed(replace(entry("a", milliseconds=None), version="", port=""))
     assert (part.version, part.port, part.mean_seconds) == ("1.1.0", "", None)
 
@@ -101,7 +104,7 @@ def test_other_days_do_not_count() -> None:
     ],
 )
 def test_a_day_is_a_local_day_with_its_offset(day: date, offset: str, hours: int) -> None:
-    """A day lasts from one local midnight to the next, even if the clock is changed; the day's UTC offset is shown."""
+    """A day lasts from one local midnight to the next, even on a day with a clock change; its UTC offset is shown."""
     found = Day.of(day, ZoneInfo("Europe/Vienna"))
     assert found.offset == offset
     assert found.end.timestamp() - found.start.timestamp() == hours * HOUR

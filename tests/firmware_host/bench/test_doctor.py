@@ -81,7 +81,7 @@ def test_answers_are_classified(first: bytes, second: bytes, reply: Reply) -> No
 
 
 def test_a_missing_port_is_reported_with_the_existing_ones() -> None:
-    """The finding for a missing port lists the ports that exist."""
+    """If the port does not exist, the finding lists the ports that exist."""
     failed = LinkError("the port /dev/ttyUSB0 cannot be opened", why="No such file", remedy="plug it in")
     seen = Observations(USB, ports=("/dev/ttyACM0",), failed=failed)
     assert hindrance(seen).what.endswith("No such file; this machine has /dev/ttyACM0")
@@ -96,7 +96,7 @@ def test_output_of_an_application_is_reported() -> None:
 
 
 def test_joined_lines_silence_and_garbage_are_reported() -> None:
-    """TX joined to RX, silence and garbage each have a remedy; the finding for silence counts the attempts."""
+    """The findings for TX joined to RX, silence and garbage have remedies; the one for silence counts the attempts."""
     assert "TX and RX" in hindrance(Observations(USB, asked=trial(b"\x7f"))).remedy
     silent = hindrance(Observations(USB, asked=trial(), others=(trial(), trial())))
     what = "nothing answers; 2 other settings of the line were tried as well"
@@ -106,7 +106,7 @@ def test_joined_lines_silence_and_garbage_are_reported() -> None:
 
 
 def test_another_wiring_that_works_is_named() -> None:
-    """If only another wiring works, the finding names that wiring, and the board is not flashed."""
+    """If the board answers only with another wiring, the finding names this wiring and prevents flashing."""
     line = BoardLine(USB.url, 115200, find_wiring("dtr-rts", invert_boot0=True))
     found = findings(Observations(USB, asked=trial(), others=(trial(b"\x79", line=line),), identity=IDENTITY))
     assert found[0].hinders
@@ -123,7 +123,7 @@ def test_a_wiring_that_resets_nothing_is_reported() -> None:
 
 
 def test_a_line_without_parity_is_reported() -> None:
-    """A line without parity is reported, although it sends 0x7F with the same bits as a line with even parity."""
+    """The doctor reports a line without parity, although 0x7F has the same bits on a line with even parity."""
     misunderstood = BoardProtocolError("the board refused Get", why="NACK")
     found = hindrance(Observations(USB, asked=trial(b"\x79"), misunderstood=misunderstood))
     assert (found.about, "even parity" in found.remedy) == ("parity", True)
@@ -153,7 +153,7 @@ def test_a_slow_adapter_is_a_hint() -> None:
 
 
 def test_a_delay_by_rs485_over_the_network_has_its_own_remedy() -> None:
-    """If RTS is switched over RFC 2217, the remedy for the delay is the RS485 mode of the serial server."""
+    """If a host switches RTS over RFC 2217, the remedy for the delay is the serial server's own RS485 mode."""
     line = BoardLine("rfc2217://rack:3116", mode=LineMode(rs485=True))
     asked = replace(trial(b"\x79"), line=line)
     seen = Observations(line, asked=asked, identity=IDENTITY, latency=0.1, latency_remedy="use a nearer server")
@@ -194,7 +194,7 @@ def abouts(line: BoardLine) -> list[str]:
 
 
 def test_a_good_board_is_ready() -> None:
-    """A working board is ready over TCP and over a pseudo-terminal, whose missing parity is only reported as a note."""
+    """A working board is ready over TCP and over a pseudo-terminal; a note reports the terminal's missing parity."""
     with serve_tcp(SimulatedBoard()) as url:
         assert abouts(BoardLine(url)) == ["ready", "latency"]
     with serve_pty(SimulatedBoard()) as path:

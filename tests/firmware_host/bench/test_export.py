@@ -44,7 +44,7 @@ def test_each_line_has_all_columns(tmp_path: Path) -> None:
 
 
 def test_lines_of_earlier_versions_are_exported() -> None:
-    """A log line without the newer fields has empty cells for these fields."""
+    """If a log line lacks newer fields, its cells for these fields are empty."""
     fields = {name: value for name, value in vars(ENTRY).items() if name not in {"port", "milliseconds", "version"}}
     (row,) = rows(csv_of([Line(b"raw", 1, fields)]))
     assert (row["port"], row["milliseconds"], row["after"]) == ("", "", "1.1.0")
@@ -60,7 +60,7 @@ def test_a_formula_becomes_a_text(sign: str) -> None:
 @given(operator=st.text(max_size=20), result=st.text(max_size=20))
 @settings(max_examples=300, deadline=None)
 def test_every_text_comes_back(operator: str, result: str) -> None:
-    """Removing one leading apostrophe restores each text, and no cell begins with the first character of a formula."""
+    """No exported cell begins like a formula, and removing one leading apostrophe restores each text."""
     (row,) = rows(csv_of([line(replace(ENTRY, operator=operator, result=result))]))
     assert [row[name].removeprefix("'") for name in ("operator", "result")] == [operator, result]
     assert not [cell for cell in row.values() if cell.startswith(tuple(FORMULAS))]

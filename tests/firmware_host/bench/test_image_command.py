@@ -38,7 +38,7 @@ def test_the_error_output_is_shown_line_by_line() -> None:
 
 
 def test_a_long_error_output_is_cut_off() -> None:
-    """If stderr is long, 20 lines are shown, and the number of the other lines."""
+    """Of a long stderr, the first 20 lines are shown, followed by the number of omitted lines."""
     shown: list[str] = []
     run("import sys\nfor line in range(50): print('line', line, file=sys.stderr)", shown=shown)
     assert shown == [*(f"line {number}" for number in range(20)), "(and 30 more lines)"]
@@ -72,7 +72,7 @@ def test_a_failure_is_refused_without_the_output(words: Sequence[str], says: str
     ids=["silent", "closed", "child"],
 )
 def test_a_command_that_does_not_end_is_refused(program: str) -> None:
-    """If a command runs too long, or leaves a process with open stdout, the command is ended with an error."""
+    """A command that runs too long, or that leaves a child process with open stdout, is stopped with an error."""
     with pytest.raises(RefusedError, match=r"takes too long: .* within 0\.3 s; nothing was erased"):
         run(program, seconds=0.3)
 
@@ -107,7 +107,7 @@ def test_a_command_line_that_cannot_run_is_a_usage_error(text: str, says: str) -
 
 
 def test_a_command_line_is_split_without_a_shell() -> None:
-    """Quotation marks group words, and nothing is expanded."""
+    """Quotation marks in a command line group words; variables and wildcards are not expanded."""
     command = ImageCommand.parse(f"{sys.executable} -c 'import sys; print(sys.argv[1], end=\"\")' $HOME;ls")
     assert command.words[3:] == ("$HOME;ls",)
     assert command.run({}, limit=LIMIT, show=lambda _: None) == b"$HOME;ls"

@@ -27,7 +27,7 @@ def test_a_record_comes_back(tmp_path: Path) -> None:
 
 
 def test_an_incomplete_run_is_found(tmp_path: Path) -> None:
-    """A run counts as interrupted until the board's image and program are proven."""
+    """A run without a proof of the board's image and of the program counts as interrupted."""
     records = BoardImages(tmp_path)
     assert not records.has_interrupted()
     for state, is_interrupted in ((ImageState.MADE, True), (ImageState.WRITTEN, True), (ImageState.COMPLETE, False)):
@@ -47,7 +47,7 @@ def test_an_incomplete_run_is_found(tmp_path: Path) -> None:
 def test_only_the_program_of_the_run_completes_it(
     tmp_path: Path, state: ImageState, version: Version, then: ImageState
 ) -> None:
-    """A run is complete once its written image and the program of the same run are proven."""
+    """A written run counts as complete only after its own program, not another program, was proven."""
     records = BoardImages(tmp_path)
     records.write(replace(RECORD, state=state, version=version))
     records.complete(BOARD, release_of(b"program"))

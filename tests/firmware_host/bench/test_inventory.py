@@ -54,7 +54,7 @@ OTHER = {"product": "acme-lamp", "before": "blank", "after": "3.2.1"}
 def test_the_newest_line_of_a_board_says_what_it_holds(
     lines: list[tuple[str, int, BenchEntry]], held: list[str]
 ) -> None:
-    """The newest log line of each board and product determines the installed release."""
+    """The installed release of a board and product is the release in its newest log line."""
     assert [f"{one.product} {one.version}" for one in held_releases(lines)] == held
 
 

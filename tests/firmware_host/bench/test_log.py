@@ -122,7 +122,7 @@ def test_the_entries_of_a_technician_name_the_identity(tmp_path: Path) -> None:
 
 
 def test_the_events_of_others_are_not_lines(tmp_path: Path) -> None:
-    """An event that another command appends to the log does not count as a bench line."""
+    """If another command appends an event to the log, the event is not returned as a bench line."""
     log = filled(tmp_path / "log", 1)
     TileLog(log.folder).append([LogEntry(EntryKind.EVENT, 1, source="the door was opened").encode()])
     log.check()
@@ -143,7 +143,7 @@ def test_long_texts_are_shortened(tmp_path: Path) -> None:
 
 
 def test_what_others_published_is_read_on(tmp_path: Path) -> None:
-    """Two writers of one log append to the same chain of lines, and each recognises the other's receipts."""
+    """Two writers of one log append to the same chain of lines; each writer recognises receipts of the other."""
     first, second = (bench_log(tmp_path / "log") for _ in range(2))
     lines = [log.append(replace(ENTRY, time=time)) for time, log in enumerate((first, second, first))]
     assert [line.number for line in lines] == [1, 2, 3]
@@ -193,7 +193,10 @@ SPOILT_FOLDERS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("name", SPOILT_FOLDERS)
 def test_a_damaged_log_is_reported_before_a_board_is_changed(tmp_path: Path, name: str) -> None:
-    """A damaged log can be neither read nor continued. At the bench, the error proposes a new log as one remedy."""
+    """A damaged log can be neither read nor continued.
+
+    The error of a bench command proposes a new log as one remedy.
+    """
     log = filled(tmp_path / "log")
     SPOILT_FOLDERS[name](log.folder)
     if name != "checkpoint removed":
@@ -207,7 +210,7 @@ def test_a_damaged_log_is_reported_before_a_board_is_changed(tmp_path: Path, nam
 
 
 def test_each_log_has_its_own_name(tmp_path: Path) -> None:
-    """Two logs of a bench have the same key but different names; a log that is moved keeps its name."""
+    """Two logs of a bench have one key and different names; the name does not change if a log is moved."""
     first, second = (filled(tmp_path / name, 1).key for name in ("log", "other"))
     assert first.key == second.key
     assert first.name != second.name
@@ -260,7 +263,7 @@ def test_a_full_disk_is_reported_before_a_board_is_changed(
 
 
 def test_a_line_that_cannot_be_published_is_kept(tmp_path: Path, small_files_only: Callable[[int], None]) -> None:
-    """If the disk becomes full after a line was appended, the line is read, and published later."""
+    """If the disk becomes full after a line was appended, the line can be read at once and is published later."""
     log = filled(tmp_path / "log", 6)
     small_files_only(3000)  # more than the entries of one line, less than the bundle of all
     assert log.append(replace(ENTRY, time=7)).number == 7
@@ -291,7 +294,7 @@ def test_a_folder_that_cannot_be_a_log_is_refused(tmp_path: Path, kind: str) -> 
 
 
 def test_the_lines_before_a_break_are_confirmed(tmp_path: Path) -> None:
-    """In a damaged log, a line is confirmed only if the next line contains its hash."""
+    """In a damaged log, a line counts as confirmed only if the next line contains its hash."""
     folder = tmp_path / "log"
     for number in range(4):
         bench_log(folder).append(replace(ENTRY, milliseconds=number))

@@ -49,7 +49,7 @@ BEGINNINGS = dict(beginnings())
 
 @pytest.mark.parametrize("name", BEGINNINGS)
 def test_a_half_sent_frame_is_left_without_a_change(name: str) -> None:
-    """An exchange that is cut after any byte can be abandoned, and flash and option bytes stay unchanged."""
+    """After an exchange is cut off at any byte, the bootloader is recovered; flash and option bytes are unchanged."""
     board = SimulatedBoard(STM32F103CB, flash=OLD)
     link = DirectLink(board)
     bootloader = Bootloader(link)
@@ -94,8 +94,8 @@ def test_a_board_that_waits_in_a_frame_is_found_by_polling(name: str) -> None:
 def test_polling_never_completes_a_frame(name: str, before: int) -> None:
     """Polling never completes a partly received erase or write frame.
 
-    At one byte for each poll, the longest frame needs 130 polls: a count, 128 page numbers or data bytes, and a
-    checksum.
+    With one byte for each poll, completing the longest frame would take 130 polls: a count, 128 page numbers or data
+    bytes, and a checksum.
     """
     board = SimulatedBoard(STM32F103CB, flash=OLD)
     link = DirectLink(board)

@@ -27,7 +27,7 @@ def bad(identity: BoardIdentity | None) -> BoardResult:
 
 
 def test_boards_are_counted_as_they_end() -> None:
-    """After each board, the counters are shown; a repeated board is counted by its newest result only."""
+    """The counters are shown after each board; of a repeated board, only the newest result counts."""
     counters, one, two = Counters(), identity_of("01"), identity_of("02")
     said = [counters.add(result) for result in (good(one), bad(two), good(two), bad(None), bad(None))]
     assert said == [

@@ -39,7 +39,7 @@ ADDRESS_FRAME = bytes.fromhex("08 00 04 00 0c")
     ],
 )
 def test_frames_are_those_of_the_application_note(exchange: Exchange, frames: list[str]) -> None:
-    """Each command is encoded as the bytes that were worked out by hand from AN3155 sections 3.1 to 3.12."""
+    """The encoding of each command equals bytes that were derived by hand from AN3155, sections 3.1 to 3.12."""
     assert exchange.frames == tuple(bytes.fromhex(frame) for frame in frames)
 
 
@@ -69,7 +69,7 @@ def test_a_write_frame_can_be_taken_apart_again(data: bytes, address: int) -> No
 
 @given(pages=st.lists(st.integers(0, 255), min_size=1, max_size=255))
 def test_no_page_list_is_a_global_erase(pages: list[int]) -> None:
-    """The page list of Erase Memory never begins with 0xFF, which means a global erase."""
+    """The page list of Erase Memory does not begin with 0xFF, because 0xFF requests a global erase."""
     assert an3155.erase(Command.ERASE, pages).frames[1][0] == len(pages) - 1 < 0xFF
 
 

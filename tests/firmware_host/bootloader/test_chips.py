@@ -44,7 +44,7 @@ def test_an_unknown_product_id_is_not_guessed() -> None:
 
 @every_row
 def test_every_unverified_field_has_a_text(row: Chip) -> None:
-    """`board identify` has a text for each field of the chip table that is not verified."""
+    """For each field of the chip table that can be unverified, `board identify` has a text."""
     assert set(row.unverified) <= set(UNVERIFIED)
 
 
@@ -104,8 +104,8 @@ def test_a_second_bank_begins_with_small_sectors_again() -> None:
 def test_write_protection_is_read(product_id: int, kib: int, options: bytes, protected: tuple[int, ...] | None) -> None:
     """Write-protected pages are decoded from the option bytes as PM0075 specifies.
 
-    A clear bit protects its pages, and bit 31 covers all pages after those of bit 30. A byte that differs from its
-    inverted complement counts as 0xFF.
+    A bit with the value 0 protects its pages; bit 31 protects all pages after the pages of bit 30. A byte that differs
+    from its inverted complement counts as 0xFF.
     """
     assert chip(product_id).write_protected_units(options, kib * KIB) == protected
 

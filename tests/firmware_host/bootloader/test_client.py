@@ -124,7 +124,7 @@ def test_a_program_is_started() -> None:
     [(0x0801_0000, 4), (0x0800_FFFE, 4), (0x2000_01FC, 4), (0x2000_5000, 4), (0x0000_0000, 4), (0xFFFF_FFFC, 8)],
 )
 def test_an_address_that_the_chip_does_not_have_is_never_sent(address: int, length: int) -> None:
-    """The client itself refuses invalid addresses, because bootloaders before V3.1 accept them (AN3155 table 3)."""
+    """The client itself refuses invalid addresses, because bootloaders before V3.1 do not (AN3155, table 3)."""
     with blue_pill() as bootloader:
         with pytest.raises(RefusedError, match="was not sent"):
             bootloader.read(address, length)
@@ -182,7 +182,7 @@ def test_a_command_that_the_bootloader_lacks_is_never_sent() -> None:
     ids=["refusal", "other answer", "silence"],
 )
 def test_an_error_names_command_and_address(script: list[Step], error: type[Exception], message: str) -> None:
-    """Errors distinguish NACK, an unexpected answer and silence within a command."""
+    """Within a command, a NACK, an unexpected answer and silence cause different errors."""
     with blue_pill(WRITE, *script) as bootloader, pytest.raises(error, match=message):
         bootloader.write(0x0800_0400, bytes(4))
 
@@ -196,7 +196,7 @@ def test_a_second_refusal_does_not_disturb_the_next_command() -> None:
 
 
 def test_nothing_is_sent_into_a_silence() -> None:
-    """After a frame without an answer, nothing more is sent, because FF 00 could then erase the whole flash."""
+    """After an unanswered frame, the client sends no further bytes, because FF 00 could then erase the whole flash."""
     with blue_pill(ERASE, ("00 05 05", "")) as bootloader, pytest.raises(NoAnswerError):
         bootloader.erase_pages([5])
 
@@ -226,7 +226,7 @@ def test_pages_are_erased_by_the_extended_command_where_it_is_in_the_answer_to_g
 
 
 def test_more_than_255_pages_take_two_commands() -> None:
-    """Erasing 256 pages takes two commands, because the count byte is the number minus one, and 255 erases all."""
+    """Erasing 256 pages takes two commands: the count byte is the number of pages minus one, but 255 erases all."""
     first = bytes((254, *range(255)))
     frame = (first + bytes((reduce(xor, first),))).hex()
     with board_with(0x414, 512, GET, ERASE, (frame, ACK), ERASE, ("00 ff ff", ACK)) as bootloader:
@@ -235,7 +235,7 @@ def test_more_than_255_pages_take_two_commands() -> None:
 
 @pytest.mark.parametrize("page", [-1, 64, 255])
 def test_a_page_that_the_chip_does_not_have_is_never_sent(page: int) -> None:
-    """The client refuses page numbers beyond the flash, because a bootloader acknowledges them."""
+    """The client refuses page numbers beyond the flash, because a bootloader acknowledges even invalid numbers."""
     with blue_pill() as bootloader, pytest.raises(RefusedError, match="the last page is 63"):
         bootloader.erase_pages([0, page])
 
@@ -252,7 +252,7 @@ def test_erasing_takes_as_long_as_the_data_sheet_allows() -> None:
 
 
 def test_a_refused_address_is_not_readout_protection() -> None:
-    """A NACK after the address is an error; readout protection is different: it causes a NACK after the command."""
+    """A NACK after the address is an error. It is not taken for readout protection, which refuses the command."""
     with (
         blue_pill(READ, ("1f ff f7 e0 f7", NACK)) as bootloader,
         pytest.raises(BoardProtocolError, match="refused Read Memory at 0x1ffff7e0"),

@@ -75,7 +75,7 @@ def test_by_hand_nothing_is_reset() -> None:
 
 @pytest.mark.parametrize("name", ["stm32f103c8", "stm32f407vg", "stm32l476rg", "stm32g071rb"])
 def test_slow_bootloaders_are_waited_for(name: str) -> None:
-    """A bootloader that starts slowly is found without a longer wait than necessary."""
+    """A bootloader that starts slowly is found as soon as it answers."""
     clock = Clock()
     board = SimulatedBoard(PROFILES[name], times=clock.times())
     link = SteeredLink(board, WIRINGS["dtr-rts"])
@@ -163,7 +163,7 @@ def test_a_board_that_takes_no_more_stays_at_its_speed() -> None:
 
 
 def test_without_a_reset_line_nothing_is_tried() -> None:
-    """Without a reset line, only 115200 baud is tried, because a failed attempt would need a reset."""
+    """Without a reset line, only 115200 baud is tried, because a second attempt would require a reset."""
     link = steered(500_000)
     connect_fastest(Bootloader(link), wiring=BY_HAND, wait=lambda _: None)
     assert link.baud == 115200

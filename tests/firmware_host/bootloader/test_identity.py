@@ -27,7 +27,7 @@ def test_a_board_is_identified() -> None:
 
 @pytest.mark.parametrize("double_nack", [0, 1])
 def test_of_a_readout_protected_board_nothing_else_is_known(double_nack: int) -> None:
-    """Of a readout-protected board, only the product id is known, even if the board answers NACK twice."""
+    """The identity of a readout-protected board contains only the product id, even if the board sends NACK twice."""
     board = SimulatedBoard(faults=Faults(double_nack=double_nack))
     board.protect(readout=True)
     bootloader = connected(board)
@@ -57,7 +57,7 @@ def test_of_an_unknown_chip_only_the_product_id_is_known() -> None:
 
 
 def test_noise_never_changes_the_identity() -> None:
-    """A flipped bit in any answer either causes an error, or leaves chip, size, unique id and protection unchanged."""
+    """If one bit of any answer flips, the result is an error or the right chip, size, unique id and protection."""
     right = identify(connected(SimulatedBoard()))
     outcomes: set[type] = set()
     for number in range(20, 120):

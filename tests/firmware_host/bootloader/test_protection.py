@@ -96,7 +96,7 @@ IGNORED: dict[str, tuple[Change, dict[str, str]]] = {
 
 @pytest.mark.parametrize("name", IGNORED)
 def test_an_acknowledgement_is_not_believed(name: str) -> None:
-    """A protection change that the board acknowledged but did not make is an error."""
+    """If the board acknowledges a change of protection but does not make it, an error is raised."""
     board = SimulatedBoard()
     board.protect(pages=[0])
     link = Intercepted(board)

@@ -77,7 +77,7 @@ def test_several_lengths_and_pages_in_one_pass() -> None:
 
 
 def test_neither_lengths_nor_pages_are_needed() -> None:
-    """Page checksums and the digest of a range can be requested separately; the range may start at an odd address."""
+    """Page checksums and the digest of a range can be requested separately, even for a range at an odd address."""
     stub = Bench().stub
     assert stub.run(FLASH, [], pages=[Pages(FLASH + KIB, KIB, 2)]).sha256 == ()
     assert stub.run(FLASH + 8193, [5000]).sha256 == (sha256(FLASH + 8193, 5000),)
@@ -95,7 +95,7 @@ def test_every_density(name: str) -> None:
 
 
 def test_the_program_is_written_once_a_session() -> None:
-    """A second run sends only its parameters, and its digest covers a page that was erased since the first run."""
+    """A second run sends only its parameters. Its digest includes a page that was erased after the first run."""
     bench = Bench()
     bench.stub.run(FLASH, [2 * KIB])
     uploaded = sum(map(len, bench.link.sent))
@@ -117,7 +117,7 @@ def test_the_program_is_written_again_when_the_ram_has_lost_it() -> None:
 
 
 def test_the_end_byte_ends_the_wait() -> None:
-    """If the end byte arrives, the host waits only for the predicted time and for the chip's reset."""
+    """If the program's end byte arrives, the host waits only for the predicted time and for the chip's reset."""
     bench = Bench()
     bench.link.waited = 0.0
     bench.stub.run(FLASH, [64 * KIB])
@@ -174,7 +174,7 @@ def test_a_board_that_resets_into_its_application() -> None:
 
 
 def test_a_board_that_resets_into_an_application_that_talks() -> None:
-    """Output of an application after the run is not accepted as a bootloader's answer."""
+    """If an application sends output after the run, the output is not accepted as an answer of the bootloader."""
     bench = Bench(contents=(IMAGES / "bluepill-1.1.0.bin").read_bytes())
     bench.board.boot0 = False
     with pytest.raises(NoAnswerError, match="was not recognised after hashing"):
@@ -322,7 +322,7 @@ def test_the_longest_wait_is_bounded() -> None:
     ids=["no memory", "erased", "used", "less than the range", "the largest", "no fault handler", "the largest, v6-M"],
 )
 def test_what_lies_behind_the_reported_flash_is_known(name: str, hidden: bytes | None, alone: object) -> None:
-    """The result is false if flash beyond the reported size has data, or if the core cannot detect missing memory."""
+    """Flash beyond the reported size counts as absent only if the core can detect missing memory and finds no data."""
     profile = PROFILES[name]
     size = profile.flash_size
     if hidden is not None and name == "stm32f103c8":

@@ -96,7 +96,7 @@ def test_any_stretch_and_any_pages(core: str, start: int, lengths: set[int], pag
     ],
 )
 def test_how_many_instructions_it_takes(core: str, lengths: list[int], pages: int) -> None:
-    """The number of executed instructions is between 80 % and 100 % of the host's estimate."""
+    """The program executes between 80 % and 100 % of the instructions that the host estimates."""
     outcome = run_stub(CONTENTS, FLASH, lengths=lengths, pages=[Pages(FLASH, KIB, pages)], core=core)
     cost = PROGRAMS[core]
     hashed = sum(lengths) // 64 * cost.per_block + len(lengths) * cost.per_length
@@ -116,7 +116,7 @@ def test_it_feeds_the_watchdog_sends_its_end_byte_and_resets(core: str, padding:
 @every_core
 @pytest.mark.parametrize("status", [0, 1 << 13], ids=["off", "never-ready"])
 def test_a_port_that_is_off_does_not_block_it(core: str, status: int) -> None:
-    """The program ends even if the USART is off, or never becomes ready after the end byte."""
+    """The program ends even if the USART is off, or if it does not become ready after the end byte."""
     outcome = run_stub(CONTENTS, FLASH, lengths=[3], status=status, core=core)
     assert outcome.sha256 == [sha256(FLASH, 3)]
     assert ((USART_DATA, 0x5A) in outcome.writes) == (status != 0)

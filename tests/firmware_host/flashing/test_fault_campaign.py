@@ -31,7 +31,7 @@ NO_FAULT = FaultCase(SOME, Proof.NO_STUB, "leading_zero", 1)
 
 
 class Believing(FlashContents):
-    """Flash contents that report every byte as proven, as in a flasher that trusts every ACK."""
+    """Flash contents that report every byte as proven, like a flasher that trusts every ACK."""
 
     def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:
         """Report all bytes as proven without reading them."""
@@ -113,7 +113,7 @@ DEFECTIVE = [
 
 @pytest.mark.parametrize("case", DEFECTIVE, ids=["worn cell", "sticky page", "sticky page in the erase of all"])
 def test_a_flasher_that_believes_acknowledgements_is_caught(case: FaultCase, tmp_path: Path) -> None:
-    """The fault campaign detects a flasher that trusts acknowledgements, and no error in the real flasher."""
+    """The fault campaign finds errors in a flasher that trusts acknowledgements, and finds none in the real flasher."""
     faulty = run(case, tmp_path, spoil=lambda ready: replace(ready, contents=Believing(ready.board.bootloader)))
     assert "success was reported, and the flash is not as it must be" in faulty.wrong
     real = run(case, tmp_path)
@@ -316,7 +316,7 @@ TRUTHS: dict[str, Callable[[ClearedBoard], ClearedBoard]] = {
 def test_a_true_sentence_is_not_caught(truth: Callable[[ClearedBoard], ClearedBoard], tmp_path: Path) -> None:
     """The fault campaign accepts true sentences.
 
-    The true sentences are injected in the same way as the untrue sentences of the next test.
+    The test injects true sentences as the next test injects untrue sentences.
     """
     assert not run(NO_FAULT, tmp_path, spoil=truth).untrue
 
@@ -363,7 +363,7 @@ def test_an_untrue_sentence_of_the_bench_is_caught(sentence: str, tmp_path: Path
 
 
 def test_bytes_beside_the_image_are_not_reported_if_their_page_stays(tmp_path: Path) -> None:
-    """If no page with bytes beside the image was erased, a sentence that such bytes were written back is untrue."""
+    """The sentence that bytes beside the image were written back is untrue if no page with these bytes was erased."""
     link = WirelessLink(SCENES[UNCHANGED_TAIL].board(Faults()), Mishaps())
     case = replace(NO_FAULT, scene=UNCHANGED_TAIL)
     judge = judge_at(case, link, tmp_path)

@@ -124,7 +124,7 @@ def test_every_chip_changes_only_what_differs(profile: BoardProfile) -> None:
 @pytest.mark.parametrize("first_page", [0, 256], ids=["counted on", "with a gap"])
 @pytest.mark.parametrize("name", ["stm32g0b1re", "stm32l476rg"])
 def test_both_numberings_of_a_second_bank_are_right(name: str, first_page: int) -> None:
-    """The right pages of the second bank are erased, whichever of the two page numberings the boot ROM uses."""
+    """With each of the boot ROM's two page numberings, the right pages of the second bank are erased."""
     profile = replace(PROFILES[name], flash_size=512 * KIB, second_bank_page=first_page)
     row = replace(chip(profile.product_id), flash_limit=512 * KIB)
     old = OLD * 8
@@ -137,7 +137,7 @@ def test_both_numberings_of_a_second_bank_are_right(name: str, first_page: int) 
 
 @pytest.mark.parametrize("may_erase_all", [False, True])
 def test_flash_that_a_chip_erased_as_a_whole_does_not_report_stays(may_erase_all: object) -> None:
-    """A chip that is erased as a whole is not flashed if flash beyond the reported size may be lost."""
+    """A chip that can only be erased as a whole is refused if flash beyond the reported size may be lost."""
     profile = replace(PROFILES["stm32g474re"], reported_flash_size=256 * KIB)
     board = SimulatedBoard(profile, flash=OLD * 8)
     row = chip(profile.product_id)
@@ -217,14 +217,14 @@ def test_bytes_beside_the_image_stay(start: int, size: int) -> None:
 
 
 def test_preserved_bytes_are_handed_over_before_anything_is_erased() -> None:
-    """The flasher yields the preserved bytes as events before the first erase, so that they can be saved."""
+    """Before the first erase, the flasher reports the bytes to preserve in events, so that they can be saved."""
     first, second, *_ = flash(SimulatedBoard(flash=OLD), code(100, at=BASE + 1000))
     assert first == Preserved(BASE, OLD[:1000])
     assert second == Preserved(BASE + 1100, OLD[1100 : 2 * KIB])
 
 
 def test_bytes_beside_the_image_in_a_page_that_stays_are_not_handed_over() -> None:
-    """Bytes beside the image are not yielded as events if their page is not erased."""
+    """The flasher reports no bytes beside the image if their page is not erased."""
     image = code(8 * KIB - 100)
     beside = b"\x00" * (100 + KIB)
     events = flash(SimulatedBoard(flash=changed(image, 2, 5).data + beside), image)
@@ -235,7 +235,7 @@ def test_bytes_beside_the_image_in_a_page_that_stays_are_not_handed_over() -> No
 
 
 def test_erased_bytes_at_the_ends_are_not_handed_over() -> None:
-    """Of the bytes beside the image, blank bytes at the beginning and at the end are not yielded."""
+    """The reported bytes beside the image do not include blank bytes at the beginning and at the end."""
     image = code(100)
     beside = b"\xff" * 50 + b"be\xffside" + b"\xff" * 50
     first, *_ = flash(SimulatedBoard(flash=image.data[:-1] + b"!" + beside), image)

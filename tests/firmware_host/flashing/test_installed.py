@@ -35,7 +35,7 @@ def of(image_size: int, *, version: str, seed: int = 1, at: int = BASE) -> Relea
 
 
 def test_the_greatest_release_that_is_there_is_found() -> None:
-    """If one release's image begins with another's, the longer image that matches is detected."""
+    """If the image of one release is the beginning of another image, and both match, the longer image is detected."""
     short, long, other = of(KIB, version="1.0.0"), of(3 * KIB, version="1.1.0"), of(KIB, version="2.0.0", seed=5)
     assert held(IMAGE.data, short, long, other) == Installed(release=long)
     assert held(IMAGE.data[: 2 * KIB], short, long, other) == Installed(release=short)
@@ -75,7 +75,7 @@ def test_contents_that_are_not_a_release_are_distinguished(flash: bytes, expecte
 
 
 def test_other_products_are_asked_for_only_where_nothing_else_explains_the_flash() -> None:
-    """Other products are looked up only if the flash is not blank and has no release of the board's product."""
+    """Other products are looked up only if the flash has contents, but no release of the board's product."""
     asked: list[int] = []
 
     def others() -> list[Release]:

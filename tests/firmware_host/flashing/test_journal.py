@@ -88,7 +88,7 @@ def test_a_second_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
 
 
 def test_a_second_attempt_keeps_what_the_first_one_found(tmp_path: Path) -> None:
-    """A second attempt with the same release keeps the checksums of the original pages in the journal."""
+    """If a second attempt installs the same release, the journal keeps the checksums of the original pages."""
     repeated = replace(CHANGES, units=tuple(replace(unit, before=None) for unit in CHANGES.units))
     JournaledRun(journal(tmp_path), RELEASE).start(CHANGES)
     JournaledRun(journal(tmp_path), RELEASE).start(repeated)
@@ -114,7 +114,7 @@ def test_a_second_attempt_keeps_what_the_first_one_found(tmp_path: Path) -> None
     ids=["mixture", "first", "one", "two", "first two", "at once", "at once and first", "first and others"],
 )
 def test_a_mixture_of_before_and_after_is_explained(checksums: list[int], at_once: object, explained: object) -> None:
-    """A flash matches an interrupted page-by-page run if at most one page is neither old, new nor blank.
+    """A flash matches an interrupted page-by-page run if all pages, or all but one, are old, new or blank.
 
     After a mass erase, the first page must be blank, and the other pages may have any contents.
     """
@@ -141,7 +141,7 @@ def test_a_mixture_of_before_and_after_is_explained(checksums: list[int], at_onc
 def test_with_its_first_words_only_the_first_page_may_be_odd(
     checksums: list[int], explained: object, at_once: object
 ) -> None:
-    """If the first words of the image are complete, a flash matches only if its other pages are all old or all new.
+    """If the first words of the image are written, a flash matches only if its other pages are all old or all new.
 
     A flash that does not match may contain a program from another source.
     """
@@ -150,7 +150,7 @@ def test_with_its_first_words_only_the_first_page_may_be_odd(
 
 
 def test_an_odd_first_page_before_blank_ones_is_not_explained() -> None:
-    """An unknown first page followed by blank pages does not match an interrupted run, as in a short program."""
+    """A flash with an unknown first page and blank further pages does not match: it may contain a short program."""
     units = tuple(replace(unit, before=BLANK) for unit in CHANGES.units)
     assert not entry(replace(CHANGES, units=units)).explains(found(ODD, *[BLANK] * 3), is_sealed=True)
 
@@ -233,7 +233,7 @@ def test_the_old_bytes_of_an_only_page_are_read_back(tmp_path: Path) -> None:
     [(b"old bytes", False), (b"\xff" * 9, True), (b"\x7fld b\xffte\x7f", True), (b"new bytes", False)],
 )
 def test_a_half_erased_only_page_is_explained_by_its_old_bytes(found: bytes, is_explained: object) -> None:
-    """The contents of an image's only page match the journal if a partial erase of the old bytes can produce them."""
+    """If an image has only one page, contents match that a partial erase of the old bytes can leave in this page."""
     sampled = entry(replace(CHANGES, sample=Preserved(BASE, b"old bytes")))
     assert sampled.explains_only_unit(lambda _: found, wanted=b"", blank=0xFF) is is_explained
     assert not entry().explains_only_unit(lambda _: found, wanted=b"", blank=0xFF)

@@ -38,7 +38,7 @@ def test_an_interruption_does_not_permit_a_downgrade(tmp_path: Path) -> None:
 
 
 def test_a_run_completed_at_another_bench_reports_what_is_lost(tmp_path: Path) -> None:
-    """If the journal is at another bench, check 6 reports that the bytes beside the image are erased."""
+    """If only another bench has the journal, check 6 reports that the bytes beside the image are erased."""
     board = SimulatedBoard(flash=CONTENTS)
     events = cleared(board, tmp_path, proof=Proof.STUB).flash()
     next(event for event in events if isinstance(event, Programmed))
@@ -88,7 +88,7 @@ def test_newer_bytes_beside_a_whole_image_stay(tmp_path: Path) -> None:
 
 
 def test_newer_bytes_beside_half_an_image_stay(tmp_path: Path) -> None:
-    """Bytes beside an incomplete image are kept and reported if they are newer than the journal's bytes."""
+    """If bytes beside an incomplete image are newer than those in the journal, they are kept and reported."""
     board = SimulatedBoard(flash=CONTENTS)
     events = cleared(board, tmp_path, proof=Proof.STUB).flash()
     next(event for event in events if isinstance(event, Programmed))
@@ -102,7 +102,7 @@ def test_newer_bytes_beside_half_an_image_stay(tmp_path: Path) -> None:
 
 
 def test_another_release_does_not_lose_the_bytes_of_an_interrupted_run(tmp_path: Path) -> None:
-    """A shorter release is refused while the journal has the only copy of bytes from an interrupted run."""
+    """While the journal has the only copy of bytes that an interrupted run erased, a shorter release is refused."""
     board = SimulatedBoard(flash=CONTENTS)
     events = cleared(board, tmp_path, proof=Proof.STUB).flash()
     next(event for event in events if isinstance(event, Programmed))

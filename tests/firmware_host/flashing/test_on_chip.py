@@ -78,7 +78,10 @@ def test_one_run_answers_what_was_announced() -> None:
 
 
 def test_more_lengths_than_one_run_takes() -> None:
-    """A run on the chip hashes at most eight lengths; if several runs would take longer, the flash is read instead."""
+    """One run on the chip hashes at most eight lengths.
+
+    If several runs would take longer than reading the flash, the flash is read.
+    """
     link, contents = on_chip(SimulatedBoard(flash=OLD))
     lengths = range(9000, 9020)
     expected = tuple(hashlib.sha256(OLD[:length]).digest() for length in lengths)
@@ -185,7 +188,7 @@ def test_a_board_that_does_not_come_back_is_named_and_not_changed() -> None:
 
 
 def test_a_board_that_does_not_come_back_at_the_end_names_the_remedy() -> None:
-    """If the board does not return from the digest program at the proof, the error advises to flash without it."""
+    """If the digest program of the proof does not end, the error advises to flash without this program."""
     link = WatchedLink(old_board())
     events = cleared(link).flash()
     next(event for event in events if isinstance(event, Programmed))
@@ -252,7 +255,7 @@ def test_the_result_names_the_proof_that_was_used(size: int, seed: int, method: 
 
 
 def test_a_short_flash_is_read() -> None:
-    """An image of 2 KiB is read back, because sending the digest program would take as long."""
+    """An image of 2 KiB is read back, because sending the digest program would not be faster."""
     link = WatchedLink(SimulatedBoard())
     ready = bench_on(link).examine(proven(code(2 * KIB)), known=known()).clear(Consent())
     assert isinstance([*ready.flash()][-1], Finished)

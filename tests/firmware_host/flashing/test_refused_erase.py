@@ -165,7 +165,7 @@ def test_a_chip_that_is_erased_as_a_whole_is_recognised_when_half_erased(seed: i
 
 
 def test_a_board_without_a_unique_id_is_not_resumed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A board without a unique id gets no journal, and its error does not offer to resume."""
+    """For a board without a unique id, no journal is written, and the error does not offer to resume."""
     of = SCENES["some pages"]
     profile = replace(PROFILES["stm32w108hb"], flash_size=128 * KIB)
     rest = b"\x11" * (64 * KIB)

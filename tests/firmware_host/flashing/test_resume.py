@@ -96,7 +96,7 @@ def _state(left: bytes, message: str) -> str:
 
 
 def ladder(name: str, *, step: int = 1, folder: Path, proof: Proof) -> Counter[str]:
-    """Count the outcomes of runs with a fault at ever later positions, until a run ends before its fault."""
+    """Run with a fault at each position in turn, until a run ends before its fault; count the outcomes."""
     outcomes: Counter[str] = Counter()
     first = sampled(range(1, step + 1), one_in=step)[0]
     for number in itertools.count(first, step):
@@ -210,7 +210,7 @@ def cut_short(contents: bytes, faults: Faults, folder: Path) -> bytes:
 
 
 def interruptions(board: SimulatedBoard, folder: Path) -> Iterator[str]:
-    """Flash repeatedly, each time with Ctrl-C one event later; yield the texts of the errors."""
+    """Flash repeatedly, and press Ctrl-C one event later in each run; yield the texts of the errors."""
     for count in itertools.count():
         events = cleared(board, folder, proof=Proof.STUB).flash()
         if isinstance(next(itertools.islice(events, count, None), None), (Finished, type(None))):

@@ -46,7 +46,7 @@ def stray_byte(proof: Proof) -> Mishaps:
 
 @PROOFS
 def test_a_byte_too_many_in_the_proof_costs_a_second_attempt(proof: Proof) -> None:
-    """An additional byte on the line during the proof causes a second attempt or a second hash, which succeeds."""
+    """If an additional byte arrives during the proof, a second attempt or a second hash is made, and succeeds."""
     board = SCENE.board(Faults())
     ready, _ = cleared(board, stray_byte(proof), proof=proof)
     events = list(ready.flash())
@@ -97,7 +97,7 @@ def test_a_garbled_read_of_the_first_words_condemns_no_page(kind: str) -> None:
 
 
 def test_bytes_beside_the_image_count_as_lost_until_they_are_proven() -> None:
-    """Until the proof, errors report the bytes beside the image as not written back or not proven."""
+    """An error before the proof reports the bytes beside the image as not written back or not proven."""
     errors = [interrupted(number) for number in range(19)]
     stated = [next((words for words in BESIDE if words in error), "") for error in errors]
     assert [words for words, _ in itertools.groupby(stated)] == ["", *BESIDE, ""]

@@ -123,7 +123,7 @@ def test_exceptions_behave_as_they_are_described(conduct: Conduct, outcome: tupl
 
 
 def test_a_lost_server_is_visited_again() -> None:
-    """If the server does not answer, the device tries again within ten seconds."""
+    """If the server does not answer, the device polls again after 5 to 10 seconds."""
     with serving(IMAGE) as (url, _):
         device = SimulatedDevice(url, FleetMember(256, "token", OLD))
     assert 5 <= device.visit() <= 10

@@ -49,7 +49,7 @@ def test_an_echo_is_discarded() -> None:
 
 
 def test_bytes_before_an_echo_are_kept() -> None:
-    """Bytes that the board sent before the next frame are read before the answer to that frame."""
+    """If the board sent bytes before a frame, a read returns these bytes first, and then the answer to the frame."""
     with one_wire(lambda data: data + b"\x79\x1f") as link:
         link.write(b"\x7f")
         assert link.read(1, timeout=DEADLINE) == b"\x79"
@@ -58,7 +58,7 @@ def test_bytes_before_an_echo_are_kept() -> None:
 
 
 def test_a_drained_line_returns_bytes_before_an_echo() -> None:
-    """`drain` also returns the bytes that arrived before an echo."""
+    """`drain` also returns bytes that the board sent before the echo of a frame."""
     with one_wire(lambda data: data + b"late") as link:
         link.write(b"\x7f")
         link.write(b"\x7f")
@@ -81,7 +81,7 @@ def test_a_changed_echo_is_a_collision(place: int) -> None:
 
 
 def test_a_short_echo_is_a_collision() -> None:
-    """An echo that lacks its last bytes is an error that names the number of the first missing byte."""
+    """The error for an echo that ends too early contains the number of the first missing byte."""
     with one_wire(lambda data: data[:30]) as link:
         link.write(b"\x7f")
         with pytest.raises(LinkError, match="byte 31 of 40") as error:
@@ -126,7 +126,7 @@ def test_a_driver_without_rs485_is_refused() -> None:
 
 
 def test_a_pseudo_terminal_without_parity_needs_no_note() -> None:
-    """A pseudo-terminal has no parity, so a request for a line without parity is fulfilled without a note."""
+    """A line without parity can be opened on a pseudo-terminal without a note, because it never has parity."""
     far, near = pty.openpty()
     link = open_link(os.ttyname(near), mode=LineMode(parity=Parity.NONE))
     assert link.notes == ()
@@ -145,13 +145,13 @@ def test_a_pseudo_terminal_without_parity_needs_no_note() -> None:
     ],
 )
 def test_a_mode_is_written_in_words(mode: LineMode, words: str) -> None:
-    """A line mode is written as its differences from the usual line, and this text is parsed as the same mode."""
+    """The text of a line mode lists its differences from the usual line, and is parsed as the same mode."""
     assert mode.words == words
     assert LineMode.parse(words) == mode
 
 
 @pytest.mark.parametrize("text", ["", "odd", "echo,odd", "plain,echo", "rs485,rs485-inverted", "echo, rs485"])
 def test_unknown_modes_are_refused(text: str) -> None:
-    """An unknown word, or a combination of words that exclude each other, is a usage error."""
+    """A line mode with an unknown word, or with words that contradict each other, is a usage error."""
     with pytest.raises(UsageError, match="of the line is not known"):
         LineMode.parse(text)

@@ -73,14 +73,14 @@ def test_bytes_cross_a_pseudo_terminal_both_ways() -> None:
 
 
 def test_a_note_reports_that_a_pseudo_terminal_has_no_parity() -> None:
-    """A link over a pseudo-terminal has a note that parity is missing; a link over TCP does not."""
+    """A link over a pseudo-terminal has the note that parity is missing; a link over TCP has no such note."""
     with pty_pair() as (link, _), tcp_pair() as (socket_link, _):
         assert "without parity" in link.notes[0]
         assert socket_link.notes == ()
 
 
 def test_a_pseudo_terminal_can_be_opened_again() -> None:
-    """A pseudo-terminal can be opened a second time; pyserial's default settings would fail the second time."""
+    """A pseudo-terminal can be opened again after it was closed, which fails with pyserial's default settings."""
     far, near = os.openpty()
     tty.setraw(near)
     for _ in range(2):
@@ -226,7 +226,7 @@ def test_a_connection_that_ends_is_a_lost_port(data: bytes) -> None:
 
 
 def test_a_pseudo_terminal_that_ends_is_a_lost_port() -> None:
-    """A pseudo-terminal whose far end is closed is a lost port, like an unplugged adapter."""
+    """If the far end of a pseudo-terminal is closed, the port counts as lost, like an unplugged adapter."""
     far, near = os.openpty()
     tty.setraw(near)
     link = open_link(os.ttyname(near))
@@ -240,7 +240,7 @@ def test_a_pseudo_terminal_that_ends_is_a_lost_port() -> None:
 
 
 def test_closing_twice_is_harmless() -> None:
-    """A closed link can be closed again, and a write to it is an error."""
+    """Closing a closed link has no effect, and writing to a closed link raises an error."""
     with pty_pair() as (link, _), tcp_pair() as (socket_link, _):
         for each in (link, socket_link):
             each.close()

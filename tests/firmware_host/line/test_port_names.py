@@ -50,7 +50,7 @@ def test_a_forbidden_port_is_a_busy_one_on_windows() -> None:
     [("FileNotFoundError(2, 'x', None, 2)", "plug the adapter"), ("PermissionError(13, 'x', None, 5)", "user")],
 )
 def test_an_error_of_windows_has_a_remedy(monkeypatch: pytest.MonkeyPatch, text: str, words: str) -> None:
-    """The exceptions of pyserial on Windows have no error number, so their text decides the remedy."""
+    """pyserial's exceptions on Windows lack an error number; their text selects the remedy."""
     port = serial.serial_for_url("COM9", do_not_open=True)
 
     def refuse() -> None:
@@ -86,12 +86,12 @@ def test_pseudo_terminals_are_recognised() -> None:
 
 
 def test_the_ports_of_this_machine_are_listed() -> None:
-    """Every listed port of this machine is the name of a device."""
+    """All ports listed on this machine are names of devices."""
     assert all(Path(name).exists() for name in serial_ports())
 
 
 def test_adapters_are_found_with_their_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A port is shown with its adapter and its stable name, and with a remedy if the user may not open it."""
+    """The list shows each port's adapter and stable name, and a remedy if the user may not open the port."""
     built_in, adapter = ListPortInfo(str(tmp_path / "ttyS0")), ListPortInfo(str(tmp_path / "ttyUSB0"))
     adapter.description, adapter.vid = "FT232R USB UART", 0x0403
     Path(built_in.device).touch()
@@ -111,7 +111,7 @@ def test_adapters_are_found_with_their_names(monkeypatch: pytest.MonkeyPatch, tm
 def test_the_program_that_has_a_port_open_is_named() -> None:
     """The program that has a port open is named with its process id.
 
-    For a port that no program has open, no program is named.
+    For a port that is not open, the result is empty.
     """
     far, near = os.openpty()
     name = os.ttyname(near)

@@ -26,7 +26,7 @@ RAM, BLOCK = 0x2000_0400, bytes(range(256))
 
 @dataclass(frozen=True)
 class Line:
-    """A simulated line, and the settings of the host that fit it.
+    """A simulated line, and the host's settings for this line.
 
     Attributes:
         side: the line mode of the simulated board.
@@ -93,7 +93,7 @@ def test_a_board_answers_in_the_right_mode(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["no-parity", "one-wire", "rs485-inverted"])
 def test_a_board_is_not_reached_in_the_usual_mode(name: str) -> None:
-    """With the usual mode on an unusual line, a board's answers are missing or wrong."""
+    """If a line is opened in the usual mode but needs another mode, the board's answers are missing or wrong."""
     line = LINES[name]
     with served(line) as url, pytest.raises(BoardError), connected(url, line, LineMode()) as bootloader:
         bootloader.product_id()
@@ -118,7 +118,7 @@ def test_the_doctor_names_the_wrong_setting(name: str) -> None:
     ids=["parity", "echo", "rs485"],
 )
 def test_the_doctor_names_a_setting_that_the_line_does_not_need(mode: LineMode, about: str) -> None:
-    """If a usual line is given another mode, the doctor reports the option that reverts the mode."""
+    """For a usual line in another mode, the doctor reports how to revert the mode, unless the board answers anyway."""
     line = Line(BoardSide(), mode, Wiring())
     with served(line) as url:
         first = diagnosis(BoardLine(url, mode=mode))
@@ -135,7 +135,7 @@ def diagnosis(line: BoardLine) -> Finding:
 
 
 def test_a_flipped_bit_on_one_wire_is_a_collision() -> None:
-    """A byte that changes on the shared wire is reported as a changed echo, before the board's answer is used."""
+    """If a byte changes on the shared wire, the changed echo is reported before the board's answer is used."""
     line = LINES["one-wire"]
     match = "differs from the bytes"
     with served(line, Faults(flip_received=2)) as url, pytest.raises(LinkError, match=match):  # noqa: SIM117
@@ -152,7 +152,7 @@ def test_a_line_with_an_echo_is_required_to_have_one() -> None:
 
 @pytest.mark.parametrize("name", [name for name, wiring in WIRINGS.items() if wiring.uses_rts])
 def test_rts_has_one_purpose(name: str) -> None:
-    """A wiring that uses RTS is refused if RTS must also switch an RS485 transceiver."""
+    """If RTS switches an RS485 transceiver, a wiring that also uses RTS is refused."""
     with pytest.raises(UsageError, match="RTS cannot switch an RS485 transceiver"):
         BoardLine("/dev/ttyUSB0", wiring=WIRINGS[name], mode=LineMode(rs485=True))
 

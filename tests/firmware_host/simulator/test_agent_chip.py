@@ -91,7 +91,7 @@ def test_sectors_are_proven_with_the_chips_mac(agent: BoardAgent) -> None:
 
 
 def test_a_spoiled_page_changes_the_answer(tmp_path: Path) -> None:
-    """A bit that changes while the image runs is detected by a check of its page only."""
+    """If a bit of the running image changes, a check of the bit's page detects this; checks of other pages do not."""
     agent = BoardAgent(OLD, file=tmp_path / "flash.bin")
     agent.boot()
     before = [sectors(agent, bytes(32), bytes((page,)))["digest"] for page in (2, 7)]
@@ -163,7 +163,7 @@ def test_an_offered_image_is_taken(agent: BoardAgent) -> None:
 
 
 def test_nothing_is_taken_without_an_offer(agent: BoardAgent) -> None:
-    """Upload, delta and install requests require an offer of exactly this image, even after a reset."""
+    """Upload, delta and install requests are accepted only after an offer of the same image, even across a reset."""
     refusal = {"rc": ACCESS_DENIED, "rsn": "no offer for this image"}
     assert agent.upload(NEW) == refusal
     assert agent.send_delta(OLD, bytes(20), NEW) == refusal
@@ -196,7 +196,7 @@ def test_nothing_is_erased_without_an_offer(agent: BoardAgent) -> None:
 
 
 def test_an_offer_by_another_is_refused(agent: BoardAgent) -> None:
-    """An offer with another key, another session or a changed digest is refused, and cancels an earlier offer."""
+    """An offer with another key, another session or a changed digest is refused, and the earlier offer is cancelled."""
     assert agent.ask(GROUP_DEVICE, OPEN, body={"digest": bytes(32), "signature": bytes(64)})["rc"] == NOTHING_BEGUN
     refusal = {"rc": ACCESS_DENIED, "rsn": "not signed by the gateway"}
     assert agent.open(digest_of(NEW), key=ec.derive_private_key(99, ec.SECP256R1())) == refusal
@@ -258,7 +258,7 @@ def test_a_bad_chip_leaves_the_device_running(memory: ElementMemory | None, faul
 
 
 def test_a_chip_that_fails_later_signs_nothing(agent: BoardAgent) -> None:
-    """Entries are numbered but not signed while the secure element is absent; later entries continue the numbers."""
+    """While the secure element is absent, entries get numbers but no signatures. Later entries continue the numbers."""
     for faults in (ChipFaults(is_absent=True), ChipFaults()):
         agent.element.faults = faults
         agent.boot()

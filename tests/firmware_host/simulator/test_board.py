@@ -148,7 +148,7 @@ def test_ram_beyond_the_roms_own_can_be_written(board: SimulatedBoard) -> None:
 
 
 def test_a_cell_that_is_not_erased_keeps_its_value_and_acks(board: SimulatedBoard) -> None:
-    """Programming a half-word that is not erased is acknowledged without effect, except with the value zero."""
+    """A write to a half-word that is not erased is acknowledged, but only a write of zero changes the half-word."""
     board.feed(writing(FLASH, b"\x12\x34\xff\xff"))
     assert board.feed(writing(FLASH, b"\x56\x78\x9a\xbc")) == ACK * 3
     assert board.flash[:4] == b"\x12\x34\x9a\xbc"
@@ -229,7 +229,7 @@ def test_lifting_readout_protection_erases_flash_and_ram() -> None:
 
 
 def test_a_rom_with_two_nacks_under_readout_protection() -> None:
-    """A board with the fault `double_nack` answers Read Memory with two NACKs under readout protection."""
+    """Under readout protection, a board with the fault `double_nack` answers Read Memory with two NACKs."""
     board = SimulatedBoard(faults=Faults(double_nack=1))
     board.protect(readout=True)
     assert ready(board).feed(READ) == NACK * 2
@@ -308,7 +308,7 @@ def test_a_file_keeps_the_flash(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("in_file", [True, False])
 def test_contents_larger_than_the_flash_are_refused(tmp_path: Path, *, in_file: bool) -> None:
-    """Contents larger than the flash are refused, and a flash file is not changed."""
+    """Contents larger than the flash are refused; a flash file of this size is not changed."""
     file = tmp_path / "large"
     file.write_bytes(bytes(65537))
     with pytest.raises(UsageError, match=r"65,?537 bytes"):

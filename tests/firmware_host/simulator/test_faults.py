@@ -105,7 +105,7 @@ def test_power_fails_while_the_option_bytes_are_erased() -> None:
 
 
 def test_an_unplugged_cable_leaves_the_rom_in_its_half_frame() -> None:
-    """With `unplug_after`, the boot ROM waits for the missing part of its frame even after the reconnection."""
+    """With `unplug_after`, the boot ROM still waits for the missing part of a frame after the reconnection."""
     frame = writing(FLASH, b"abcd")
     board = ready(Faults(unplug_after=1 + 10))
     assert board.feed(frame) == ACK * 2
@@ -118,7 +118,7 @@ def test_an_unplugged_cable_leaves_the_rom_in_its_half_frame() -> None:
 
 
 def test_a_rest_of_a_frame_completes_it_after_the_cable_is_back() -> None:
-    """The rest of a frame, sent after the cable is reconnected, completes the frame."""
+    """The second part of a frame completes the frame even if it is sent after the cable was reconnected."""
     frame = writing(FLASH, b"abcd")
     board = ready(Faults(unplug_after=1 + 10))
     board.feed(frame)

@@ -92,7 +92,7 @@ def test_only_half_words_are_stored(address: int, size: int) -> None:
 
 
 def test_a_page_is_erased() -> None:
-    """PER and STRT erase the page of the address in AR, and no other; MER and STRT erase all pages."""
+    """PER with STRT erases only the page of the address in AR; MER with STRT erases all pages."""
     chip = silicon(bytes(STM32F103C8.flash_size))
     controller = unlocked(chip)
     controller.write(CR, PER)
@@ -170,7 +170,7 @@ def test_power_that_fails_during_an_erase_leaves_a_torn_page() -> None:
 
 @pytest.mark.parametrize(("torn", "expected"), [(1, bytes(1024)), (2, b"\xff" * 1024), (3, b"\xff" * 512 + bytes(512))])
 def test_the_fault_torn_says_what_remains(torn: int, expected: bytes) -> None:
-    """After a planned power cut during an operation, the affected flash cells have the state that `torn` specifies."""
+    """After a planned power cut in an operation, `torn` determines the state of the affected flash cells."""
     chip = Silicon(
         STM32F103C8,
         bytes(STM32F103C8.flash_size),

@@ -54,7 +54,7 @@ def test_the_chip_accepts_the_vendors_image() -> None:
 
 
 def test_a_power_failure_leaves_the_chip_usable() -> None:
-    """After a power failure during a boot, the next boot gives the same result as a first boot."""
+    """After a power failure during a boot, the next boot has the same result as a first boot."""
     device = ChipBoard()
     device.board.reset()
     device.board.run(STEP)
@@ -71,7 +71,7 @@ def test_an_absent_chip_leaves_integrity() -> None:
 
 @pytest.mark.parametrize("faults", [ChipFaults(has_wrong_checksum=True), ChipFaults(truncated_to=3)])
 def test_a_disturbed_bus_leaves_integrity(faults: ChipFaults) -> None:
-    """Answers that are truncated or have a wrong checksum do not prove the image, and do not prevent its start."""
+    """If answers of the secure element are truncated or have a wrong checksum, the image is started as not proven."""
     device = ChipBoard()
     device.element.faults = faults
     assert device.boot() == 0

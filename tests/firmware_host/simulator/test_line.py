@@ -107,7 +107,7 @@ def test_a_model_without_a_rate_takes_the_hosts() -> None:
 
 
 def test_a_break_is_not_0x7f_and_later_a_zero() -> None:
-    """A break before the first byte stops the boot ROM from responding; a later break counts as a zero byte."""
+    """After a break before the first byte, the boot ROM does not respond; a later break counts as a zero byte."""
     board = SimulatedBoard()
     board.hear_break()
     assert board.feed(b"\x7f") == SILENCE

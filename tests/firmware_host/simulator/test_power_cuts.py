@@ -54,7 +54,7 @@ def test_the_seeded_error_is_found() -> None:
     ("name", "refusal"), [("test-other-board", 4), ("test-2.0.0", 0), ("test-unsigned", 0), ("test-foreign", 0)]
 )
 def test_images_are_refused_before_a_page_moves(name: str, refusal: int) -> None:
-    """An image for another board is refused; a loader without a secure element does not check signatures."""
+    """An image for another board is refused. A loader without a secure element accepts an unsigned image."""
     device = BoardDevice()
     device.load(committed("test-1.0.0"), committed(name))
     device.boot()
@@ -74,7 +74,7 @@ def test_a_lower_security_counter_is_refused() -> None:
 
 
 def test_an_agent_for_another_loader_is_rolled_back() -> None:
-    """An agent that does not find the loader's function table resets, so its trial ends with the previous image."""
+    """If an agent on trial does not find the loader's function table, it resets, and the previous image returns."""
     loader = bytearray(committed("loader"))
     assert loader[TABLE : TABLE + 4] == bytes.fromhex("01004c42")
     loader[TABLE] += 1

@@ -112,7 +112,7 @@ def test_an_address_that_the_rom_cannot_use(profile: BoardProfile) -> None:
 
 @every_chip
 def test_an_erased_unit_takes_a_write_and_a_used_one_keeps_to_its_family(profile: BoardProfile) -> None:
-    """Writing used flash clears bits on an F4, is ignored on an L0, and writes only zeros on other chips."""
+    """A write to used flash clears bits on an F4, has no effect on an L0, and writes only zeros on other chips."""
     size = max(8, profile.write_alignment)
     board, first, second = ready(profile), bytes([0xF0] * size), bytes([0x3C] * size)
     board.feed(writing(0x0800_0000, first) + writing(0x0800_0000, second))

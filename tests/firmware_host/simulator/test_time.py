@@ -72,7 +72,7 @@ def test_what_a_program_left_in_ram_is_read_after_its_reset(board: SimulatedBoar
 
 
 def test_without_a_model_a_program_runs_as_long_as_it_is_let() -> None:
-    """Without a time model a program in RAM runs only during `run`."""
+    """Without a time model, a program in RAM makes progress only during calls of `run`."""
     board = SimulatedBoard()
     uploaded(board, counting(LOOPS))
     gone(board)
@@ -103,7 +103,7 @@ def test_a_byte_across_the_reset_makes_the_rom_deaf(clock: Clock) -> None:
 
 @pytest.mark.parametrize(("early", "later"), [(BYTE + 1e-4, ACK), (BYTE / 2, b"")], ids=["lost", "deaf"])
 def test_the_rom_listens_a_while_after_the_reset(clock: Clock, early: float, *, later: bytes) -> None:
-    """A byte is lost if it ends before the boot ROM's start-up time of 1.227 ms, and misread if it ends later."""
+    """A byte during the boot ROM's start-up (1.227 ms) is lost; a byte that ends after the start-up is misread."""
     board = SimulatedBoard(times=clock.times())
     assert board.feed(b"\x7f") + board.feed(b"\x73\x8c") == ACK * 3
     clock.wait(BOOT - early)
@@ -113,7 +113,7 @@ def test_the_rom_listens_a_while_after_the_reset(clock: Clock, early: float, *, 
 
 
 def test_an_answer_comes_at_its_moment_whatever_the_simulator_computed() -> None:
-    """The time that the simulator needs for an answer is subtracted from the waiting time."""
+    """The computing time of the simulator shortens the time that it waits before an answer."""
     clock, looks, waits = Clock(), list[float](), list[float]()
 
     def now() -> float:

@@ -1,4 +1,4 @@
-"""No sequence of commands breaks the rules of the simulated ATECC608 for locks, secrets and counters."""
+"""Any sequence of commands to the simulated ATECC608 follows its rules for locks, secrets and counters."""
 
 from __future__ import annotations
 
@@ -80,5 +80,5 @@ def test_any_bytes_on_the_bus_get_an_answer(writes: list[bytes], word_address: i
 
 
 def test_the_slots_of_the_profile_are_apart() -> None:
-    """Each purpose of a key uses a different slot."""
+    """The slots for the different purposes of keys are all different."""
     assert len({DEVICE_KEY, MAC_KEY, BOOT_DIGEST, GATEWAY_KEY, IMAGE_KEY, AUTHORITY_KEY}) == 6

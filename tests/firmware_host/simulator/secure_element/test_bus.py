@@ -37,7 +37,7 @@ def test_the_checksum_is_the_chips() -> None:
 
 
 def test_a_sleeping_chip_answers_only_the_wake_condition(bench: Bench) -> None:
-    """The chip acknowledges nothing before a wake, and nothing within the time tWHI after the wake.
+    """The chip does not acknowledge before a wake condition, or within the time tWHI after it.
 
     Then 04 11 33 43 can be read.
     """
@@ -84,7 +84,7 @@ def test_a_second_wake_is_ignored(bench: Bench) -> None:
     [("SIGN", 0.115), ("VERIFY", 0.105), ("SECUREBOOT", 0.080), ("GENKEY", 0.115), ("MAC", 0.055), ("NONCE", 0.020)],
 )
 def test_the_limits_are_those_of_microchips_table(name: str, limit: float) -> None:
-    """The execution times equal the limits in milliseconds for which Microchip's library waits."""
+    """The execution times equal the times in milliseconds that Microchip's library waits for each command."""
     assert {opcode.name: seconds for opcode, seconds in EXECUTION_TIMES.items()}[name] == limit
 
 
@@ -122,7 +122,10 @@ def temp_key_is_valid(element: SecureElement) -> bool:
 
 
 def test_idle_keeps_the_registers_and_sleep_loses_them(bench: Bench) -> None:
-    """TempKey survives idle, but not sleep. In both states, the chip reacts to nothing but a wake."""
+    """The register TempKey keeps its value in idle mode, and loses it in sleep mode.
+
+    In both modes, the chip reacts only to a wake condition.
+    """
     element = loaded(bench)
     assert element.write(IDLE)
     assert element.power_state() is PowerState.IDLE

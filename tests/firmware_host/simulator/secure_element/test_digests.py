@@ -111,13 +111,13 @@ def test_wrong_parts_of_a_message(chip: SecureElement, mode: int, param2: int, s
 
 @pytest.mark.parametrize(("mode", "sent"), [(START, b"x"), (HMAC_START, b"x"), (0x82, b"")])
 def test_wrong_starts_and_targets(chip: SecureElement, mode: int, sent: bytes) -> None:
-    """A SHA start with a message is refused, and so is a SHA end with the undefined digest target 0x80."""
+    """Two SHA commands are refused: a start with a message, and an end with the undefined digest target 0x80."""
     chip.execute(SHA, START)
     assert refused(lambda: chip.execute(SHA, mode, len(sent), sent)) == PARSE
 
 
 def test_a_digest_needs_a_start(chip: SecureElement) -> None:
-    """SHA cannot be continued without a start, after its end, or after another command."""
+    """A SHA calculation cannot be continued before its start, after its end, or after another command."""
     assert refused(lambda: chip.execute(SHA, UPDATE, 64, bytes(64))) == FORBIDDEN
     digest(chip, b"abc")
     assert refused(lambda: chip.execute(SHA, END)) == FORBIDDEN
@@ -144,7 +144,7 @@ def test_mac(chip: SecureElement, mode: int) -> None:
 
 @pytest.mark.parametrize(("mode", "load"), [(0x01, 0x00), (0x05, 0x03)])
 def test_a_challenge_in_temp_key(chip: SecureElement, mode: int, load: int) -> None:
-    """TempKey can be the challenge, if bit 2 of the mode names its source. The MAC then uses it up."""
+    """MAC uses TempKey as the challenge if bit 2 of the mode matches the source of TempKey. The MAC then uses it up."""
     sent = CHALLENGE if load else bytes(20)
     number = chip.execute(NONCE, load, 0, sent)
     nonce = CHALLENGE if load else sha256(number, sent, b"\x16\0\0")
@@ -192,7 +192,7 @@ def test_macs_need_the_lock() -> None:
 @pytest.mark.parametrize("mode", [0x00, 0x20])
 @pytest.mark.parametrize("slot", [MAC_KEY, NO_MAC])
 def test_checkmac(chip: SecureElement, mode: int, slot: int) -> None:
-    """CheckMac accepts the response of a chip with the same key, even if this key may not make MACs."""
+    """CheckMac accepts the response of a chip with the same key, even if the key's rules forbid to make MACs."""
     other = bytes((MAC, mode | 0x40, slot, 0)) + bytes(3) + b"otherS"
     otp = OTP[:8] if mode else bytes(8)
     response = sha256(SECRET, CHALLENGE, other[:4], otp, other[4:7], SERIAL[8:9], other[7:11], SERIAL[:2], other[11:13])
@@ -206,7 +206,7 @@ def test_checkmac(chip: SecureElement, mode: int, slot: int) -> None:
 
 
 def test_checkmac_with_temp_key(chip: SecureElement) -> None:
-    """The challenge can be a nonce in TempKey. A response to such a nonce cannot be replayed."""
+    """The challenge can be a nonce in TempKey. A response to the nonce is accepted only once."""
     number = chip.execute(NONCE, 0, 0, bytes(20))
     nonce = sha256(number, bytes(20), b"\x16\0\0")
     response = sha256(SECRET, nonce, bytes(15), SERIAL[8:9], bytes(4), SERIAL[:2], bytes(2))

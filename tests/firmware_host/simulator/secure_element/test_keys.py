@@ -103,7 +103,7 @@ def test_a_signature_is_valid_outside(chip: SecureElement) -> None:
 
 @pytest.mark.parametrize("mode", [EXTERNAL, EXTERNAL | BY_DIGEST])
 def test_a_digest_is_signed_once(chip: SecureElement, mode: int) -> None:
-    """After a signature, the register with the digest is invalid. Without a digest, Sign refuses."""
+    """After a signature, the register with the digest is invalid. Without a digest, the command Sign is refused."""
     assert refused(lambda: chip.execute(SIGN, mode, DEVICE)) == FORBIDDEN
     chip.execute(NONCE, TO_TEMP_KEY, 0, DIGEST)
     chip.execute(NONCE, TO_DIGEST, 0, DIGEST)
@@ -125,7 +125,7 @@ def test_only_private_keys_sign(chip: SecureElement, slot: int) -> None:
 
 @pytest.mark.parametrize("rules", [(0x2080, 0x001C), (0x2000, 0x0010), (0x2081, 0x001D)])
 def test_genkey_makes_p256_keys_in_private_slots_alone(rules: tuple[int, int]) -> None:
-    """A slot that is not private, or not for P-256, is left unchanged."""
+    """GenKey does not change a slot that is not private, or not for P-256."""
     element = Bench().element
     configure(element, s1=rules)
     before = bytes(element.memory.slots[1])
@@ -165,7 +165,7 @@ def test_verify_needs_a_configuration() -> None:
 
 
 def test_keys_work_after_the_lock_only() -> None:
-    """Before the data zone is locked, Sign refuses."""
+    """Before the data zone is locked, the command Sign is refused."""
     element = Bench().element
     configure(element)
     element.execute(GENKEY, CREATE, DEVICE)
@@ -203,7 +203,7 @@ def test_a_key_can_need_a_random_nonce(chip: SecureElement) -> None:
 
 
 def test_a_key_can_need_the_latch(chip: SecureElement) -> None:
-    """A key with PersistentDisable signs only while the persistent latch is set; a power loss clears the latch."""
+    """A key with PersistentDisable signs only while the persistent latch is set. A power loss clears the latch."""
     assert refused(lambda: sign(chip, LATCHED)) == FORBIDDEN
     chip.core.is_latched = True
     assert sign(chip, LATCHED)
@@ -212,7 +212,7 @@ def test_a_key_can_need_the_latch(chip: SecureElement) -> None:
 
 
 def test_a_key_can_need_an_authorization(chip: SecureElement) -> None:
-    """A key with ReqAuth signs only after a CheckMac with its authorization key, until a CheckMac fails."""
+    """A key with ReqAuth signs only after a successful CheckMac with its authorization key, until a CheckMac fails."""
     assert refused(lambda: sign(chip, AUTHORIZED)) == FORBIDDEN
     other = bytes(13)
     response = sha256(bytes(32), DIGEST, bytes(4), bytes(11), SERIAL[8:9], bytes(4), SERIAL[:2], bytes(2))
@@ -226,7 +226,7 @@ def test_a_key_can_need_an_authorization(chip: SecureElement) -> None:
 def test_verify_external(chip: SecureElement, mode: int, load: int) -> None:
     """A good signature is accepted.
 
-    Verify reports a signature of another digest or key as a mismatch, and an invalid point as an ECC fault.
+    Verify returns a mismatch for a signature of another digest or key, and an ECC fault for an invalid point.
     """
     good, public = signed(PEER, DIGEST), xy(PEER.public_key())
 
@@ -244,7 +244,7 @@ def test_verify_external(chip: SecureElement, mode: int, load: int) -> None:
 
 
 def test_a_key_can_be_for_statements_alone() -> None:
-    """A key without the permission for external messages does not sign them."""
+    """A key signs external messages only if its rules permit this."""
     element = Bench().element
     configure(element, s1=(0x8082, 0x0013))
     element.execute(GENKEY, CREATE, 1)
@@ -314,7 +314,7 @@ def test_a_public_key_is_validated_and_invalidated(chip: SecureElement) -> None:
     ("rules", "is_locked"), [((0x1000 | PARENT, 0x0010), False), ((0x1000 | PARENT, 0x0032), True)]
 )
 def test_what_is_not_validated(rules: tuple[int, int], is_locked: bool) -> None:  # noqa: FBT001
-    """The validity of a key does not change if the key needs no validation, or if its slot is locked."""
+    """Verify cannot validate or invalidate a key that needs no validation, or whose slot is locked."""
     element = Bench().element
     configure(element, s11=rules)
     write_public(element, PARENT, xy(CITY.public_key()))
@@ -352,7 +352,7 @@ def test_the_chip_signs_a_statement_about_its_key(chip: SecureElement, with_seri
 
 
 def test_internal_statements_need_a_digest_and_the_permission(chip: SecureElement) -> None:
-    """Without GenKey's digest in TempKey, or without the key's permission, Sign(Internal) refuses."""
+    """Sign(Internal) is refused if TempKey lacks GenKey's digest, or if the key lacks the permission."""
     chip.execute(NONCE, TO_TEMP_KEY, 0, DIGEST)
     assert refused(lambda: chip.execute(SIGN, INTERNAL, DEVICE)) == FORBIDDEN
     chip.execute(NONCE, TO_TEMP_KEY, 0, DIGEST)

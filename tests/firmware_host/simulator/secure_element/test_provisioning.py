@@ -70,13 +70,13 @@ def test_secrets_and_unused_slots_are_closed(made: tuple[SecureElement, Provisio
 
 @pytest.mark.parametrize("slot", sorted(set(range(16)) - {GATEWAY_KEY}))
 def test_only_the_gateways_key_is_written(made: tuple[SecureElement, ProvisionedDevice], slot: int) -> None:
-    """All slots except that of the gateway's key refuse writes, and no private key can be replaced."""
+    """Writes are refused for all slots except the slot of the gateway's key; private keys cannot be replaced."""
     assert refused(lambda: write_slot(made[0], slot, bytes(32))) == FORBIDDEN
     assert refused(lambda: made[0].execute(0x40, 0x04, slot)) == FORBIDDEN
 
 
 def test_a_written_gateway_key_is_not_trusted(made: tuple[SecureElement, ProvisionedDevice]) -> None:
-    """If an attacker writes a gateway key, the chip refuses every gateway until the authority has signed a key."""
+    """After an attacker wrote a gateway key, the chip accepts a gateway only when the authority has signed its key."""
     element, _ = made
     write_slot(element, GATEWAY_KEY, bytes(4) + KEYS.gateway[:28])
     element.execute(0x16, 0x43, 0, DIGEST)

@@ -112,7 +112,7 @@ def test_a_locked_slot_keeps_its_digest() -> None:
 
 
 def test_the_prohibition() -> None:
-    """With bit 6, the command works only once after each power loss; sleep does not reset this limit."""
+    """With bit 6 set, SecureBoot succeeds only once after each power loss; sleep does not allow a second time."""
     chip = chip_with(KEEP_DIGEST)
     boot(chip, COPY | 0x40, OLD, signed(VENDOR, OLD))
     assert refused(lambda: boot(chip, STORE, OLD)) == FORBIDDEN
@@ -122,7 +122,7 @@ def test_the_prohibition() -> None:
 
 @pytest.mark.parametrize(("flags", "latched"), [(0, False), (8, True)])
 def test_the_latch(flags: int, latched: bool) -> None:  # noqa: FBT001
-    """With bit 3 of SecureBootConfig, a success sets the persistent latch until power fails; a failure does not."""
+    """With bit 3 of SecureBootConfig, a successful SecureBoot sets the persistent latch until a power loss."""
     chip = chip_with(KEEP_DIGEST, flags=flags)
     assert refused(lambda: boot(chip, STORE, OLD)) == MISMATCH
     states = [chip.core.is_latched]
@@ -157,7 +157,7 @@ def test_protected_wires() -> None:
 
 
 def test_a_nonce_can_be_required() -> None:
-    """With bit 4 of SecureBootConfig, plain digests are refused, and so are nonces that only the host chose."""
+    """With bit 4 of SecureBootConfig, unencrypted digests and nonces that only the host chose are refused."""
     chip = chip_with(KEEP_DIGEST, flags=0x10)
     assert refused(lambda: boot(chip, COPY, OLD, signed(VENDOR, OLD))) == FORBIDDEN
     chip.execute(NONCE, 3, 0, bytes(32))
@@ -212,7 +212,7 @@ def test_the_power_fails_while_a_digest_is_kept(share: float, kept: bytes | None
     ("cut_after", "share", "found"), [(0.024, 0.5, 0xFFFF), (0.024, 1.0, 0x10000), (0.026, 0.5, 0x10000)]
 )
 def test_a_counter_is_never_torn(cut_after: float, share: float, found: int) -> None:
-    """A power cut within the 25 ms of the command Counter leaves the old or new value, a later cut the new value."""
+    """After a power cut during the 25 ms of Counter, the value is old or new; after a later cut, the value is new."""
     bench = Bench()
     chip = chip_with(KEEP_DIGEST, bench=bench)
     chip.memory.counters[0] = 0xFFFF

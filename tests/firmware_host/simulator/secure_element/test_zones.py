@@ -182,7 +182,10 @@ def test_secret_slots_are_written_in_blocks(new: SecureElement) -> None:
 
 
 def test_encrypted_transfers_are_refused(new: SecureElement) -> None:
-    """The model has no encrypted reads and writes. The model refuses them like a chip whose rules forbid them."""
+    """The model has no encrypted reads and writes.
+
+    The model refuses such commands, like a chip whose rules forbid encrypted access.
+    """
     configure(new, s3=(0x43C0 | 5, 0x001C))  # encrypted with the key in slot 3
     new.execute(LOCK, DATA_LOCK)
     assert refused(lambda: new.execute(WRITE, 0xC2, data(3), bytes(64))) == FORBIDDEN
@@ -244,7 +247,7 @@ def test_a_counter_only_rises(configured: SecureElement) -> None:
 
 
 def test_random_numbers_begin_with_the_lock(new: SecureElement) -> None:
-    """Before the configuration zone is locked, Random returns a fixed pattern; after the lock, numbers differ."""
+    """Random returns a fixed pattern before the configuration zone is locked, and different numbers afterwards."""
     assert new.execute(RANDOM) == new.execute(RANDOM, 1) == new.execute(NONCE, 1, 0, bytes(20)) == UNSEEDED
     assert refused(lambda: new.execute(COUNTER, 0, 0)) == FORBIDDEN
     configure(new)
@@ -263,7 +266,7 @@ def test_two_chips_have_other_numbers_and_a_chip_repeats_its_own() -> None:
 def test_a_nonce_mixes_both_numbers(configured: SecureElement) -> None:
     """TempKey is the digest of the chip's random number, the host's number and the command.
 
-    TempKey is then marked as random, and can be used once.
+    The value of TempKey then counts as random, and can be used once.
     """
     number = configured.execute(NONCE, 0, 0, bytes(range(20)))
     temp_key = configured.core.registers.temp_key
