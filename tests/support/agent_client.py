@@ -92,7 +92,7 @@ class AgentClient:
     def send_delta(
         self, base: bytes, patch: bytes, image: bytes, *, offset: int = 0, length: int = 0
     ) -> dict[str, Any]:
-        """Send a patch, or its first part, from an offset on.
+        """Send a patch in parts, from an offset on.
 
         Return the last response, or the first response with an error.
         """

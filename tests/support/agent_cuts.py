@@ -1,4 +1,4 @@
-"""Power cuts while the agent of a simulated STM32F103 builds a new image from a delta, tries it and confirms it."""
+"""Cut the power of a simulated STM32F103 while its agent applies a delta, or tries and confirms the new image."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def patch() -> bytes:
 
 @cache
 def _new_chip() -> bytes:
-    """Return the memory of a chip that its maker has prepared, and that has not accepted an image."""
+    """Return the memory of a provisioned chip that has not accepted an image yet."""
     return BoardAgent(OLD).element.memory.image()
 
 
 @cache
 def operations(loader: str) -> tuple[int, int]:
-    """Return the number of flash operations of an update, and the number of them before the image is requested."""
+    """Return the number of flash operations of an update, and how many of them precede the request of the image."""
     agent = _agent(loader)
     agent.boot()
     made = _make(agent)
@@ -93,7 +93,7 @@ def _run(agent: BoardAgent) -> None:
 
 
 def _fault_of(agent: BoardAgent) -> str:
-    """Return the fault of a board after its last cut, a wrong image or a refused update; or an empty text."""
+    """Return an empty text if the board runs a published image and can be updated; otherwise, return the fault."""
     for _ in range(ATTEMPTS):
         agent.boot()
         identity = agent.ask(GROUP_DEVICE, 0)

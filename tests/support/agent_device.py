@@ -23,7 +23,7 @@ PAGE_SIZE = 1024
 
 @dataclass
 class EventRing:
-    """The newest events of a board, in its flash.
+    """The newest events that a board stores in its flash.
 
     Attributes:
         number: number of the newest event.
@@ -142,7 +142,10 @@ class AgentDevice(SmpDevice):
         return {}
 
     def _hash_pages(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Return the digest of flash pages, of which each must contain bytes of the image file."""
+        """Return the SHA-256 of the nonce and the requested flash pages.
+
+        Each page must contain bytes of the image file.
+        """
         flash = bytearray(self.slots[0])
         count = -(-len(flash) // PAGE_SIZE)
         if len(body["nonce"]) != 32 or not 1 <= len(body["sectors"]) <= 8 or max(body["sectors"]) >= count:

@@ -14,7 +14,7 @@ def bench_log(folder: Path) -> BenchLog:
 
 
 def newest_bundle(folder: Path) -> Path:
-    """Return the file with the newest published entries of a log with fewer than 256 entries."""
+    """Return the file with the newest entries of a published log, which has fewer than 256 entries."""
     return max((folder / "tile" / "entries" / "000.p").iterdir(), key=lambda path: int(path.name))
 
 

@@ -51,7 +51,7 @@ class BoardAgent:
     Args:
         image: the image in slot 0.
         loader: the name of the committed loader; only ``loader-chip`` asks the secure element.
-        memory: the memory of the secure element; by default the memory of a chip that the maker prepared.
+        memory: the memory of the secure element; by default the memory of a provisioned chip.
         file: the file that stores the flash; by default the flash is in memory.
         times: the core's speed; by default, the core executes one instruction per clock cycle.
     """
@@ -130,7 +130,7 @@ class BoardAgent:
         return self.clock() - began
 
     def seconds_to_image(self) -> float:
-        """Reset the board, and return the seconds until the loader starts an image, shown by the change of VTOR."""
+        """Reset the board, and return the seconds until the loader sets VTOR to start an image."""
         self.board.reset()
         began = self.clock()
         assert self.board.application
@@ -184,7 +184,7 @@ class BoardAgent:
             self._receive_line()
 
     def open(self, digest: bytes, *, key: ec.EllipticCurvePrivateKey = GATEWAY_KEY) -> dict[str, Any]:
-        """Begin a session, and offer the image with the given digest; return the answer to the offer."""
+        """Begin a session, offer an image by its digest, and return the answer to the offer."""
         identifier = bytes(16)
         begun = self.ask(GROUP_DEVICE, SESSION, body={"nonce": bytes(32), "time": 1, "id": identifier})
         signature = sign(key, b"blockota-offer" + begun["nonce"] + identifier + digest)

@@ -76,7 +76,10 @@ class BoardDevice:
         return self._board.flash[start : start + SLOT_SIZE]
 
     def upload(self, image: bytes) -> None:
-        """Replace slot 1 without counting an operation, because the test images cannot receive an image."""
+        """Write an image to slot 1 directly, because the test images cannot receive an image.
+
+        The write is not counted as a flash operation.
+        """
         contents = bytearray(self._board.flash)
         contents[SLOT_1 : SLOT_1 + SLOT_SIZE] = image + b"\xff" * (SLOT_SIZE - len(image))
         self._done = self.operations

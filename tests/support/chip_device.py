@@ -42,7 +42,7 @@ class DeviceChip:
     """A provisioned secure element.
 
     Args:
-        serial: six bytes of the serial number, from which the model draws its keys.
+        serial: six bytes of the serial number; the keys of the model depend on these bytes.
 
     Attributes:
         serial: the serial number, 9 bytes.

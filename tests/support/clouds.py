@@ -62,7 +62,7 @@ class CloudRun:
 
 
 def signer_of(kind: str, folder: Path) -> RequestSigner:
-    """Return the signer of an example identity; the identity's key is written into a folder."""
+    """Write the key of an example identity into a folder, and return the identity's signer."""
     path = folder / f"{kind}.pem"
     path.write_bytes(KINDS[kind].key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     path.chmod(0o600)

@@ -153,8 +153,9 @@ def pair(vendor: Consortium) -> None:
 def check_halt_and_resume(vendor: Consortium, spare: Node, needed: Node, *, restart: Callable[[], None]) -> None:
     """Check that a network works without one of its nodes.
 
-    Without two nodes, the network halts, and recovers later. While two nodes are stopped, `execute` gives up, and can
-    be resumed later. The function `restart` starts the node `needed`, and returns when the network makes blocks again.
+    If two nodes are stopped, the network halts until one of them is started again. While two nodes are stopped,
+    `execute` ends with an error, and `transaction resume` completes the transaction later. The function `restart`
+    starts the node `needed`, and returns when the network makes blocks again.
     """
     spare.stop()
     assert vendor.execute(vendor.propose("1.0.0")).status == 0

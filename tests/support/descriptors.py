@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 def inherit(descriptor: int) -> None:
-    """Mark a file descriptor of this process as opened by the caller."""
+    """Make a file descriptor inheritable, as if the caller of the command had opened it."""
     os.set_inheritable(descriptor, True)  # noqa: FBT003 - os defines the parameter
 
 

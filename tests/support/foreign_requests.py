@@ -1,4 +1,4 @@
-"""Signed requests made by hand with `cryptography`, independently of joserfc, and requests of a forger."""
+"""Signed and forged requests, which are made with `cryptography` so that they do not depend on joserfc."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ class ForkServer:
     def serve(self) -> ForkedProgram | None:
         """Fork programs.
 
-        In a program's process, return the program; in the server's process, return None at the end.
+        In a forked process, return the program to run; in the server, return None at the end.
         """
         while True:
             for key, _ in self._selector.select():
@@ -198,7 +198,10 @@ def receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 def main() -> None:
-    """Serve on the socket at stdin until the descriptor whose number is the first argument reports the end of file."""
+    """Serve on the socket at stdin until the tests end.
+
+    The first argument is the number of a descriptor that reports the end of file when the tests end.
+    """
     listener = socket.socket(fileno=os.dup(0))
     if program := ForkServer(listener, int(sys.argv[1])).serve():
         program.enter()

@@ -179,7 +179,7 @@ class SteppedClock:
         return self.now
 
     async def advance(self, core: Core, seconds: int) -> None:
-        """Advance the time in small steps, as a running gateway experiences it.
+        """Advance the time in small steps, as the clock of a running gateway does.
 
         After each step, the core's `tick` is called.
         """

@@ -1,4 +1,7 @@
-"""Runs the gateway's exchange of readings and commands with validators, in threads as the gateway service does."""
+"""Run the part of a gateway that exchanges readings and commands with validators.
+
+As in the gateway service, the exchange runs in threads.
+"""
 
 from __future__ import annotations
 

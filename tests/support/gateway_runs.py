@@ -1,4 +1,4 @@
-"""Runs a gateway in a thread. Its face has no protocol, and a test drives it."""
+"""Runs a gateway in a thread. The gateway's face has no protocol; a test calls the methods of the face."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class FakeFace:
         return found
 
     def knows(self, number: int) -> bool:
-        """Whether the gateway has read from the registry that a device belongs to its site."""
+        """Whether the gateway has read from the registry that a device belongs to the gateway's site."""
 
         async def ask(core: Core) -> bool:
             return core.device(number) is not None

@@ -1,6 +1,6 @@
 """A trustless gateway on a real socket, which is either honest or has one fault.
 
-The gateway answers with status 400 if a request has another path, allows compression, or has a wrong media type.
+The gateway answers with status 400 if a request has an unexpected path, allows compression, or has a wrong media type.
 """
 
 from __future__ import annotations

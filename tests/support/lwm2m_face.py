@@ -167,7 +167,7 @@ async def serving(core: Core, folder: Path, desks: ThingDesks | None = None) -> 
 def free_ports() -> int:
     """Return a UDP and TCP port p such that p and p + 1 are free.
 
-    The port is below Linux's range of ephemeral ports, so no other test is assigned the same port meanwhile.
+    Linux does not assign a port of this range to other sockets, because its ephemeral ports begin at 32,768.
     """
     while True:
         port = random.SystemRandom().randrange(20_000, 32_000, 2)

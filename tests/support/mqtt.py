@@ -142,7 +142,7 @@ class FakeConnection:
         raise MessagingError("the broker is out of reach", why="the test cut the connection")
 
     def take(self, message: Message) -> None:
-        """Accept a message that matches a subscription."""
+        """Queue a message if the client may read its topic, and has subscribed to the topic."""
         allowed = self.broker.allows(_DEVICE_READS, self.name, message.topic)
         if allowed and any(matches(topic, message.topic) for topic in self.topics):
             self.queue.put_nowait(message)

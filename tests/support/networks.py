@@ -151,7 +151,7 @@ def post(url: str, body: bytes) -> bytes:
 def free_port_pair() -> int:
     """Return a port p of 127.0.0.1 such that p and p + 1 are free.
 
-    Both ports are below 30,000, and so below the system's range of ports for outgoing connections (32,768 and above).
+    Both ports are below 30,000, so they are outside the system's range for outgoing connections (from 32,768).
     """
     while True:
         port = random.SystemRandom().randrange(20_000, 30_000)

@@ -1,4 +1,4 @@
-"""Prepare a result once per test run, although several test processes need it."""
+"""Prepare a result once per test run, and share the result between all test processes."""
 
 from __future__ import annotations
 

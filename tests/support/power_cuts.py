@@ -1,8 +1,8 @@
 """Updates of a device during which the power fails.
 
 The module contains scenarios and power cuts, and checks which image the device runs afterwards. The power of a device
-may fail at any instant. After a power cut, the device must start one of the two images that the scenario allows, byte
-for byte, and a later update must still be possible.
+may fail at any instant. After a power cut, the device must start an unchanged image, which is one of the two images
+that the scenario allows. A later update must still be possible.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Machine:
     Args:
         folder: a folder for the flash file.
         flash: the initial content of the flash.
-        debugger: QEMU's debugger connection, by which the test starts the program; if None, the program starts at once.
+        debugger: QEMU's debugger connection, by which the test starts the program; None starts it immediately.
 
     Attributes:
         line: the test's end of the serial line.
@@ -174,7 +174,7 @@ class QemuBoard:
         """Cut the power, and switch it on again.
 
         Args:
-            damage: returns the content of the flash after the cut, given the content at the cut.
+            damage: a function that maps the content of the flash at the cut to the content after the cut.
 
         Returns:
             The content of the flash at the cut.

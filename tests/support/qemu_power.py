@@ -189,7 +189,7 @@ def count_operations(folder: Path, flash: bytes, loader: Loader) -> int:
 
 
 def cut_at_operation(folder: Path, flash: bytes, loader: Loader, number: int, draw: random.Random) -> bytes:
-    """Cut the power in a flash operation, counted from 1; return the flash, in which the operation may be torn."""
+    """Cut the power in the flash operation with the given number, counted from 1; return the resulting flash."""
     debugged = DebuggedMachine(folder, flash, loader)
     operation = None
     for _ in range(number):

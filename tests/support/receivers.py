@@ -1,4 +1,7 @@
-"""A receiver of requests over HTTP in a thread, made of BlockOTA's own modules: the counterpart of a validator."""
+"""Run a receiver of requests over HTTP in a thread, as the counterpart of a validator.
+
+The receiver consists of BlockOTA's own modules.
+"""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def code(size: int = 64, *, stack: int = RAM.end, reset: int = FLASH.start + 9) 
 
 
 def release_of(image: bytes, **changes: Any) -> Release:
-    """Return the record of an image as version 1.1.0 of `PRODUCT`, with the given changes."""
+    """Return a release record for an image as version 1.1.0 of `PRODUCT`, with the given changes."""
     facts: dict[str, Any] = {
         "product": PRODUCT.name,
         "version": Version(1, 1, 0),

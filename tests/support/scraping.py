@@ -9,7 +9,7 @@ from tests.support.waiting import DEADLINE
 
 
 def samples_of(text: str) -> dict[str, float]:
-    """Return the samples of a page of metrics, as Prometheus' own library reads them, by name and labels."""
+    """Parse a page of metrics with Prometheus' own library, and return the samples by name and labels."""
     return {
         one.name + "".join(f" {value}" for value in one.labels.values()): one.value
         for family in text_string_to_metric_families(text)

@@ -48,7 +48,9 @@ def latest_values(connection: Connection, thing: str) -> list[StoredReading]:
 
 
 def things(connection: Connection, *, after: str = "", limit: int = PAGE) -> list[StoredReading]:
-    """Return the newest reading of each quantity for the devices of one page, ordered by device and quantity.
+    """Return the newest readings of one page of devices: one reading for each quantity of each device.
+
+    The readings are ordered by device and quantity.
 
     Args:
         connection: the connection.

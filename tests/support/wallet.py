@@ -96,7 +96,7 @@ def values_at(path: str, scope: Any) -> list[Any]:
 
 
 def sliced(number: int, part: str) -> int:
-    """Return some bytes of the ABI encoding of a number, converted to a number.
+    """Cut bytes out of the ABI encoding of a number, and return these bytes as a number.
 
     `part` selects the bytes, as in ``[-8:-6]`` or ``[-3:]``.
     """

@@ -1,6 +1,6 @@
 """A witness for tests (C2SP tlog-witness).
 
-The witness signs a tree only if it continues the newest tree that the witness has seen.
+The witness signs a tree only if the tree continues the newest tree that the witness has seen.
 """
 
 from __future__ import annotations
