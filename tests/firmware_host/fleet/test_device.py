@@ -111,7 +111,7 @@ def test_a_device_refuses_another_image() -> None:
     ],
 )
 def test_exceptions_behave_as_they_are_described(conduct: Conduct, outcome: tuple[str, str], image: str) -> None:
-    """With each kind of misbehaviour, the device's first try has the expected result, and leaves the expected image."""
+    """For each kind of misbehaviour, the device's first try ends with the expected result and the expected image."""
     with serving(IMAGE) as (url, sent):
         device = SimulatedDevice(url, FleetMember(256, "token", OLD, conduct))
         device.visit()

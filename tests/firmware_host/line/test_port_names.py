@@ -50,7 +50,7 @@ def test_a_forbidden_port_is_a_busy_one_on_windows() -> None:
     [("FileNotFoundError(2, 'x', None, 2)", "plug the adapter"), ("PermissionError(13, 'x', None, 5)", "user")],
 )
 def test_an_error_of_windows_has_a_remedy(monkeypatch: pytest.MonkeyPatch, text: str, words: str) -> None:
-    """pyserial's exceptions on Windows lack an error number; their text selects the remedy."""
+    """Exceptions of pyserial on Windows lack an error number; their text selects the remedy."""
     port = serial.serial_for_url("COM9", do_not_open=True)
 
     def refuse() -> None:
