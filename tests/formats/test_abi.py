@@ -154,7 +154,7 @@ def test_a_value_that_does_not_fit_is_a_usage_error(chip: int, size: int) -> Non
 
 
 def test_a_signature_call_has_the_selector_of_its_text() -> None:
-    """A call from a signature has the selector and the encoded arguments of that signature."""
+    """Encoding a call by its signature yields the signature's selector, followed by the encoded arguments."""
     assert encode_signature_call("getOwners()") == keccak(text="getOwners()")[:4]
     assert encode_signature_call("f(uint256,bytes)", 5, b"x")[4:] == encode(["uint256", "bytes"], [5, b"x"])
 
@@ -240,7 +240,7 @@ BAD_DATA = {
 
 @pytest.mark.parametrize(("kind", "data"), BAD_DATA.values(), ids=BAD_DATA)
 def test_data_that_is_not_a_strict_encoding_is_refused(kind: str, data: str) -> None:
-    """Data that breaks a rule of the ABI specification's strict mode is refused."""
+    """Data is refused if it violates a rule of the strict mode in the ABI specification."""
     with pytest.raises(abi.DecodingError):
         abi.decode([kind], bytes.fromhex(data))
 
@@ -257,13 +257,13 @@ WRONG_CHECKSUM = SAFE.swapcase().replace("0X", "0x")
     ],
 )
 def test_a_value_of_another_type_is_not_encoded(kind: str, value: Any) -> None:
-    """A value of another type or size is refused, not padded, truncated or converted."""
+    """A value of another type or size is refused instead of being padded, truncated or converted."""
     with pytest.raises(abi.EncodingError):
         abi.encode([kind], [value])
 
 
 def test_the_number_of_values_is_checked() -> None:
-    """Encoding is refused if the number of values is not the number of types."""
+    """Encoding is refused if the numbers of values and of types differ."""
     with pytest.raises(abi.EncodingError):
         abi.encode(["bool"], [])
     with pytest.raises(UsageError):

@@ -51,7 +51,7 @@ def unpack(stream: bytes, tree: Tree, *, size: int | None = None, cut: int = 7) 
 
 @CASES
 def test_the_encoding_is_that_of_the_specification(tree: Tree) -> None:
-    """`join_car` yields the same bytes as the independent CAR encoder of this test file."""
+    """The output of `join_car` equals the output of this test file's own CAR encoder."""
     blocks = [Block(cid, tree.blocks[cid]) for cid in tree.order]
     assert b"".join(join_car([tree.root], blocks)) == car(tree)
 
@@ -60,7 +60,7 @@ def test_the_encoding_is_that_of_the_specification(tree: Tree) -> None:
 @REPEAT
 @pytest.mark.parametrize("cut", [1, 7, 1 << 16])
 def test_what_was_written_is_read(tree: Tree, cut: int, *, repeat: bool) -> None:
-    """A CAR is read for any split of the stream, with and without repeated blocks."""
+    """A CAR is read in parts of any size, whether or not the CAR repeats blocks."""
     assert unpack(car(tree, repeat=repeat), tree, cut=cut) == tree.data
 
 
@@ -83,7 +83,7 @@ def test_an_image_of_many_chunks_comes_back() -> None:
 
 
 def test_all_blocks_are_yielded_in_order() -> None:
-    """`read_car` yields inner blocks too, each before its children."""
+    """`read_car` also yields inner blocks; each inner block comes before its children."""
     tree = TREES["four levels"]
     blocks = list(read_car([car(tree)], tree.root, size=len(tree.data), earlier=lambda _: None))
     assert blocks == [Block(cid, tree.blocks[cid]) for cid in tree.order]
@@ -106,7 +106,7 @@ def test_blocks_come_before_the_stream_ends() -> None:
 
 
 def test_roots_in_the_header_are_ignored() -> None:
-    """The CAR reader ignores the roots in the header, and reads the requested root."""
+    """The CAR reader reads the file of the requested root, whatever roots the header lists."""
     tree = TREES["two levels"]
     none = b"\xa2\x65roots\x80\x67version\x01"
     body = b"".join(sections(tree, repeat=True))
@@ -220,7 +220,7 @@ def blank_image(chunks: int) -> tuple[CID, dict[CID, bytes]]:
 @REPEAT
 @pytest.mark.parametrize("cut", [1000, 1 << 16, 1 << 20])
 def test_memory_stays_below_8_mib(cut: int, *, repeat: bool) -> None:
-    """Reading the largest blocks takes at most 8 MiB, for small and large parts of the stream."""
+    """Reading a file with the largest blocks takes at most 8 MiB of memory, for small and large parts of the stream."""
     root, blocks = blank_image(8)
     stream = b"".join(write_car(root, blocks.__getitem__, repeat=repeat))
 
@@ -233,7 +233,7 @@ def test_memory_stays_below_8_mib(cut: int, *, repeat: bool) -> None:
 
 
 def test_memory_stays_below_8_mib_for_many_little_blocks() -> None:
-    """Reading a tree of eight levels with 1024 links each takes at most 8 MiB."""
+    """Reading a tree of eight levels, with 1024 links in each inner block, takes at most 8 MiB of memory."""
     tree = leaf(b"last")
     little = [leaf(number.to_bytes(2, "big")) for number in range(1023)]
     for _ in range(8):

@@ -32,7 +32,7 @@ def is_safe(stream: bytes, tree: Tree = TREE) -> bool:
 
 @pytest.mark.parametrize("repeat", [True, False], ids=["dups=y", "dups=n"])
 def test_every_flipped_bit_is_refused(*, repeat: bool) -> None:
-    """A CAR with any flipped bit is refused, except in the header's roots, which are ignored."""
+    """A CAR with one flipped bit is refused, unless the bit belongs to the header's roots, which the reader ignores."""
     right = car(TREE, repeat=repeat)
     taken = [place for place, changed in flips(right) if not is_safe(changed)]
     roots = range(HEADER.index(b"roots") + 5, HEADER.index(b"\x67version"))
@@ -58,7 +58,7 @@ def test_noise_is_refused(noise: bytes, *, has_header: bool) -> None:
 @settings(max_examples=len(sampled(range(500), one_in=4)), deadline=None)
 @given(start=st.integers(0, 2000), length=st.integers(0, 80), other=st.binary(max_size=80), repeat=st.booleans())
 def test_bytes_that_were_exchanged_are_refused(start: int, length: int, other: bytes, *, repeat: bool) -> None:
-    """A CAR stream with a replaced part is refused, or yields the exact file."""
+    """Reading a CAR stream with a replaced part fails or returns the exact file."""
     right = car(TREE, repeat=repeat)
     start %= len(right)
     is_safe(right[:start] + other + right[start + length :])
@@ -86,7 +86,7 @@ def test_sections_in_disorder_are_refused(data: st.DataObject, *, repeat: bool) 
 
 
 def mixed(stream: list[bytes]) -> bool:
-    """Whether a stream is the file's CAR in which any repetitions of blocks may be left out."""
+    """Whether a stream is the CAR of the file; the stream may leave out repetitions of blocks."""
     wanted = sections(TREE, repeat=True)
     seen: list[bytes] = []
     for part in wanted:

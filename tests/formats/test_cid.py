@@ -57,7 +57,7 @@ def test_small_vectors(data: bytes, cid: str) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_sizes_around_the_leaf(size: int) -> None:
-    """A file of up to 1 MiB is one raw block, and a larger file a tree; both kinds are read back."""
+    """A file of up to 1 MiB is one raw block, and a larger file is a tree; both are read back."""
     data = os.urandom(size)
     blocks = blocks_of(data)
     leaves = -(-size // CHUNK_SIZE)
@@ -66,7 +66,7 @@ def test_sizes_around_the_leaf(size: int) -> None:
 
 
 def test_the_digest_of_one_block_is_the_sha256_of_the_file() -> None:
-    """The SHA-256 digest that the chain records is the digest in the CID of a small image."""
+    """The CID of a small image contains the SHA-256 digest that the chain records."""
     data = os.urandom(CHUNK_SIZE)
     assert cid_of(io.BytesIO(data)).digest == hashlib.sha256(data).digest()
 

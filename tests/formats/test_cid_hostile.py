@@ -94,7 +94,7 @@ def test_every_flipped_bit_of_an_inner_block_is_refused() -> None:
 
 
 def test_every_flipped_bit_of_a_made_up_root_is_refused() -> None:
-    """A bit flip in a root with a matching CID is detected by the encoding, or by a missing child."""
+    """A root with a flipped bit and a matching CID is refused because of its encoding or of a missing child."""
     for position, changed in flips(inner(CHILDREN)):
         if not is_total_size(position):
             with pytest.raises((ContentError, KeyError)):
@@ -117,7 +117,7 @@ def is_total_size(position: int) -> bool:
 
 @pytest.mark.parametrize("sizes", [(4, 12), (6, 10), (16, 0), (0, 16), (1 << 40, 11)])
 def test_wrong_sizes_are_refused(sizes: tuple[int, int]) -> None:
-    """An inner block is refused if its sizes differ from its children's sizes, even if the sum is right."""
+    """An inner block with wrong sizes of its children is refused, even if the sum of the sizes is right."""
     children = [(cid, total, size) for (cid, total, _), size in zip(CHILDREN, sizes, strict=True)]
     with pytest.raises(ContentError, match="is not a readable file"):
         read(inner(children))
@@ -161,7 +161,7 @@ def test_noise_is_refused_as_an_inner_block(noise: bytes) -> None:
 @settings(max_examples=300, deadline=None)
 @given(position=st.integers(0, 200), value=st.integers(0, 255), cut=st.integers(0, 3))
 def test_damaged_inner_blocks_are_refused_or_read_right(position: int, value: int, cut: int) -> None:
-    """An inner block with a changed byte and a truncated end is refused, or yields the exact file."""
+    """Reading a file with a changed and truncated inner block fails or returns the exact file."""
     right = inner(CHILDREN)
     damaged = bytearray(right)
     damaged[position % len(right)] = value

@@ -1,4 +1,4 @@
-"""A device's statement is a COSE_Sign1 structure in one fixed encoding; its signature covers type and payload."""
+"""The statement of a device is a COSE_Sign1 structure in a fixed encoding; its signature covers type and payload."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_signed_bytes_are_those_of_the_standard() -> None:
     ],
 )
 def test_other_forms_are_refused(items: object, why: str) -> None:
-    """A statement is refused if its headers, its lengths, or r and s of its signature differ from the fixed form."""
+    """A statement is refused unless its headers, its lengths, and its signature's r and s have the fixed form."""
     with pytest.raises(ValueError, match=why):
         SignedStatement.decode(cbor.encode(items))
 

@@ -115,7 +115,7 @@ def test_an_elf_file_with_a_load_address_is_read_as_elf() -> None:
     ],
 )
 def test_foreign_and_malformed_files_are_refused(content: bytes, why: str) -> None:
-    """Files of other formats, malformed HEX files and ELF files for other machines are not read as raw images."""
+    """Files of other formats, malformed HEX files and ELF files for other machines are refused as raw images."""
     with pytest.raises(ImageError, match=why):
         read_image(content, load_address=BASE)
 
@@ -155,7 +155,7 @@ def test_hex_gaps_are_filled_with_erased_flash() -> None:
 
 
 def test_hex_above_the_limit_is_refused() -> None:
-    """The size limit applies to the image with its gaps filled, not only to the HEX file."""
+    """A HEX file is refused if its image with filled gaps exceeds the size limit, even if the file itself is small."""
     content = linear(BASE) + record(0, 0, b"a") + record(0, 0xF000, b"b") + END
     with pytest.raises(ImageError, match="too large"):
         read_image(content, limit=0x1000)
@@ -175,7 +175,7 @@ def test_hex_gives_back_what_was_written(data: bytes, offset: int, width: int) -
 
 
 def test_the_same_bytes_twice_in_a_hex_file_agree() -> None:
-    """Records may overlap if their bytes are equal; otherwise, the error contains the first differing address."""
+    """Overlapping records with equal bytes are accepted; for others, the error contains the first differing address."""
     twice = linear(BASE) + record(0, 0, b"abcd") + record(0, 2, b"cdef") + record(0, 0, b"abcd") + END
     assert read_image(twice).data == b"abcdef"
     different = linear(BASE) + record(0, 0, b"abcd") + record(0, 2, b"cXef") + END
@@ -198,7 +198,7 @@ def test_the_same_bytes_twice_in_a_hex_file_agree() -> None:
     ],
 )
 def test_parts_that_are_not_flash_contents_are_named(address: int, where: str) -> None:
-    """A HEX or ELF file with a part outside the flash is refused; the error names the memory of this part."""
+    """If a part of a HEX or ELF file lies outside the flash, the error names the memory in which it lies."""
     content = linear(BASE) + record(0, 0, b"code") + linear(address) + record(0, address & 0xFFFF, b"\xa5\x5a") + END
     why = re.escape(f"{address:#010x}-{address + 1:#010x} (2 bytes) lies in {where}")
     for file in (content, elf(segments=[(BASE, b"code"), (address, b"\xa5\x5a")])):
@@ -220,14 +220,14 @@ def test_parts_that_are_not_flash_contents_are_named(address: int, where: str) -
     ],
 )
 def test_parts_are_named_by_the_memory_that_the_chip_has(family: str, address: int, where: str) -> None:
-    """For a known chip family, the error names the memory at the address, or the bounds of the largest flash."""
+    """If the chip family is known, the error names the memory at the address or the bounds of the largest flash."""
     content = linear(BASE) + record(0, 0, b"code") + linear(address) + record(0, address & 0xFFFF, b"\xa5\x5a") + END
     with pytest.raises(ImageError, match=re.escape(f"{address:#010x}-{address + 1:#010x} (2 bytes) {where}")):
         read_image(content, flash=ChipFlash(range(BASE, BASE + 0x2_0000), family))
 
 
 def test_an_image_names_its_gaps() -> None:
-    """An image with filled gaps still lists the address ranges that the file left out."""
+    """After its gaps are filled, an image still lists the address ranges that were missing in the file."""
     content = linear(BASE) + record(0, 0, b"ab") + record(0, 6, b"gh") + record(0, 8, b"ij") + record(0, 12, b"m") + END
     assert read_image(content).gaps == (range(BASE + 2, BASE + 6), range(BASE + 10, BASE + 12))
     assert read_image(linear(BASE) + record(0, 0, b"ab") + END).gaps == ()

@@ -1,4 +1,4 @@
-"""Files often mistaken for firmware are refused; the error names their format and how to extract the image."""
+"""Files that resemble firmware are refused; the error names their format and how to extract the image."""
 
 from __future__ import annotations
 
@@ -129,6 +129,6 @@ def test_other_bytes_stay_raw(name: str) -> None:
 
 @given(st.binary(min_size=1, max_size=400))
 def test_recognition_never_fails(content: bytes) -> None:
-    """If a file has the first bytes of a known format, followed by arbitrary bytes, no exception is raised."""
+    """A file with the first bytes of a known format and arbitrary further bytes causes no exception."""
     for start in (b"", b"{", b'{"', b"<html", b"\xff\xfe", b"\xef\xbb\xbf", b":\0", b"MZ", b"# \n:"):
         find_foreign(start + content)

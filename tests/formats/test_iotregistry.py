@@ -64,7 +64,7 @@ def test_records_should_be_those_of_go(vector: dict[str, Any]) -> None:
 
 @by_vector
 def test_transactions_should_be_read_and_their_signatures_verified(vector: dict[str, Any]) -> None:
-    """Transactions of the Go program are decoded, and their signatures are valid for no other text."""
+    """Transactions of the Go program are decoded. Each signature is valid for its text, and for no other text."""
     key = bytes.fromhex(vector["Key"])
     registrant = read_transaction("createRegistrant", message("CreateRegistrant", vector))
     older = read_transaction("registerOwner", message("RegistrantUncompressed", vector))
@@ -81,14 +81,14 @@ def test_transactions_should_be_read_and_their_signatures_verified(vector: dict[
 
 
 def test_a_signature_without_the_key_in_its_text_should_be_valid_for_a_registrant() -> None:
-    """In the oldest versions of IOTRegistry, a registrant signed only its name and data."""
+    """In transactions of the oldest IOTRegistry versions, the registrant's signature covers only name and data."""
     signature = KEY.sign(b"acme:data", ECDSA(SHA256()))
     transaction = RegistrantTransaction("acme", PUBLIC, "data", signature)
     assert is_signed(read_transaction("registerOwner", transaction.encode()), PUBLIC)
 
 
 def test_a_thing_with_the_signature_of_another_should_be_recognised() -> None:
-    """IOTRegistry's signature of a thing does not cover the nonce, nor where one alias ends and the next begins.
+    """IOTRegistry's signature of a thing covers neither the nonce nor the boundaries between the aliases.
 
     Both are detected.
     """
@@ -149,7 +149,7 @@ def test_answers_should_have_the_escapes_of_gos_json() -> None:
 
 
 def test_every_changed_bit_of_a_message_should_be_refused_or_change_its_meaning() -> None:
-    """A transaction with one changed bit is refused, has no valid signature, or describes another thing."""
+    """After a change of one bit, a transaction is refused, has an invalid signature, or describes another thing."""
     thing = signed(THING)
     raw = thing.encode()
     for bit in range(8 * len(raw)):

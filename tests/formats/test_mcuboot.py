@@ -38,7 +38,7 @@ def test_the_program_follows_the_header() -> None:
     ],
 )
 def test_a_header_without_a_program_is_explained(image: bytes, why: str) -> None:
-    """The header of an encrypted, compressed or incomplete program states why the program cannot be read."""
+    """For an encrypted, compressed or incomplete program, the parsed header contains why it cannot be read."""
     header = read_header(image)
     assert header is not None
     trouble = header.trouble(len(image))
@@ -48,7 +48,7 @@ def test_a_header_without_a_program_is_explained(image: bytes, why: str) -> None
 
 @pytest.mark.parametrize("name", [name for name, made in MADE_BY_IMGTOOL.items() if made["digest"]])
 def test_the_digest_is_the_one_of_imgtool(name: str) -> None:
-    """The digest covers header, program and protected TLVs, but no bytes after the image."""
+    """The digest covers the header, the program and the protected TLVs. Bytes after the image do not change it."""
     made = MADE_BY_IMGTOOL[name]
     image = bytes.fromhex(made["image"])
     assert image_digest(image).hex() == made["digest"]
@@ -56,7 +56,10 @@ def test_the_digest_is_the_one_of_imgtool(name: str) -> None:
 
 
 def test_the_digest_of_an_encrypted_image_is_the_stated_one() -> None:
-    """For an encrypted image, `image_digest` returns the stated hash, because only the device can decrypt the program.
+    """For an encrypted image, `image_digest` returns the hash that the image states.
+
+    Only the device can decrypt the program. A changed byte of the encrypted program therefore does not change the
+    digest.
 
     A changed byte of the encrypted program therefore does not change the digest.
     """

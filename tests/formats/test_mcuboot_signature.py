@@ -1,4 +1,4 @@
-"""Images signed by imgtool are verified, our signed images equal those of imgtool, and each change is detected."""
+"""Signatures of MCUboot images: verification, comparison with imgtool, and detection of changes."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_other_images_are_refused_with_the_reason(image: bytes, why: str) -> Non
 
 
 def test_the_signature_of_another_image_is_refused() -> None:
-    """The same key may sign many images. The signature of one image is refused for another image."""
+    """Two images can be signed with one key. A signature is refused if it is moved from one image to another."""
     other = next(value for kind, value in read_items(IMAGES["counter 0"]).unprotected if kind == 0x22)
     assert find_signature_fault(remade(SIGNED, (0x22, other), without=0x22), KEY) == "its signature is wrong"
 
@@ -141,7 +141,7 @@ def test_an_image_that_cannot_be_signed_is_refused(image: bytes, why: str) -> No
 
 
 def test_a_counter_is_one_number() -> None:
-    """An image with two security counters is refused, because boot loaders differ in which counter they use."""
+    """An image with two security counters is refused, because different boot loaders use different counters."""
     assert security_counter(unsigned_image(b"", 5)) == 5
     for values in ((5, 6), (b"\x05",), (b"",)):
         with pytest.raises(ImageError, match="its security counter is not one number of four bytes"):
@@ -156,7 +156,7 @@ def test_a_counter_outside_the_protected_tlvs_does_not_count() -> None:
 
 @pytest.mark.parametrize(("stated", "end"), [(11, b""), (13, b""), (16, b"\0\0\0\0")])
 def test_the_header_states_the_size_of_the_protected_tlvs(stated: int, end: bytes) -> None:
-    """A list of protected TLVs that is shorter or longer than the header states is refused."""
+    """An image is refused if its list of protected TLVs does not have the length in the header."""
     image = unsigned_image(b"", 5)
     hashed = image[: read_items(image).end - 40]
     hashed = hashed[:10] + struct.pack("<H", stated) + hashed[12:] + end

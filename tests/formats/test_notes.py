@@ -56,7 +56,7 @@ def test_a_note_of_go_verifies() -> None:
 
 
 def test_the_checkpoint_of_the_specification_is_read() -> None:
-    """The example of C2SP, whose keys are not published, is parsed; the time of its cosignature is read."""
+    """The example of C2SP is parsed, and the time of its cosignature is read; its keys are not published."""
     note = Note.parse(C2SP_CHECKPOINT.encode())
     checkpoint = Checkpoint.parse(note.text)
     assert (checkpoint.origin, checkpoint.head.size) == ("example.com/behind-the-sofa", 20852163)
@@ -86,7 +86,7 @@ def test_a_log_signs_and_a_witness_cosigns() -> None:
 
 
 def test_keys_of_one_name_or_of_another_type_are_not_confused() -> None:
-    """A signature of another key, another name, or another type is ignored without an error."""
+    """Signatures with another key, another name or another type are ignored without an error."""
     log = signer("log.example")
     note = Checkpoint("log.example", HEAD).signed(log)
     assert not note.is_signed_by(signer("log.example", seed=3).key)
@@ -97,7 +97,7 @@ def test_keys_of_one_name_or_of_another_type_are_not_confused() -> None:
 
 @pytest.mark.parametrize("algorithm", list(NoteAlgorithm))
 def test_a_changed_bit_of_a_signature_is_an_error(algorithm: NoteAlgorithm) -> None:
-    """A signature by a known key is refused if a bit or the time was changed, or a byte is missing."""
+    """A signature of a known key is refused if a bit or the time was changed, or if a byte is missing."""
     key = signer("a.example", algorithm)
     text = str(Checkpoint("a.example", HEAD))
     good = (
@@ -156,7 +156,7 @@ ROOT = base64.b64encode(bytes(32)).decode()
     ],
 )
 def test_what_is_not_a_checkpoint_is_refused(text: str) -> None:
-    """A text without three lines, or with a malformed size or root, is not a checkpoint."""
+    """A checkpoint is refused if it has fewer than three lines, or a malformed size or root."""
     with pytest.raises(ValueError, match=r"checkpoint|base64"):
         Checkpoint.parse(text)
 

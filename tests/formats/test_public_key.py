@@ -13,7 +13,7 @@ PublicKeyOfPeer = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | x25519.
 
 
 def rsa_key(bits: int, *, exponent: int = 65537) -> rsa.RSAPublicKey:
-    """Return an RSA key with an invented modulus, because key formats do not check that it is a product of primes."""
+    """Return an RSA key with an arbitrary modulus; readers of keys do not check that it is a product of primes."""
     return rsa.RSAPublicNumbers(exponent, (1 << (bits - 1)) + 0x1F5).public_key()
 
 
@@ -61,7 +61,7 @@ def test_a_weak_or_unusual_rsa_key_is_refused(key: rsa.RSAPublicKey) -> None:
 
 
 def test_every_changed_byte_around_an_rsa_modulus_is_refused() -> None:
-    """A changed byte of the DER frame, or a modulus without its highest or lowest bit, is refused."""
+    """A key with a changed byte in its DER frame, or a modulus without its highest or lowest bit, is refused."""
     der = read_pem(pem_of(rsa_key(2048))).spki
     for place in [*range(34), *range(len(der) - 6, len(der))]:
         changed = bytearray(der)
@@ -81,7 +81,7 @@ def test_a_point_off_the_curve_is_refused() -> None:
 
 
 def test_a_coordinate_is_below_the_prime() -> None:
-    """The P-256 points with x = 0 and y = 5 are read, and refused if the prime is added to a coordinate."""
+    """The P-256 points with x = 0 and with y = 5 are read, but not if the prime is added to a coordinate."""
     prime = 2**256 - 2**224 + 2**192 + 2**96 - 1
     y = 0x66485C780E2F83D72433BD5D84A06BB6541C2AF31DAE871728BF856A174F93F4
     x = 0xD7325D7646CD60D80A92738CEB345F844CFFAF35841022CAB176F692DE8DE1D7

@@ -42,7 +42,7 @@ def test_addresses_have_two_three_or_four_bytes(kind: int, end: int, address: in
 
 
 def test_a_count_can_end_a_file() -> None:
-    """A file without an end record is complete if its last record states the right record count."""
+    """A file that ends with the right record count instead of an end record is complete."""
     assert read_image(record(3, BASE, b"abcd") + record(5, 1)).data == b"abcd"
 
 

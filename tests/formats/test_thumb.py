@@ -34,7 +34,7 @@ def test_a_function_begins_behind_another(before: tuple[int, int], first: tuple[
 
 
 def test_other_places_are_no_functions() -> None:
-    """The middle of a function, address tables, blank memory and the image's ends are not function starts."""
+    """The middle of a function, address tables, blank memory and an image's ends are not recognised as functions."""
     image = RETURN + FUNCTION * 3
     assert [at for at in range(0, len(image), 2) if begins_function(image, at)] == [4, 12, 20]
     table = pointers(*range(0x0800_2000, 0x0800_2800, 4))
@@ -47,7 +47,7 @@ def test_other_places_are_no_functions() -> None:
 
 
 def test_few_places_of_random_bytes_look_like_functions() -> None:
-    """At most 3 % of the half words of random bytes look like the beginning of a function."""
+    """In random bytes, at most 3 % of the half words are mistaken for the beginning of a function."""
     sample = noise(40_000)
     found = sum(begins_function(sample, at) for at in range(4, len(sample) - 4, 2))
     assert found < 0.03 * len(sample) / 2

@@ -104,7 +104,7 @@ def test_proofs_are_those_of_go() -> None:
 @given(size=st.integers(1, 900), steps=st.sets(st.integers(1, 900), max_size=4), number=st.integers(0, 899))
 @settings(max_examples=30, deadline=None)
 def test_a_tree_grown_in_steps_is_the_tree_of_rfc_6962(size: int, steps: set[int], number: int) -> None:
-    """Tiles, roots and proofs do not depend on the steps in which a log grew; the root follows RFC 6962."""
+    """Tiles, roots and proofs are equal for all ways in which a log can grow; the root is that of RFC 6962."""
     index, leaves = number % size, leaves_of(size)
     before = tuple(step for step in sorted(steps) if step < size)
     found = tiles_by_path(size, steps=before)
@@ -176,13 +176,13 @@ def test_paths_of_tiles(tile: Tile, path: str) -> None:
     ],
 )
 def test_other_paths_are_refused(path: str) -> None:
-    """A path that is not exactly a tile's path is refused, so that no other file can be requested."""
+    """A path that differs from a tile's canonical path is refused, so requests cannot reach other files."""
     with pytest.raises(ValueError, match="path of a tile"):
         Tile.parse(path)
 
 
 def test_bundles() -> None:
-    """A bundle is decoded to its entries, also empty and maximum-size entries; a truncated bundle is refused."""
+    """A bundle is decoded to its entries, even to empty and maximum-size entries; a truncated bundle is refused."""
     entries = [b"", b"a", bytes(65_535)]
     assert split_entries(join_entries(entries)) == entries
     with pytest.raises(struct.error):
@@ -193,7 +193,7 @@ def test_bundles() -> None:
 
 
 def test_impossible_proofs_are_not_made() -> None:
-    """Making a proof for an entry or a tree beyond the log's size is refused."""
+    """A request for a proof of an entry or a tree beyond the log's size is refused."""
     read = read_from_tiles(lambda tile: bytes(HASH_SIZE * tile.width), 5)
     for index in (-1, 5):
         with pytest.raises(ValueError, match="no entry"):
@@ -203,7 +203,7 @@ def test_impossible_proofs_are_not_made() -> None:
 
 
 def test_every_tree_continues_the_empty_tree_and_itself() -> None:
-    """An empty consistency proof is valid only from the empty tree, and from a tree to itself."""
+    """An empty consistency proof is valid only if the earlier tree is empty, or if both trees are equal."""
     one, other = TreeHead(3, bytes(32)), TreeHead(3, bytes([1]) * 32)
     assert is_consistent(EMPTY_TREE, one, [])
     assert is_consistent(one, one, [])

@@ -59,7 +59,7 @@ def test_blocks_beside_the_main_flash_are_omitted() -> None:
 
 
 def test_blocks_without_bytes_count_for_nothing() -> None:
-    """A block without payload may have any address, and makes no gap."""
+    """A block without payload is accepted at any address, and causes no gap in the image."""
     content = block(BASE, b"abcd", 0, 3) + block(BASE + 0x4000, b"", 1, 3) + block(0x1FFF_F800, b"", 2, 3)
     assert read_image(content) == FirmwareImage(b"abcd", BASE, "uf2")
     assert read_image(content).gaps == ()
@@ -68,7 +68,7 @@ def test_blocks_without_bytes_count_for_nothing() -> None:
 
 
 def test_gaps_between_blocks_are_known() -> None:
-    """A gap between the target addresses of two blocks is a gap of the image."""
+    """If two blocks are not adjacent, the image has a gap between them."""
     image = read_image(block(BASE, b"ab", 0, 2) + block(BASE + 1024, b"cd", 1, 2))
     assert image.gaps == (range(BASE + 2, BASE + 1024),)
 

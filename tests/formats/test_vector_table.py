@@ -1,4 +1,4 @@
-"""The address that a program was linked for is reported if, and only if, it differs from the load address."""
+"""Tests of the search for the address that a program was linked for, if it is not the load address."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_program_behind_a_boot_loader_is_found() -> None:
 @pytest.mark.parametrize("moved", [0x0800_0800, 0x0800_2000, 0x0800_7000, 0x0800_8800, 0x0801_0000, 0x0802_0000])
 @pytest.mark.parametrize("handlers", [2, 4, 12])
 def test_the_functions_at_the_handlers_give_the_exact_address(moved: int, handlers: int) -> None:
-    """At the right address, the handlers are functions, however far they lie behind the vector table."""
+    """At the right address, the handlers are recognised as functions at any distance from the vector table."""
     image = program(moved, before=noise(5000), handlers=handlers, after=noise(200_000))
     assert find_link_address(image, BASE) == LinkAddress(moved, is_certain=True)
     assert find_link_address(image, moved) is None
@@ -41,7 +41,7 @@ def test_the_functions_at_the_handlers_give_the_exact_address(moved: int, handle
 
 @pytest.mark.parametrize("handlers", [0, 1])
 def test_few_handlers_give_no_certain_address(handlers: int) -> None:
-    """With only one or two handlers, the reported address is not certain, because the match can be chance."""
+    """If only one or two handlers match, the address is reported as not certain, because the match can be chance."""
     image = program(MOVED, before=noise(5000), handlers=handlers, after=noise(60_000))
     found = find_link_address(image, BASE)
     assert found
@@ -137,12 +137,12 @@ OWN: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", OWN)
 def test_an_image_at_its_own_address_is_never_refused(name: str) -> None:
-    """For data, and for programs of many shapes at their own address, no other address is found."""
+    """For data, and for various programs at their own address, no other address is reported."""
     assert find_link_address(OWN[name], BASE) is None
 
 
 def test_constants_in_instructions_count() -> None:
-    """An address loaded by ``movw`` and ``movt`` counts as use of the memory at this address."""
+    """If a program loads an address with ``movw`` and ``movt``, the memory at this address counts as used."""
     low = struct.pack("<2H", 0xF240, 0x1300)  # movw r3, #0x100
     high = struct.pack("<2H", 0xF6C0, 0x0300)  # movt r3, #0x0800
     between = struct.pack("<2H", 0xF240, 0x0200)  # movw r2, #0
@@ -154,7 +154,7 @@ def test_constants_in_instructions_count() -> None:
 
 @pytest.mark.parametrize("version", ["1.0.0", "1.1.0", "1.2.0"])
 def test_the_examples_are_at_their_own_address(version: str) -> None:
-    """For the example programs, no other address is found."""
+    """For the example programs, no address other than their own is reported."""
     assert find_link_address((IMAGES / f"bluepill-{version}.bin").read_bytes(), BASE) is None
 
 
