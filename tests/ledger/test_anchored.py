@@ -76,7 +76,7 @@ def test_an_anchor_of_the_checkpoint_is_confirmed(city: City) -> None:
 
 
 def test_an_anchor_of_another_size_is_confirmed_by_a_consistency_proof(city: City) -> None:
-    """For an entry, the first anchor that covers the entry is found.
+    """The check of an entry finds the first anchor that covers it.
 
     The anchor is confirmed by a consistency proof, although the checkpoint is later than the anchor.
     """
@@ -88,7 +88,7 @@ def test_an_anchor_of_another_size_is_confirmed_by_a_consistency_proof(city: Cit
 
 
 def test_what_is_not_anchored_is_refused(city: City) -> None:
-    """Without an anchor, or with a wrong chain, block, size or index, the entry counts as not anchored."""
+    """An entry counts as not anchored if its proof lacks an anchor, or has a wrong chain, block, size or index."""
     good = Anchor(city.chain.chain_id, city.block, 3)
     extended = replace(good, proof=tuple(LONG.reader.prove_consistency(3, 5)))
     for file, why in (
@@ -116,7 +116,7 @@ def test_a_fork_is_refused(city: City) -> None:
 
 
 def test_the_log_must_have_the_key_in_the_registry(city: City) -> None:
-    """A log that is not signed with the gateway's key is refused, even if the reader trusts the log's key."""
+    """Even if the reader trusts a log's key, the log is refused if this key is not the gateway's key."""
     signer = note_signer(SHORT.signer.key.name, seed=77)
     note = Checkpoint.parse(SHORT.note.text).signed(signer)
     file = SHORT.prove(0, Anchor(city.chain.chain_id, city.block, 3))
@@ -155,7 +155,7 @@ def test_rotations_suspicions_and_bans_are_shown(anvil: Chain, cast: Cast) -> No
 def test_the_trusted_key_of_a_device_is_compared_with_the_registry() -> None:
     """A trusted key that the device has never had is refused.
 
-    A trusted key that the device no longer has causes a remark.
+    A trusted key that the device had earlier causes a remark.
     """
     old, new, strange = map(p256_key, (1, 2, 3))
     versions = [DeviceVersion("acme", new, 90, None), DeviceVersion("acme", old, 10, 90)]

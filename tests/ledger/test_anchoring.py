@@ -1,4 +1,4 @@
-"""Anchoring a log on the gateway chain: sizes and proofs that the contract accepts, and logs that are refused."""
+"""Anchoring a log on the gateway chain: accepted sizes and proofs, and refused logs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Site:
         return plan_anchor(reader, self.account.address, self.ledger, self.identities, every=every)
 
     def anchored_size(self) -> int:
-        """Anchor the log if it has grown by the required number of entries, and return the recorded size."""
+        """Anchor the log if enough entries were added, and return the size that the contract records."""
         if growth := self.plan().growth:
             self.ledger.anchor(self.account, growth)
         record = self.ledger.log(self.keeper)
@@ -83,7 +83,7 @@ def test_a_log_is_anchored_at_full_tiles(site: Site) -> None:
 
 
 def test_another_history_is_refused_here_and_by_the_contract(site: Site, tmp_path: Path) -> None:
-    """A forked log, and a copy older than the anchor, are refused before a transaction is sent.
+    """Anchoring a forked log, or a copy that is older than the anchor, fails before a transaction is sent.
 
     The contract also refuses the forked log.
     """
@@ -104,7 +104,7 @@ def test_another_history_is_refused_here_and_by_the_contract(site: Site, tmp_pat
 
 
 def test_a_log_that_is_not_that_of_the_identity_is_not_anchored(site: Site) -> None:
-    """A log without a checkpoint, or signed with a key that the registry does not have, is not anchored."""
+    """A log is not anchored if it lacks a checkpoint, or if the registry does not contain the key that signed it."""
     with pytest.raises(RefusedError, match="has not published"):
         site.plan()
     site.log.append(entries_of(0, 300))

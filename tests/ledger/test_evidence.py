@@ -1,4 +1,4 @@
-"""A log is searched for two installations of one release on one device, and only an anchored log is evidence."""
+"""The search for evidence in an anchored log: two installations of one release on one device."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_decided_entries_are_not_evidence() -> None:
 
 
 def test_another_log_shows_nothing() -> None:
-    """A log that is not the anchored log is refused, whether or not it contains evidence."""
+    """A log that differs from the anchored log is refused, with and without evidence in it."""
     honest = MemoryLog([REPAIR.encode() for _ in ENTRIES]).reader
     with pytest.raises(RefusedError, match=r"not the anchored log.*at size 7"):
         find_evidence(honest, TREES[7], decided=undecided)

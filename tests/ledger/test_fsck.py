@@ -36,7 +36,7 @@ def test_a_whole_log_passes(whole: Path) -> None:
 
 
 def test_other_keys_are_refused(whole: Path) -> None:
-    """A log is refused if no known key signed its checkpoint, or if it has no checkpoint."""
+    """A log without a checkpoint, or with a checkpoint that no known key signed, is refused."""
     with pytest.raises(RefusedError, match="not signed by a known key"):
         check_log(TileLog(whole).published, [note_signer(seed=2).key])
     with pytest.raises(RefusedError, match="no checkpoint"):

@@ -75,7 +75,7 @@ def test_appended_entries_are_published_and_proven(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sizes", [(1,), (255, 256, 257), (100, 300, 300, 513), (0, 5)])
 def test_earlier_trees_of_a_log_stay_provable(tmp_path: Path, sizes: tuple[int, ...]) -> None:
-    """A log returns the root of every earlier size, published or not, and its consistency proof to the newest size."""
+    """For every earlier size, a log returns the root and the consistency proof to the newest size."""
     log = published(tmp_path, *sizes)
     entries = entries_of(0, sizes[-1])
     assert log.published.head() == head_of(entries)
@@ -114,7 +114,7 @@ def test_the_folder_has_the_files_of_the_specification(tmp_path: Path) -> None:
 
 
 def test_a_partial_tile_that_became_full_is_still_read(tmp_path: Path) -> None:
-    """A reader that saw an earlier checkpoint reads its entries and proofs from the full tiles."""
+    """A reader of an earlier checkpoint still gets its entries and proofs, from the full tiles."""
     log = published(tmp_path, 5)
     before = (tmp_path / "checkpoint").read_bytes()
     log.append(entries_of(5, 300))
@@ -126,7 +126,7 @@ def test_a_partial_tile_that_became_full_is_still_read(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_without_new_entries_stays(tmp_path: Path) -> None:
-    """Publishing a log again changes nothing, unless the log has a new key.
+    """A second publication changes the log only if the log has a new key.
 
     With a new key, the same tree is signed again.
     """
@@ -142,7 +142,7 @@ def test_a_checkpoint_without_new_entries_stays(tmp_path: Path) -> None:
 
 
 def test_witnesses_see_a_tree_that_is_on_the_disk(tmp_path: Path) -> None:
-    """Witnesses are asked after the tiles are on the disk; the checkpoint is published with their signatures."""
+    """The witnesses get a request after the tiles were written; their signatures are in the published checkpoint."""
     log, witness = TileLog(tmp_path), note_signer("w.example", NoteAlgorithm.COSIGNATURE, seed=3)
     asked = []
 
@@ -159,9 +159,9 @@ def test_witnesses_see_a_tree_that_is_on_the_disk(tmp_path: Path) -> None:
 
 
 def test_entries_are_appended_while_a_witness_is_asked(tmp_path: Path) -> None:
-    """While a slow witness is asked, other callers can use the log.
+    """While a log waits for a slow witness, other threads can use the log.
 
-    Entries that are appended or published while a witness is asked are kept.
+    Entries that they append or publish meanwhile remain in the log.
     """
     log, other = TileLog(tmp_path), TileLog(tmp_path, timeout=0.1)
     log.append(entries_of(0, 300))
@@ -213,7 +213,7 @@ class StoppingDisk(LogDisk):
         super().write(path, data)
 
     def sync(self) -> None:
-        """Flush the names to the disk, or stop before."""
+        """Flush the names to the disk, or stop before the flush."""
         self._step(lambda: None)
         super().sync()
 
@@ -256,8 +256,8 @@ def steps_of_a_log(folder: Path) -> int:
 def test_a_writer_stopped_at_any_step_continues(tmp_path: Path) -> None:
     """A writer is stopped before each write and removal.
 
-    After the stop, the next writer produces the same files as without a stop. Between the two writers, each reader sees
-    a checkpoint whose whole tree is in the folder.
+    After the stop, the next writer produces the same files as without a stop. After the stop, a reader sees a
+    checkpoint, and all files of its tree are in the folder.
     """
     count = steps_of_a_log(tmp_path / "whole")
     whole = files_of(tmp_path / "whole")
@@ -287,7 +287,7 @@ def test_several_writers_take_turns(tmp_path: Path) -> None:
 
 
 def test_entries_are_read_while_they_are_published(tmp_path: Path) -> None:
-    """A reader gets every entry once and in order, although a publisher moves the entries meanwhile."""
+    """Although a publisher moves the entries meanwhile, a reader gets each entry once and in order."""
     log = published(tmp_path, 300)
     log.append(entries_of(300, 310))
     reading = TileLog(tmp_path).entries(298)
@@ -322,7 +322,7 @@ def test_entries_that_are_too_large_are_refused(tmp_path: Path) -> None:
 
 
 def test_another_log_is_not_signed(tmp_path: Path) -> None:
-    """The folder of a log belongs to one origin. A key with another name cannot sign the tree of a log."""
+    """The folder of a log belongs to one origin. A key with another name than the origin cannot sign the log."""
     log = published(tmp_path, 5)
     before = files_of(tmp_path)
     with pytest.raises(RefusedError, match=r"log.example/7.*other.example"):
@@ -366,7 +366,7 @@ def test_a_damaged_log_is_not_signed(tmp_path: Path, spoil: Callable[[Path], Non
 
 
 def test_a_log_without_its_checkpoint_does_not_begin_again(tmp_path: Path) -> None:
-    """A log that has lost its checkpoint is refused, because as a new log it would get a second history."""
+    """A log whose checkpoint was lost is refused, because a new checkpoint would begin a second history."""
     log = published(tmp_path, 5)
     (tmp_path / "checkpoint").unlink()
     with pytest.raises(ContentError, match="neither a checkpoint"):

@@ -1,6 +1,6 @@
 """The gateway anchors its log in time, and also records installations on the chain.
 
-An anchor never waits for the recording of installations.
+Anchors are made on time even while installations are not recorded.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def test_a_log_is_due_at_full_tiles_and_after_two_periods_whole(
 ) -> None:
     """In each period, the log is anchored at a multiple of 256 entries.
 
-    The whole log is anchored when an entry has waited for two periods.
+    After an entry has waited for two periods, the whole log is anchored.
     """
     assert due_multiple(now=now, period=T, tried_at=tried_at, waiting_since=waiting_since) == every
 

@@ -82,7 +82,7 @@ def recorder(log: TileLog, lines: LineLog, clock: list[int], anchor: LogAnchor |
 
 
 def test_an_entry_is_appended_once(tmp_path: Path) -> None:
-    """A process that was killed after an append repeats the append, and gets the same indices."""
+    """If the process is killed after an append, its successor repeats the append and gets the same indices."""
     written: list[str] = []
     log, box = TileLog(tmp_path / "log"), MemoryOutbox([(number, ENTRIES[number]) for number in range(600)])
     lines = LineLog(written.append)
@@ -120,7 +120,7 @@ def test_a_log_that_cannot_be_written_keeps_the_outbox(tmp_path: Path) -> None:
 
 
 def test_the_status_has_what_waits_for_an_anchor(tmp_path: Path) -> None:
-    """While the chain is out of reach, only entries that this process appended are counted as not anchored."""
+    """If the chain is unreachable, the count of entries without an anchor includes only entries of this process."""
     log, lines = TileLog(tmp_path / "log"), LineLog(lambda _: None)
     earlier = recorder(log, lines, [2000])
     earlier.append(MemoryOutbox([(0, ENTRIES[0])]))
@@ -141,9 +141,9 @@ def test_the_status_has_what_waits_for_an_anchor(tmp_path: Path) -> None:
 
 
 def test_an_anchor_is_tried_again(tmp_path: Path) -> None:
-    """If the chain is unreachable, anchoring is repeated after a minute; if an anchor is refused, after a period.
+    """Anchoring is retried after a minute if the chain is unreachable, and after a period if an anchor was refused.
 
-    A clock that is set back delays no anchor.
+    Setting the clock back does not delay an anchor.
     """
     clock, lines = [2000], LineLog(lambda _: None)
     anchor = StubAnchor(ChainError("no answer"), ContractRefusalError("refused"), 1, 2)

@@ -1,6 +1,6 @@
 """A receipt is verified only with keys that the reader trusts.
 
-Any change of a proof file is refused or does not change its meaning.
+A changed proof file is refused or proves the same facts.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def test_a_receipt_is_proven_without_a_connection(monkeypatch: pytest.MonkeyPatc
 def test_each_entry_of_a_log_is_proven() -> None:
     """Entries of a full and of a partial bundle are proven by their inclusion paths.
 
-    The inclusion path of an entry fits no other index and no other entry.
+    The inclusion path of an entry is refused for another index and for another entry.
     """
     for index in (0, 1, 255):
         assert verify_proof(LOG.prove(index), KEYS).entry.device == index + 1
@@ -96,7 +96,7 @@ def proven(raw: bytes, keys: TrustedKeys) -> VerifiedEntry | None:
 
 
 def test_keys_come_from_the_reader_alone() -> None:
-    """A receipt is refused if the trusted key of its log, witness or device differs, although the names are equal."""
+    """A receipt is refused if the trusted key of its log, witness or device has the same name but other contents."""
     foreign = MemoryLog([ENTRY.encode()])
     other = note_signer(ORIGIN, seed=99).key
     with pytest.raises(RefusedError, match="not signed by a trusted key"):
@@ -112,7 +112,7 @@ def test_keys_come_from_the_reader_alone() -> None:
 
 
 def test_a_quorum_of_witnesses_is_required() -> None:
-    """A receipt without the witness signatures of the quorum is refused.
+    """A receipt is refused if fewer witnesses than the quorum signed it.
 
     A receipt with an invalid witness signature is always refused.
     """
@@ -153,7 +153,7 @@ def test_a_receipt_among_100_000_fits_into_2_kb() -> None:
 def test_the_trusted_keys_are_read_from_the_settings(tmp_path: Path) -> None:
     """The settings table [trust] names the keys of logs, witnesses and devices.
 
-    Without a quorum in the settings, all witnesses must have signed.
+    If the settings contain no quorum, signatures of all witnesses are required.
     """
     file = tmp_path / "trust.toml"
     file.write_text(trust_table(KEYS).replace("quorum = 2\n", ""))

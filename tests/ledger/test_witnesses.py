@@ -49,7 +49,7 @@ def test_a_witness_signs_a_growing_log(tmp_path: Path, server: WitnessServer) ->
 
 @pytest.mark.parametrize("size", [3, 5, 8])
 def test_a_fork_is_refused(tmp_path: Path, server: WitnessServer, size: int) -> None:
-    """A log with another history is neither signed nor published, whether it is smaller, equal or larger."""
+    """If a log has another history, of any size, the witness does not sign it and no checkpoint is published."""
     witness = Witness(SIGNER.key, server.url)
     publish(tmp_path / "log", 5, witness)
     fork = TileLog(tmp_path / "fork")
@@ -84,7 +84,7 @@ def test_a_witness_that_fails_does_not_stop_the_log(
 
 
 def test_a_witness_that_does_not_know_the_log_is_reported(tmp_path: Path) -> None:
-    """A witness that does not know the log or its key, or cannot be reached, is reported with the reason."""
+    """The report gives the reason if a witness is unreachable, or does not know the log or its key."""
     with witness_server() as stranger, witness_server(note_signer(seed=5).key) as other:
         urls = (stranger.url, other.url, f"http://127.0.0.1:{free_port()}")
         note, reasons = publish(tmp_path, 5, *(Witness(SIGNER.key, url) for url in urls))
