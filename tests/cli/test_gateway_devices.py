@@ -23,7 +23,10 @@ STEPS = {
 
 @pytest.mark.parametrize("stage", Stage)
 def test_each_stage_has_a_next_step(stage: Stage) -> None:
-    """The next step of each delivery stage is shown; if the step has a timeout, the end of the timeout is shown too."""
+    """For each delivery stage, the next step is shown.
+
+    If the step has a timeout, the end of the timeout is shown too.
+    """
     delivery = Delivery(stage, Target(RELEASE, bytes(32)), wake=TIME)
     assert next_step(256, "", delivery) == STEPS[stage].format(show_time(TIME))
 

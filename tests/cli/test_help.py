@@ -1,4 +1,4 @@
-"""Help texts fit a terminal of 80 columns and 40 lines, their examples are valid, and no sentence in a list is cut."""
+"""Help texts fit a terminal of 80 columns and 40 lines, have valid examples, and list complete sentences."""
 
 from __future__ import annotations
 

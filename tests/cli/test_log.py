@@ -1,4 +1,4 @@
-"""`blockota log`: the commands with which a party keeps its log, and the check of the log's files."""
+"""The `blockota log` commands append to a log, publish and anchor the log, and check its files."""
 
 from __future__ import annotations
 
@@ -57,7 +57,10 @@ def answer(capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 def test_entries_are_appended_published_and_checked(answer: Any, folder: Path) -> None:
-    """An event and a file are appended with their indices; the checkpoint covers both; `fsck` finds no fault."""
+    """`log append` prints the index of an event and of a file.
+
+    The checkpoint covers both entries, and `fsck` finds no fault.
+    """
     entry = LogEntry(EntryKind.WARNING, time=1_800_000_000, gateway=KEEPER, source="check 9 failed")
     (folder / "entry.cbor").write_bytes(entry.encode())
     assert answer("log", "append", "entry.cbor", "--event", "door opened")[1]["indices"] == [0, 1]
@@ -108,7 +111,10 @@ def test_the_public_key_is_printed_and_a_new_one_is_made(answer: Any, folder: Pa
 
 
 def test_witnesses_are_asked_and_reported(answer: Any, folder: Path) -> None:
-    """A checkpoint is published with or without a witness's signature, but not if the witness saw another history."""
+    """A checkpoint is published even if a witness does not sign it.
+
+    If the witness has seen another history, the checkpoint is not published.
+    """
     with witness_server(KEY) as server:
         with (folder / "blockota.toml").open("a") as file:
             file.write(f'[log.witnesses]\n"{SIGNER.key}" = "{server.url}"\n')

@@ -1,4 +1,4 @@
-"""Parameter types of the command line: the value of each argument, and the refusal of malformed arguments."""
+"""The command line converts valid arguments to typed values, and refuses malformed arguments."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_malformed_word_is_a_usage_error(kind: click.ParamType, word: str) -> 
 
 
 def test_a_number_alone_counts_seconds() -> None:
-    """The error for a duration without a unit shows the number in seconds, and the shortest and longest duration."""
+    """If a duration has no unit, the error shows the number in seconds, and the shortest and longest duration."""
     with pytest.raises(click.BadParameter, match="'7' is 7s: write 1m to 9999d, such as 7d"):
         DURATION.convert("7", None, None)
     assert [spelled(seconds) for seconds in (1, 90, 60, 7200, 86_400)] == ["1s", "90s", "1m", "2h", "1d"]

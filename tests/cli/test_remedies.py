@@ -10,7 +10,7 @@ from blockota.errors import Action, RefusedError
 
 @pytest.mark.parametrize("action", Action)
 def test_every_action_has_an_option(action: Action) -> None:
-    """Every action that an error can suggest has a command-line option in the table."""
+    """The table has a command-line option for every action that an error can suggest."""
     assert OPTIONS[action]
 
 

@@ -62,7 +62,10 @@ def test_a_reason_stays_in_its_column(monkeypatch: pytest.MonkeyPatch, capsys: p
     ],
 )
 def test_sentences_break_between_words(sentence: str, lines: list[str]) -> None:
-    """No line break separates a number from its unit, or splits a command that fits or a word longer than a line."""
+    """Sentences break between words, but not between a number and its unit, or inside a command that fits.
+
+    A word that is longer than a line is not broken.
+    """
     assert sentence_lines(sentence, width=WIDTH) == lines
     assert sentence_lines(sentence, width=None) == [sentence]
 
