@@ -190,7 +190,7 @@ def test_bad_commands_are_refused(run: AccessRun, sender: ForeignSender, changed
 
 
 def test_readings_for_a_former_validator_are_reported(city: City, tmp_path: Path) -> None:
-    """Readings that wait for a validator missing from the settings are kept, and reported as trouble."""
+    """If the settings lack a validator, the readings that wait for this validator are kept and reported."""
     with RequestOutbox(tmp_path / OUTBOX_NAME) as outbox:
         outbox.put(UUID(int=99, version=4), "submit", [{}], member="readings")
     with running_access(city, tmp_path, {}) as run:

@@ -225,7 +225,10 @@ def test_signed_statements(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts)
 def test_a_device_that_lies_is_refused_and_others_are_served(
     tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts
 ) -> None:
-    """A version that does not match the image, a level above the face's, and wrong numbers cause warnings."""
+    """False reports of a device are refused.
+
+    The cases are a version that does not match the image, a level above the face's level, and wrong numbers.
+    """
 
     async def use(gateway: GatewayCore) -> None:
         core = gateway.core

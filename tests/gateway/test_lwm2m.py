@@ -162,7 +162,7 @@ def test_nothing_is_executed_before_its_time(play: Play) -> None:
 
 
 def test_a_withdrawn_image_is_not_installed(play: Play) -> None:
-    """If an offer is withdrawn after the download, the face has the device drop the image."""
+    """If an offer is withdrawn after the download, the face makes the device drop the image."""
 
     async def story(core: DeliveringCore, face: Lwm2mFace, device: Lwm2mDevice) -> None:
         core.not_before = core.now + 100

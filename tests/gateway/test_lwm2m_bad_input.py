@@ -235,7 +235,7 @@ def test_a_registration_ends_with_its_lifetime(tmp_path: Path) -> None:
 
 
 def test_a_device_in_queue_mode_is_asked_in_its_window_alone(tmp_path: Path) -> None:
-    """The window of 93 seconds for requests begins anew with each message of the device."""
+    """Each message of a device in queue mode restarts the window of 93 seconds for requests to the device."""
 
     async def story(core: DeliveringCore, face: server.Lwm2mFace, device: Lwm2mDevice) -> None:
         core.withdraw()

@@ -193,7 +193,7 @@ def test_a_device_with_a_key_that_does_not_sign_makes_a_claim(play: Play) -> Non
 
 
 def test_a_restart_during_a_reading_makes_no_warning(play: Play) -> None:
-    """If a restart falls between the reads of version and hash, the face reads version and hash again."""
+    """If the device restarts between the reads of its version and its hash, the face repeats both reads."""
 
     async def story(gateway: GatewayCore, device: Lwm2mDevice, signer: SigningDevice) -> None:
         def sign(_: bytes, nonce: bytes) -> bytes:

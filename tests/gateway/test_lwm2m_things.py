@@ -138,7 +138,10 @@ def test_a_gateway_without_validators_refuses_readings(tmp_path: Path) -> None:
     ],
 )
 def test_a_command_is_posted_once(desks: ThingDesks, answer: Any, outcome: str, reason: str | None) -> None:
-    """A command waits for the device's registration; the device's answer is the command's outcome."""
+    """A command is sent after the device has registered.
+
+    The device's answer becomes the outcome of the command.
+    """
     desks.commands.keep([command_request()])
 
     async def story(_: DeliveringCore, desks: ThingDesks, device: Lwm2mDevice) -> None:

@@ -109,7 +109,7 @@ def kinds(entries: list[LogEntry]) -> list[tuple[EntryKind, bytes | None]]:
 
 
 def test_a_board_is_flashed(tmp_path: Path) -> None:
-    """The release found in the flash and the new release are logged at level C with the unique id of the chip."""
+    """The face logs the release in the flash, and then the new release, at level C with the chip's unique id."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID)
     entries = serve(tmp_path, board, lambda entries, _: len(entries) == 2)
     assert kinds(entries) == [(EntryKind.INSTALL, sha256(OLD)), (EntryKind.INSTALL, sha256(NEW))]
@@ -118,7 +118,10 @@ def test_a_board_is_flashed(tmp_path: Path) -> None:
 
 
 def test_a_board_is_visited_when_its_record_is_known(tmp_path: Path) -> None:
-    """A board whose record the gateway reads only after its start is visited, even if it gets no offer."""
+    """If the gateway reads a board's record only after its start, the face still connects to the board.
+
+    The board needs no offer for this.
+    """
     running = set[asyncio.Task[None]]()
 
     async def learn(core: Core) -> None:
@@ -160,7 +163,7 @@ EARLY_FAULTS = (Faults(lost_ack=25), Faults(flip_sent=40), Faults(unplug_after_s
 @pytest.mark.sampled
 @pytest.mark.parametrize("faults", sampled(LATE_FAULTS, one_in=4))
 def test_after_each_fault_of_the_line_the_board_runs_what_the_log_states(tmp_path: Path, faults: Faults) -> None:
-    """If a fault follows the first page erase, the previous release is flashed, and no false receipt is logged."""
+    """If a fault occurs after the first page erase, the face flashes the previous release and logs no false receipt."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=faults)
     entries = serve(tmp_path, board, lambda entries, _: len(entries) == 3)
     assert kinds(entries) == [
@@ -182,7 +185,7 @@ def test_a_fault_before_anything_is_erased_costs_no_try(tmp_path: Path, faults: 
 
 
 def test_the_newest_active_release_replaces_a_revoked_one(tmp_path: Path) -> None:
-    """If the previous release is revoked, the newest other active release is flashed, although its version is lower."""
+    """If the previous release is revoked, the face flashes the newest active release, even if its version is lower."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=Faults(power_cut_in_program=40))
     facts = facts_of(tmp_path, is_old_revoked=True)
     entries = serve(tmp_path, board, lambda entries, _: len(entries) == 3, facts)
@@ -210,7 +213,7 @@ def test_nothing_below_the_floor_is_flashed_again(tmp_path: Path, *, is_old_revo
 
 
 def test_a_worn_page_makes_no_receipt(tmp_path: Path) -> None:
-    """A flash cell that cannot be programmed fails check 10 for the new and for the previous release."""
+    """If a flash cell cannot be programmed, check 10 fails for the new release and for the previous release."""
     board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=Faults(flipped_bit=BASE + len(OLD) - 2))
     entries = serve(tmp_path, board, lambda entries, _: len(entries) == 2)
     assert kinds(entries) == [(EntryKind.INSTALL, sha256(OLD)), (EntryKind.EVENT, sha256(NEW))]

@@ -166,7 +166,7 @@ RANGES: tuple[tuple[dict[str, str], int, bytes], ...] = (
 
 
 def test_a_range_of_the_image_is_sent(tmp_path: Path) -> None:
-    """A download is resumed with a `Content-Range` response; parts of different images are never joined."""
+    """A download can be resumed by a `Range` request, but parts of different images are never joined."""
     core = FakeCore()
     core.now_offered[256] = [device_offer(tmp_path, IMAGE)]
 
@@ -184,7 +184,7 @@ def test_a_range_of_the_image_is_sent(tmp_path: Path) -> None:
 
 
 def test_images_are_served_by_their_hash(tmp_path: Path) -> None:
-    """Images and deltas can be downloaded by their SHA-256, also in ranges; no other file can be downloaded."""
+    """Only images and deltas can be downloaded, by their SHA-256; a client can also download ranges."""
     digests = []
     for folder in ("images", "deltas"):
         (tmp_path / folder).mkdir()
@@ -203,7 +203,7 @@ def test_images_are_served_by_their_hash(tmp_path: Path) -> None:
 
 
 def unstalled(ask: Callable[[], Answer]) -> Answer:
-    """Repeat a request until it is answered, because a busy machine can stall a correct client as well."""
+    """Repeat a request until it is answered, because the face may disconnect a client that a busy machine delays."""
 
     def asked() -> Answer | None:
         with suppress(OSError, http.client.HTTPException):
@@ -268,7 +268,7 @@ def test_strangers_get_nothing(tmp_path: Path) -> None:
 
 
 def test_no_device_is_refused_before_the_first_reading(tmp_path: Path) -> None:
-    """Before its first reading, the gateway asks the device with status 503 to try again, and logs no warning."""
+    """Until the gateway has read its devices, it answers with status 503, and logs no warning."""
     core = FakeCore()
     core.devices.clear()
 
@@ -360,7 +360,7 @@ def test_failures_and_refusals_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_withdrawn_action_is_cancelled(tmp_path: Path) -> None:
-    """A device that opened a withdrawn action must cancel this action before the next action is offered."""
+    """If a device has opened an action that is withdrawn, the device must cancel it before the next offer."""
     core = FakeCore()
     core.now_offered[256] = [device_offer(tmp_path, IMAGE)]
 

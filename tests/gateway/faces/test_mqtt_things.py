@@ -47,7 +47,7 @@ async def settled(site: Site) -> None:
 
 
 def test_a_reading_is_confirmed_when_it_is_written(site: Site) -> None:
-    """The gateway confirms a reading to the broker (PUBACK) only after it was written, and publishes no response."""
+    """The gateway confirms a reading (PUBACK) after writing the reading, and publishes no response message."""
     confirmed: list[list[tuple[str, Any]]] = []
 
     async def work(device: FakeThing) -> None:
@@ -98,7 +98,7 @@ def test_a_bad_reading_is_answered(site: Site, payload: bytes, why: str) -> None
 
 
 def test_messages_that_are_not_served_are_dropped(site: Site) -> None:
-    """Readings of unknown or banned devices, and retained readings, are confirmed to the broker with a warning."""
+    """The gateway confirms readings of unknown or banned devices, and retained readings, but logs a warning."""
     site.core.devices[256] = replace(site.core.devices[256], is_banned=True)
 
     async def work(device: FakeThing) -> None:

@@ -134,7 +134,7 @@ def test_events_that_cannot_be_used(serve: Callable[..., None], answer: dict[str
 
 
 def test_group_64_of_another_program(serve: Callable[..., None]) -> None:
-    """A board that gives SMP group 64 another meaning is updated, and receives no further command of this group."""
+    """If a board uses SMP group 64 for another purpose, the face sends no further command of this group."""
 
     async def use(site: Site) -> None:
         await site.until(lambda: site.board.running == digest_of(NEW) and site.board.is_confirmed)

@@ -125,7 +125,7 @@ def test_a_board_with_another_key(serve: Serve) -> None:
 
 
 def test_a_replayed_session(serve: Serve) -> None:
-    """A board that replays the signature of an earlier session gets no image, because the nonce differs."""
+    """A board that replays the signature of an earlier session gets no image, because its nonce is old."""
 
     async def use(site: Site) -> None:
         await site.until(lambda: "the session was not signed with the device's key in DeviceRegistry" in warnings(site))
@@ -246,7 +246,10 @@ def test_a_replayed_event_is_refused(serve: Serve) -> None:
 
 
 def test_another_event_with_a_used_number_is_refused(serve: Serve) -> None:
-    """Another event with a used number is refused, because the secure element's counter never repeats a number."""
+    """An event with an already used number, but other contents, is refused with a warning.
+
+    The counter of the secure element never repeats a number.
+    """
 
     async def use(site: Site) -> None:
         await settled(site)

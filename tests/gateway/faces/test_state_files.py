@@ -38,7 +38,7 @@ def open_damaged(store: Open, path: Path) -> None:
 
 @FACES
 def test_a_damaged_file_is_reported(store: Open, path: Path) -> None:
-    """A file that is not an SQLite file, and a file with an overwritten page, are reported as damaged."""
+    """A file is reported as damaged if it is not an SQLite file, or if one of its pages is overwritten."""
     path.write_bytes(b"not a database" * 100)
     open_damaged(store, path)
     path.unlink()
