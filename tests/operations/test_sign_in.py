@@ -249,7 +249,7 @@ def test_the_command_prints_no_strange_address(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_dismissal_needs_token_site_role_and_reason(scene: RoomScene, url: str) -> None:
-    """A dismissal is refused with a forged token, from another site, without a session, or with an empty reason."""
+    """A dismissal is refused without a valid session and token, from another site, or with an empty reason."""
     client, path = signed_in(scene, url, OPERATOR), "/warnings/dismiss"
     named = re.findall(r'name="warning" value="([^"]+)"', client.get("/warnings"))
     token = re.search(r'name="csrf" value="([^"]+)"', client.get("/warnings"))
