@@ -142,7 +142,7 @@ class BlockTimes:
 
 @contextmanager
 def watched_blocks(urls: Sequence[str]) -> Iterator[BlockTimes]:
-    """Record when the nodes announce blocks."""
+    """Record the times at which the nodes announce blocks, while the `with` block runs."""
     times, threads = BlockTimes(), []
     with ExitStack() as stack:
         for url in urls:

@@ -68,7 +68,7 @@ class Member:
 
     @property
     def interface(self) -> str:
-        """The unique name of the tunnel's interface; wireguard-go keeps the sockets of all namespaces in one folder."""
+        """The interface's name, which is unique because wireguard-go stores all its sockets in one folder."""
         return f"{self.host.namespace}w"
 
     @property

@@ -1,4 +1,4 @@
-"""A gateway whose only source is a broker's replica finds the image, its base and the delta, and offers the delta."""
+"""If a broker's replica is a gateway's only source, the gateway finds and offers a delta from the replica."""
 
 from __future__ import annotations
 

@@ -33,6 +33,6 @@ def test_an_image_travels_the_whole_road(ganache_workshop: Workshop, board_url: 
 
 
 def test_an_empty_account_on_ganache() -> None:
-    """A transaction of an empty account is refused before sending, and ganache's own rejection is recognised."""
+    """BlockOTA refuses to send a transaction of an empty account, and recognises ganache's own rejection."""
     with ganache() as chain:
         check_empty_account(chain)

@@ -133,7 +133,7 @@ def test_the_broker_keeps_devices_apart(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", ["pattern read $aws/things/#", "pattern write $aws/things/#", "anonymous"])
 def test_a_broker_with_a_hole_is_not_used(tmp_path: Path, fault: str) -> None:
-    """The face refuses a broker that lets devices read or write too much, or that requires no password."""
+    """The face refuses a broker that does not restrict the topics of devices, or does not require a password."""
 
     async def main() -> None:
         broker = Mosquitto(tmp_path / "broker", [256])

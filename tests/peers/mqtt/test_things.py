@@ -156,7 +156,7 @@ def started_sensor(port: int, password: str) -> Iterator[subprocess.Popen[str]]:
 def send_command(key: Path, port: int) -> None:
     """Send a command to the device twice with the same id, as the validator does.
 
-    The command is repeated, because a gateway refuses commands until it has read its devices from the chain.
+    Each command is repeated until the gateway has read its devices from the chain.
     """
     signer = open_signer(VALIDATOR, f"file:{key}", environment={})
     line = RequestLine(f"http://127.0.0.1:{port}")

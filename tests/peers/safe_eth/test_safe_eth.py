@@ -181,7 +181,10 @@ def test_safe_eth_py_executes_with_our_signatures(vendor: Vendor, proposal: Prop
 
 
 def test_we_execute_with_signatures_of_safe_eth_py(vendor: Vendor, proposal: Proposal, product: Product) -> None:
-    """Signatures of safe-eth-py are accepted only with consent, because they do not cover the proposal's reason."""
+    """Signatures of safe-eth-py do not cover the proposal's reason.
+
+    The proposal is executed with these signatures only after explicit consent.
+    """
     made = [made_by_safe_eth(proposal, vendor.cast.owner_a), by_eth_sign(proposal, vendor.cast.owner_c)]
     with pytest.raises(ProposalError, match="are not signed by"):
         execute(vendor.chain, proposal, signatures=made, account=vendor.cast.broker, now=NOW)

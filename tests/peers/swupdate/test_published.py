@@ -58,7 +58,7 @@ def add_face(folder: Path) -> int:
 
 
 def stage(site: Workshop) -> str:
-    """Return the stage of the device's delivery that the gateway's state records."""
+    """Return the stage of the device's delivery in the gateway's state."""
     outcome = site.run("gateway", "device", str(NUMBER), "--json")
     return str(outcome.json["deliveries"][0]["stage"]) if outcome.status == 0 else ""
 
