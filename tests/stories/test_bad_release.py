@@ -40,7 +40,7 @@ def test_boards_with_a_revoked_release_go_back_without_a_further_option(workshop
 
 
 def test_only_the_newest_active_release_replaces_a_revoked_one(workshop: Workshop) -> None:
-    """Without consent, only the newest active release replaces a revoked release.
+    """On a board with a revoked release, only the newest active release is flashed without consent.
 
     A release below the minimum version is always refused.
     """

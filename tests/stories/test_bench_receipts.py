@@ -61,7 +61,10 @@ def test_the_receipt_of_a_board_is_checked_off_line(workshop: Workshop) -> None:
 
 
 def test_the_log_of_a_technician_is_anchored(workshop: Workshop) -> None:
-    """An enrolled technician's bench uses the log of the settings, which names the identity and can be anchored."""
+    """The bench of an enrolled technician uses the log in the settings.
+
+    This log names the technician's identity, and can be anchored.
+    """
     workshop.after(found_example)
     write_keys(Path("keys"))
     settings = Path("blockota.toml")

@@ -18,7 +18,10 @@ def set_balance(workshop: Workshop, address: str, wei: int) -> None:
 
 
 def test_an_owner_without_coin_is_warned_before_the_emergency(workshop: Workshop) -> None:
-    """``contract show`` names the owners who could not pay for a pause. Their pause is refused for the same reason."""
+    """``contract show`` names the owners who could not pay for a pause.
+
+    A pause by one of these owners is refused for the same reason.
+    """
     poor = workshop.cast.owner_c.address
     rich = workshop.run("contract", "show", "--json")
     assert (rich.json["ownersUnableToPause"], rich.err) == ([], "")

@@ -151,7 +151,7 @@ def test_a_counter_without_its_manifest_is_not_compared(workshop: Workshop) -> N
     ],
 )
 def test_an_image_of_another_key_is_not_published(workshop: Workshop, key: None, why: str) -> None:
-    """An unsigned image, and an image that a developer's key signed, are refused for every container."""
+    """For every container, an unsigned image and an image signed by a developer's key are refused."""
     settled(workshop)
     write_image("sensor-1.1.0.bin", 1, key=key)
     sentence = f"the image of {SENSOR.name} 1.1.0 is not signed by the product's image key: "

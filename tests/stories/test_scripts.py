@@ -147,7 +147,10 @@ def test_a_proposal_with_a_red_flag_is_not_signed_by_a_ci(workshop: Workshop, ru
 
 
 def test_the_command_signs_for_a_ci(workshop: Workshop) -> None:
-    """``release publish --sign`` writes a signature; after a second owner signs the pack, the proposal is executed."""
+    """``release publish --sign`` writes the first signature.
+
+    After a second owner signs the pack, the proposal is executed.
+    """
     key = workshop.cast.owner_a.key.hex()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OWNER_KEY", key)

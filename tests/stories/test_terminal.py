@@ -104,7 +104,7 @@ def office(tmp_path_factory: pytest.TempPathFactory, templates: Path, cast: Cast
 
 
 def check_whole(shown: ShownScreen) -> None:
-    """Check that the terminal did not wrap a line, and that the screen has no bar and a visible cursor."""
+    """Check that no line was wrapped, that no progress bar is left, and that the cursor is visible."""
     assert not shown.too_long
     assert BAR not in shown.text
     assert shown.is_cursor_visible
