@@ -49,7 +49,7 @@ def cut_update(loader: str, cuts: Iterable[Cut]) -> tuple[str, int]:
         cuts: the first cut interrupts the update; each further cut interrupts one boot during the recovery.
 
     Returns:
-        The fault, or an empty text if there is none; and the number of cuts that happened.
+        The fault of the board or an empty text, and the number of cuts that happened.
     """
     agent, happened = _agent(loader), 0
     for number, cut in enumerate(cuts):

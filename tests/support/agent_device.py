@@ -31,7 +31,7 @@ class EventRing:
         in_answer: the maximum number of events in a response.
         acknowledged: the event numbers that the gateway acknowledged, in order.
         lost: how many of the next acknowledgements are lost.
-        count: returns the number of the next event; if None, the ring itself counts the events.
+        count: the function that returns the number of the next event; if None, the ring counts the events.
     """
 
     number: int = 0

@@ -135,7 +135,7 @@ class City:
 
 
 def found_city(chain: Chain, cast: Cast) -> City:
-    """Deploy the example to a chain, and admit a registrant with a model that the example's product may update."""
+    """Deploy the example, and admit a registrant whose model allows updates of the example's product."""
     city = City(chain, set_up(chain, chain, cast.payer)[0], cast)
     account = dev_account(REGISTRANT)
     key = derive_private_key(int.from_bytes(account.key), SECP256K1()).public_key()

@@ -257,7 +257,7 @@ class GatewayCore:
         state: its state.
         clock: its clock.
         face: a face that counts changed offers.
-        log: the entries that `appending` took from the outbox.
+        log: the entries that `appending` moved from the outbox.
         lines: the service log lines of a face, for tests that store them here.
     """
 

@@ -28,7 +28,7 @@ class Cut:
 
     Attributes:
         operation: the number of the flash operation during which the power fails, counted from 1.
-        torn: a code that selects the contents of the interrupted cells after the cut; its values depend on the device.
+        torn: a device-specific code for the contents that the cut leaves in the interrupted cells.
         seed: the random seed that selects the changed bits.
     """
 

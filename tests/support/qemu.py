@@ -134,8 +134,8 @@ class QemuBoard:
     Attributes:
         port: path of the port. Like the port of a USB interface chip, the port remains when the board resets.
         boots: the number of starts of the board.
-        ready: the number of the last start whose program can receive.
-        sent: the bytes that the board has received from the port.
+        ready: the number of the latest start after which the program could receive.
+        sent: the number of bytes that the board has received from the port.
     """
 
     def __init__(self, folder: Path, flash: bytes) -> None:

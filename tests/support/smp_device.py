@@ -96,7 +96,7 @@ class SmpDevice:
 
     Attributes:
         slots: the images in the two slots.
-        is_pending: whether the next start begins with the image in the second slot.
+        is_pending: whether the next start tries the image in the second slot.
         is_confirmed: whether the running image is confirmed.
         faults: faults to inject.
         starts: the number of starts of the board.
