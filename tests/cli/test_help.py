@@ -44,7 +44,7 @@ def examples(command: click.Command) -> list[list[str]]:
 
 @pytest.mark.parametrize("path", [path for path, context in CONTEXTS.items() if examples(context.command)])
 def test_the_examples_of_a_help_text_are_valid(path: str) -> None:
-    """The examples of a help text are commands with their options and values; the first is the command itself."""
+    """The command line accepts each example of a help text, and the first example is the command itself."""
     found = examples(CONTEXTS[path].command)
     assert " ".join(found[0]).startswith(path)
     for words in found:

@@ -34,6 +34,6 @@ def test_a_shown_command_is_accepted_by_the_command_line(command: RoomCommand) -
 
 
 def test_an_option_is_spelled_as_the_command_declares_it() -> None:
-    """A name and its value become an argument, an option with its value, or a flag."""
+    """The text of a command has each value as an argument, as an option with its value, or as a flag."""
     text = command_line(RoomCommand.VERIFY_ENTRY, VALUES[RoomCommand.VERIFY_ENTRY])
     assert text == "blockota log verify receipt-0.json --trust trust-0.toml --chain"
