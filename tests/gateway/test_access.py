@@ -96,7 +96,10 @@ def reading(value: float, *, name: str = "temperature") -> bytes:
 
 
 def test_a_hot_sensor_switches_a_fan(city: City, tmp_path: Path) -> None:
-    """A reading reaches the validator, whose rule commands another device; the outcome returns to the validator."""
+    """A validator's rule reacts to a reading, and commands another device.
+
+    The outcome of the command returns to the validator.
+    """
     gateway = tmp_path / "gateway"
     gateway.mkdir()
     port = free_port()

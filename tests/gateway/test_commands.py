@@ -42,7 +42,10 @@ def restarted(desks: ThingDesks) -> ThingDesks:
 
 
 def test_a_command_is_carried_out_once(desks: ThingDesks) -> None:
-    """A command waits, is sent once, and its outcome is a reading; a repeated request returns its state."""
+    """A command waits, is sent once, and its outcome is written as a reading.
+
+    A repeated request returns the command's state.
+    """
     woken: list[bool] = []
     end = desks.commands.add_listener(lambda: woken.append(True))
     assert state_of(desks) == "waiting"

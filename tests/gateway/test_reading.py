@@ -168,7 +168,10 @@ def test_a_release_is_kept_before_it_can_be_offered(city: City, reader: Reader, 
 
 
 def test_a_revoked_release_stays_known_and_is_not_kept(city: City, reader: Reader) -> None:
-    """A revoked release stays listed without an image; a release's image is fetched before the release is confirmed."""
+    """After its revocation, a release remains in the list, but without an image.
+
+    The image of a release is fetched before the release is confirmed.
+    """
     city.publish("2.0.0", code(710), reader.store)
     city.publish("2.1.0", code(720), reader.store)
     reader.read()

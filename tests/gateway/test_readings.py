@@ -148,7 +148,10 @@ def test_bad_messages_are_refused_and_not_written(desks: ThingDesks) -> None:
 
 
 def test_a_disk_that_fails_delays_the_confirmation(desks: ThingDesks, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the disk fails, writing is repeated until it succeeds; the trouble and its end are reported."""
+    """If the disk fails, the desk repeats the write until it succeeds.
+
+    The desk reports the failure and its end.
+    """
     monkeypatch.setattr(module, "_PAUSE", 0)
     put, failures = desks.readings.put, [1, 2, 3]
 

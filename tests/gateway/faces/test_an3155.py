@@ -221,7 +221,10 @@ def test_a_worn_page_makes_no_receipt(tmp_path: Path) -> None:
 
 
 def test_an_erased_board_gets_its_release_again(tmp_path: Path) -> None:
-    """After a restart, a board that a failed try had erased gets the previous release, although no tries are left."""
+    """A board that a failed try has erased gets its previous release again after a restart of the gateway.
+
+    The board gets the release although no tries are left.
+    """
 
     async def fail(core: Core) -> None:
         await core.reported(NUMBER, Report(image=sha256(OLD), level=EvidenceLevel.C, unique_id=UNIQUE_ID))

@@ -44,7 +44,7 @@ Answer = TypeVar("Answer")
 
 @dataclass
 class DdiClient:
-    """A device that speaks DDI, with one connection for each request; the device constructs no URL itself."""
+    """A device that speaks DDI: it opens a connection for each request, and uses only URLs from the gateway."""
 
     port: int
     token: str = TOKEN

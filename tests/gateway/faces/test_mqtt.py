@@ -197,7 +197,10 @@ def test_jobs_are_listed_and_described(site: Site) -> None:
 
 
 def test_a_device_postpones(site: Site) -> None:
-    """A postponement reaches the core; an update with a stale version is rejected with the execution's state."""
+    """A postponement is passed to the core.
+
+    An update with a stale version is rejected, and the answer has the execution's state.
+    """
 
     async def work(device: FakeThing) -> None:
         details = {"postponedUntil": str(NOW + 60), "reason": "in use"}
