@@ -62,7 +62,7 @@ def test_the_replay_window_lasts_over_a_restart(city: City, tmp_path: Path) -> N
 
 
 def test_names_are_forgotten_after_two_windows(city: City, tmp_path: Path) -> None:
-    """Names are removed from the state file after two time windows, also over restarts."""
+    """The state file forgets the name of a request after two time windows, even if the receiver restarts."""
     path, request = tmp_path / "state.sqlite", SENDER.request(iat=NOW)
     with RequestState(path) as state:
         receiver_of(city, state).receive(request, address="")
@@ -109,7 +109,10 @@ def test_of_two_equal_requests_one_is_carried_out(city: City, tmp_path: Path) ->
 
 
 def test_a_request_that_cannot_be_carried_out_is_proven_and_remembered(city: City, tmp_path: Path) -> None:
-    """A request that cannot be carried out is refused with the reason; sent again, it is refused as SEEN."""
+    """A request that cannot be carried out is refused with the reason.
+
+    If the same request is sent again, it is refused as SEEN.
+    """
     raw = SENDER.request(iat=NOW)
     with RequestState(tmp_path / "state.sqlite") as state:
         refusing = receiver_of(city, state, lambda some: [RefusedError("no such device", why="it left")] * len(some))

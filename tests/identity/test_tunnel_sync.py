@@ -215,7 +215,10 @@ def test_a_chain_out_of_reach_closes_the_tunnels_after_a_while(host: Host) -> No
 
 
 def test_the_peers_of_a_killed_process_are_removed_first(host: Host) -> None:
-    """At start, an existing interface loses its peers; after the registry is read, the peers are added again."""
+    """At its start, the program removes all peers from an existing interface.
+
+    After the first registry read, the program adds the peers again.
+    """
     host.sync.start_closed()
     assert host.interface.done == []
     host.interface.is_there = True

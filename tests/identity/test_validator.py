@@ -297,7 +297,7 @@ def test_a_flood_of_forged_requests_does_not_fill_the_log(city: City, tmp_path: 
 def test_a_validator_that_stops_waits_for_no_client(city: City, tmp_path: Path) -> None:
     """SIGTERM ends the process, even while a client stays connected.
 
-    Before SIGTERM, the health and metrics pages have the right counts; the log is valid afterwards.
+    Before SIGTERM, the health and metrics pages show the right counts. After SIGTERM, the log is valid.
     """
     config = write_validator(city, tmp_path)
     listen = free_port()
