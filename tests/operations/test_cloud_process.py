@@ -1,4 +1,4 @@
-"""The cloud as a process: its commands, its stop, and the state after a kill."""
+"""Tests of ``blockota cloud`` as a process: its commands, its end by SIGTERM, and its data after a kill."""
 
 from __future__ import annotations
 

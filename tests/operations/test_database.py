@@ -104,7 +104,10 @@ def test_a_database_that_was_not_set_up_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_is_an_error_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While another process locks the file, a write raises an error; after the lock ends, the next write succeeds."""
+    """While another process locks the file, a write raises an error.
+
+    After the other process has ended its transaction, the next write succeeds.
+    """
     monkeypatch.setattr(sqlite, "LOCKED_SECONDS", 0.05)
     with CloudDatabase.at(URL, folder=tmp_path) as database:
         database.migrate()

@@ -166,7 +166,10 @@ def test_a_deleted_archive_takes_no_dismissal(scene: RoomScene) -> None:
 
 
 def test_silent_connections_block_no_viewer(scene: RoomScene) -> None:
-    """Clients that send nothing or half a request are disconnected; the event stream of a viewer stays open."""
+    """Clients that send nothing or half a request are disconnected.
+
+    The event stream of a viewer stays open.
+    """
     setup = replace(another_room(scene, "besieged"), stall_seconds=0.2)
     with running_room(setup) as url:
         place = urlsplit(url)

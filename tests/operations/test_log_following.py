@@ -135,7 +135,10 @@ def test_a_log_that_is_not_the_anchored_one_is_reported(tmp_path: Path, archive:
 
 
 def test_a_log_that_is_gone_keeps_its_entries(tmp_path: Path, archive: RoomArchive) -> None:
-    """While files of the log are missing, trouble is reported; when the files are back, the trouble ends."""
+    """While files of the log are missing, the room reports trouble, and its archive keeps the entries.
+
+    When the files are back, the trouble ends.
+    """
     log = write(tmp_path / "log", 0, 20)
     assert not follow(log, archive).trouble
     write(tmp_path / "log", 20, 30)

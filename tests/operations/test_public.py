@@ -264,5 +264,8 @@ def test_the_session_of_a_public_room_shows_no_secret(scene: RoomScene, room: Pu
     ],
 )
 def test_addresses_are_found_by_their_form(text: str, shown: str | None) -> None:
-    """Addresses of networks, accounts and services are left out; times, versions, hashes and UUIDs stay."""
+    """Addresses of networks, accounts and services are removed from a text.
+
+    Times, versions, hashes and UUIDs remain.
+    """
     assert without_addresses(text) == (text if shown is None else shown.replace("*", LEFT_OUT))

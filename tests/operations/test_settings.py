@@ -20,7 +20,10 @@ ROOM = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 
 
 def test_a_new_room_has_the_settings_that_were_chosen(tmp_path: Path) -> None:
-    """The tables that `init` writes are read as given; the room follows its own log; no file is overwritten."""
+    """The room reads the settings that `init` wrote, and follows its own log.
+
+    A second `init` overwrites nothing.
+    """
     file = tmp_path / "blockota.toml"
     new = NewService(KIND, ROOM, "operations.example", "dev:7")
     found = found_room(file, new, listen="127.0.0.1:9001", url="https://operations.example")

@@ -85,7 +85,10 @@ def signed_in(scene: RoomScene, url: str, account: object) -> Client:
 
 
 def test_a_text_is_accepted_once_and_within_five_minutes(sign_ins: SignIns) -> None:
-    """A signed sign-in text returns one ticket; a second use, and a text older than five minutes, are refused."""
+    """A signed sign-in text returns one ticket.
+
+    The same text is refused a second time, and a text is refused after five minutes.
+    """
     text = sign_ins.challenge(OPERATOR.address, now=NOW)
     signature = sign_text(text, OPERATOR)
     sign_ins.accept(text, signature, now=NOW + NONCE_TIME - 1)
@@ -198,7 +201,10 @@ def test_the_text_is_that_of_eip_4361() -> None:
 
 
 def test_a_flood_of_texts_at_the_room(scene: RoomScene, url: str) -> None:
-    """After 1,500 requests for sign-in texts, the operator can sign in; malformed answers are refused with a reason."""
+    """After 1,500 requests for sign-in texts, the operator can still sign in.
+
+    Malformed answers are refused with a reason.
+    """
     connection = HTTPConnection(urlsplit(url).netloc, timeout=20)
     for _ in range(1500):
         connection.request("POST", "/sign-in/text", json.dumps({"account": OPERATOR.address}))
