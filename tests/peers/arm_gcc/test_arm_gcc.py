@@ -42,7 +42,10 @@ def test_host_and_program_agree_where_things_are(tmp_path: Path, program: Progra
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_sources_give_the_committed_images(tmp_path: Path, version: str) -> None:
-    """The original GCC version reproduces the example images exactly; another version produces the same banner."""
+    """The original GCC version reproduces the example images exactly.
+
+    Images of another version contain the same banner.
+    """
     # A copy in another folder: the files must not depend on the path.
     sources = shutil.copytree(BLUEPILL, tmp_path / "elsewhere", ignore=shutil.ignore_patterns("images", "build"))
     version_found = subprocess.check_output(["arm-none-eabi-gcc", "-dumpfullversion"], text=True).strip()

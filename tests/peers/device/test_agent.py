@@ -1,4 +1,4 @@
-"""The agent's own commands in QEMU: identity, events and deltas; and invalid frames."""
+"""Tests of the agent in QEMU: its own commands for identity, events and deltas, and its reaction to invalid frames."""
 
 from __future__ import annotations
 

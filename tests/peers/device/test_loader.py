@@ -129,7 +129,10 @@ def test_the_floor_is_the_security_counter(
 
 
 def test_a_second_request_waits_for_the_end_of_the_first(device: HostDevice, images: dict[str, bytes]) -> None:
-    """During a swap or a trial, no other request is accepted; after a confirmation, the next one is accepted."""
+    """During a swap or a trial, the loader refuses a request for another image.
+
+    After the confirmation, the loader accepts the next request.
+    """
     device.load(images["old"], images["new"])
     assert device.request()
     assert not device.request()

@@ -120,7 +120,7 @@ def test_no_changed_byte_is_accepted(keys: Path) -> None:
     ids=("unsigned", "encrypted"),
 )
 def test_images_that_cannot_be_verified(keys: Path, options: tuple[str, ...], why: str) -> None:
-    """An unsigned image has no signature; the signature of an encrypted image covers the decrypted program."""
+    """The error for an unsigned or an encrypted image states why its signature cannot be verified."""
     assert find_signature_fault(make_image(keys, *options), public_key(keys)) == why
 
 

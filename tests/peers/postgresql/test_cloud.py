@@ -100,7 +100,10 @@ def test_the_cloud_goes_on_with_the_promoted_standby(pair: PostgresPair, config:
 
 
 def test_the_cloud_stops_while_a_commit_waits_for_the_standby(pair: PostgresPair, config: Path) -> None:
-    """SIGTERM ends a cloud whose commit waits for a stopped standby; the request is not acknowledged."""
+    """SIGTERM ends a cloud whose commit waits for a stopped standby.
+
+    The request of this commit is not acknowledged.
+    """
     with cloud_process(config) as (process, run):
         pair.standby.kill()
         validator = Validator(run)

@@ -95,7 +95,7 @@ def flip(path: Path) -> None:
 def tessera_fsck(place: str, folder: Path, *, timeout: float = 60) -> str:
     """Return the output of Tessera's fsck for a log.
 
-    After an error, the program runs until the timeout; its exit status never reports an error.
+    After an error, Tessera's fsck runs until the timeout, so this function reads its output and not its exit status.
     """
     (folder / "key").write_text(str(KEY.key))
     command = [find_program("fsck"), "--ui=false", f"--storage_url={place}", f"--public_key={folder / 'key'}"]
