@@ -106,7 +106,10 @@ def write_key(number: int) -> str:
 
 
 def test_a_device_is_registered_and_gets_keys(city: Workshop) -> None:
-    """A registered device has the first number of its site; its key is replaced, and the former key is kept."""
+    """The first device of a site gets the first number of the site.
+
+    If the device's key is replaced, the former key remains in the record.
+    """
     shown = city.run("device", "show", "256").out
     assert all(word in shown for word in (DEVICE, "acme/hall/7", "thermo2", GATEWAY, "active"))
     done(city, "device", "key", DEVICE, write_key(1), *ACME_KEY)
@@ -186,7 +189,10 @@ def test_a_spec_lists_the_products_that_update_it(city: Workshop) -> None:
 
 
 def test_a_device_is_banned_and_transferred(city: Workshop) -> None:
-    """A registrant bans its device; an Administrator bans it too, and the Safe transfers and unbans the device."""
+    """A registrant or an Administrator can ban a device.
+
+    The Safe can lift the ban, and can transfer the device to another registrant.
+    """
     ban = ("device", "ban", DEVICE, "--cause", "stolen")
     refused(city.run(*ban, *BOLT_KEY), REFUSED, "the device has another registrant")
     refused(city.run(*ban), USAGE, "--key and -o are alternatives")

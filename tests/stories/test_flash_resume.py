@@ -157,7 +157,10 @@ def test_another_board_is_not_resumed(published: Workshop) -> None:
 
 
 def test_a_release_that_was_revoked_since_is_not_completed(published: Workshop) -> None:
-    """``--resume`` refuses a release that was revoked after the interruption; another release can be flashed."""
+    """``--resume`` refuses a release that was revoked after the interruption.
+
+    The board can be flashed with another release.
+    """
     cut = board(1, flash=OLD.read_bytes(), faults=Faults(power_cut_in_program=20_000))
     with serve_tcp(cut) as url:
         interrupted_flash(published, url)

@@ -186,7 +186,10 @@ def test_signing_without_the_image_names_the_remedy(workshop: Workshop) -> None:
 
 
 def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None:
-    """A rejection takes the rejected proposal's nonce; after the rejection is executed, the proposal is invalid."""
+    """A rejection has the same nonce as the rejected proposal.
+
+    After the rejection is executed, the proposal is invalid.
+    """
     file = propose(workshop, OLD, "1.0.0")
     refused(workshop.run("proposal", "reject", "-o", "no.json"), USAGE, "FILE", "--nonce")
     refused(workshop.run("proposal", "reject", str(file), "--nonce", "1"), USAGE, "FILE and --nonce are alternatives")
