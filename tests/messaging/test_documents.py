@@ -40,7 +40,7 @@ def test_an_execution_has_the_fields_of_aws() -> None:
 def test_an_update_is_parsed() -> None:
     """The fields of a job update are read.
 
-    The version of a job update may be a number or a text, because AWS's clients write both forms.
+    A job update is accepted with its version as a number or as a text, because AWS's clients write both forms.
     """
     for version in (3, "3"):
         fields = {"status": "SUCCEEDED", "statusDetails": {"receipt": "_-8"}, "expectedVersion": version}
@@ -65,7 +65,7 @@ def test_an_update_is_parsed() -> None:
     ],
 )
 def test_other_updates_are_refused(fields: dict[str, Any]) -> None:
-    """A job status that a device may not send, and values of other types and sizes, are refused."""
+    """A job update is refused if a device may not send its status, or if a value has a wrong type or size."""
     with pytest.raises(ValueError, match="is"):
         JobUpdate.parse(fields)
 
@@ -90,7 +90,7 @@ def test_a_client_token_is_returned() -> None:
 
 
 def test_reported_images_are_parsed() -> None:
-    """Firmware and configurations are read from a shadow, and null removes a product."""
+    """The firmware and the configurations in a shadow are read; a product with the value null is removed."""
     state = ReportedState.parse(
         {
             "firmware": {"acme-thermo2": {"sha256": HASH, "version": "1.0.0", "confirmed": False}},
@@ -129,7 +129,7 @@ def test_other_reports_are_refused(reported: dict[str, Any]) -> None:
 
 
 def test_the_difference_is_what_the_device_does_not_have() -> None:
-    """A configuration is in the shadow's delta until the device reports its hash."""
+    """The shadow's delta contains a configuration until the device reports the configuration's hash."""
     desired = {"configuration": {"a-cfg": {"sha256": HASH, "version": "2.0.0"}}}
     shadow = Shadow(3, desired, {"configuration": {"a-cfg": {"sha256": OTHER}}})
     assert shadow.delta == desired

@@ -25,7 +25,7 @@ def test_a_password_has_the_hash_of_mosquitto_passwd() -> None:
 
 
 def test_files_are_written_once_and_devices_are_added(tmp_path: Path) -> None:
-    """A second call keeps the certificate authority and the passwords, and adds a password for each new device."""
+    """If the files are written again, authority and passwords stay the same, and new devices get passwords."""
     first = write_broker_files(tmp_path, [256], hosts=["gateway.example", "192.0.2.1"], now=NOW)
     files = BrokerFiles(tmp_path)
     authority, secret, rules = files.authority.read_bytes(), files.secret("gateway"), (tmp_path / "rules").read_text()
@@ -38,7 +38,7 @@ def test_files_are_written_once_and_devices_are_added(tmp_path: Path) -> None:
 
 
 def test_the_certificate_is_for_the_hosts(tmp_path: Path) -> None:
-    """The broker's certificate contains its host names, and clients that trust the authority accept the certificate."""
+    """Clients that trust the authority accept the broker's certificate, which contains the broker's host names."""
     write_broker_files(tmp_path, [], hosts=["gateway.example", "192.0.2.1"], now=NOW)
     server = x509.load_pem_x509_certificate((tmp_path / "server.pem").read_bytes())
     authority = x509.load_pem_x509_certificate((tmp_path / "authority.pem").read_bytes())

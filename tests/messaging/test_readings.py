@@ -21,7 +21,7 @@ def payload(**changed: Any) -> bytes:
 
 
 def test_a_reading_is_read() -> None:
-    """The device number of a reading comes from the MQTT topic, and the time may have a fraction."""
+    """A reading gets its device number from the MQTT topic, and its time may have a fraction of a second."""
     found = read_reading(payload(time=NOW - 0.5), thing=256, now=NOW)
     assert found == SensorReading("256", NOW - 0.5, "temperature", 21.5, "Cel")
     assert read_reading(payload(value=True, unit=""), thing=256, now=NOW).value is True

@@ -28,7 +28,7 @@ EVENT = ThingEvent(4, "tamper", 1, 1_700_000_000, "the lid is open", bytes(32), 
 
 
 def test_topics_of_requests_are_those_of_aws() -> None:
-    """Each subscription of the gateway has one topic level for the device, and matches no response of the gateway."""
+    """A subscription of the gateway has one topic level for the device, and does not match the gateway's responses."""
     assert SUBSCRIPTIONS == (
         "$aws/things/+/jobs/start-next",
         "$aws/things/+/jobs/get",
@@ -45,7 +45,7 @@ def test_topics_of_requests_are_those_of_aws() -> None:
 
 
 def test_messages_that_a_device_does_not_repeat_are_held() -> None:
-    """Readings and answers to commands are confirmed after they were written; all other messages on arrival."""
+    """The gateway confirms readings and answers to commands after writing them, and other messages on arrival."""
     held = [topic for topic in SUBSCRIPTIONS if is_held(topic)]
     assert held == ["blockota/v1/things/+/readings", "blockota/v1/things/+/commands/ack"]
 
@@ -82,7 +82,7 @@ def test_a_topic_is_parsed_and_written(kind: RequestKind) -> None:
     ],
 )
 def test_other_topics_are_refused(topic: str) -> None:
-    """Wildcards, non-canonical device numbers, and topics of responses are refused as topics of requests."""
+    """A request topic is refused if it has wildcards or a non-canonical device number, or is a topic of responses."""
     with pytest.raises(ValueError, match="is not the topic of a request"):
         RequestTopic.parse(topic)
 
