@@ -35,7 +35,7 @@ def test_an_image_beside_the_program_passes() -> None:
 
 
 def test_a_kept_image_is_compared_in_its_own_range() -> None:
-    """For an image that an earlier run wrote, check 10 compares the image's range, and does not mention other flash."""
+    """If an earlier run wrote the image, check 10 compares and reports only the image's range."""
     kept = BoardImage(KEYS, hashlib.sha256(b"key").digest(), 3)
     assert "erased" not in prove_written(kept, kept.sha256, method="stub").what
 
@@ -83,7 +83,7 @@ def test_an_image_without_a_place_is_refused(name: str) -> None:
 
 
 def test_protected_pages_elsewhere_do_not_matter() -> None:
-    """Write protection outside the flash region does not make a check fail."""
+    """All checks pass if only pages outside the flash region are write-protected."""
     board = replace(BOARD, write_protected=(Region(FLASH.start, REGION.start - FLASH.start),))
     assert "write protection are off" in prove_place(KEYS, board)[1].what
 

@@ -1,4 +1,4 @@
-"""Boot events of boards, their signatures, and the log entries in which such a signature is accepted."""
+"""Boot events of boards: their signatures, and the log entries that can contain a signed event."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_signed_bytes_have_fixed_places() -> None:
 
 
 def test_both_forms_of_a_signature() -> None:
-    """A signature with a high s also verifies, and is converted to the low s before it is logged."""
+    """A signature with a high s is valid, and is converted to a low s before it is logged."""
     high = signature(CONFIRMED, is_high=True)
     assert is_p256_signature(key(), CONFIRMED.signed_bytes, high)
     assert is_p256_signature(key(), CONFIRMED.signed_bytes, low_s(high))
@@ -88,7 +88,10 @@ def test_bytes_that_are_not_a_signed_event(raw: bytes) -> None:
 
 
 def test_events_as_people_read_them() -> None:
-    """All kinds and details have a text. Events of unknown kinds, as of newer agents, have a text as well."""
+    """Boot events of all kinds and with all details have a text.
+
+    Events of unknown kinds, as of newer agents, have a text as well.
+    """
     values = [(1, 0), (1, 27), (2, 6), (2, 99), (3, 0), (9, 1)]
     texts = [BootEvent(1, kind, detail, DIGEST).text for kind, detail in values]
     assert [text.split(";")[0] for text in texts] == [
@@ -104,7 +107,7 @@ def test_events_as_people_read_them() -> None:
 
 @pytest.mark.parametrize("event", [CONFIRMED, BootEvent(7, 1, 24, DIGEST)], ids=["confirmed", "started"])
 def test_an_event_is_the_statement_of_a_receipt(event: BootEvent) -> None:
-    """A confirmation, and a start without a trial, state the image that the board runs permanently."""
+    """The events "confirmation" and "start without a trial" state the image that the board runs permanently."""
     entry = LogEntry.decode(receipt(event).encode())
     evidence = judge(entry, key())
     assert (evidence.level, evidence.is_signed) == (EvidenceLevel.A, True)

@@ -32,7 +32,7 @@ def test_chip_id_0_means_that_the_device_is_not_an_stm32(container: Container) -
 
 
 def test_the_checks_depend_on_the_face() -> None:
-    """The checks use the chip, the loader's slot or the device's report, as the table in docs/verification.md lists."""
+    """The basis of the checks (chip, loader's slot or device's report) equals the table in docs/verification.md."""
     at_bench = checks_for(Container.STM32, "bench")
     assert list(at_bench) == list(range(1, 11))
     assert [at_bench[number] for number in (5, 7, 8, 10)] == [Means.CHIP, Means.CHIP, Means.CHIP, Means.FLASH]
@@ -58,7 +58,7 @@ def test_a_face_that_cannot_install_a_container_has_no_checks() -> None:
 def test_a_swu_is_recognised_by_its_beginning() -> None:
     """A .swu is a cpio archive that begins with sw-description.
 
-    The beginning of a .swu file is sufficient for the check.
+    The check needs only the beginning of a .swu file.
     """
     archive = swu(bytes(SWU_HEAD_SIZE))
     assert find_content_fault(Container.SWU, archive[:SWU_HEAD_SIZE]) == ""

@@ -131,13 +131,13 @@ def test_the_table_has_all_events() -> None:
 
 @pytest.mark.parametrize("name", EVENTS)
 def test_an_event_leads_to_its_stage(name: str) -> None:
-    """Every event leads from every stage to the stage in the table."""
+    """For each stage and event, the next stage is the one in the table."""
     found = [advance(AT[stage], EVENTS[name], policy=POLICY, now=LATER).delivery.stage for stage in Stage]
     assert found == ROWS[name]
 
 
 def test_only_a_confirmed_report_makes_a_receipt() -> None:
-    """Only a confirmed report makes an installation entry; progress, a success and an unconfirmed report do not."""
+    """A confirmed report makes an installation entry. Progress, a success and an unconfirmed report do not."""
     before = steps(*OFFER, Offered(), Progress(5), Outcome(succeeded=True), runs(NEW, is_confirmed=False))
     assert [str(one.kind) for one in before.entries] == ["claimed"]  # of the old image
     [entry] = steps(runs(NEW, EvidenceLevel.C), start=before.delivery).entries
@@ -165,7 +165,7 @@ def test_an_image_is_logged_again_only_with_stronger_evidence(levels: str, kinds
 
 
 def test_kinds_of_receipts() -> None:
-    """A return to an earlier release is logged as a reinstallation, even after an unknown image.
+    """If a device returns to a release that it ran earlier, even from an unknown image, a reinstallation is logged.
 
     The entry of a configuration has a kind of its own.
     """
@@ -194,7 +194,7 @@ def test_tries_end_after_the_pauses_of_the_policy() -> None:
 
 
 def test_a_release_that_was_given_up_comes_back_only_by_an_order() -> None:
-    """A device that rolled a release back is not offered this release again, except by a new order."""
+    """After a device rolled a release back, only a new order offers this release to the device again."""
     rolled_back = steps(*OFFER, Outcome(succeeded=True), runs(OLD)).delivery
     assert (rolled_back.stage, rolled_back.reason) == (Stage.STOPPED, "the device rolled back")
     other = steps(Planned(NEXT), start=rolled_back).delivery
@@ -208,7 +208,7 @@ def test_a_release_that_was_given_up_comes_back_only_by_an_order() -> None:
 
 
 def test_a_device_that_leaves_its_release_uses_up_its_tries() -> None:
-    """If a device confirms a release and then runs another image, this counts as a failed try."""
+    """A try also counts as failed if the device confirms the release but later runs another image."""
     settled = AT[Stage.SETTLED]
     for _ in POLICY.pauses:
         left = steps(runs(OLD), start=settled)
@@ -218,9 +218,9 @@ def test_a_device_that_leaves_its_release_uses_up_its_tries() -> None:
 
 
 def test_a_withheld_target_keeps_its_tries() -> None:
-    """While a target is withheld, nothing is offered and timeouts do not run.
+    """A target that is withheld is not offered, and its timeouts are stopped.
 
-    When the target is no longer withheld, the tries continue with a new job.
+    Afterwards, the tries continue with a new job.
     """
     failed = steps(*OFFER, Outcome(succeeded=False), (60, Timeout()), (61, Progress(1))).delivery
     withheld = steps((62, Planned(NEW, is_withheld=True)), start=failed).delivery
@@ -242,9 +242,9 @@ def test_postponements_are_limited_in_number_and_time() -> None:
 
 
 def test_a_late_or_stuck_device_is_logged() -> None:
-    """An offer that the device does not accept in time is logged once.
+    """If the device does not accept an offer in time, this is logged once.
 
-    A transfer without new bytes ends by its timeout, and so does a trial.
+    A transfer without progress, and a trial without a report, end after their timeouts.
     """
     late = steps((5000, Timeout()), (6000, Timeout()), start=AT[Stage.OFFERED])
     assert [one.kind for one in late.entries] == [EntryKind.EVENT]
@@ -256,9 +256,9 @@ def test_a_late_or_stuck_device_is_logged() -> None:
 
 
 def test_a_release_that_was_given_up_is_withdrawn_when_its_order_ends() -> None:
-    """An order grants new tries for a release whose tries were used up.
+    """If the tries for a release are used up, a new order grants new tries.
 
-    Without an order, the policy does not offer a release whose tries were used up.
+    Without an order, the release is not offered again.
     """
     gave_up = steps(*OFFER, runs(NEW, is_confirmed=False), runs(OLD)).delivery
     assert gave_up.stage is Stage.STOPPED
@@ -274,7 +274,7 @@ def test_a_release_that_was_given_up_is_withdrawn_when_its_order_ends() -> None:
 
 
 def test_a_device_that_leaves_a_release_without_tries_gets_it_only_by_an_operator() -> None:
-    """If a device without remaining tries leaves its release, the release is offered again only after a retry."""
+    """If a device has no tries left and leaves its release, the release is offered again only after a retry."""
     gave_up = steps(*OFFER, Outcome(succeeded=False, is_refusal=True)).delivery
     left = steps(runs(NEW), runs(OLD), start=gave_up).delivery
     assert (left.stage, left.tries) == (Stage.STOPPED, gave_up.tries)
@@ -282,7 +282,7 @@ def test_a_device_that_leaves_a_release_without_tries_gets_it_only_by_an_operato
 
 
 def test_an_order_for_a_running_release_starts_with_new_tries() -> None:
-    """An order for the release that the device runs resets the count of its tries, even if all tries were used up."""
+    """An order for the release that the device already runs resets the used tries, even if no tries were left."""
     policy = DeliveryPolicy(pauses=())
     events = (Planned(NEW), Outcome(succeeded=False), runs(NEW), Planned(target("1.1.0", 7)))
     delivery = steps(*events, policy=policy).delivery

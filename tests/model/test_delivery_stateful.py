@@ -174,7 +174,7 @@ class Deliveries(RuleBasedStateMachine):
 
     @invariant()
     def offers(self) -> None:
-        """A withheld, running or rolled back release is never offered. Each try has its own number."""
+        """A release is not offered if it is withheld, is running, or was rolled back. Each try has its own number."""
         if not hasattr(self, "policy") or self.delivery.offer is None:
             return
         offer = self.delivery.offer

@@ -44,7 +44,7 @@ def test_the_difference_is_what_a_count_of_bytes_finds(new: Placed, old: Placed)
 @settings(max_examples=100, deadline=None)
 @given(data=st.binary(min_size=1, max_size=3000), start=starts, changes=st.data())
 def test_single_bytes_are_found(data: bytes, start: int, changes: st.DataObject) -> None:
-    """Single changed bytes, also of a shifted image, are counted at their addresses."""
+    """Single changed bytes are counted at their addresses, even if the images begin at different addresses."""
     changed = bytearray(data)
     for place in changes.draw(st.lists(st.integers(0, len(data) - 1), max_size=5)):
         changed[place] ^= changes.draw(st.integers(0, 255))
@@ -56,7 +56,7 @@ def test_single_bytes_are_found(data: bytes, start: int, changes: st.DataObject)
 @settings(max_examples=60, deadline=None)
 @given(images, st.integers(0, 6 * PAGE_SIZE), st.integers(0, 3 * PAGE_SIZE))
 def test_a_part_of_flash_is_the_image_and_erased_bytes_around_it(image: Placed, start: int, size: int) -> None:
-    """Any address range contains the bytes of the image, and erased bytes around the image."""
+    """A read of any address range returns the image's bytes in the range, and erased bytes elsewhere."""
     held = {image.start + n: byte for n, byte in enumerate(image.data[:])}
     expected = bytes(held.get(address, ERASED) for address in range(start, start + size))
     assert image.part(start, start + size) == expected
@@ -84,7 +84,7 @@ def test_the_line_counts_pages_and_bytes_and_names_where() -> None:
 
 
 def test_an_image_elsewhere_shares_no_page() -> None:
-    """If two images do not share a page, all bytes of both address ranges are counted as changed."""
+    """All bytes of two images count as changed if the images share no page."""
     found = compare(Placed(b"\x01" * 100, START + (1 << 20)), Placed(b"\x02" * 100, START))
     assert (found.pages, found.changed_pages, found.changed_bytes) == (2, 2, 200)
     assert (found.first, found.last) == (START, START + (1 << 20) + 99)
@@ -106,7 +106,7 @@ def test_differences_are_found_at_every_chunk_boundary() -> None:
 
 @pytest.mark.parametrize("start", [START, START + 5])
 def test_empty_images_touch_nothing(start: int) -> None:
-    """An empty image covers no page, also if its address is inside a page."""
+    """The number of pages of an empty image is 0, even if its address lies inside a page."""
     assert compare(Placed(b"", start), Placed(b"", START)) == Difference(0, 0, 0, None, None, 0, 0)
 
 

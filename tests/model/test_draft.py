@@ -44,7 +44,7 @@ IMPLAUSIBLE: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("name", IMPLAUSIBLE)
 def test_a_program_without_a_vector_table_is_refused(name: str) -> None:
-    """An image that check 9 would refuse is not published, unless it is configuration data in a separate region."""
+    """An image is refused if check 9 would refuse it; configuration data in a separate region are accepted."""
     image, why = IMPLAUSIBLE[name]
     draft = Draft(PRODUCT.name, VERSION, image)
     release = draft_release(draft, PRODUCT)
@@ -91,9 +91,9 @@ def test_a_program_for_another_address_is_refused() -> None:
 
 
 def test_what_would_not_help_is_not_offered() -> None:
-    """No address outside the product's region is suggested.
+    """The error does not suggest an address outside the product's region.
 
-    The error suggests to insist only if the program could then start.
+    The error offers the option to insist only if the program could start at the load address.
     """
     release = draft_release(MOVED, PRODUCT)
     with pytest.raises(ImageError, match="for a product whose region contains 0x08002000-0x0800") as refused:
@@ -109,7 +109,7 @@ def test_what_would_not_help_is_not_offered() -> None:
 def test_a_publisher_can_insist_on_a_load_address() -> None:
     """If the publisher insists, the program is accepted, and the manifest records the insistence.
 
-    If the load address is right, or the image is configuration data, insisting leaves no record in a manifest.
+    If the load address is right, or the image is configuration data, the manifest does not record the insistence.
     """
     insisting = replace(MOVED, accept_load_address=True)
     release = draft_release(insisting, PRODUCT)
@@ -134,7 +134,7 @@ def test_filled_gaps_are_recorded() -> None:
 
 
 def test_an_mcuboot_image_is_a_program_at_its_slot() -> None:
-    """The vector table of an MCUboot image follows its header; at the chip's boot address, the image is refused."""
+    """The vector table of an MCUboot image is found behind its header; at the boot address, the image is refused."""
     slot = 0x0800_4000
     draft = Draft(PRODUCT.name, VERSION, signed(program(slot + 0x200)), load_address=slot)
     check_kind(draft, draft_release(draft, PRODUCT))
@@ -163,7 +163,7 @@ IMAGES = {
 
 @pytest.mark.parametrize("container", IMAGES)
 def test_an_image_for_another_device_has_its_container(container: Container) -> None:
-    """The manifest contains the container, and the image has no flash address."""
+    """For a container other than stm32, the manifest names the container, and the release has no flash address."""
     draft = Draft(HUB.name, VERSION, IMAGES[container], container=container)
     release = draft_release(draft, HUB)
     check_kind(draft, release)
@@ -179,7 +179,7 @@ def test_an_image_for_another_device_has_its_container(container: Container) -> 
 
 
 def test_another_file_than_the_container_says_is_refused() -> None:
-    """A .swu declared as an MCUboot image is refused, and the error names the right container; and vice versa."""
+    """A .swu with the container of MCUboot, and the reverse, is refused; the error names the right container."""
     for container, other in ((Container.MCUBOOT, Container.SWU), (Container.SWU, Container.MCUBOOT)):
         draft = Draft(HUB.name, VERSION, IMAGES[other], container=container)
         with pytest.raises(ImageError, match=f"not a file for the container {container}: .*container {other} for this"):

@@ -106,6 +106,6 @@ def test_a_virtual_ip_is_the_address_of_a_host(address: str) -> None:
     ],
 )
 def test_other_addresses_are_no_virtual_ips(address: str) -> None:
-    """A virtual IP that no host can have is refused, because an enrolled virtual IP cannot be changed."""
+    """An address that a host cannot have is refused as virtual IP, because a virtual IP cannot be changed later."""
     with pytest.raises(UsageError, match="is not a virtual IP"):
         virtual_ip_of(address)

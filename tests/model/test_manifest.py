@@ -1,4 +1,4 @@
-"""Manifests: canonical encoding, printable text, and binding to one release."""
+"""Manifests have one encoding, contain only printable text, and belong to one release."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ def test_the_file_is_for_people_as_well() -> None:
 
 
 def test_a_manifest_without_new_fields_has_the_bytes_of_before() -> None:
-    """The CIDs of manifests without newer fields remain unchanged, because the chain has recorded their digests."""
+    """Manifests without newer fields have the same CIDs as in earlier versions, because the chain records them."""
     assert str(MANIFEST.cid) == "bafkreihznbwnlosjkbqvo3cz6r4swdvtmjcq5yd2jspxvnhk7pkpdpjnbq"
 
 
 def test_container_requirements_and_deltas_are_recorded() -> None:
-    """The newer fields of a manifest are in its file, and in the lines for owners.
+    """The file of a manifest, and the lines that owners read, contain the newer fields.
 
     The container stm32 is not written, because it is the default.
     """
@@ -125,14 +125,14 @@ def test_container_requirements_and_deltas_are_recorded() -> None:
     ],
 )
 def test_a_delta_that_no_device_could_use_is_refused(changes: dict[str, Any], why: str) -> None:
-    """A delta must have a known format, be smaller than the image, and have another base than the image."""
+    """A delta is refused if its format is unknown, if it is not smaller than the image, or if its base is the image."""
     with pytest.raises(RefusedError, match=why):
         replace(MANIFEST, deltas=(replace(DELTA, **changes),))
     assert replace(MANIFEST, deltas=tuple(replace(DELTA, format=one) for one in FORMATS[:1])).deltas
 
 
 def test_a_device_could_not_choose_between_two_deltas_from_one_image() -> None:
-    """A manifest has at most one delta for each base."""
+    """Two deltas with one base are refused."""
     with pytest.raises(RefusedError, match="two have one base"):
         replace(MANIFEST, deltas=(DELTA, replace(DELTA, format="heatshrink")))
 

@@ -30,7 +30,7 @@ def recursive_root(numbers: list[int]) -> bytes:
 
 @given(numbers=st.lists(NUMBERS, min_size=1, max_size=40))
 def test_the_root_of_a_list_does_not_depend_on_the_order(numbers: list[int]) -> None:
-    """The root of a list is computed from its numbers in ascending order, each once."""
+    """The root of a list does not depend on the order or the repetition of its numbers."""
     assert list_root(numbers) == list_root(numbers[::-1] + numbers[:1]) == recursive_root(sorted(set(numbers)))
 
 
@@ -66,7 +66,7 @@ def test_a_list_is_read_line_by_line() -> None:
 
 
 def test_a_group_names_its_devices() -> None:
-    """The value of a group by site is the site's UUID, left-aligned in 32 bytes."""
+    """In a group of a site, the value is the site's UUID at the beginning of 32 bytes."""
     group = Group.of_site("berlin", SITE)
     assert (group.kind, group.value, group.site) == (GroupKind.SITE, SITE.bytes + bytes(16), SITE)
     assert Group.of_model("thermo", "thermo2").site is None
@@ -80,7 +80,7 @@ def test_a_group_s_name_is_visible_ascii(name: str) -> None:
 
 
 def test_a_window_is_shown_with_its_ends() -> None:
-    """An order without a start time is shown without a start."""
+    """The text of an order without a start time does not mention a start."""
     release = ReleaseId(1, SAFE, "acme-thermo2", Version(1, 4, 0))
     order = Order(1, "berlin", release, SITE, 0, 1_800_000_000, OrderStatus.OPEN)
     assert order.window == "until 2027-01-15 08:00:00 UTC"

@@ -22,7 +22,7 @@ FIELDS = json.loads(FILE.to_json())
 
 
 def test_a_proof_file_survives_encoding() -> None:
-    """Reading a written file returns the same proof, even with an empty path and without an anchor."""
+    """A written proof file is read back unchanged, even if its path is empty or its anchor is missing."""
     for file in (FILE, ProofFile(b"\0", 0, (), "a\n\nb\n")):
         assert ProofFile.from_json(file.to_json()) == file
 

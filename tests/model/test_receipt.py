@@ -1,4 +1,4 @@
-"""A log entry has exactly one encoding, and is judged by the keys that the reader trusts."""
+"""A log entry has exactly one encoding. Its evidence level depends on the keys that the reader trusts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ EVENT = LogEntry(EntryKind.EVENT, time=1, source="check 9 failed: stack pointer 
 
 
 def test_the_contract_finds_kind_device_and_release_at_fixed_places() -> None:
-    """Bytes 0 to 44 of an entry have the same layout for all kinds, so that UpdateLedger needs no CBOR decoder."""
+    """For all kinds of entries, bytes 0 to 44 have the same layout, which UpdateLedger reads without a CBOR decoder."""
     for entry in (SIGNED, install(kind=EntryKind.REINSTALL, device=(1 << 64) - 1), EVENT):
         raw, release = entry.encode(), entry.release.digest if entry.release else bytes(32)
         head = bytes([0x91, entry.kind, 0x48]) + entry.device.to_bytes(8) + b"\x58\x20" + release
@@ -199,7 +199,7 @@ def test_wrong_items_are_refused(raw: bytes, why: str) -> None:
     ],
 )
 def test_contradictions_are_refused_at_once(changes: dict[str, Any]) -> None:
-    """An entry with values that decoding refuses cannot be constructed either."""
+    """Constructing an entry is refused for all values that decoding refuses."""
     with pytest.raises(RefusedError):
         install(**changes)
 
@@ -244,14 +244,14 @@ def test_a_device_with_a_key_must_sign() -> None:
 
 
 def test_a_read_flash_needs_no_signature() -> None:
-    """At level C, the log's keeper itself read the flash, whether or not the device has a key."""
+    """An entry whose keeper itself read the flash has level C, whether or not the device has a key."""
     for key in (None, SIGNER.key):
         evidence = judge(install(), key)
         assert (evidence.kind, evidence.level, evidence.remark) == (EntryKind.INSTALL, EvidenceLevel.C, "")
 
 
 def test_a_postponement_is_signed_as_one() -> None:
-    """A device's signature of a postponement is refused for an installation, and vice versa."""
+    """A postponement entry is valid with a signed postponement, and is refused with a signed report of an image."""
     counter, signature = SIGNER.state(IMAGE, kind=POSTPONES)
     postponed = LogEntry(
         EntryKind.POSTPONEMENT,
@@ -302,7 +302,7 @@ def test_a_signed_event_is_proven_by_the_device() -> None:
 
 
 def test_the_largest_signed_event_fits_into_an_entry() -> None:
-    """The text of an event can be four times as long as the signed text, and is truncated in the log."""
+    """The readable text of a signed event can be four times as long as the signed text. The log truncates it."""
     event = SIGNER.event(ThingEvent(4, "tamper", 1, None, "\x07" * 900 + "\u00e4" * 1000))
     entry = LogEntry(
         EntryKind.EVENT,

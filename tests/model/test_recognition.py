@@ -34,7 +34,7 @@ def test_a_release_is_found_at_the_start(rest: bytes) -> None:
 def test_a_release_is_found_at_its_address() -> None:
     """An image that follows other bytes is found at its load address.
 
-    An image that would extend beyond the end of the file is not found.
+    An image is not found if it extends beyond the end of the file.
     """
     moved = replace(OLD, load_address=START + 64)
     assert located(bytes(64) + b"old" * 100, [moved], START) == [Located(moved, 64)]
@@ -45,7 +45,7 @@ def test_a_release_is_found_at_its_address() -> None:
 def test_each_release_in_a_file_is_found() -> None:
     """In a dump with a loader and a program, both images are found.
 
-    Of overlapping images, the longest is reported; images with equal content are all reported.
+    If images overlap, only the longest is reported; all releases with equal images are reported.
     """
     program = replace(NEW, product="program", load_address=START + 300)
     assert located(b"old" * 100 + b"newer" * 100, [program, OLD], START) == [Located(OLD, 0), Located(program, 300)]
@@ -57,7 +57,7 @@ def test_each_release_in_a_file_is_found() -> None:
 def test_a_release_is_named_with_its_successor() -> None:
     """A found release is reported as newest, superseded, revoked or postponed.
 
-    A revoked or postponed release does not supersede another release.
+    Only an active release can supersede another release.
     """
     later = replace(NEW, active_from=100)
     withdrawn = replace(NEW, status=Status.REVOKED)

@@ -19,7 +19,7 @@ versions = st.builds(Version, st.integers(0, MAX_MAJOR), minors, minors).filter(
 
 @given(versions, versions)
 def test_versions_are_ordered_as_the_contract_s_numbers(first: Version, second: Version) -> None:
-    """A version is read back from its text and from its uint64, and both forms have the same order."""
+    """A version is read back from its text and from its uint64. The order of uint64 values is the order of versions."""
     assert Version.parse(str(first)) == first
     assert Version.unpack(first.packed) == first
     assert first.packed < 1 << 64
@@ -87,7 +87,7 @@ def test_any_key_can_be_shown(key: bytes) -> None:
     ],
 )
 def test_a_region_contains_only_ranges_wholly_inside_it(start: int, size: int, *, inside: bool) -> None:
-    """A region contains a range only if both ends of the range lie inside."""
+    """A region contains a range if, and only if, it contains both ends of the range."""
     assert Region(100, 50).contains(Region(start, size)) == inside
 
 

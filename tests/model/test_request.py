@@ -58,7 +58,7 @@ def verdict(
     seen: frozenset[tuple[UUID, str]] = frozenset(),
     receiver: Receiver = VALIDATOR,
 ) -> RequestVerdict:
-    """Judge a request, as a receiver that reads the registry at the newest block."""
+    """Judge a request like a receiver that reads the registry at the newest block."""
     return judge(read_request(raw), RegistryReading(record, now), receiver, now=now, seen=seen)
 
 
@@ -165,7 +165,7 @@ ATTACKS: dict[str, tuple[bytes, Fault]] = {
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attacks_are_refused(name: str) -> None:
-    """Each attack is refused with its code, and is not evidence against the identity that it names."""
+    """Each attack is refused with its code. The attack does not count against the identity in the request."""
     raw, fault = ATTACKS[name]
     assert refusal(raw) is fault
 
@@ -221,7 +221,7 @@ def test_no_changed_byte_is_accepted_with_another_meaning(place: int, change: in
     ],
 )
 def test_the_record_of_the_sender_decides(*, record: Identity | None, fault: Fault, proven: bool) -> None:
-    """The sender's key is checked before the ban, and the sender's kind last."""
+    """The receiver checks first the sender's key, then the ban, and last the sender's kind."""
     found = verdict(request(), record)
     assert (found.fault, found.is_proven) == (fault, proven)
 
@@ -239,14 +239,14 @@ def test_a_gateway_cannot_command() -> None:
 def test_a_recorded_request_of_a_banned_identity_proves_nothing() -> None:
     """A request that was recorded before a ban and is sent again after the ban is refused.
 
-    A recorded request that is sent after a ban does not count as sent by the identity.
+    The replayed request does not count against the identity.
     """
     found = verdict(request(iat=NOW - 10 * WINDOW), identity(banned=True))
     assert (found.fault, found.is_proven) == (Fault.BANNED, False)
 
 
 def test_an_old_registry_refuses_everything() -> None:
-    """A receiver that cannot read the registry refuses all requests, because a ban could be unknown to it."""
+    """All requests are refused if the last reading of the registry is over 60 s old, because of possible new bans."""
     read = read_request(request())
     found = judge(read, RegistryReading(identity(), NOW - 61), VALIDATOR, now=NOW, seen=frozenset())
     assert (found.fault, found.is_proven) == (Fault.REGISTRY_STALE, False)
@@ -254,7 +254,7 @@ def test_an_old_registry_refuses_everything() -> None:
 
 
 def test_an_address_of_another_identity_is_refused() -> None:
-    """A request from the tunnel address of another identity is refused, and is not evidence against its signer."""
+    """A request from another identity's tunnel address is refused, but does not count against its signer."""
     reading = RegistryReading(identity(), NOW, address_owner=OTHER)
     found = judge(read_request(request()), reading, VALIDATOR, now=NOW, seen=frozenset())
     assert (found.fault, found.is_proven) == (Fault.WRONG_ADDRESS, False)
@@ -263,7 +263,7 @@ def test_an_address_of_another_identity_is_refused() -> None:
 
 
 def test_the_published_form_is_accepted_with_its_time() -> None:
-    """A request in the published form (of SF2C-BC) with time, nonce and receiver is judged like a token."""
+    """A request in SF2C-BC's published form is judged like a token if it contains time, nonce and receiver."""
     record = identity("RS256")
     assert verdict(published_request(), record) == RequestVerdict()
     assert verdict(published_request(), record, now=NOW + WINDOW + 1).fault is Fault.NOT_FRESH
@@ -272,9 +272,9 @@ def test_the_published_form_is_accepted_with_its_time() -> None:
 
 
 def test_the_published_form_without_time_needs_the_consent_of_the_operator() -> None:
-    """A request in the published form without time and nonce can be replayed, and is refused by default.
+    """A request in the published form that lacks time and nonce is refused by default, because it can be replayed.
 
-    Refusing a form that can be replayed is never evidence against the sender.
+    A refusal of a request that can be replayed does not count against the sender.
     """
     raw, record = published_request(fresh=False), identity("RS256")
     assert verdict(raw, record).fault is Fault.NOT_FRESH
@@ -300,14 +300,14 @@ def test_the_published_form_without_time_needs_the_consent_of_the_operator() -> 
     ids=[f"change {number}" for number in range(9)],
 )
 def test_a_changed_published_form_is_refused(raw: bytes) -> None:
-    """In the published form, the digest covers all other members, and the method is fixed."""
+    """In the published form, the digest covers all other members. Only one method is accepted."""
     with pytest.raises(RequestFaultError) as caught:
         read_request(raw)
     assert caught.value.fault is Fault.WRONG_PARAMETERS
 
 
 def test_a_foreign_signature_of_the_published_form_is_refused() -> None:
-    """In the published form, a signature of other bytes is refused with the code for a wrong key."""
+    """A request in the published form whose signature covers other bytes is refused with the code for a wrong key."""
     raw = published_request(signature=base64.b64encode(bytes(256)).decode())
     assert verdict(raw, identity("RS256")).fault is Fault.WRONG_KEY
 
@@ -321,7 +321,7 @@ def test_reasons_name_the_kind() -> None:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_signature_of_a_large_request_is_checked(algorithm: str) -> None:
-    """A `store` request of the largest size passes the check with its sender's key, and with no other key."""
+    """The signature of a `store` request of the largest size is valid for its sender's key, and for no other key."""
     data = {"requests": ["x" * (MAX_STORE_SIZE * 3 // 4 - 1000)]}
     raw = request(algorithm, method="store", data=data)
     assert MAX_STORE_SIZE - 2000 < len(raw) <= MAX_STORE_SIZE

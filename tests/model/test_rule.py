@@ -1,4 +1,4 @@
-"""A rule fires once while its condition is true, and rules whose commands could trigger themselves are refused."""
+"""Rules fire once while their condition is true. Rules that could trigger themselves are refused."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def test_a_rule_fires_once_after_the_condition_lasted() -> None:
 
 
 def test_a_pause_delays_the_next_command() -> None:
-    """A rule whose condition changes often sends at most one command for each pause of 60 s."""
+    """If a rule's condition changes often, the rule sends at most one command in 60 s."""
     rule = replace(HOT, duration=0, pause=60)
     flutter = [reading(second, 31 if second % 2 else 29) for second in range(200)]
     assert fired(rule, *flutter) == [1, 61, 121, 181]
 
 
 def test_other_readings_and_late_ones_change_nothing() -> None:
-    """Readings of other devices or quantities, older readings, and texts are ignored."""
+    """A rule ignores readings of other devices and quantities, older readings, and readings that are texts."""
     flag = SensorReading("256", NOW + 6, "temperature", value=True)
     others = [reading(5, 0, thing="258"), reading(5, 0, name="humidity"), reading(-5, 0), reading(5, "cold"), flag]
     assert fired(HOT, reading(0, 31), *others, reading(10, 31)) == [10]
@@ -74,13 +74,13 @@ def test_a_rule_can_count_the_readings_of_one_gateway() -> None:
 
 @given(st.sampled_from(list(COMPARISONS)), st.floats(-100, 100), st.floats(-100, 100))
 def test_the_comparisons_are_those_of_their_signs(sign: str, value: float, limit: float) -> None:
-    """A rule without a duration fires exactly when Python's comparison with the same operator is true."""
+    """For any reading, a rule without a duration fires if, and only if, Python's operator of the same name is true."""
     rule = replace(HOT, comparison=sign, limit=limit, duration=0)
     assert bool(fired(rule, reading(0, value))) is bool(eval(f"{value!r} {sign} {limit!r}"))  # noqa: S307
 
 
 def test_the_same_reading_gives_the_same_command() -> None:
-    """A command that is caused again after a restart has the same id, so that a gateway recognises the repetition."""
+    """After a restart, the same cause leads to a command with the same id, so that gateways recognise a repetition."""
     rule = replace(HOT, duration=0)
     (first,), (second,) = (RuleBook([rule]).apply([reading(0, 31)], gateway=SOURCE, now=NOW) for _ in range(2))
     assert first == second
@@ -113,7 +113,7 @@ def test_circles_are_refused() -> None:
 
 
 def test_unknown_commands_and_double_names_are_refused() -> None:
-    """A rule may use only the listed commands, and its name must be unique."""
+    """A rule with a command that is not listed, and a second rule with the same name, are refused."""
     with pytest.raises(UsageError, match="'fan' is not one of the listed commands: none"):
         check_rules([HOT], [])
     with pytest.raises(UsageError, match="another rule has the same name"):

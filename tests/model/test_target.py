@@ -176,7 +176,7 @@ def test_the_choice_follows_the_facts(case: str) -> None:
 
 
 def test_a_device_stays_with_the_producer_whose_release_it_runs() -> None:
-    """If several producers offer the product, the policy follows the producer whose release the device runs.
+    """If several producers offer a product, the target is a release of the producer whose release the device runs.
 
     An order can select another producer.
     """
@@ -191,7 +191,7 @@ def test_a_device_stays_with_the_producer_whose_release_it_runs() -> None:
 
 
 def test_nothing_is_chosen_without_a_listed_product() -> None:
-    """A device whose Spec lists no products is offered nothing, not even by an order."""
+    """If a device's Spec lists no products, the device gets no target, even if an order names a release."""
     choice = choose(runs("1.0.0"), [], [order("2.0.0")], policy=AUTO, now=NOW)
     assert choice.target is None
     assert "no product" in choice.why
@@ -211,7 +211,7 @@ def test_a_daily_window_may_pass_midnight() -> None:
 
 
 def test_a_choice_names_the_next_time_at_which_it_may_change() -> None:
-    """The choice is repeated at starts and ends of orders, and when releases become active."""
+    """`changes_at` is the next time at which an order starts or ends, or a release becomes active."""
     assert choose(runs("1.0.0"), [LATER], [], policy=AUTO, now=NOW).changes_at == NOW + 5
     early = order("2.0.0", not_before=NOW + 3, deadline=NOW + 9)
     assert choose(runs("1.0.0"), [THREE], [early], policy=ORDERED, now=NOW).changes_at == NOW + 3
@@ -228,7 +228,7 @@ TIMES = st.integers(NOW - 50, NOW + 50)
     TIMES,
 )
 def test_nothing_changes_before_the_named_time(windows: list[tuple[int, int]], active: list[int], now: int) -> None:
-    """Before the time `changes_at`, the same facts lead to the same target."""
+    """At all times before `changes_at`, the same facts lead to the same target."""
     versions = ["1.0.0", "1.1.0", "2.0.0"]
     facts = product(*(candidate(one, active_from=start) for one, start in zip(versions, active, strict=False)))
     orders = [

@@ -329,7 +329,7 @@ def test_the_boundary_belongs_to_what_is_allowed(bench: Bench) -> None:
 
 @pytest.mark.parametrize(("number", "bench"), CONSENT_IS_NOT_ENOUGH.values(), ids=CONSENT_IS_NOT_ENOUGH)
 def test_a_consent_overrides_only_its_check(number: int, bench: Bench) -> None:
-    """Each consent overrides one check; floor, region and revocation cannot be overridden."""
+    """Each kind of consent overrides one check. The checks of floor, region and revocation cannot be overridden."""
     with pytest.raises(VerificationError) as failed:
         bench.walk()
     assert getattr(failed.value, "number", 0) == number
@@ -349,7 +349,7 @@ def test_the_image_is_asked_for_only_after_the_chain_agreed() -> None:
 
 
 def test_a_passed_check_reports_what_was_compared() -> None:
-    """A passed check reports the compared values, as evidence in the log."""
+    """The result of a passed check contains the compared values, which the log records as evidence."""
     text = " ".join(passed.what for passed in Bench().walk())
     values = ("1337", CONTRACT, "block 100", "acme-thermo2", "1.1.0", RELEASE.sha256.hex(), f"0x{CHIP_ID:03x}")
     assert [value for value in (*values, "0x20005000", "0x08000009") if value not in text] == []

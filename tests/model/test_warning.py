@@ -45,7 +45,7 @@ def test_the_first_request_is_an_entry_and_the_next_ones_are_counted() -> None:
 
 
 def test_offenders_and_reasons_are_counted_apart() -> None:
-    """Another address, another reason, and a proven offender each have a separate entry."""
+    """Refusals for another address, for another reason, or of a proven offender have separate entries."""
     known = limits()
     others = [warning(), warning("10.64.0.8"), warning(reason="Public key verification failed")]
     for one in (*others, warning(proven=NODE), warning("10.64.0.8", proven=UUID(int=12, version=4))):
@@ -55,7 +55,7 @@ def test_offenders_and_reasons_are_counted_apart() -> None:
 
 
 def test_a_flood_of_addresses_gives_few_entries() -> None:
-    """Above the limit, requests from new addresses share one entry, but a proven offender has a separate entry."""
+    """Beyond the limit, refusals of new addresses share one entry, but each proven offender has a separate entry."""
     known = limits()
     entries = [one for number in range(10_000) for one in known.note(warning(f"host {number}"), now=NOW)[1]]
     assert len(entries) == MOST_CLAIMED
@@ -70,7 +70,7 @@ Request = tuple[int, int, bool]
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 200), st.booleans()), max_size=400))
 def test_no_limit_is_exceeded_and_no_request_is_lost(requests: list[Request]) -> None:
-    """In any minute, there are at most 60 entries of claimed offenders, and at most one for each proven offender.
+    """A minute has at most 60 entries about claimed offenders, and at most one entry about each proven offender.
 
     The counts are complete.
     """
