@@ -63,7 +63,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def test_a_body_is_received() -> None:
-    """A client that asks for permission gets it, and its body arrives, with a length and in chunks."""
+    """A client with ``Expect: 100-continue`` may send its body, which arrives with a length or in chunks."""
 
     def use(connect: Connect) -> None:
         with connect() as client:
@@ -94,7 +94,7 @@ def test_head_is_answered_without_a_body() -> None:
 
 
 def test_an_unread_body_does_not_lose_the_response() -> None:
-    """A client that sends its whole body before it reads gets the refusal, and the connection is closed."""
+    """A client that sends its whole body before it reads still receives a refusal; then the connection is closed."""
 
     def use(connect: Connect) -> None:
         with connect() as client:
@@ -129,7 +129,7 @@ def test_headers_are_limited(headers: list[str], status: bytes) -> None:
 
 
 def test_connections_at_once_are_limited() -> None:
-    """A request on a connection above the limit is answered with 503, until another connection ends."""
+    """Beyond the limit of connections, requests are answered with status 503 until another connection ends."""
 
     def is_served(connect: Connect) -> bool:
         with connect() as client:
@@ -150,7 +150,7 @@ def test_connections_at_once_are_limited() -> None:
 
 
 class Stream:
-    """An application whose response has one part until `finish` is called, and that waits for the client to leave."""
+    """An application whose response to `/stream` ends when `finish` is called or the client disconnects."""
 
     def __init__(self) -> None:
         self._finished, self._returned = asyncio.Event(), asyncio.Event()
@@ -187,7 +187,7 @@ class Stream:
 
 @pytest.mark.parametrize("last", [b"begin", b"0\r\n\r\n"], ids=["before its end", "before the application returns"])
 def test_a_request_during_a_response_is_answered_after_it(last: bytes) -> None:
-    """A request that arrives before the application has returned is answered next."""
+    """If a request arrives before the application has returned, its answer comes next."""
     app = Stream()
 
     def use(connect: Connect) -> None:
@@ -208,7 +208,7 @@ def test_a_request_during_a_response_is_answered_after_it(last: bytes) -> None:
 
 
 def test_an_application_learns_that_its_client_left(caplog: pytest.LogCaptureFixture) -> None:
-    """`receive` returns when the client closes the connection, and what the application then sends is ignored."""
+    """When the client closes the connection, `receive` returns; later parts of the response are ignored."""
     app = Stream()
 
     def use(connect: Connect) -> None:

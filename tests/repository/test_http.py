@@ -60,7 +60,7 @@ def test_headers_are_those_of_the_specification(repository: Running) -> None:
 
 
 def test_the_accept_header_will_do(repository: Running) -> None:
-    """If the Accept header selects the format, Content-Location contains the URL path of that format."""
+    """If the Accept header selects a format, Content-Location contains the URL path that always returns this format."""
     answer = repository.get(f"/ipfs/{SMALL_ROOT}", headers={"Accept": "application/vnd.ipld.raw"})
     assert answer.content == SMALL
     assert (answer.headers["Content-Location"], answer.headers["Vary"]) == (raw(SMALL_ROOT), "Accept")
@@ -95,7 +95,7 @@ def test_head_is_get_without_the_body(repository: Running, path: str) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_ranges(repository: Running, asked: str, status: int, expected: bytes | None) -> None:
-    """A single byte range is served. A range outside the block is refused, and any other Range is ignored."""
+    """A single byte range is served. A range outside the block is refused. Other Range headers are ignored."""
     for _ in range(2):
         answer = repository.get(raw(SMALL_ROOT), headers={"Range": asked})
         assert answer.status_code == status
@@ -126,7 +126,7 @@ def test_what_a_client_has_is_not_sent_again(repository: Running, path: str) -> 
 
 
 def test_each_form_has_its_own_validator(repository: Running) -> None:
-    """Each format of the same image has its own ETag, so that caches do not confuse them."""
+    """The formats of an image have different ETags, so that caches do not confuse the formats."""
     forms = [raw(ROOT), *(car(ROOT, more) for more in ("", "&car-dups=y", "&dag-scope=block", "&entity-bytes=0:1"))]
     assert len({repository.get(path, method="HEAD").headers["ETag"] for path in forms}) == len(forms)
 
@@ -139,7 +139,7 @@ def blocks_in(repository: Running, more: str) -> list[CID]:
 
 
 def test_cars_are_what_the_client_asked_for(repository: Running) -> None:
-    """CARs are served with and without duplicate blocks, for the root block alone, and for a byte range."""
+    """A CAR is served with or without duplicate blocks, for the root block alone, and for a byte range."""
     leaves = [CID.of(RAW, IMAGE[at : at + CHUNK_SIZE]) for at in range(0, len(IMAGE), CHUNK_SIZE)]
     assert blocks_in(repository, "&car-dups=y") == [ROOT, *leaves]
     assert blocks_in(repository, "&dag-scope=entity") == [ROOT, *dict.fromkeys(leaves)]
@@ -247,7 +247,7 @@ def test_the_request_names_the_file(repository: Running, name: str, expected: st
 
 
 def test_a_missing_file_is_not_cached_by_a_proxy(repository: Running) -> None:
-    """With `Cache-Control: only-if-cached`, an unpublished file gets status 412, and a published file is served."""
+    """With `Cache-Control: only-if-cached`, a published file is served; for other files, the status is 412."""
     headers = {"Cache-Control": "only-if-cached"}
     assert repository.get(raw(SECRET_ROOT), headers=headers).status_code == 412
     assert repository.get(raw(SMALL_ROOT), headers=headers).status_code == 200

@@ -52,7 +52,7 @@ def drip(connection: socket.socket) -> bytes:
 
 
 def test_headers_are_not_waited_for_for_ever(repository: Running) -> None:
-    """A client that sends no complete request in time is disconnected, even if it completed an earlier request."""
+    """A client that does not complete a request in time is disconnected, even after an earlier complete request."""
     with repository.connect() as silent, repository.connect() as second:
         second.sendall(f"HEAD {RAW_PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert second.recv(1 << 16).startswith(b"HTTP/1.1 200")
@@ -62,7 +62,7 @@ def test_headers_are_not_waited_for_for_ever(repository: Running) -> None:
 
 
 def test_headers_have_a_greatest_size(repository: Running) -> None:
-    """Headers above the size limit are refused with status 400 or by closing the connection."""
+    """A request with too large headers gets status 400, or its connection is closed."""
     for huge in (b"X-Big: " + b"a" * (1 << 20), b"A: b\r\n" * 100_000):
         answer = repository.say(b"GET /health HTTP/1.1\r\nHost: x\r\n" + huge + b"\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 400") or answer == b"", answer[:80]
@@ -121,7 +121,7 @@ def test_too_many_clients_are_asked_to_come_later(tmp_path: Path) -> None:
 def test_connections_end_before_open_files_do(
     tmp_path: Path, open_files: tuple[int, int], connections: int, *, is_reported: bool
 ) -> None:
-    """The number of open files that the system allows limits the connections; further clients receive status 503."""
+    """The system's limit of open files also limits the connections: further clients receive status 503."""
     with running(tmp_path, clients=30, header_seconds=60, open_files=open_files) as repository:
         idle = [repository.connect() for _ in range(connections - 2)]
         assert repository.get(RAW_PATH).content == SMALL
@@ -134,7 +134,7 @@ def test_connections_end_before_open_files_do(
 
 
 def test_no_more_open_files_is_a_line_of_the_log(tmp_path: Path) -> None:
-    """If clients that do not begin TLS use up all open files, the access log records this and service continues."""
+    """The server continues after clients without TLS used up all open files; the access log records the event."""
     with running(tmp_path, tls=True, clients=30, open_files=(160, 160)) as repository:
         idle = [socket.create_connection(("127.0.0.1", repository.port)) for _ in range(300)]
         eventually(lambda: any(line.get("part") == "server" for line in repository.lines))
@@ -166,7 +166,7 @@ def is_closed(repository: Running) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
 def test_a_stop_does_not_wait_for_ever(tmp_path: Path, number: int) -> None:
-    """A client that does not read does not prevent the repository from stopping."""
+    """The repository stops even if a client does not read its response."""
     with running(tmp_path, stop_seconds=1) as repository, repository.slow_reader(GET_CAR) as connection:
         connection.recv(1 << 12)
         repository.process.send_signal(number)
@@ -174,7 +174,7 @@ def test_a_stop_does_not_wait_for_ever(tmp_path: Path, number: int) -> None:
 
 
 def test_a_corrupt_block_is_not_sent(repository: Running) -> None:
-    """A corrupt block is not sent, and only the access log contains the reason."""
+    """For a corrupt block, the client gets an error without the reason; the access log contains the reason."""
     name = str(LAST)
     path = repository.store.folder / "blocks" / name[-3:-1] / name
     path.write_bytes(b"x" + path.read_bytes()[1:])
@@ -210,7 +210,7 @@ def test_tokens_open_the_door(tmp_path: Path) -> None:
 
 
 def test_a_token_that_was_taken_back_ends_whatever_is_wrong_with_the_file(tmp_path: Path) -> None:
-    """A revoked token is refused even if another line of the token file is invalid."""
+    """After a token was revoked, it is refused even if another line of the token file is invalid."""
     token, line = new_token("plant-7")
     mine, file = {"Authorization": f"Bearer {token}"}, tmp_path / "tokens"
     file.write_text(line)
@@ -266,7 +266,7 @@ def test_only_a_named_proxy_is_believed(tmp_path: Path) -> None:
 
 
 def test_behind_a_proxy_the_client_is_its_last_peer(tmp_path: Path) -> None:
-    """Behind a proxy, the client is the last X-Forwarded-For address that is not a configured proxy."""
+    """Behind proxies, the client's address is the last one in X-Forwarded-For that is not a configured proxy."""
     headers = {"X-Forwarded-For": "198.51.100.1, 203.0.113.9, 127.0.0.1", "X-Forwarded-Proto": "https"}
     with running(tmp_path, proxies=("127.0.0.1",)) as repository:
         for number in range(2):

@@ -35,7 +35,7 @@ CLOSE = get("/health", "Connection: close")
     "flood", [b"A: b\r\n" * 1000, b"a" * 6000, get("/health") * 200], ids=["lines", "value", "requests"]
 )
 def test_what_follows_a_request_is_not_read_while_it_is_answered(repository: Running, flood: bytes) -> None:
-    """A client that sends without end and reads nothing does not increase the repository's memory use."""
+    """The repository's memory use does not grow if a client sends requests without end and reads no responses."""
     logged = len(repository.lines)
     assert repository.get(LARGE_CAR).ok  # loads the blocks into memory before the measurement
     with repository.slow_reader(get(LARGE_CAR)) as connection:
@@ -64,7 +64,7 @@ def test_requests_that_come_together_are_answered_in_turn(repository: Running) -
 def test_requests_may_be_cut_anywhere(repository: Running) -> None:
     """A request may arrive in pieces of any size.
 
-    A received piece may contain the end of one request and the start of the next.
+    Two requests are answered even if one received piece contains the end of the first and the start of the second.
     """
     words = get(RAW) + get(CAR) + CLOSE
     for size in (1, 7, len(get(RAW)) + 1):
@@ -76,7 +76,7 @@ def test_requests_may_be_cut_anywhere(repository: Running) -> None:
 
 
 def test_more_requests_than_a_client_has_reason_for_may_end_the_connection(repository: Running) -> None:
-    """If a client pipelines too many requests, the first requests are answered, and the connection may then end."""
+    """Of too many pipelined requests, the first are answered; the connection may end before the others."""
     answers = repository.say(get(RAW) * (4 * MAX_HEADER_SIZE // len(get(RAW))) + CLOSE)
     assert 0 < answers.count(SMALL) <= answers.count(b"HTTP/1.1 200 OK\r\n") <= answers.count(SMALL) + 1
     assert repository.get(RAW).content == SMALL

@@ -24,7 +24,7 @@ CAR = "application/vnd.ipld.car"
 
 
 def test_a_vendor_serves_what_is_not_revoked() -> None:
-    """Images and manifests of active releases are served, and images of revoked releases are gone."""
+    """A repository serves images and manifests of active releases, and reports images of revoked releases as gone."""
     rights = rights_at(NOW, [replace(BIG_CLAIM, manifest=MANIFEST), revoked(SMALL_CLAIM)])
     assert (rights.releases, set(rights.roots), set(rights.gone)) == (1, {ROOT, MANIFEST}, {SMALL_ROOT})
 
@@ -36,7 +36,7 @@ def test_a_file_of_two_releases_needs_one_of_them() -> None:
 
 
 def test_an_agreement_ends_at_its_time_on_the_chain() -> None:
-    """An agreement ends at its expiry by the chain's time; the rights contain the next expiry time."""
+    """An agreement ends when the chain's time reaches its expiry; the rights contain the next expiry time."""
     claims = [agreed(SMALL_CLAIM, NOW + 10), agreed(BIG_CLAIM, NOW + 20)]
     assert [rights_at(NOW + wait, claims).releases for wait in (9, 10, 19, 20)] == [2, 1, 1, 0]
     assert [rights_at(NOW + wait, claims).changes_at for wait in (9, 10, 20)] == [NOW + 10, NOW + 20, None]
@@ -44,7 +44,7 @@ def test_an_agreement_ends_at_its_time_on_the_chain() -> None:
 
 @pytest.mark.parametrize("status", AgreementStatus, ids=str)
 def test_only_accepted_agreements_are_served(status: AgreementStatus) -> None:
-    """An image is served only under an accepted agreement, and with status 410 if the agreement was ended."""
+    """A broker serves an image only under an accepted agreement; after the agreement has ended, the status is 410."""
     claim = agreed(SMALL_CLAIM, NOW + 9)
     assert claim.agreement
     rights = rights_at(NOW, [replace(claim, agreement=replace(claim.agreement, status=status))])
@@ -53,7 +53,7 @@ def test_only_accepted_agreements_are_served(status: AgreementStatus) -> None:
 
 
 def test_a_tree_has_every_length_before_a_leaf_is_read() -> None:
-    """The sizes of all blocks are computed from the inner blocks, without reading a leaf."""
+    """The sizes of all blocks of a DAG are computed from its inner blocks. No leaf is read."""
     inner = {cid: data for cid, data in BLOCKS.items() if cid.codec != RAW}
     entries = read_tree(ROOT, inner.__getitem__, size=len(IMAGE))
     assert [entry.size for entry in entries] == [len(BLOCKS[entry.cid]) for entry in entries]
@@ -125,7 +125,7 @@ def test_any_address_is_read_or_refused(text: str) -> None:
 
 @given(st.one_of(st.text(), st.from_regex(r"bytes=\d{0,20}-\d{0,20}")), st.integers(0, 1 << 21))
 def test_any_range_is_inside_or_refused(header: str, size: int) -> None:
-    """Any Range header selects a part within the block, is ignored, or is refused with the block's size."""
+    """Any Range header selects a part of the block, is ignored, or is refused with an error that contains the size."""
     try:
         part = byte_range(header, size)
     except RefusedRequestError as refusal:
@@ -135,12 +135,12 @@ def test_any_range_is_inside_or_refused(header: str, size: int) -> None:
 
 
 def test_a_validator_is_found_in_a_list() -> None:
-    """An ETag is found alone, in a list, in its weak form, or by ``*``."""
+    """An ETag matches itself, a list with it, its weak form, and ``*``."""
     assert [has_etag(text, '"a"') for text in ('"a"', 'W/"a"', '"b", "a"', "*", '"b"', "")] == [True] * 4 + [False] * 2
 
 
 def test_tokens_are_kept_as_hashes(tmp_path: Path) -> None:
-    """The token file contains hashes, and a change of the file takes effect after `reload`."""
+    """The token file contains hashes of tokens. A change of the file takes effect after `reload`."""
     path, (token, line) = tmp_path / "tokens", new_token("plant-7")
     assert token not in line
     path.write_text(line)

@@ -27,7 +27,7 @@ def repository(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 class SteppedLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock moves only if a test sets `now`."""
+    """An event loop whose clock shows the time `now`, which the test sets."""
 
     now = 0.0
 
@@ -37,7 +37,7 @@ class SteppedLoop(asyncio.SelectorEventLoop):
 
 
 async def read_slowly(size: int, *, in_each_span: int) -> int:
-    """Serve a body to a client that reads some bytes in each time span of the limits.
+    """Serve a body to a client that reads a given number of bytes in each time span of the limits.
 
     Returns the number of bytes that the client received, including the head of the response.
     """

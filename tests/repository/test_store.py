@@ -1,4 +1,4 @@
-"""A repository reports a failing chain or store, serves what its rights still cover, and recovers."""
+"""If its chain or store fails, a repository reports this, still serves images within its rights, and recovers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 def test_a_chain_out_of_reach_is_remembered_for_a_while(store: LocalStore) -> None:
-    """If the chain is unreachable, the last claims are used for a limited time, and agreements still expire."""
+    """While the chain is unreachable, the last claims are valid for a limited time, and agreements still expire."""
     chain, clock = Scripted(), Clock()
     chain.answer = (BIG_CLAIM, agreed(SMALL_CLAIM, NOW + 50))
     catalogue = Catalogue(chain.read, store, timeout=100, clock=clock)
@@ -82,7 +82,7 @@ def test_without_a_chain_nothing_begins(store: LocalStore) -> None:
 
 
 def test_what_comes_later_is_served_later(store: LocalStore) -> None:
-    """An image with missing blocks is not served until a refresh finds it complete."""
+    """An image that lacks blocks is served only after a refresh has found all of its blocks."""
     catalogue = Catalogue(Scripted().read, store)
     assert catalogue.files.missing.keys() == {LARGE_ROOT}
     assert catalogue.files.find(LARGE_ROOT) is None
@@ -145,7 +145,7 @@ class Unsteady(LocalStore):
 
 
 def test_an_unreachable_store_is_reported_and_the_catalogue_kept(store: LocalStore) -> None:
-    """While the store is unreachable, health fails with the reason and the images are kept."""
+    """While the store is unreachable, the health status reports the reason; the images do not count as missing."""
     chain, unsteady = Scripted(), Unsteady(store.folder)
     catalogue = Catalogue(chain.read, unsteady)
     unsteady.is_down, chain.answer = True, (BIG_CLAIM, revoked(SMALL_CLAIM))
