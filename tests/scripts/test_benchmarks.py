@@ -1,4 +1,4 @@
-"""The benchmarks detect bad runs. Counts that are zero in a good benchmark run are greater than zero in a bad run."""
+"""The benchmarks detect bad runs. The counts of faults are zero in a good run, and greater than zero in a bad run."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_clients_refuse_a_corrupted_copy(tmp_path: Path, place: float) -> None:
 
 
 def test_what_is_accepted_unverified_is_counted(tmp_path: Path) -> None:
-    """If clients do not verify, all bytes of an accepted corrupted copy are counted as unverified."""
+    """If clients accept a corrupted copy without verification, all of its bytes count as unverified."""
     with plain_files(tmp_path) as url, crowd(tmp_path, clients=CLIENTS) as clients:
         for name, counted in (("wrong", CLIENTS * len(IMAGE)), ("right", 0)):
             outcome = clients.fetch(plain_task(url, name, is_checked=False))
@@ -86,7 +86,7 @@ def test_clients_of_the_plain_file_check_it_as_well(tmp_path: Path) -> None:
 
 
 def test_turns_alternate_and_the_first_does_not_count() -> None:
-    """The order of two measured operations is reversed after each pair, and the first pair is discarded."""
+    """Two measured operations change their order after each pair of runs; the first pair is not counted."""
     done: list[str] = []
 
     def way(name: str, seconds: float) -> float:
@@ -135,7 +135,7 @@ def test_flashing_is_compared_with_stm32flash(seconds: float, is_met: bool) -> N
 
 @pytest.mark.parametrize("part", ["stm32f103c8", "stm32f407vg"])
 def test_a_board_with_a_short_image_can_be_flashed(part: str) -> None:
-    """A simulated board that gets contents shorter than its flash has erased bytes after the contents."""
+    """If a simulated board starts with contents shorter than its flash, the remaining bytes are erased."""
     with board(b"an older image", part=part, is_timed=False) as one:
         assert one.url.startswith("socket://")
         assert one.flash == b"an older image".ljust(PROFILES[part].flash_size, b"\xff")

@@ -13,7 +13,7 @@ from scripts.lint_clear_signing import EXPLAINED, complaints, count_signable
 
 
 def test_a_report_of_nothing_is_an_error() -> None:
-    """A report in which no descriptor was checked is an error, although the linter accepts it."""
+    """A linter run that checked no descriptor is reported as an error."""
     unseen = [{"contract": name, "checked": 0, "findings": [], "shown": 0} for name in CONTRACTS]
     for reports in ([], unseen):
         found = list(complaints(reports, list(CONTRACTS)))
@@ -21,7 +21,7 @@ def test_a_report_of_nothing_is_an_error() -> None:
 
 
 def test_an_explanation_of_nothing_is_an_error() -> None:
-    """An explanation of a linter finding that no longer occurs is an error."""
+    """If an explained finding of the linter no longer occurs, its explanation is reported as an error."""
     found = list(complaints(good_reports(findings=()), list(CONTRACTS)))
     assert found == [f"Explained, but not found any more: {finding}" for finding in EXPLAINED]
 

@@ -77,7 +77,7 @@ def test_the_rows_of_stm32flash_are_read() -> None:
 
 
 def test_the_rows_of_stm32loader_are_read() -> None:
-    """If several rows have one chip id, the RAM that is free in all of these rows is compared."""
+    """Of several rows with one chip id, the free RAM is the RAM that is free in all of them."""
     rows = stm32loader_rows(DEVICES)
     assert rows[0x410] == Row(0x0802_0000, (1024,), (0x2000_0400, 0x2000_5000))
     assert rows[0x413] == Row(0x0810_0000, (16384,) * 4 + (65536, 131072))

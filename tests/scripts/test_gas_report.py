@@ -30,7 +30,7 @@ def test_what_the_snapshot_lacks_is_reported() -> None:
 
 
 def test_every_function_of_our_contracts_needs_a_figure() -> None:
-    """Every contract function needs a gas figure; a figure of a special case is sufficient."""
+    """A contract function without a gas figure is reported; a figure of a special case is sufficient."""
     assert "BlockOTA.publish" in unmeasured([])
     assert "BlockOTA.renounceOwnership" not in unmeasured([])
     found = unmeasured([Cost("BlockOTA", "pairOem, first", 1, "direct", 1)])
@@ -45,7 +45,7 @@ def test_a_row_has_one_figure_for_each_release_and_way() -> None:
 
 
 def test_the_table_has_one_part_for_each_contract() -> None:
-    """The gas table has a part for each contract, which starts with the deployment."""
+    """The gas table has one part for each contract; the first row of a part is the deployment."""
     costs = [
         Cost("StringRegistry", "upload", 1, "direct", 3),
         Cost("BlockOTA", "publish", 1, "direct", 2),

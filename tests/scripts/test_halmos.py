@@ -28,7 +28,7 @@ def results(*, reachable: int = 1, loops: int = 0, **exit_codes: int) -> dict[st
 
 
 def test_what_was_proved_is_named() -> None:
-    """The run passes if each contract has a proved check and a refuted check that must fail."""
+    """A run passes if each contract has one proved check, and one check that must fail and was refuted."""
     proved, problems = judge(results(**PROVED))
     assert proved == [f"Check{name}.check_owner" for name in CONTRACTS]
     assert problems == []
@@ -49,7 +49,7 @@ def test_a_check_whose_loops_were_cut_short_is_named() -> None:
 
 @pytest.mark.parametrize("code", [0, 2, 4], ids=["proved", "undecided", "reverts"])
 def test_a_check_that_must_fail_and_does_not_is_named(code: int) -> None:
-    """A check that must fail but is not refuted is reported: the assumptions may be too strong."""
+    """If Halmos does not refute a check that must fail, the check is reported: its assumptions may be too strong."""
     _, problems = judge(results(reachable=code, BlockOTA=0))
     assert "CheckBlockOTA.check_reachable_owner is not refuted." in problems
     assert "Nothing is refuted of BlockOTA." in problems
@@ -76,7 +76,7 @@ def test_that_nothing_ran_is_named() -> None:
 def test_z3_is_asked_where_yices_found_no_contradiction(
     monkeypatch: pytest.MonkeyPatch, *, yices: str, z3: str, expected: str
 ) -> None:
-    """The result `unsat` of either solver is accepted, but a model of Yices needs a confirmation by Z3."""
+    """The result `unsat` of one solver is sufficient; a model of Yices must be confirmed by Z3."""
     monkeypatch.setattr(smt_solver, "YICES", program(yices))
     monkeypatch.setattr(smt_solver, "Z3", program(z3))
     assert smt_solver.solve(Path("formula.smt2")).strip() == expected

@@ -48,7 +48,7 @@ def go(tools: Path, *, version: str = "go1.26.5", build: str = BUILT, module: st
 
 
 def test_one_on_path_is_taken(tools: Path) -> None:
-    """An ``ipfs`` on PATH that is new enough is used, and nothing is built."""
+    """If PATH has an ``ipfs`` that is new enough, the installer uses it and builds nothing."""
     script(tools / "ipfs", "echo 0.40.0")
     assert install(tools).stdout == f"{tools / 'ipfs'}\n"
 
@@ -103,7 +103,7 @@ def test_the_memory_of_small_machines_is_enough(tools: Path) -> None:
     "build", ["echo undefined: Bitswap >&2; exit 1", 'echo nothing > "$5"'], ids=["fails", "broken"]
 )
 def test_a_failed_build_leaves_nothing(tools: Path, build: str) -> None:
-    """If the build fails, or the built program does not start, no ``ipfs`` is left in the cache."""
+    """After a failed build, or if the built program does not start, the cache does not contain ``ipfs``."""
     go(tools, build=build)
     refused = install(tools)
     assert refused.returncode == 1

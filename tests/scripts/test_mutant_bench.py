@@ -15,7 +15,7 @@ KILLING = "C.t.sol:CTest.test_f"
 
 
 class Crowded(Forge):
-    """A test run in which "slow" times out once, and "endless" always."""
+    """A test run in which the mutant "slow" times out the first time, and the mutant "endless" every time."""
 
     met: list[str]
 

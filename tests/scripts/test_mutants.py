@@ -50,7 +50,7 @@ def test_explanations_are_read_by_name() -> None:
 
 
 def test_unchanged_bytecode_is_not_a_mutant() -> None:
-    """A mutant with unchanged bytecode does not count in the share of killed mutants."""
+    """The share of killed mutants does not include mutants with unchanged bytecode."""
     assert killed(fates(killed_=95, survived=5, same=100)) == 0.95
     assert killed([]) == 0.0
 
@@ -121,9 +121,9 @@ def test_the_first_failure_of_forge_is_found() -> None:
 
 
 def test_every_file_of_tests_runs_on_mutants_of_a_contract() -> None:
-    """Each contract is tested by forge and by Python, and each test file runs on the mutants of some contract.
+    """Each contract has tests for forge and in Python, and each test file runs on the mutants of at least one contract.
 
-    The exceptions are test files that do not call the deployed bytecode of a contract: CodeRecord.t.sol and
+    Three test files are exceptions, because they do not call the deployed bytecode of a contract. CodeRecord.t.sol and
     MerkleLog.t.sol contain the tested library, and SignedEvent.t.sol calls a library of OpenZeppelin. Halmos runs
     Check*.t.sol.
     """

@@ -90,7 +90,7 @@ def test_names_are_unique_and_changes_are_changes(mutants: list[Mutant]) -> None
 
 
 def test_only_code_is_changed(mutants: list[Mutant]) -> None:
-    """Comments and interfaces are not mutated, and multi-byte characters do not shift the places of mutants."""
+    """Mutants do not change comments or interfaces, and are at the right place after multi-byte characters."""
     interface, comment = SOURCE.splitlines()[2:4]
     for mutant in mutants:
         changed = mutant.apply(SOURCE.encode()).decode().splitlines()
@@ -104,5 +104,5 @@ def test_a_mutant_fits_only_its_source(mutants: list[Mutant]) -> None:
 
 
 def test_the_step_of_a_loop_is_not_removed(mutants: list[Mutant]) -> None:
-    """The step of a `for` loop is not removed as if it were a statement."""
+    """Removing statements does not remove the step of a `for` loop."""
     assert not [mutant for mutant in mutants if mutant.kind == "effect removed" and mutant.original.startswith("++")]

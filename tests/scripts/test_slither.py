@@ -29,7 +29,7 @@ def test_a_function_is_named_with_its_contract() -> None:
 
 
 def test_what_is_found_and_explained_passes() -> None:
-    """A finding with an explanation passes, even if the finding occurs twice."""
+    """An explained finding is accepted, even if it occurs twice."""
     assert complaints([TIMESTAMP, TIMESTAMP], {TIMESTAMP: "seconds do not matter"}) == []
 
 
