@@ -26,7 +26,7 @@ def test_parts_come_in_their_order() -> None:
 
 
 def test_only_a_few_are_read_before_they_are_taken() -> None:
-    """At most a few parts are read ahead, however slow the consumer is."""
+    """Even for a slow consumer, only a few parts are read ahead."""
     asked = list[int]()
     with ReadAhead(counted(asked, count=200), stop=lambda: None) as ahead:
         for taken, _ in enumerate(ahead, 1):
@@ -35,7 +35,7 @@ def test_only_a_few_are_read_before_they_are_taken() -> None:
 
 
 def test_an_error_is_raised_where_the_parts_are_taken() -> None:
-    """An error of the stream is raised after the parts that came before the error."""
+    """If the stream fails, `ReadAhead` first yields the earlier parts, and then raises the error."""
 
     def breaking() -> Iterator[bytes]:
         yield b"good"
@@ -49,7 +49,7 @@ def test_an_error_is_raised_where_the_parts_are_taken() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_leaving_early_leaves_no_thread(count: int) -> None:
-    """The reading thread ends if the consumer stops early, while it waits for the network or for space in the queue."""
+    """If the consumer stops early, the reading thread ends, whether it waits for the network or for its queue."""
     gate, threads = threading.Event(), threading.active_count()
 
     def waiting() -> Iterator[bytes]:

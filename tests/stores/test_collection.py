@@ -1,4 +1,4 @@
-"""Files are removed from the embedded store without the blocks that other files need."""
+"""Removal of files from the embedded store, which keeps the blocks that other files need."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_pinned_file_stays(store: LocalStore) -> None:
 
 
 def test_a_file_that_is_being_fetched_stays(store: LocalStore) -> None:
-    """A file without a pin is not removed if `keep` contains its root, as for a file that is being fetched."""
+    """An unpinned file is not removed if `keep` contains its root; `keep` lists the files that are being fetched."""
     old, new = put(store, OLD), put(store, NEW)
     for root in (old, new):
         store.unpin(root)
@@ -57,7 +57,7 @@ def test_a_file_that_is_being_fetched_stays(store: LocalStore) -> None:
 
 
 def test_files_that_were_not_named_stay(store: LocalStore) -> None:
-    """A file that is not in the list of dropped files is not removed, even if it has no pin."""
+    """Only files in the list of dropped files are removed; other files without a pin remain."""
     other, old = put(store, b"a cached image"), put(store, OLD)
     store.unpin(other)
     store.unpin(old)
@@ -68,7 +68,7 @@ def test_files_that_were_not_named_stay(store: LocalStore) -> None:
 
 @pytest.mark.parametrize("leaf", [SHARED, b"old"], ids=["first", "last"])
 def test_a_sweep_that_was_cut_short_is_finished(store: LocalStore, leaf: bytes) -> None:
-    """If a removal was interrupted after some leaves, calling it again completes the removal."""
+    """After a removal was interrupted, a second call completes it."""
     old = put(store, OLD)
     store.unpin(old)
     store.remove_block(CID.of(0x55, leaf))

@@ -58,7 +58,7 @@ def test_a_token_belongs_to_one_source(named_url: str, url: str, *, is_shown: bo
 
 
 def test_an_announced_source_gets_the_token_of_its_address() -> None:
-    """A URL that a broker announced is used with a token only if the settings have a token for this URL."""
+    """For a URL that a broker announced, a token is sent only if the settings contain a token for this URL."""
     agreements = [
         Agreement(1, "0x", "p", Version(1, 0, 0), 0, AgreementStatus.ACCEPTED, uri)
         for uri in ("https://host/ipfs", "https://host/mallory")
@@ -71,7 +71,7 @@ def test_an_announced_source_gets_the_token_of_its_address() -> None:
     "url", ["http://host", "http://192.168.1.5:8080", "http://[2001:db8::1]", "http://localhost.x"]
 )
 def test_a_token_goes_over_tls_or_to_this_machine(url: str) -> None:
-    """A token for another machine over plain HTTP is refused; a token for this machine is accepted."""
+    """A token for a plain HTTP URL is accepted if the host is this machine, and refused for other hosts."""
     with pytest.raises(UsageError, match=r"no token can be sent .*could read the token\. Use .*https://"):
         known(url)
     for mine in ("http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"):
@@ -149,7 +149,7 @@ def test_a_token_that_cannot_be_read_leaves_its_source_out(reference: str, why: 
 
 
 def test_nothing_prints_a_token() -> None:
-    """The representations of sources, credentials and errors do not contain the token."""
+    """The Python representations (`repr`) of sources, credentials and errors do not contain the token."""
     credentials = known("https://host")
     assert TOKEN not in f"{credentials!r} {credentials.source('https://host')!r}"
     with pytest.raises(UsageError, match="is not the URL of a gateway") as caught:

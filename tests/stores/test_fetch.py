@@ -76,7 +76,7 @@ def test_an_empty_image_is_fetched() -> None:
 
 
 def test_many_sources_share_the_work() -> None:
-    """Several sources share the blocks of a file, and the file is complete."""
+    """A fetch distributes the blocks of a file over several sources, and completes the file."""
     image = bytes(range(256)) * 4096 * 4 + b"".join(bytes((n,)) * CHUNK_SIZE for n in range(20))
     root, blocks = blocks_of(image)
     with ExitStack() as stack:
@@ -134,14 +134,14 @@ def test_without_a_source_nothing_comes() -> None:
 
 @pytest.mark.parametrize("size", [len(IMAGE) - 1, len(IMAGE) + 1, 0])
 def test_a_file_of_another_size_is_refused(size: int) -> None:
-    """A root that contradicts the recorded size is refused before its leaves are fetched."""
+    """If the root states another size than the record, the fetch fails before it requests a leaf."""
     with serving(BLOCKS, has_car=False) as gateway, pytest.raises(ContentError, match="is not the image"):
         fetched(gateway, size=size)
     assert sum(gateway.asked.values()) <= 2
 
 
 def test_a_source_named_twice_is_asked_once() -> None:
-    """A URL with a trailing slash and the same URL without it count as one source."""
+    """Two URLs that differ only in a trailing slash count as one source."""
     with serving(BLOCKS) as gateway:
         sources = [Source(gateway.url), Source(gateway.url + "/")]
         report = FileFetch(ROOT, sources, size=len(IMAGE), into=FileDestination(io.BytesIO())).run()
@@ -159,7 +159,7 @@ def test_an_error_of_the_caller_ends_the_fetch() -> None:
 
 
 def test_a_full_disk_is_a_sentence() -> None:
-    """A full disk is reported as an error of the local file, not of the source."""
+    """If the disk is full, the error names the local file instead of a source."""
     with serving(BLOCKS) as gateway, Path("/dev/full").open("r+b", buffering=0) as full:
         job = FileFetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=FileDestination(full), limits=LIMITS)
         with pytest.raises(StoreError, match=r"cannot be written: No space left"):

@@ -82,7 +82,7 @@ def test_a_bad_source_of_a_car_is_named(vice: Vice, verdict: Verdict) -> None:
 
 @CASES
 def test_an_honest_source_makes_up_for_a_bad_one(vice: Vice, verdict: Verdict, why: str) -> None:
-    """From an honest and a bad source, the file is fetched completely; the bad source is reported as bad or late."""
+    """With one honest and one bad source, the file is fetched completely; the bad source is reported as bad or late."""
     with serving(BLOCKS, vice) as bad, serving(BLOCKS) as good:
         data, report = run(bad, good)
     assert data == IMAGE
@@ -136,7 +136,7 @@ def test_a_lie_in_any_part_of_a_car_is_found(name: str, first: int, stop: int) -
 
 
 def test_a_car_that_ends_early_is_gone_on_with() -> None:
-    """A source whose CAR ends too early is not reported as bad, because a failing server can only end the stream."""
+    """A source whose CAR ends too early is not reported as bad, because an honest server that fails ends the stream."""
 
     def vice(handler: Handler, data: bytes) -> None:
         (vices.truncates_silently if "car" in handler.path else vices.honest)(handler, data)
@@ -159,7 +159,7 @@ def test_odd_but_honest_sources_are_used(vice: Vice, *, has_car: bool) -> None:
 
 @pytest.mark.parametrize("honest_place", [0, 4])
 def test_four_of_five_bad_at_once(honest_place: int) -> None:
-    """One honest source suffices beside four bad sources: wrong blocks, a stall, a loopback redirect, a truncation."""
+    """One honest source suffices beside sources with wrong blocks, a stall, a loopback redirect and a truncation."""
     names = ["lies in the middle", "stalls", "another machine's loopback", "truncates"]
     with ExitStack() as stack:
         gateways = [stack.enter_context(serving(BLOCKS, BAD[name][0])) for name in names]
@@ -173,7 +173,7 @@ def test_four_of_five_bad_at_once(honest_place: int) -> None:
 
 
 def after(other: Gateway) -> Vice:
-    """Return a source that responds when a connection of another source has ended, at most 0.35 s later."""
+    """Return a source that waits for the end of a connection to another source, at most 0.35 s, before it responds."""
 
     def vice(handler: Handler, data: bytes) -> None:
         other.left.wait(0.35)
@@ -190,7 +190,7 @@ def test_a_liar_is_not_asked_again() -> None:
 
 
 def test_one_that_is_only_late_is_not_called_bad() -> None:
-    """A source that did not answer before the file was complete is reported as late, not as bad."""
+    """If the file is complete before a source answers, the source is reported as late, not as bad."""
     with serving(BLOCKS, vices.stalls_at_once) as late, serving(BLOCKS) as quick:
         data, report = run(late, quick)
     assert data == IMAGE

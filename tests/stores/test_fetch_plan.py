@@ -45,7 +45,7 @@ def test_any_tree_comes_whole(leaves: list[bytes], width: int) -> None:
 
 
 def test_a_subtree_that_is_met_again_at_another_depth_comes_whole() -> None:
-    """A file is complete even if a subtree occurs again at another depth after its leaves have arrived."""
+    """A file becomes complete even if a subtree whose leaves have arrived occurs again at another depth."""
     pair = node([leaf(b"one"), leaf(b"two")])
     deeper = node([node([pair]), leaf(b"three")])
     tree = node([pair, deeper, deeper, leaf(b"one")])
@@ -71,7 +71,7 @@ def test_blocks_may_arrive_in_any_order(leaves: list[bytes], seed: int) -> None:
 
 
 def test_what_another_was_asked_for_is_left_to_it_for_a_while() -> None:
-    """A block requested from a slow source is later requested from another source; the first response is used."""
+    """If a source is slow, its block is also requested from another source, and the first response is used."""
     tree = leaf(b"only")
     clock = iter((0.0, 0.1, 98.9, 99.1))
     destination = FileDestination(io.BytesIO())
@@ -118,7 +118,7 @@ def test_a_leaf_whose_size_differs_from_its_parent_s_entry_is_refused() -> None:
 
 
 def test_a_tree_of_nothing_but_links_is_refused() -> None:
-    """A tree of a million one-byte leaves, which a few small blocks can describe, is refused."""
+    """A tree with a million leaves of one byte is refused, because a few small blocks can describe it."""
     tree = leaf(b"\xff")
     for _ in range(3):
         tree = node([tree] * 100)
@@ -147,7 +147,7 @@ def test_the_first_error_is_kept() -> None:
 
 
 def test_a_corrupt_block_that_is_kept_is_not_taken() -> None:
-    """A corrupt block in the destination file is not used."""
+    """If a block that is read back from the destination file is corrupt, the block is not used."""
 
     class Rotten(FileDestination):
         """A destination file that returns other bytes than were written."""

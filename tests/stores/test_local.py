@@ -81,7 +81,7 @@ def test_what_was_put_is_opened(store: LocalStore, data: bytes) -> None:
 
 
 def test_a_new_store_is_empty(store: LocalStore) -> None:
-    """A query of a store that does not exist finds nothing, and does not create the folder."""
+    """A query of a store whose folder does not exist finds nothing and does not create the folder."""
     assert not store.has(ABSENT)
     assert not store.folder.exists()
 
@@ -107,7 +107,7 @@ def test_putting_again_writes_nothing(store: LocalStore) -> None:
 
 @pytest.mark.parametrize("number", range(4))
 def test_a_corrupt_block_is_found_and_healed(store: LocalStore, number: int) -> None:
-    """Reading a file with a changed block is an error; storing the file again repairs the block."""
+    """A changed block causes an error when its file is read; storing the file again repairs the block."""
     cid = store.put(io.BytesIO(LARGE))
     path = sorted(block_files(store))[number]
     path.write_bytes(path.read_bytes()[:-1] + b"?")
@@ -156,7 +156,7 @@ def test_an_interrupted_put_leaves_no_trace_of_a_block(store: LocalStore) -> Non
 
 
 def test_a_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
-    """A file in place of the store's folder is an error when files are stored, read or pinned."""
+    """If the path of the store's folder is a file, then storing, reading and pinning raise an error."""
     (tmp_path / "store").write_bytes(b"")
     store = LocalStore(tmp_path / "store")
     for action in (lambda: store.put(io.BytesIO(b"x")), lambda: list(store.open(ABSENT)), lambda: store.pin(ABSENT)):
@@ -190,7 +190,7 @@ def test_a_folder_in_place_of_a_block_is_reported(store: LocalStore) -> None:
 
 
 def test_a_folder_without_permission_is_reported(forbidden: Path) -> None:
-    """Every operation on a store in a folder without permissions is an error with the reason."""
+    """If a store's folder has no permissions, every operation raises an error with the reason."""
     store = LocalStore(forbidden / "store")
     actions = (
         lambda: store.put(io.BytesIO(b"x")),
@@ -207,7 +207,7 @@ def test_a_folder_without_permission_is_reported(forbidden: Path) -> None:
 def test_a_full_disk_leaves_no_partial_block(store: LocalStore, small_files_only: None) -> None:
     """If the disk is full, the store keeps no partial block, and the error contains the reason.
 
-    A smaller block that another thread was writing may remain; such a block is complete, unpinned, and removable.
+    A smaller block that another thread was writing may remain. This block is complete and unpinned, and can be removed.
     """
     del small_files_only
     with pytest.raises(StoreError, match=r"cannot be used: File too large\. .*free space"):

@@ -1,4 +1,4 @@
-"""An image is searched for in the store, and then in sources, stage by stage; all bytes are verified."""
+"""The search for an image: first the store, then stages of sources; all bytes are verified."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_one_honest_source_of_four_is_enough(search: Search, serve: Serve) -> No
 
 
 def test_a_later_stage_is_asked_only_when_those_before_did_not_serve(search: Search, serve: Serve) -> None:
-    """A stage of sources receives requests only for the blocks that earlier stages did not serve."""
+    """The sources of a later stage receive requests only for blocks that earlier stages did not serve."""
     held = dict(list(BLOCKS.items())[-1:])
     first, second, third = serve(blocks=held), serve(), serve()
     assert search(LARGE, asked(first), [], asked(second), asked(third)) == IMAGE
@@ -152,7 +152,7 @@ def test_a_store_that_only_serves_keeps_nothing(serve: Serve) -> None:
 
 
 def test_a_corrupt_block_of_the_store_is_replaced(store: LocalStore, search: Search, serve: Serve) -> None:
-    """Of an image with a corrupt block in the store, only the corrupt block is fetched and replaced."""
+    """If one block of the image in the store is corrupt, only this block is fetched and replaced."""
     store.put(io.BytesIO(IMAGE))
     leaf = next(iter(BLOCKS))
     spoil(store, leaf)
@@ -315,7 +315,7 @@ def test_a_block_that_cannot_be_read_is_fetched(store: LocalStore, search: Searc
 
 
 def test_a_search_that_finds_nothing_creates_no_store(tmp_path: Path, serve: Serve) -> None:
-    """A search without a result creates no folder for the store; a successful search pins the image there."""
+    """A failed search does not create the folder of the store; a successful search pins the image in the store."""
     store = LocalStore(tmp_path / "new")
     with pytest.raises(StoreError, match="was not found"):
         Search(store)(LARGE, asked(serve(blocks={})))
@@ -349,7 +349,7 @@ def test_a_node_that_does_not_run_is_reported(serve: Serve) -> None:
 
 
 def test_an_image_whose_blocks_do_not_match_its_hash_is_left_to_check_four(search: Search, serve: Serve) -> None:
-    """If a record's DAG root and SHA-256 belong to different files, the search returns the file of the DAG root."""
+    """A search returns the file of a record's DAG root, even if the record's SHA-256 belongs to another file."""
     root, blocks = blocks_of(IMAGE[::-1])
     assert search(release_of(IMAGE, dag_root=root.digest), asked(serve(blocks=blocks))) == IMAGE[::-1]
 
@@ -374,7 +374,7 @@ class NetworkedStore(LocalStore):
 
 
 def test_the_network_is_asked_once_and_last(tmp_path: Path, serve: Serve) -> None:
-    """The IPFS network is searched only if it is one of the stages and no earlier source has the image."""
+    """The IPFS network is searched only if it is a stage of the search and no earlier source has the image."""
     store, notes = NetworkedStore(tmp_path / "store"), list[str]()
     empty = SearchStage("empty", lambda: [Source(serve(blocks={}).url)])
     good = SearchStage("good", lambda: [Source(serve().url)])

@@ -59,7 +59,7 @@ def fetched(cid: CID, size: int, *stages: list[Gateway]) -> tuple[bytes, FetchRe
 @BOTH
 @pytest.mark.parametrize("count", [1, 3, 8, 17])
 def test_the_last_of_many_that_drip_is_asked(name: str, count: int, serve: Serve) -> None:
-    """An honest source receives requests, however many slow sources precede it in its stage."""
+    """An honest source receives requests even if many slow sources precede it in its stage."""
     cid, image = FILES[name]
     slow, honest = [serve(drips_on) for _ in range(count)], serve()
     data, report = fetched(cid, len(image), [*slow, honest])
@@ -105,7 +105,7 @@ def test_the_car_of_a_slow_source_is_left_for_single_blocks(serve: Serve) -> Non
 
 @pytest.mark.parametrize(("cid", "limit"), [(SMALL_ROOT, len(SMALL)), (ROOT, 1 << 18)], ids=["one block", "a root"])
 def test_no_block_may_be_larger_than_the_file_allows(cid: CID, limit: int, serve: Serve) -> None:
-    """A block is refused if its announced size is above the limit: the file's size, or 256 KiB for a root."""
+    """A block is refused if its announced size exceeds the file's size, or 256 KiB for a root."""
 
     def vice(handler: Handler, data: bytes) -> None:
         del data
@@ -123,7 +123,7 @@ def test_no_block_may_be_larger_than_the_file_allows(cid: CID, limit: int, serve
 def test_the_default_limits_do_not_wait_for_a_source_that_drips(
     place: str, tmp_path_factory: pytest.TempPathFactory, serve: Serve
 ) -> None:
-    """A fetch ends early although a source, or the store itself, sends only one byte every half second."""
+    """A fetch does not wait long for a source or store that sends only one byte every half second."""
     is_waited_for = threading.Event()
 
     def vice(handler: Handler, data: bytes) -> None:

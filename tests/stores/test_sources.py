@@ -85,7 +85,7 @@ def test_a_redirect_into_our_machine_is_refused(path: str) -> None:
 
 
 def test_a_second_address_of_the_source_s_name_is_not_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A redirect may lead to the connected address of the source, but not to other addresses of its DNS name."""
+    """A redirect is followed to the source's connected address, but not to other addresses of its DNS name."""
     original = socket.getaddrinfo
 
     def lying(host: str, *words: Any, **more: Any) -> Any:
@@ -106,7 +106,7 @@ SPELLINGS = ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", 
 
 @pytest.mark.parametrize("host", SPELLINGS)
 def test_no_spelling_of_our_machine_leads_there(host: str) -> None:
-    """A redirect from another address to this machine is refused for names, embedded IPv4 and numeric forms."""
+    """A foreign source's redirect to this machine is refused, by name, by embedded IPv4 address and by number."""
     with serving(SMALL_BLOCKS) as victim, serving(SMALL_BLOCKS, host="127.0.0.2") as gateway:
         gateway.vice = redirects_to(f"http://{host}:{victim.url.rpartition(':')[2]}{{path}}")
         with pytest.raises(SourceError, match="in a private network or this machine") as caught:
@@ -229,7 +229,7 @@ def test_an_invalid_gateway_url_is_refused(url: str) -> None:
     ],
 )
 def test_the_fault_of_a_url_is_named_without_its_secrets(url: str, fault: str) -> None:
-    """The error for an invalid URL names the fault, because parts of the URL that may be secret are not printed."""
+    """The error for an invalid URL describes the fault and does not print parts of the URL that may be secret."""
     with pytest.raises(UsageError, match=fault) as caught:
         Source(url)
     assert "geheim" not in str(caught.value)
@@ -337,7 +337,7 @@ def test_every_exception_of_sockets_tls_and_http_is_translated(error: Exception,
 
 
 def test_a_source_may_take_so_long_in_total() -> None:
-    """A source is abandoned when the total time of its requests exceeds the limit, although no response is too slow."""
+    """A source is abandoned if its requests take too long in total, even if each single response is fast enough."""
 
     def answers_twice(handler: Handler, data: bytes) -> None:
         (honest if handler.gateway.asked.total() < 3 else stalls)(handler, data)

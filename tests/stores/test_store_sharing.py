@@ -1,4 +1,4 @@
-"""If processes share a store, blocks that a process stored or found are not removed before they are pinned."""
+"""Processes that share a store do not remove blocks that another process stored or found but has not pinned yet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.waiting import DEADLINE
 
 
 def test_a_fetch_keeps_what_it_found_until_its_pin_is_written(tmp_path: Path) -> None:
-    """No other process can remove a file while a fetch uses one of its blocks, so the fetched image is complete."""
+    """While a fetch uses a block of another file, other processes cannot remove this file, and the fetch completes."""
     store, release, is_asked = LocalStore(tmp_path, timeout=0.3), threading.Event(), threading.Event()
     old = store.put(io.BytesIO(IMAGE[:CHUNK_SIZE] + b"old"))
     store.unpin(old)
