@@ -212,7 +212,7 @@ def test_the_descriptor_matches_the_contract(contract: str) -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_every_argument_has_exactly_one_field(function: str) -> None:
-    """Each value in a call's arguments has exactly one field, and the labels of a call are unique."""
+    """Each value in the arguments of a call has exactly one field; all labels of a call are different."""
     contract, _, name = function.partition(".")
     fields = list(leaf_fields(display_of(contract, name)["fields"]))
     whole = [path for path, _ in fields if "[-" not in path]
@@ -225,7 +225,7 @@ def test_every_argument_has_exactly_one_field(function: str) -> None:
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_what_is_shown_leaves_nothing_open(function: str, data: st.DataObject) -> None:
-    """The calldata can be rebuilt from the wallet screen, so the screen hides and rounds nothing."""
+    """The calldata can be rebuilt from the wallet screen, which therefore shows all values exactly."""
     contract, _, name = function.partition(".")
     entry = FUNCTIONS[function]
     arguments = [data.draw(values_of(parameter)) for parameter in entry["inputs"]]
@@ -335,7 +335,7 @@ def plain_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
 
 
 def leaf_paths(inputs: list[dict[str, Any]], scope: str = "") -> Iterator[str]:
-    """Return the paths of all values that are not structs or lists of structs."""
+    """Return the paths of all values except structs and lists of structs."""
     for parameter in inputs:
         place = scope + parameter["name"] + ".[]" * parameter["type"].endswith("[]")
         if "components" in parameter:

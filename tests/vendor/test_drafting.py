@@ -71,6 +71,6 @@ def test_a_large_raw_image_stays_in_its_file(tmp_path: Path) -> None:
     ],
 )
 def test_a_large_file_of_another_format_is_refused(tmp_path: Path, head: bytes, size: int, why: str) -> None:
-    """Only raw images may exceed the size limit of images that are loaded into memory."""
+    """An image above the size limit for memory is accepted only if it is raw."""
     with pytest.raises(ImageError, match=why):
         open_image(sparse(tmp_path / "large.bin", head, size), load_address=BASE)

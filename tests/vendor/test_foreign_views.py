@@ -66,7 +66,7 @@ WRONG: Mapping[str, tuple[ChainView, dict[str, str], str]] = {
 
 @pytest.mark.parametrize(("view", "named"), GOOD.values(), ids=GOOD)
 def test_a_view_of_named_contracts_is_used(view: ChainView, named: dict[str, str], tmp_path: Path) -> None:
-    """A chain view is accepted if the settings contain each of its contracts, or no contract."""
+    """A chain view is accepted if the settings contain all of its contracts, or none at all."""
     check(view, named, tmp_path)
 
 

@@ -80,7 +80,7 @@ def test_the_first_release_shows_its_counter(catalogue: ImageCatalogue) -> None:
 
 
 def test_releases_of_one_proposal_are_compared_with_each_other(catalogue: ImageCatalogue) -> None:
-    """The second release in a proposal is compared with the first release in it, not with the newest on the chain."""
+    """If a proposal has two releases, the second is compared with the first, not with the newest on the chain."""
     newest, first, second = catalogue.add(0, 1), catalogue.add(1, 1), catalogue.add(2, 2)
     ((word, what),) = flags(catalogue.review([first, second], [newest]))
     assert word is Word.COUNTER
@@ -102,20 +102,20 @@ def test_a_counter_is_not_compared_with_an_image_that_is_missing(catalogue: Imag
 
 
 def test_a_newest_release_without_a_counter_counts_as_0(catalogue: ImageCatalogue) -> None:
-    """The first image with a counter raises a flag, because devices could not return to an image without a counter."""
+    """The first image with a counter raises a flag, because devices cannot return from it to one without a counter."""
     ((word, what),) = flags(catalogue.review([catalogue.add(1, 1)], [catalogue.add(0)]))
     assert (word, "rises from 0 to 1" in what) == (Word.COUNTER, True)
 
 
 def test_another_container_hides_nothing(catalogue: ImageCatalogue) -> None:
-    """If a proposer declares an MCUboot image opaque, an owner's machine still reads its counter and signature."""
+    """An owner's machine reads counter and signature of an MCUboot image even if the proposer declares it opaque."""
     catalogue.key.write_text(public_key(OTHER_KEY).pem)
     review = catalogue.review([catalogue.add(1, 2, container=Container.OPAQUE)], [catalogue.add(0, 1)])
     assert [word for word, _ in flags(review)] == [Word.SIGNATURE, Word.COUNTER]
 
 
 def test_a_false_manifest_is_found(catalogue: ImageCatalogue) -> None:
-    """A manifest with a lower counter than its image is flagged, because later releases are checked against it."""
+    """A flag is raised if the manifest's counter is lower than the image's; later releases are compared with it."""
     release = catalogue.add(0, 3)
     manifest = Manifest(
         *(SENSOR.name, release.version, release.sha256, release.size), container=Container.MCUBOOT, security_counter=1
@@ -127,7 +127,7 @@ def test_a_false_manifest_is_found(catalogue: ImageCatalogue) -> None:
 
 
 def test_an_image_for_no_loader_has_no_facts(catalogue: ImageCatalogue) -> None:
-    """The image of a Linux device is not read into memory, unless the settings contain an image key for the product."""
+    """A Linux device's image is read into memory only if the settings contain an image key for the product."""
     draft = Draft(SENSOR.name, Version(1, 0, 0), b"any bytes", container=Container.OPAQUE)
     release, manifest = draft_release(draft, SENSOR), draft_manifest(draft, draft_release(draft, SENSOR))
     assert manifest

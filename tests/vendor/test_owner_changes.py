@@ -104,7 +104,7 @@ def test_an_owner_is_replaced(vendor: Vendor, place: int) -> None:
 
 
 def test_owners_are_changed_one_proposal_after_the_other(vendor: Vendor) -> None:
-    """A change of owners is refused while another change waits, because that change alters the Safe's owner list."""
+    """While one change of owners waits, another change is refused, because the first alters the Safe's owner list."""
 
     def propose_threshold(threshold: int, reason: Reason) -> Proposal:
         return propose_to_itself(vendor.contract, lambda safe: threshold_call(safe, threshold), reason=reason)
@@ -122,7 +122,7 @@ def test_owners_are_changed_one_proposal_after_the_other(vendor: Vendor) -> None
 
 
 def test_owners_are_removed_down_to_one(vendor: Vendor) -> None:
-    """Owners can be removed down to one, but the last owner cannot be removed."""
+    """All owners except one can be removed; the removal of the last owner is refused."""
     for _ in range(2):
         decide(vendor, lambda safe: remove_call(safe, safe.owners[-1], threshold=1))
     alone = state(vendor)

@@ -1,4 +1,4 @@
-"""A proposal pack is reviewed like its files, and a pack with any wrong byte is refused."""
+"""Proposal packs: the review equals that of the single files, and a pack with a wrong byte is refused."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_equal_contents_give_equal_bytes(store: LocalStore) -> None:
 
 
 def test_a_pack_without_notes_and_previous_image_names_them(tmp_path: Path) -> None:
-    """The notes, and the previous image for comparison, may be missing from a pack, because signing needs neither."""
+    """A pack without the notes or without the previous image is accepted, because signing needs neither."""
     (tmp_path / "new.bin").write_bytes(NEW)
     inputs = ImageInputs(lambda: LocalStore(tmp_path / "empty"), images=[tmp_path / "new.bin"])
     into = io.BytesIO()
@@ -206,7 +206,7 @@ def test_packs_beside_a_pack_are_read_as_far_as_they_are_packs(tmp_path: Path) -
 
 
 def test_a_pack_is_not_a_proposal_file_nor_a_store(store: LocalStore, tmp_path: Path) -> None:
-    """A pack is refused as a proposal file, with an error that calls it a pack, and is read-only as a store."""
+    """A pack used as a proposal file is refused as a pack; a pack used as a store is read-only."""
     path = tmp_path / "1.1.0.pack"
     path.write_bytes(pack_bytes(store))
     with pytest.raises(UsageError, match="is a pack"):

@@ -82,7 +82,7 @@ def test_a_nonce_may_be_chosen(vendor: Vendor, product: Product) -> None:
 
 
 def test_a_proposal_is_queued_behind_those_that_wait(vendor: Vendor, product: Product) -> None:
-    """By default, a proposal's nonce follows the highest nonce of the waiting, unexpired proposals of the same Safe."""
+    """By default, a proposal's nonce is the next after the Safe's waiting, unexpired proposals."""
     call = pair_call(product)
     first = propose(vendor.contract, call, reason=REASON)
     others = {
@@ -184,7 +184,7 @@ def restored(vendor: Vendor) -> Iterator[Chain]:
 
 
 def test_a_safe_of_an_old_version_is_refused(restored: Chain, vendor: Vendor, cast: Cast) -> None:
-    """A Safe older than 1.3.0, whose EIP-712 domain has no chain id, cannot own the contracts."""
+    """A Safe older than 1.3.0 is refused as owner of the contracts, because its EIP-712 domain has no chain id."""
     for version in ("V1_1_1", "V1_3_0"):
         abi = json.loads((ABIS / f"GnosisSafe_{version}.json").read_text())
         singleton = restored.send(cast.payer, bytes.fromhex(abi["bytecode"][2:])).contract
@@ -197,7 +197,7 @@ def test_a_safe_of_an_old_version_is_refused(restored: Chain, vendor: Vendor, ca
 
 
 def test_a_safe_with_too_few_keys_is_refused(restored: Chain, vendor: Vendor, cast: Cast) -> None:
-    """A Safe cannot own the contracts if the number of its owners with a key is below its threshold."""
+    """A Safe is refused as owner of the contracts if fewer of its owners than the threshold have a key."""
     delegation = "0xef0100" + vendor.safe[2:]
     for owner, found in ((cast.owner_a, "0x00"), (cast.owner_b, delegation)):
         rpc(restored, "anvil_setCode", owner.address, found)

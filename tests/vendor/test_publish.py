@@ -94,7 +94,7 @@ def test_an_argument_is_read_as_it_was_written(manifest: bytes | None) -> None:
 
 
 def test_a_release_without_notes_has_no_manifest(vendor: Vendor, product: Product) -> None:
-    """A release without notes has no manifest, and a missing publication event is an error."""
+    """A release without notes has no manifest. If the publication event is missing, an error is raised."""
     release = release_of(code(), product=product.name)
     with pytest.raises(RefusedError, match=r"the event that published .* 1\.1\.0 cannot be found"):
         vendor.contract.manifest_address(release)

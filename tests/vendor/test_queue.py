@@ -58,7 +58,7 @@ def test_proposals_of_a_folder_are_listed_by_state_and_nonce(tmp_path: Path) -> 
 
 
 def test_a_listed_rejection_competes_with_an_expired_proposal(tmp_path: Path) -> None:
-    """The list of proposals names each competitor of a rejection, even an expired proposal, like the signing screen."""
+    """For a rejection, the list names all competing proposals, even expired ones, like the signing screen."""
     proposals = {"expired": proposal_with(expires=NOW), "no": proposal_with(to=SAFE, data=b"")}
     folder = ProposalFolder({tmp_path / f"{name}.json": one for name, one in proposals.items()}, {})
     rivals = {one.file.stem: one.competes_with for one in list_proposals(folder, [VIEW], now=NOW)}
@@ -66,7 +66,7 @@ def test_a_listed_rejection_competes_with_an_expired_proposal(tmp_path: Path) ->
 
 
 def test_the_nonce_of_a_queued_proposal_is_not_a_red_flag() -> None:
-    """A nonce above the Safe's next nonce raises a red flag unless the folder has proposals for all nonces between."""
+    """A nonce after the Safe's next nonce raises a red flag if the folder lacks a proposal for a nonce before it."""
     filled = replace(VIEW, queued={7: "a.json", 8: "b.json"})
     assert red_flags(LATER, filled, signer=None, now=NOW) == []
     (flag,) = red_flags(LATER, replace(VIEW, queued={7: "a.json"}), signer=None, now=NOW)
@@ -76,7 +76,10 @@ def test_the_nonce_of_a_queued_proposal_is_not_a_red_flag() -> None:
 
 
 def test_proposals_that_come_first_or_compete_are_named() -> None:
-    """Unexpired proposals with a lower unused nonce precede a proposal; those with the same nonce compete with it."""
+    """Unexpired proposals with a lower unused nonce precede a proposal.
+
+    Proposals with an equal nonce compete with it.
+    """
     other = publish_call([release_of(code(65))])
     queue = {
         "used.json": proposal_with(nonce=6),
@@ -102,7 +105,7 @@ def test_proposals_that_come_first_or_compete_are_named() -> None:
 
 
 def test_a_proposal_of_the_same_or_a_newer_version_is_named() -> None:
-    """A preceding publication is named if it publishes the same or a newer version of the product."""
+    """A preceding proposal is named if it publishes the same or a newer version of the same product."""
     other = publish_call([release_of(code(65))])
     same, newer = LATER, proposal_with(nonce=9, data=publish_call([release_of(code(66), version=Version(99, 0, 0))]))
     queue = {

@@ -69,7 +69,7 @@ def test_a_given_image_needs_no_store(tmp_path: Path) -> None:
 
 
 def test_an_image_that_is_not_found_is_an_error_only_if_it_is_required() -> None:
-    """A missing image is an error if the image is required, as for `sign`, and otherwise only reported."""
+    """A missing image raises an error if the image is required, as for `sign`; otherwise it is only reported."""
     inputs = ImageInputs(no_store)
     with pytest.raises(StoreError, match=r"the image of acme-thermo2 1\.1\.0 cannot be checked"):
         review_proposal(proposal_with(), VIEW, inputs, is_required=True)
@@ -79,7 +79,7 @@ def test_an_image_that_is_not_found_is_an_error_only_if_it_is_required() -> None
 
 
 def test_without_a_view_there_are_no_red_flags() -> None:
-    """Without a chain view, the red flags are None instead of an empty list."""
+    """If no chain view is given, the review has None instead of a list of red flags."""
     assert Review(proposal_with(), None).red_flags(signer=None, now=NOW) is None
 
 
@@ -93,14 +93,14 @@ def test_the_calldata_is_decoded_once() -> None:
 
 
 def test_an_unpinned_contract_is_a_red_flag() -> None:
-    """A red flag is raised if the chain view contains the contract, but the settings do not."""
+    """A red flag is raised if the settings do not contain the contract of the chain view."""
     view = replace(VIEW, source="view.json", is_pinned=False)
     flags = Review(proposal_with(), view).red_flags(signer=None, now=NOW) or []
     assert [flag.word for flag in flags] == ["unconfigured"]
 
 
 def test_an_image_for_another_address_is_a_red_flag(tmp_path: Path) -> None:
-    """An owner's machine detects that a program was linked for another address than its load address."""
+    """An owner's machine raises a flag if a program was linked for another address than its load address."""
     content = program(0x0800_2000, after=noise(20_000))
     (tmp_path / "moved.bin").write_bytes(content)
     proposal = proposal_with(data=publish_call([release_of(content)]))

@@ -43,7 +43,7 @@ def test_hashes_and_addresses_are_below_the_rule() -> None:
 
 
 def test_each_of_several_releases_is_named_in_each_part() -> None:
-    """The screen of several releases begins with their number; each change and each hash has its release as a title."""
+    """The screen of several releases begins with their number. The titles of changes and hashes name the release."""
     call = publish_call([release_of(code()), replace(release_of(code(65)), product="acme-thermo3")])
     shown = screen(proposal_with(data=call))
     assert shown.asked[0] == {"asks for": "2 actions, each shown below"}
