@@ -60,8 +60,6 @@ def test_the_digest_of_an_encrypted_image_is_the_stated_one() -> None:
 
     Only the device can decrypt the program. A changed byte of the encrypted program therefore does not change the
     digest.
-
-    A changed byte of the encrypted program therefore does not change the digest.
     """
     image = bytearray.fromhex(MADE_BY_IMGTOOL["encrypted"]["image"])
     stated = image_digest(bytes(image))
