@@ -101,7 +101,7 @@ def test_a_pseudo_terminal_can_be_opened_again() -> None:
     ],
 )
 def test_the_address_of_a_serial_server_is_corrected(url: str, words: str) -> None:
-    """The error for an address without a scheme proposes one; the error for an unknown host name states this cause."""
+    """The error for an address without a scheme proposes URLs; the error for an unknown host asks to check its name."""
     with pytest.raises(LinkError, match=words):
         open_link(url)
 
