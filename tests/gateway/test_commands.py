@@ -81,7 +81,10 @@ def test_a_restart_sends_what_waits_and_nothing_twice(desks: ThingDesks) -> None
 
 
 def test_a_command_without_an_answer(desks: ThingDesks) -> None:
-    """After the deadline, the outcome is *no answer*; a late answer is still reported."""
+    """If the deadline passes without an answer, the outcome is *no answer*.
+
+    A late answer is still reported.
+    """
     desks.commands.keep([command_request(), command_request(id="c-2")])
     desks.commands.claim(FIRST)
     desks.now = NOW + 30

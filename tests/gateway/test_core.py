@@ -403,7 +403,7 @@ def test_an_order_is_offered_within_its_window(tmp_path: Path, old: ReleaseFacts
 
 
 def test_revoked_releases_are_replaced_at_once(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts) -> None:
-    """A device with a revoked release gets the newest active release, although its version is lower."""
+    """If the release of a device is revoked, the newest active release is offered, even if its version is lower."""
 
     async def use(gateway: GatewayCore) -> None:
         core = gateway.core

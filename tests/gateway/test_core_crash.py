@@ -68,7 +68,10 @@ class KilledDisk(LogDisk):
 
 
 class Update:
-    """The messages of a device from its first report to its receipt, each repeated until it is acknowledged."""
+    """The messages of a device from its first report to its receipt.
+
+    The device repeats each message until the gateway acknowledges the message.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,4 +1,7 @@
-"""The gateway serves metrics and its log to any client, and pages about devices only to its own machine."""
+"""The gateway serves metrics and its log to any client.
+
+The pages about devices are served only to clients on the gateway's own machine.
+"""
 
 from __future__ import annotations
 

@@ -75,7 +75,10 @@ def test_readings_that_arrive_together_are_written_together(desks: ThingDesks, m
 
 
 def test_a_flood_of_one_device_is_refused(desks: ThingDesks) -> None:
-    """A device above the limit of readings per minute is refused until the next minute; other devices are served."""
+    """A device above the limit of readings per minute is refused until the next minute.
+
+    Other devices are still served.
+    """
 
     async def main() -> None:
         for _ in range(READINGS_PER_MINUTE):

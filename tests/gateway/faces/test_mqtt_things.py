@@ -81,7 +81,10 @@ def test_a_reading_is_confirmed_when_it_is_written(site: Site) -> None:
     ],
 )
 def test_a_bad_reading_is_answered(site: Site, payload: bytes, why: str) -> None:
-    """A malformed reading is answered with the reason and logged as a warning; the next reading is accepted."""
+    """The face answers a malformed reading with the reason, and logs a warning.
+
+    The next reading is accepted.
+    """
 
     async def work(device: FakeThing) -> None:
         await device.connection.publish(READINGS, payload)
