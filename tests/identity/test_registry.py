@@ -99,7 +99,7 @@ def is_banned(reader: IdentityReader, uuid: UUID) -> bool:
 
 
 def test_a_virtual_ip_belongs_to_one_identity(city: City, relay: Relay) -> None:
-    """The owner of a virtual IP is found, also if its identity was enrolled later.
+    """The owner of a virtual IP is found, even if its identity was enrolled after the first reading.
 
     An address that is not a virtual IP of the registry has no owner.
     """

@@ -116,7 +116,10 @@ def test_each_request_is_small_enough_for_its_receiver(tmp_path: Path) -> None:
 
 
 def test_one_process_sends_the_requests_of_an_outbox(tmp_path: Path) -> None:
-    """A second process that opens the outbox for sending is refused; opening it for reading is allowed."""
+    """Only one process can open the outbox for sending.
+
+    Other processes can open the outbox for reading.
+    """
     path = tmp_path / "outbox.sqlite"
     with RequestOutbox(path) as outbox:
         outbox.put(RECEIVER, "submit", [{}])

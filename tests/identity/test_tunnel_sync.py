@@ -344,7 +344,7 @@ GOOD = f'[vpn]\nidentity = "{UUIDS[0]}"\nkey = "vpn.key"\n'
 
 
 def test_settings_are_read(tmp_path: Path) -> None:
-    """The table [vpn] needs identity and key; the other settings have defaults."""
+    """The table [vpn] requires an identity and a key. The other settings have default values."""
     assert settings(tmp_path, GOOD) == TunnelSettings(UUIDS[0], tmp_path / "vpn.key")
     more = f'interface = "wg1"\nlisten_port = 7\nmax_age = "10m"\n[vpn.endpoints]\n{UUIDS[1]} = "[2001:db8::1]:51820"\n'
     read = settings(tmp_path, GOOD + more)

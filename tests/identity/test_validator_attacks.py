@@ -191,7 +191,7 @@ def test_a_reading_from_the_far_future_is_refused(run: ValidatorRun, sender: For
 
 
 def test_a_limit_without_end_is_ignored(run: ValidatorRun) -> None:
-    """A query with a limit of 5,000 digits is answered, although Python refuses to parse such a number."""
+    """A query with a limit of 5,000 digits is answered, although Python refuses to parse numbers of this length."""
     client = run.client()
     try:
         assert client.get(f"/readings/256?limit={'9' * 5000}")[0] == HTTPStatus.OK
