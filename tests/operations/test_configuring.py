@@ -147,7 +147,7 @@ def test_a_wrong_file_is_refused(operator: Person, image: bytes, words: str) -> 
 
 @pytest.mark.parametrize("name", ["..", ".", "../..", "a/..", "\\..", "...", "\0", "%2e%2e"])
 def test_any_name_of_a_file_is_safe(operator: Person, name: str) -> None:
-    """An uploaded file whose name has path parts (such as `../..`) is accepted, and its name is not used as a path."""
+    """An uploaded file whose name contains path parts, such as `../..`, is accepted, but the name is ignored."""
     answer = operator.send({**FORM, "version": "9.0.0", "csrf": operator.token}, {"image": (name, IMAGE[::-1])})
     assert answer.status_code == OK, shown(answer)
 

@@ -194,7 +194,10 @@ def test_silent_connections_block_no_viewer(scene: RoomScene) -> None:
 
 
 def test_a_flood_of_viewers_is_limited(url: str) -> None:
-    """If there are too many requests for `/live`, those above the limit are refused; other pages are still served."""
+    """If too many viewers request `/live`, the requests above the limit are refused.
+
+    Other pages are still served.
+    """
     place = urlsplit(url)
     request = f"GET /live HTTP/1.1\r\nHost: {place.netloc}\r\n\r\n".encode()
     with ExitStack() as stack:

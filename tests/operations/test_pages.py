@@ -154,7 +154,10 @@ def test_a_refused_request_is_shown_in_words(scene: RoomScene, url: str) -> None
 
 
 def test_identities_are_shown_short(url: str) -> None:
-    """A page shows the kind and a short form of an identity; the whole UUID is in the HTML title and in links."""
+    """A page shows the kind and a short form of an identity.
+
+    The whole UUID is in the HTML title and in links.
+    """
     for path in ("/", "/log", "/ledger", "/network", f"/ledger/{GATEWAY.uuid}"):
         text = get(url, path)
         shown = re.sub(r"<[^>]*>", "", text.partition("<main")[2])
