@@ -133,7 +133,10 @@ def test_a_slow_click_on_a_live_list_arrives(scene: RoomScene, url: str, browser
 
 
 def test_an_operator_signs_in_and_dismisses_warnings(scene: RoomScene, url: str, browser: Browser) -> None:
-    """A sign-in URL works once; a dismissed warning shows the operator and the reason of the dismissal."""
+    """A sign-in URL works once.
+
+    A dismissed warning shows the operator and the reason of the dismissal.
+    """
     browser.open()
     address = sign_in(url, dev_account(OPERATOR.account or 0), chain_id=scene.city.chain.chain_id)
     browser.goto(address)

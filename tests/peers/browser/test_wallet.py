@@ -69,7 +69,10 @@ def test_an_operator_orders_with_a_wallet(scene: RoomScene, url: str, browser: B
 
 
 def test_an_operator_changes_a_configuration(scene: RoomScene, url: str, browser: Browser, tmp_path: Path) -> None:
-    """The form returns a proposal for the Safe; after its execution, the operator's wallet signs the order."""
+    """The form returns a proposal for the Safe.
+
+    After the Safe has executed the proposal, the operator's wallet signs the order.
+    """
     opened(browser, scene, OPERATOR)
     sign_in(browser, url)
     image = tmp_path / "berlin.bin"

@@ -12,7 +12,7 @@ from tests.support.waiting import eventually
 def kill_in_turn(services: Services) -> Iterator[str]:
     """Kill each process by SIGKILL, wait for new readings of all sensors, and yield a sentence about the kill.
 
-    All processes except the database's primary are started again; a standby replaces the primary.
+    The database's primary is replaced by its standby; all other processes are started again.
     """
     world = services.world
     _restart(services, world.validators[0])

@@ -1,4 +1,7 @@
-"""The cloud reads the logs of gateways and validators through its tunnels; no other member can read them."""
+"""The cloud reads the logs of gateways and validators through its tunnels.
+
+Other members cannot read these logs.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Ping several addresses in parallel, and count the answers: ``python -m tests.peers.city.pinger SECONDS ADDRESS …``.
 
 One ``ping`` process handles one address, so 400 tunnels would need 400 processes. The program prints ``ready`` when
-every address has answered; earlier packets are not counted. On SIGTERM, the program stops sending, waits for the
-missing answers, and prints one JSON object with the counts of each address. Times are those of the monotonic clock,
-which all processes of a machine share.
+every address has answered, and counts only later packets. On SIGTERM, the program stops sending, waits for the missing
+answers, and prints one JSON object with the counts of each address. Times are those of the monotonic clock, which all
+processes of a machine share.
 """
 
 from __future__ import annotations

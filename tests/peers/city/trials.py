@@ -114,7 +114,7 @@ def refuse_banned(world: World) -> LoggedWarning:
 
 
 def check_refusal(refusal: Refusal, answer: Answer, receiver: Member, sender: Member) -> LoggedWarning:
-    """Check an error answer, and the warning in the receiver's log that the answer names; return the warning."""
+    """Check an error answer and the logged warning to which the answer refers; return the warning."""
     error = answer["error"]
     assert (error["code"], error["message"]) == (refusal.code, refusal.reason), answer
     number = error["data"]["warning"]

@@ -1,4 +1,7 @@
-"""Power fails while simulated STM32F103 boards apply a delta to themselves; `make power` runs hundreds of cuts."""
+"""The power of simulated STM32F103 boards fails while they apply a delta.
+
+`make power` tests hundreds of power cuts.
+"""
 
 from __future__ import annotations
 

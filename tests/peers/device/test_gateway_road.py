@@ -74,7 +74,7 @@ def served(workshop: Workshop, board: QemuBoard) -> Iterator[GatewayProcess]:
 
 
 def logged(workshop: Workshop, condition: Callable[[LogEntry], bool]) -> tuple[int, LogEntry]:
-    """Wait until the log has an entry of the sensor that meets a condition; return the entry and its index."""
+    """Wait for a log entry of the sensor that meets a condition; return its index and the entry."""
     log = TileLog(workshop.folder / "gateway" / "log")
 
     def found() -> tuple[int, LogEntry] | None:
