@@ -112,7 +112,10 @@ def test_a_release_that_the_contract_refuses_is_reported(workshop: Workshop) -> 
 def test_signatures_that_are_not_enough_are_refused(
     workshop: Workshop, signers: tuple[int, ...], words: tuple[str, ...]
 ) -> None:
-    """Too few signatures or a non-owner's signature are refused; with valid signatures, the proposal is executed."""
+    """A proposal with too few signatures, or with a non-owner's signature, is refused.
+
+    With valid signatures, the proposal is executed.
+    """
     propose(workshop, 1, 2, *(signer for signer in signers if signer > 3))
     refused(execute(workshop, *signers), REFUSED, *words)
     assert execute(workshop, 1, 2).status == 0

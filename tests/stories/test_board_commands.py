@@ -269,7 +269,10 @@ def test_simulate_lists_its_options(bench: Bench) -> None:
 
 
 def test_options_of_chain_and_store_are_not_shown() -> None:
-    """The help of ``blockota board`` commands lists no chain or store option; only ``identify`` reads a chain."""
+    """The help of ``blockota board`` commands lists no option for a store.
+
+    Only `identify` has an option for a chain.
+    """
     for command in board_group.commands.values():
         names: set[Any] = {parameter.name for parameter in command.params}
         assert names & {"network", "store"} == ({"network"} if command.name == "identify" else set())

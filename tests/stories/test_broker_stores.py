@@ -108,7 +108,7 @@ def test_a_lost_state_file_costs_no_second_announcement(agreed: Workshop, vendor
 
 
 def test_rotten_blocks_are_found_when_the_state_file_is_lost(agreed: Workshop, vendor_url: str) -> None:
-    """After the broker lost its state file, corrupt blocks in its store are found and fetched again."""
+    """If the broker lost its state file, the next round finds and replaces the corrupt blocks in its store."""
     assert sync(agreed, vendor_url).status == 0
     sound = {path: path.read_bytes() for path in blocks(agreed)}
     for path in sound:

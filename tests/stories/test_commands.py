@@ -85,7 +85,10 @@ def test_every_command_takes_json(words: tuple[str, ...]) -> None:
     ids=lambda words: " ".join(words[:2]),
 )
 def test_json_is_the_only_output_on_stdout(workshop: Workshop, words: tuple[str, ...]) -> None:
-    """With ``--json``, stdout is exactly one JSON object; without it, stdout is readable text."""
+    """With ``--json``, a command prints exactly one JSON object on stdout.
+
+    Without ``--json``, the command prints readable text.
+    """
     workshop.after(publish_first)
     outcome = workshop.run(*words, "--json")
     assert outcome.status == 0, outcome.err

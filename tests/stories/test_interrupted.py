@@ -273,7 +273,7 @@ class InterruptedLink(DirectLink):
     """A link that raises KeyboardInterrupt while the host waits for a response."""
 
     def __init__(self, board: SimulatedBoard) -> None:
-        """Connect to a board; no interrupt is raised before `strike_after` is set."""
+        """Connect to a board; reads are interrupted only after `strike_after` is set."""
         super().__init__(board)
         self.strike_after: int | None = None
 

@@ -29,7 +29,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_new_key_is_a_keystore_that_only_its_password_opens(capsys: pytest.CaptureFixture[str]) -> None:
-    """`key new` writes a scrypt keystore that only its owner can read; `key address` prints the same address."""
+    """`key new` writes a scrypt keystore that only its owner can read.
+
+    `key address` prints the same address as `key new`.
+    """
     with descriptor(f"{PASSWORD}\n") as number:
         assert run(["key", "new", "keystore:alice.json", "--password-fd", number, "--json"]) == 0
     made = json.loads(capsys.readouterr().out)

@@ -125,7 +125,7 @@ def test_an_agreement_in_a_new_block_is_not_decided_on(workshop: Workshop, monke
 
 
 def test_several_offers_are_accepted_in_one_transaction(released: Workshop) -> None:
-    """One proposal accepts several offers; the owners are shown the terms of each offer."""
+    """One proposal can accept several offers. The owners see the terms of each offer."""
     propose(released)
     assert released.run("replica", "propose", *RELEASE, *OTHER).status == 0
     refused(released.run("replica", "accept", "1", "2", "7", "-o", "all.json"), REFUSED, "agreement 7 does not exist")

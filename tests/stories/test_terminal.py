@@ -188,7 +188,7 @@ def test_two_boards_leave_no_ghosts(flashed: tuple[ShownScreen, int]) -> None:
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_control_c_during_bars_leaves_a_clean_screen(office: Terminal, columns: int) -> None:
-    """Ctrl-C while two bars are shown removes both, although the terminal prints ``^C`` after them."""
+    """Ctrl-C removes both progress bars, and the ``^C`` that the terminal prints after the bars."""
     watch = interrupting(lambda screen: bars(screen) == 2)
     with slow_boards() as ports:
         words = [word for port in ports for word in ("--port", port)]
