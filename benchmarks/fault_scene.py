@@ -38,7 +38,7 @@ class FaultScene:
         hidden: the contents of flash beyond the reported size.
         may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
         start: how the board's program is started.
-        wiring: the name of the wiring of reset and BOOT0.
+        wiring: the name of the wiring that drives reset and BOOT0.
     """
 
     profile: BoardProfile
@@ -173,7 +173,7 @@ def _blank(image: bytearray, *spans: range, erased: bytes) -> bytearray:
 
 
 def _f103() -> dict[str, FaultScene]:
-    """An STM32F103 on which the flasher skips unchanged and blank pages, or writes only their changed parts."""
+    """Scenes with an STM32F103: some changed pages, a mass erase, a wrong flash size, an unchanged image."""
     size, pages = 5 * PAGE + 600, 6
     blank = (range(256, 768), range(PAGE, PAGE + 256), range(3 * PAGE, 3 * PAGE + 512), range(4 * PAGE, 5 * PAGE))
     new = bytes(_blank(_image("the release", size), *blank, erased=b"\xff"))
@@ -199,7 +199,7 @@ def _f103() -> dict[str, FaultScene]:
 
 
 def _f407() -> FaultScene:
-    """Sectors of 16 KiB.
+    """A chip with sectors of 16 KiB.
 
     The image lies in the second and third sector. Erasing these sectors also erases bytes beside the image.
     """

@@ -19,7 +19,7 @@ _CONTEXT = ssl.create_default_context(cafile=str(CERTIFICATE))
 
 @dataclass(frozen=True)
 class FleetAnswer:
-    """An answer. The answer to a request; a truncated body is shorter than the answer's header states."""
+    """An answer. The answer to a request; the body is shorter than the header states if the answer was truncated."""
 
     status: int
     headers: Mapping[str, str]

@@ -1,7 +1,7 @@
 """A site for the fleet benchmarks: a city on a local chain, devices, and the process ``blockota gateway run``.
 
-The vendor's Safe publishes the releases, as in all benchmarks of a fleet. The node itself signs the registrations of
-the devices, without a journal or a gas estimate. A thousand registrations by command would take minutes.
+The vendor's Safe publishes the releases, as in all benchmarks of a fleet. The node itself signs the transactions that
+register devices, without a journal or a gas estimate. A thousand usual registrations would take minutes.
 """
 
 from __future__ import annotations
@@ -265,7 +265,7 @@ def _write_settings(site: FleetSite) -> None:
 def _ports(names: Sequence[str]) -> dict[str, int]:
     """Return a port for each name.
 
-    Each port and the port after it are free, and lie below the operating system's range for client ports.
+    Each returned port is free, as is the next port. All ports lie below the operating system's range for client ports.
     """
     found: dict[str, int] = {}
     for place in random.SystemRandom().sample(range(10_000, 32_000, 2), 11_000):

@@ -1,9 +1,9 @@
 """Repeat the measurements of the paper on which BlockOTA is based: ``python -m benchmarks.paper [--json]``.
 
 The paper's (Gupta's) figures on ganache are: deployment 986,360 gas, ``firmwareUpload`` 188 ms, the getter of the IPFS
-address 59 ms, and ``pairOem`` 51 ms. On Ropsten, with blocks of about 15 seconds, the paper's figures are: deployment
-103 s, a call 4 s, the call's confirmation 63 s, a getter 7 s. In the paper, a download over IPFS took about as long as
-over HTTP/2. The paper's machine and networks differ from ours, so the comparison has no limits.
+address 59 ms, and ``pairOem`` 51 ms. The paper's figures on Ropsten, a network with blocks of about 15 seconds, are:
+deployment 103 s, a call 4 s, its confirmation 63 s, a getter 7 s. In the paper, a download over IPFS took about as long
+as over HTTP/2. The paper's machine and networks differ from ours, so the comparison has no limits.
 """
 
 from __future__ import annotations
