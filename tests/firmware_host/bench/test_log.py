@@ -263,7 +263,7 @@ def test_a_full_disk_is_reported_before_a_board_is_changed(
 
 
 def test_a_line_that_cannot_be_published_is_kept(tmp_path: Path, small_files_only: Callable[[int], None]) -> None:
-    """If the disk becomes full after a line was appended, the line can be read at once and is published later."""
+    """If the disk becomes full after a line was appended, the line can still be read, and is published later."""
     log = filled(tmp_path / "log", 6)
     small_files_only(3000)  # more than the entries of one line, less than the bundle of all
     assert log.append(replace(ENTRY, time=7)).number == 7

@@ -46,6 +46,6 @@ def test_a_search_finds_the_releases_in_a_flash(flash: bytes, found: list[str]) 
 
 
 def test_a_board_is_not_read_for_releases_that_cannot_be_on_it() -> None:
-    """Releases for another chip, and releases beyond the end of the flash, are not searched for."""
+    """The search leaves out releases for another chip, and releases that end beyond the flash."""
     elsewhere = [replace(KNOWN[0], chip_id=0x413), replace(KNOWN[0], load_address=BASE + 0x1_0000)]
     assert search(LOADER.data, elsewhere) is None

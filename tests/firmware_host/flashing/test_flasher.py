@@ -343,7 +343,7 @@ def failure_of(board: SimulatedBoard, image: FirmwareImage) -> str:
 
 @pytest.mark.parametrize(("faults", "protected"), [(Faults(sticky_page=0), ()), (Faults(), (0, 1, 2, 3))])
 def test_a_first_page_that_does_not_erase_ends_it_there(faults: Faults, protected: tuple[int, ...]) -> None:
-    """If the page with the vector table does not erase, no other page is changed."""
+    """If the erase of the page with the vector table has no effect, no other page is changed."""
     old, new = ((EXAMPLES / f"bluepill-{version}.bin").read_bytes() for version in ("1.1.0", "1.2.0"))
     board = SimulatedBoard(flash=old, faults=faults)
     board.protect(pages=protected)
