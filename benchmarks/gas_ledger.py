@@ -29,7 +29,7 @@ def ledger(number: int, way: str) -> Iterator[Cost]:
 
     Args:
         number: the number of the measured anchor, and also of the measured order, counted from 1.
-        way: how the owner calls; for a Safe, nothing is measured.
+        way: the kind of account that sends the call. If it is a Safe, nothing is measured.
     """
     if way != DIRECT:
         return
@@ -129,8 +129,8 @@ def _orders(contract: Deployed, operator: Direct, number: int, site: bytes) -> C
 def growth(number: int, batch: int = BATCHES[0]) -> tuple[int, bytes, list[bytes]]:
     """Return size, root and proof of the anchor with this number, counted from 1; the roots of the batches are made up.
 
-    Each batch is a complete tree. A tree with the batches' roots as leaves therefore has the same consistency proofs as
-    the log.
+    Each batch is a complete tree, so a consistency proof of the log contains no node below the batches' roots. The
+    proof is therefore equal to that of a smaller tree, whose leaves are these roots.
     """
 
     def read_node(height: int, position: int) -> bytes:

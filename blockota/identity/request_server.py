@@ -125,7 +125,7 @@ def client_address(request: Request) -> str:
 async def _body(request: Request, limit: int) -> bytes:
     """Read a body, and store at most one byte more than the limit.
 
-    Up to `_MOST_READ` bytes are read, and the bytes above the limit are discarded. A client that is still sending would
+    Of a body that is too large, up to `_MOST_READ` bytes are read and discarded. A client that is still sending would
     otherwise not read the response.
     """
     content, size = bytearray(), 0

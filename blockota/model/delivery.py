@@ -178,8 +178,8 @@ class Delivery:
         """Whether an answer about a failed try repeats the answer that already ended the last try.
 
         Args:
-            job: number of the try in the answer.
-            reason: the reason for the failure in the answer.
+            job: the number of the try, as the answer states it.
+            reason: the reason for the failure, as the answer states it.
         """
         is_over = self.stage in (Stage.PAUSED, Stage.STOPPED) and self.reason == (reason or NO_REASON)
         return is_over and job == replace(self, attempt=self.attempt - 1).job

@@ -77,7 +77,7 @@ class ThingImport:
         things: the registrations to import, each with its original signature.
         omitted: the things that are left out, with the reasons.
         ambiguous: names of things to import whose signature is also valid for other aliases.
-        missing_specs: names of unregistered specs to which things in the file refer.
+        missing_specs: names of the specs that the file's things need and that are not registered.
         missing_registrants: ⟨name, key⟩ of the registrants in the file that are not admitted.
     """
 

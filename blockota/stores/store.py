@@ -78,7 +78,8 @@ def open_store(url: str, *, credentials: Credentials = NO_CREDENTIALS) -> Store:
 
     Args:
         url: ``file:FOLDER``, ``kubo:http://HOST:PORT`` for a Kubo node's RPC API, or ``https://HOST`` for a gateway.
-        credentials: the bearer tokens of gateways. The tokens in the settings file are not read: use `Network.store`.
+        credentials: the bearer tokens of gateways. This function does not read the tokens in the settings file;
+            `Network.store` does.
 
     Raises:
         UsageError: the URL has another form, or the gateway's token cannot be read.

@@ -239,7 +239,7 @@ class DigestStub:
         return self._results(job, nonce)  # (5)
 
     def has_no_hidden_flash(self) -> bool:
-        """Whether a mass erase is safe, because the flash beyond the reported size is erased or does not exist.
+        """Whether the flash beyond the reported size is erased or does not exist, so that a mass erase is safe.
 
         Many chips have more flash than they report, and a mass erase also erases this flash. The program therefore
         checks that all addresses up to the size of the largest chip are erased or have no memory. Reading an address

@@ -173,7 +173,7 @@ def test_four_of_five_bad_at_once(honest_place: int) -> None:
 
 
 def after(other: Gateway) -> Vice:
-    """Return a source that waits for the end of a connection to another source, at most 0.35 s, before it responds."""
+    """Return a source that responds when a connection to another source has ended, or after 0.35 s."""
 
     def vice(handler: Handler, data: bytes) -> None:
         other.left.wait(0.35)

@@ -1,8 +1,8 @@
 """Run a ``blockota`` command as on a system without the modules of POSIX.
 
 ``python -m tests.support.other_system PLATFORM WORD…`` runs ``blockota WORD…``. The libraries in `LIBRARIES`
-are imported first and unchanged, because their code for Windows cannot run here. The modules in `MISSING` then cannot
-be imported, and ``sys.platform`` is PLATFORM.
+are imported before ``sys.platform`` becomes PLATFORM, so they run as on this system: their code for Windows could not
+run here. From then on, the modules in `MISSING` cannot be imported.
 """
 
 from __future__ import annotations

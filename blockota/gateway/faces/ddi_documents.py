@@ -135,8 +135,8 @@ def read_range(header: str, size: int) -> tuple[int, int] | None:
 def polling(base: str, *, pause: str, job: int | None, canceled: int | None, asks_attributes: bool) -> dict[str, Any]:
     """Return the answer to a poll.
 
-    While an update must wait, the answer does not link to it. DDI could also announce a waiting update with a closed
-    maintenance window and ``update: skip``, but SWUpdate would report this update as installed.
+    While an update must wait, the answer contains no link to the update. DDI could also announce a waiting update with
+    a closed maintenance window and ``update: skip``, but SWUpdate would report this update as installed.
 
     Args:
         base: URL of the device's resource.

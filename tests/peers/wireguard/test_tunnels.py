@@ -172,7 +172,7 @@ def test_the_tunnels_close_when_the_program_stops(tunnels: TunnelCity) -> None:
 
 
 def reach_by_force(end: End, other: End, way: End) -> None:
-    """Make a gateway send its packets for another gateway to a validator, as the gateway's operator could configure."""
+    """Make a gateway route its packets for another gateway through a validator, as its operator could configure it."""
     rows = [line.split() for line in end.host.run("wg", "show", end.interface, "allowed-ips").splitlines()]
     key = next(row[0] for row in rows if f"{way.address}/32" in row)
     allowed = f"{way.address}/32,{other.address}/32"
