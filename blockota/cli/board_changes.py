@@ -58,7 +58,7 @@ def erase(
                   --port /dev/ttyUSB0
     """
     if everything is (pages is not None):
-        raise UsageError("--pages and --all are alternatives", remedy="pass one of them, such as --pages 3-7,9")
+        raise UsageError("exactly one of --pages and --all is needed", remedy="pass one of them, such as --pages 3-7,9")
 
     with connected(session, line) as (bootloader, identity):
         units = units_to_erase(identity, pages)
@@ -171,7 +171,7 @@ def unprotect(session: Session, /, *, line: BoardLine, readout: bool, write: boo
 
 def _require_one(*named: bool) -> None:
     if sum(named) != 1:
-        raise UsageError("--readout and --write are alternatives", remedy="pass one of them")
+        raise UsageError("exactly one of --readout and --write is needed", remedy="pass one of them")
 
 
 def _journal(identity: BoardIdentity) -> Path | None:

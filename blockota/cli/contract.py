@@ -87,7 +87,7 @@ def pause(session: Session, /, key: str, password_fd: int | None, proposing: Pro
     # One owner is enough to pause, because an incident cannot wait for a quorum. Resuming takes the threshold.
     if bool(key) == bool(proposing):
         raise UsageError(
-            "--key and -o are alternatives",
+            "exactly one of --key and -o is needed",
             why="--key URI pauses immediately as an owner, -o FILE writes a proposal to pause",
             remedy="pass one of them",
         )

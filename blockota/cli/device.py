@@ -200,7 +200,7 @@ def import_(
     """
     if (gateway is None) == (model is None):
         raise UsageError(
-            "--site and --spec are alternatives",
+            "exactly one of --site and --spec is needed",
             why="--site UUID imports things, --spec NAME imports a spec",
             remedy="pass one of them",
         )
@@ -262,7 +262,7 @@ def _by_key_or_proposal(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         if bool(key) == bool(proposing):
             raise UsageError(
-                "--key and -o are alternatives",
+                "exactly one of --key and -o is needed",
                 why="--key URI changes the device immediately, -o FILE writes a proposal to the city's Safe",
                 remedy="pass one of them",
             )

@@ -193,7 +193,7 @@ def ban(
     # One Administrator is enough to ban, because an incident cannot wait for a quorum. Lifting a ban takes the Safe.
     if bool(key) == bool(proposing):
         raise UsageError(
-            "--key and -o are alternatives",
+            "exactly one of --key and -o is needed",
             why="--key URI bans immediately as an Administrator, -o FILE writes a proposal to ban",
             remedy="pass one of them",
         )

@@ -223,7 +223,7 @@ def reject(session: Session, /, file: Path | None, of: str, proposing: ProposalO
     """
     if (file is None) == (proposing.nonce is None):
         raise UsageError(
-            "FILE and --nonce are alternatives",
+            "exactly one of FILE and --nonce is needed",
             why="a rejection has the nonce of the rejected proposal, from its FILE or from --nonce NUMBER",
             remedy="pass one of them",
         )

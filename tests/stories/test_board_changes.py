@@ -86,7 +86,8 @@ def test_nothing_is_erased_that_was_not_meant(bench: Bench) -> None:
         ends(bench.run("erase", "--all", *port), 3, "without a terminal", f"--confirm {UNIQUE_ID}")
         ends(bench.run("erase", "--pages", "64", *port, *CONFIRMED), 3, "page 64 does not exist", "pages 0 to 63")
         ends(bench.run("erase", *port, *CONFIRMED), 2, "Pass one of them, such as --pages 3-7,9")
-        ends(bench.run("erase", "--all", "--pages", "1", *port, *CONFIRMED), 2, "--pages and --all are alternatives")
+        both = bench.run("erase", "--all", "--pages", "1", *port, *CONFIRMED)
+        ends(both, 2, "exactly one of --pages and --all is needed")
         for pages in ("7-3", "x", "", "-1", "1-"):
             ends(bench.run("erase", "--pages", pages, *port, *CONFIRMED), 2, "names no pages")
         board.protect(pages=[8])
@@ -135,8 +136,8 @@ def test_protections_that_are_not_meant_are_left(bench: Bench) -> None:
     with serve_tcp(closed) as url:
         port = ("--port", url, "--confirm", "0x410")
         for command in ("protect", "unprotect"):
-            ends(bench.run(command, *port), 2, "--readout and --write are alternatives")
-            ends(bench.run(command, "--readout", "--write", *port), 2, "--readout and --write are alternatives")
+            ends(bench.run(command, *port), 2, "exactly one of --readout and --write is needed")
+            ends(bench.run(command, "--readout", "--write", *port), 2, "exactly one of --readout and --write is needed")
             ends(bench.run(command, "--write", *port), 3, "unprotect --readout")
         ends(bench.run("protect", "--readout", *port), 3, "readout protection of the")
         named = bench.run("unprotect", "--readout", *port[:2], "--confirm", "ab" * 12)

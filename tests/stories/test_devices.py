@@ -195,7 +195,7 @@ def test_a_device_is_banned_and_transferred(city: Workshop) -> None:
     """
     ban = ("device", "ban", DEVICE, "--cause", "stolen")
     refused(city.run(*ban, *BOLT_KEY), REFUSED, "the device has another registrant")
-    refused(city.run(*ban), USAGE, "--key and -o are alternatives")
+    refused(city.run(*ban), USAGE, "exactly one of --key and -o is needed")
     assert done(city, *ban, *ACME_KEY)["bannedBy"] == "registrant"
     assert done(city, *ban, "--key", f"dev:{ADMINISTRATOR}")["bannedBy"] == "city"
     refused(city.run("device", "unban", DEVICE, *ACME_KEY), REFUSED, "has no ban that may be lifted")

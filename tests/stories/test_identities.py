@@ -163,7 +163,7 @@ def test_mistakes_are_refused_in_words(city: Workshop) -> None:
     refused(ban(city, GATEWAY, number=STRANGER), REFUSED, "may not ban identities", "Administrator")
     refused(ban(city, ADMIN), REFUSED, "only the city's Safe bans Administrators")
     refused(ban(city, UUIDS[9]), REFUSED, f"{UUIDS[9]} is not enrolled", "identity list")
-    refused(city.run("identity", "ban", str(GATEWAY), "--cause", "x"), USAGE, "--key and -o are alternatives")
+    refused(city.run("identity", "ban", str(GATEWAY), "--cause", "x"), USAGE, "exactly one of --key and -o is needed")
     refused(city.run("identity", "show", "7"), USAGE, "is not a UUID")
     refused(city.run("identity", "show", "0x" + "11" * 20), REFUSED, "is not enrolled")
     refused(

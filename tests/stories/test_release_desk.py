@@ -192,7 +192,8 @@ def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None
     """
     file = propose(workshop, OLD, "1.0.0")
     refused(workshop.run("proposal", "reject", "-o", "no.json"), USAGE, "FILE", "--nonce")
-    refused(workshop.run("proposal", "reject", str(file), "--nonce", "1"), USAGE, "FILE and --nonce are alternatives")
+    both = workshop.run("proposal", "reject", str(file), "--nonce", "1")
+    refused(both, USAGE, "exactly one of FILE and --nonce is needed")
     rejected = ok(workshop.run("proposal", "reject", str(file), "--reason", "wrong image"))
     assert "Its execution rejects 1.0.0.json." in rejected.out
     Path("reject-1.0.0.json").rename("no.json")
