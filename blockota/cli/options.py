@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,16 +18,16 @@ from blockota.approval.proposal import Proposal
 from blockota.bindings.contract import OwnedContract
 from blockota.bindings.safe import read_safe
 from blockota.cli.keys import OpenSigner, sign_option
-from blockota.cli.next_steps import after_proposing
 from blockota.cli.parameters import NONCE, VALIDITY
 from blockota.cli.session import Session
 from blockota.connection import Connection
-from blockota.desk import unattended_signer
 from blockota.errors import shortened
 from blockota.settings import GATEWAY_REGISTRIES, REGISTRIES
 from blockota.vendor.propose import Reason, propose_call
-from blockota.vendor.queue import QueuePlace, find_place, read_queue
-from blockota.vendor.unattended import WrittenProposal, write_proposal
+
+if TYPE_CHECKING:
+    from blockota.vendor.queue import QueuePlace
+    from blockota.vendor.unattended import WrittenProposal
 
 _URGENT = frozenset({"pause", "resume", "revoke"})
 """Calls that should not wait for others: while the contract is paused, a release before a resumption cannot succeed."""
@@ -55,6 +55,8 @@ class ProposalOptions:
         Raises:
             ProposalError: the text of the reason or of the proposer cannot be shown safely.
         """
+        from blockota.vendor.queue import read_queue
+
         return Reason(
             one_line(self.reason),
             int(time.time()),
@@ -103,6 +105,8 @@ def save_proposal(
         UsageError: the file exists or cannot be written.
         ProposalError: the proposal has a red flag, so a person must sign it.
     """
+    from blockota.cli.next_steps import after_proposing
+
     connection = connection or session.connection
     written, safe, place = write_proposed(connection, make, proposing, note=session.note)
     path, proposal, details = written.path, written.proposal, about()
@@ -160,6 +164,10 @@ def write_proposed(
         UsageError: the file exists or cannot be written.
         ProposalError: the proposal has a red flag, so a person must sign it.
     """
+    from blockota.desk import unattended_signer
+    from blockota.vendor.queue import find_place, read_queue
+    from blockota.vendor.unattended import write_proposal
+
     path, sign, reason = proposing.output, proposing.sign, proposing.as_reason()
     open_signer = partial(unattended_signer, connection, sign, reason=reason) if sign else None
     written = write_proposal(path, lambda: make(reason), open_signer=open_signer)

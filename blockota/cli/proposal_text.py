@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -17,7 +18,9 @@ from blockota.cli.layout import print_sentence
 from blockota.cli.session import Session
 from blockota.errors import RefusedError, UsageError, plain
 from blockota.model.manifest import Description
-from blockota.vendor.screen import Rows, Screen
+
+if TYPE_CHECKING:  # the modules for proposals would delay every read
+    from blockota.vendor.screen import Rows, Screen
 
 _LONGEST = 400
 """Maximum length of a value, in characters: a longer one could push important lines off the screen."""

@@ -18,7 +18,6 @@ from blockota.cli.parameters import CONTAINER, ENTRY, NUMBER, TIME, VERSION
 from blockota.cli.proposal_text import show_description
 from blockota.cli.release_verify import verify
 from blockota.cli.session import Session, VerbGroup, with_session
-from blockota.desk import complete_draft, find_higher_revoked
 from blockota.errors import Action, ChainError, RefusedError, UsageError
 from blockota.files import refuse_overwriting, result_files
 from blockota.formats.cid import CID, RAW
@@ -156,6 +155,8 @@ def publish(
     Example:  blockota release publish build/app.bin --product acme-thermo2 \\
                   --version 1.4.0 -o 1.4.0.json
     """
+    from blockota.desk import complete_draft
+
     first = drafting.as_draft()
     wanted = [(image, first)]
     for others, is_data in ((also, False), (also_configuration, True)):
@@ -385,6 +386,8 @@ def _as_published(made: Release, manifest: Manifest | None) -> dict[str, Any]:
 
 def _note_refusing_devices(session: Session, drafts: Sequence[Draft]) -> None:
     """Print a note for each revoked release whose devices would refuse a draft with a lower security counter."""
+    from blockota.desk import find_higher_revoked
+
     for draft in drafts:
         for version, counter in find_higher_revoked(session.connection, draft).items():
             ran = f"Devices that ran {draft.product} {version}, which is revoked, would refuse {draft.version}"
