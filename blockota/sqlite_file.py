@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -181,10 +182,15 @@ class SqliteFile:
             if is_damaged(error) or isinstance(error, sqlite3.IntegrityError):
                 raise self.damaged(str(error)) from error
             why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            remedy = "check the file's folder and the disk, or use another file"
+            if os.path.isdir(self.path):  # noqa: PTH112 - Path.is_dir fails if the folder cannot be entered
+                why = "it is a folder"
+            elif getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                why, remedy = "another program locked it", "close the program that uses the file"
             raise StoreError(
                 f"{self.path} cannot be read or written",
-                why="it is a folder" if self.path.is_dir() else why,
-                remedy="check the file's folder and the disk, or use another file",
+                why=why,
+                remedy=remedy,
                 action=self._mark.action,
             ) from error
 
