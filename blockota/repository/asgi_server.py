@@ -129,3 +129,5 @@ class _AsgiRequest:
         """End the connection of a client that left or is too slow."""
         self._is_lost = True
         self._connection.abort()
+        if self._leaving:  # it may have stopped reading; the application must learn that the client is lost
+            self._leaving.cancel()

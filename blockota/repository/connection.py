@@ -190,9 +190,13 @@ class HttpConnection:
         self._head = self._http.send(h11.Response(status_code=status, headers=[*headers, *added], reason=reason)) or b""
 
     async def write(self, part: bytes) -> None:
-        """Send the next part of the body, unless the request is HEAD. The errors are those of `send`."""
+        """Send the next part of the body; for HEAD, send only the response's head. The errors are those of `send`."""
         if not self._is_head:
             await self._send_event(h11.Data(data=part))
+        elif self._head:
+            head, self._head = self._head, b""
+            self._write(head)
+            await self._drain()
 
     async def end(self) -> None:
         """End the response. The errors are those of `send`."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import struct
+import threading
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -223,6 +225,45 @@ def test_an_application_learns_that_its_client_left(caplog: pytest.LogCaptureFix
         serve(app, use)
     assert app.left == ["http.disconnect"]
     assert not caplog.records
+
+
+def test_a_client_that_floods_a_stream_and_leaves_is_noticed() -> None:
+    """`receive` returns after a lost client, although the client had sent more than the server reads beforehand."""
+    left = threading.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope
+        await receive()  # the end of the request
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        leaving = asyncio.ensure_future(receive())
+        while not leaving.done():
+            await send({"type": "http.response.body", "body": b"part", "more_body": True})
+            await asyncio.sleep(0.001)
+        left.set()
+
+    def use(connect: Connect) -> None:
+        with connect() as client:
+            client.sendall(head("GET", "/stream"))
+            assert client.recv(12) == b"HTTP/1.1 200"
+            client.sendall(bytes(2 * MAX_HEADER_SIZE))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close by a reset
+        assert left.wait(DEADLINE)
+
+    serve(app, use)
+
+
+def test_the_head_of_a_stream_is_sent_for_head() -> None:
+    """A HEAD request for a stream is answered with the head of the response before the stream ends."""
+    app = Stream()
+
+    def use(connect: Connect) -> None:
+        with connect() as client:
+            client.sendall(head("HEAD", "/stream"))
+            assert client.recv(12) == b"HTTP/1.1 200"
+            app.finish()
+            app.leave()
+
+    serve(app, use)
 
 
 def test_a_failure_ends_its_connection_only(caplog: pytest.LogCaptureFixture) -> None:

@@ -68,6 +68,7 @@ class ImageResponse(Response):
                 await self._send_file(send, leaving)
             finally:
                 leaving.cancel()
+                await asyncio.wait([leaving])  # until then, the task may still read from the connection
         await send({"type": "http.response.body", "body": b""})
 
     async def _send_file(self, send: Send, leaving: asyncio.Task[None]) -> None:

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 _KEEP_ALIVE, _RETRY, _QUIET = 15.0, 2000, 0.2
 """Seconds between two signs of life, milliseconds before a browser connects again, and the seconds for which changes
 are collected into one event."""
+_MEDIA_TYPE = "text/event-stream"
 _MAX_VIEWERS = 200
 
 
@@ -86,7 +87,7 @@ class _EventStream(StreamingResponse):
     def __init__(self, events: LiveEvents) -> None:
         self._events, self._changed = events, events.enter()
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(events.stream(self._changed), media_type="text/event-stream", headers=headers)
+        super().__init__(events.stream(self._changed), media_type=_MEDIA_TYPE, headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -96,7 +97,9 @@ class _EventStream(StreamingResponse):
 
 
 async def live(request: Request) -> Response:
-    """The stream of events."""
+    """The stream of events; for HEAD, only its head."""
+    if request.method == "HEAD":
+        return Response(media_type=_MEDIA_TYPE)
     events: LiveEvents = request.app.state.live
     if events.viewers >= _MAX_VIEWERS:
         return Response("too many viewers\n", status_code=503, headers={"Retry-After": "30"})
