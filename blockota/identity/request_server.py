@@ -24,7 +24,7 @@ from blockota.identity.sending import PATH
 from blockota.model.request import MAX_SIZE
 from blockota.repository.asgi_server import serve_application
 from blockota.repository.connection import ConnectionLimits
-from blockota.repository.server import Listening
+from blockota.repository.server import LOCAL_PROXIES, Listening
 from blockota.settings_table import SettingsTable
 
 _MAX_CONNECTIONS, _KEEP_ALIVE, _STALL, _BODY_TIME = 2000, 75, 30.0, 20.0
@@ -93,6 +93,7 @@ class RequestServer:
             port.port,
             port.certificate,
             port.key,
+            LOCAL_PROXIES,
             clients=_MAX_CONNECTIONS,
             stop_seconds=1,
             limits=ConnectionLimits(_STALL, _KEEP_ALIVE, _STALL / 2),

@@ -14,7 +14,7 @@ from typing import Any
 import h11
 
 from blockota.repository.connection import HttpConnection
-from blockota.repository.request import HttpRequest
+from blockota.repository.request import HttpRequest, client_of
 from blockota.repository.server import TOO_BUSY, HttpServer, Listening, listen, texts, tls_context, url_of
 from blockota.url_secrets import without_secrets
 
@@ -32,7 +32,8 @@ async def serve_application(app: Application, place: Listening, *, on_ready: Cal
     Args:
         app: the application.
         place: the address and the limits. `clients` is the maximum number of connections; requests on further
-            connections are answered with 503. No proxy is trusted.
+            connections are answered with 503. `proxies` may state the client and the scheme of a request, by
+            ``X-Forwarded-For`` and ``X-Forwarded-Proto``.
         on_ready: called with the URL of the server when the server listens.
 
     Raises:
@@ -54,13 +55,17 @@ async def serve_application(app: Application, place: Listening, *, on_ready: Cal
 
 
 def _scope(request: HttpRequest, place: Listening) -> Message:
-    client = (request.client, 0) if request.client else None
+    scheme = "https" if place.certificate else "http"
+    address = client_of(request.client, request.headers.get("x-forwarded-for", ""), place.proxies)
+    if address != request.client and request.headers.get("x-forwarded-proto") in {"http", "https"}:
+        scheme = request.headers["x-forwarded-proto"]
+    client = (address, 0) if address else None
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
         "method": request.method,
-        "scheme": "https" if place.certificate else "http",
+        "scheme": scheme,
         "path": request.path,
         "query_string": request.query.encode("latin-1"),
         "root_path": "",

@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,9 @@ TOO_BUSY = text_response(
     "This server serves its maximum number of clients. Try again later, or use another source.",
     {"Retry-After": "5"},
 )
+
+LOCAL_PROXIES = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+"""The proxies on this machine."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from blockota.repository.asgi_server import Application, serve_application
 from blockota.repository.connection import MAX_HEADER_SIZE, MAX_HEADERS
-from blockota.repository.server import Listening
+from blockota.repository.server import LOCAL_PROXIES, Listening
 from tests.support.repository_process import receive_all
 from tests.support.waiting import DEADLINE, eventually
 
@@ -23,12 +24,18 @@ LARGE = bytes(range(256)) * 2048
 Connect = Callable[[], socket.socket]
 
 
-def serve(app: Application, use: Callable[[Connect], None], *, clients: int = 64) -> None:
+def serve(
+    app: Application,
+    use: Callable[[Connect], None],
+    *,
+    clients: int = 64,
+    proxies: tuple[IPv4Network | IPv6Network, ...] = (),
+) -> None:
     """Serve an application while a client runs in a thread."""
 
     async def main() -> None:
         ready = asyncio.get_running_loop().create_future()
-        place = Listening("127.0.0.1", 0, clients=clients, stop_seconds=0)
+        place = Listening("127.0.0.1", 0, proxies=proxies, clients=clients, stop_seconds=0)
         task = asyncio.create_task(serve_application(app, place, on_ready=ready.set_result))
         address = ("127.0.0.1", urlsplit(await ready).port or 0)
         try:
@@ -264,6 +271,25 @@ def test_the_head_of_a_stream_is_sent_for_head() -> None:
             app.leave()
 
     serve(app, use)
+
+
+@pytest.mark.parametrize(("proxies", "expected"), [(LOCAL_PROXIES, b"https 203.0.113.7"), ((), b"http 127.0.0.1")])
+def test_only_a_trusted_proxy_states_the_scheme_and_the_client(
+    proxies: tuple[IPv4Network | IPv6Network, ...], expected: bytes
+) -> None:
+    """The headers of a proxy on this machine count if proxies on this machine are trusted, and otherwise not."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        del receive
+        await answer(send, 200, f"{scope['scheme']} {scope['client'][0]}".encode())
+
+    def use(connect: Connect) -> None:
+        with connect() as client:
+            forwarded = ("X-Forwarded-For: 203.0.113.7", "X-Forwarded-Proto: https", "Connection: close")
+            client.sendall(head("GET", "/", *forwarded))
+            assert receive_all(client).endswith(b"\r\n\r\n" + expected)
+
+    serve(app, use, proxies=proxies)
 
 
 def test_a_failure_ends_its_connection_only(caplog: pytest.LogCaptureFixture) -> None:

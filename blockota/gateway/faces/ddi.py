@@ -43,7 +43,7 @@ from blockota.gateway.faces.image_response import ImageResponse
 from blockota.model.delivery import Stage
 from blockota.repository.asgi_server import serve_application
 from blockota.repository.connection import ConnectionLimits
-from blockota.repository.server import Listening
+from blockota.repository.server import LOCAL_PROXIES, Listening
 from blockota.settings_table import SettingsTable
 
 _MAX_BODY, _BODY_TIME = 1 << 16, 30
@@ -158,6 +158,7 @@ class DdiFace:
             settings.port,
             settings.certificate,
             settings.key,
+            LOCAL_PROXIES,
             clients=_MAX_CONNECTIONS,
             stop_seconds=2,
             limits=limits,
