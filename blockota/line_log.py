@@ -46,13 +46,14 @@ class LineLog:
             part: the part, such as ``producer chain 1337``.
             trouble: why the part failed; empty if it works.
         """
+        trouble = _shown(trouble)  # the pages of a service show the stored text
         if trouble == self._troubles.get(part, ""):
             return
         if trouble:
             self._troubles[part] = trouble
         else:
             self._troubles.pop(part, None)
-        self._write(event_line(part, _shown(trouble)))
+        self._write(event_line(part, trouble))
 
 
 def event_line(part: str, trouble: str) -> str:

@@ -3,7 +3,7 @@
 ``python -m scripts.compare_chips --stm32flash FOLDER --stm32loader FILE --probe-rs FOLDER`` reads `dev_table.c` of
 stm32flash's source package, `devices.py` of stm32loader, and the folder `targets` of the crate probe-rs. The script
 writes ``firmware_host/chips.md``. The exit status is 1 if a difference is missing in `EXPLAINED`, or if `EXPLAINED`
-lists a difference that no longer exists. Only facts are read from these files: ids, sizes and addresses.
+lists a difference that does not exist. Only facts are read from these files: ids, sizes and addresses.
 """
 
 from __future__ import annotations

@@ -209,7 +209,7 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
 
 
 def _why_unwanted(file: ReleaseFile, facts: Facts) -> str:
-    """Return why a file is no longer wanted: its release is revoked, or its agreement has expired or ended."""
+    """Return why a file is unwanted: its release is revoked, or its agreement has expired or ended."""
     for one in _covering(file, facts.agreements):
         obstacle = one.claim.obstacle(facts.time)
         if obstacle is Obstacle.REVOKED:

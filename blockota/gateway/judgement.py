@@ -133,7 +133,7 @@ class Judge:
         if signed.type != kind:
             raise _refused(f"the statement has the type {signed.type!r:.60}, not {kind}")
 
-        # (2) It is new. A replayed statement has an old counter, or a nonce that is no longer accepted.
+        # (2) It is new. A replayed statement has an old counter, or an expired nonce.
         self._require_fresh(statement.counter)
         if statement.nonce not in self.nonces:
             raise _refused("the statement contains another nonce than the gateway's")

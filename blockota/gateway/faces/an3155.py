@@ -8,7 +8,7 @@ The face flashes a board with the same code as the flashing bench. A visit to a 
 3. Flash the offered release. Checks 1 to 5 run on the confirmed record, checks 6 to 9 run before anything is erased,
    and check 10 runs afterwards.
 4. If the flashing fails after the flash was changed, flash the previous release in the same way. If the previous
-   release is no longer active, or is below the product's minimum version, flash the newest active release.
+   release is not active, or is below the product's minimum version, flash the newest active release.
 
 Between two visits, the face stores only the journal of an interrupted run.
 """

@@ -245,7 +245,7 @@ class DdiFace:
 
     async def _poll(self, core: Core, number: int, request: Request) -> Response:
         offer, begun = self._offer(core, number), self._actions.device(number).begun
-        # A device that has begun an action must cancel it when the action is no longer offered.
+        # A device that has begun an action must cancel it when the gateway withdraws the action.
         canceled = begun if begun is not None and self._offer_of(core, number, begun) is None else None
         answer = polling(
             self._base(request),
@@ -275,7 +275,7 @@ class DdiFace:
 
     async def _feedback(self, core: Core, number: int, request: Request) -> Response:
         feedback, action = read_feedback(await _body(request)), _action(request)
-        # (1) Feedback about an action that is no longer offered.
+        # (1) Feedback about a withdrawn action.
         offer = self._offer_of(core, number, action)
         if offer is None:
             is_over = feedback.is_success or feedback.is_over
