@@ -83,13 +83,17 @@ class SqliteFile:
         tables: the statements that create its tables.
         is_owner: whether to become the file's only owner. If `is_owner` is False, the file is opened without the
             owner's lock.
+        is_checked: whether to search the file for damage. Pass False for a further connection of the same process,
+            because the search reads the whole file.
 
     Raises:
         RefusedError: another process owns the file, or another program or a newer version of BlockOTA wrote it.
         StoreError: the file is damaged, or cannot be read or written.
     """
 
-    def __init__(self, path: Path, mark: FileMark, tables: str, *, is_owner: bool = True) -> None:
+    def __init__(
+        self, path: Path, mark: FileMark, tables: str, *, is_owner: bool = True, is_checked: bool = True
+    ) -> None:
         self.path, self._mark, self._lock = path, mark, threading.RLock()
         with self._translated(), ExitStack() as stack:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +101,7 @@ class SqliteFile:
                 stack.enter_context(exclusive_lock(_lock_of(path), timeout=_LOCK_SECONDS))
             self._database = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
             stack.callback(self._close_idle)
-            self._prepare()
+            self._prepare(is_checked=is_checked)
             self._database.executescript(tables)
             self._stack = stack.pop_all()
 
@@ -142,7 +146,7 @@ class SqliteFile:
         """Return the error for a file whose content is damaged."""
         return StoreError(f"{self.path} is damaged", why=why, remedy=self._mark.remedy, action=self._mark.action)
 
-    def _prepare(self) -> None:
+    def _prepare(self, *, is_checked: bool) -> None:
         """Write the mark into a new file, or check an existing file and its mark, and configure the commits."""
 
         def value(statement: str) -> object:
@@ -158,7 +162,7 @@ class SqliteFile:
             if application == mark.application and isinstance(form, int) and form > mark.form:
                 why, remedy = "a newer version of BlockOTA wrote it", "update BlockOTA, or use another file"
             raise RefusedError(f"{self.path} is not {mark.name}", why=why, remedy=remedy, action=mark.action)
-        if (found := value("PRAGMA quick_check(1)")) != "ok":
+        if is_checked and (found := value("PRAGMA quick_check(1)")) != "ok":
             raise self.damaged(str(found))
         # In WAL mode a commit is one append to the log, which FULL flushes to the disk.
         mode = "FULL" if mark.is_flushed else "NORMAL"

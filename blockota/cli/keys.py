@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from blockota.chain import LOCAL_CHAIN_IDS
 from blockota.cli.layout import console, print_sentence
 from blockota.errors import UsageError, plain
-from blockota.keys import account_of
 
 if TYPE_CHECKING:  # eth-account takes 0.2 s to load
     from eth_account.signers.base import BaseAccount
@@ -80,6 +78,9 @@ def open_key(chain_id: int, key: str, password_fd: int | None = None) -> BaseAcc
         UsageError: the key or its password cannot be read.
         RefusedError: the key is a development key and the chain is not local, or the password is wrong.
     """
+    from blockota.chain import LOCAL_CHAIN_IDS
+    from blockota.keys import account_of
+
     return account_of(
         key,
         is_local_chain=chain_id in LOCAL_CHAIN_IDS,

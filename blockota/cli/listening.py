@@ -12,7 +12,6 @@ import click
 
 from blockota.cli.parameters import INTERVAL, NumberRange
 from blockota.errors import UsageError
-from blockota.repository.server import Listening, tls_context
 
 _FILE = click.Path(path_type=Path)
 
@@ -80,6 +79,8 @@ def listening_options(command: Callable[..., None]) -> Callable[..., None]:
         stop_within: int,
         **kwargs: object,
     ) -> None:
+        from blockota.repository.server import Listening, tls_context
+
         listening = Listening(*listen, *tls, proxies, clients=clients, stop_seconds=stop_within)
         tls_context(listening)
         command(*args, listening=listening, **kwargs)

@@ -5,35 +5,26 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from blockota.bindings.identities import IdentitiesContract
-from blockota.bindings.update_ledger import UpdateLedgerContract
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.listening import listening_options, metrics_option
 from blockota.cli.log_verify import counted_entries, receipt, verify
-from blockota.cli.services import shown_state
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import RefusedError, UsageError
 from blockota.files import read_input
 from blockota.formats.notes import Checkpoint
-from blockota.ledger.anchoring import EVERY, plan_anchor
-from blockota.ledger.fsck import check_log
 from blockota.ledger.keys import create_log_key, open_log_key
-from blockota.ledger.log import TileLog
-from blockota.ledger.log_settings import LogSettings, load_log
-from blockota.ledger.places import published_log
 from blockota.ledger.trust import load_trust
 from blockota.ledger.verify import keeper_in
-from blockota.ledger.witnesses import has_signed, publish_witnessed
 from blockota.model.receipt import MAX_ENTRY_SIZE, EntryKind, LogEntry
-from blockota.repository.access_log import open_log
-from blockota.repository.log_site import LogSite
-from blockota.repository.server import Listening
-from blockota.repository.server import serve as serve_site
-from blockota.repository.serving_status import ServedCounts, ServedLogStatus
+
+if TYPE_CHECKING:
+    from blockota.ledger.log import TileLog
+    from blockota.ledger.log_settings import LogSettings
+    from blockota.repository.server import Listening
 
 _FILE = click.Path(path_type=Path)
 _PLACE = click.argument("place", metavar="[FOLDER|URL]", required=False)
@@ -135,6 +126,8 @@ def checkpoint(session: Session, /) -> None:
     \b
     Example:  blockota log checkpoint
     """
+    from blockota.ledger.witnesses import has_signed, publish_witnessed
+
     settings = _settings(session)
     uri, origin = settings.signing()
     signer = open_log_key(uri, origin, environment=os.environ)
@@ -171,6 +164,10 @@ def anchor(session: Session, /, key: str, password_fd: int | None, *, is_whole: 
     \b
     Example:  blockota log anchor --key keystore:gateway.json
     """
+    from blockota.bindings.identities import IdentitiesContract
+    from blockota.bindings.update_ledger import UpdateLedgerContract
+    from blockota.ledger.anchoring import EVERY, plan_anchor
+
     gateway = session.gateway
     ledger, identities = gateway.open(UpdateLedgerContract), gateway.open(IdentitiesContract)
     account = open_key(gateway.settings.chain_id, key, password_fd)
@@ -215,6 +212,13 @@ def serve(
     \b
     Example:  blockota log serve --listen 0.0.0.0:8090
     """
+    from blockota.cli.services import shown_state
+    from blockota.ledger.log import TileLog
+    from blockota.repository.access_log import open_log
+    from blockota.repository.log_site import LogSite
+    from blockota.repository.server import serve as serve_site
+    from blockota.repository.serving_status import ServedCounts, ServedLogStatus
+
     served = TileLog(folder) if folder else _log_of(_settings(session))
     size = served.published.head().size
 
@@ -242,6 +246,9 @@ def fsck(session: Session, /, place: str | None, trust: Path | None) -> None:
     Example:  blockota log fsck
               blockota log fsck https://gateway.example/log --trust trust.toml
     """
+    from blockota.ledger.fsck import check_log
+    from blockota.ledger.places import published_log
+
     if place is None and trust is None:
         settings = _settings(session)
         reader, keys = _log_of(settings).published, [open_log_key(*settings.signing(), environment=os.environ).key]
@@ -267,8 +274,12 @@ log.add_command(verify)
 
 
 def _settings(session: Session) -> LogSettings:
+    from blockota.ledger.log_settings import load_log
+
     return load_log(session.config, environment=os.environ)
 
 
 def _log_of(settings: LogSettings) -> TileLog:
+    from blockota.ledger.log import TileLog
+
     return TileLog(settings.folder)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from blockota.bindings.devices import DevicesContract
-from blockota.bindings.identities import IdentitiesContract
-from blockota.bindings.update_ledger import UpdateLedgerContract
 from blockota.cli.parameters import NumberRange
 from blockota.cli.session import Session, with_session
 from blockota.files import read_input, refuse_overwriting, write_result
-from blockota.ledger.anchored import CheckedAnchor, check_anchor, check_device_key, find_anchor
-from blockota.ledger.log import TileLog
-from blockota.ledger.log_settings import load_log
-from blockota.ledger.trust import load_trust
+from blockota.ledger.trust import TrustedKeys, load_trust
 from blockota.ledger.verify import VerifiedEntry, verify_proof
 from blockota.model.proof_file import MAX_PROOF_FILE_SIZE, ProofFile
 from blockota.model.receipt import LogEntry
 from blockota.model.release import show_time
+
+if TYPE_CHECKING:
+    from blockota.ledger.anchored import CheckedAnchor
 
 
 @click.command()
@@ -43,15 +41,7 @@ def verify(session: Session, /, file: Path, trust: Path | None, *, asks_chain: b
     keys = load_trust(trust or session.config, environment=os.environ)
     proof = ProofFile.from_json(read_input(file, limit=MAX_PROOF_FILE_SIZE))
     found = verify_proof(proof, keys)
-    anchored: CheckedAnchor | None = None
-    replaced = ""
-    if asks_chain:
-        chain, device = session.gateway, found.entry.device
-        contracts = chain.open(UpdateLedgerContract), chain.open(IdentitiesContract)
-        anchored = check_anchor(found, proof.anchor, *contracts, confirmations=chain.settings.confirmations)
-        if found.evidence.is_signed:
-            versions = chain.open(DevicesContract).versions(device)
-            replaced = check_device_key(device, keys.devices[device], versions)
+    anchored, replaced = _check_on_chain(session, proof, found, keys) if asks_chain else (None, "")
     remarks = [*filter(None, [found.evidence.remark, replaced]), *(anchored.remarks if anchored else ())]
 
     def show() -> None:
@@ -65,6 +55,25 @@ def verify(session: Session, /, file: Path, trust: Path | None, *, asks_chain: b
     unchecked = {"checked": False} | (proof.anchor.as_fields() if proof.anchor else {})
     anchor = anchored.as_fields() if anchored else unchecked
     session.result(found.as_fields() | {"anchor": anchor, "remarks": remarks}, show)
+
+
+def _check_on_chain(
+    session: Session, proof: ProofFile, found: VerifiedEntry, keys: TrustedKeys
+) -> tuple[CheckedAnchor, str]:
+    """Compare the anchor and the device's key with the gateway chain. Returns the anchor, and why the key differs."""
+    from blockota.bindings.devices import DevicesContract
+    from blockota.bindings.identities import IdentitiesContract
+    from blockota.bindings.update_ledger import UpdateLedgerContract
+    from blockota.ledger.anchored import check_anchor, check_device_key
+
+    chain, device = session.gateway, found.entry.device
+    contracts = chain.open(UpdateLedgerContract), chain.open(IdentitiesContract)
+    anchored = check_anchor(found, proof.anchor, *contracts, confirmations=chain.settings.confirmations)
+    if not found.evidence.is_signed:
+        return anchored, ""
+
+    versions = chain.open(DevicesContract).versions(device)
+    return anchored, check_device_key(device, keys.devices[device], versions)
 
 
 @click.command()
@@ -90,6 +99,11 @@ def receipt(
     \b
     Example:  blockota log receipt 4321 -o RECEIPT.json
     """
+    from blockota.bindings.update_ledger import UpdateLedgerContract
+    from blockota.ledger.anchored import find_anchor
+    from blockota.ledger.log import TileLog
+    from blockota.ledger.log_settings import load_log
+
     refuse_overwriting(output, None, force=force)
     reader = TileLog(folder or load_log(session.config, environment=os.environ).folder).published
     proof = reader.prove_inclusion(index)

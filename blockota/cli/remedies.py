@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blockota.errors import Action, BlockOTAError
-from firmware_host.bootloader.entry import BoardLine, StartMethod
 
 if TYPE_CHECKING:  # the package would delay every command
     from firmware_host.bench.doctor import Finding
+    from firmware_host.bootloader.entry import BoardLine
 
 OPTIONS: dict[Action, str] = {
     Action.CHOOSE_STORE: "--store URL",
@@ -146,6 +146,8 @@ def line_options(line: BoardLine, given: BoardLine | None = None) -> str:
 
     The option --mode is included if `line` or `given` has a mode other than the default.
     """
+    from firmware_host.bootloader.entry import BoardLine, StartMethod
+
     wiring, usual = line.wiring, BoardLine(line.url).mode
     options = [f"--wiring {wiring.name}"]
     options += ["--invert-reset"] * wiring.invert_reset + ["--invert-boot0"] * wiring.invert_boot0
@@ -159,6 +161,8 @@ def _words(value: object, given: object = None) -> object:
     """Return a value in the form of the command line; a board's line becomes its port and its non-default options."""
     if isinstance(value, str | int):
         return value
+
+    from firmware_host.bootloader.entry import BoardLine
 
     if not isinstance(value, BoardLine):
         return value

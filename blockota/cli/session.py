@@ -9,22 +9,24 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Concatenate
+from typing import TYPE_CHECKING, Any, Concatenate
 
 import click
 from click_didyoumean import DYMGroup
 from rich.text import Text
 
-from blockota.bindings.block_ota import BlockOTAContract
-from blockota.bindings.contract import OwnedContract
-from blockota.bindings.replication import ReplicationContract
-from blockota.chain import Chain
 from blockota.cli.layout import console, print_sentence, table_lines, width_of, wrap
-from blockota.connection import Connection
 from blockota.errors import plain
-from blockota.model.facts import Trust
 from blockota.settings import GATEWAY_REGISTRIES, BenchSettings, Role, Settings, load_bench, load_settings
-from blockota.stores.store import Store
+
+if TYPE_CHECKING:
+    from blockota.bindings.block_ota import BlockOTAContract
+    from blockota.bindings.contract import OwnedContract
+    from blockota.bindings.replication import ReplicationContract
+    from blockota.chain import Chain
+    from blockota.connection import Connection
+    from blockota.model.facts import Trust
+    from blockota.stores.store import Store
 
 _PIPED_WIDTH = 240
 """Width of the values of a list in output to a file or another program, in columns."""
@@ -79,6 +81,8 @@ class Session:
         return connection, connection.owned(setting)
 
     def _connect(self, settings: Settings) -> Connection:
+        from blockota.connection import Connection
+
         # The journal of transactions shows the command with its arguments, without its options.
         context = click.get_current_context()
         words = [context.command_path]

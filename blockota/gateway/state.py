@@ -159,7 +159,7 @@ class GatewayState:
         with ExitStack() as stack:
             self._file = stack.enter_context(SqliteFile(path, _MARK, _TABLES, is_owner=is_owner))
             # The event loop reads through its own connection, which does not wait while a transaction is flushed.
-            self._reader = stack.enter_context(SqliteFile(path, _MARK, "", is_owner=False))
+            self._reader = stack.enter_context(SqliteFile(path, _MARK, "", is_owner=False, is_checked=False))
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="gateway-state")
             stack.callback(self._thread.shutdown)
             self._secret, self.time = self._site()
